@@ -1,0 +1,1 @@
+"""Emotion: speech encoders, vectors, the connector, and the edit of a track."""

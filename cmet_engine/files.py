@@ -1,0 +1,109 @@
+"""Outputs that appear whole or not at all."""
+
+import contextlib
+import errno
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from cmet_engine.errors import CmetError
+
+
+def check_writable(path: str | Path, *, force: bool = False) -> Path:
+    """Check that `path` may become an output file.
+
+    Args:
+        path: the file to write later; its folder must exist.
+        force: replace a file that is there already.
+
+    Returns:
+        The path.
+
+    Raises:
+        CmetError: the folder is missing or not writable, the path is a folder, or it exists and `force` is off.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise CmetError(f"{path} is a folder; give the name of a file to write.")
+    if path.exists() and not force:
+        raise CmetError(f"{path} exists already; choose another name or add --force to replace it.")
+    if not path.parent.is_dir():
+        raise CmetError(f"The folder {path.parent} does not exist; create it first.")
+    if not os.access(path.parent, os.W_OK):
+        raise CmetError(f"The folder {path.parent} is not writable; choose another or change its permissions.")
+    return path
+
+
+@contextlib.contextmanager
+def whole_file(path: str | Path, *, force: bool = False) -> Iterator[Path]:
+    """Write a file beside its final place and move it there when the block ends without an error.
+
+    Yields:
+        A temporary path in the same folder with the same suffix. On an exception (Ctrl-C included) it is
+        removed and an earlier file of the final name stays as it was.
+
+    Raises:
+        CmetError: see `check_writable`; also when the disk is full or the folder cannot be written.
+    """
+    path = check_writable(path, force=force)
+    try:
+        handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
+    except OSError as error:
+        raise CmetError(f"Cannot write into {path.parent}: {error.strerror}.") from error
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)  # mkstemp makes private files; a result has the user's usual permissions
+        temporary.replace(path)
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise CmetError(f"The disk that holds {path.parent} is full; nothing was written.") from error
+        raise
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def whole_folder(path: str | Path, *, force: bool = False) -> Iterator[Path]:
+    """Fill a folder beside its final place and move it there when the block ends without an error.
+
+    An existing empty folder is filled; one that holds files needs `force`, and then only files of the same
+    names are replaced (other files of the user stay).
+
+    Yields:
+        A temporary folder on the same file system.
+
+    Raises:
+        CmetError: the folder holds files and `force` is off, or it cannot be created.
+    """
+    path = Path(path)
+    if path.exists() and not path.is_dir():
+        raise CmetError(f"{path} is a file; give the name of a folder for the results.")
+    if path.is_dir() and any(path.iterdir()) and not force:
+        raise CmetError(f"{path} holds files already; choose another folder or add --force to replace earlier results.")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists() and not os.access(path, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+    except OSError as error:
+        raise CmetError(f"Cannot write the results to {path}: {error.strerror}.") from error
+    try:
+        yield temporary
+        path.mkdir(exist_ok=True)
+        for item in sorted(temporary.iterdir()):
+            target = path / item.name
+            if target.is_dir():
+                shutil.rmtree(target)
+            item.replace(target)
+    except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise CmetError(f"The disk that holds {path.parent} is full; nothing was written.") from error
+        raise
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

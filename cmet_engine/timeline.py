@@ -1,0 +1,201 @@
+"""The emotion timeline: which emotion, when, how strong.
+
+Text form of one key, as `--emotion` takes it: `NAME[=STRENGTH][@START-END]`, seconds, either end open:
+`happy`, `sad=0.6`, `happy@0-2.5`, `sarcastic=0.6@2.5-`. NAME may be a blend: `0.7*happy+0.3*fear`.
+"""
+
+import json
+import math
+import re
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from cmet_engine.errors import CmetError
+
+FORMAT = "cmet-timeline/1"
+DEFAULT_EASE = 0.3  # seconds; a facial expression takes 0.2 to 0.7 s to its apex (Ekman 2003, Emotions Revealed)
+EASINGS = ("smooth", "linear", "step")
+
+_TIMES = re.compile(r"(?P<start>\d+(?:\.\d*)?|\.\d+)?-(?P<end>\d+(?:\.\d*)?|\.\d+)?")
+_TERM = re.compile(r"(?:(?P<weight>[+-]?(?:\d+(?:\.\d*)?|\.\d+))\s*\*\s*)?(?P<sign>-?)(?P<name>[A-Za-z_][\w-]*)")
+
+
+@dataclass(frozen=True)
+class EmotionKey:
+    """One emotion over a stretch of time.
+
+    Attributes:
+        emotion: the library's name of it, or a blend of names (`0.7*happy+0.3*fear`).
+        strength: 1 is the emotion as learned; 0 nothing; above 1 saturates softly; negative is the opposite.
+        start, end: seconds from the start of the clip; `end` None is the end of the clip.
+        ease_in, ease_out: seconds of the ramps, inside [start, end]; a ramp at the clip's own start or end is not drawn.
+        easing: `smooth` (cosine), `linear` or `step`.
+
+    Raises:
+        CmetError: a value is out of range; the message names the field.
+    """
+
+    emotion: str
+    strength: float = 1.0
+    start: float = 0.0
+    end: float | None = None
+    ease_in: float = DEFAULT_EASE
+    ease_out: float = DEFAULT_EASE
+    easing: str = "smooth"
+
+    def __post_init__(self) -> None:
+        for name in ("strength", "start", "ease_in", "ease_out"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+                raise CmetError(f"emotion '{self.emotion}': {name} is '{value}'; it must be a number.")
+        if not -10 <= self.strength <= 10:
+            raise CmetError(f"emotion '{self.emotion}': strength {self.strength:g} is outside -10 to 10.")
+        if self.start < 0 or self.ease_in < 0 or self.ease_out < 0:
+            raise CmetError(f"emotion '{self.emotion}': times must not be negative.")
+        if self.end is not None and not (
+            isinstance(self.end, int | float) and math.isfinite(self.end) and self.end > self.start
+        ):
+            raise CmetError(
+                f"emotion '{self.emotion}': it ends at {self.end} s, not after its start at {self.start:g} s."
+            )
+        if self.easing not in EASINGS:
+            raise CmetError(f"emotion '{self.emotion}': easing '{self.easing}' is not one of {', '.join(EASINGS)}.")
+        parse_blend(self.emotion)
+
+    @classmethod
+    def parse(cls, text: str) -> "EmotionKey":
+        """Read the text form, e.g. `sarcastic=0.6@2.5-`.
+
+        Raises:
+            CmetError: the text is not of that form.
+        """
+        rest, at, times = text.strip().partition("@")
+        name, equals, strength = rest.partition("=")
+        usage = f"'{text}' is not an emotion key; write NAME, NAME=STRENGTH or NAME=STRENGTH@START-END, such as happy=0.8@0-2.5."
+        if not name.strip():
+            raise CmetError(usage)
+        values: dict[str, float | None] = {}
+        if equals:
+            try:
+                values["strength"] = float(strength)
+            except ValueError as error:
+                raise CmetError(usage) from error
+        if at:
+            match = _TIMES.fullmatch(times.strip())
+            if not match or not (match["start"] or match["end"]):
+                raise CmetError(usage)
+            values["start"] = float(match["start"] or 0)
+            values["end"] = float(match["end"]) if match["end"] else None
+        return cls(name.strip(), **values)  # type: ignore[arg-type]
+
+    def envelope(self, times: np.ndarray, duration: float) -> np.ndarray:
+        """Strength at `times` [N] seconds of a clip of `duration` seconds: float32 [N], ramps included."""
+        times = np.asarray(times, np.float64)
+        open_end = self.end is None or self.end >= duration
+        end = duration if self.end is None else self.end
+        inside = (times >= self.start - 1e-9) & ((times < end - 1e-9) | open_end)
+        shape = inside.astype(np.float64)
+        if self.easing != "step":
+            length = max(min(end, duration) - self.start, 0.0)
+            scale = min(1.0, length / max(self.ease_in + self.ease_out, 1e-9)) if length else 0.0
+            ramp_in, ramp_out = self.ease_in * scale, self.ease_out * scale
+            if self.start > 0 and ramp_in > 0:
+                shape = np.minimum(shape, np.clip((times - self.start) / ramp_in, 0, 1))
+            if not open_end and ramp_out > 0:
+                shape = np.minimum(shape, np.clip((end - times) / ramp_out, 0, 1))
+            if self.easing == "smooth":
+                shape = 0.5 - 0.5 * np.cos(np.pi * shape)
+        return (self.strength * shape * inside).astype(np.float32)
+
+
+@dataclass
+class EmotionTimeline:
+    """Emotion keys over a clip; where keys overlap, their emotions add."""
+
+    keys: list[EmotionKey] = field(default_factory=list)
+
+    @classmethod
+    def parse(cls, texts: Iterable[str]) -> "EmotionTimeline":
+        """A timeline of keys in text form; see `EmotionKey.parse`."""
+        return cls([EmotionKey.parse(text) for text in texts])
+
+    @classmethod
+    def load(cls, path: str | Path) -> "EmotionTimeline":
+        """Read a `.json` timeline: `{"format": "cmet-timeline/1", "keys": [{"emotion": …, "start": …}, …]}`.
+
+        Raises:
+            CmetError: the file is missing, not JSON, or a key is wrong; the message names the field.
+        """
+        path = Path(path)
+        try:
+            document = json.loads(path.read_text("utf-8"))
+        except OSError as error:
+            raise CmetError(f"Cannot read {path}: {error.strerror}.") from error
+        except (ValueError, RecursionError) as error:
+            raise CmetError(f"{path.name}: not valid JSON.") from error
+        if (
+            not isinstance(document, dict)
+            or document.get("format") != FORMAT
+            or not isinstance(document.get("keys"), list)
+        ):
+            raise CmetError(f'{path.name}: not an emotion timeline; it needs "format": "{FORMAT}" and a list "keys".')
+        keys = []
+        for number, entry in enumerate(document["keys"], 1):
+            if not isinstance(entry, dict) or not isinstance(entry.get("emotion"), str):
+                raise CmetError(f'{path.name}: key {number} has no text "emotion".')
+            unknown = entry.keys() - EmotionKey.__dataclass_fields__.keys()
+            if unknown:
+                raise CmetError(f"{path.name}: key {number} has an unknown field '{sorted(unknown)[0]}'.")
+            try:
+                keys.append(EmotionKey(**entry))
+            except CmetError as error:
+                raise CmetError(f"{path.name}: key {number}: {error}") from error
+        return cls(keys)
+
+    def to_json(self) -> str:
+        """The text of a `.json` timeline that `load` reads."""
+        return json.dumps({"format": FORMAT, "keys": [asdict(key) for key in self.keys]}, indent=2) + "\n"
+
+    def scaled(self, strength: float) -> "EmotionTimeline":
+        """The timeline with every key's strength multiplied."""
+        return EmotionTimeline([EmotionKey(**{**asdict(k), "strength": k.strength * strength}) for k in self.keys])
+
+    def names(self) -> list[str]:
+        """Names of the emotions used, blends taken apart, each once, in order of appearance."""
+        return list(dict.fromkeys(name for key in self.keys for name in parse_blend(key.emotion)))
+
+    def weights(self, times: np.ndarray, duration: float) -> dict[str, np.ndarray]:
+        """Summed strength of every emotion at `times` [N] seconds: name -> float32 [N]; may pass 1 where keys overlap.
+
+        Raises:
+            CmetError: a key starts at or after the end of the clip.
+        """
+        total: dict[str, np.ndarray] = {}
+        for key in self.keys:
+            if key.start >= duration:
+                raise CmetError(
+                    f"emotion '{key.emotion}' starts at {key.start:g} s, but the clip ends at {duration:.2f} s."
+                )
+            envelope = key.envelope(times, duration)
+            for name, weight in parse_blend(key.emotion).items():
+                total[name] = total.get(name, np.zeros(len(envelope), np.float32)) + np.float32(weight) * envelope
+        return total
+
+
+def parse_blend(text: str) -> dict[str, float]:
+    """Weights by name of an emotion or blend: `happy` -> {happy: 1}; `0.7*happy+0.3*fear`; `-sad` is the opposite.
+
+    Raises:
+        CmetError: the text is not a name or a sum of weighted names.
+    """
+    result: dict[str, float] = {}
+    for term in re.split(r"\+|(?<=[\w])\s*(?=-\s*[\d.]+\s*\*)", text.replace(" ", "")):
+        match = _TERM.fullmatch(term)
+        if not match:
+            raise CmetError(f"'{text}' is not an emotion's name or a blend such as 0.7*happy+0.3*fear.")
+        weight = float(match["weight"] or 1) * (-1 if match["sign"] else 1)
+        result[match["name"]] = result.get(match["name"], 0.0) + weight
+    return result

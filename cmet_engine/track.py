@@ -1,0 +1,415 @@
+"""The coefficient track: 52 ARKit coefficients, head and eye rotation, for every frame of a clip; and its files.
+
+Formats, chosen by suffix: `.npz` (native, lossless), `.csv` (Live Link Face, 63 columns), `.json` (Audio2Face).
+Coefficients are always matched by name, never by column: Live Link Face puts JawRight before JawLeft.
+"""
+
+import csv
+import io
+import json
+import math
+import re
+import zipfile
+import zlib
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cmet_engine import arkit
+from cmet_engine.errors import CmetError
+from cmet_engine.files import whole_file
+
+FORMAT = "cmet-track/1"
+FRAME_TIMES = "frame_times"  # meta key: seconds of every frame, for footage or takes whose frames are not evenly spaced
+
+_LIVE_LINK_HEADER = (
+    "Timecode,BlendShapeCount,EyeBlinkLeft,EyeLookDownLeft,EyeLookInLeft,EyeLookOutLeft,EyeLookUpLeft,EyeSquintLeft,"
+    "EyeWideLeft,EyeBlinkRight,EyeLookDownRight,EyeLookInRight,EyeLookOutRight,EyeLookUpRight,EyeSquintRight,EyeWideRight,"
+    "JawForward,JawRight,JawLeft,JawOpen,MouthClose,MouthFunnel,MouthPucker,MouthRight,MouthLeft,MouthSmileLeft,"
+    "MouthSmileRight,MouthFrownLeft,MouthFrownRight,MouthDimpleLeft,MouthDimpleRight,MouthStretchLeft,MouthStretchRight,"
+    "MouthRollLower,MouthRollUpper,MouthShrugLower,MouthShrugUpper,MouthPressLeft,MouthPressRight,MouthLowerDownLeft,"
+    "MouthLowerDownRight,MouthUpperUpLeft,MouthUpperUpRight,BrowDownLeft,BrowDownRight,BrowInnerUp,BrowOuterUpLeft,"
+    "BrowOuterUpRight,CheekPuff,CheekSquintLeft,CheekSquintRight,NoseSneerLeft,NoseSneerRight,TongueOut,"
+    "HeadYaw,HeadPitch,HeadRoll,LeftEyeYaw,LeftEyePitch,LeftEyeRoll,RightEyeYaw,RightEyePitch,RightEyeRoll"
+).split(",")
+_LIVE_LINK_COUNT = 61  # 52 coefficients and 9 angles
+_HEAD = ("HeadYaw", "HeadPitch", "HeadRoll")
+_EYES = ("LeftEyeYaw", "LeftEyePitch", "RightEyeYaw", "RightEyePitch")
+_TIMECODE = re.compile(r"(\d{1,2}):(\d{1,2}):(\d{1,2})[:;](\d{1,3}(?:\.\d+)?)")
+_RATES = tuple(
+    Fraction(r)
+    for r in (
+        "12",
+        "15",
+        "24000/1001",
+        "24",
+        "25",
+        "30000/1001",
+        "30",
+        "48",
+        "50",
+        "60000/1001",
+        "60",
+        "90",
+        "100",
+        "120",
+    )
+)
+
+
+@dataclass
+class CoefficientTrack:
+    """What a face does, frame by frame.
+
+    Attributes:
+        fps: frames a second, exact; the mean rate where frames are not evenly spaced.
+        coefficients: float32 [N, 52] in the order of `arkit.NAMES`, 0 at rest to 1 in full; real recordings and
+            strong edits may leave that range a little.
+        head_rotation: float32 [N, 3] degrees: yaw, pitch, roll.
+        eye_rotation: float32 [N, 4] degrees: left yaw, left pitch, right yaw, right pitch.
+        valid: bool [N], a face was found in this frame; where it is False the values are filled in.
+        meta: what else is known: JSON values only.
+
+    Raises:
+        CmetError: an array has the wrong shape or holds values that are not finite, or fps is not positive.
+    """
+
+    fps: Fraction
+    coefficients: np.ndarray
+    head_rotation: np.ndarray | None = None  # type: ignore[assignment]
+    eye_rotation: np.ndarray | None = None  # type: ignore[assignment]
+    valid: np.ndarray | None = None  # type: ignore[assignment]
+    meta: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.fps = Fraction(self.fps).limit_denominator(100_000)
+        if self.fps <= 0:
+            raise CmetError(f"The track's fps is {self.fps}; it must be above 0.")
+        self.coefficients = np.asarray(self.coefficients, np.float32)
+        n = len(self.coefficients)
+        self.head_rotation = (
+            np.zeros((n, 3), np.float32) if self.head_rotation is None else np.asarray(self.head_rotation, np.float32)
+        )
+        self.eye_rotation = (
+            np.zeros((n, 4), np.float32) if self.eye_rotation is None else np.asarray(self.eye_rotation, np.float32)
+        )
+        self.valid = np.ones(n, bool) if self.valid is None else np.asarray(self.valid, bool)
+        for name, shape in (
+            ("coefficients", (n, arkit.COUNT)),
+            ("head_rotation", (n, 3)),
+            ("eye_rotation", (n, 4)),
+            ("valid", (n,)),
+        ):
+            array = getattr(self, name)
+            if array.shape != shape:
+                raise CmetError(f"The track's {name} have shape {list(array.shape)}; expected {list(shape)}.")
+            if array.dtype != bool and not np.isfinite(array).all():
+                frame = int(np.argwhere(~np.isfinite(array))[0][0])
+                raise CmetError(f"The track's {name} hold a value that is not a number at frame {frame}.")
+
+    def __len__(self) -> int:
+        return len(self.coefficients)
+
+    @property
+    def duration(self) -> float:
+        """Seconds from the first frame to the end of the last."""
+        return float(self.times[-1] + 1 / self.fps) if len(self) else 0.0
+
+    @property
+    def times(self) -> np.ndarray:
+        """float64 [N] seconds of every frame from the first; evenly spaced unless the source was not."""
+        stored = self.meta.get(FRAME_TIMES)
+        if stored is not None and len(stored) == len(self):
+            return np.asarray(stored, np.float64)
+        return np.arange(len(self)) * float(1 / self.fps)
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        """float32 [N], one coefficient by its name."""
+        return self.coefficients[:, arkit.INDEX[name]]
+
+    def copy(self) -> "CoefficientTrack":
+        """A track whose arrays may be changed without changing this one."""
+        return CoefficientTrack(
+            self.fps,
+            self.coefficients.copy(),
+            self.head_rotation.copy(),
+            self.eye_rotation.copy(),
+            self.valid.copy(),
+            json.loads(json.dumps(self.meta)),
+        )
+
+    def resampled(self, fps: Fraction) -> "CoefficientTrack":
+        """The same motion at another rate, linear between frames, same start and end in time."""
+        fps = Fraction(fps)
+        if len(self) == 0 or (fps == self.fps and FRAME_TIMES not in self.meta):
+            return self.copy()
+        n = max(1, round(self.duration * fps))
+        new, old = np.arange(n) * float(1 / fps), self.times
+
+        def channels(values: np.ndarray) -> np.ndarray:
+            return np.stack([np.interp(new, old, values[:, c]) for c in range(values.shape[1])], 1).astype(np.float32)
+
+        nearest = np.clip(np.round(np.interp(new, old, np.arange(len(self)))).astype(int), 0, len(self) - 1)
+        meta = {k: v for k, v in self.meta.items() if k != FRAME_TIMES}
+        return CoefficientTrack(
+            fps,
+            channels(self.coefficients),
+            channels(self.head_rotation),
+            channels(self.eye_rotation),
+            self.valid[nearest],
+            meta,
+        )
+
+    def save(self, path: str | Path, *, force: bool = True) -> Path:
+        """Write the track in the format that the suffix names; the file appears whole or not at all.
+
+        Raises:
+            CmetError: unknown suffix, or the file cannot be written.
+        """
+        path = Path(path)
+        writers = {".npz": _to_npz, ".csv": _to_live_link, ".json": _to_audio2face}
+        writer = writers.get(path.suffix.lower())
+        if writer is None:
+            raise CmetError(f"{path.name}: cannot write a track as '{path.suffix}'; use .npz, .csv or .json.")
+        with whole_file(path, force=force) as temporary:
+            temporary.write_bytes(writer(self))
+        return path
+
+    @classmethod
+    def load(cls, path: str | Path) -> "CoefficientTrack":
+        """Read a track in the format that the suffix names.
+
+        Raises:
+            CmetError: the file is missing, of an unknown kind, or damaged; the message names the field.
+        """
+        path = Path(path)
+        readers = {".npz": _from_npz, ".csv": _from_live_link, ".json": _from_audio2face}
+        reader = readers.get(path.suffix.lower())
+        if reader is None:
+            raise CmetError(f"{path.name}: cannot read a track from '{path.suffix}'; use .npz, .csv or .json.")
+        try:
+            data = path.read_bytes()
+        except OSError as error:
+            raise CmetError(f"Cannot read {path}: {error.strerror}.") from error
+        try:
+            return reader(data)
+        except CmetError as error:
+            raise CmetError(f"{path.name}: {error}") from error
+
+
+def _to_npz(track: CoefficientTrack) -> bytes:
+    buffer = io.BytesIO()
+    np.savez_compressed(
+        buffer,
+        format=np.array(FORMAT),
+        fps=np.array([track.fps.numerator, track.fps.denominator], np.int64),
+        names=np.array(arkit.NAMES),
+        coefficients=track.coefficients,
+        head_rotation=track.head_rotation,
+        eye_rotation=track.eye_rotation,
+        valid=track.valid,
+        meta=np.array(json.dumps(track.meta)),
+    )
+    return buffer.getvalue()
+
+
+def _from_npz(data: bytes) -> CoefficientTrack:
+    try:
+        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
+            fields = {name: archive[name] for name in archive.files}
+    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+        raise CmetError("not a whole .npz track; it may be cut off or of another kind.") from error
+    missing = {
+        "format",
+        "fps",
+        "names",
+        "coefficients",
+        "head_rotation",
+        "eye_rotation",
+        "valid",
+        "meta",
+    } - fields.keys()
+    if missing:
+        raise CmetError(f"the field '{sorted(missing)[0]}' is missing; this is not a C-MET track.")
+    if str(fields["format"]) != FORMAT:
+        raise CmetError(f"format '{fields['format']}' is not '{FORMAT}'; it was written by another version.")
+    try:
+        numerator, denominator = (int(v) for v in fields["fps"])
+        fps = Fraction(numerator, denominator)
+        meta = json.loads(str(fields["meta"]))
+    except (ValueError, TypeError, ZeroDivisionError) as error:
+        raise CmetError("the fields 'fps' or 'meta' are damaged.") from error
+    names = [str(n) for n in fields["names"]]
+    coefficients = _by_name(names, fields["coefficients"])
+    return CoefficientTrack(fps, coefficients, fields["head_rotation"], fields["eye_rotation"], fields["valid"], meta)
+
+
+def _by_name(names: list[str], values: np.ndarray) -> np.ndarray:
+    """Columns of `values` [N, len(names)] moved to canonical order; absent coefficients stay at 0."""
+    if values.ndim != 2 or values.shape[1] != len(names):
+        raise CmetError(f"{len(names)} names for values of shape {list(values.shape)}.")
+    result = np.zeros((len(values), arkit.COUNT), np.float32)
+    lower = {n.lower(): i for n, i in arkit.INDEX.items()}
+    found = 0
+    for column, name in enumerate(names):
+        target = lower.get(name.lower())
+        if target is not None:
+            result[:, target] = values[:, column]
+            found += 1
+    if not found:
+        raise CmetError("none of the names is an ARKit coefficient.")
+    return result
+
+
+def _timecode(seconds: float, base: int) -> str:
+    """`HH:MM:SS:FF.mmm` counting FF in `base` frames a second, as Live Link Face writes it."""
+    ticks = round(seconds * base * 1000)
+    whole, ticks = divmod(ticks, base * 1000)
+    return f"{whole // 3600 % 24:02d}:{whole // 60 % 60:02d}:{whole % 60:02d}:{ticks // 1000:02d}.{ticks % 1000:03d}"
+
+
+def _to_live_link(track: CoefficientTrack) -> bytes:
+    start = float(track.meta.get("start_seconds", 0.0))
+    base = 60 if track.fps <= 60 else math.ceil(track.fps)
+    text = io.StringIO()
+    text.write(",".join(_LIVE_LINK_HEADER) + "\n")
+    order = [arkit.INDEX[name[0].lower() + name[1:]] for name in _LIVE_LINK_HEADER[2 : 2 + arkit.COUNT]]
+    head, eyes = np.radians(track.head_rotation.astype(np.float64)), np.radians(track.eye_rotation.astype(np.float64))
+    for i, second in enumerate(track.times):
+        if not track.valid[i]:
+            text.write(f"{_timecode(start + second, base)},0\n")
+            continue
+        angles = [*head[i], eyes[i, 0], eyes[i, 1], 0.0, eyes[i, 2], eyes[i, 3], 0.0]
+        values = ",".join(f"{v:.10f}" for v in [*track.coefficients[i, order], *angles])
+        text.write(f"{_timecode(start + second, base)},{_LIVE_LINK_COUNT},{values}\n")
+    return text.getvalue().encode()
+
+
+def _from_live_link(data: bytes) -> CoefficientTrack:
+    try:
+        rows = [row for row in csv.reader(io.StringIO(data.decode("utf-8-sig"))) if row]
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise CmetError("not a text file in UTF-8.") from error
+    if not rows or rows[0][0].strip().lower() != "timecode":
+        raise CmetError("not a Live Link Face file: the header must begin with 'Timecode'.")
+    header = [name.strip() for name in rows[0]]
+    rows = rows[1:]
+    if not rows:
+        raise CmetError("the recording has no frames.")
+    stamps = np.empty((len(rows), 2))  # whole seconds, frames
+    values = np.full((len(rows), len(header) - 2), np.nan)
+    for i, row in enumerate(rows):
+        match = _TIMECODE.fullmatch(row[0].strip())
+        if not match:
+            raise CmetError(f"row {i + 2}: '{row[0]}' is not a timecode like 01:02:03:04.567.")
+        hours, minutes, seconds = (int(g) for g in match.groups()[:3])
+        stamps[i] = hours * 3600 + minutes * 60 + seconds, float(match.group(4))
+        if len(row) < 2 or row[1].strip() == "0" or all(not cell.strip() for cell in row[2:]):
+            continue  # the phone saw no face
+        if len(row) != len(header):
+            raise CmetError(f"row {i + 2} has {len(row)} columns; the header has {len(header)}.")
+        try:
+            values[i] = [float(cell) for cell in row[2:]]
+        except ValueError as error:
+            raise CmetError(f"row {i + 2} holds something that is not a number.") from error
+        if not np.isfinite(values[i]).all():
+            raise CmetError(f"row {i + 2} holds a value that is not finite.")
+    valid = ~np.isnan(values[:, :1]).any(1) if values.shape[1] else np.zeros(len(rows), bool)
+    names = header[2:]
+    fps, times = _rate_of_timecodes(stamps)
+    filled = _hold(values, valid)
+    lower = {n.lower(): i for i, n in enumerate(names)}
+
+    def angles(wanted: tuple[str, ...]) -> np.ndarray:
+        columns = [filled[:, lower[n.lower()]] if n.lower() in lower else np.zeros(len(rows)) for n in wanted]
+        return np.degrees(np.stack(columns, 1)).astype(np.float32)
+
+    meta: dict[str, Any] = {"source": "live-link-face", "start_seconds": float(times[0])}
+    relative = times - times[0]
+    if np.abs(relative - np.arange(len(rows)) / float(fps)).max() > 0.5 / float(fps):
+        meta[FRAME_TIMES] = [
+            round(float(t), 6) for t in relative
+        ]  # frames were dropped: keep every row at its own time
+    return CoefficientTrack(fps, _by_name(names, filled), angles(_HEAD), angles(_EYES), valid, meta)
+
+
+def _rate_of_timecodes(stamps: np.ndarray) -> tuple[Fraction, np.ndarray]:
+    """Rate and seconds [N] of timecodes [N, 2] (seconds, frames).
+
+    The counter's base is not written in the file: it is the smallest usual one above the largest frame number
+    that makes the steps between rows most even across the turn of a second.
+    """
+    frames = stamps[:, 1]
+    bases = [b for b in (24, 25, 30, 48, 50, 60, 90, 100, 120, 240, 1000) if b > frames.max()] or [
+        math.ceil(frames.max()) + 1
+    ]
+    if len(stamps) == 1:
+        return Fraction(max(30, bases[0])), stamps[:, 0] + frames / max(30, bases[0])
+
+    def seconds(base: int) -> np.ndarray:
+        times = stamps[:, 0] + frames / base
+        return times + 86400 * np.cumsum(np.r_[0, np.diff(times) < -43200])  # past midnight
+
+    best = min(
+        bases,
+        key=lambda base: (
+            round(float(np.abs(np.diff(seconds(base)) - np.median(np.diff(seconds(base)))).mean()), 5),
+            base,
+        ),
+    )
+    times = seconds(best)
+    if (np.diff(times) <= 0).any():
+        row = int(np.argmax(np.diff(times) <= 0)) + 3
+        raise CmetError(f"row {row}: the timecode does not move forward.")
+    rate = 1 / float(np.median(np.diff(times)))
+    near = min(_RATES, key=lambda r: abs(float(r) - rate))
+    if abs(float(near) - rate) / rate < 2e-4:
+        return near, times
+    mean_rate = (len(times) - 1) / (times[-1] - times[0])
+    near = min(_RATES, key=lambda r: abs(float(r) - mean_rate))
+    return (near if abs(float(near) - mean_rate) / mean_rate < 0.01 else Fraction(rate).limit_denominator(1001)), times
+
+
+def _hold(values: np.ndarray, valid: np.ndarray) -> np.ndarray:
+    """`values` [N, C] with rows that are not valid replaced by the valid row before (or the first after)."""
+    if not valid.any():
+        return np.zeros_like(values)
+    last = np.maximum.accumulate(np.where(valid, np.arange(len(valid)), -1))
+    return values[np.where(last < 0, int(np.argmax(valid)), last)]
+
+
+def _to_audio2face(track: CoefficientTrack) -> bytes:
+    document = {
+        "exportFps": float(track.fps),
+        "trackPath": "",
+        "numPoses": arkit.COUNT,
+        "numFrames": len(track),
+        "facsNames": list(arkit.NAMES),
+        "weightMat": [[float(f"{v:.9g}") for v in row] for row in track.coefficients],
+    }
+    return json.dumps(document).encode()
+
+
+def _from_audio2face(data: bytes) -> CoefficientTrack:
+    try:
+        document = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise CmetError("not valid JSON.") from error
+    if not isinstance(document, dict) or not isinstance(document.get("facsNames"), list):
+        raise CmetError("not an Audio2Face export: the list 'facsNames' is missing.")
+    names = [str(n) for n in document["facsNames"]]
+    try:
+        weights = np.asarray(document.get("weightMat"), np.float64)
+        rate = float(document.get("exportFps", 60))
+    except (ValueError, TypeError) as error:
+        raise CmetError("'weightMat' or 'exportFps' is not made of numbers.") from error
+    if weights.ndim != 2 or weights.shape[1] != len(names):
+        raise CmetError(f"'weightMat' must be a list of frames with {len(names)} numbers each.")
+    if not math.isfinite(rate) or rate <= 0:
+        raise CmetError(f"'exportFps' is {rate}; it must be above 0.")
+    near = min(_RATES, key=lambda r: abs(float(r) - rate))
+    fps = near if abs(float(near) - rate) < 0.002 else Fraction(rate).limit_denominator(1001)
+    return CoefficientTrack(fps, _by_name(names, weights), meta={"source": "audio2face"})
