@@ -1,0 +1,167 @@
+"""The edit keeps speech, blinks, gaze and range, whatever emotion is asked for."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cmet_engine import arkit
+from cmet_engine.emotion import edit, prior
+from cmet_engine.errors import CmetError
+from cmet_engine.timeline import EmotionTimeline
+from cmet_engine.track import CoefficientTrack
+
+
+@pytest.fixture(scope="module")
+def library():
+    rng = np.random.default_rng(0)
+    return {
+        name: SimpleNamespace(name=name, vector=rng.normal(size=1024).astype(np.float32), reliability=1.0, meta={})
+        for name in (*prior.EMOTIONS, "neutral")
+    }
+
+
+def talking(frames: int = 150, seed: int = 0) -> CoefficientTrack:
+    """A talking face: syllables with closed lips between them, blinks, a little smile that comes and goes."""
+    rng = np.random.default_rng(seed)
+    t = np.arange(frames) / 30
+    values = np.zeros((frames, arkit.COUNT))
+    syllable = np.clip(np.sin(2 * np.pi * 3 * t) + 0.4 * np.sin(2 * np.pi * 1.1 * t), 0, None)
+    values[:, arkit.INDEX["jawOpen"]] = 0.35 * syllable
+    for side in ("Left", "Right"):
+        values[:, arkit.INDEX["mouthLowerDown" + side]] = 0.3 * syllable
+        values[:, arkit.INDEX["eyeSquint" + side]] = 0.3
+        values[:, arkit.INDEX["mouthSmile" + side]] = 0.2 + 0.1 * np.sin(2 * np.pi * 0.3 * t)
+        values[40:45, arkit.INDEX["eyeBlink" + side]] = (0.4, 0.9, 1.0, 0.8, 0.3)
+        values[:, arkit.INDEX["eyeLookIn" + side]] = 0.2 + 0.05 * rng.normal(size=frames)
+    values[:, arkit.INDEX["mouthPressLeft"]] = 0.2 * (syllable == 0)
+    return CoefficientTrack(30, np.clip(values, 0, 1))
+
+
+def edited(library, text: str, track: CoefficientTrack | None = None, **options) -> CoefficientTrack:
+    return edit.edit_track(track or talking(), EmotionTimeline.parse([text]), library, **options)
+
+
+@pytest.mark.parametrize("emotion", prior.EMOTIONS)
+def test_what_is_said_stays_said(library, emotion):
+    source = talking()
+    result = edited(library, emotion, source)
+    before, after = edit.lip_gap(source.coefficients), edit.lip_gap(result.coefficients)
+    limit = 0.85 if emotion == "surprised" else 0.95
+    assert np.corrcoef(before, after)[0, 1] >= limit
+    closed = before < edit.LIPS_CLOSED
+    assert closed.sum() > 20
+    assert (after[closed] < edit.LIPS_CLOSED + 0.01).mean() >= 0.95
+
+
+@pytest.mark.parametrize("emotion", prior.EMOTIONS)
+def test_every_emotion_changes_the_face_and_leaves_gaze_and_pose(library, emotion):
+    source = talking()
+    result = edited(library, emotion, source)
+    change = result.coefficients - source.coefficients
+    assert np.abs(change).mean(0).max() > 0.2
+    assert not change[:, arkit.columns(arkit.GAZE)].any()
+    np.testing.assert_array_equal(result.head_rotation, source.head_rotation)
+    assert result.coefficients.min() >= 0 and result.coefficients.max() <= 1
+    upper = arkit.columns(arkit.REGIONS["brows"] + arkit.REGIONS["cheeks"] + arkit.REGIONS["nose"])
+    acceleration = np.abs(np.diff(change, 2, axis=0))
+    assert acceleration[:, upper].max() < 0.01  # an edit that jitters would show here
+    assert acceleration.mean(0).max() < 0.05  # the mouth may follow syllables
+
+
+def test_a_blink_still_closes_under_widened_eyes(library):
+    result = edited(library, "fear")
+    assert result["eyeBlinkLeft"][42] > 0.95
+    assert result["eyeWideLeft"][42] < 0.05
+    assert result["eyeWideLeft"][100] > 0.3
+
+
+def test_nothing_changes_without_an_emotion(library):
+    source = talking()
+    for text in ("happy=0", "neutral"):
+        np.testing.assert_array_equal(edited(library, text, source).coefficients, source.coefficients)
+
+
+def test_an_emotion_acts_only_in_its_time(library):
+    source = talking()
+    result = edited(library, "happy@2-3", source)
+    change = np.abs(result.coefficients - source.coefficients).sum(1)
+    assert not change[:60].any() and not change[91:].any()
+    assert change[75] > 0.5
+
+
+def test_strength_grows_softly_and_negative_is_the_opposite(library):
+    smile = [edited(library, f"happy={s}")["mouthSmileLeft"].mean() for s in (0.5, 1, 2, 5)]
+    assert smile[0] < smile[1] < smile[2] <= smile[3] <= 1
+    reverse = edited(library, "happy=-1")
+    assert reverse["mouthSmileLeft"].mean() < 0.05
+    assert reverse["mouthFrownLeft"].mean() > 0.1
+
+
+def test_replace_does_not_stack(library):
+    source = talking()
+    once = edited(library, "happy", source, mode="replace")
+    twice = edited(library, "happy", once, mode="replace")
+    added = edited(library, "happy", edited(library, "happy", source))
+    smile = "mouthSmileLeft"
+    assert abs(twice[smile].mean() - once[smile].mean()) < 0.08
+    assert added[smile].mean() > once[smile].mean() + 0.1
+
+
+def test_emphasis_makes_it_stronger_where_the_voice_is(library):
+    voice = np.r_[np.zeros(75), np.ones(75)]
+    result, plain = edited(library, "angry", emphasis=voice), edited(library, "angry")
+    change = result.coefficients.sum(1) - plain.coefficients.sum(1)
+    assert change[110:].mean() > change[:40].mean() + 0.1
+
+
+def test_an_unknown_emotion_names_the_nearest(library):
+    with pytest.raises(CmetError, match="Did you mean 'happy'"):
+        edited(library, "hapy")
+
+
+def test_wrong_mode_and_emphasis_are_named(library):
+    with pytest.raises(CmetError, match="mode 'mix'"):
+        edited(library, "happy", mode="mix")
+    with pytest.raises(CmetError, match="emphasis has 3 values"):
+        edited(library, "happy", emphasis=np.zeros(3))
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    emotion=st.sampled_from(prior.EMOTIONS),
+    other=st.sampled_from(prior.EMOTIONS),
+    strength=st.floats(-3, 3),
+    frames=st.integers(1, 40),
+    mode=st.sampled_from(edit.MODES),
+    seed=st.integers(0, 1000),
+)
+def test_any_edit_of_any_face_stays_in_range(library, emotion, other, strength, frames, mode, seed):
+    rng = np.random.default_rng(seed)
+    track = CoefficientTrack(25, rng.uniform(0, 1, (frames, arkit.COUNT)) ** 3)
+    timeline = EmotionTimeline.parse([f"{emotion}={strength}", f"{other}=0.8"])
+    result = edit.edit_track(track, timeline, library, mode=mode)
+    assert np.isfinite(result.coefficients).all()
+    assert result.coefficients.min() >= 0 and result.coefficients.max() <= 1
+    assert len(result) == frames
+
+
+@pytest.mark.parametrize("emotion", prior.EMOTIONS)
+def test_prior_samples_spread_around_their_mean(emotion):
+    drawn = prior.sample(emotion, 400, np.random.default_rng(1))
+    assert drawn.shape == (400, arkit.COUNT)
+    assert drawn.min() >= 0 and drawn.max() <= 1
+    strong = prior.mean(emotion) > 0.25
+    assert strong.any()
+    assert (drawn.std(0)[strong] > 0.02).all()
+    np.testing.assert_allclose(drawn.mean(0)[strong], prior.mean(emotion)[strong], atol=0.12)
+
+
+def test_prior_contempt_is_one_sided_and_fear_is_not_surprise():
+    contempt, fear, surprise = (prior.mean(e) for e in ("contempt", "fear", "surprised"))
+    i = arkit.INDEX
+    assert contempt[i["mouthSmileLeft"]] > 0.2 > 0.05 > contempt[i["mouthSmileRight"]]
+    assert fear[i["mouthStretchLeft"]] > 0.3 > surprise[i["mouthStretchLeft"]]
+    assert surprise[i["jawOpen"]] > fear[i["jawOpen"]]
