@@ -1,0 +1,42 @@
+"""How far lips and eyes are open, from landmarks alone: what must survive an edit, measured one way everywhere."""
+
+import numpy as np
+
+from cmet_engine.face.pose import normalise
+
+INNER_LIPS = ((81, 178), (82, 87), (13, 14), (312, 317), (311, 402))
+"""(upper, lower) landmarks of the inner lips across the middle half of the mouth."""
+
+LIDS = (
+    ((384, 381), (385, 380), (386, 374), (387, 373)),
+    ((157, 154), (158, 153), (159, 145), (160, 144)),
+)
+"""(upper, lower) landmarks of the left and the right eye, across the middle of each."""
+
+LIPS_CLOSED = 0.02
+"""Lips count as closed below this opening: 2 % of the outer-eye distance, about 2 mm on an adult."""
+
+
+def _gaps(points: np.ndarray, pairs: tuple[tuple[int, int], ...]) -> np.ndarray:
+    upper, lower = np.array(pairs).T
+    return (points[:, upper, 1] - points[:, lower, 1]).mean(1)
+
+
+def lip_opening(landmarks: np.ndarray) -> np.ndarray:
+    """Gap between the inner lips over the outer-eye distance.
+
+    Measured upright in the pose-free space, so position, size and rotation of the head do not change it.
+
+    Args:
+        landmarks: [N, 478, 3] pixels.
+
+    Returns:
+        float32 [N]; 0 and a little below where the lips touch.
+    """
+    return _gaps(normalise(landmarks)[0], INNER_LIPS).astype(np.float32)
+
+
+def eye_opening(landmarks: np.ndarray) -> np.ndarray:
+    """Gap between the lids of each eye over the outer-eye distance: float32 [N, 2], left and right."""
+    points = normalise(landmarks)[0]
+    return np.stack([_gaps(points, pairs) for pairs in LIDS], 1).astype(np.float32)

@@ -1,0 +1,199 @@
+"""MediaPipe's face mesh and face detector, kept quiet and fed with windows of a frame. The only place that knows MediaPipe."""
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+CROP = 384  # pixels: the face takes half of it, which is the 192 pixels of MediaPipe's own input
+WINDOW = 2.0  # side of the window in face sizes: room for a tilted head and for a step between two frames
+DETECTION_SIZE = 640  # pixels on the long side; the detector itself works on 192
+LEAST_SCORE = 0.5  # of a detection; MediaPipe's own default
+SAME_FACE = 0.3  # overlap of two boxes (intersection over union) that are one face; MediaPipe's own default
+
+
+@dataclass(frozen=True)
+class Box:
+    """A square around a face, in pixels: centre and side, and how sure the detector was."""
+
+    x: float
+    y: float
+    side: float
+    score: float = 1.0
+
+    def overlap(self, other: "Box") -> float:
+        """Intersection over union."""
+        width = min(self.x + self.side / 2, other.x + other.side / 2) - max(
+            self.x - self.side / 2, other.x - other.side / 2
+        )
+        height = min(self.y + self.side / 2, other.y + other.side / 2) - max(
+            self.y - self.side / 2, other.y - other.side / 2
+        )
+        shared = max(0.0, width) * max(0.0, height)
+        return shared / (self.side**2 + other.side**2 - shared)
+
+
+def box_of(landmarks: np.ndarray) -> Box:
+    """The square around landmarks [478, 3]."""
+    low, high = landmarks[:, :2].min(0), landmarks[:, :2].max(0)
+    centre = (low + high) / 2
+    return Box(float(centre[0]), float(centre[1]), float((high - low).max()))
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Send the process's standard error away for a moment.
+
+    MediaPipe's graphs and TensorFlow Lite write to file descriptor 2 from C++ threads when they start, whatever
+    the logging level says.
+    """
+    try:
+        sys.stderr.flush()
+        saved = os.dup(2)
+    except (OSError, ValueError, AttributeError):  # no standard error at all (a service, a window without console)
+        yield
+        return
+    try:
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, 2)
+        os.close(null)
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+
+
+class Mesh:
+    """Landmarks of the one face in a square window of a frame, followed from frame to frame."""
+
+    def __init__(self) -> None:
+        with quiet():
+            import mediapipe
+
+            self._graph: Any = mediapipe.solutions.face_mesh.FaceMesh(
+                static_image_mode=False, refine_landmarks=True, max_num_faces=1
+            )
+            self._graph.process(np.zeros((CROP, CROP, 3), np.uint8))  # the first call starts the threads that write
+
+    def close(self) -> None:
+        """Let go of the graph."""
+        with quiet():
+            self._graph.close()
+
+    def forget(self) -> None:
+        """Follow nobody: the next call looks for a face anew."""
+        self._graph.process(np.zeros((CROP, CROP, 3), np.uint8))
+
+    def find(self, image: np.ndarray, around: Box) -> np.ndarray | None:
+        """Landmarks float32 [478, 3] in pixels of `image` of the face in the window around a box, or None."""
+        crop, left, top, side = cut_window(image, around.x, around.y, max(around.side, 8.0) * WINDOW, CROP)
+        result = self._graph.process(crop).multi_face_landmarks
+        if not result:
+            return None
+        points = np.array([(p.x, p.y, p.z) for p in result[0].landmark], np.float32) * side
+        return points + np.array([left, top, 0], np.float32)
+
+
+def cut_window(image: np.ndarray, x: float, y: float, side: float, size: int) -> tuple[np.ndarray, int, int, int]:
+    """A square window of `image` scaled to `size` pixels; black where it reaches beyond the picture.
+
+    Returns:
+        uint8 [size, size, 3], and left, top and side of the window in whole pixels.
+    """
+    import cv2
+
+    whole = max(8, round(side))
+    left, top = round(x - whole / 2), round(y - whole / 2)
+    height, width = image.shape[:2]
+    x0, x1, y0, y1 = max(0, left), min(width, left + whole), max(0, top), min(height, top + whole)
+    if x0 >= x1 or y0 >= y1:
+        return np.zeros((size, size, 3), np.uint8), left, top, whole
+    window = image[y0:y1, x0:x1]
+    if window.shape[:2] != (whole, whole):
+        window = cv2.copyMakeBorder(
+            window, y0 - top, top + whole - y1, x0 - left, left + whole - x1, cv2.BORDER_CONSTANT, value=(0, 0, 0)
+        )
+    # averaging keeps fine texture from turning into jitter of the landmarks when a large face is shrunk
+    way = cv2.INTER_AREA if whole > size else cv2.INTER_LINEAR
+    return np.ascontiguousarray(cv2.resize(window, (size, size), interpolation=way)), left, top, whole
+
+
+class Detector:
+    """Every face in a frame, roughly, with MediaPipe's full-range and short-range detectors."""
+
+    def __init__(self) -> None:
+        with quiet():
+            import mediapipe
+
+            detection = mediapipe.solutions.face_detection
+            self._graphs: list[Any] = [
+                detection.FaceDetection(model_selection=k, min_detection_confidence=LEAST_SCORE) for k in (1, 0)
+            ]
+            for graph in self._graphs:
+                graph.process(np.zeros((64, 64, 3), np.uint8))
+
+    def close(self) -> None:
+        """Let go of the graphs."""
+        with quiet():
+            for graph in self._graphs:
+                graph.close()
+
+    def find(self, image: np.ndarray, *, tiles: bool = False) -> list[Box]:
+        """Faces in a frame [H, W, 3], largest first.
+
+        Args:
+            image: uint8 RGB.
+            tiles: also look at overlapping parts of the frame, for faces too small for a look at the whole.
+        """
+        height, width = image.shape[:2]
+        boxes = self._look(image, 0, 0)
+        if tiles:
+            side = min(height, width)
+            for part in (side, side // 2):
+                if part < 64:
+                    break
+                for top in _steps(height, part):
+                    for left in _steps(width, part):
+                        boxes += self._look(image[top : top + part, left : left + part], left, top)
+        return distinct(boxes)
+
+    def _look(self, image: np.ndarray, left: int, top: int) -> list[Box]:
+        import cv2
+
+        height, width = image.shape[:2]
+        shrink = min(1.0, DETECTION_SIZE / max(height, width))
+        small = image
+        if shrink < 1:
+            small = cv2.resize(
+                image, (max(1, round(width * shrink)), max(1, round(height * shrink))), interpolation=cv2.INTER_AREA
+            )
+        boxes = []
+        for graph in self._graphs:
+            for found in graph.process(np.ascontiguousarray(small)).detections or []:
+                b = found.location_data.relative_bounding_box
+                side = max(b.width * width, b.height * height)
+                if side >= 8:
+                    x, y = (b.xmin + b.width / 2) * width, (b.ymin + b.height / 2) * height
+                    boxes.append(Box(left + x, top + y, side, float(found.score[0])))
+        return boxes
+
+
+def distinct(boxes: list[Box]) -> list[Box]:
+    """Boxes without those that show the same face as a surer one; largest first, of equal ones the left one first."""
+    kept: list[Box] = []
+    for box in sorted(boxes, key=lambda b: -b.score):
+        if all(box.overlap(other) < SAME_FACE for other in kept):
+            kept.append(box)
+    return sorted(kept, key=lambda b: (-b.side, b.x))
+
+
+def _steps(length: int, part: int) -> list[int]:
+    """Where parts of a side begin so that neighbours overlap by at least a third."""
+    if length <= part:
+        return [0]
+    count = int(np.ceil((length - part) / (part * 2 / 3))) + 1
+    return [round(s) for s in np.linspace(0, length - part, count)]

@@ -1,0 +1,389 @@
+"""Footage to face geometry: 478 landmarks in every frame of one person, head pose, gaze, cuts.
+
+The face is followed in a square window cut from the frame at full resolution and shrunk to one size before
+MediaPipe's face mesh sees it, so a small face in a large picture keeps its precision and a large one costs no more.
+"""
+
+import contextlib
+import itertools
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cmet_engine.errors import CmetError
+from cmet_engine.face.mesh import Box, Detector, Mesh, box_of
+from cmet_engine.face.pose import LANDMARKS, normalise, rotation_degrees
+from cmet_engine.face.smooth import smooth_shot
+from cmet_engine.media.video import VideoReader
+
+Progress = Callable[[str, int, int | None], None]
+
+STAGE = "tracking"
+FIRST_SECONDS = 1.0  # faces are counted and ordered over this much of the clip, from the first frame that shows one
+TILED_EVERY = 5  # frames between searches for very small faces while nobody is found
+FIRST_EVERY = 3  # of these frames, every third is looked at
+SAME_PLACE = 0.2  # overlap of two boxes in neighbouring frames that are one face
+SIZE_STEP = 8  # pixels of box size that count as equal when faces are ordered
+MOST_UNLIKE = 2.5  # steps in face sizes plus log of the change of size, from one frame to the next
+CUT_LEAST = 22.0  # mean change of the picture, of 255, below which nothing is a cut
+CUT_TIMES = 5.0  # and how many times the usual change it must be
+FADE_SECONDS = 0.2  # the edit fades out and in over this long where the face is lost
+CHUNK = 512  # frames worked on at a time once tracking is done: 3 MB
+
+
+class Landmarks:
+    """Landmarks of a whole clip on disk: `store[i]` and `store[a:b]` read just those frames.
+
+    The file has no name and is gone when the object or the process ends. Safe to read from several threads.
+    """
+
+    def __init__(self) -> None:
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the object
+        self._lock = threading.Lock()
+        self._count = 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(frames, 478, 3)."""
+        return self._count, LANDMARKS, 3
+
+    dtype = np.dtype(np.float32)
+
+    def append(self, landmarks: np.ndarray) -> None:
+        """Add one frame [478, 3] or several [N, 478, 3] at the end."""
+        data = np.ascontiguousarray(landmarks, np.float32).reshape(-1, LANDMARKS, 3)
+        with self._lock:
+            self._file.seek(self._count * LANDMARKS * 12)
+            try:
+                self._file.write(data.tobytes())
+            except OSError as error:
+                raise CmetError(f"The disk for temporary files ({tempfile.gettempdir()}) is full.") from error
+            self._count += len(data)
+
+    def _read(self, start: int, stop: int) -> np.ndarray:
+        with self._lock:
+            self._file.seek(start * LANDMARKS * 12)
+            data = self._file.read(max(0, stop - start) * LANDMARKS * 12)
+        return np.frombuffer(data, np.float32).reshape(-1, LANDMARKS, 3).copy()
+
+    def __getitem__(self, frames: Any) -> np.ndarray:
+        if isinstance(frames, slice):
+            start, stop, step = frames.indices(self._count)
+            if step > 0:
+                return self._read(start, stop)[::step]
+            return self._read(min(stop + 1, start), start + 1)[::-1][::-step]
+        if isinstance(frames, (list, np.ndarray)):
+            index = np.asarray(frames)
+            if index.dtype == bool:
+                index = np.flatnonzero(index)
+            return np.stack([self[int(i)] for i in index]) if len(index) else np.empty((0, LANDMARKS, 3), np.float32)
+        i = int(frames)
+        if not -self._count <= i < self._count:
+            raise IndexError(f"frame {i} of {self._count}")
+        i %= self._count
+        return self._read(i, i + 1)[0]
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        for start in range(0, self._count, CHUNK):
+            yield from self._read(start, min(start + CHUNK, self._count))
+
+    def __array__(self, dtype: Any = None) -> np.ndarray:
+        array = self._read(0, self._count)
+        return array if dtype is None else array.astype(dtype)
+
+
+@dataclass
+class FaceGeometry:
+    """Where one person's face is in every frame of a clip.
+
+    Attributes:
+        landmarks: float32 [N, 478, 3] pixels of the displayed frame (y down; z in pixels too, away from the viewer),
+            smoothed; on disk, read by index or slice. Where `valid` is False: between the neighbours in time.
+        valid: bool [N], a face was found.
+        size: (width, height) of the displayed frame in pixels.
+        fps: frames a second, exact; the mean rate where frames are not evenly spaced.
+        times: float64 [N] seconds from the first frame.
+        head_rotation: float32 [N, 3] degrees, yaw, pitch, roll; signs in `pose.rotation_degrees`.
+        eye_rotation: float32 [N, 4] degrees relative to the head: left yaw, left pitch, right yaw, right pitch; above 0:
+            to the person's own right, down.
+        cuts: frames where a new shot begins (0 is not listed).
+        fade: float32 [N] in 0..1: how far an edit may be applied; ramps to 0 around frames without the face.
+        variable: the frames are not evenly spaced in time.
+    """
+
+    landmarks: Landmarks | np.ndarray
+    valid: np.ndarray
+    size: tuple[int, int]
+    fps: Fraction
+    times: np.ndarray
+    head_rotation: np.ndarray
+    eye_rotation: np.ndarray
+    cuts: list[int] = field(default_factory=list)
+    fade: np.ndarray = None  # type: ignore[assignment]
+    variable: bool = False
+
+    def __post_init__(self) -> None:
+        if self.fade is None:
+            self.fade = fade_of(self.valid, self.cuts, float(self.fps))
+
+    def __len__(self) -> int:
+        return len(self.valid)
+
+    def shots(self) -> list[tuple[int, int]]:
+        """(first frame, frame after the last) of every shot."""
+        edges = [0, *self.cuts, len(self)]
+        return list(itertools.pairwise(edges))
+
+    def chunks(self, size: int = CHUNK) -> Iterator[tuple[slice, np.ndarray]]:
+        """Runs of frames with their landmarks, in order; nothing else stays in memory."""
+        for start in range(0, len(self), size):
+            part = slice(start, min(start + size, len(self)))
+            yield part, self.landmarks[part]
+
+
+def track(path: str | Path, *, face: int = 0, progress: Progress | None = None) -> FaceGeometry:
+    """Find one person's face in every frame of a clip.
+
+    Args:
+        path: a video that `media.video` reads.
+        face: which person, where there are several: 0 is the largest face over the first second that shows any, 1 the
+            next smaller, and so on; of equal faces the one further left comes first.
+        progress: called with ("tracking", frames done, frames in all or None); what it raises ends the work.
+
+    Raises:
+        CmetError: not a readable video, no face in any frame, or fewer faces than `face` asks for.
+    """
+    path = Path(path)
+    if face < 0:
+        raise CmetError(f"Face number {face} does not exist; faces are counted from 0, the largest.")
+    reader = VideoReader(path)
+    info = reader.info
+    raw, times, cuts, valid = Landmarks(), [], [], []
+    cut_finder = _CutFinder()
+    with contextlib.closing(_Follower()) as follower:
+        follower.choose(_first_faces(reader, follower.detector), face, path.name)
+        for frame in reader:
+            cut = cut_finder.is_cut(frame.image)
+            if cut:
+                cuts.append(len(valid))
+            points = follower.step(frame.image, cut)
+            raw.append(np.full((LANDMARKS, 3), np.nan) if points is None else points)
+            valid.append(points is not None)
+            times.append(float(frame.time))
+            if progress:
+                progress(STAGE, len(valid), info.frames)
+    if not valid:
+        raise CmetError(f"{path.name} holds no pictures.")
+    found = np.array(valid)
+    if not found.any():
+        raise CmetError(f"{path.name}: no face was found in any of its {len(found)} frames; use a clip that shows one.")
+    return _finish(raw, found, cuts, info, np.array(times))
+
+
+def _first_faces(reader: Any, detector: Detector) -> list[Box]:
+    """Faces over the first second that shows any, largest first; each with its box where it was first seen."""
+    seen: list[list[Box]] = []
+    end = None
+    for frame in reader:
+        if end is None:
+            boxes = detector.find(frame.image, tiles=frame.index % TILED_EVERY == 0)
+            if not boxes:
+                continue
+            end = float(frame.time) + FIRST_SECONDS
+        elif float(frame.time) > end:
+            break
+        elif frame.index % FIRST_EVERY:
+            continue
+        else:
+            boxes = detector.find(frame.image)
+        for box in boxes:
+            same = [track for track in seen if track[-1].overlap(box) > SAME_PLACE]
+            if same:
+                same[0].append(box)
+            else:
+                seen.append([box])
+    # a detection that comes once in a second is a flicker, not a person
+    most = max((len(track) for track in seen), default=0)
+    people = [track for track in seen if len(track) * 3 >= most]
+    people.sort(key=lambda track: (-round(float(np.median([b.side for b in track])) / SIZE_STEP), track[0].x))
+    return [track[0] for track in people]
+
+
+class _Follower:
+    """Keeps to one person from frame to frame."""
+
+    def __init__(self) -> None:
+        self.detector = Detector()
+        self._mesh = Mesh()
+        self._box: Box | None = None  # where the face was last, or where to begin
+        self._lost = 0
+
+    def close(self) -> None:
+        self._mesh.close()
+        self.detector.close()
+
+    def choose(self, people: list[Box], face: int, name: str) -> None:
+        """Begin with one of the faces found first."""
+        if people and face >= len(people):
+            raise CmetError(
+                f"{name} shows {len(people)} face{'s' * (len(people) > 1)} in its first second; face {face} does not exist, choose 0 to {len(people) - 1}."
+            )
+        self._box = people[face] if people else None
+        self._others = [box for i, box in enumerate(people) if i != face]
+
+    def step(self, image: np.ndarray, cut: bool) -> np.ndarray | None:
+        """Landmarks [478, 3] in this frame, or None."""
+        if cut:
+            self._mesh.forget()
+            points = None
+        else:
+            points = self._look(image, self._box) if self._lost == 0 and self._box else None
+        if points is None:
+            points = self._search(image)
+        if points is None:
+            self._lost += 1
+            return None
+        self._lost = 0
+        self._box = box_of(points)
+        return points
+
+    def _look(self, image: np.ndarray, box: Box) -> np.ndarray | None:
+        points = self._mesh.find(image, box)
+        if points is None:  # it lost the place it followed; a second look searches the window
+            points = self._mesh.find(image, box)
+        return points if points is not None and self._plausible(points, image) else None
+
+    def _plausible(self, points: np.ndarray, image: np.ndarray) -> bool:
+        """The face is at least partly in the picture and not collapsed."""
+        height, width = image.shape[:2]
+        inside = (points[:, 0] > 0) & (points[:, 0] < width) & (points[:, 1] > 0) & (points[:, 1] < height)
+        return bool(inside.mean() > 0.5)
+
+    def _search(self, image: np.ndarray) -> np.ndarray | None:
+        """Look for the person in the whole frame."""
+        boxes = self.detector.find(image, tiles=self._lost % TILED_EVERY == TILED_EVERY - 1)
+        if self._box is not None:
+            boxes.sort(key=self._unlike)
+        for box in boxes:
+            if self._box is not None and self._unlike(box) > MOST_UNLIKE * (1 + self._lost / 25):
+                continue
+            self._mesh.forget()
+            points = self._mesh.find(image, box)
+            if points is not None and self._plausible(points, image):
+                return points
+        self._mesh.forget()
+        return None
+
+    def _unlike(self, box: Box) -> float:
+        """How unlikely it is that the person moved from where it was last seen to this box."""
+        assert self._box is not None
+        way = np.hypot(box.x - self._box.x, box.y - self._box.y) / max(box.side, self._box.side)
+        return float(way + abs(np.log(box.side / self._box.side)))
+
+
+class _CutFinder:
+    """Tells where a new shot begins: the picture changes at once, and far more than it did over the frames before."""
+
+    def __init__(self) -> None:
+        self._last: np.ndarray | None = None
+        self._usual = CUT_LEAST / CUT_TIMES
+
+    def is_cut(self, image: np.ndarray) -> bool:
+        import cv2
+
+        step = max(1, min(image.shape[:2]) // 128)
+        small = cv2.resize(np.ascontiguousarray(image[::step, ::step]), (32, 32), interpolation=cv2.INTER_AREA).astype(
+            np.float32
+        )
+        if self._last is None:
+            self._last = small
+            return False
+        change = float(np.abs(small - self._last).mean())
+        self._last = small
+        cut = change > CUT_LEAST and change > CUT_TIMES * self._usual
+        if not cut:
+            self._usual += (change - self._usual) * 0.1
+        return cut
+
+
+def _finish(raw: Landmarks, valid: np.ndarray, cuts: list[int], info: Any, times: np.ndarray) -> FaceGeometry:
+    """Fill the gaps, smooth every shot, measure pose and gaze."""
+    edges = [0, *cuts, len(valid)]
+    smoothed = Landmarks()
+    rate = float(info.fps)
+    for first, last in itertools.pairwise(edges):
+        if not valid[first:last].any():
+            nearest = np.flatnonzero(valid)[np.abs(np.flatnonzero(valid) - first).argmin()]
+            for _ in range(first, last):
+                smoothed.append(raw[int(nearest)])
+            continue
+        for part in smooth_shot(raw, valid, first, last, rate):
+            smoothed.append(part)
+    head, eyes = np.empty((len(valid), 3), np.float32), np.empty((len(valid), 4), np.float32)
+    geometry = FaceGeometry(
+        smoothed, valid, (info.width, info.height), Fraction(info.fps), times, head, eyes, cuts, variable=info.variable
+    )
+    for part, landmarks in geometry.chunks():
+        points, pose = normalise(landmarks)
+        head[part] = rotation_degrees(pose.rotation)
+        eyes[part] = gaze_degrees(points)
+    return geometry
+
+
+def fade_of(valid: np.ndarray, cuts: list[int], rate: float) -> np.ndarray:
+    """float32 [N] in 0..1: 0 where the face is lost, rising smoothly to 1 over `FADE_SECONDS` on either side.
+
+    Nothing fades across a cut: there the picture changes anyway.
+    """
+    n = len(valid)
+    distance = np.full(n, np.inf)
+    edges = [0, *cuts, n]
+    for first, last in itertools.pairwise(edges):
+        lost = np.flatnonzero(~valid[first:last])
+        if len(lost):
+            frames = np.arange(last - first)
+            after = np.searchsorted(lost, frames)
+            distance[first:last] = np.minimum(
+                np.abs(lost[np.minimum(after, len(lost) - 1)] - frames), np.abs(frames - lost[np.maximum(after - 1, 0)])
+            )
+    x = np.clip(distance / max(1.0, FADE_SECONDS * rate), 0, 1)
+    return (x * x * (3 - 2 * x)).astype(np.float32)
+
+
+# Eyes: corners, lids and iris of MediaPipe's mesh; "left" is the person's own.
+_EYES = {"left": (362, 263, 473, (474, 475, 476, 477)), "right": (33, 133, 468, (469, 470, 471, 472))}
+_EYEBALL = 0.135  # radius of an eyeball in outer-eye distances: 12.1 mm of 89 mm, mean adult anthropometry
+
+
+def gaze_degrees(points: np.ndarray) -> np.ndarray:
+    """Gaze relative to the head from the irises.
+
+    The iris moves on a ball of the eye's radius behind the middle between the corners of the eye.
+
+    Args:
+        points: pose-free landmarks [N, 478, 3].
+
+    Returns:
+        float32 [N, 4] degrees: left yaw, left pitch, right yaw, right pitch; above 0: to the person's own right, down.
+    """
+    angles = []
+    for inner, outer, centre, ring in _EYES.values():
+        middle = (points[:, inner] + points[:, outer]) / 2
+        iris = points[:, [centre, *ring]].mean(1)
+        across = points[:, max(inner, outer)] - points[:, min(inner, outer)]
+        across = across * np.sign(across[:, :1])  # from the picture's left to its right
+        tilt = np.arctan2(across[:, 1], across[:, 0])
+        dx, dy = (iris - middle)[:, 0], (iris - middle)[:, 1]
+        along = np.cos(tilt) * dx + np.sin(tilt) * dy
+        above = -np.sin(tilt) * dx + np.cos(tilt) * dy
+        angles += [-np.arcsin(np.clip(along / _EYEBALL, -0.9, 0.9)), -np.arcsin(np.clip(above / _EYEBALL, -0.9, 0.9))]
+    return np.degrees(np.stack(angles, 1)).astype(np.float32)
