@@ -1,0 +1,115 @@
+"""Sound in: any file that FFmpeg reads, as one mono wave; and the checks that speech must pass."""
+
+import math
+from pathlib import Path
+from typing import cast
+
+import av
+import numpy as np
+
+from cmet_engine.errors import CmetError
+from cmet_engine.media.source import open_media
+
+RATE = 16000  # samples a second that the speech encoders take
+MIN_SPEECH = 0.3  # seconds; shorter than a syllable says nothing about emotion
+_SILENT = 1e-3  # peak amplitude, -60 dB below full scale: the noise floor of an ordinary microphone
+_CLIPPED = 0.999  # amplitude at which a sample counts as clipped
+_CLIPPED_SHARE = 1e-3  # of all samples: more is heard as distortion
+
+
+def has_sound(path: str | Path) -> bool:
+    """Whether the file holds a sound stream.
+
+    Raises:
+        CmetError: the file cannot be opened.
+    """
+    with open_media(path) as container:
+        return bool(container.streams.audio)
+
+
+def load(path: str | Path, rate: int = RATE) -> np.ndarray:
+    """The sound of a file as one mono wave.
+
+    Where the file is a clip, sample 0 belongs to its first picture: sound that begins earlier is cut, sound that
+    begins later is preceded by silence. Channels are mixed with the weights of FFmpeg's resampler (their mean for stereo).
+
+    Args:
+        path: a clip or a sound file of any kind that FFmpeg reads.
+        rate: samples a second of the result.
+
+    Returns:
+        float32 [S] in [-1, 1].
+
+    Raises:
+        CmetError: the file cannot be opened, has no sound, holds no samples, or holds values that are not numbers.
+    """
+    path = Path(path)
+    with open_media(path) as container:
+        if not container.streams.audio:
+            raise CmetError(f"{path} has no sound; give a file with speech.")
+        stream = container.streams.best("audio") or container.streams.audio[0]
+        pictures = [s for s in container.streams.video if not s.disposition & s.disposition.attached_pic]
+        video_start = _seconds(pictures[0].start_time, pictures[0].time_base) if pictures else None
+        resampler = av.AudioResampler(format="flt", layout="mono", rate=rate)
+        parts: list[np.ndarray] = []
+        start: float | None = None
+        try:
+            for packet in container.demux(stream):
+                try:
+                    frames = cast(list[av.AudioFrame], packet.decode())
+                except av.error.InvalidDataError:
+                    continue  # a damaged packet costs its own samples only
+                for frame in frames:
+                    if start is None:
+                        start = frame.time
+                    frame.pts = None  # the resampler counts samples itself; stamps with gaps confuse it
+                    parts.extend(out.to_ndarray()[0] for out in resampler.resample(frame))
+        except (av.error.FFmpegError, OSError):
+            pass  # cut off: what was decoded so far is the sound
+        if parts:
+            parts.extend(out.to_ndarray()[0] for out in resampler.resample(None))
+    wave = np.concatenate(parts) if parts else np.zeros(0, np.float32)
+    if video_start is not None and start is not None:
+        shift = round((start - video_start) * rate)
+        wave = wave[-shift:] if shift < 0 else np.concatenate([np.zeros(shift, np.float32), wave])
+    if not len(wave):
+        raise CmetError(f"{path} has a sound stream without a single sample; record or export it again.")
+    if not np.isfinite(wave).all():
+        raise CmetError(f"{path}: the sound holds values that are not numbers; export it again.")
+    return np.clip(wave, -1.0, 1.0).astype(np.float32)
+
+
+def check_speech(wave: np.ndarray, rate: int, name: str) -> str | None:
+    """Check that a wave can be judged as speech.
+
+    Args:
+        wave: float [S] in [-1, 1], mono.
+        rate: samples a second.
+        name: what to call it in a message, usually the file's name.
+
+    Returns:
+        A sentence to show when the wave is usable but clipped, else None.
+
+    Raises:
+        CmetError: the wave is not mono, holds values that are not numbers, is shorter than 0.3 s, or is silent.
+    """
+    wave = np.asarray(wave)
+    if wave.ndim != 1:
+        raise CmetError(f"{name}: the sound has shape {list(wave.shape)}; one channel is needed.")
+    if not np.isfinite(wave).all():
+        raise CmetError(f"{name}: the sound holds values that are not numbers; export it again.")
+    seconds = len(wave) / rate
+    if seconds < MIN_SPEECH:
+        raise CmetError(f"{name} lasts {seconds:.2f} s; speech of at least {MIN_SPEECH} s is needed.")
+    peak = float(np.abs(wave).max())
+    if peak < _SILENT:
+        level = f"its peak is {20 * math.log10(peak):.0f} dB" if peak > 0 else "every sample is 0"
+        raise CmetError(f"{name} is silent ({level}); give a recording in which somebody speaks.")
+    clipped = float((np.abs(wave) >= _CLIPPED).mean())
+    if clipped > _CLIPPED_SHARE:
+        return f"{name} is clipped in {clipped:.1%} of its samples; the emotion may be read less well."
+    return None
+
+
+def _seconds(pts: int | None, time_base: object) -> float | None:
+    return None if pts is None or time_base is None else float(pts * time_base)  # type: ignore[operator]
