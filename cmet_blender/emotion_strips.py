@@ -1,0 +1,409 @@
+"""Emotions as additive NLA strips over the actor's own performance.
+
+The performance is the active Action, so its curves stay at hand in the graph editor; it is added on top of the
+stack. Below it lie, from the bottom: one track that holds every used channel at rest (the value that Blender assumes
+under a stack differs between versions), and one track for each emotion with its delta at strength 1. The strip's
+influence is the emotion's strength: key, move, trim or mute it like any strip; what is seen is the sum.
+
+A rig of several meshes has a strip on each; the first mesh's strip leads and `sync` carries its timing and influence
+to the others.
+"""
+
+import json
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import bpy
+import numpy as np
+
+from cmet_engine.errors import CmetError
+from cmet_engine.timeline import EmotionKey, EmotionTimeline
+from cmet_engine.track import CoefficientTrack
+
+from . import keyframes, rig
+from . import mapping as mapping_module
+from .keyframes import Curves
+from .mapping import RigMapping
+
+PREFIX = "C-MET: "
+REST = PREFIX + "rest"
+
+
+def add(
+    obj: Any,
+    name: str,
+    delta_track: CoefficientTrack,
+    start_frame: float = 1,
+    *,
+    strength: float = 1.0,
+    mapping: RigMapping | None = None,
+    markers: bool = True,
+) -> Any:
+    """Add an emotion to the rig as a strip of its delta at strength 1.
+
+    Args:
+        obj: an object of the rig.
+        name: the emotion's name; the strip and its track carry it.
+        delta_track: edited minus neutral coefficients, and head and eye rotation where they change.
+        start_frame: scene frame of the delta's first frame.
+        strength: the strip's influence over its whole length, as two keys to start from.
+        mapping: default `mapping.match(obj)`.
+        markers: set a timeline marker at the start.
+
+    Returns:
+        The leading NLA strip.
+
+    Raises:
+        CmetError: the rig may not be animated, nothing of the mapping is on it, or the delta has no frames.
+    """
+    rig.check_editable(obj)
+    if len(delta_track) == 0:
+        raise CmetError(f"The delta of '{name}' has no frames; nothing was added.")
+    if not math.isfinite(strength):
+        raise CmetError(f"The strength of '{name}' is {strength}; it must be a number.")
+    mapping = mapping or mapping_module.match(obj)
+    scene = keyframes.scene_of(obj)
+    positions = keyframes.key_positions(delta_track.times, start_frame, keyframes.scene_fps(scene))
+    notes: list[str] = []
+
+    def values(coefficients: np.ndarray, channels: list[str]) -> np.ndarray:
+        return mapping.values(coefficients, channels, delta=True)
+
+    parts = keyframes._shape_curves(obj, mapping, values, delta_track.coefficients, notes)
+    parts += keyframes._bone_curves(obj, mapping, delta_track.coefficients, delta=True)
+    parts = keyframes._merge(parts + keyframes._rotation_curves(obj, mapping, delta_track, scene, notes))
+    for part in parts:  # a channel that the emotion leaves alone needs no curve
+        part.curves = {k: v for k, v in part.curves.items() if np.abs(v - _rest_value(k)).max() > 1e-7}
+    parts = [part for part in parts if part.curves]
+    if not parts:
+        raise CmetError(" ".join(notes) or f"'{name}' moves nothing that '{obj.name}' has.")
+    action = keyframes.write_action(
+        f"{PREFIX}{name}", parts, positions, info={"emotion": name, "notes": notes}, assign=False
+    )
+    title = _free_name(obj, name)
+    first = None
+    for part, slot in zip(parts, action.slots, strict=True):
+        _prepare(part)
+        track = part.owner.animation_data.nla_tracks.new()
+        track.name = PREFIX + title
+        strip = track.strips.new(title, math.floor(positions[0]), action)
+        strip.action_slot = slot
+        strip.frame_start_raw = float(positions[0])
+        strip.frame_end_raw = float(positions[-1])
+        strip.blend_type = "ADD" if part.slot_type == "KEY" else "COMBINE"
+        strip.extrapolation = "NOTHING"
+        strip.use_animated_influence = True
+        strip.influence = strength
+        curve = strip.fcurves.find("influence")
+        while len(curve.keyframe_points):
+            curve.keyframe_points.remove(curve.keyframe_points[0])
+        curve.keyframe_points.add(2)
+        curve.keyframe_points.foreach_set("co", [positions[0], strength, positions[-1], strength])
+        curve.keyframe_points.foreach_set("interpolation", [keyframes.LINEAR, keyframes.LINEAR])
+        curve.update()
+        first = first or strip
+    if markers and not any(m.name == title and m.frame == round(positions[0]) for m in scene.timeline_markers):
+        scene.timeline_markers.new(title, frame=round(float(positions[0])))
+    open_sliders(obj)
+    return first
+
+
+def delta(edited: CoefficientTrack, source: CoefficientTrack) -> CoefficientTrack:
+    """Edited minus source, for `add`.
+
+    Raises:
+        CmetError: the tracks differ in length or rate.
+    """
+    if len(edited) != len(source) or edited.fps != source.fps:
+        raise CmetError(
+            f"The tracks do not belong together: {len(edited)} frames at {float(edited.fps):g} and {len(source)} at {float(source.fps):g}."
+        )
+    return CoefficientTrack(
+        edited.fps,
+        edited.coefficients - source.coefficients,
+        edited.head_rotation - source.head_rotation,
+        edited.eye_rotation - source.eye_rotation,
+        edited.valid & source.valid,
+        dict(source.meta),
+    )
+
+
+def set_influence(strip: Any, keys: list[tuple[float, float]]) -> None:
+    """Replace the strength curve of a strip by keys (scene frame, strength), straight between them."""
+    strip.use_animated_influence = True
+    curve = strip.fcurves.find("influence")
+    points = curve.keyframe_points
+    while len(points):
+        points.remove(points[0])
+    points.add(len(keys))
+    points.foreach_set("co", [v for key in keys for v in key])
+    points.foreach_set("interpolation", [keyframes.LINEAR] * len(keys))
+    curve.update()
+
+
+def _rest_value(channel: tuple[str, int]) -> float:
+    """Value of a channel at rest: the first of a quaternion is 1, everything else 0."""
+    path, index = channel
+    return 1.0 if path.endswith("rotation_quaternion") and index == 0 else 0.0
+
+
+def _free_name(obj: Any, name: str) -> str:
+    taken = {track.name for owner in owners(obj) for track in _tracks(owner)}
+    number, title = 1, name
+    while PREFIX + title in taken:
+        number += 1
+        title = f"{name} {number}"
+    return title
+
+
+def owners(obj: Any) -> list[Any]:
+    """Datablocks of the rig that may carry emotion strips: shape keys of every mesh, the armature; the leader first."""
+    found = [mesh.data.shape_keys for mesh in rig.meshes(obj)]
+    skeleton = rig.armature(obj)
+    return list(dict.fromkeys(found + ([skeleton] if skeleton is not None else [])))
+
+
+def _tracks(owner: Any) -> list[Any]:
+    if owner.animation_data is None:
+        return []
+    return [track for track in owner.animation_data.nla_tracks if track.name.startswith(PREFIX)]
+
+
+def strips(obj: Any) -> dict[str, list[Any]]:
+    """NLA strips of every emotion of the rig by title, the leading one first."""
+    table: dict[str, list[Any]] = {}
+    for owner in owners(obj):
+        for track in _tracks(owner):
+            if track.name != REST:
+                table.setdefault(track.name[len(PREFIX) :], []).extend(track.strips)
+    return {title: found for title, found in table.items() if found}
+
+
+def sync(obj: Any) -> None:
+    """Carry timing, muting and influence of each leading strip to the strips of the other meshes."""
+    muted = {t.name: t.mute for owner in owners(obj)[:1] for t in _tracks(owner)}
+    for owner in owners(obj)[1:]:
+        for track in _tracks(owner):
+            if track.name in muted and track.mute != muted[track.name]:
+                track.mute = muted[track.name]
+    for found in strips(obj).values():
+        leader = found[0]
+        wanted = _state(leader)
+        for follower in found[1:]:
+            if _state(follower) == wanted:
+                continue
+            for value in (
+                "frame_end_raw",
+                "frame_start_raw",
+                "frame_end_raw",
+                "action_frame_start",
+                "action_frame_end",
+                "scale",
+                "repeat",
+                "mute",
+            ):
+                setattr(follower, value, getattr(leader, value))
+            curve = leader.fcurves.find("influence")
+            if curve is not None:
+                set_influence(follower, [tuple(p.co) for p in curve.keyframe_points])
+                target = follower.fcurves.find("influence").keyframe_points
+                for source, point in zip(curve.keyframe_points, target, strict=True):
+                    point.interpolation = source.interpolation
+                    point.handle_left_type, point.handle_right_type = source.handle_left_type, source.handle_right_type
+                    point.handle_left, point.handle_right = source.handle_left, source.handle_right
+
+
+def _state(strip: Any) -> tuple[Any, ...]:
+    curve = strip.fcurves.find("influence")
+    keys = (
+        tuple(
+            (tuple(p.co), p.interpolation, tuple(p.handle_left), tuple(p.handle_right)) for p in curve.keyframe_points
+        )
+        if curve
+        else ()
+    )
+    return (
+        strip.frame_start_raw,
+        strip.frame_end_raw,
+        strip.action_frame_start,
+        strip.action_frame_end,
+        strip.mute,
+        keys,
+    )
+
+
+def _prepare(part: Curves) -> None:
+    """Make the datablock ready for additive strips: its active Action adds, and a track at the bottom holds rest."""
+    animation = part.owner.animation_data or part.owner.animation_data_create()
+    if animation.use_tweak_mode:
+        raise CmetError(f"'{part.owner.name}' is in NLA tweak mode; leave it (Tab in the NLA editor) and try again.")
+    kind = "ADD" if part.slot_type == "KEY" else "COMBINE"
+    foreign = [t for t in animation.nla_tracks if not t.name.startswith(PREFIX)]
+    if not any(t.name == REST for t in animation.nla_tracks):
+        if foreign:  # the user's own stack stays as it is: rest goes over nothing, ours are added above
+            animation.action_blend_type = kind
+            return
+        track = animation.nla_tracks.new()
+        track.name = REST
+    animation.action_blend_type = kind
+    animation.action_extrapolation = "HOLD"
+    refresh_rest(part.owner, set(part.curves))
+
+
+def refresh_rest(owner: Any, channels: set[tuple[str, int]]) -> None:
+    """See that the rest track holds these channels and all those of the active Action and of the strips."""
+    animation = owner.animation_data
+    rest = next((t for t in animation.nla_tracks if t.name == REST), None)
+    if rest is None or owner.id_type != "KEY":
+        return
+    wanted = {c for c in channels | animated(owner) if c[0].startswith("key_blocks[")}
+    if rest.strips:
+        have = set(_channels(rest.strips[0].action, rest.strips[0].action_slot))
+        if wanted <= have:
+            return
+        old = rest.strips[0].action
+        rest.strips.remove(rest.strips[0])
+        if old.users == 0 or (old.users == 1 and old.use_fake_user):
+            bpy.data.actions.remove(old)
+        wanted |= have
+    part = Curves(owner, "KEY", owner.name, {c: np.zeros(1, np.float32) for c in sorted(wanted)})
+    action = keyframes.write_action(f"{REST} {owner.name}", [part], np.array([0.0], np.float32), assign=False)
+    strip = rest.strips.new("rest", 0, action)
+    strip.action_slot = action.slots[0]
+    strip.blend_type = "REPLACE"
+    strip.extrapolation = "HOLD"
+
+
+def _channels(action: Any, slot: Any) -> Iterator[tuple[str, int]]:
+    if action is None or slot is None:
+        return
+    for layer in action.layers:
+        for strip in layer.strips:
+            bag = strip.channelbag(slot)
+            if bag is not None:
+                for curve in bag.fcurves:
+                    yield curve.data_path, curve.array_index
+
+
+def animated(owner: Any) -> set[tuple[str, int]]:
+    """Every (data path, index) that the active Action or an NLA strip of a datablock animates."""
+    animation = owner.animation_data
+    if animation is None:
+        return set()
+    found = set(_channels(animation.action, animation.action_slot))
+    for track in animation.nla_tracks:
+        for strip in track.strips:
+            found |= set(_channels(strip.action, strip.action_slot))
+    return found
+
+
+def open_sliders(obj: Any) -> None:
+    """Open the sliders of all shapes that strips add to, so that a sum is not cut at 0 or 1."""
+    for mesh in rig.meshes(obj):
+        keys = mesh.data.shape_keys
+        paths = {path for path, _ in animated(keys)}
+        for block in keys.key_blocks:
+            if f'key_blocks["{keyframes.escape_identifier(block.name)}"].value' in paths:
+                keyframes.widen(keys, block.name, -1.0, 2.0)
+
+
+def bake(obj: Any, frame_range: tuple[int, int] | None = None, *, name: str | None = None, progress: Any = None) -> Any:
+    """Fold the performance and all emotions into one new Action, at whole scene frames.
+
+    The emotion tracks are muted, not removed, and the performance's Action stays in the file.
+
+    Args:
+        obj: an object of the rig.
+        frame_range: first and last scene frame; default the scene's.
+        name: of the new Action.
+        progress: `(stage, done, total)`; raising cancels and leaves everything as it was.
+
+    Raises:
+        CmetError: nothing is animated, or the range is empty.
+    """
+    rig.check_editable(obj)
+    sync(obj)
+    scene = keyframes.scene_of(obj)
+    first, last = frame_range or (scene.frame_start, scene.frame_end)
+    if last < first:
+        raise CmetError(f"The frame range {first} to {last} is empty; the last frame must not be before the first.")
+    sources = [(owner, sorted(animated(owner))) for owner in owners(obj)]
+    sources = [(owner, channels) for owner, channels in sources if channels]
+    if not sources:
+        raise CmetError(f"Nothing on '{obj.name}' is animated; apply a track first.")
+    positions = np.arange(first, last + 1, dtype=np.float32)
+    values = {owner: np.zeros((len(channels), len(positions)), np.float32) for owner, channels in sources}
+    with keyframes.frame_restored(scene):
+        for i, graph in enumerate(keyframes.frames_at(scene, positions)):
+            for owner, channels in sources:
+                evaluated = owner.evaluated_get(graph)
+                for k, (path, index) in enumerate(channels):
+                    values[owner][k, i] = _resolve(evaluated, path, index)
+            if progress:
+                progress("baking", i + 1, len(positions))
+    parts = []
+    for owner, channels in sources:
+        curves = {channel: values[owner][k] for k, channel in enumerate(channels)}
+        parts.append(Curves(owner, owner.id_type, owner.name, curves))
+    action = keyframes.write_action(
+        name or f"{obj.name} baked", parts, positions, info={"baked": True, "frames": len(positions)}
+    )
+    for owner, _ in sources:
+        owner.animation_data.action_blend_type = "REPLACE"
+        for track in _tracks(owner):
+            track.mute = True
+    return action
+
+
+def _resolve(owner: Any, path: str, index: int) -> float:
+    try:
+        value = owner.path_resolve(path)
+    except ValueError:  # a channel of a shape or bone that is gone
+        return 0.0
+    return value[index] if hasattr(value, "__len__") else value
+
+
+def timeline(obj: Any, start_frame: float = 1) -> EmotionTimeline:
+    """The emotions on the rig as keys of the engine's timeline, seconds from `start_frame`.
+
+    A strip becomes one key: its span where the influence is not 0, its largest influence, its ramps at both ends.
+    """
+    sync(obj)
+    rate = float(keyframes.scene_fps(keyframes.scene_of(obj)))
+    muted = {t.name for owner in owners(obj)[:1] for t in _tracks(owner) if t.mute}
+    keys = []
+    for title, found in strips(obj).items():
+        leader = found[0]
+        if leader.mute or PREFIX + title in muted:
+            continue
+        emotion = json.loads(leader.action.get(keyframes.INFO, "{}")).get("emotion", title) if leader.action else title
+        frames = np.linspace(
+            leader.frame_start_raw,
+            leader.frame_end_raw,
+            max(2, math.ceil(leader.frame_end_raw - leader.frame_start_raw) + 1),
+        )
+        curve = leader.fcurves.find("influence") if leader.use_animated_influence else None
+        level = (
+            np.array([curve.evaluate(f) for f in frames])
+            if curve is not None and len(curve.keyframe_points)
+            else np.full(len(frames), leader.influence)
+        )
+        if np.abs(level).max() < 1e-6:
+            continue
+        peak = float(level[np.abs(level).argmax()])
+        on = np.flatnonzero(np.abs(level) > 1e-6)
+        full = np.flatnonzero(np.abs(level) > 0.99 * abs(peak))
+        start, end = (frames[max(on[0] - 1, 0)] - start_frame) / rate, (frames[on[-1]] + 1 - start_frame) / rate
+        keys.append(
+            EmotionKey(
+                emotion,
+                round(peak, 4),
+                max(0.0, start),
+                end,
+                max(0.0, (frames[full[0]] - start_frame) / rate - start),
+                max(0.0, end - (frames[full[-1]] + 1 - start_frame) / rate),
+                "linear",
+            )
+        )
+    return EmotionTimeline(keys)

@@ -1,0 +1,193 @@
+"""The parts of a rig in a Blender scene: its meshes with shape keys, its armature, and whether they may be changed."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from cmet_engine.errors import CmetError
+
+_DRIVEN = re.compile(r'key_blocks\["(.+)"\]\.value')
+
+
+def meshes(obj: Any) -> list[Any]:
+    """The meshes with shape keys that make one face: `obj` and its kin, `obj` first if it is one.
+
+    Kin are the meshes below the same topmost parent, or bound to the same armature.
+    """
+    family = _family(obj)
+    found = [o for o in family if o.type == "MESH" and shape_keys(o) is not None]
+    found.sort(key=lambda o: (o != obj, -len(o.data.shape_keys.key_blocks), o.name))
+    return found
+
+
+def shape_keys(obj: Any) -> Any | None:
+    """The mesh's shape-key datablock if it has more than its base; else None."""
+    keys = getattr(obj.data, "shape_keys", None)
+    return keys if keys is not None and len(keys.key_blocks) > 1 else None
+
+
+def _family(obj: Any) -> list[Any]:
+    top = obj
+    while top.parent is not None:
+        top = top.parent
+    family = list(dict.fromkeys([obj, top, *top.children_recursive]))
+    bound = armature_of_mesh(obj)
+    if bound is not None and bound not in family:
+        family.append(bound)
+    if obj.type == "ARMATURE" or bound is not None:
+        skeleton = obj if obj.type == "ARMATURE" else bound
+        users = obj.users_scene[0].objects if obj.users_scene else ()
+        family += [o for o in users if o not in family and armature_of_mesh(o) == skeleton]
+    return family
+
+
+def armature_of_mesh(obj: Any) -> Any | None:
+    """The armature object that deforms a mesh."""
+    for modifier in getattr(obj, "modifiers", ()):
+        if modifier.type == "ARMATURE" and modifier.object is not None:
+            return modifier.object
+    return None
+
+
+def armature(obj: Any) -> Any | None:
+    """The armature object of the rig that `obj` belongs to."""
+    if obj.type == "ARMATURE":
+        return obj
+    return armature_of_mesh(obj) or next((o for o in _family(obj) if o.type == "ARMATURE"), None)
+
+
+def members(obj: Any) -> list[Any]:
+    """Every object of the character: what an exporter must select."""
+    return [o for o in _family(obj) if o.type in {"MESH", "ARMATURE", "EMPTY"}]
+
+
+def names_by_mesh(obj: Any) -> dict[str, list[str]]:
+    """Names of the shape keys of every mesh of the rig, without the base shapes."""
+    result = {}
+    for mesh in meshes(obj):
+        keys = mesh.data.shape_keys
+        result[mesh.name] = [block.name for block in keys.key_blocks if block != keys.reference_key]
+    return result
+
+
+def bone_names(obj: Any) -> list[str]:
+    """Names of the bones of the rig's armature, if it has one."""
+    skeleton = armature(obj)
+    return [bone.name for bone in skeleton.data.bones] if skeleton is not None else []
+
+
+def driven_names(keys: Any) -> set[str]:
+    """Names of shape keys whose value a driver sets."""
+    if keys.animation_data is None:
+        return set()
+    found = (_DRIVEN.fullmatch(curve.data_path) for curve in keys.animation_data.drivers)
+    return {match[1].replace('\\"', '"').replace("\\\\", "\\") for match in found if match}
+
+
+def check_editable(obj: Any) -> None:
+    """Raise unless the rig's data may be animated in this file.
+
+    Raises:
+        CmetError: the object was deleted, or it or its shape keys are linked from another file.
+    """
+    try:
+        owners = [obj, *([obj.data] if obj.data is not None else [])]
+        for mesh in meshes(obj):
+            owners += [mesh, mesh.data.shape_keys]
+    except ReferenceError:
+        raise CmetError("The object was deleted in the meantime; choose another rig.") from None
+    for owner in owners:
+        if owner.library is not None:
+            raise CmetError(
+                f"'{owner.name}' is linked from {owner.library.filepath} and cannot be animated here; make it local "
+                "(Object > Relations > Make Local) or work in that file."
+            )
+        override = owner.override_library
+        if override is not None and override.is_system_override:
+            raise CmetError(
+                f"'{owner.name}' is a library override that is not editable; make it editable "
+                "(Outliner > Library Override > Make > Selected & Content) or make it local."
+            )
+
+
+def writable(obj: Any, names: set[str]) -> tuple[dict[Any, list[str]], list[str]]:
+    """Shape keys of `names` that may be keyed, by mesh, and notes in plain words on those that may not."""
+    table: dict[Any, list[str]] = {}
+    locked: list[str] = []
+    driven: list[str] = []
+    seen: set[Any] = set()
+    for mesh in meshes(obj):
+        keys = mesh.data.shape_keys
+        if keys in seen:  # two objects may share one mesh
+            continue
+        seen.add(keys)
+        by_driver = driven_names(keys)
+        for block in keys.key_blocks:
+            if block == keys.reference_key or block.name not in names:
+                continue
+            if block.name in by_driver:
+                driven.append(f"{mesh.name}: {block.name}")
+            elif getattr(block, "lock_shape", False):
+                locked.append(f"{mesh.name}: {block.name}")
+            else:
+                table.setdefault(mesh, []).append(block.name)
+    notes = []
+    if locked:
+        notes.append(
+            f"{_count(locked, 'shape key is', 'shape keys are')} locked and left alone ({_some(locked)}); unlock to animate."
+        )
+    if driven:
+        notes.append(
+            f"{_count(driven, 'shape key is', 'shape keys are')} set by drivers and left alone ({_some(driven)}); remove the drivers to animate."
+        )
+    return table, notes
+
+
+def _count(items: list[str], one: str, many: str) -> str:
+    return f"{len(items)} {one if len(items) == 1 else many}"
+
+
+def _some(items: list[str], most: int = 4) -> str:
+    return ", ".join(items[:most]) + (" …" if len(items) > most else "")
+
+
+def geometry(obj: Any) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+    """Rest positions [V, 3] of all meshes of the rig in the space of the first, and each shape's motion [V, 3].
+
+    Shapes of one name on several meshes move together; a mesh without a shape stands still in it.
+    """
+    parts = meshes(obj)
+    if not parts:
+        return np.zeros((0, 3)), {}
+    inverse = np.array(parts[0].matrix_world.inverted())
+    counts = [len(m.data.vertices) for m in parts]
+    total = sum(counts)
+    points = np.zeros((total, 3))
+    deltas: dict[str, np.ndarray] = {}
+    for (mesh, start), count in zip(_starts(parts, counts), counts, strict=True):
+        keys = mesh.data.shape_keys
+        to_first = inverse @ np.array(mesh.matrix_world)
+        rest = _positions(keys.reference_key, count)
+        points[start : start + count] = rest @ to_first[:3, :3].T + to_first[:3, 3]
+        for block in keys.key_blocks:
+            if block == keys.reference_key:
+                continue
+            base = _positions(block.relative_key, count) if block.relative_key != keys.reference_key else rest
+            delta = deltas.setdefault(block.name, np.zeros((total, 3)))
+            delta[start : start + count] = (_positions(block, count) - base) @ to_first[:3, :3].T
+    return points, deltas
+
+
+def _starts(parts: list[Any], counts: list[int]) -> Iterator[tuple[Any, int]]:
+    start = 0
+    for part, count in zip(parts, counts, strict=True):
+        yield part, start
+        start += count
+
+
+def _positions(block: Any, count: int) -> np.ndarray:
+    flat = np.empty(count * 3, np.float32)
+    block.data.foreach_get("co", flat)
+    return flat.reshape(-1, 3).astype(np.float64)

@@ -1,0 +1,161 @@
+import json
+
+import numpy as np
+import pytest
+
+from cmet_blender import mapping
+from cmet_engine import arkit
+from cmet_engine.errors import CmetError
+
+
+def one_to_one(found):
+    return {name: next(iter(row.channels)) for name, row in found.rows.items() if len(row.channels) == 1}
+
+
+def test_arkit_names_match_themselves():
+    found = mapping.match(arkit.NAMES)
+    assert found.of_kind("exact") == list(arkit.NAMES)
+    assert found.unused == () and found.missing == []
+
+
+@pytest.mark.parametrize(
+    "rename",
+    [
+        lambda n: "blendShape1." + n,
+        lambda n: "CharacterA_" + n,
+        lambda n: n[0].upper() + n[1:],
+        lambda n: n.replace("Left", "_L").replace("Right", "_R"),
+        lambda n: n.replace("Left", ".l").replace("Right", ".r"),
+        lambda n: "rig:face|" + n.lower() if n.islower() else "rig:" + n,
+        lambda n: "_".join(mapping.words(n)),
+        lambda n: "ARKit_" + "_".join(mapping.words(n)).upper(),
+    ],
+)
+def test_variants_of_arkit_names_all_match(rename):
+    found = mapping.match([rename(n) for n in arkit.NAMES])
+    assert one_to_one(found) == {n: rename(n) for n in arkit.NAMES}
+    assert not found.guessed
+
+
+@pytest.mark.parametrize("convention", [c for c in mapping.conventions() if c.shapes], ids=lambda c: c.name)
+def test_every_convention_is_recognised_from_its_own_names(convention):
+    names = [shape for shapes in convention.shapes.values() for shape in shapes]
+    found = mapping.match(reversed(names))
+    for coefficient, shapes in convention.shapes.items():
+        assert found.rows[coefficient].channels == shapes
+    assert not found.unused
+
+
+def test_the_ict_head_splits_brow_and_cheek(shared):
+    with np.load(shared / "data" / "rigs" / "ict_facekit_light.npz") as data:
+        found = mapping.match([str(n) for n in data["shape_names"]])
+    assert found.rows["browInnerUp"].channels == {"browInnerUp_L": 1.0, "browInnerUp_R": 1.0}
+    assert found.missing == ["tongueOut"]
+    assert set(found.unused) == {"PupilDilate_L", "PupilDilate_R", "cheekRaiser_L", "cheekRaiser_R"}
+
+
+def test_one_shape_for_both_sides_takes_half_of_each():
+    found = mapping.match([n for n in arkit.NAMES if "mouthSmile" not in n] + ["mouthSmile"])
+    assert found.rows["mouthSmileLeft"].channels == found.rows["mouthSmileRight"].channels == {"mouthSmile": 0.5}
+
+
+def test_guesses_carry_a_confidence_and_keep_to_the_side():
+    found = mapping.match(["eyes_closed_L", "eyes_closed_R", "jaw_drop", "lip_pucker", "browsDownLeft", "viseme_aa"])
+    assert found.shapes["eyeBlinkLeft"] == "eyes_closed_L" and found.shapes["eyeBlinkRight"] == "eyes_closed_R"
+    assert found.shapes["jawOpen"] == "jaw_drop" and found.shapes["mouthPucker"] == "lip_pucker"
+    assert "browDownRight" in found.missing
+    assert "viseme_aa" in found.unused
+    assert all(mapping.GUESS_THRESHOLD <= found.rows[n].confidence < 1 for n in found.guessed)
+    assert "please check" in found.report()
+
+
+def test_names_that_mean_nothing_match_nothing():
+    found = mapping.match(["Key 1", "bulge", "fat", "hat_off", "muscle_arm_L"])
+    assert len(found.missing) == 52 and len(found.unused) == 5
+
+
+def test_shapes_of_several_meshes_are_joined():
+    found = mapping.match(
+        {"Head": list(arkit.NAMES), "Brows": ["Brows_browInnerUp", "Brows_browDownLeft"], "Teeth": ["jawOpen"]}
+    )
+    assert found.rows["browInnerUp"].channels == {"browInnerUp": 1.0, "Brows_browInnerUp": 1.0}
+    assert found.rows["jawOpen"].channels == {"jawOpen": 1.0}
+
+
+def test_values_and_inverse_agree_for_splits_gains_and_offsets():
+    found = mapping.match([n for n in arkit.NAMES if n != "browInnerUp"] + ["browInnerUp_L", "browInnerUp_R"])
+    found.set("jawOpen", gain=1.5, offset=0.1)
+    coefficients = np.random.default_rng(0).uniform(0, 1.2, (20, 52))
+    values = found.values(coefficients)
+    column = found.channels.index("jawOpen")
+    assert np.allclose(values[:, column], 1.5 * coefficients[:, arkit.INDEX["jawOpen"]] + 0.1)
+    assert np.abs(found.invert(values) - coefficients).max() < 1e-9
+
+
+def test_limits_cut_and_a_reference_restores_what_they_cut():
+    found = mapping.match(arkit.NAMES)
+    found.set("jawOpen", minimum=0.0, maximum=0.5)
+    coefficients = np.random.default_rng(0).uniform(0, 1, (20, 52))
+    values = found.values(coefficients)
+    assert values[:, found.channels.index("jawOpen")].max() == 0.5
+    assert np.abs(found.invert(values, reference=coefficients) - coefficients).max() < 1e-9
+
+
+def test_a_hand_made_change_changes_only_its_coefficient():
+    kept = [n for i, n in enumerate(arkit.NAMES) if i % 3]
+    found = mapping.match(kept)
+    coefficients = np.random.default_rng(0).uniform(0, 1, (5, 52))
+    values = found.values(coefficients)
+    values[:, found.channels.index("browInnerUp")] += 0.5
+    back = found.invert(values, reference=coefficients)
+    change = back - coefficients
+    assert np.allclose(change[:, arkit.INDEX["browInnerUp"]], 0.5)
+    assert np.abs(np.delete(change, arkit.INDEX["browInnerUp"], 1)).max() < 1e-9
+
+
+def test_missing_smile_is_spread_over_other_shapes(shared):
+    with np.load(shared / "data" / "rigs" / "ict_facekit_light.npz") as data:
+        names, deltas = [str(n) for n in data["shape_names"]], data["deltas"].astype(np.float64)[:, ::7]
+    everything = dict(zip(names, deltas, strict=True))
+    kept = {n: d for n, d in everything.items() if not n.startswith("mouthSmile")}
+    wanted = {
+        c: sum(everything[s] * w for s, w in r.channels.items())
+        for c, r in mapping.match(names).rows.items()
+        if r.channels
+    }
+    before = mapping.match(list(kept))
+    after = mapping.spread_missing(before, kept, wanted)
+    assert before.missing == ["mouthSmileLeft", "mouthSmileRight", "tongueOut"]
+    assert after.spread == ["mouthSmileLeft", "mouthSmileRight"] and before.spread == []
+    row = after.rows["mouthSmileLeft"]
+    shown = sum(kept[s] * w for s, w in row.channels.items())
+    left = 1 - ((wanted["mouthSmileLeft"] - shown) ** 2).sum() / (wanted["mouthSmileLeft"] ** 2).sum()
+    assert left > 0.3 and abs(left - row.confidence) < 0.02
+    assert "shown by others" in after.report()
+
+
+def test_a_saved_mapping_comes_back_the_same(tmp_path):
+    found = mapping.match(["jaw_drop", *arkit.NAMES[:10], "extra"])
+    found.set("mouthClose", {"extra": 0.7}, gain=2.0, minimum=-0.5)
+    found.rotations["head"] = mapping.Rotation("Head", strength=0.5)
+    path = found.save(tmp_path / "mine.json")
+    again = mapping.RigMapping.load(path)
+    assert again == found and again.to_json() == found.to_json()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"format": "other"}, "not a rig mapping"),
+        ({"rows": {"mouthGrin": {}}}, "mouthGrin"),
+        ({"rows": {"jawOpen": {"channels": {"x": "much"}}}}, "jaw|kind"),
+        ({"rows": {"jawOpen": {"channels": {"x": float("nan")}}}}, "jawOpen"),
+        ({"rotations": {"head": {"yaw": "up"}}}, "head"),
+        ({"rows": [1]}, "kind"),
+    ],
+)
+def test_damaged_mapping_files_are_named(tmp_path, change, words):
+    path = tmp_path / "broken.json"
+    path.write_text(json.dumps({"format": mapping.FORMAT, "rows": {}, **change}))
+    with pytest.raises(CmetError, match=f"(?s)broken.json.*({words})"):
+        mapping.RigMapping.load(path)
