@@ -1,0 +1,105 @@
+"""The warp renderer on a drawn face and, where they are, on real clips."""
+
+from fractions import Fraction
+
+import numpy as np
+import pytest
+
+from cmet_engine import arkit
+from cmet_engine.errors import CmetError
+from cmet_engine.face.pose import Pose, denormalise, template
+from cmet_engine.face.tracker import FaceGeometry
+from cmet_engine.render.warp import WarpRenderer
+from cmet_engine.track import CoefficientTrack
+
+FRAMES, WIDTH, HEIGHT = 4, 320, 280
+
+
+def head(yaw: float = 0.0, scale: float = 90.0) -> np.ndarray:
+    """Landmarks [478, 3] of the mean face in the middle of the picture, turned by `yaw` radians."""
+    c, s = np.cos(yaw), np.sin(yaw)
+    rotation = np.array([[[c, 0, s], [0, 1, 0], [-s, 0, c]]])
+    offset = np.array([[WIDTH / 2, -HEIGHT / 2, 0.0]])
+    return denormalise(template().points[None], Pose(np.array([scale]), rotation, offset))[0].astype(np.float32)
+
+
+def clip(landmarks: np.ndarray, **change: float) -> tuple[FaceGeometry, CoefficientTrack, CoefficientTrack]:
+    """A still head as a clip, and tracks before and after a change of the named coefficients."""
+    geometry = FaceGeometry(
+        np.repeat(landmarks[None], FRAMES, 0),
+        np.ones(FRAMES, bool),
+        (WIDTH, HEIGHT),
+        Fraction(25),
+        np.arange(FRAMES) / 25,
+        np.zeros((FRAMES, 3), np.float32),
+        np.zeros((FRAMES, 4), np.float32),
+        fade=np.array([1, 1, 0.5, 0], np.float32),
+    )
+    source = CoefficientTrack(Fraction(25), np.zeros((FRAMES, arkit.COUNT), np.float32))
+    edited = source.copy()
+    for name, value in change.items():
+        columns = [arkit.INDEX[name]] if name in arkit.INDEX else arkit.columns([name + "Left", name + "Right"])
+        edited.coefficients[:, columns] = value
+    return geometry, source, edited
+
+
+@pytest.fixture(scope="module")
+def picture() -> np.ndarray:
+    """Smooth coloured noise: every place looks different, so that motion shows."""
+    import cv2
+
+    noise = np.random.default_rng(0).uniform(0, 255, (HEIGHT, WIDTH, 3))
+    noise = cv2.GaussianBlur(noise, (0, 0), 3)
+    return ((noise - noise.min()) / np.ptp(noise) * 255).astype(np.uint8)
+
+
+def test_a_frame_without_change_is_the_same_object(picture):
+    renderer = WarpRenderer(*clip(head()))
+    assert renderer.render(picture, 0) is picture
+
+
+def test_fade_multiplies_the_edit_and_zero_leaves_the_frame(picture):
+    renderer = WarpRenderer(*clip(head(), mouthSmile=0.8))
+    full, half, none = (renderer.render(picture, i) for i in (1, 2, 3))
+    difference = [np.abs(out.astype(int) - picture).sum() for out in (full, half)]
+    assert none is picture
+    assert 0 < difference[1] < difference[0]
+
+
+def test_far_from_the_face_every_pixel_stays(picture):
+    import cv2
+
+    landmarks = head(scale=60)
+    out = WarpRenderer(*clip(landmarks, browInnerUp=1, jawOpen=0.6, mouthSmile=1)).render(picture, 0)
+    hull = cv2.convexHull(np.ascontiguousarray(landmarks[:468, :2]))[:, 0]
+    grown = hull.mean(0) + 1.5 * (hull - hull.mean(0))
+    outside = cv2.fillConvexPoly(np.ones((HEIGHT, WIDTH), np.uint8), np.round(grown).astype(np.int32), 0).astype(bool)
+    assert outside.any()
+    assert np.array_equal(out[outside], picture[outside])
+    assert not np.array_equal(out, picture)
+
+
+def test_order_of_frames_does_not_matter(picture):
+    one, other = (WarpRenderer(*clip(head(), mouthFrown=0.7)) for _ in range(2))
+    forwards = [one.render(picture, i) for i in (0, 1, 2)]
+    backwards = [other.render(picture, i) for i in (2, 1, 0)][::-1]
+    assert all(np.array_equal(a, b) for a, b in zip(forwards, backwards, strict=True))
+
+
+def test_a_face_half_out_of_the_frame_is_drawn(picture):
+    landmarks = head() + np.float32([WIDTH / 2, 0, 0])
+    out = WarpRenderer(*clip(landmarks, mouthSmile=0.8)).render(picture, 0)
+    assert out.shape == picture.shape
+    assert not np.array_equal(out, picture)
+
+
+def test_a_face_outside_the_frame_leaves_it(picture):
+    landmarks = head() + np.float32([3 * WIDTH, 0, 0])
+    assert np.array_equal(WarpRenderer(*clip(landmarks, mouthSmile=0.8)).render(picture, 0), picture)
+
+
+def test_tracks_of_another_clip_are_refused():
+    geometry, source, edited = clip(head())
+    short = CoefficientTrack(Fraction(25), edited.coefficients[:2])
+    with pytest.raises(CmetError, match="must be of the same clip"):
+        WarpRenderer(geometry, source, short)
