@@ -1,0 +1,6 @@
+"""The EDTalk renderer: 256-pixel faces drawn from codes, pasted back into the frame."""
+
+from cmet_engine.render.edtalk.audio2lip import Audio2Lip
+from cmet_engine.render.edtalk.generator import Generator, Source
+
+__all__ = ["Audio2Lip", "Generator", "Source"]
