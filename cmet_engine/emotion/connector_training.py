@@ -1,0 +1,460 @@
+"""Training of the embedded connector on data that is not paired, and of the published one on pairs.
+
+Unpaired (D = 52): one side is pools of emotional speech; the other is faces: windows of talking people as they are, and
+what an emotion adds to them, drawn from published facial actions (`prior`) and from labelled pictures that show them.
+Paired (D = 10): codes of the same actor speaking neutrally and with emotion, as the paper trains.
+"""
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from cmet_engine import arkit
+from cmet_engine.emotion import losses, prior
+from cmet_engine.emotion.connector import WINDOW, Connector
+from cmet_engine.errors import CmetError
+from cmet_engine.files import whole_file
+
+Progress = Callable[[str, int, int | None], None]
+
+VECTOR_NORM = 10.0  # length of the emotion vectors that the network sees; the teacher's own are 9 to 13 long
+VECTOR_FLOOR = 0.5  # vectors much shorter than this stay short: a voice that hardly differs from neutral
+EXPRESSION_SCALE = 8.0
+"""Coefficients (0 to 1) times this are the numbers that the network sees: about the spread of EDTalk's codes, for which
+the paper's loss weights were chosen."""
+
+FRAME_RATE = 25  # frames a second of the tracks that the network sees (the rate of the paper's data)
+
+
+@dataclass(frozen=True)
+class ConnectorConfig:
+    """Every number of a training run; `load` reads them from a JSON file, missing ones keep their default."""
+
+    seed: int = 1
+    expression_dim: int = arkit.COUNT
+    speech_dim: int = 1024
+    width: int = 128
+    layers: int = 3
+    heads: int = 4
+    feedforward: int = 256
+    dropout: float = 0.1
+    base_channels: int = 4
+    steps: int = 4000
+    batch: int = 128
+    learning_rate: float = 1e-3
+    warmup: int = 200
+    weight_decay: float = 1e-5
+    pool: int = 10
+    blend: float = 0.25
+    pictures: float = 0.35
+    candidates: int = 4
+    reference: float = 0.7
+    average: float = 0.998
+    contrastive: float = losses.CONTRASTIVE_WEIGHT
+    directional: float = losses.DIRECTIONAL_WEIGHT
+    focal_beta: float = losses.FOCAL_BETA
+    focal_gamma: float = losses.FOCAL_GAMMA
+    checkpoint_every: int = 500
+
+    @classmethod
+    def load(cls, path: str | Path) -> "ConnectorConfig":
+        """Read a JSON object of these numbers.
+
+        Raises:
+            CmetError: the file cannot be read, or a field is unknown or of the wrong kind.
+        """
+        path = Path(path)
+        try:
+            document = json.loads(path.read_text("utf-8"))
+        except OSError as error:
+            raise CmetError(f"Cannot read {path}: {error.strerror}.") from error
+        except ValueError as error:
+            raise CmetError(f"{path.name}: not valid JSON.") from error
+        known = {f.name: type(f.default) for f in fields(cls)}
+        if not isinstance(document, dict):
+            raise CmetError(f"{path.name}: a JSON object of settings is wanted.")
+        for name, value in document.items():
+            if name not in known:
+                raise CmetError(f"{path.name}: the setting '{name}' is unknown; known are {', '.join(known)}.")
+            if isinstance(value, bool) or not isinstance(value, (int, float) if known[name] is float else known[name]):
+                raise CmetError(
+                    f"{path.name}: the setting '{name}' is '{value}'; it must be of kind {known[name].__name__}."
+                )
+        return cls(**document)
+
+    @classmethod
+    def published(cls) -> "ConnectorConfig":
+        """The paper's own settings for EDTalk's 10 codes."""
+        return cls(
+            expression_dim=10, width=1024, layers=4, feedforward=1024, steps=200_000, learning_rate=1e-4, warmup=0,
+            blend=0.0, reference=1.0, average=0.0, checkpoint_every=5000,
+        )  # fmt: skip
+
+    def build(self) -> Connector:
+        """A network of these sizes with fresh weights."""
+        return Connector(
+            self.expression_dim,
+            speech_dim=self.speech_dim,
+            width=self.width,
+            layers=self.layers,
+            heads=self.heads,
+            feedforward=self.feedforward,
+            dropout=self.dropout,
+            base_channels=self.base_channels,
+        )
+
+
+@dataclass(frozen=True)
+class Speech:
+    """Utterance features of labelled speech: `features` [N, 1024], `emotion` [N], `speaker` [N] (text)."""
+
+    features: np.ndarray
+    emotion: np.ndarray
+    speaker: np.ndarray
+
+    def __post_init__(self) -> None:
+        if self.features.ndim != 2 or not len(self.features) == len(self.emotion) == len(self.speaker):
+            raise CmetError("The speech features, emotions and speakers must be lists of the same length.")
+        if not np.isfinite(self.features).all():
+            row = int(np.argwhere(~np.isfinite(self.features))[0][0])
+            raise CmetError(f"The speech feature number {row} holds a value that is not a number; extract it again.")
+        if "neutral" not in self.emotion:
+            raise CmetError("The speech holds no clip labelled 'neutral'; an emotion is a difference from neutral.")
+
+    def chosen(self, keep: np.ndarray) -> "Speech":
+        """Only the clips where `keep` is True."""
+        return Speech(self.features[keep], self.emotion[keep], self.speaker[keep])
+
+
+@dataclass(frozen=True)
+class Faces:
+    """The other side: what faces do.
+
+    Attributes:
+        tracks: coefficient tracks [n, 52] of talking people at `FRAME_RATE`.
+        pictures: [N, 52] coefficients of labelled pictures.
+        emotion: [N] their labels.
+    """
+
+    tracks: list[np.ndarray]
+    pictures: np.ndarray
+    emotion: np.ndarray
+
+    def __post_init__(self) -> None:
+        if not any(len(t) >= 2 * WINDOW for t in self.tracks):
+            raise CmetError(f"No track is {2 * WINDOW} frames long; the connector learns from pairs of windows.")
+
+
+def unit_vector(vector: np.ndarray) -> np.ndarray:
+    """An emotion vector [..., 1024] brought to the length that the network sees."""
+    vector = np.asarray(vector, np.float32)
+    size = np.sqrt(np.square(vector).sum(-1, keepdims=True) + VECTOR_FLOOR**2)
+    return VECTOR_NORM * vector / size
+
+
+class VectorSampler:
+    """Draws emotion vectors: the mean of a pool of emotional clips minus the mean of a pool of the same voice's neutral ones."""
+
+    def __init__(self, speech: Speech, pool: int) -> None:
+        self.speech, self.pool = speech, pool
+        self._rows: dict[tuple[str, str], np.ndarray] = {}
+        for speaker in np.unique(speech.speaker):
+            for emotion in np.unique(speech.emotion[speech.speaker == speaker]):
+                rows = np.flatnonzero((speech.speaker == speaker) & (speech.emotion == emotion))
+                self._rows[str(speaker), str(emotion)] = rows
+        self._neutral = np.flatnonzero(speech.emotion == "neutral")
+
+    def speakers(self, emotion: str) -> list[str]:
+        """Voices that have clips of an emotion."""
+        return [s for s, e in self._rows if e == emotion]
+
+    def __call__(self, emotion: str, rng: np.random.Generator) -> np.ndarray:
+        speaker = rng.choice(self.speakers(emotion))
+        emotional = rng.choice(self._rows[speaker, emotion], self.pool)
+        neutral = rng.choice(self._rows.get((speaker, "neutral"), self._neutral), self.pool)
+        features = self.speech.features
+        return unit_vector(features[emotional].mean(0, dtype=np.float64) - features[neutral].mean(0, dtype=np.float64))
+
+
+class ExpressionSampler:
+    """Draws what an emotion adds to a face: published actions, varied as labelled pictures that show them vary.
+
+    A picture contributes its direction (its coefficients minus the mean neutral picture), at the size of a drawn
+    published expression, for what MediaPipe can see; what it is blind to comes from the published expression.
+    """
+
+    AGREEMENT = 0.25  # least cosine with the published expression; labels of pictures are noisy
+
+    def __init__(self, faces: Faces, share: float) -> None:
+        self.share = share
+        blind = [
+            n.startswith(("cheekSquint", "noseSneer", "cheekPuff", "jawForward", "tongueOut")) for n in arkit.NAMES
+        ]
+        speech_or_gaze = [n.startswith(("eyeLook", "jaw", "mouthFunnel", "mouthPucker", "mouthClose", "mouthLeft", "mouthRight")) for n in arkit.NAMES]  # fmt: skip
+        self._visible = ~(np.array(blind) | np.array(speech_or_gaze))
+        neutral = faces.pictures[faces.emotion == "neutral"]
+        rest = neutral.mean(0) if len(neutral) else np.zeros(arkit.COUNT)
+        self._directions: dict[str, np.ndarray] = {}
+        for emotion in prior.EMOTIONS:
+            moves = np.where(self._visible, faces.pictures[faces.emotion == emotion] - rest, 0)
+            wanted = np.where(self._visible, prior.mean(emotion), 0)
+            cosines = moves @ wanted / (np.linalg.norm(moves, axis=1) * np.linalg.norm(wanted) + 1e-9)
+            self._directions[emotion] = moves[cosines >= self.AGREEMENT]
+
+    def pictures(self, emotion: str) -> int:
+        """How many pictures show the published actions of an emotion."""
+        return len(self._directions[emotion])
+
+    def __call__(self, emotion: str, count: int, rng: np.random.Generator) -> np.ndarray:
+        drawn = prior.sample(emotion, count, rng)
+        directions = self._directions[emotion]
+        if len(directions):
+            for row in np.flatnonzero(rng.random(count) < self.share):
+                move = directions[rng.integers(len(directions))]
+                size = np.linalg.norm(drawn[row, self._visible]) / max(np.linalg.norm(move), 1e-6)
+                drawn[row, self._visible] = (drawn[row] / 2 + size * move / 2)[self._visible]
+        return drawn
+
+
+@dataclass
+class Batch:
+    """One batch: emotion vectors [B, 1, 1024], neutral and emotional windows, reference [B, T, D], labels [B]."""
+
+    speech: Tensor
+    neutral: Tensor
+    emotional: Tensor
+    reference: Tensor
+    emotion: Tensor
+
+
+class UnpairedBatches:
+    """Batches for D = 52; `batches(step)` is the same whenever it is asked for.
+
+    Each row: an actor's two consecutive windows, an emotion vector, and the actor's second window with the expression
+    added that, out of a few draws, is nearest to what the actor does anyway. Some rows are blends of two emotions.
+    """
+
+    BANK = 600  # draws of voices and of faces an emotion, made once
+
+    def __init__(self, speech: Speech, faces: Faces, config: ConnectorConfig, emotions: Sequence[str]) -> None:
+        rng = np.random.default_rng(config.seed)
+        voices, looks = VectorSampler(speech, config.pool), ExpressionSampler(faces, config.pictures)
+        for emotion in emotions:
+            if not voices.speakers(emotion):
+                raise CmetError(f"There is no speech labelled '{emotion}'; add some or leave the emotion out.")
+        self.config, self.emotions = config, list(emotions)
+        self._vectors = np.stack([[voices(e, rng) for _ in range(self.BANK)] for e in emotions])  # [E, K, 1024]
+        self._added = np.stack([looks(e, self.BANK, rng) for e in emotions])  # [E, K, 52]
+        self._relaxes = np.stack([prior.relaxes(e) for e in emotions])  # [E, 52]
+        self._tracks = [t for t in faces.tracks if len(t) >= 2 * WINDOW]
+        share = np.sqrt([len(t) for t in self._tracks])
+        self._share = share / share.sum()
+
+    def __call__(self, step: int) -> Batch:
+        config, rng = self.config, np.random.default_rng((self.config.seed, step))
+        count = config.batch
+        chosen = rng.choice(len(self._tracks), count, p=self._share)
+        starts = [rng.integers(len(self._tracks[c]) - 2 * WINDOW + 1) for c in chosen]
+        window = np.stack([self._tracks[c][s : s + 2 * WINDOW] for c, s in zip(chosen, starts, strict=True)])
+        flip = rng.random(count) < 0.5
+        window[flip] = window[flip][:, :, arkit.MIRROR]  # [B, 2T, 52]
+
+        label = rng.integers(len(self.emotions), size=count)
+        other = rng.integers(len(self.emotions), size=count)
+        part = np.where(rng.random(count) < config.blend, rng.uniform(0.15, 0.5, count), 0)[:, None]
+        first, second = self._draw(label, window, rng), self._draw(other, window, rng)
+        vector, added, relaxed = ((1 - part) * a + part * b for a, b in zip(first, second, strict=True))
+        emotional = np.clip(window + added[:, None] - relaxed[:, None] * window, 0, 1)
+
+        before = (emotional - window)[:, :WINDOW]
+        seen = (rng.random(count) < config.reference)[:, None, None]
+        drift = rng.uniform(0.7, 1.15, (count, 1, 1))
+        before = seen * (drift * before + rng.normal(0, 0.02, before.shape))
+        vector = vector + rng.normal(0, 0.02, vector.shape)
+
+        def tensor(values: np.ndarray) -> Tensor:
+            return torch.as_tensor(values, dtype=torch.float32)
+
+        return Batch(
+            tensor(vector[:, None]),
+            tensor(window[:, WINDOW:]) * EXPRESSION_SCALE,
+            tensor(emotional[:, WINDOW:]) * EXPRESSION_SCALE,
+            tensor(before) * EXPRESSION_SCALE,
+            torch.as_tensor(label),
+        )
+
+    def _draw(
+        self, label: np.ndarray, window: np.ndarray, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Emotion vectors [B, 1024], added expressions [B, 52] and relaxed shares [B, 52] for labels [B]."""
+        candidates = rng.integers(self.BANK, size=(len(label), self.config.candidates))
+        looks = self._added[label[:, None], candidates]  # [B, K, 52]
+        apart = (((looks - window.mean(1)[:, None]) ** 2) * (looks > 0.05)).sum(-1)  # [B, K]
+        look = looks[np.arange(len(label)), apart.argmin(1)]
+        return self._vectors[label, rng.integers(self.BANK, size=len(label))], look, self._relaxes[label]
+
+
+def connector_loss(
+    network: Connector, batch: Batch, config: ConnectorConfig, device: str = "cpu"
+) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
+    """Total loss of a batch and its parts: reconstruction both ways, contrastive, directional."""
+    speech, neutral, emotional, reference, emotion = (
+        getattr(batch, f.name).to(device, non_blocking=True) for f in fields(Batch)
+    )
+    wanted = emotional - neutral
+    tokens = {
+        sign: (network.encode_reference(sign * reference), network.encode_speech(sign * speech)) for sign in (1, -1)
+    }
+    calm, moved = network.encode_expression(neutral), network.encode_expression(emotional)
+    forward = network.fuse(*tokens[1], calm)
+    backward = network.fuse(*tokens[-1], moved)
+    focus = {"beta": config.focal_beta, "gamma": config.focal_gamma}
+    reconstruction = losses.focal_reconstruction(forward, wanted, **focus)
+    reconstruction = reconstruction + losses.focal_reconstruction(backward, -wanted, **focus)
+    change = (moved - calm).mean(1)  # [B, width]
+    contrast = losses.contrastive(change, tokens[1][1].squeeze(1), emotion)
+    contrast = (contrast + losses.contrastive(-change, tokens[-1][1].squeeze(1), emotion)) / 2
+    direction = losses.directional(forward, backward)
+    total = reconstruction + config.contrastive * contrast + config.directional * direction
+    return total, (reconstruction, contrast, direction)
+
+
+@dataclass
+class Curve:
+    """Losses along a run: one row per report: step, total, reconstruction, contrastive, directional."""
+
+    rows: list[list[float]] = field(default_factory=list)
+
+
+def train_connector(
+    batches: Callable[[int], Batch],
+    config: ConnectorConfig,
+    *,
+    checkpoint: Path | None = None,
+    device: str = "cpu",
+    progress: Progress | None = None,
+) -> tuple[Connector, Curve]:
+    """Train a connector with the paper's losses.
+
+    Args:
+        batches: step number -> batch: `UnpairedBatches` or `PairedBatches`.
+        config: every number.
+        checkpoint: file that the run is saved to every `checkpoint_every` steps and resumed from when it is there.
+        device: `cpu` or `cuda`; on a GPU the arithmetic is mixed precision.
+
+    Returns:
+        The network in evaluation mode (with a running average of its weights) and the loss curve.
+
+    Raises:
+        CmetError: the checkpoint is of a run with other settings, or the loss is no longer a number.
+    """
+    torch.manual_seed(config.seed)
+    network = config.build().to(device)
+    optimiser = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
+
+    def rate(step: int) -> float:
+        if config.warmup == 0:
+            return 1.0
+        if step < config.warmup:
+            return (step + 1) / config.warmup
+        return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(step / config.steps, 1)))
+
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, rate)
+    average = {k: v.detach().clone() for k, v in network.state_dict().items()}
+    curve, first = Curve(), 0
+    if checkpoint is not None and checkpoint.exists():
+        state = torch.load(checkpoint, map_location=device, weights_only=True)
+        if state["config"] != asdict(config):
+            raise CmetError(f"{checkpoint} belongs to a run with other settings; choose another file or remove it.")
+        network.load_state_dict(state["network"])
+        optimiser.load_state_dict(state["optimiser"])
+        schedule.load_state_dict(state["schedule"])
+        average, first, curve.rows = state["average"], state["step"], state["curve"]
+        torch.set_rng_state(state["random"].cpu())
+    network.train()
+    mixed = device.startswith("cuda")
+    for step in range(first, config.steps):
+        batch = batches(step)
+        with torch.autocast("cuda", torch.bfloat16, enabled=mixed):
+            total, parts = connector_loss(network, batch, config, device)
+        if not torch.isfinite(total):
+            raise CmetError(
+                f"The training loss is not a number at step {step}; lower learning_rate or check the features."
+            )
+        optimiser.zero_grad()
+        total.backward()
+        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimiser.step()
+        schedule.step()
+        with torch.no_grad():
+            decay = min(config.average, (step + 1) / (step + 10))
+            for name, value in network.state_dict().items():
+                if value.dtype.is_floating_point:
+                    average[name].lerp_(value, 1 - decay)
+                else:
+                    average[name].copy_(value)
+        if step % 50 == 0 or step + 1 == config.steps:
+            curve.rows.append([step, total.item(), *(p.item() for p in parts)])
+        if checkpoint is not None and ((step + 1) % config.checkpoint_every == 0 or step + 1 == config.steps):
+            with whole_file(checkpoint, force=True) as temporary:
+                torch.save(
+                    {
+                        "config": asdict(config), "network": network.state_dict(), "optimiser": optimiser.state_dict(),
+                        "schedule": schedule.state_dict(), "average": average, "step": step + 1, "curve": curve.rows,
+                        "random": torch.get_rng_state(),
+                    },
+                    temporary,
+                )  # fmt: skip
+        if progress:
+            progress("train", step + 1, config.steps)
+    network.load_state_dict(average)
+    return network.eval(), curve
+
+
+def save_connector(
+    network: Connector, config: ConnectorConfig, path: str | Path, figures: dict, *, force: bool = False
+) -> None:
+    """Write a trained connector as safetensors (float16), its settings and measured figures in the header.
+
+    Raises:
+        CmetError: the file cannot be written, or is there already and `force` is off.
+    """
+    tensors = {
+        k: (v.half() if v.dtype == torch.float32 else v).contiguous()
+        for k, v in network.state_dict().items()
+        if not k.endswith(".pe")  # the position tables follow from the sizes
+    }
+    with whole_file(path, force=force) as temporary:
+        save_file(tensors, temporary, {"config": json.dumps(asdict(config)), "figures": json.dumps(figures)})
+
+
+def load_connector(path: str | Path) -> tuple[Connector, dict]:
+    """A connector that `save_connector` wrote, in evaluation mode, and its figures.
+
+    Raises:
+        CmetError: the file is missing, damaged, or of another kind.
+    """
+    path = Path(path)
+    try:
+        with safe_open(path, "pt") as file:
+            header = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+        config = ConnectorConfig(**json.loads(header["config"]))
+        network = config.build()
+        tables = {k: v for k, v in network.state_dict().items() if k.endswith(".pe")}
+        network.load_state_dict(
+            {**tables, **{k: v.float() if v.is_floating_point() else v for k, v in tensors.items()}}
+        )
+        return network.eval(), json.loads(header.get("figures", "{}"))
+    except FileNotFoundError as error:
+        raise CmetError(f"The connector {path} is missing.") from error
+    except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise CmetError(f"{path.name} is not a connector that `cmet train connector` wrote.") from error
