@@ -6,6 +6,7 @@ the protections of lips, blinks and speech shapes; and the sum kept in range.
 """
 
 import difflib
+import functools
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,8 @@ from scipy.ndimage import gaussian_filter1d, maximum_filter1d
 from cmet_engine import arkit
 from cmet_engine.emotion import prior
 from cmet_engine.errors import CmetError
+from cmet_engine.face.blendshapes import load_basis
+from cmet_engine.face.lips import INNER_LIPS
 from cmet_engine.timeline import EmotionTimeline
 from cmet_engine.track import CoefficientTrack
 
@@ -81,6 +84,12 @@ LIPS_CLOSED, LIPS_OPEN = 0.05, 0.12
 _OPENERS = {"jawOpen": 1.0, "mouthLowerDown": 1.0, "mouthFunnel": 1.0, "mouthUpperUp": 0.5}
 """What parts the lips, and the share of it that a closure holds back; the rest of a raised upper lip the lower lip follows."""
 
+CLOSURE_MARGIN = 0.004
+"""Lips that an emotion would part are pressed together by this much more, in outer-eye distances."""
+
+LEAST_BLINK = 0.3
+"""A rise of `eyeBlink` above the clip's median counts as a blink from about this size on."""
+
 CLOSURE_SECONDS = 0.05
 """How long before and after a closure the lips are already held; a closure for p, b, m lasts about 0.1 s."""
 
@@ -120,6 +129,14 @@ _BAND = _by_side(_NEUTRAL_BAND, 0.03)
 def lip_gap(coefficients: np.ndarray) -> np.ndarray:
     """Predicted opening between the inner lips [N] of coefficients [N, 52], in outer-eye distances, 0 or more."""
     return np.maximum(coefficients @ _GAP_ROW + LIP_GAP_AT_REST, 0.0)
+
+
+@functools.cache
+def lip_parting() -> np.ndarray:
+    """How far each coefficient parts the inner lips on the face that is rendered [52], in outer-eye distances."""
+    upper, lower = np.array(INNER_LIPS).T
+    motion = load_basis().components[:, :, 1]  # [52, 478], upwards
+    return (motion[:, upper] - motion[:, lower]).mean(1).astype(np.float64)
 
 
 def soften(strength: np.ndarray) -> np.ndarray:
@@ -280,16 +297,19 @@ def _protect(source: np.ndarray, change: np.ndarray, fps: float) -> np.ndarray:
     closed = _closed_share(source, fps)[:, None]  # [N, 1]
     held = np.maximum(change, 0) * _OPENER
     change -= closed * held
-    residual = closed[:, 0] * (change @ _GAP_ROW)  # lips that the rest of the expression would part
-    change[:, arkit.INDEX["mouthClose"]] += np.maximum(residual, 0) / -LIP_GAP["mouthClose"]
+    parting = lip_parting()
+    residual = closed[:, 0] * (change @ parting)  # by how much the rest of the expression would part the lips
+    close = arkit.INDEX["mouthClose"]
+    change[:, close] += np.where(residual > 0, residual + CLOSURE_MARGIN * closed[:, 0], 0) / max(-parting[close], 0.1)
 
     rounded = np.clip(source[:, [arkit.INDEX[n] for n in _ROUNDED]].max(1, initial=0), 0, 1)[:, None]
     change[:, _SPREADER] *= 1 - 0.5 * rounded
 
     for side in ("Left", "Right"):
-        closing = source[:, arkit.INDEX["eyeBlink" + side]]
-        rest = np.median(closing)
-        blink = _smoothstep(maximum_filter1d(closing, 3), max(rest + 0.1, 0.25), max(rest + 0.3, 0.5))  # 1 in a blink
+        closing = maximum_filter1d(source[:, arkit.INDEX["eyeBlink" + side]], 3)
+        rest, most = np.quantile(closing, (0.5, 0.995))
+        depth = max(most - rest, LEAST_BLINK)
+        blink = _smoothstep(closing, rest + 0.15 * depth, rest + 0.45 * depth)  # 1 in a blink
         for name in ("eyeWide", "eyeSquint"):
             change[:, arkit.INDEX[name + side]] *= 1 - blink
         column = change[:, arkit.INDEX["eyeBlink" + side]]
