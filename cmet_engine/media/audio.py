@@ -1,5 +1,6 @@
-"""Sound in: any file that FFmpeg reads, as one mono wave; and the checks that speech must pass."""
+"""Sound in: any file that FFmpeg reads, as one mono wave; the checks that speech must pass; the mel windows of lips."""
 
+import functools
 import math
 from pathlib import Path
 from typing import cast
@@ -109,6 +110,58 @@ def check_speech(wave: np.ndarray, rate: int, name: str) -> str | None:
     if clipped > _CLIPPED_SHARE:
         return f"{name} is clipped in {clipped:.1%} of its samples; the emotion may be read less well."
     return None
+
+
+# The mel spectrogram of Wav2Lip (Prajwal et al. 2020), which EDTalk's Audio2Lip was trained on.
+_MEL_BANDS, _MEL_LOW, _MEL_HIGH = 80, 55.0, 7600.0  # number and limits in Hz
+_MEL_WINDOW, _MEL_HOP = 800, 200  # samples at 16 kHz: 50 ms every 12.5 ms
+_PRE_EMPHASIS = 0.97
+_MEL_FLOOR, _MEL_REFERENCE, _MEL_LIMIT = -100.0, 20.0, 4.0  # dB, dB, and the range that the floor to 0 dB is mapped to
+LIP_RATE = 25  # lip codes a second
+_LIP_MELS = 16  # spectra in the window of one lip code: 0.2 s
+_LIP_LEAD = 2  # lip frames by which a window begins before its own
+
+
+@functools.cache
+def _mel_bank() -> np.ndarray:
+    import librosa  # slow to import, and only this path needs it
+
+    return librosa.filters.mel(sr=RATE, n_fft=_MEL_WINDOW, n_mels=_MEL_BANDS, fmin=_MEL_LOW, fmax=_MEL_HIGH)
+
+
+def lip_mel(wave: np.ndarray) -> np.ndarray:
+    """The mel windows from which Audio2Lip reads lip codes, 25 a second.
+
+    Window i covers 0.2 s around i/25 s and begins 0.08 s before it; at the ends of the wave the first or last spectrum
+    is repeated.
+
+    Args:
+        wave: float [S] in [-1, 1], mono at 16 kHz.
+
+    Returns:
+        float32 [F, 1, 80, 16] in [-4, 4] with F = S // 640.
+
+    Raises:
+        CmetError: the wave is not mono.
+    """
+    wave = np.asarray(wave, np.float32)
+    if wave.ndim != 1:
+        raise CmetError(f"The sound for the lips has shape {list(wave.shape)}; one channel is needed.")
+    frames = len(wave) * LIP_RATE // RATE
+    if not frames:
+        return np.zeros((0, 1, _MEL_BANDS, _LIP_MELS), np.float32)
+    wave = wave[: frames * RATE // LIP_RATE].astype(np.float64)
+    wave = np.append(wave[:1], wave[1:] - _PRE_EMPHASIS * wave[:-1])
+    padded = np.pad(wave, _MEL_WINDOW // 2)
+    pieces = np.lib.stride_tricks.sliding_window_view(padded, _MEL_WINDOW)[::_MEL_HOP]  # [M, 800]
+    hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(_MEL_WINDOW) / _MEL_WINDOW)
+    level = np.abs(np.fft.rfft(pieces * hann)) @ _mel_bank().T  # [M, 80]
+    decibels = 20 * np.log10(np.maximum(level, 10 ** (_MEL_FLOOR / 20))) - _MEL_REFERENCE
+    mel = np.clip(2 * _MEL_LIMIT * (decibels / -_MEL_FLOOR + 1) - _MEL_LIMIT, -_MEL_LIMIT, _MEL_LIMIT)
+    # spectra a second times time, cut towards zero as in the published code
+    first = np.trunc((np.arange(frames) - _LIP_LEAD) * (RATE / _MEL_HOP / LIP_RATE)).astype(int)
+    index = np.clip(first[:, None] + np.arange(_LIP_MELS), 0, len(mel) - 1)  # [F, 16]
+    return mel[index].transpose(0, 2, 1)[:, None].astype(np.float32)
 
 
 def _seconds(pts: int | None, time_base: object) -> float | None:
