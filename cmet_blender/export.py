@@ -1,0 +1,364 @@
+"""A rig with its animation as FBX, glTF, USD, Alembic or .blend, or what it does as a track file.
+
+What is seen is what is written: NLA, drivers and modifiers of curves are sampled frame by frame. Every file starts at
+time 0 with the first frame of the range (USD and Alembic keep the scene's frame numbers, as their readers expect).
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import bpy
+
+from cmet_engine.errors import CmetError
+from cmet_engine.files import check_writable, whole_file
+
+from . import emotion_strips, keyframes, rig
+from .mapping import RigMapping
+
+
+@dataclass(frozen=True)
+class Preset:
+    """What a program expects of an FBX file.
+
+    Attributes:
+        label: name of the program.
+        expects: what to know there, in a sentence or two.
+        fbx: options of Blender's FBX exporter.
+    """
+
+    label: str
+    expects: str
+    fbx: dict[str, Any] = field(default_factory=dict)
+
+
+PRESETS: dict[str, Preset] = {
+    "unreal": Preset(
+        "Unreal Engine",
+        "Centimetres, Z up, no leaf bones; on import tick Import Morph Targets and Import Animations. The curves carry "
+        "the shapes' names, so ARKit names drive ARKit rigs.",
+        {
+            "apply_scale_options": "FBX_SCALE_NONE",
+            "axis_forward": "-Z",
+            "axis_up": "Y",
+            "mesh_smooth_type": "FACE",
+            "use_armature_deform_only": True,
+        },
+    ),
+    "unity": Preset(
+        "Unity",
+        "Metres, Y up; in the importer tick Import BlendShapes. Curves are named blendShape.NAME and run from 0 to 100.",
+        {
+            "apply_scale_options": "FBX_SCALE_ALL",
+            "axis_forward": "-Z",
+            "axis_up": "Y",
+            "mesh_smooth_type": "OFF",
+            "use_armature_deform_only": True,
+        },
+    ),
+    "maya": Preset(
+        "Maya",
+        "Centimetres, Y up; the FBX plug-in turns shapes into one blendShape node for each mesh, weights from 0 to 1.",
+        {
+            "apply_scale_options": "FBX_SCALE_UNITS",
+            "axis_forward": "-Z",
+            "axis_up": "Y",
+            "mesh_smooth_type": "EDGE",
+            "use_armature_deform_only": False,
+        },
+    ),
+}
+
+
+def frame_span(obj: Any) -> tuple[int, int]:
+    """First and last whole scene frame that the rig's keys and strips cover; the scene's range if there are none."""
+    first, last = float("inf"), float("-inf")
+    for owner in emotion_strips.owners(obj):
+        animation = owner.animation_data
+        if animation is None:
+            continue
+        if animation.action is not None:
+            low, high = animation.action.frame_range
+            first, last = min(first, low), max(last, high)
+        for track in animation.nla_tracks:
+            if track.mute or track.name == emotion_strips.REST:
+                continue
+            for strip in track.strips:
+                first, last = min(first, strip.frame_start), max(last, strip.frame_end)
+    if first > last:
+        scene = keyframes.scene_of(obj)
+        return scene.frame_start, scene.frame_end
+    return round(first), max(round(first), int(last + 1e-3))
+
+
+@contextlib.contextmanager
+def _only(obj: Any, frame_range: tuple[int, int] | None) -> Iterator[tuple[Any, tuple[int, int]]]:
+    """Select only the character and set the scene's range, for exporters that look at both; put all back at the end."""
+    try:
+        scene = keyframes.scene_of(obj)
+        parts = rig.members(obj)
+    except ReferenceError:
+        raise CmetError("The object was deleted in the meantime; choose another rig.") from None
+    first, last = frame_range or frame_span(obj)
+    if last < first:
+        raise CmetError(f"The frame range {first} to {last} is empty; the last frame must not be before the first.")
+    if scene.frame_start < 0 > first:
+        raise CmetError("Frames before 0 cannot be exported; move the animation to later frames.")
+    emotion_strips.sync(obj)
+    view_layer = bpy.context.view_layer if bpy.context.scene == scene else scene.view_layers[0]
+    in_layer = set(view_layer.objects)
+    parts = [part for part in parts if part in in_layer]
+    if bpy.context.mode != "OBJECT":
+        bpy.ops.object.mode_set(mode="OBJECT")
+    selected = [o for o in view_layer.objects if o.select_get(view_layer=view_layer)]
+    active = view_layer.objects.active
+    hidden = [(o, o.hide_get(view_layer=view_layer), o.hide_viewport, o.hide_select) for o in parts]
+    span = (scene.frame_start, scene.frame_end, scene.use_preview_range)
+    with keyframes.frame_restored(scene):
+        try:
+            scene.frame_start, scene.frame_end, scene.use_preview_range = first, last, False
+            for other in selected:
+                other.select_set(False, view_layer=view_layer)
+            for part in parts:
+                part.hide_viewport = part.hide_select = False
+                part.hide_set(False, view_layer=view_layer)
+                part.select_set(True, view_layer=view_layer)
+            view_layer.objects.active = obj
+            with bpy.context.temp_override(scene=scene, view_layer=view_layer):
+                yield scene, (first, last)
+        finally:
+            for part, hide, viewport, select in hidden:
+                part.select_set(False, view_layer=view_layer)
+                part.hide_set(hide, view_layer=view_layer)
+                part.hide_viewport, part.hide_select = viewport, select
+            for other in selected:
+                other.select_set(True, view_layer=view_layer)
+            view_layer.objects.active = active
+            scene.frame_start, scene.frame_end, scene.use_preview_range = span
+
+
+def _run(what: str, operator: Callable[..., set[str]], path: Path, **options: Any) -> None:
+    """Call an exporter; its own complaints become one sentence."""
+    known = operator.get_rna_type().properties.keys()  # type: ignore[attr-defined]
+    options = {key: value for key, value in options.items() if key in known}  # options come and go with versions
+    try:
+        result = operator(filepath=str(path), **options)
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[-1].removeprefix("Error: ")
+        raise CmetError(f"Blender's {what} exporter failed: {reason}") from error
+    if "FINISHED" not in result or not path.is_file() or path.stat().st_size == 0:
+        raise CmetError(f"Blender's {what} exporter wrote nothing; look at the console for its reason.")
+
+
+def _enabled(module: str) -> None:
+    """See that one of Blender's own exporters is switched on."""
+    import addon_utils
+
+    if not addon_utils.check(module)[1] and addon_utils.enable(module) is None:
+        raise CmetError(f"Blender's add-on '{module}' is not available; enable it in the preferences.")
+
+
+@contextlib.contextmanager
+def _fbx_from_zero() -> Iterator[None]:
+    """Let the exporter count time from the first frame.
+
+    Baking the scene it counts from frame 0, so a range from frame 1 begins one frame late in every reader, Blender's
+    included. The function that bakes has the switch; only its caller does not offer it.
+    """
+    _enabled("io_scene_fbx")
+    from io_scene_fbx import export_fbx_bin
+
+    original = export_fbx_bin.fbx_animations_do
+
+    def from_zero(
+        scene_data: Any, ref_id: Any, f_start: float, f_end: float, start_zero: bool, *args: Any, **kwargs: Any
+    ) -> Any:
+        return original(scene_data, ref_id, f_start, f_end, True, *args, **kwargs)
+
+    export_fbx_bin.fbx_animations_do = from_zero
+    try:
+        yield
+    finally:
+        export_fbx_bin.fbx_animations_do = original
+
+
+def fbx(
+    obj: Any,
+    path: str | Path,
+    frame_range: tuple[int, int] | None = None,
+    *,
+    preset: str | None = None,
+    force: bool = False,
+) -> Path:
+    """Write the character as FBX with its shape-key animation inside.
+
+    Blender's defaults write no curves for shape keys: they bake single Actions and NLA strips. Here the scene is
+    baked instead, every frame, and curves that never change are written too.
+
+    Args:
+        obj: an object of the rig.
+        path: `.fbx` to write.
+        frame_range: first and last scene frame; default what is animated.
+        preset: one of `PRESETS`.
+        force: replace a file that is there.
+
+    Raises:
+        CmetError: unknown preset, the file exists or cannot be written, or the exporter failed.
+    """
+    if preset is not None and preset not in PRESETS:
+        raise CmetError(f"'{preset}' is not a preset; use one of {', '.join(PRESETS)}.")
+    options: dict[str, Any] = {
+        "use_selection": True,
+        "object_types": {"ARMATURE", "MESH", "EMPTY"},
+        "use_mesh_modifiers": False,  # applying modifiers drops shape keys; the armature is exported as such anyway
+        "add_leaf_bones": False,
+        "bake_anim": True,
+        "bake_anim_use_all_actions": False,
+        "bake_anim_use_nla_strips": False,
+        "bake_anim_use_all_bones": True,
+        "bake_anim_force_startend_keying": True,
+        "bake_anim_simplify_factor": 0.0,  # keeps curves that never change, which some readers need to see
+        "bake_anim_step": 1.0,
+        "path_mode": "AUTO",
+        **(PRESETS[preset].fbx if preset else {}),
+    }
+    with whole_file(path, force=force) as temporary, _only(obj, frame_range), _fbx_from_zero():
+        _run("FBX", bpy.ops.export_scene.fbx, temporary, **options)
+    return Path(path)
+
+
+def gltf(obj: Any, path: str | Path, frame_range: tuple[int, int] | None = None, *, force: bool = False) -> Path:
+    """Write the character as binary glTF (`.glb`) with morph-target animation, sampled at every frame; see `fbx`."""
+    if Path(path).suffix.lower() != ".glb":
+        raise CmetError(f"{Path(path).name}: glTF is written as one file; use the suffix .glb.")
+    _enabled("io_scene_gltf2")
+    with whole_file(path, force=force) as temporary, _only(obj, frame_range):
+        _run(
+            "glTF",
+            bpy.ops.export_scene.gltf,
+            temporary,
+            export_format="GLB",
+            use_selection=True,
+            export_apply=False,  # modifiers applied: no shape keys
+            export_animations=True,
+            export_animation_mode="SCENE",  # samples the scene: the sum of NLA, Actions and drivers
+            export_anim_scene_split_object=False,
+            export_frame_range=True,
+            export_anim_slide_to_zero=True,
+            export_force_sampling=True,
+            export_frame_step=1,
+            export_optimize_animation_size=False,
+            export_optimize_animation_keep_anim_object=True,
+            export_morph=True,
+            export_morph_normal=False,
+            export_morph_animation=True,
+            export_morph_reset_sk_data=True,
+            export_extra_animations=False,
+        )
+    return Path(path)
+
+
+def usd(obj: Any, path: str | Path, frame_range: tuple[int, int] | None = None, *, force: bool = False) -> Path:
+    """Write the character as USD (`.usd .usda .usdc .usdz`) with blend-shape animation; see `fbx`."""
+    with whole_file(path, force=force) as temporary, _only(obj, frame_range):
+        _run(
+            "USD",
+            bpy.ops.wm.usd_export,
+            temporary,
+            selected_objects_only=True,
+            export_animation=True,
+            export_shapekeys=True,
+            export_armatures=True,
+            only_deform_bones=False,
+            export_textures=False,
+            export_textures_mode="KEEP",
+            convert_world_material=False,
+        )
+    return Path(path)
+
+
+def alembic(obj: Any, path: str | Path, frame_range: tuple[int, int] | None = None, *, force: bool = False) -> Path:
+    """Write the moving meshes as Alembic (`.abc`): every frame's points, no shapes or bones; see `fbx`."""
+    with whole_file(path, force=force) as temporary, _only(obj, frame_range) as (_, (first, last)):
+        # as_background_job: without it the module would return before the file is written
+        _run(
+            "Alembic",
+            bpy.ops.wm.alembic_export,
+            temporary,
+            start=first,
+            end=last,
+            selected=True,
+            uvs=True,
+            normals=True,
+            as_background_job=False,
+            evaluation_mode="VIEWPORT",
+        )
+    return Path(path)
+
+
+def blend(obj: Any, path: str | Path, frame_range: tuple[int, int] | None = None, *, force: bool = False) -> Path:
+    """Write a copy of the whole file; the open one keeps its name. The scene's range is set to `frame_range`."""
+    with whole_file(path, force=force) as temporary, _only(obj, frame_range):
+        _run("Blender", bpy.ops.wm.save_as_mainfile, temporary, copy=True, check_existing=False)
+        temporary.with_suffix(".blend1").unlink(missing_ok=True)
+    return Path(path)
+
+
+def track(
+    obj: Any,
+    path: str | Path,
+    frame_range: tuple[int, int] | None = None,
+    *,
+    mapping: RigMapping | None = None,
+    force: bool = False,
+    **options: Any,
+) -> Path:
+    """Write what the rig does as a coefficient track: Live Link Face `.csv`, Audio2Face `.json` or native `.npz`.
+
+    Further options are those of `keyframes.read_track`.
+    """
+    check_writable(path, force=force)
+    found = keyframes.read_track(obj, frame_range or frame_span(obj), mapping, **options)
+    return found.save(path, force=force)
+
+
+WRITERS: dict[str, Callable[..., Path]] = {
+    ".fbx": fbx,
+    ".glb": gltf,
+    ".usd": usd,
+    ".usda": usd,
+    ".usdc": usd,
+    ".usdz": usd,
+    ".abc": alembic,
+    ".blend": blend,
+    ".csv": track,
+    ".json": track,
+    ".npz": track,
+}
+
+
+def write(
+    obj: Any,
+    path: str | Path,
+    frame_range: tuple[int, int] | None = None,
+    *,
+    preset: str | None = None,
+    mapping: RigMapping | None = None,
+    force: bool = False,
+) -> Path:
+    """Write the rig in the format that the suffix names: `.fbx .glb .usdc .abc .blend .csv .json .npz`.
+
+    Raises:
+        CmetError: unknown suffix; and what the format's own function raises.
+    """
+    suffix = Path(path).suffix.lower()
+    writer = WRITERS.get(suffix)
+    if writer is None:
+        raise CmetError(f"{Path(path).name}: cannot export to '{suffix}'; use one of {' '.join(WRITERS)}.")
+    if writer is fbx:
+        return fbx(obj, path, frame_range, preset=preset, force=force)
+    if writer is track:
+        return track(obj, path, frame_range, mapping=mapping, force=force)
+    return writer(obj, path, frame_range, force=force)
