@@ -191,3 +191,35 @@ def _positions(block: Any, count: int) -> np.ndarray:
     flat = np.empty(count * 3, np.float32)
     block.data.foreach_get("co", flat)
     return flat.reshape(-1, 3).astype(np.float64)
+
+
+def spread(obj: Any, mapping: Any) -> Any:
+    """Show coefficients without a shape by combinations of the rig's own shapes, where its geometry tells how.
+
+    What each coefficient should do comes from the demo head's shapes, carried over to this rig; see
+    `mapping.transferred`. Returns the mapping itself when nothing is missing or the reference is not installed.
+    """
+    from . import mapping as mapping_module
+
+    if not mapping.missing or not mapping.matched:
+        return mapping
+    reference = reference_motion()
+    if reference is None:
+        return mapping
+    points, deltas = geometry(obj)
+    if not deltas:
+        return mapping
+    wanted = mapping_module.transferred(mapping, points, deltas, *reference)
+    return mapping_module.spread_missing(mapping, deltas, wanted)
+
+
+def reference_motion() -> tuple[np.ndarray, dict[str, np.ndarray]] | None:
+    """Rest points [R, 3] of the demo head and its motion [R, 3] by coefficient, Z up and facing -Y; None when absent."""
+    from .mapping import rigs_folder
+
+    path = rigs_folder() / "reference_motion.npz"
+    if not path.is_file():
+        return None
+    with np.load(path, allow_pickle=False) as data:
+        motion = data["motion"].astype(np.float64)
+        return data["points"].astype(np.float64), {str(n): motion[i] for i, n in enumerate(data["names"])}
