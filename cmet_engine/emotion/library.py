@@ -1,0 +1,464 @@
+"""The library of emotions: vectors that ship with the project, the user's own, and how a new one is made from recordings.
+
+An emotion vector is the mean of a pool of emotional speech minus the mean of a pool of neutral speech, in the
+emotion2vec+ large space (C-MET, section 3.1). The embedded vectors come from the teacher's own features of speakers
+that the speech encoder was trained with; vectors made here come from the encoder, which lives in the same space.
+"""
+
+import difflib
+import itertools
+import json
+import os
+import re
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+
+from cmet_engine import models
+from cmet_engine.emotion.speech import AUDIBLE, BANDS, RATE, SPACE, VOICED, Encoder, acoustics, check_voice
+from cmet_engine.errors import CmetError
+from cmet_engine.files import whole_file
+from cmet_engine.media import audio
+
+FORMAT = "cmet-emotion/1"
+EMBEDDED = "emotion_library.safetensors"
+BASIC = ("angry", "contempt", "disgusted", "fear", "happy", "sad", "surprised")
+EXTENDED = ("charismatic", "desirous", "empathetic", "envious", "romantic", "sarcastic")
+SOUNDS = frozenset(".wav .flac .mp3 .m4a .aac .ogg .oga .opus .aif .aiff .mp4 .mov .mkv .webm .avi .m4v .wma".split())
+MOST_SECONDS = 600.0  # of one recording; beyond that it adds nothing to a mean
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,39}")
+_RESERVED = frozenset("voice con prn aux nul".split()) | {f"{d}{n}" for d in ("com", "lpt") for n in range(1, 10)}
+_WEAK = 3.0  # length of a vector that is hardly more than the spread of neutral speech; strong emotions measure 8 to 15
+_LOOSE = 0.3  # mean pairwise cosine of the recordings below which they do not sound alike
+_OTHER_VOICE = 1.0  # distance of voices (see `_voice_distance`) above which it is somebody else
+
+Progress = Callable[[str, int, int | None], None]
+
+
+@dataclass(frozen=True)
+class EmotionVector:
+    """One emotion as a direction in the speech encoder's space.
+
+    Attributes:
+        name: as the timeline calls it.
+        vector: float32 [1024], difference from neutral.
+        reliability: 0 to 1, how far it can be trusted. Embedded: measured agreement with speakers never heard. The user's
+            own: how consistent the recordings are with each other; None where that cannot be told (a single recording).
+        meta: `origin` (`embedded`, `user`), `near` (cosines with known emotions), `length`, `files`, `neutral_files`,
+            `consistency`, `messages` (sentences to show), as far as known.
+    """
+
+    name: str
+    vector: np.ndarray
+    reliability: float | None = None
+    meta: dict[str, Any] = field(default_factory=dict)
+
+
+def load_library() -> dict[str, EmotionVector]:
+    """Every emotion that can be asked for: the embedded ones, then the user's, by name.
+
+    A file of the user's that is damaged does not hide the others: it is left out, and `user_problems` names it.
+
+    Raises:
+        CmetError: the embedded library is missing or damaged.
+    """
+    library = dict(_embedded())
+    for path in _user_files():
+        try:
+            vector = read_vector(path)
+        except CmetError:
+            continue
+        library.setdefault(vector.name, vector)
+    return library
+
+
+def user_problems() -> list[str]:
+    """One sentence for every file of the user's library that cannot be used."""
+    problems = []
+    for path in _user_files():
+        try:
+            read_vector(path)
+        except CmetError as error:
+            problems.append(str(error))
+    return problems
+
+
+def neutral_place() -> np.ndarray:
+    """Where the encoder puts neutral speech on average over its training speakers: float32 [1024]."""
+    return _tensor("neutral_place")
+
+
+def find_emotions(names: Iterable[str], library: Mapping[str, EmotionVector]) -> dict[str, EmotionVector]:
+    """The vectors of `names`.
+
+    Raises:
+        CmetError: one is unknown; the message gives the nearest spelling and the known ones.
+    """
+    found = {}
+    for name in names:
+        match = name if name in library else next((known for known in library if known.lower() == name.lower()), None)
+        if match is None:
+            near = difflib.get_close_matches(name.lower(), list(library), 1, 0.5)
+            hint = f" Did you mean '{near[0]}'?" if near else ""
+            raise CmetError(f"The emotion '{name}' is unknown.{hint} Known are {', '.join(sorted(library))}.")
+        found[name] = library[match]
+    return found
+
+
+def user_folder() -> Path:
+    """The folder of the user's own emotions: `$CMET_HOME/emotions`, else in the place the system keeps such data."""
+    if home := os.environ.get("CMET_HOME"):
+        return Path(home).expanduser() / "emotions"
+    if sys.platform == "win32":
+        base = Path(os.environ.get("APPDATA") or Path.home() / "AppData" / "Roaming")
+    elif sys.platform == "darwin":
+        base = Path.home() / "Library" / "Application Support"
+    else:
+        base = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
+    return base / "cmet" / "emotions"
+
+
+def check_name(name: str) -> str:
+    """Check a name for a new emotion; returns it.
+
+    Raises:
+        CmetError: it is not a plain word, is taken by an embedded emotion, or has a meaning of its own.
+    """
+    if not _NAME.fullmatch(name):
+        raise CmetError(
+            f"'{name}' cannot name an emotion; use up to 40 letters, digits, '_' and '-', beginning with a letter."
+        )
+    if name.lower() in _embedded():
+        raise CmetError(f"'{name}' is an emotion of the embedded library; choose another name.")
+    if name.lower() in _RESERVED:
+        raise CmetError(f"'{name}' is reserved; choose another name.")
+    return name
+
+
+def save_user_vector(vector: EmotionVector, *, force: bool = False) -> Path:
+    """Add an emotion to the user's library; returns the file.
+
+    Raises:
+        CmetError: the name cannot be used, it exists and `force` is off, or the folder cannot be written.
+    """
+    check_name(vector.name)
+    folder = user_folder()
+    path = folder / f"{vector.name}.json"
+    if path.exists() and not force:
+        raise CmetError(
+            f"Your library holds '{vector.name}' already; choose another name or add --force to replace it."
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CmetError(f"Cannot make the folder of your emotions {folder}: {error.strerror}.") from error
+    document = {
+        "format": FORMAT,
+        "name": vector.name,
+        "reliability": vector.reliability,
+        "meta": vector.meta,
+        "vector": [round(float(value), 6) for value in vector.vector],
+    }
+    with whole_file(path, force=force) as temporary:
+        temporary.write_text(json.dumps(document, indent=1) + "\n", "utf-8")
+    return path
+
+
+def remove_user_vector(name: str) -> None:
+    """Remove an emotion from the user's library.
+
+    Raises:
+        CmetError: it is not there, or is an embedded one.
+    """
+    path = user_folder() / f"{check_name(name)}.json"
+    if not path.is_file():
+        raise CmetError(f"Your library holds no emotion '{name}'.")
+    path.unlink()
+
+
+def read_vector(path: str | Path) -> EmotionVector:
+    """Read one file of the user's library.
+
+    Raises:
+        CmetError: it cannot be read or is not an emotion; the message names the file and the field.
+    """
+    path = Path(path)
+    try:
+        document = json.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise CmetError(f"Cannot read {path}: {error.strerror}.") from error
+    except (ValueError, RecursionError) as error:
+        raise CmetError(f"{path.name}: not valid JSON; make the emotion again with `cmet vector`.") from error
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        raise CmetError(f'{path.name}: not an emotion; it needs "format": "{FORMAT}".')
+    name = document.get("name")
+    if name != path.stem or not isinstance(name, str) or not _NAME.fullmatch(name):
+        raise CmetError(f'{path.name}: the field "name" must be the file\'s own name.')
+    try:
+        vector = np.asarray(document["vector"], np.float32)
+    except (KeyError, TypeError, ValueError) as error:
+        raise CmetError(f'{path.name}: the field "vector" must be a list of {SPACE} numbers.') from error
+    if vector.shape != (SPACE,) or not np.isfinite(vector).all():
+        raise CmetError(f'{path.name}: the field "vector" must be a list of {SPACE} numbers.')
+    reliability, meta = document.get("reliability"), document.get("meta", {})
+    if not (reliability is None or isinstance(reliability, int | float)) or not isinstance(meta, dict):
+        raise CmetError(f'{path.name}: the fields "reliability" and "meta" must be a number and a table.')
+    return EmotionVector(name, vector, None if reliability is None else float(reliability), meta)
+
+
+def emotion_vector(
+    paths: Sequence[str | Path],
+    neutral_paths: Sequence[str | Path] | None,
+    name: str,
+    encoder: Encoder,
+    *,
+    progress: Progress | None = None,
+) -> EmotionVector:
+    """An emotion from how recordings sound.
+
+    Args:
+        paths: recordings of the emotion: files, or folders of files.
+        neutral_paths: recordings of the same voice speaking neutrally; None or empty: the library's neutral, which
+            leaves something of the speaker in the vector.
+        name: what to call it; not checked against the library (see `check_name`).
+        encoder: what hears.
+        progress: called as `progress("hear", done, total)`.
+
+    Returns:
+        The vector with what is known of it in `meta`: how long it is against the known ones, which of them it is near,
+        how consistent the recordings are with each other, and messages that the user should see.
+
+    Raises:
+        CmetError: a path is missing, a folder holds no recordings, a recording cannot be used (too short, silent,
+            nobody speaks, not sound), or the same file is in both pools.
+    """
+    wanted, neutral = sound_files(paths), sound_files(neutral_paths or [])
+    if not wanted:
+        raise CmetError("No recording of the emotion was given; name a file or a folder.")
+    both = {p.resolve() for p in wanted} & {p.resolve() for p in neutral}
+    if both:
+        raise CmetError(
+            f"{sorted(both)[0].name} is given both as the emotion and as neutral; take it out of one of them."
+        )
+    heard: list[_Recording] = []
+    for number, path in enumerate([*wanted, *neutral]):
+        if progress:
+            progress("hear", number, len(wanted) + len(neutral))
+        heard.append(_hear(path, encoder))
+    messages = [recording.message for recording in heard if recording.message]
+    pool, calm = heard[: len(wanted)], heard[len(wanted) :]
+    reference = np.mean([r.feature for r in calm], 0) if calm else neutral_place()
+    each = np.stack([r.feature for r in pool]) - reference  # [N, 1024]
+    vector = each.mean(0).astype(np.float32)
+    length = float(np.linalg.norm(vector))
+    near = _near(vector)
+    consistency = _pairwise_cosine(each)
+    if not calm:
+        messages.append(
+            "No neutral recordings were given: the vector is measured from the library's neutral and keeps something of "
+            "the speaker; a few neutral sentences of the same voice make it cleaner."
+        )
+    if len(pool) == 1:
+        messages.append("Made from a single recording: whether another one agrees cannot be told; ten make it steady.")
+    elif len(calm) == 1:
+        messages.append("The neutral pool is a single recording; ten make it steady.")
+    if length < _WEAK:
+        messages.append(
+            f"It lies only {length:.1f} from neutral (strong emotions 8 to 15): the recordings sound almost neutral."
+        )
+    if consistency is not None and consistency < _LOOSE:
+        messages.append(
+            f"The recordings hardly agree with each other (mean cosine {consistency:.2f}); they may hold several emotions."
+        )
+    if consistency is not None and len(pool) > 2:
+        messages += _outliers(pool, each)
+    if calm:
+        messages += _swapped(pool, calm)
+    messages += _identity(pool, calm)
+    reliability = None if consistency is None else float(np.clip(consistency, 0, 1))
+    meta = {
+        "origin": "user",
+        "length": round(length, 2),
+        "near": {key: round(value, 3) for key, value in near.items()},
+        "consistency": None if consistency is None else round(consistency, 3),
+        "files": [p.name for p in wanted],
+        "neutral_files": [p.name for p in neutral],
+        "messages": messages,
+    }
+    return EmotionVector(name, vector, reliability, meta)
+
+
+def describe_vector(vector: EmotionVector) -> str:
+    """What is known of an emotion, as a few lines of text."""
+    meta = vector.meta
+    length = float(meta.get("length", np.linalg.norm(vector.vector)))
+    lines = [f"{vector.name}: {length:.1f} from neutral ({_strength_word(length)})"]
+    near = sorted((meta.get("near") or _near(vector.vector)).items(), key=lambda item: -item[1])
+    near = [(key, value) for key, value in near if key != vector.name]
+    if length > 1e-3:
+        close = [f"{key} {value:.2f}" for key, value in near[:3] if value > 0.2]
+        lines.append("near: " + (", ".join(close) if close else "no known emotion") + " (cosine)")
+    if meta.get("files"):
+        pool, calm = len(meta["files"]), len(meta.get("neutral_files") or [])
+        lines.append(f"made from {pool} recording{'s' * (pool != 1)} against {calm or 'the library´s'} neutral")
+    if meta.get("consistency") is not None:
+        lines.append(f"recordings agree with each other: {meta['consistency']:.2f} (mean cosine)")
+    if vector.reliability is not None:
+        lines.append(f"reliability: {vector.reliability:.2f}")
+    lines += [f"note: {message}" for message in meta.get("messages", [])]
+    return "\n".join(lines)
+
+
+def sound_files(paths: Sequence[str | Path]) -> list[Path]:
+    """The recordings that `paths` mean: files as they are, folders by the sound files in them, sorted by name.
+
+    Raises:
+        CmetError: a path does not exist, or a folder holds no recordings (it says where they might be instead).
+    """
+    found: list[Path] = []
+    for given in paths:
+        path = Path(given)
+        if path.is_file():
+            found.append(path)
+        elif path.is_dir():
+            inside = sorted(p for p in path.iterdir() if p.suffix.lower() in SOUNDS and not p.name.startswith("."))
+            if not inside:
+                deeper = sorted({p.parent for p in path.rglob("*") if p.suffix.lower() in SOUNDS})
+                hint = f"; its folder {deeper[0].relative_to(path)} does, give that" if deeper else ""
+                raise CmetError(f"The folder {path} holds no recordings (.wav, .flac, .mp3, .mp4, …){hint}.")
+            found += inside
+        else:
+            raise CmetError(f"{path} does not exist; give a recording or a folder of recordings.")
+    return list(dict.fromkeys(found))
+
+
+@dataclass(frozen=True)
+class _Recording:
+    path: Path
+    feature: np.ndarray  # [1024]
+    neutral: float  # probability
+    voice: np.ndarray  # what `_voice` gives
+    message: str | None
+
+
+def _hear(path: Path, encoder: Encoder) -> _Recording:
+    wave = audio.load(path, RATE)[: int(MOST_SECONDS * RATE)]
+    message = audio.check_speech(wave, RATE, path.name)
+    heard = acoustics(wave)
+    check_voice(heard, path.name)
+    reading = encoder.hear(heard)
+    neutral = reading.probabilities()[encoder.emotions.index("neutral")]
+    return _Recording(path, reading.features, float(neutral), _voice(heard), message)
+
+
+def _voice(heard: np.ndarray) -> np.ndarray:
+    """What of `heard` [F, 84] tells voices apart more than emotions: [17], median pitch in octaves and the spectrum's shape.
+
+    The shape is the mean of the voiced frames over 16 groups of bands without its slope, which effort changes.
+    """
+    voiced = (heard[:, BANDS + 3] > AUDIBLE) & (heard[:, BANDS + 2] > VOICED)
+    spectrum = heard[voiced, :BANDS].mean(0).reshape(16, -1).mean(1)
+    place = np.linspace(-1, 1, 16)
+    spectrum = spectrum - np.polyval(np.polyfit(place, spectrum, 1), place)
+    return np.concatenate([[np.median(heard[voiced, BANDS])], spectrum])
+
+
+def _voice_distance(one: np.ndarray, other: np.ndarray) -> float:
+    """How unlike two voices [17] are: octaves of pitch and nats of spectral shape in quadrature, 1 is surely someone else."""
+    return float(np.hypot((one[0] - other[0]) / 0.9, np.sqrt(np.mean((one[1:] - other[1:]) ** 2)) / 0.9))
+
+
+def _identity(pool: list[_Recording], calm: list[_Recording]) -> list[str]:
+    """A sentence when the voices of the two pools, or within the pool, are of different people."""
+    if calm:
+        apart = _voice_distance(np.mean([r.voice for r in pool], 0), np.mean([r.voice for r in calm], 0))
+        if apart > _OTHER_VOICE:
+            return [
+                f"The voices of the emotion and of neutral differ a lot ({apart:.1f}, above {_OTHER_VOICE:g} is another person): the "
+                "vector then holds who speaks beside how; use neutral recordings of the same voice."
+            ]
+        return []
+    pairs = [_voice_distance(a.voice, b.voice) for a, b in itertools.combinations(pool[:40], 2)]
+    if pairs and float(np.median(pairs)) > _OTHER_VOICE * 1.3:
+        return ["The recordings seem to be of several people; give neutral recordings of the same people."]
+    return []
+
+
+def _swapped(pool: list[_Recording], calm: list[_Recording]) -> list[str]:
+    """A sentence when the labels of the two pools seem to be mixed up."""
+    wanted, neutral = np.mean([r.neutral for r in pool]), np.mean([r.neutral for r in calm])
+    if neutral < 0.35 and wanted > neutral + 0.25:
+        return ["The neutral recordings sound more emotional than those of the emotion; were the two pools exchanged?"]
+    return []
+
+
+def _outliers(pool: list[_Recording], each: np.ndarray) -> list[str]:
+    """A sentence naming the recordings that point away from the others."""
+    total = each.sum(0)
+    odd = [r.path.name for r, own in zip(pool, each, strict=True) if _cosine(own, total - own) < -0.1]
+    if odd and len(odd) <= len(pool) // 3:
+        return [f"{', '.join(odd[:3])}{' …' if len(odd) > 3 else ''} sounds unlike the others; is the label right?"]
+    return []
+
+
+def _pairwise_cosine(each: np.ndarray) -> float | None:
+    """Mean cosine over all pairs of rows of `each` [N, 1024]; None for one row."""
+    if len(each) < 2:
+        return None
+    unit = each / np.maximum(np.linalg.norm(each, axis=1, keepdims=True), 1e-9)
+    cosines = unit @ unit.T
+    return float((cosines.sum() - np.trace(cosines)) / (len(each) * (len(each) - 1)))
+
+
+def _near(vector: np.ndarray) -> dict[str, float]:
+    """Cosine of `vector` [1024] with every embedded emotion, the nearest first."""
+    cosines = {key: _cosine(vector, known.vector) for key, known in _embedded().items() if key != "neutral"}
+    return dict(sorted(cosines.items(), key=lambda item: -item[1]))
+
+
+def _strength_word(length: float) -> str:
+    for limit, word in ((1e-3, "neutral itself"), (_WEAK, "hardly audible"), (8.0, "moderate"), (16.0, "strong")):
+        if length < limit:
+            return word
+    return "very strong"
+
+
+def _cosine(one: np.ndarray, other: np.ndarray) -> float:
+    lengths = float(np.linalg.norm(one) * np.linalg.norm(other))
+    return float(one @ other) / lengths if lengths > 1e-9 else 0.0
+
+
+def _user_files() -> list[Path]:
+    folder = user_folder()
+    return sorted(folder.glob("*.json")) if folder.is_dir() else []
+
+
+def _embedded() -> dict[str, EmotionVector]:
+    if not _cache:
+        about = json.loads(_open()[1]["emotions"])
+        for name, entry in about.items():
+            vector = _tensor(name) if name != "neutral" else np.zeros(SPACE, np.float32)
+            _cache[name] = EmotionVector(name, vector, entry["reliability"], {"origin": "embedded", **entry["meta"]})
+    return _cache
+
+
+_cache: dict[str, EmotionVector] = {}
+
+
+def _open() -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    path = models.asset(EMBEDDED)
+    try:
+        with safe_open(path, "np") as file:
+            return {key: file.get_tensor(key) for key in file.keys()}, file.metadata()  # noqa: SIM118 (not a dict)
+    except (OSError, SafetensorError) as error:
+        raise CmetError(f"The embedded file {EMBEDDED} is damaged; install the package again.") from error
+
+
+def _tensor(name: str) -> np.ndarray:
+    return _open()[0][name].astype(np.float32)

@@ -1,0 +1,261 @@
+"""How well the speech encoder hears: measured on speakers that it was never trained with.
+
+`evaluate` runs a trained encoder over the clips that its configuration holds out and gives the figures of the model card:
+emotions told apart, agreement of its emotion vectors with the teacher's, where extended emotions land, and speed.
+`write_library` makes the embedded library from the clips that were trained on.
+"""
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors.numpy import save_file
+
+from cmet_engine.emotion.library import BASIC, EXTENDED
+from cmet_engine.emotion.library import FORMAT as LIBRARY_FORMAT
+from cmet_engine.emotion.speech import EMOTIONS, RATE, Encoder, Heard
+from cmet_engine.emotion.speech_training import Clips, TrainingConfig, held_out
+from cmet_engine.errors import CmetError
+from cmet_engine.files import whole_file
+
+EIGHT = EMOTIONS[:8]
+POOL = 10  # clips, as C-MET takes them
+DRAWS = 20  # random pools that a figure is averaged over
+
+Progress = Callable[[str, int, int | None], None]
+
+
+def hear_all(encoder: Encoder, clips: Clips, chosen: np.ndarray, progress: Progress | None = None) -> Heard:
+    """What the encoder says of the `chosen` [M] clips: features [M, 1024], scores [M, classes]."""
+    heard = []
+    for number, clip in enumerate(chosen):
+        if progress:
+            progress("hear", number, len(chosen))
+        heard.append(encoder.hear(clips.acoustics[0][clip].astype(np.float32)))
+    return Heard(np.stack([h.features for h in heard]), np.stack([h.scores for h in heard]))
+
+
+def told_apart(clips: Clips, chosen: np.ndarray, scores: np.ndarray, *, against_neutral: bool) -> dict[str, Any]:
+    """How many of the `chosen` [M] clips get their own label among the eight emotions.
+
+    Args:
+        clips, chosen: what was heard.
+        scores: logits [M, classes].
+        against_neutral: take the average score of the speaker's own neutral clips as the zero, the way an emotion vector is
+            measured; those neutral clips are then judged without themselves in the average. Off: from each clip alone.
+
+    Returns:
+        `right` (share of clips), `balanced` (mean over emotions), `clips`, `confusion` (counts, truth by row).
+    """
+    labels = clips.labels(EIGHT)[chosen]
+    use = labels >= 0
+    logits = scores[:, : len(EIGHT)].astype(np.float64).copy()
+    if against_neutral:
+        usual = np.median(logits[labels == 0], 0) if (labels == 0).any() else np.zeros(len(EIGHT))
+        for speaker in np.unique(clips.speaker[chosen]):
+            own = np.flatnonzero(clips.speaker[chosen] == speaker)
+            calm = own[labels[own] == 0]
+            if len(calm) < 2:
+                continue
+            total = logits[calm].sum(0)
+            zero = np.tile(total / len(calm), (len(own), 1))
+            for row, clip in enumerate(own):
+                if labels[clip] == 0:
+                    zero[row] = (total - logits[clip]) / (len(calm) - 1)
+            logits[own] = logits[own] - zero + usual
+    said = logits.argmax(1)
+    confusion = np.zeros((len(EIGHT), len(EIGHT)), int)
+    np.add.at(confusion, (labels[use], said[use]), 1)
+    present = confusion.sum(1) > 0
+    recall = confusion.diagonal()[present] / confusion.sum(1)[present]
+    return {
+        "right": round(float((said[use] == labels[use]).mean()), 3),
+        "balanced": round(float(recall.mean()), 3),
+        "clips": int(use.sum()),
+        "confusion": confusion.tolist(),
+    }
+
+
+def vector_agreement(clips: Clips, chosen: np.ndarray, features: np.ndarray, *, seed: int = 0) -> dict[str, float]:
+    """Cosine between the student's and the teacher's emotion vectors of one speaker, over pools of ten clips.
+
+    Args:
+        clips, chosen: clips [M] of one speaker, all heard by the teacher.
+        features: the student's [M, 1024].
+        seed: of the random pools.
+
+    Returns:
+        Mean cosine over `DRAWS` pairs of pools for every emotion that the speaker has; fewer clips make a smaller pool.
+    """
+    random = np.random.default_rng(seed)
+    emotion, teacher = clips.emotion[chosen], clips.teacher[chosen]
+    calm = np.flatnonzero(emotion == "neutral")
+    result = {}
+    for name in BASIC:
+        own = np.flatnonzero(emotion == name)
+        if len(own) < 2 or not len(calm):
+            continue
+        cosines = []
+        for _ in range(DRAWS):
+            pool = random.choice(own, min(POOL, len(own)), replace=False)
+            zero = random.choice(calm, min(POOL, len(calm)), replace=False)
+            cosines.append(
+                _cosine(
+                    features[pool].mean(0) - features[zero].mean(0),
+                    teacher[pool].mean(0) - teacher[zero].mean(0),
+                )
+            )
+        result[name] = round(float(np.mean(cosines)), 3)
+    return result
+
+
+def evaluate(
+    encoder: Encoder, clips: Clips, config: TrainingConfig, *, progress: Progress | None = None
+) -> dict[str, Any]:
+    """Every figure of the model card, on the clips that `config` holds out.
+
+    Returns:
+        By dataset: emotions told apart from the clip alone and against the speaker's neutral; by taught speaker: cosines of
+        the emotion vectors; `extended`: nearest basic emotion by student and teacher; `speed`: seconds of sound a second.
+
+    Raises:
+        CmetError: nothing is held out.
+    """
+    apart = held_out(clips, config)
+    chosen = np.flatnonzero(apart)
+    if not len(chosen):
+        raise CmetError("The configuration holds no speaker out; name some in 'held_out' to measure with.")
+    began = time.perf_counter()
+    heard = hear_all(encoder, clips, chosen, progress)
+    network_seconds = time.perf_counter() - began
+    sound_seconds = sum(len(clips.acoustics[0][n]) for n in chosen) / 100
+    figures: dict[str, Any] = {
+        "held_out": list(config.held_out),
+        "network_speed": round(sound_seconds / network_seconds),
+    }
+    for dataset in np.unique(clips.dataset[chosen]):
+        own = np.flatnonzero((clips.dataset[chosen] == dataset) & (clips.labels(EIGHT)[chosen] >= 0))
+        if len(own):
+            figures[str(dataset)] = {
+                "alone": told_apart(clips, chosen[own], heard.scores[own], against_neutral=False),
+                "against_neutral": told_apart(clips, chosen[own], heard.scores[own], against_neutral=True),
+            }
+    vectors = {}
+    for speaker in config.held_out:
+        own = np.flatnonzero((clips.speaker[chosen] == speaker) & clips.taught[chosen])
+        if len(own):
+            cosines = vector_agreement(clips, chosen[own], heard.features[own])
+            vectors[speaker] = {**cosines, "mean": round(float(np.mean(list(cosines.values()))), 3)}
+    figures["vectors"] = vectors
+    figures["extended"] = extended_places(encoder, clips, config, chosen, heard.features)
+    return figures
+
+
+def extended_places(
+    encoder: Encoder, clips: Clips, config: TrainingConfig, chosen: np.ndarray, features: np.ndarray
+) -> dict[str, dict[str, Any]]:
+    """Which basic emotion each extended one is nearest to: by the student on clips held out, by the teacher on the same.
+
+    The basic vectors are the teacher's means over the training speakers; the extended clips are all of one synthetic voice
+    and are measured from the mean of neutral MEAD speech, as the teacher hears it and as the student hears it.
+    """
+    training = ~held_out(clips, config)
+    known = training & clips.taught & (clips.dataset == "mead")
+    calm = np.flatnonzero(known & (clips.emotion == "neutral"))
+    if not len(calm):
+        return {}
+    basic = _basic_vectors(clips, known)
+    own_calm = hear_all(encoder, clips, calm).features.mean(0)
+    teacher_calm = clips.teacher[calm].mean(0)
+    result = {}
+    for name in EXTENDED:
+        pool = np.flatnonzero((clips.emotion[chosen] == name) & (clips.dataset[chosen] == "gemini"))
+        if not len(pool):
+            continue
+        student = features[pool].mean(0) - own_calm
+        teacher = clips.teacher[chosen[pool]].mean(0) - teacher_calm
+        nearest = [max(basic, key=lambda key, v=v: _cosine(v, basic[key])) for v in (student, teacher)]
+        result[name] = {"student": nearest[0], "teacher": nearest[1], "cosine": round(_cosine(student, teacher), 3)}
+    return result
+
+
+def speed(encoder: Encoder, seconds: float = 60.0, repeats: int = 3) -> float:
+    """Seconds of sound that the whole encoder (sound to features) hears in one second."""
+    rng = np.random.default_rng(0)
+    at = np.arange(int(seconds * RATE)) / RATE
+    hum = sum(np.sin(2 * np.pi * 120 * k * at + 3 * np.sin(2 * np.pi * 2 * at)) / k for k in range(1, 20))
+    wave = (0.2 * hum * (0.6 + 0.4 * np.sin(2 * np.pi * 3 * at)) + 0.01 * rng.standard_normal(len(at))).astype(
+        np.float32
+    )
+    encoder.utterance(wave[: 3 * RATE], RATE)
+    best = np.inf
+    for _ in range(repeats):
+        began = time.perf_counter()
+        encoder.utterance(wave, RATE)
+        best = min(best, time.perf_counter() - began)
+    return seconds / best
+
+
+def write_library(
+    encoder: Encoder, clips: Clips, config: TrainingConfig, figures: dict[str, Any], path: str | Path
+) -> None:
+    """Make the embedded library from the clips that were trained on: the teacher's own mean differences.
+
+    Basic emotions: mean over speakers of (emotion - neutral). Extended ones: mean of the synthetic voice minus neutral MEAD speech.
+    The reliability of a basic emotion is the cosine between student and teacher on the speaker held out, that of an
+    extended one the same on its clips held out; both from `figures`, negative ones as 0.
+    """
+    training = ~held_out(clips, config)
+    known = training & clips.taught & (clips.dataset == "mead")
+    vectors = _basic_vectors(clips, known)
+    calm = clips.teacher[known & (clips.emotion == "neutral")].mean(0)
+    for name in EXTENDED:
+        own = training & clips.taught & (clips.emotion == name) & (clips.dataset == "gemini")
+        if own.any():
+            vectors[name] = clips.teacher[own].mean(0) - calm
+    about: dict[str, Any] = {}
+    agreement: dict[str, list[float]] = {}
+    for cosines in figures.get("vectors", {}).values():
+        for name, value in cosines.items():
+            agreement.setdefault(name, []).append(value)
+    for name, entry in figures.get("extended", {}).items():
+        agreement[name] = [entry["cosine"]]
+    for name, vector in vectors.items():
+        near = {k: round(_cosine(vector, vectors[k]), 3) for k in BASIC if k != name and k in vectors}
+        reliability = max(0.0, float(np.mean(agreement[name]))) if name in agreement else None
+        about[name] = {
+            "reliability": None if reliability is None else round(reliability, 3),
+            "meta": {"length": round(float(np.linalg.norm(vector)), 2), "near": near},
+        }
+    about["neutral"] = {"reliability": 1.0, "meta": {"length": 0.0, "near": {}}}
+    neutral = np.flatnonzero(training & (clips.emotion == "neutral"))
+    by_dataset = [
+        hear_all(encoder, clips, neutral[clips.dataset[neutral] == dataset][:60]).features.mean(0)
+        for dataset in np.unique(clips.dataset[neutral])
+    ]
+    tensors = {name: vector.astype(np.float32) for name, vector in vectors.items()}
+    tensors["neutral_place"] = np.mean(by_dataset, 0).astype(np.float32)
+    with whole_file(path, force=True) as temporary:
+        save_file(tensors, temporary, {"format": LIBRARY_FORMAT, "emotions": json.dumps(dict(sorted(about.items())))})
+
+
+def _basic_vectors(clips: Clips, known: np.ndarray) -> dict[str, np.ndarray]:
+    """The teacher's emotion vectors, mean over the speakers of the `known` [N] clips."""
+    vectors = {}
+    for name in BASIC:
+        each = []
+        for speaker in np.unique(clips.speaker[known]):
+            own = known & (clips.speaker == speaker)
+            wanted, calm = own & (clips.emotion == name), own & (clips.emotion == "neutral")
+            if wanted.any() and calm.any():
+                each.append(clips.teacher[wanted].mean(0) - clips.teacher[calm].mean(0))
+        if each:
+            vectors[name] = np.mean(each, 0)
+    return vectors
+
+
+def _cosine(one: np.ndarray, other: np.ndarray) -> float:
+    return float(one @ other / max(float(np.linalg.norm(one) * np.linalg.norm(other)), 1e-9))

@@ -1,0 +1,728 @@
+"""Training of the embedded speech encoder: distilled from a teacher's features, from labels, and from contrast.
+
+`read_corpus` finds recordings and labels in a folder, `prepare` turns them into acoustics once, `train` fits a `Student`.
+A run is resumed from its last checkpoint; batches and dropout depend on the seed and the step alone, so that a run
+that was interrupted ends where an uninterrupted one does.
+"""
+
+import csv
+import hashlib
+import itertools
+import json
+import math
+import re
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from scipy.signal import resample_poly
+from tqdm import tqdm
+
+from cmet_engine.emotion.speech import (
+    BANDS,
+    CHANNELS,
+    EMOTIONS,
+    FLOOR,
+    RATE,
+    SPACE,
+    Reading,
+    Student,
+    StudentConfig,
+    acoustics,
+    check_voice,
+    save_student,
+)
+from cmet_engine.errors import CmetError
+from cmet_engine.files import check_writable, whole_file
+from cmet_engine.media import audio
+
+SPEEDS = {"1.00": (1, 1), "0.91": (11, 10), "1.10": (10, 11), "0.84": (19, 16), "1.19": (16, 19)}
+"""Speed copies of every clip, resampled (up, down): pitch, formants and rate move together (Ko et al. 2015)."""
+
+SAME = {"calm": "neutral", "disgust": "disgusted", "fearful": "fear", "surprise": "surprised", "boredom": "bored"}
+"""Labels of corpora that are classes here under another name."""
+
+EXTENDED = ("charismatic", "desirous", "empathetic", "envious", "romantic", "sarcastic")
+
+TEACHER = "emotion2vec_plus_large.npz"
+MEAD_EMOTIONS = {e: SAME.get(e, e) for e in "angry contempt disgusted fear happy neutral sad surprised".split()}
+CREMA_EMOTIONS = {"ANG": "angry", "DIS": "disgusted", "FEA": "fear", "HAP": "happy", "NEU": "neutral", "SAD": "sad"}
+
+Progress = Callable[[str, int, int | None], None]
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One labelled clip of a corpus."""
+
+    path: Path
+    name: str  # as the index and the teacher's file call it
+    dataset: str
+    speaker: str
+    emotion: str  # one of `EMOTIONS` or `EXTENDED`
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Labelled recordings and, for some of them, the teacher's features (name -> float32 [1024])."""
+
+    recordings: list[Recording]
+    teacher: dict[str, np.ndarray]
+
+
+@dataclass
+class Clips:
+    """Clips to train or measure with, parallel lists and arrays.
+
+    Attributes:
+        names, dataset, speaker, emotion: text, one per clip.
+        teacher: float32 [N, 1024], NaN where the teacher was never run.
+        acoustics: one list per speed copy (the first at the natural speed), each of N arrays float16 [F, 84].
+    """
+
+    names: list[str]
+    dataset: np.ndarray
+    speaker: np.ndarray
+    emotion: np.ndarray
+    teacher: np.ndarray
+    acoustics: list[list[np.ndarray]]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @property
+    def taught(self) -> np.ndarray:
+        """bool [N]: the teacher's feature is known."""
+        return ~np.isnan(self.teacher[:, 0])
+
+    def labels(self, emotions: tuple[str, ...]) -> np.ndarray:
+        """int64 [N]: position of each clip's emotion in `emotions`, -1 for another."""
+        place = {name: number for number, name in enumerate(emotions)}
+        return np.array([place.get(name, -1) for name in self.emotion], np.int64)
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """Every number of a training run.
+
+    Attributes:
+        seed: the same seed gives the same weights on the same machine.
+        steps, batch: how many batches of how many clips.
+        learning_rate, warmup, weight_decay, clip: AdamW with a linear rise and a cosine fall; length of the gradient.
+        average: decay of the running average of the weights, which is what is saved.
+        crop: acoustic frames of a batch, shortest and longest.
+        rates: tempo against the speed copy, slowest and fastest.
+        label_smoothing: share of each label that is spread over all classes.
+        label, distill, pseudo, direction, contrast: weights of the losses; `pseudo` is what the teacher's mean for an emotion weighs for a
+            clip the teacher never heard, `direction` what the angle weighs against the distance.
+        temperature: of the contrast between emotions (Khosla et al. 2020).
+        mixup, mixup_shape: share of batches whose clips are mixed in pairs, and the Beta distribution they are mixed by.
+        held_out: speakers that are never trained on.
+        held_out_every: every how many-th clip of an extended emotion is not trained on (0: none; one voice speaks them all).
+        shares: how much of a batch each dataset takes; one not named takes 1.
+        checkpoint: steps between two checkpoints.
+        student: shape of the network.
+    """
+
+    seed: int = 1
+    steps: int = 4000
+    batch: int = 32
+    learning_rate: float = 2e-3
+    warmup: int = 200
+    weight_decay: float = 0.03
+    clip: float = 2.0
+    average: float = 0.998
+    crop: tuple[int, int] = (140, 260)
+    rates: tuple[float, float] = (0.85, 1.18)
+    label_smoothing: float = 0.1
+    label: float = 1.0
+    distill: float = 1.0
+    pseudo: float = 0.3
+    direction: float = 0.5
+    contrast: float = 0.2
+    temperature: float = 0.15
+    mixup: float = 0.3
+    mixup_shape: float = 0.4
+    held_out: tuple[str, ...] = (
+        "mead_W009", "ravdess_17", "ravdess_18", "ravdess_19", "ravdess_20", "emodb_08", "emodb_10",
+    )  # fmt: skip
+    held_out_every: int = 3
+    shares: dict[str, float] = field(
+        default_factory=lambda: {"ravdess": 1.0, "emodb": 0.6, "mead": 1.0, "gemini": 0.35, "meld": 0.03}
+    )
+    checkpoint: int = 250
+    student: StudentConfig = field(default_factory=StudentConfig)
+
+    @classmethod
+    def from_json(cls, text: str, name: str = "the configuration") -> "TrainingConfig":
+        """Read a configuration; fields that are absent keep their default.
+
+        Raises:
+            CmetError: not JSON, an unknown field, or a value of the wrong kind; the message names it.
+        """
+        try:
+            given = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise CmetError(f"{name}: not valid JSON.") from error
+        return _from_dict(cls, given, name)
+
+    def to_json(self) -> str:
+        """The text that `from_json` reads."""
+        return json.dumps(asdict(self), indent=2) + "\n"
+
+
+def _from_dict(kind: type, given: Any, name: str) -> Any:
+    """An instance of the dataclass `kind` with the fields of `given` in place of its defaults."""
+    if not isinstance(given, dict):
+        raise CmetError(f"{name}: a table of fields is needed.")
+    defaults, values = kind(), {}
+    known = {f.name for f in fields(kind)}
+    for key, value in given.items():
+        if key not in known:
+            raise CmetError(f"{name}: the field '{key}' is unknown; known are {', '.join(sorted(known))}.")
+        default = getattr(defaults, key)
+        if key == "student":
+            values[key] = _from_dict(StudentConfig, value, f"{name}: student")
+        elif isinstance(default, tuple) and isinstance(value, list):
+            values[key] = tuple(value)
+        elif type(value) is type(default) or (isinstance(default, float) and type(value) is int):
+            values[key] = value
+        else:
+            raise CmetError(f"{name}: the field '{key}' is '{value}'; something like {default!r} is needed.")
+    return kind(**values)
+
+
+def read_corpus(folder: str | Path) -> Corpus:
+    """Find labelled recordings in a folder, in one of three layouts.
+
+    - `index.csv` with the columns path, dataset, speaker, emotion, and beside it, if there is one,
+      `emotion2vec_plus_large.npz` with `paths` and `features` [N, 1024] of the teacher;
+    - MEAD as distributed: `SPEAKER/audio/EMOTION/level_N/NNN.m4a` (any sound file);
+    - CREMA-D as distributed: `AudioWAV/1001_DFA_ANG_XX.wav`.
+
+    Raises:
+        CmetError: the layout is none of these, a label is unknown, a file is missing, or a teacher's feature is not made
+            of numbers; the message names the file.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise CmetError(f"{folder} is not a folder; give the folder of a speech corpus.")
+    teacher: dict[str, np.ndarray] = {}
+    if (folder / "index.csv").is_file():
+        recordings = _read_index(folder)
+        if (folder / TEACHER).is_file():
+            teacher = _read_teacher(folder / TEACHER)
+    else:
+        recordings = _read_mead(folder) or _read_crema(folder)
+    if not recordings:
+        raise CmetError(
+            f"{folder} is not a speech corpus: it needs an index.csv, or MEAD's SPEAKER/audio/EMOTION/level_N/NNN.m4a, or "
+            "CREMA-D's AudioWAV/1001_DFA_ANG_XX.wav."
+        )
+    return Corpus(recordings, teacher)
+
+
+def _read_index(folder: Path) -> list[Recording]:
+    recordings = []
+    with (folder / "index.csv").open(newline="", encoding="utf-8") as file:
+        reader = csv.DictReader(file)
+        missing = {"path", "dataset", "speaker", "emotion"} - set(reader.fieldnames or ())
+        if missing:
+            raise CmetError(f"{folder / 'index.csv'} has no column '{sorted(missing)[0]}'.")
+        for line, row in enumerate(reader, 2):
+            emotion = SAME.get(row["emotion"], row["emotion"])
+            if emotion not in EMOTIONS + EXTENDED:
+                raise CmetError(f"{folder / 'index.csv'} line {line}: the emotion '{row['emotion']}' is unknown.")
+            if not (folder / row["path"]).is_file():
+                raise CmetError(f"{folder / 'index.csv'} line {line}: {row['path']} is missing.")
+            recordings.append(Recording(folder / row["path"], row["path"], row["dataset"], row["speaker"], emotion))
+    return recordings
+
+
+def _read_teacher(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with np.load(path) as file:
+            names, features = [str(name) for name in file["paths"]], np.asarray(file["features"], np.float32)
+    except (OSError, ValueError, KeyError) as error:
+        raise CmetError(f"{path}: no teacher's features; it needs the arrays 'paths' and 'features'.") from error
+    if features.shape != (len(names), SPACE):
+        raise CmetError(f"{path}: 'features' has shape {list(features.shape)}; [{len(names)}, {SPACE}] is needed.")
+    broken = np.flatnonzero(~np.isfinite(features).all(1))
+    if len(broken):
+        raise CmetError(f"{path}: the feature of {names[broken[0]]} holds values that are not numbers; make it again.")
+    return dict(zip(names, features, strict=True))
+
+
+def _read_mead(folder: Path) -> list[Recording]:
+    recordings = []
+    for path in sorted(folder.glob("*/audio/*/level_*/*")):
+        speaker, _, emotion = path.relative_to(folder).parts[:3]
+        if path.is_file() and emotion in MEAD_EMOTIONS:
+            name = path.relative_to(folder).as_posix()
+            recordings.append(Recording(path, name, "mead", f"mead_{speaker}", MEAD_EMOTIONS[emotion]))
+    return recordings
+
+
+def _read_crema(folder: Path) -> list[Recording]:
+    recordings = []
+    for path in sorted((folder / "AudioWAV").glob("*.wav")):
+        match = re.fullmatch(r"(\d{4})_[A-Z]{3}_([A-Z]{3})_[A-Z]{2}", path.stem)
+        if match and match[2] in CREMA_EMOTIONS:
+            name = path.relative_to(folder).as_posix()
+            recordings.append(Recording(path, name, "crema", f"crema_{match[1]}", CREMA_EMOTIONS[match[2]]))
+    return recordings
+
+
+def prepare(corpus: Corpus, cache: str | Path | None = None, *, progress: Progress | None = None) -> Clips:
+    """Acoustics of every recording at every speed; kept in the folder `cache` so that the next run starts at once.
+
+    A recording that cannot be used (no sound, no voice) is left out, with one line on standard error.
+
+    Raises:
+        CmetError: no recording can be used, or the cache folder cannot be written.
+    """
+    recordings = corpus.recordings
+    key = hashlib.sha256("\n".join(f"{r.path} {r.path.stat().st_size}" for r in recordings).encode()).hexdigest()[:16]
+    stored = None if cache is None else Path(cache) / f"acoustics_{key}.npz"
+    if stored is not None and stored.is_file():
+        with np.load(stored) as file:
+            kept, starts, values = file["kept"], file["starts"], [file[f"speed_{s}"] for s in SPEEDS]
+        copies = [[v[a:b] for a, b in itertools.pairwise(n)] for v, n in zip(values, starts, strict=True)]
+    else:
+        kept_list: list[int] = []
+        copies = [[] for _ in SPEEDS]
+        for number, recording in enumerate(tqdm(recordings, "listening", unit="clip", disable=progress is not None)):
+            if progress:
+                progress("listen", number, len(recordings))
+            try:
+                wave = audio.load(recording.path, RATE)
+                audio.check_speech(wave, RATE, recording.name)
+                natural = acoustics(wave)
+                check_voice(natural, recording.name)
+            except CmetError as error:
+                tqdm.write(f"left out: {error}")
+                continue
+            kept_list.append(number)
+            for copy, (up, down) in zip(copies, SPEEDS.values(), strict=True):
+                copy.append(
+                    (natural if up == down else acoustics(resample_poly(wave, up, down).astype(np.float32))).astype(
+                        np.float16
+                    )
+                )
+        if not kept_list:
+            raise CmetError("None of the recordings can be used; each was named above.")
+        kept = np.array(kept_list)
+        starts = np.array([np.cumsum([0] + [len(a) for a in copy]) for copy in copies])
+        if stored is not None:
+            stored.parent.mkdir(parents=True, exist_ok=True)
+            arrays = {f"speed_{s}": np.concatenate(copy) for s, copy in zip(SPEEDS, copies, strict=True)}
+            with whole_file(stored, force=True) as temporary:
+                np.savez(temporary, kept=kept, starts=starts, **arrays)
+    chosen = [recordings[n] for n in kept]
+    unknown = np.full(SPACE, np.nan, np.float32)
+    return Clips(
+        [r.name for r in chosen],
+        np.array([r.dataset for r in chosen]),
+        np.array([r.speaker for r in chosen]),
+        np.array([r.emotion for r in chosen]),
+        np.stack([corpus.teacher.get(r.name, unknown) for r in chosen]),
+        copies,
+    )
+
+
+def held_out(clips: Clips, config: TrainingConfig) -> np.ndarray:
+    """bool [N]: clips that a run with this configuration never trains on."""
+    apart = np.isin(clips.speaker, config.held_out)
+    if config.held_out_every:
+        for emotion in EXTENDED:
+            own = np.flatnonzero((clips.emotion == emotion) & (clips.dataset == "gemini"))
+            apart[own[:: config.held_out_every]] = True
+    return apart
+
+
+def augment(batch: torch.Tensor, lengths: torch.Tensor, random: torch.Generator) -> torch.Tensor:
+    """Vary `batch` [B, F, 84] as other microphones, rooms and lines would: all in the log-power domain."""
+    count, frames, _ = batch.shape
+
+    def uniform(*shape: int) -> torch.Tensor:
+        return torch.rand(*shape, generator=random)
+
+    mel, tracks = batch[:, :, :BANDS].clone(), batch[:, :, BANDS:].clone()
+    place = torch.linspace(0, math.pi, BANDS)[None]
+    # room: the power of earlier frames decays into the later ones
+    decay = 10 ** (-6 * 0.01 / (0.2 + 0.6 * uniform(count)))  # 60 dB over 0.2 to 0.8 s
+    share = (uniform(count) < 0.3) * (0.05 + 0.3 * uniform(count))
+    kernel = decay[:, None] ** torch.arange(24)[None]  # [B, 24]
+    kernel = share[:, None] * kernel
+    kernel[:, 0] = 1.0
+    power = F.pad(mel.exp().transpose(1, 2), (23, 0))  # [B, 80, F + 23]
+    wet = F.conv1d(power.transpose(0, 1), kernel.flip(1)[:, None], groups=count)  # [80, B, F]
+    mel = wet.permute(1, 2, 0).clamp(min=1e-6).log()
+    # microphone: a smooth curve over the bands
+    curve = sum((2 * uniform(count, 1) - 1) * 1.6 / k * torch.cos(k * place + 0.0) for k in (1, 2, 3))
+    mel = mel + curve[:, None]
+    # noise: a floor with a slope of its own
+    floor = -8.5 + 5.5 * uniform(count, 1, 1) ** 2 + (2 * uniform(count, 1, 1) - 1) * torch.cos(place)[:, None]
+    noisy = torch.logaddexp(mel, floor + 0.5 * torch.randn(mel.shape, generator=random))
+    mel = torch.where(uniform(count, 1, 1) < 0.5, noisy, mel)
+    # telephone and other narrow lines
+    cut = torch.where(uniform(count) < 0.15, 50 + 25 * uniform(count), torch.full((count,), 99.0))
+    mel = torch.where(torch.arange(BANDS)[None, None] > cut[:, None, None], torch.full_like(mel, FLOOR), mel)
+    mel = mel.clamp(min=FLOOR)
+    # masks over bands and time (Park et al. 2019, SpecAugment)
+    for _ in range(2):
+        start, width = uniform(count, 1) * BANDS, uniform(count, 1) * 10
+        bands = torch.arange(BANDS)[None]
+        hide = (bands >= start) & (bands < start + width)
+        mel = torch.where(hide[:, None], mel.mean((1, 2), keepdim=True), mel)
+        start, width = uniform(count, 1) * lengths[:, None], uniform(count, 1) * 20
+        times = torch.arange(frames)[None]
+        hide = (times >= start) & (times < start + width)
+        mel = torch.where(hide[:, :, None], mel.mean((1, 2), keepdim=True), mel)
+    keep = (uniform(count, 1, 1) > 0.15).float()
+    tracks[:, :, :3] = tracks[:, :, :3] * keep
+    return torch.cat([mel, tracks], 2)
+
+
+class Batches:
+    """Endless random batches, each made from the seed and its number alone, so that a resumed run sees what it would have seen."""
+
+    def __init__(self, clips: Clips, chosen: np.ndarray, weights: np.ndarray, config: TrainingConfig) -> None:
+        self.clips, self.chosen, self.config = clips, chosen, config
+        self.probability = weights / weights.sum()
+
+    def __call__(self, step: int) -> tuple[torch.Tensor, torch.Tensor, np.ndarray]:
+        """Batch number `step`: acoustics [B, F, 84], lengths [B], clip numbers [B]."""
+        config = self.config
+        random = np.random.default_rng([config.seed, step])
+        picked = random.choice(self.chosen, config.batch, p=self.probability)
+        frames = int(random.integers(config.crop[0], config.crop[1] + 1))
+        batch = np.zeros((config.batch, frames, CHANNELS), np.float32)
+        batch[:, :, :BANDS] = FLOOR
+        batch[:, :, BANDS + 3] = FLOOR
+        lengths = np.zeros(config.batch, np.int64)
+        for row, clip in enumerate(picked):
+            copy = self.clips.acoustics[random.integers(len(self.clips.acoustics))][clip]
+            rate = random.uniform(*config.rates)
+            total = max(2, int(len(copy) / rate))
+            start = random.integers(0, max(1, total - frames + 1))
+            length = min(frames, total - start)
+            at = np.clip((start + np.arange(length)) * rate, 0, len(copy) - 1.001)
+            low = at.astype(np.int64)
+            share = (at - low)[:, None].astype(np.float32)
+            batch[row, :length] = copy[low].astype(np.float32) * (1 - share) + copy[low + 1].astype(np.float32) * share
+            lengths[row] = length
+        generator = torch.Generator().manual_seed(int(random.integers(2**31)))
+        tensor, sizes = torch.from_numpy(batch), torch.from_numpy(lengths)
+        return augment(tensor, sizes, generator), sizes, picked
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What the student is to say of each clip.
+
+    Attributes:
+        places: float32 [N, 1024], the teacher's feature, or its mean for the emotion where the teacher was never run.
+        weight: float32 [N], of those places in the loss.
+        labels: int64 [N], class, -1 where labels are not used.
+        spread: mean squared distance of the teacher's features from their mean.
+    """
+
+    places: torch.Tensor
+    weight: torch.Tensor
+    labels: torch.Tensor
+    spread: float
+
+
+def make_targets(clips: Clips, chosen: np.ndarray, config: TrainingConfig) -> Targets:
+    """Targets of all clips, made from the `chosen` [M] alone."""
+    labels = clips.labels(config.student.emotions)
+    taught = clips.taught
+    known = np.zeros(len(clips), bool)
+    known[chosen] = taught[chosen]
+    if not known.any():
+        raise CmetError("No clip to train on has a teacher's feature; the student needs some to learn the space from.")
+    neutral = (
+        clips.teacher[known & (labels == 0)].mean(0) if (known & (labels == 0)).any() else clips.teacher[known].mean(0)
+    )
+    means = np.tile(neutral, (len(config.student.emotions), 1))
+    for number in range(len(means)):
+        if (of := known & (labels == number)).any():
+            means[number] = clips.teacher[of].mean(0)
+    if "bored" in config.student.emotions and "sad" in config.student.emotions:
+        # boredom, which no taught corpus holds: low arousal as sadness has it, half as far from neutral
+        sad = means[config.student.emotions.index("sad")]
+        means[config.student.emotions.index("bored")] = (neutral + sad) / 2
+    places = np.where(taught[:, None], clips.teacher, means[np.maximum(labels, 0)])
+    weight = np.where(taught, config.distill, config.pseudo * (labels >= 0))
+    centre = clips.teacher[known].mean(0)
+    spread = float(((clips.teacher[known] - centre) ** 2).sum(1).mean())
+    return Targets(
+        torch.from_numpy(places.astype(np.float32)),
+        torch.from_numpy(weight.astype(np.float32)),
+        torch.from_numpy(labels),
+        spread,
+    )
+
+
+def new_student(clips: Clips, chosen: np.ndarray, config: TrainingConfig) -> Student:
+    """A student with random weights whose scales come from the `chosen` [M] clips: input, and the teacher's principal directions."""
+    torch.manual_seed(config.seed)
+    student = Student(config.student)
+    some = np.concatenate([clips.acoustics[0][n] for n in chosen[::5]]).astype(np.float32)
+    known = clips.teacher[chosen][clips.taught[chosen]]
+    centre = known.mean(0)
+    _, scale, directions = np.linalg.svd(known - centre, full_matrices=False)
+    count = min(config.student.basis, len(directions))
+    student.input_mean.copy_(torch.from_numpy(some.mean(0)))
+    student.input_scale.copy_(torch.from_numpy(some.std(0) + 1e-3))
+    student.space_mean.copy_(torch.from_numpy(centre))
+    student.space_basis[:count] = torch.from_numpy(directions[:count] * (scale[:count, None] / math.sqrt(len(known))))
+    return student
+
+
+def clip_weights(clips: Clips, chosen: np.ndarray, config: TrainingConfig) -> np.ndarray:
+    """How often each of the `chosen` [M] clips is drawn: datasets by their share, rare emotions more often (inverse square root)."""
+    weights = np.zeros(len(clips))
+    for dataset in np.unique(clips.dataset[chosen]):
+        own = chosen[clips.dataset[chosen] == dataset]
+        _, place, count = np.unique(clips.emotion[own], return_inverse=True, return_counts=True)
+        share = count[place] ** -0.5
+        weights[own] = config.shares.get(str(dataset), 1.0) * share / share.sum()
+    return weights[chosen]
+
+
+def losses(
+    reading: Reading,
+    targets: Targets,
+    picked: np.ndarray,
+    mixed: tuple[float, np.ndarray] | None,
+    centre: torch.Tensor,
+    config: TrainingConfig,
+) -> dict[str, torch.Tensor]:
+    """The weighted parts of the loss of a batch of clips `picked` [B], which were `mixed` (share of the first, partner [B]) or not."""
+    count = len(config.student.emotions)
+    device = reading.scores.device
+    places, weight, labels = (
+        t[torch.from_numpy(picked)].to(device) for t in (targets.places, targets.weight, targets.labels)
+    )
+    known = (labels >= 0).float()
+    wanted = F.one_hot(labels.clamp(min=0), count).float() * known[:, None]
+    if mixed is not None:
+        share, partner = mixed[0], torch.from_numpy(mixed[1]).to(device)
+        wanted, places, weight, known = (share * t + (1 - share) * t[partner] for t in (wanted, places, weight, known))
+    smooth = wanted * (1 - config.label_smoothing) + known[:, None] * config.label_smoothing / count
+    features = reading.features.float()
+    parts = {
+        "label": -config.label * (smooth * F.log_softmax(reading.scores.float(), 1)).sum(1).mean(),
+        "distance": (((features - places) ** 2).sum(1) / targets.spread * weight).mean(),
+        "direction": config.direction
+        * ((1 - F.cosine_similarity(features - centre, places - centre, dim=1)) * weight).mean(),
+    }
+    if config.contrast and mixed is None and int((labels >= 0).sum()) > 1:
+        # Khosla et al. 2020, Supervised Contrastive Learning, equation 2
+        unit = F.normalize(reading.embedding.float()[labels >= 0], dim=1)
+        own = labels[labels >= 0]
+        itself = torch.eye(len(own), dtype=torch.bool, device=device)
+        alike = (own[:, None] == own[None]) & ~itself
+        scores = (unit @ unit.T / config.temperature).masked_fill(itself, -1e9)
+        log_share = scores - torch.logsumexp(scores, 1, keepdim=True)
+        pairs = alike.sum(1)
+        if bool((pairs > 0).any()):
+            parts["contrast"] = -config.contrast * ((log_share * alike).sum(1) / pairs.clamp(min=1))[pairs > 0].mean()
+    return parts
+
+
+def train(
+    clips: Clips,
+    config: TrainingConfig,
+    output: str | Path,
+    *,
+    device: str = "cpu",
+    mixed_precision: bool = True,
+    workers: int = 1,
+    resume: bool = True,
+    progress: Progress | None = None,
+    until: int | None = None,
+) -> Student:
+    """Train a student; `output` receives encoder.safetensors, config.json, losses.csv, losses.svg and checkpoint.pt.
+
+    Args:
+        clips: what `prepare` gives.
+        config: every number.
+        output: folder; made when absent.
+        device: `cpu` or `cuda`.
+        mixed_precision: compute in bfloat16 where that is safe.
+        workers: threads that make batches ahead.
+        resume: go on from the folder's checkpoint when there is one.
+        progress: called as `progress("train", step, steps)`; without it a bar is drawn on standard error.
+        until: stop after this step, leaving a checkpoint (the schedule stays that of the whole run).
+
+    Returns:
+        The student with the averaged weights, in evaluation mode.
+
+    Raises:
+        CmetError: nothing to train on, or the checkpoint belongs to another configuration.
+    """
+    output = Path(output)
+    output.mkdir(parents=True, exist_ok=True)
+    check_writable(output / "encoder.safetensors", force=True)
+    labels = clips.labels(config.student.emotions)
+    chosen = np.flatnonzero(~held_out(clips, config) & ((labels >= 0) | clips.taught))
+    if not len(chosen):
+        raise CmetError("No clip is left to train on; check the labels and the speakers that are held out.")
+    targets = make_targets(clips, chosen, config)
+    student = new_student(clips, chosen, config).to(device)
+    centre = student.space_mean
+    batches = Batches(clips, chosen, clip_weights(clips, chosen, config), config)
+    optimiser = torch.optim.AdamW(
+        student.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, betas=(0.9, 0.98)
+    )
+    average = {key: value.clone() for key, value in student.state_dict().items()}
+    first, history = 0, []
+    stored = output / "checkpoint.pt"
+    if resume and stored.is_file():
+        state = torch.load(stored, map_location=device, weights_only=True)
+        if state["config"] != config.to_json():
+            raise CmetError(f"{stored} is of a run with another configuration; give another folder or remove it.")
+        first, history = state["step"], state["history"]
+        student.load_state_dict(state["student"])
+        optimiser.load_state_dict(state["optimiser"])
+        average = state["average"]
+
+    def keep(step: int) -> None:
+        with whole_file(stored, force=True) as temporary:
+            torch.save(
+                {
+                    "config": config.to_json(),
+                    "step": step,
+                    "student": student.state_dict(),
+                    "optimiser": optimiser.state_dict(),
+                    "average": average,
+                    "history": history,
+                },
+                temporary,
+            )
+        _write_losses(output, history)
+
+    last = config.steps if until is None else min(until, config.steps)
+    bar = tqdm(
+        total=config.steps, initial=first, desc="encoder", unit="step", disable=progress is not None, mininterval=5
+    )
+    try:
+        for step, batch in zip(range(first, last), _ahead(batches, first, last, workers), strict=True):
+            parts = _step(student, optimiser, batch, step, targets, centre, config, device, mixed_precision)
+            _follow(average, student.state_dict(), min(config.average, (step + 1) / (step + 10)))
+            history.append([step + 1, *(round(parts.get(n, 0.0), 5) for n in LOSSES)])
+            if (step + 1) % config.checkpoint == 0 or step + 1 == last:
+                keep(step + 1)
+            bar.update()
+            bar.set_postfix(
+                {n: f"{np.mean([h[k + 1] for h in history[-50:]]):.3f}" for k, n in enumerate(LOSSES)}, refresh=False
+            )
+            if progress:
+                progress("train", step + 1, config.steps)
+    finally:
+        bar.close()
+    student.load_state_dict(average)
+    student = student.cpu().eval()
+    if last == config.steps:
+        save_student(student, output / "encoder.safetensors", {}, force=True)
+        with whole_file(output / "config.json", force=True) as temporary:
+            temporary.write_text(config.to_json(), "utf-8")
+    return student
+
+
+LOSSES = ("label", "distance", "direction", "contrast")
+
+
+def _step(
+    student: Student,
+    optimiser: torch.optim.Optimizer,
+    batch: tuple[torch.Tensor, torch.Tensor, np.ndarray],
+    step: int,
+    targets: Targets,
+    centre: torch.Tensor,
+    config: TrainingConfig,
+    device: str,
+    mixed_precision: bool,
+) -> dict[str, float]:
+    """One step of the optimiser; returns the parts of the loss."""
+    heard, lengths, picked = batch
+    torch.manual_seed(config.seed * 1_000_003 + step)  # dropout depends on the step alone: a resumed run repeats it
+    random = np.random.default_rng([config.seed, step, 1])
+    mixed = None
+    if random.random() < config.mixup:
+        share = float(random.beta(config.mixup_shape, config.mixup_shape))
+        share, partner = max(share, 1 - share), random.permutation(len(picked))
+        heard = share * heard + (1 - share) * heard[partner]
+        lengths = torch.maximum(lengths, lengths[partner])
+        mixed = (share, partner)
+    rise = min(1.0, (step + 1) / config.warmup)
+    fall = 0.5 + 0.5 * math.cos(math.pi * max(0, step - config.warmup) / max(1, config.steps - config.warmup))
+    for group in optimiser.param_groups:
+        group["lr"] = config.learning_rate * rise * fall + 1e-6
+    student.train()
+    with torch.autocast(device.split(":")[0], torch.bfloat16, enabled=mixed_precision):
+        reading = student(heard.to(device), lengths.to(device))
+    parts = losses(reading, targets, picked, mixed, centre, config)
+    optimiser.zero_grad()
+    torch.stack(list(parts.values())).sum().backward()
+    torch.nn.utils.clip_grad_norm_(student.parameters(), config.clip)
+    optimiser.step()
+    return {name: float(part.detach()) for name, part in parts.items()}
+
+
+def _follow(average: dict[str, torch.Tensor], state: dict[str, torch.Tensor], decay: float) -> None:
+    """Move the running average of the weights towards `state`."""
+    for key, value in state.items():
+        if value.is_floating_point():
+            average[key].lerp_(value, 1 - decay)
+        else:
+            average[key].copy_(value)
+
+
+def _ahead(
+    batches: Batches, first: int, last: int, workers: int
+) -> Iterator[tuple[torch.Tensor, torch.Tensor, np.ndarray]]:
+    """Batches number `first` to `last`, some of them made ahead by threads."""
+    if workers < 1:
+        yield from map(batches, range(first, last))
+        return
+    with ThreadPoolExecutor(workers) as pool:
+        waiting: list[Future] = []
+        for step in range(first, last + 2 * workers):
+            if step < last:
+                waiting.append(pool.submit(batches, step))
+            if step >= first + 2 * workers:
+                yield waiting.pop(0).result()
+
+
+def _write_losses(output: Path, history: list[list[float]]) -> None:
+    """The losses so far as losses.csv, and drawn (mean over 50 steps) as losses.svg."""
+    with whole_file(output / "losses.csv", force=True) as temporary, temporary.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["step", *LOSSES])
+        writer.writerows(history)
+    values = np.array(history, float)
+    width = max(1, len(values) // 200)
+    rows = len(values) // width
+    means = values[: rows * width].reshape(rows, width, -1).mean(1)  # [R, 1 + losses]
+    top = float(means[:, 1:].max()) or 1.0
+    lines = []
+    for number, (name, colour) in enumerate(zip(LOSSES, ("#c33", "#36c", "#393", "#a6a"), strict=True), 1):
+        points = " ".join(f"{40 + 700 * r[0] / means[-1, 0]:.1f},{290 - 270 * r[number] / top:.1f}" for r in means)
+        lines.append(f'<polyline points="{points}" fill="none" stroke="{colour}"/>')
+        lines.append(f'<text x="{60 + 120 * number}" y="16" fill="{colour}">{name} {means[-1, number]:.3f}</text>')
+    with whole_file(output / "losses.svg", force=True) as temporary:
+        temporary.write_text(
+            '<svg xmlns="http://www.w3.org/2000/svg" width="760" height="320" font-family="sans-serif" font-size="12">'
+            f'<rect width="760" height="320" fill="#fff"/>{"".join(lines)}<text x="40" y="310">steps 1 to {int(means[-1, 0])}, '
+            f"0 to {top:.2f}</text></svg>\n",
+            "utf-8",
+        )
