@@ -1,0 +1,162 @@
+import json
+
+import numpy as np
+import pytest
+from voices import speak, write_wav
+
+from cmet_engine.emotion import library
+from cmet_engine.emotion.speech import load_encoder
+from cmet_engine.errors import CmetError
+
+
+@pytest.fixture(scope="module")
+def encoder():
+    return load_encoder()
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("CMET_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def pools(tmp_path):
+    """Folders of a lively high voice and a flat low one."""
+    for number in range(4):
+        write_wav(tmp_path / "lively" / f"{number}.wav", speak(1.5, pitch=220, lively=0.5, seed=number))
+        write_wav(tmp_path / "flat" / f"{number}.wav", speak(1.5, pitch=120, lively=0.02, seed=number))
+    return tmp_path
+
+
+def test_the_embedded_emotions_are_there():
+    known = library.load_library()
+    assert set(known) >= {*library.BASIC, *library.EXTENDED, "neutral"}
+    for name, vector in known.items():
+        assert vector.vector.shape == (1024,) and np.isfinite(vector.vector).all()
+        assert vector.reliability is None or 0 <= vector.reliability <= 1
+        assert (np.linalg.norm(vector.vector) > 0.5) == (name != "neutral")
+
+
+def test_extended_emotions_lie_near_the_right_basic_ones():
+    near = {name: v.meta["near"] for name, v in library.load_library().items()}
+    nearest = {name: max(near[name], key=near[name].get) for name in library.EXTENDED}
+    assert nearest == {
+        "charismatic": "happy", "sarcastic": "happy", "empathetic": "sad", "romantic": "sad", "desirous": "sad",
+        "envious": "disgusted",
+    }  # fmt: skip
+
+
+def test_an_unknown_emotion_gives_the_nearest_spelling():
+    known = library.load_library()
+    assert list(library.find_emotions(["happy", "sad"], known)) == ["happy", "sad"]
+    with pytest.raises(CmetError, match=r"'hapy' is unknown\. Did you mean 'happy'\? Known are angry"):
+        library.find_emotions(["hapy"], known)
+
+
+def test_a_vector_from_folders_is_stored_and_found_again(encoder, pools, home):
+    seen = []
+    vector = library.emotion_vector(
+        [pools / "lively"], [pools / "flat"], "lively", encoder, progress=lambda *a: seen.append(a)
+    )
+    assert vector.vector.shape == (1024,) and np.linalg.norm(vector.vector) > 0.1
+    assert vector.meta["consistency"] > 0.3 and vector.reliability == pytest.approx(
+        vector.meta["consistency"], abs=1e-3
+    )
+    assert seen[0] == ("hear", 0, 8)
+    path = library.save_user_vector(vector)
+    assert path == home / "emotions" / "lively.json"
+    again = library.load_library()["lively"]
+    np.testing.assert_allclose(again.vector, vector.vector, atol=1e-5)
+    assert again.meta == vector.meta
+    text = library.describe_vector(again)
+    assert "from neutral" in text and "near" in text and "4 recordings" in text
+    with pytest.raises(CmetError, match="--force"):
+        library.save_user_vector(vector)
+    library.save_user_vector(vector, force=True)
+    library.remove_user_vector("lively")
+    assert "lively" not in library.load_library()
+
+
+def test_the_opposite_pools_give_the_opposite_vector(encoder, pools):
+    one = library.emotion_vector([pools / "lively"], [pools / "flat"], "a", encoder).vector
+    other = library.emotion_vector([pools / "flat"], [pools / "lively"], "b", encoder).vector
+    np.testing.assert_allclose(one, -other, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["../evil", "a/b", "", "happy", "voice", "nul", "x" * 41, "1st", "a b", "é"])
+def test_a_name_that_cannot_be_used_is_refused(name, home):
+    with pytest.raises(CmetError):
+        library.save_user_vector(library.EmotionVector(name, np.ones(1024, np.float32)))
+    assert not list(home.rglob("*.json"))
+
+
+def test_a_single_recording_works_and_says_so(encoder, pools):
+    vector = library.emotion_vector([pools / "lively" / "0.wav"], None, "one", encoder)
+    assert vector.reliability is None
+    messages = " ".join(vector.meta["messages"])
+    assert "single recording" in messages and "No neutral recordings" in messages
+
+
+def test_bad_pools_are_named(encoder, pools, tmp_path):
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    (tmp_path / "zero.wav").touch()
+    write_wav(tmp_path / "silent.wav", np.zeros(16000))
+    write_wav(tmp_path / "noise.wav", 0.2 * np.random.default_rng(0).standard_normal(32000))
+    for paths, neutral, words in (
+        ([empty], None, "holds no recordings"),
+        ([tmp_path], None, "noise.wav"),
+        ([pools / "home_of_nothing"], None, "does not exist"),
+        ([tmp_path / "zero.wav"], None, "zero.wav"),
+        ([tmp_path / "silent.wav"], None, "silent.wav"),
+        ([pools / "lively"], [pools / "lively"], "both as the emotion and as neutral"),
+        ([], None, "No recording"),
+    ):
+        with pytest.raises(CmetError, match=words):
+            library.emotion_vector(paths, neutral, "x", encoder)
+
+
+def test_a_folder_of_folders_says_which_to_give(tmp_path):
+    write_wav(tmp_path / "speaker" / "angry" / "0.wav", speak(0.5))
+    with pytest.raises(CmetError, match="speaker"):
+        library.sound_files([tmp_path / "speaker"])
+
+
+def test_stereo_and_other_rates_are_taken(encoder, tmp_path):
+    stereo = write_wav(tmp_path / "stereo.wav", np.stack([speak(rate=44100)] * 2, 1), 44100)
+    assert np.isfinite(library.emotion_vector([stereo], None, "x", encoder).vector).all()
+
+
+def test_a_clipped_recording_is_mentioned(encoder, tmp_path):
+    path = write_wav(tmp_path / "loud.wav", np.clip(8 * speak(), -1, 1))
+    assert "clipped" in " ".join(library.emotion_vector([path], None, "x", encoder).meta["messages"])
+
+
+def test_a_damaged_file_of_the_user_hides_nothing(home):
+    folder = home / "emotions"
+    folder.mkdir(parents=True)
+    (folder / "good.json").write_text(
+        json.dumps({"format": library.FORMAT, "name": "good", "vector": [0.5] * 1024, "reliability": 0.5, "meta": {}})
+    )
+    (folder / "broken.json").write_text("{")
+    (folder / "short.json").write_text(json.dumps({"format": library.FORMAT, "name": "short", "vector": [1.0]}))
+    (folder / "nan.json").write_text(
+        json.dumps({"format": library.FORMAT, "name": "nan", "vector": [float("nan")] * 1024})
+    )
+    known = library.load_library()
+    assert "good" in known and not {"broken", "short", "nan"} & set(known)
+    problems = library.user_problems()
+    assert len(problems) == 3 and any("broken.json" in p for p in problems)
+
+
+def test_another_persons_neutral_is_noticed(encoder, shared):
+    speech = shared / "data/speech/ravdess"
+    wanted = [speech / f"03-01-05-02-0{s}-0{r}-01.flac" for s in (1, 2) for r in (1, 2)]  # a man
+    own = [speech / f"03-01-01-01-0{s}-0{r}-01.flac" for s in (1, 2) for r in (1, 2)]
+    other = [speech / f"03-01-01-01-0{s}-0{r}-20.flac" for s in (1, 2) for r in (1, 2)]  # a woman
+
+    def warned(neutral):
+        return "another person" in " ".join(library.emotion_vector(wanted, neutral, "x", encoder).meta["messages"])
+
+    assert warned(other) and not warned(own)

@@ -1,0 +1,114 @@
+import numpy as np
+import pytest
+from voices import RATE, speak
+
+from cmet_engine.emotion import speech
+from cmet_engine.errors import CmetError
+
+
+@pytest.fixture(scope="module")
+def encoder():
+    return speech.load_encoder()
+
+
+@pytest.mark.parametrize("hertz", [75, 120, 210, 330, 480])
+def test_pitch_is_measured_within_two_percent(hertz):
+    heard = speech.acoustics(speak(2.0, pitch=hertz, lively=0.0))
+    voiced = heard[:, 82] > speech.VOICED
+    measured = 150 * 2 ** np.median(heard[voiced, 80])
+    assert measured == pytest.approx(hertz, rel=0.02)
+
+
+def test_acoustics_do_not_depend_on_gain():
+    wave = speak(1.5)
+    np.testing.assert_allclose(speech.acoustics(wave), speech.acoustics(0.1 * wave), atol=0.02)
+
+
+def test_blocks_of_a_long_recording_join_without_a_seam(monkeypatch):
+    wave = speak(3.0)
+    whole = speech.acoustics(wave)
+    monkeypatch.setattr(speech, "BLOCK", 37)
+    np.testing.assert_allclose(speech.acoustics(wave), whole, atol=1e-4)
+
+
+def test_utterance_is_a_point_of_1024_numbers_and_repeats(encoder):
+    wave = speak()
+    first = encoder.utterance(wave, RATE)
+    assert first.shape == (1024,) and first.dtype == np.float32
+    np.testing.assert_array_equal(first, encoder.utterance(wave, RATE))
+
+
+@pytest.mark.parametrize("rate", [22050, 44100, 48000])
+def test_the_sample_rate_hardly_matters(encoder, rate):
+    high = speak(2.0, rate=48000)
+    from scipy.signal import resample_poly
+
+    common = np.gcd(rate, 48000)
+    given = resample_poly(high, rate // common, 48000 // common)
+    at_16k = resample_poly(high, 1, 3)
+    a, b = encoder.utterance(given, rate), encoder.utterance(at_16k, RATE)
+    assert np.linalg.norm(a - b) < 0.15 * np.linalg.norm(a)
+
+
+def test_frames_cover_the_clip_four_times_a_second(encoder):
+    wave = speak(40.0)  # longer than one part
+    times, features = encoder.frames(wave, RATE)
+    np.testing.assert_allclose(np.diff(times), 0.25)
+    assert times[0] == 0 and 39.5 <= times[-1] <= 40
+    assert features.shape == (len(times), 1024) and np.isfinite(features).all()
+    steps = np.linalg.norm(np.diff(features, axis=0), axis=1)
+    seam = np.argmin(np.abs(times - 40 / 3))
+    assert steps[seam - 1 : seam + 1].max() < 6 * np.median(steps) + 1e-3, "a jump where two parts meet"
+
+
+def test_intensity_stays_around_one_without_jumps(encoder):
+    wave = speak(6.0, lively=0.4)
+    times, intensity = encoder.intensity(wave, RATE, np.random.default_rng(0).standard_normal(1024))
+    assert intensity.shape == times.shape and intensity.dtype == np.float32
+    assert intensity.min() >= 0.5 and intensity.max() <= 1.5
+    assert intensity.mean() == pytest.approx(1.0, abs=0.1)
+    assert np.abs(np.diff(intensity)).max() < 0.3
+
+
+def test_what_is_not_speech_is_refused_by_name(encoder):
+    noise = 0.2 * np.random.default_rng(0).standard_normal(2 * RATE).astype(np.float32)
+    tone = 0.5 * np.sin(2 * np.pi * 200 * np.arange(2 * RATE) / RATE).astype(np.float32)
+    for wave, word in (
+        (noise, "no voice"),
+        (tone, "steady tone"),
+        (np.zeros(RATE, np.float32), "silent"),
+        (speak(0.2), "0.20 s"),
+        (np.stack([speak(), speak()], 1), "channel"),
+        (np.full(RATE, np.nan, np.float32), "not numbers"),
+    ):
+        with pytest.raises(CmetError, match=word):
+            encoder.utterance(wave, RATE)
+    with pytest.raises(CmetError, match="sample rate"):
+        encoder.utterance(speak(), 100)
+
+
+def test_a_vector_of_another_space_is_refused(encoder):
+    with pytest.raises(CmetError, match="1024"):
+        encoder.intensity(speak(), RATE, np.ones(10))
+
+
+def test_an_encoder_is_stored_and_read_back(tmp_path, encoder):
+    path = tmp_path / "encoder.safetensors"
+    speech.save_student(encoder.student, path, {"right": 0.5})
+    again = speech.load_encoder(str(path))
+    assert again.figures == {"right": 0.5}
+    wave = speak()
+    np.testing.assert_allclose(again.utterance(wave, RATE), encoder.utterance(wave, RATE), atol=1e-4)
+
+
+def test_a_damaged_encoder_is_named(tmp_path):
+    path = tmp_path / "broken.safetensors"
+    path.write_bytes(b"not weights")
+    with pytest.raises(CmetError, match=r"broken\.safetensors"):
+        speech.load_encoder(str(path))
+    with pytest.raises(CmetError, match="missing"):
+        speech.load_encoder(str(tmp_path / "absent.safetensors"))
+
+
+def test_the_network_is_small_enough(encoder):
+    assert sum(p.numel() for p in encoder.student.parameters()) < 8_000_000
