@@ -79,9 +79,9 @@ class CoefficientTrack:
 
     fps: Fraction
     coefficients: np.ndarray
-    head_rotation: np.ndarray = field(default=None)  # type: ignore[assignment]
-    eye_rotation: np.ndarray = field(default=None)  # type: ignore[assignment]
-    valid: np.ndarray = field(default=None)  # type: ignore[assignment]
+    head_rotation: np.ndarray = field(default=None)  # type: ignore[arg-type]
+    eye_rotation: np.ndarray = field(default=None)  # type: ignore[arg-type]
+    valid: np.ndarray = field(default=None)  # type: ignore[arg-type]
     meta: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

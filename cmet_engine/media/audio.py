@@ -32,7 +32,7 @@ def load(path: str | Path, rate: int = RATE) -> np.ndarray:
     """The sound of a file as one mono wave.
 
     Where the file is a clip, sample 0 belongs to its first picture: sound that begins earlier is cut, sound that
-    begins later is preceded by silence. Channels are mixed with the weights of FFmpeg's resampler (their mean for stereo).
+    begins later is preceded by silence. Channels are mixed to their mean.
 
     Args:
         path: a clip or a sound file of any kind that FFmpeg reads.
@@ -51,7 +51,7 @@ def load(path: str | Path, rate: int = RATE) -> np.ndarray:
         stream = container.streams.best("audio") or container.streams.audio[0]
         pictures = [s for s in container.streams.video if not s.disposition & s.disposition.attached_pic]
         video_start = _seconds(pictures[0].start_time, pictures[0].time_base) if pictures else None
-        resampler = av.AudioResampler(format="flt", layout="mono", rate=rate)
+        resampler = av.AudioResampler(format="fltp", rate=rate)
         parts: list[np.ndarray] = []
         start: float | None = None
         try:
@@ -64,11 +64,11 @@ def load(path: str | Path, rate: int = RATE) -> np.ndarray:
                     if start is None:
                         start = frame.time
                     frame.pts = None  # the resampler counts samples itself; stamps with gaps confuse it
-                    parts.extend(out.to_ndarray()[0] for out in resampler.resample(frame))
+                    parts.extend(out.to_ndarray().mean(0) for out in resampler.resample(frame))
         except (av.error.FFmpegError, OSError):
             pass  # cut off: what was decoded so far is the sound
         if parts:
-            parts.extend(out.to_ndarray()[0] for out in resampler.resample(None))
+            parts.extend(out.to_ndarray().mean(0) for out in resampler.resample(None))
     wave = np.concatenate(parts) if parts else np.zeros(0, np.float32)
     if video_start is not None and start is not None:
         shift = round((start - video_start) * rate)

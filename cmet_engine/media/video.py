@@ -3,7 +3,7 @@
 Reading: `probe`, `VideoReader`. Writing: `VideoWriter`; the suffix chooses the kind of output:
 
     .mp4 .m4v .mkv   H.264, 8 bit, 4:2:0, visually lossless
-    .mov             ProRes 422 HQ, 10 bit
+    .mov             ProRes 422 HQ, 10 bit (ProRes 4444 where the width is odd)
     .png .exr        an image sequence: `out/frame_%06d.png`, or `out/frame.png` for out/frame_000001.png and on
     (no suffix)      a folder of PNG frames
 
@@ -417,8 +417,10 @@ class _MovieSink(_Sink):
         )
         stack.callback(self.container.close)
         self.container.metadata.update(writer.metadata)
-        if suffix == ".mov":
-            codec, pixels, tuning = "prores_ks", "yuv422p10le", {"profile": "hq", "vendor": "apl0"}
+        if suffix == ".mov" and writer.width % 2:  # FFmpeg's 4:2:2 encoders spoil the last columns of an odd width
+            codec, pixels, tuning = "prores_ks", "yuv444p10le", {"profile": "4444", "vendor": "apl0"}
+        elif suffix == ".mov":
+            codec, pixels, tuning = "prores_aw", "yuv422p10le", {"profile": "3", "vendor": "apl0"}  # 3 is HQ
         else:
             odd = writer.width % 2 or writer.height % 2
             codec, pixels = "libx264", "yuv444p" if odd else "yuv420p"
@@ -704,9 +706,11 @@ def _probe(source: _Source) -> VideoInfo:
     frames = len(stamps) + unstamped
     stamps, durations = zip(*sorted(zip(stamps, durations, strict=True)), strict=True) if stamps else ([], [])  # type: ignore[assignment]
     fps, variable = _rate(list(stamps), time_base, rates)
-    if promised > frames:
-        warnings = [f"{path.name} is cut off or damaged: {frames} of {promised} frames can be read."]
     step = 1 / fps
+    # AVI counts pictures that were dropped on purpose; a file that reaches its promised end is whole.
+    reached = (stamps[-1] - stamps[0]) * time_base * fps + 1.5 if stamps else frames
+    if promised > max(frames, reached):
+        warnings = [f"{path.name} promises {promised} frames, but {frames} can be read; it may be cut off."]
     last = durations[-1] * time_base if variable and durations[-1] else step
     duration = (stamps[-1] - stamps[0]) * time_base + last if variable else max(frames, 1) * step
     orientation = _orientation(first)
@@ -736,19 +740,22 @@ def _probe(source: _Source) -> VideoInfo:
 def _rate(stamps: list[int], time_base: Fraction, header: list[Any]) -> tuple[Fraction, bool]:
     """Frames a second, and whether the frames are unevenly spaced.
 
-    A rate is believed when every time stamp lies within one tick of where it puts it; the header's rates are tried first,
-    then the usual ones. If none fits, the rate is the mean.
+    A rate is believed when every time stamp lies within one tick (and a quarter of a frame) of where it puts it; the
+    header's rates are tried first, then the usual ones. If none fits, the rate is the mean.
     """
     usual = [Fraction(r) for r in (24, 25, 30, 50, 60, 48, 12, 15, 10, 20, 90, 100, 120, 240)]
     usual += [Fraction(n * 1000, 1001) for n in (24, 30, 60, 48, 120)]
     header = [Fraction(r) for r in header if r and 0 < r <= _MAX_RATE]
+    # Matroska keeps a frame's length in nanoseconds, which FFmpeg turns into 19001/317 instead of 60000/1001.
+    header = [next((u for u in usual if abs(u / r - 1) < 2e-6), r) for r in header]
     if len(stamps) < 2:
         return (header[0] if header else SEQUENCE_RATE), False
     offsets = np.array(stamps, np.float64) - stamps[0]
     index = np.arange(len(stamps))
     mean = (len(stamps) - 1) / ((stamps[-1] - stamps[0]) * time_base) if stamps[-1] > stamps[0] else SEQUENCE_RATE
     for rate in [*header, *usual, mean]:
-        if np.abs(offsets - index / float(rate * time_base)).max() <= 1 + 1e-6:
+        step = 1 / float(rate * time_base)  # ticks of one frame
+        if np.abs(offsets - index * step).max() <= min(1, 0.25 * step) + 1e-6:
             return rate, False
     return min(mean, Fraction(_MAX_RATE)).limit_denominator(1001), True
 
