@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -11,6 +12,17 @@ ASSETS = Path(__file__).parent / "assets"
 CHECKSUMS = ASSETS / "checksums.json"
 
 _verified: set[Path] = set()
+
+
+def user_folder() -> Path:
+    """Where the user's own things are kept: `$CMET_HOME`, else the platform's folder for application data."""
+    if home := os.environ.get("CMET_HOME"):
+        return Path(home)
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local")) / "cmet"
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Application Support" / "cmet"
+    return Path(os.environ.get("XDG_DATA_HOME", Path.home() / ".local" / "share")) / "cmet"
 
 
 def sha256(path: Path) -> str:

@@ -8,9 +8,7 @@ that the speech encoder was trained with; vectors made here come from the encode
 import difflib
 import itertools
 import json
-import os
 import re
-import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -113,16 +111,8 @@ def find_emotions(names: Iterable[str], library: Mapping[str, EmotionVector]) ->
 
 
 def user_folder() -> Path:
-    """The folder of the user's own emotions: `$CMET_HOME/emotions`, else in the place the system keeps such data."""
-    if home := os.environ.get("CMET_HOME"):
-        return Path(home).expanduser() / "emotions"
-    if sys.platform == "win32":
-        base = Path(os.environ.get("APPDATA") or Path.home() / "AppData" / "Roaming")
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Application Support"
-    else:
-        base = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
-    return base / "cmet" / "emotions"
+    """The folder of the user's own emotions."""
+    return models.user_folder() / "emotions"
 
 
 def check_name(name: str) -> str:

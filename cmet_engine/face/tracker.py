@@ -44,9 +44,23 @@ class Landmarks:
     """
 
     def __init__(self) -> None:
-        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the object
+        self._file: Any = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the object
         self._lock = threading.Lock()
         self._count = 0
+
+    @classmethod
+    def open(cls, path: Path) -> "Landmarks":
+        """Landmarks that `save` wrote, to be read."""
+        store = cls()
+        store._file = path.open("rb")
+        store._count = path.stat().st_size // (LANDMARKS * 12)
+        return store
+
+    def save(self, path: Path) -> None:
+        """Write all frames as raw little-endian float32."""
+        with path.open("wb") as file:
+            for start in range(0, self._count, CHUNK):
+                file.write(self._read(start, min(start + CHUNK, self._count)).astype("<f4").tobytes())
 
     def __len__(self) -> int:
         return self._count
@@ -137,6 +151,33 @@ class FaceGeometry:
 
     def __len__(self) -> int:
         return len(self.valid)
+
+    def save(self, folder: Path) -> None:
+        """Write the geometry into a folder, for `load`."""
+        assert isinstance(self.landmarks, Landmarks)
+        self.landmarks.save(folder / "landmarks.f32")
+        np.savez(
+            folder / "geometry.npz", valid=self.valid, size=self.size, fps=self.fps.as_integer_ratio(), times=self.times,
+            head_rotation=self.head_rotation, eye_rotation=self.eye_rotation, cuts=np.array(self.cuts, np.int64),
+            fade=self.fade, variable=self.variable,
+        )  # fmt: skip
+
+    @classmethod
+    def load(cls, folder: Path) -> "FaceGeometry":
+        """Read what `save` wrote.
+
+        Raises:
+            OSError, ValueError, KeyError: the files are missing or damaged.
+        """
+        with np.load(folder / "geometry.npz", allow_pickle=False) as stored:
+            geometry = cls(
+                Landmarks.open(folder / "landmarks.f32"), stored["valid"], (int(stored["size"][0]), int(stored["size"][1])),
+                Fraction(int(stored["fps"][0]), int(stored["fps"][1])), stored["times"], stored["head_rotation"],
+                stored["eye_rotation"], [int(c) for c in stored["cuts"]], stored["fade"], bool(stored["variable"]),
+            )  # fmt: skip
+        if len(geometry.landmarks) != len(geometry):
+            raise ValueError("the landmarks are cut off")
+        return geometry
 
     def shots(self) -> list[tuple[int, int]]:
         """(first frame, frame after the last) of every shot."""

@@ -1,0 +1,501 @@
+"""The whole way of the data, one step after the other: footage to track, track to edit, edit to video and report.
+
+This module only orchestrates; each step lives in its own folder. Everything that takes long reports through
+`progress(stage, done, total)`; an exception raised there cancels the work, and nothing half-written stays.
+"""
+
+import contextlib
+import importlib.metadata
+import itertools
+import logging
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cmet_engine import __version__
+from cmet_engine.errors import CmetError
+from cmet_engine.files import check_writable, whole_folder
+from cmet_engine.timeline import EmotionKey, EmotionTimeline
+from cmet_engine.track import CoefficientTrack
+
+if TYPE_CHECKING:
+    from cmet_engine.emotion.library import EmotionVector
+    from cmet_engine.face.tracker import FaceGeometry
+
+log = logging.getLogger(__name__)
+
+Progress = Callable[[str, int, int | None], None]
+
+RENDERERS = ("warp", "edtalk", "none")
+MODES = ("add", "replace")
+VOICE = "voice"  # name under which the emotion of --speech stands in the timeline and the report
+CHECKED_FRAMES = 48  # frames of the result that are tracked again to measure what the report says
+SHOWN_MOMENTS = 5  # frames that the report shows before and after
+SHOWN_SIZE = 720  # pixels on the long side of those
+ASKED_AT_LEAST = 0.2  # a coefficient counts as changed by the edit from here on
+LIPS_CLOSED, LIPS_OPEN = (
+    0.02,
+    0.03,
+)  # opening between the inner lips, in outer-eye distances: closed below, parted above
+SMALL_FACE = 80  # pixels
+FAR_TURN = 45  # degrees of head yaw
+
+
+@dataclass(frozen=True)
+class EditSettings:
+    """What to do to a clip.
+
+    Attributes:
+        timeline: which emotion, when, how strong.
+        strength: multiplies every key of the timeline.
+        speech: a recording, or a folder of them, that sounds like the wanted emotion; added to the timeline.
+        neutral: recordings of the same voice without the emotion; None takes the clip's own sound when it has
+            some, else the library's neutral.
+        mode: `add` keeps the actor's own expression underneath; `replace` removes the standing expression first.
+        renderer: `warp`, `edtalk`, or `none` for the tracks alone.
+        face: which face, 0 the largest.
+        device: `auto`, `cpu` or `cuda` for the networks.
+        video_name: name of the video in the output folder; its suffix chooses the format.
+    """
+
+    timeline: EmotionTimeline = field(default_factory=EmotionTimeline)
+    strength: float = 1.0
+    speech: Path | None = None
+    neutral: Path | None = None
+    mode: str = "add"
+    renderer: str = "warp"
+    face: int = 0
+    device: str = "auto"
+    video_name: str = "edited.mp4"
+
+
+@dataclass
+class EditResult:
+    """What `edit_clip` made: `folder` with its `files`, the measured `figures`, and `messages` worth reading."""
+
+    folder: Path
+    files: dict[str, Path]
+    figures: dict[str, Any]
+    messages: list[str]
+
+
+def track_clip(
+    clip: Path, *, face: int = 0, progress: Progress | None = None
+) -> "tuple[FaceGeometry, CoefficientTrack]":
+    """Find the face in every frame of a clip and read its coefficients.
+
+    Returns:
+        The geometry (landmarks, pose) and the coefficient track, one entry for every frame of the clip.
+
+    Raises:
+        CmetError: the clip cannot be read, or no frame shows a face.
+    """
+    from cmet_engine import cache
+    from cmet_engine.face.blendshapes import load_solver
+    from cmet_engine.face.tracker import FaceGeometry, track
+
+    name = cache.key("geometry", clip, face) if clip.is_file() else None
+    geometry = None
+    if name and (entry := cache.get(name)):
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            geometry = FaceGeometry.load(entry)
+    if geometry is None:
+        geometry = track(clip, face=face, progress=progress)
+        if name:
+            cache.put(name, geometry.save)
+    return geometry, load_solver().track(geometry, progress)
+
+
+def emotion_vectors(
+    clip: Path, settings: EditSettings, progress: Progress | None = None
+) -> "tuple[EmotionTimeline, dict[str, EmotionVector]]":
+    """The timeline with the voice's key added, and the vector of every emotion on it.
+
+    Raises:
+        CmetError: an emotion is unknown, or the speech cannot be used.
+    """
+    from cmet_engine.emotion.library import emotion_vector, find_emotions, load_library
+    from cmet_engine.media import audio
+
+    timeline = settings.timeline
+    library = load_library()
+    if settings.speech is not None:
+        from cmet_engine.emotion.speech import load_encoder
+
+        if progress:
+            progress("hear", 0, None)
+        neutral: Path | None = settings.neutral
+        if neutral is None and audio.has_sound(clip):
+            neutral = clip
+        encoder = load_encoder("embedded", device=settings.device)
+        library[VOICE] = emotion_vector([settings.speech], None if neutral is None else [neutral], VOICE, encoder)
+        if not any(VOICE in EmotionTimeline([key]).names() for key in timeline.keys):
+            timeline = EmotionTimeline([*timeline.keys, EmotionKey(VOICE)])
+    if not timeline.keys:
+        raise CmetError("No emotion was asked for; add --emotion NAME, --speech FILE or --keys FILE.")
+    return timeline.scaled(settings.strength), find_emotions(timeline.names(), library)
+
+
+def clip_emphasis(
+    clip: Path, track: CoefficientTrack, timeline: EmotionTimeline, vectors: "dict[str, EmotionVector]", device: str
+) -> np.ndarray | None:
+    """How strongly the clip's own voice carries the wanted emotion at every frame: float32 [N] around 1, or None.
+
+    None when the clip has no sound, or none that can be heard.
+    """
+    from cmet_engine.emotion.speech import load_encoder
+    from cmet_engine.media import audio
+
+    if not audio.has_sound(clip):
+        return None
+    try:
+        wave = audio.load(clip)
+        audio.check_speech(wave, audio.RATE, clip.name)
+    except CmetError as error:
+        log.info("the clip's own voice is not used: %s", error)
+        return None
+    encoder = load_encoder("embedded", device=device)
+    weights = timeline.weights(track.times, track.duration)
+    total = np.full(len(track), 1e-6, np.float32)
+    emphasis = total.copy()
+    for name, weight in weights.items():
+        if name not in vectors:
+            continue
+        times, intensity = encoder.intensity(wave, audio.RATE, vectors[name].vector)
+        amount = np.abs(weight)
+        total += amount
+        emphasis += amount * np.interp(track.times, times, intensity).astype(np.float32)
+    return emphasis / total
+
+
+def edit_clip(
+    clip: str | Path,
+    settings: EditSettings,
+    output: str | Path,
+    *,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> EditResult:
+    """Edit a clip: `output`/edited.mp4, source.npz, edited.npz, report.html and report.json, all or nothing.
+
+    Args:
+        clip: footage with a face.
+        settings: what to do.
+        output: folder for the results; made when absent.
+        force: replace earlier results in `output`.
+        progress: called as `progress(stage, done, total)`.
+
+    Returns:
+        Paths, measured figures and messages.
+
+    Raises:
+        CmetError: anything that the user can mend; one sentence.
+    """
+    from cmet_engine.emotion.edit import edit_track
+    from cmet_engine.report import EditReport, FramePair, write_report
+
+    clip = Path(clip)
+    started = time.perf_counter()
+    with whole_folder(output, force=force) as folder:
+        timeline, vectors = emotion_vectors(clip, settings, progress)
+        geometry, source = track_clip(clip, face=settings.face, progress=progress)
+        timeline.weights(source.times, source.duration)  # times beyond the clip are refused before the long part
+        emphasis = clip_emphasis(clip, source, timeline, vectors, settings.device)
+        edited = edit_track(source, timeline, vectors, emphasis=emphasis, mode=settings.mode)
+        edited.meta["edit"] = edit_description(timeline, settings)
+        source.save(folder / "source.npz")
+        edited.save(folder / "edited.npz")
+        messages = _tracking_messages(geometry)
+        rendered = RenderedFrames()
+        if settings.renderer != "none":
+            rendered = render_frames(
+                clip, geometry, source, edited, folder / settings.video_name,
+                renderer=settings.renderer, description=edit_description(timeline, settings), progress=progress,
+            )  # fmt: skip
+            messages += rendered.messages
+        report = EditReport(
+            clip=clip.name, output=settings.video_name if rendered.index else "",
+            width=geometry.size[0], height=geometry.size[1], fps=geometry.fps, duration=source.duration,
+            settings=_settings_table(settings), versions=versions(), timeline=timeline, source=source, edited=edited,
+            pairs=[
+                FramePair(index, float(source.times[index]), before, after)
+                for index, before, after in zip(rendered.index, rendered.before, rendered.after, strict=True)
+            ],
+            faces_lost=int((~geometry.valid).sum()), cuts=geometry.cuts, messages=messages,
+            speed=len(source) / (time.perf_counter() - started), **rendered.figures,
+        )  # fmt: skip
+        write_report(folder / "report.html", folder / "report.json", report)
+    final = Path(output)
+    names = ["source.npz", "edited.npz", "report.html", "report.json"]
+    if settings.renderer != "none":
+        names.insert(0, settings.video_name)
+    return EditResult(final, {name: final / name for name in names}, rendered.figures, messages)
+
+
+def render_clip(
+    clip: str | Path,
+    edited: CoefficientTrack,
+    output: str | Path,
+    *,
+    source: CoefficientTrack | None = None,
+    renderer: str = "warp",
+    face: int = 0,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> Path:
+    """Render a clip with the curves of `edited` (from a file, or read back from a rig).
+
+    Args:
+        clip: the footage.
+        edited: the wanted curves; brought to the clip's frames in time when their rate or length differs.
+        output: video file; the suffix chooses the format.
+        source: the clip's own curves that `edited` was made from; tracked anew when None.
+        renderer: `warp` or `edtalk`.
+        face: which face, 0 the largest.
+        force: replace an earlier file.
+        progress: called as `progress(stage, done, total)`.
+
+    Raises:
+        CmetError: anything that the user can mend; one sentence.
+    """
+    clip, output = Path(clip), check_writable(output, force=force)
+    geometry, tracked = track_clip(clip, face=face, progress=progress)
+    source = tracked if source is None else fitted(source, tracked)
+    edited = fitted(edited, tracked)
+    render_frames(
+        clip, geometry, source, edited, output, renderer=renderer,
+        description="coefficient curves", progress=progress, force=force,
+    )  # fmt: skip
+    return output
+
+
+def fitted(track: CoefficientTrack, to: CoefficientTrack) -> CoefficientTrack:
+    """`track` sampled at the frame times of `to`; the last value is held where it is shorter."""
+    if len(track) == len(to) and np.allclose(track.times, to.times, atol=1e-3):
+        return track
+    if len(track) == 0:
+        raise CmetError("The track has no frames.")
+
+    def at(values: np.ndarray) -> np.ndarray:
+        return np.stack([np.interp(to.times, track.times, c) for c in values.T], 1)
+
+    return CoefficientTrack(
+        to.fps, at(track.coefficients), at(track.head_rotation), at(track.eye_rotation), to.valid, to.meta
+    )
+
+
+@dataclass
+class RenderedFrames:
+    """What is kept of a rendering: some frames (`index`, `before`, `after`: uint8 [h, w, 3]), measured `figures` under
+    the names of `report.EditReport`, and `messages` for the user.
+    """
+
+    index: list[int] = field(default_factory=list)
+    before: list[np.ndarray] = field(default_factory=list)
+    after: list[np.ndarray] = field(default_factory=list)
+    figures: dict[str, float] = field(default_factory=dict)
+    messages: list[str] = field(default_factory=list)
+
+
+def render_frames(
+    clip: Path,
+    geometry: "FaceGeometry",
+    source: CoefficientTrack,
+    edited: CoefficientTrack,
+    output: Path,
+    *,
+    renderer: str = "warp",
+    description: str = "",
+    force: bool = False,
+    progress: Progress | None = None,
+) -> RenderedFrames:
+    """Stream the clip through the renderer into `output`, sound untouched; and keep a few frames to look at.
+
+    Memory does not grow with the clip: frames are read, edited and written one by one; only the report's moments
+    stay, scaled down, and the landmarks of the frames that are measured again.
+    """
+    from cmet_engine.media.video import VideoReader, VideoWriter
+
+    reader = VideoReader(clip)
+    info = reader.info
+    metadata = {
+        "title": "Edited video",
+        "comment": f"The facial expression in this video was edited with C-MET {__version__} "
+        f"({renderer} renderer): {description}. It does not show what was filmed.",
+        "cmet_version": __version__,
+        "cmet_edit": description,
+    }
+    moments = set(_moments(source, edited))
+    kept = RenderedFrames()
+    painter = _renderer(renderer, geometry, source, edited)
+    total = len(source)
+    with ExitStack() as stack:
+        check = stack.enter_context(contextlib.closing(_Check(geometry, CHECKED_FRAMES)))
+        writer = stack.enter_context(
+            VideoWriter(output, info.width, info.height, info.fps, sound_from=clip, metadata=metadata, force=force)
+        )
+        for frame in reader:
+            picture = painter.render(frame.image, frame.index)
+            writer.write(picture, frame.time)
+            if frame.index in moments:
+                kept.index.append(frame.index)
+                kept.before.append(_shrunk(frame.image))
+                kept.after.append(_shrunk(picture))
+            check.look(frame.index, frame.image, picture)
+            if progress:
+                progress("render", frame.index + 1, total)
+        kept.figures = check.figures(source, edited)
+    kept.messages = [*reader.warnings, *writer.notes]
+    return kept
+
+
+def _renderer(name: str, geometry: "FaceGeometry", source: CoefficientTrack, edited: CoefficientTrack) -> Any:
+    """The renderer of a name; all of them offer `render(image, index) -> image`."""
+    if name == "warp":
+        from cmet_engine.render.warp import WarpRenderer
+
+        return WarpRenderer(geometry, source, edited)
+    raise CmetError(f"The renderer '{name}' is unknown; use one of {', '.join(RENDERERS)}.")
+
+
+def _moments(source: CoefficientTrack, edited: CoefficientTrack) -> list[int]:
+    """Frames worth showing: spread over the clip, each the most strongly edited of its stretch, with a face."""
+    change = np.abs(edited.coefficients - source.coefficients).sum(1) * source.valid
+    edges = np.linspace(0, len(source), min(SHOWN_MOMENTS, len(source)) + 1).astype(int)
+    stretches = [range(a, b) for a, b in itertools.pairwise(edges) if b > a]
+    return sorted({max(stretch, key=lambda i: (change[i], -i)) for stretch in stretches})
+
+
+def _shrunk(image: np.ndarray) -> np.ndarray:
+    """A copy of a frame no larger than the report shows it."""
+    import cv2
+
+    scale = SHOWN_SIZE / max(image.shape[:2])
+    if scale >= 1:
+        return image.copy()
+    size = max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale))
+    return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+
+
+class _Check:
+    """Tracks some frames before and after the edit again, so that the report can say what is really in the picture."""
+
+    def __init__(self, geometry: "FaceGeometry", frames: int) -> None:
+        from cmet_engine.face.mesh import Mesh
+
+        usable = np.flatnonzero(geometry.valid & (geometry.fade > 0.99))
+        picks = np.linspace(0, max(len(usable) - 1, 0), min(frames, len(usable))).round().astype(int)
+        self._wanted = {int(i) for i in usable[picks]}
+        self._geometry = geometry
+        self._mesh = Mesh() if self._wanted else None
+        self.index: list[int] = []
+        self.before: list[np.ndarray] = []
+        self.after: list[np.ndarray] = []
+
+    def look(self, index: int, before: np.ndarray, after: np.ndarray) -> None:
+        """Take note of one frame, if it is among those to be checked."""
+        if index not in self._wanted or self._mesh is None:
+            return
+        from cmet_engine.face.mesh import box_of
+
+        box = box_of(self._geometry.landmarks[index])
+        found = []
+        for image in (before, after):
+            self._mesh.forget()
+            found.append(self._mesh.find(image, box))
+        if found[0] is not None and found[1] is not None:
+            self.index.append(index)
+            self.before.append(found[0])
+            self.after.append(found[1])
+
+    def close(self) -> None:
+        """Let go of the tracker."""
+        if self._mesh is not None:
+            self._mesh.close()
+
+    def figures(self, source: CoefficientTrack, edited: CoefficientTrack) -> dict[str, float]:
+        """What was asked against what is measured, under the names of `report.EditReport`."""
+        from cmet_engine.face.blendshapes import load_solver
+        from cmet_engine.face.lips import lip_opening
+
+        if len(self.index) < 2:
+            return {}
+        before, after = np.stack(self.before), np.stack(self.after)
+        asked = (edited.coefficients - source.coefficients)[self.index]
+        solver = load_solver()
+        got = solver.coefficients(after) - solver.coefficients(before)
+        changed = np.abs(asked).max(0) >= ASKED_AT_LEAST
+        gap_before, gap_after = lip_opening(before), lip_opening(after)
+        closed = gap_before < LIPS_CLOSED
+        result: dict[str, float] = {}
+        if changed.any():
+            # the share of the asked change that is there, by least squares over the checked frames
+            ratio = (asked * got).sum(0)[changed] / (asked**2).sum(0)[changed]
+            result["edit_realised"] = round(float(np.median(ratio)), 3)
+            result["same_sign"] = round(float((ratio > 0).mean()), 3)
+        if closed.any():
+            result["lips_closed_kept"] = round(float((gap_after[closed] < LIPS_OPEN).mean()), 3)
+        if min(gap_before.std(), gap_after.std()) > 1e-3:
+            result["lip_correlation"] = round(float(np.corrcoef(gap_before, gap_after)[0, 1]), 3)
+        return result
+
+
+def versions() -> dict[str, str]:
+    """Versions of the program and of what its results depend on."""
+    return {"cmet": __version__, **{name: importlib.metadata.version(name) for name in ("mediapipe", "av", "torch")}}
+
+
+def _settings_table(settings: EditSettings) -> dict[str, Any]:
+    """The settings as the report shows them."""
+    table: dict[str, Any] = {
+        "mode": settings.mode,
+        "renderer": settings.renderer,
+        "strength": settings.strength,
+        "face": settings.face,
+    }
+    for name in ("speech", "neutral"):
+        if (path := getattr(settings, name)) is not None:
+            table[name] = Path(path).name
+    return table
+
+
+def edit_description(timeline: EmotionTimeline, settings: EditSettings) -> str:
+    """One line that says how a clip was edited, for metadata and report."""
+    parts = []
+    for key in timeline.keys:
+        end = "end" if key.end is None else f"{key.end:g} s"
+        whole = key.start == 0 and key.end is None
+        parts.append(f"{key.emotion} {key.strength:g}" + ("" if whole else f" from {key.start:g} s to {end}"))
+    return f"{', '.join(parts)} ({settings.mode})"
+
+
+def _tracking_messages(geometry: "FaceGeometry") -> list[str]:
+    """What the tracker met that the user should know, in sentences."""
+    messages = []
+    lost = int((~geometry.valid).sum())
+    if lost:
+        messages.append(
+            f"No face was found in {lost} of {len(geometry)} frames; they are left as they were and the edit fades around them."
+        )
+    if geometry.cuts:
+        at = ", ".join(f"{geometry.times[c]:.2f} s" for c in geometry.cuts[:5])
+        messages.append(
+            f"{len(geometry.cuts)} scene cut{'s' if len(geometry.cuts) > 1 else ''} at {at}; tracking began anew there."
+        )
+    widths = [np.ptp(points[geometry.valid[part], :, 0], axis=1) for part, points in geometry.chunks()]
+    width = float(np.median(np.concatenate(widths)))
+    if width < SMALL_FACE:
+        messages.append(
+            f"The face is only {width:.0f} pixels wide; fine movements cannot be read well below {SMALL_FACE}."
+        )
+    yaw = np.abs(geometry.head_rotation[geometry.valid, 0])
+    if turned := int((yaw > FAR_TURN).sum()):
+        messages.append(
+            f"The head is turned by more than {FAR_TURN} degrees in {turned} frames; the edit is less exact there."
+        )
+    return messages
