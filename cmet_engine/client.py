@@ -1,0 +1,132 @@
+"""Talks to a running engine: standard library only, so that Blender can import it.
+
+engine = Client.from_file(path)                 # the file that `cmet serve --token-file` wrote
+job = engine.edit("/films/take3.mp4", emotions=["happy@0-2.5"])
+while (state := engine.job(job["id"]))["state"] in ("queued", "running"): ...
+state["files"]["edited.mp4"]
+"""
+
+import http.client
+import json
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlencode, urlsplit
+
+from cmet_engine.errors import CmetError
+
+TIMEOUT = 5.0  # seconds; the engine answers at once, whatever it is working on
+
+
+class Client:
+    """One engine.
+
+    Args:
+        url: where it is, e.g. `http://127.0.0.1:40123/v1`; loopback only.
+        token: the secret of its start.
+        name: who asks; the jobs of different clients take turns.
+
+    Raises:
+        CmetError: the address is not on this machine's loopback.
+    """
+
+    def __init__(self, url: str, token: str, name: str = "") -> None:
+        parts = urlsplit(url)
+        if parts.scheme != "http" or parts.hostname not in ("127.0.0.1", "localhost") or not parts.port:
+            raise CmetError(f"'{url}' is not the address of an engine on this machine.")
+        self._host, self._port, self._base = parts.hostname, parts.port, parts.path.rstrip("/")
+        self._token, self._name = token, name
+
+    @classmethod
+    def from_file(cls, path: str | Path, name: str = "") -> "Client":
+        """The engine whose address and token stand in a file.
+
+        Raises:
+            CmetError: the file is missing or damaged.
+        """
+        try:
+            document = json.loads(Path(path).read_text("utf-8"))
+            return cls(document["url"], document["token"], name)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise CmetError(f"{path} does not hold the address of an engine; is `cmet serve` running?") from error
+
+    def request(self, method: str, path: str, body: Any = None, *, raw: bytes | None = None, **query: Any) -> Any:
+        """One request; the answer's JSON, or its bytes when it is not JSON.
+
+        Raises:
+            CmetError: the engine does not answer, or refuses; with its own sentence.
+        """
+        target = f"{self._base}/{path}" + (f"?{urlencode(query)}" if query else "")
+        data = raw if raw is not None else (None if body is None else json.dumps(body).encode())
+        headers = {"Authorization": f"Bearer {self._token}"}
+        if data is not None:
+            headers["Content-Type"] = "application/json" if raw is None else "application/octet-stream"
+        connection = http.client.HTTPConnection(self._host, self._port, timeout=TIMEOUT)
+        try:
+            connection.request(method, target, data, headers)
+            response = connection.getresponse()
+            content = response.read()
+        except (OSError, http.client.HTTPException) as error:
+            raise CmetError("The engine does not answer; start it again.") from error
+        finally:
+            connection.close()
+        answer: Any = content
+        if response.getheader("Content-Type", "").startswith("application/json"):
+            answer = json.loads(content)
+        if response.status >= 400:
+            raise CmetError(
+                answer["error"]
+                if isinstance(answer, dict) and "error" in answer
+                else f"The engine refused ({response.status})."
+            )
+        return answer
+
+    def health(self) -> dict[str, Any]:
+        """Version, device, and how many jobs wait and run."""
+        return self.request("GET", "health")
+
+    def emotions(self) -> list[dict[str, Any]]:
+        """Names and reliability of the library's emotions."""
+        return self.request("GET", "emotions")
+
+    def track(self, clip: str | Path, **parameters: Any) -> dict[str, Any]:
+        """Queue: footage to coefficients. Returns the job."""
+        return self.request("POST", "track", {"clip": str(clip), **parameters}, client=self._name)
+
+    def edit(self, clip: str | Path, **parameters: Any) -> dict[str, Any]:
+        """Queue: edit the emotion of a clip (`emotions`, `keys`, `strength`, `mode`, …). Returns the job."""
+        return self.request("POST", "edit", {"clip": str(clip), **parameters}, client=self._name)
+
+    def render(self, clip: str | Path, track: str | Path, **parameters: Any) -> dict[str, Any]:
+        """Queue: render a clip with the curves of a track. Returns the job."""
+        return self.request("POST", "render", {"clip": str(clip), "track": str(track), **parameters}, client=self._name)
+
+    def vector(self, paths: list[str], neutral: list[str], name: str, **parameters: Any) -> dict[str, Any]:
+        """Queue: a new emotion from recordings. Returns the job."""
+        return self.request(
+            "POST", "vector", {"paths": paths, "neutral": neutral, "name": name, **parameters}, client=self._name
+        )
+
+    def jobs(self) -> list[dict[str, Any]]:
+        """The newest jobs, newest first."""
+        return self.request("GET", "jobs")
+
+    def job(self, identity: str) -> dict[str, Any]:
+        """Where a job stands: `state`, `stage`, `done`, `total`, `eta_seconds`, `error`, `files`."""
+        return self.request("GET", f"jobs/{quote(identity, safe='')}")
+
+    def cancel(self, identity: str) -> dict[str, Any]:
+        """Stop a job."""
+        return self.request("POST", f"jobs/{quote(identity, safe='')}/cancel")
+
+    def log(self, identity: str) -> str:
+        """The end of a job's log."""
+        return self.request("GET", f"jobs/{quote(identity, safe='')}/log").decode("utf-8", "replace")
+
+    def preview(self, identity: str) -> bytes:
+        """The newest edited picture of a job (JPEG)."""
+        return self.request("GET", f"jobs/{quote(identity, safe='')}/preview")
+
+    def upload(self, path: str | Path) -> str:
+        """Send a small file; returns the path under which jobs may name it."""
+        path = Path(path)
+        return self.request("POST", "files", raw=path.read_bytes(), suffix=path.suffix.lower())["path"]

@@ -1,0 +1,225 @@
+"""Jobs that survive: each is a folder, and every change of its state is one atomic replacement of a file.
+
+    <root>/jobs/<id>/
+        job.json        what was asked: kind, parameters, client, time; never changed
+        state.json      where it stands: queued, running, done, failed, cancelled; progress; error; result
+        log.txt         what the worker said
+        preview.jpg     the newest edited picture
+        pieces/         finished pieces, kept over a crash
+        results/        the results, complete once the state is `done`, with their checksums in the state
+
+A job that was running when the engine died is queued again at the next start, and goes on from its pieces.
+"""
+
+import json
+import os
+import secrets
+import shutil
+import tempfile
+import threading
+import time
+from collections import OrderedDict
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cmet_engine.errors import CmetError
+from cmet_engine.models import sha256
+
+QUEUED, RUNNING, DONE, FAILED, CANCELLED = "queued", "running", "done", "failed", "cancelled"
+FINISHED = (DONE, FAILED, CANCELLED)
+MAX_ATTEMPTS = 5  # a job that takes the engine down this often is at fault itself
+
+
+@dataclass
+class JobState:
+    """Where a job stands. Times are seconds since the epoch; `eta` seconds, None while unknown."""
+
+    state: str = QUEUED
+    stage: str = ""
+    done: int = 0
+    total: int | None = None
+    attempts: int = 0
+    queued_at: float = 0.0
+    started_at: float | None = None
+    finished_at: float | None = None
+    error: str | None = None
+    result: dict[str, Any] = field(default_factory=dict)
+    checksums: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def eta(self) -> float | None:
+        """Seconds that the current stage still needs, from its pace so far."""
+        if self.state != RUNNING or not self.total or not self.done or not self.started_at:
+            return None
+        return max(0.0, (time.time() - self.started_at) * (self.total - self.done) / self.done)
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Replace a file in one step, on the disk before the name changes."""
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(name).replace(path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+
+
+class Job:
+    """One job's folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.id = folder.name
+
+    @property
+    def request(self) -> dict[str, Any]:
+        """What was asked: `kind`, `client`, `parameters`."""
+        return json.loads((self.folder / "job.json").read_text("utf-8"))
+
+    @property
+    def state(self) -> JobState:
+        """Where the job stands, from its file."""
+        return JobState(**json.loads((self.folder / "state.json").read_text("utf-8")))
+
+    @state.setter
+    def state(self, state: JobState) -> None:
+        write_atomically(self.folder / "state.json", json.dumps(asdict(state)).encode())
+
+    @property
+    def pieces(self) -> Path:
+        """Folder of finished pieces."""
+        return self.folder / "pieces"
+
+    @property
+    def results(self) -> Path:
+        """Folder of results."""
+        return self.folder / "results"
+
+    def log(self, text: str) -> None:
+        """Add a line to the job's log."""
+        with (self.folder / "log.txt").open("a", encoding="utf-8") as file:
+            file.write(f"{time.strftime('%Y-%m-%dT%H:%M:%S')} {text}\n")
+
+    def clear_unfinished(self) -> None:
+        """Remove everything but the record of a job that was cancelled."""
+        for folder in (self.pieces, self.results):
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def verify(self) -> None:
+        """Compare the results with their recorded checksums.
+
+        Raises:
+            CmetError: a result is missing or damaged.
+        """
+        for name, checksum in self.state.checksums.items():
+            path = self.results / name
+            if not path.is_file() or sha256(path) != checksum:
+                raise CmetError(f"The result {name} of job {self.id} is missing or damaged; run the job again.")
+
+
+class JobStore:
+    """All jobs below one folder, and the queue over them, fair between clients.
+
+    Args:
+        root: folder of the engine's own; made when absent. One engine at a time may use it.
+        keep: how many finished jobs stay; older ones are removed.
+    """
+
+    def __init__(self, root: Path, keep: int = 1000) -> None:
+        self.folder = root / "jobs"
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.keep = keep
+        self._lock = threading.Lock()
+        self._queues: OrderedDict[str, list[str]] = OrderedDict()
+        self.recovered: list[str] = []
+        for path in sorted(self.folder.iterdir()):
+            self._recover(Job(path))
+
+    def _recover(self, job: Job) -> None:
+        """Take up a job that an earlier engine left."""
+        try:
+            request, state = job.request, job.state
+        except (OSError, ValueError, TypeError):
+            shutil.rmtree(
+                job.folder, ignore_errors=True
+            )  # the engine died while it was being recorded: never confirmed
+            return
+        if state.state == RUNNING:
+            state.state = QUEUED
+            if state.attempts >= MAX_ATTEMPTS:
+                state.state, state.error, state.finished_at = (
+                    FAILED,
+                    f"The engine ended {MAX_ATTEMPTS} times during this job.",
+                    time.time(),
+                )
+            job.state = state
+            job.log("the engine ended during this job; it is queued again")
+            self.recovered.append(job.id)
+        if state.state == QUEUED:
+            self._queues.setdefault(request["client"], []).append(job.id)
+
+    def submit(self, kind: str, parameters: dict[str, Any], client: str) -> Job:
+        """Record a job and queue it; it exists whole once this returns."""
+        identity = f"{time.strftime('%Y%m%d-%H%M%S')}-{time.time_ns() % 10**9:09d}-{secrets.token_hex(4)}"
+        temporary = Path(tempfile.mkdtemp(dir=self.folder.parent, prefix=".job-"))
+        request = {"kind": kind, "client": client, "parameters": parameters, "created": time.time()}
+        (temporary / "job.json").write_text(json.dumps(request), "utf-8")
+        (temporary / "state.json").write_text(json.dumps(asdict(JobState(queued_at=time.time()))), "utf-8")
+        job = Job(self.folder / identity)
+        temporary.rename(job.folder)
+        with self._lock:
+            self._queues.setdefault(client, []).append(identity)
+        self._forget_old()
+        return job
+
+    def get(self, identity: str) -> Job:
+        """The job of an id.
+
+        Raises:
+            CmetError: there is none.
+        """
+        if not identity.replace("-", "").isalnum() or not (self.folder / identity / "job.json").is_file():
+            raise CmetError("There is no such job.")
+        return Job(self.folder / identity)
+
+    def all(self) -> list[Job]:
+        """Every job, oldest first."""
+        return [Job(path) for path in sorted(self.folder.iterdir()) if (path / "job.json").is_file()]
+
+    def next(self) -> Job | None:
+        """Take the next job: the clients in turn, each one's jobs in order. None when nothing waits."""
+        with self._lock:
+            while self._queues:
+                client, waiting = next(iter(self._queues.items()))
+                job = Job(self.folder / waiting.pop(0))
+                if waiting:
+                    self._queues.move_to_end(client)
+                else:
+                    del self._queues[client]
+                if job.state.state == QUEUED:
+                    return job
+        return None
+
+    def requeue(self, job: Job) -> None:
+        """Put a job back at the end of its client's queue."""
+        with self._lock:
+            self._queues.setdefault(job.request["client"], []).append(job.id)
+
+    def waiting(self) -> int:
+        """How many jobs are queued."""
+        with self._lock:
+            return sum(len(jobs) for jobs in self._queues.values())
+
+    def _forget_old(self) -> None:
+        finished = (
+            [job for job in self.all()[: -self.keep or None] if job.state.state in FINISHED]
+            if len(self.all()) > self.keep
+            else []
+        )
+        for job in finished:
+            shutil.rmtree(job.folder, ignore_errors=True)

@@ -1,0 +1,488 @@
+"""`cmet serve`: the engine's door. HTTP on loopback, closed to everybody without the token of this start.
+
+Upload-free by design: a client names files on the same machine, inside the allowed folders; small files may be
+sent. The heavy work runs in worker processes, so that this one always answers.
+"""
+
+import contextlib
+import hashlib
+import hmac
+import json
+import os
+import secrets
+import shutil
+import socket
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import uvicorn
+from fastapi import Body, FastAPI, HTTPException, Query, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse
+from pydantic import BaseModel, ConfigDict, Field
+from starlette.exceptions import HTTPException as StarletteHTTPException
+
+from cmet_engine import __version__
+from cmet_engine.errors import CmetError
+from cmet_engine.serve import jobs as states
+from cmet_engine.serve.jobs import Job, JobStore
+from cmet_engine.serve.paths import AllowedFolders
+from cmet_engine.serve.runner import Runner
+
+API = "v1"
+MAX_BODY = 1 << 20  # bytes of a request; only uploads may be larger
+MAX_UPLOAD = 64 << 20  # bytes; larger files are named by path instead
+MAX_WAITING = 10_000  # queued jobs
+UPLOAD_SUFFIXES = (".wav", ".flac", ".mp3", ".m4a", ".ogg", ".npz", ".csv", ".json", ".mp4", ".mov", ".png", ".jpg")
+
+Text = Annotated[str, Field(max_length=4096)]
+ClientName = Annotated[
+    str, Query(max_length=80, pattern=r"^[\w .-]*$", description="who asks; jobs of different clients take turns")
+]
+
+
+class _Request(BaseModel):
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+
+class EmotionKeyRequest(_Request):
+    """One key of the emotion timeline; see `cmet_engine.timeline.EmotionKey`."""
+
+    emotion: Annotated[str, Field(min_length=1, max_length=200)]
+    strength: Annotated[float, Field(ge=-10, le=10)] = 1.0
+    start: Annotated[float, Field(ge=0, le=1e6)] = 0.0
+    end: Annotated[float, Field(gt=0, le=1e6)] | None = None
+    ease_in: Annotated[float, Field(ge=0, le=60)] = 0.3
+    ease_out: Annotated[float, Field(ge=0, le=60)] = 0.3
+    easing: Literal["smooth", "linear", "step"] = "smooth"
+
+
+class TrackRequest(_Request):
+    """Footage to coefficients."""
+
+    clip: Text
+    face: Annotated[int, Field(ge=0, le=20)] = 0
+    format: Literal["npz", "csv", "json"] = "npz"
+
+
+class EditRequest(_Request):
+    """Edit the emotion of a clip."""
+
+    clip: Text
+    emotions: Annotated[list[Annotated[str, Field(max_length=200)]], Field(max_length=200)] = []
+    keys: Annotated[list[EmotionKeyRequest], Field(max_length=1000)] = []
+    speech: Text | None = None
+    neutral: Text | None = None
+    strength: Annotated[float, Field(ge=-10, le=10)] = 1.0
+    mode: Literal["add", "replace"] = "add"
+    renderer: Literal["warp", "edtalk", "none"] = "warp"
+    face: Annotated[int, Field(ge=0, le=20)] = 0
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    format: Literal["mp4", "mov", "mkv"] = "mp4"
+
+
+class RenderRequest(_Request):
+    """Render a clip with the curves of a track."""
+
+    clip: Text
+    track: Text
+    source: Text | None = None
+    renderer: Literal["warp", "edtalk"] = "warp"
+    face: Annotated[int, Field(ge=0, le=20)] = 0
+    format: Literal["mp4", "mov", "mkv"] = "mp4"
+
+
+class VectorRequest(_Request):
+    """Add an emotion to the library of the user who runs the engine."""
+
+    paths: Annotated[list[Text], Field(min_length=1, max_length=1000)]
+    neutral: Annotated[list[Text], Field(min_length=1, max_length=1000)]
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
+    replace: bool = False
+
+
+class JobAnswer(BaseModel):
+    """Where a job stands."""
+
+    id: str
+    kind: str
+    client: str
+    state: Literal["queued", "running", "done", "failed", "cancelled"]
+    stage: str
+    done: int
+    total: int | None
+    eta_seconds: float | None
+    attempts: int
+    queued_at: float
+    started_at: float | None
+    finished_at: float | None
+    error: str | None
+    result: dict[str, Any]
+    files: dict[str, str]
+
+
+class Door:
+    """ASGI middleware in front of everything: token, host, origin and size.
+
+    Args:
+        app: the application behind it.
+        token: what `Authorization: Bearer …` must hold.
+    """
+
+    def __init__(self, app: Any, token: str) -> None:
+        self.app = app
+        self.token = token.encode()
+
+    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
+        """Answer a request that is refused; pass the others on."""
+        if scope["type"] == "lifespan":
+            await self.app(scope, receive, send)
+            return
+        if scope["type"] != "http":
+            return
+        headers: dict[bytes, list[bytes]] = {}
+        for name, value in scope["headers"]:
+            headers.setdefault(name.lower(), []).append(value)
+        refused = self._refusal(headers, scope)
+        if refused:
+            status, sentence = refused
+            await JSONResponse({"error": sentence}, status_code=status)(scope, receive, send)
+            return
+        limit = MAX_UPLOAD if scope["path"] == f"/{API}/files" else MAX_BODY
+        received = 0
+
+        async def bounded() -> Any:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            if received > limit:
+                raise HTTPException(413, f"The request is larger than {limit >> 20} MiB.")
+            return message
+
+        await self.app(scope, bounded, send)
+
+    def _refusal(self, headers: dict[bytes, list[bytes]], scope: dict[str, Any]) -> tuple[int, str] | None:
+        hosts = headers.get(b"host", [])
+        port = (scope.get("server") or ("", None))[1]
+        wanted = {f"{name}:{port}".encode() for name in ("127.0.0.1", "localhost")}
+        if len(hosts) != 1 or hosts[0].lower() not in wanted:
+            return 403, "The Host of the request is not this engine."
+        if b"origin" in headers or b"sec-fetch-site" in headers:
+            return 403, "Web pages may not talk to the engine."
+        given = headers.get(b"authorization", [b""])
+        if len(given) != 1 or not hmac.compare_digest(given[0], b"Bearer " + self.token):
+            return 401, "The token is missing or wrong."
+        length = headers.get(b"content-length", [b"0"])[0]
+        if not length.isdigit() or int(length) > MAX_UPLOAD:
+            return 413, f"The request is larger than {MAX_UPLOAD >> 20} MiB."
+        return None
+
+
+def create_app(root: Path, token: str, allowed: AllowedFolders, slots: int = 1) -> tuple[Any, Runner]:
+    """The application behind its door, and the runner of its jobs.
+
+    Args:
+        root: folder of the engine's own: jobs, uploads.
+        token: the secret of this start.
+        allowed: folders whose files clients may name.
+        slots: how many jobs run at the same time.
+    """
+    root.mkdir(parents=True, exist_ok=True, mode=0o700)
+    uploads = root / "uploads"
+    uploads.mkdir(exist_ok=True)
+    store = JobStore(root)
+    allowed = AllowedFolders([*allowed.folders, uploads, store.folder])
+    runner = Runner(store, slots)
+    started = time.time()
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: FastAPI) -> Any:
+        yield
+        runner.stop()
+
+    app = FastAPI(
+        title="C-MET engine", version=__version__, docs_url=None, redoc_url=None, openapi_url=f"/{API}/openapi.json", lifespan=lifespan,
+        description="Emotion edits of talking faces. Every request needs the header `Authorization: Bearer TOKEN`.",
+    )  # fmt: skip
+
+    @app.exception_handler(CmetError)
+    def _cmet_error(_: Request, error: CmetError) -> JSONResponse:
+        return JSONResponse({"error": str(error)}, status_code=404 if "no such job" in str(error) else 422)
+
+    @app.exception_handler(RequestValidationError)
+    def _validation_error(_: Request, error: RequestValidationError) -> JSONResponse:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"] if part != "body")
+        return JSONResponse({"error": f"The field '{where}' of the request is wrong: {first['msg']}."}, status_code=422)
+
+    @app.exception_handler(StarletteHTTPException)
+    def _http_error(_: Request, error: StarletteHTTPException) -> JSONResponse:
+        return JSONResponse({"error": str(error.detail)}, status_code=error.status_code, headers=error.headers)
+
+    @app.exception_handler(Exception)
+    def _fault(_: Request, error: Exception) -> JSONResponse:
+        return JSONResponse(
+            {"error": "An internal fault stopped the request; the engine's log says where."}, status_code=500
+        )
+
+    def answer(job: Job) -> JobAnswer:
+        state, request = runner.state(job), job.request
+        return JobAnswer(
+            id=job.id, kind=request["kind"], client=request["client"], state=state.state, stage=state.stage, done=state.done,
+            total=state.total, eta_seconds=state.eta, attempts=state.attempts, queued_at=state.queued_at, started_at=state.started_at,
+            finished_at=state.finished_at, error=state.error, result=state.result,
+            files={name: str(job.results / name) for name in state.checksums},
+        )  # fmt: skip
+
+    def submit(kind: str, parameters: BaseModel, client: str) -> JobAnswer:
+        if store.waiting() >= MAX_WAITING:
+            raise HTTPException(429, f"{MAX_WAITING} jobs are waiting already; try again later.")
+        job = store.submit(kind, parameters.model_dump(), client)
+        runner.wake()
+        return answer(job)
+
+    @app.get(f"/{API}/health")
+    def health() -> dict[str, Any]:
+        """Whether the engine lives, and what it can do."""
+        return {
+            "version": __version__, "api": API, "pid": os.getpid(), "uptime_seconds": round(time.time() - started, 1),
+            "jobs_waiting": store.waiting(), "jobs_running": len(runner.live), "renderers": ["warp", "edtalk"], **device(),
+        }  # fmt: skip
+
+    @app.get(f"/{API}/emotions")
+    def emotions() -> list[dict[str, Any]]:
+        """What the emotion library holds."""
+        from cmet_engine.emotion.library import load_library
+
+        return [{"name": v.name, "reliability": v.reliability} for v in load_library().values()]
+
+    @app.post(f"/{API}/track", status_code=202)
+    def start_track(request: TrackRequest, client: ClientName = "") -> JobAnswer:
+        """Queue: footage to coefficients."""
+        request.clip = str(allowed.readable(request.clip))
+        return submit("track", request, client)
+
+    @app.post(f"/{API}/edit", status_code=202)
+    def start_edit(request: EditRequest, client: ClientName = "") -> JobAnswer:
+        """Queue: edit the emotion of a clip."""
+        from cmet_engine.timeline import EmotionKey, EmotionTimeline
+
+        request.clip = str(allowed.readable(request.clip))
+        if request.speech:
+            request.speech = str(allowed.readable(request.speech, folder_too=True))
+        if request.neutral:
+            request.neutral = str(allowed.readable(request.neutral, folder_too=True))
+        EmotionTimeline.parse(request.emotions)
+        for key in request.keys:
+            EmotionKey(**key.model_dump())
+        return submit("edit", request, client)
+
+    @app.post(f"/{API}/render", status_code=202)
+    def start_render(request: RenderRequest, client: ClientName = "") -> JobAnswer:
+        """Queue: render a clip with the curves of a track."""
+        request.clip, request.track = str(allowed.readable(request.clip)), str(allowed.readable(request.track))
+        if request.source:
+            request.source = str(allowed.readable(request.source))
+        return submit("render", request, client)
+
+    @app.post(f"/{API}/vector", status_code=202)
+    def start_vector(request: VectorRequest, client: ClientName = "") -> JobAnswer:
+        """Queue: a new emotion from recordings."""
+        request.paths = [str(allowed.readable(p, folder_too=True)) for p in request.paths]
+        request.neutral = [str(allowed.readable(p, folder_too=True)) for p in request.neutral]
+        return submit("vector", request, client)
+
+    @app.get(f"/{API}/jobs")
+    def list_jobs(limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> list[JobAnswer]:
+        """The newest jobs, newest first."""
+        return [answer(job) for job in store.all()[-limit:][::-1]]
+
+    @app.get(f"/{API}/jobs/{{identity}}")
+    def job_state(identity: str) -> JobAnswer:
+        """Where a job stands."""
+        return answer(store.get(identity))
+
+    @app.post(f"/{API}/jobs/{{identity}}/cancel")
+    def cancel(identity: str) -> JobAnswer:
+        """Stop a job; when this answers nothing works on it any more."""
+        job = store.get(identity)
+        runner.cancel(job)
+        return answer(job)
+
+    @app.get(f"/{API}/jobs/{{identity}}/log", response_class=PlainTextResponse)
+    def job_log(identity: str) -> str:
+        """The job's log, its last 64 KiB."""
+        path = store.get(identity).folder / "log.txt"
+        return path.read_bytes()[-65536:].decode("utf-8", "replace") if path.exists() else ""
+
+    @app.get(f"/{API}/jobs/{{identity}}/preview", response_class=FileResponse)
+    def job_preview(identity: str) -> FileResponse:
+        """The newest edited picture of a running job."""
+        path = store.get(identity).folder / "preview.jpg"
+        if not path.exists():
+            raise HTTPException(404, "There is no preview yet.")
+        return FileResponse(path, media_type="image/jpeg")
+
+    @app.get(f"/{API}/jobs/{{identity}}/files/{{name}}", response_class=FileResponse)
+    def job_file(identity: str, name: str) -> FileResponse:
+        """One result of a finished job."""
+        job = store.get(identity)
+        if name not in job.state.checksums:
+            raise HTTPException(404, "There is no such result.")
+        return FileResponse(job.results / name)
+
+    @app.post(f"/{API}/files", status_code=201)
+    def upload(
+        suffix: Annotated[str, Query(pattern=r"^\.\w{1,5}$")],
+        body: Annotated[bytes, Body(media_type="application/octet-stream", max_length=MAX_UPLOAD)],
+    ) -> dict[str, str]:
+        """Store a small file; the answer's `path` may be named in jobs."""
+        if suffix.lower() not in UPLOAD_SUFFIXES:
+            raise HTTPException(422, f"Files of kind '{suffix}' are not taken; use one of {' '.join(UPLOAD_SUFFIXES)}.")
+        if shutil.disk_usage(uploads).free < 2 * len(body) + (64 << 20):
+            raise HTTPException(507, "The disk of the engine is full.")
+        path = uploads / (hashlib.sha256(body).hexdigest() + suffix.lower())
+        if not path.exists():
+            states.write_atomically(path, body)
+        return {"path": str(path)}
+
+    @app.get(f"/{API}/metrics", response_class=PlainTextResponse)
+    def metrics() -> str:
+        """Figures in the text format of Prometheus."""
+        lines = [
+            "# TYPE cmet_jobs_finished_total counter",
+            *(f'cmet_jobs_finished_total{{state="{name}"}} {count}' for name, count in runner.counts.items()),
+            "# TYPE cmet_jobs_waiting gauge",
+            f"cmet_jobs_waiting {store.waiting()}",
+            "# TYPE cmet_jobs_running gauge",
+            f"cmet_jobs_running {len(runner.live)}",
+            "# TYPE cmet_uptime_seconds gauge",
+            f"cmet_uptime_seconds {time.time() - started:.1f}",
+        ]
+        return "\n".join(lines) + "\n"
+
+    return Door(app, token), runner
+
+
+def device() -> dict[str, Any]:
+    """Which device the networks use and its memory; without loading torch into this process where it is not yet."""
+    name, memory = "cpu", None
+    driver = Path("/proc/driver/nvidia/version")
+    if driver.exists():
+        import torch
+
+        if torch.cuda.is_available():
+            properties = torch.cuda.get_device_properties(0)
+            name, memory = properties.name, properties.total_memory
+    return {"device": name, "device_memory_bytes": memory}
+
+
+def hand_over(path: Path | None, port: int, token: str) -> None:
+    """Tell the parent how to reach this engine: in a file that only the user can read, or on standard output."""
+    text = json.dumps(
+        {"url": f"http://127.0.0.1:{port}/{API}", "token": token, "pid": os.getpid(), "version": __version__}
+    )
+    if path is None:
+        print(text, flush=True)
+        return
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(handle, "w") as file:
+        file.write(text)
+    temporary.replace(path)
+
+
+def watch_parent(pid: int, server: uvicorn.Server) -> None:
+    """End the server when process `pid` is gone."""
+
+    def watch() -> None:
+        while True:
+            try:
+                os.kill(pid, 0)
+            except ProcessLookupError:
+                break
+            except PermissionError:
+                pass
+            if os.getppid() == 1 and pid != 1 and parent_was == pid:
+                break  # adopted by init: the parent died and its number may belong to another process
+            time.sleep(0.5)
+        server.should_exit = True
+
+    parent_was = os.getppid()
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def serve(
+    root: Path,
+    *,
+    allow: list[Path],
+    port: int = 0,
+    token_file: Path | None = None,
+    parent: int | None = None,
+    slots: int = 1,
+) -> int:
+    """Run the engine until it is told to stop.
+
+    Args:
+        root: folder for jobs and uploads; one engine at a time may use it.
+        allow: folders whose files clients may read and write.
+        port: loopback port; 0 takes a free one.
+        token_file: where to write address and token (readable by the user alone); None prints them.
+        parent: end when this process ends.
+        slots: how many jobs run at the same time.
+
+    Raises:
+        CmetError: the port or the folder is in use, or a folder is missing.
+    """
+    root.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with _exclusive(root):
+        token = secrets.token_urlsafe(32)
+        door, _ = create_app(root, token, AllowedFolders(allow), slots)
+        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        try:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(("127.0.0.1", port))
+            listener.listen(128)  # from here on a client may connect; it is answered once the server runs
+        except OSError as error:
+            raise CmetError(
+                f"Port {port} cannot be used: {error.strerror}; choose another with --port, or 0 for a free one."
+            ) from error
+        config = uvicorn.Config(
+            door, log_level="warning", access_log=False, limit_concurrency=200, timeout_keep_alive=5, h11_max_incomplete_event_size=65536,
+            server_header=False,
+        )  # fmt: skip
+        server = uvicorn.Server(config)
+        if parent is not None:
+            watch_parent(parent, server)
+        hand_over(token_file, listener.getsockname()[1], token)
+        try:
+            server.run(sockets=[listener])
+        finally:
+            if token_file is not None:
+                token_file.unlink(missing_ok=True)
+    return 0
+
+
+@contextlib.contextmanager
+def _exclusive(root: Path) -> Any:
+    """Hold the folder for this engine alone; the lock ends with the process, however it ends."""
+    file = (root / "lock").open("a+")
+    try:
+        if sys.platform == "win32":
+            import msvcrt
+
+            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        file.close()
+        raise CmetError(f"Another engine is using {root}; stop it, or give another folder with --root.") from error
+    try:
+        yield
+    finally:
+        file.close()

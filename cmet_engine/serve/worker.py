@@ -1,0 +1,141 @@
+"""The process that does the jobs, one at a time, and stays warm between them.
+
+It reads tasks from standard input (a job's folder, or a row of a batch), a JSON object a line, and answers with events on standard output, a JSON
+object a line: `{"stage", "done", "total"}` while working, then `{"result"}` or `{"error"}`. When its standard input
+closes (the engine is gone) it ends at once, whatever it is doing.
+"""
+
+import contextlib
+import json
+import logging
+import os
+import queue
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from cmet_engine.batch import run_row
+from cmet_engine.errors import CmetError
+from cmet_engine.serve.jobs import Job
+
+EVENT_INTERVAL = 0.1  # seconds between two progress events
+
+
+def run_job(job: Job, progress: Any) -> dict[str, Any]:
+    """Do one job into its folder's `results`.
+
+    Returns:
+        The figures for the job's result.
+
+    Raises:
+        CmetError: the job cannot be done; one sentence.
+    """
+    from cmet_engine import pipeline
+    from cmet_engine.timeline import EmotionKey, EmotionTimeline
+    from cmet_engine.track import CoefficientTrack
+
+    request = job.request
+    kind, given = request["kind"], request["parameters"]
+    job.pieces.mkdir(exist_ok=True)
+    job.results.mkdir(exist_ok=True)
+    if kind == "track":
+        _, track = pipeline.track_clip(Path(given["clip"]), face=given["face"], progress=progress)
+        track.save(job.results / f"track.{given['format']}")
+        return {"frames": len(track), "fps": str(track.fps), "frames_with_face": int(track.valid.sum())}
+    if kind == "edit":
+        keys = [EmotionKey(**key) for key in given["keys"]]
+        timeline = EmotionTimeline([*EmotionTimeline.parse(given["emotions"]).keys, *keys])
+        settings = pipeline.EditSettings(
+            timeline,
+            given["strength"],
+            given["speech"] and Path(given["speech"]),
+            given["neutral"] and Path(given["neutral"]),
+            given["mode"],
+            given["renderer"],
+            given["face"],
+            given["device"],
+            f"edited.{given['format']}",
+        )
+        result = pipeline.edit_clip(Path(given["clip"]), settings, job.results, force=True, progress=progress)
+        return {"figures": result.figures, "messages": result.messages}
+    if kind == "render":
+        source = CoefficientTrack.load(given["source"]) if given["source"] else None
+        pipeline.render_clip(
+            Path(given["clip"]),
+            CoefficientTrack.load(given["track"]),
+            job.results / f"edited.{given['format']}",
+            source=source,
+            renderer=given["renderer"],
+            face=given["face"],
+            force=True,
+            progress=progress,
+        )
+        return {}
+    if kind == "vector":
+        from cmet_engine.emotion import library
+        from cmet_engine.emotion.speech import load_encoder
+
+        vector = library.emotion_vector(
+            [Path(p) for p in given["paths"]], [Path(p) for p in given["neutral"]], given["name"], load_encoder()
+        )
+        library.save_user_vector(vector, force=given["replace"])
+        return {"about": library.describe_vector(vector)}
+    raise CmetError(f"The kind of job '{kind}' is unknown.")
+
+
+def main() -> None:
+    """Serve jobs until standard input closes."""
+    events = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1)
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what libraries print must not mix with the events
+    jobs: queue.Queue[str] = queue.Queue()
+
+    def listen() -> None:
+        for line in sys.stdin:
+            jobs.put(line)
+        os._exit(0)
+
+    threading.Thread(target=listen, daemon=True).start()
+    while True:
+        task = json.loads(jobs.get())
+        last = 0.0
+
+        def progress(stage: str, done: int, total: int | None) -> None:
+            nonlocal last
+            now = time.monotonic()
+            if now - last >= EVENT_INTERVAL or done == total:
+                last = now
+                print(json.dumps({"stage": stage, "done": done, "total": total}), file=events)
+
+        with contextlib.ExitStack() as stack:
+            if "folder" in task:
+                job = Job(Path(task["folder"]))
+                handler = logging.StreamHandler(
+                    stack.enter_context((job.folder / "log.txt").open("a", encoding="utf-8"))
+                )
+                handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+                logging.getLogger().addHandler(handler)
+                stack.callback(logging.getLogger().removeHandler, handler)
+                answer = attempt(run_job, job, progress)
+            else:
+                answer = attempt(run_row, task["row"], progress, force=task["force"])
+        print(json.dumps(answer, default=str), file=events)
+
+
+def attempt(work: Callable[..., dict[str, Any]], *arguments: Any, **options: Any) -> dict[str, Any]:
+    """`{"result": …}` of the work, or `{"error": one sentence}`; the fault itself goes to the log."""
+    try:
+        return {"result": work(*arguments, **options)}
+    except CmetError as error:
+        return {"error": str(error)}
+    except MemoryError:
+        return {"error": "The machine ran out of memory during this work."}
+    except Exception as error:
+        logging.exception("internal fault")
+        return {"error": f"An internal fault stopped the work ({type(error).__name__}: {error})."}
+
+
+if __name__ == "__main__":
+    main()
