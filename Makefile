@@ -1,0 +1,39 @@
+# Everything happens in an environment of the project's own, .venv, made on first use.
+PYTHON ?= python3
+BIN := .venv/bin
+SAMPLE := cmet_engine/assets/sample/talking_head.mp4
+
+.PHONY: demo test lint benchmark extension clean
+
+# The libraries that mediapipe and bpy load, by the names of a Debian or Ubuntu package.
+SYSTEM := libgl1 libegl1 libx11-6 libxrender1 libxfixes3 libxi6 libxkbcommon0 libsm6
+
+.venv/ready: pyproject.toml .ci/constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || { echo "Python 3.11 is needed (bpy is built for it); give it with PYTHON=…"; exit 1; }
+	@if command -v dpkg >/dev/null; then \
+	  missing=$$(for p in $(SYSTEM); do dpkg -s $$p >/dev/null 2>&1 || echo $$p; done); \
+	  if [ -n "$$missing" ]; then \
+	    if [ "$$(id -u)" = 0 ]; then apt-get update -q && apt-get install -y -q --no-install-recommends $$missing; \
+	    else echo "Missing system libraries; run: sudo apt-get install $$missing"; exit 1; fi; \
+	  fi; \
+	fi
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --constraint .ci/constraints.txt --editable '.[blender,dev]'
+	@touch $@
+
+demo: .venv/ready ## the main job on the sample that ships with the project
+	$(BIN)/cmet edit $(SAMPLE) --emotion happy@0-2.5 --emotion sarcastic=0.6@2.5- --output out/demo --force
+	$(BIN)/cmet export out/demo/edited.npz --rig rigs/demo_head.blend --output out/demo/edited.fbx --force
+	@echo "Open out/demo/report.html; the video is out/demo/edited.mp4, the character out/demo/edited.fbx"
+
+test: .venv/ready ## all tests
+	$(BIN)/python -m pytest
+
+lint: .venv/ready
+	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+extension: .venv/ready ## the zip that Blender installs
+	$(BIN)/python -m cmet_blender.build_extension
+
+clean:
+	rm -rf .venv build dist out
