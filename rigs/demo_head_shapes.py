@@ -1,0 +1,462 @@
+"""The 52 ARKit shapes of the demo head, sculpted by rule: numbers only, no Blender.
+
+A shape is a displacement of every vertex at coefficient 1, millimetres. Rules are written for the person's left side and mirrored
+for the right. Meaning of each shape: Apple, ARKit, `ARFaceAnchor.BlendShapeLocation`; the muscles behind them: P. Ekman and
+W. Friesen, Facial Action Coding System, 1978.
+"""
+
+from collections.abc import Callable
+
+import demo_head_geometry as geometry
+import numpy as np
+from demo_head_geometry import Graph, Skin, bump, smoothstep
+
+JAW_HINGE = np.array([0.0, 2.0, -66.0])  # the jaw's joint, in front of the ears
+JAW_OPEN_DEGREES = 19.0
+JAW_SIDE_MM, JAW_FORWARD_MM = 7.0, 7.0
+EYE_DEGREES = {"In": 28.0, "Out": 28.0, "Up": 22.0, "Down": 26.0}
+LID_SEAL_MM = 0.5  # closed lids stand this much further out than open ones: a straight way would cut through the eyeball
+
+# Landmarks on the person's left side (the right one is the mirror)
+CORNER = 291
+UPPER_LIP_MIDDLE, LOWER_LIP_MIDDLE = 0, 17
+UPPER_LIP_SIDE, LOWER_LIP_SIDE = (269, 270, 267), (405, 314, 321)
+BROW_INNER, BROW_MIDDLE, BROW_OUTER = (285, 336, 295, 296), (282, 334, 293), (276, 300, 283, 383)
+CHEEK_APPLE, CHEEK_HOLLOW, CHEEKBONE = (425, 330, 266), (427, 411, 434), (280, 346, 347)
+NOSE_WING, NOSE_SIDE = (278, 279, 331, 294), (429, 420, 437, 399)
+FOLD = (358, 391, 322, 410)  # from the nose's wing to the corner of the mouth
+CHIN_MIDDLE = (199, 200, 175)
+
+
+def rotation(axis: str, degrees: float) -> np.ndarray:
+    """Rotation matrix [3, 3] about x (positive: forward turns down) or y (positive: forward turns to the person's left)."""
+    c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    if axis == "x":
+        return np.array([[1, 0, 0], [0, c, -s], [0, s, c]])
+    return np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]])
+
+
+def jaw_motion(points: np.ndarray) -> dict[str, np.ndarray]:
+    """Rigid motion [V, 3] of points fixed to the jaw, for each jaw coefficient at 1."""
+    turned = (points - JAW_HINGE) @ rotation("x", JAW_OPEN_DEGREES).T + JAW_HINGE
+    return {
+        "jawOpen": turned - points + np.array([0.0, -1.0, 2.5]),  # the joint glides forward as it opens
+        "jawForward": np.broadcast_to(np.array([0.0, -0.6, JAW_FORWARD_MM]), points.shape).copy(),
+        "jawLeft": np.broadcast_to(np.array([JAW_SIDE_MM, 0.0, 0.0]), points.shape).copy(),
+        "jawRight": np.broadcast_to(np.array([-JAW_SIDE_MM, 0.0, 0.0]), points.shape).copy(),
+    }
+
+
+def eye_motion(points: np.ndarray, centre: np.ndarray, side: str) -> dict[str, np.ndarray]:
+    """Turn of the eyeball's points [V, 3] about its centre, for the four eyeLook coefficients of its side at 1."""
+    inward = -1 if side == "Left" else 1
+    turns = {
+        "In": rotation("y", inward * EYE_DEGREES["In"]),
+        "Out": rotation("y", -inward * EYE_DEGREES["Out"]),
+        "Up": rotation("x", -EYE_DEGREES["Up"]),
+        "Down": rotation("x", EYE_DEGREES["Down"]),
+    }
+    return {f"eyeLook{way}{side}": (points - centre) @ turn.T + centre - points for way, turn in turns.items()}
+
+
+class Sculptor:
+    """Makes the shapes of a skin."""
+
+    def __init__(self, skin: Skin) -> None:
+        self.skin = skin
+        self.points = skin.points
+        self.count = skin.outer_count
+        outer = self.points[: self.count]
+        self.outer = outer
+        self.graph = Graph(outer, skin.outer_triangles())
+        self.normal = geometry.vertex_normals(outer, skin.outer_triangles())
+        self.soft_normal = self.graph.smooth(self.normal, 12)
+        self.soft_normal /= np.linalg.norm(self.soft_normal, axis=1, keepdims=True)
+        self.mirror = skin.mirror[: self.count]
+        self.reached: dict[tuple[int, ...], np.ndarray] = {}
+        self.upper, self.lower = np.array(skin.upper_lip), np.array(skin.lower_lip)
+        far = 75.0
+        self.upper_side = self.graph.distance(self.upper[4:-4], far) < self.graph.distance(self.lower[4:-4], far)
+        self.jaw = self.jaw_weight()
+
+    # tools
+
+    def near(self, seeds: tuple[int, ...] | int, reach: float) -> np.ndarray:
+        """1 at the seeds, smoothly to 0 at `reach` mm along the skin."""
+        key = (seeds,) if isinstance(seeds, int) else tuple(seeds)
+        if key not in self.reached:
+            self.reached[key] = self.graph.distance(key, 90.0)
+        return self.graph.smooth(bump(np.minimum(self.reached[key], 1e3), reach), 3)
+
+    def push(self, seeds: tuple[int, ...] | int, reach: float, way: tuple[float, float, float], peak: bool = True) -> np.ndarray:
+        """Displacement [V, 3]: `way` mm at the seeds, fading out at `reach`."""
+        weight = self.near(seeds, reach)
+        if peak:
+            weight = weight / weight.max()
+        return weight[:, None] * np.array(way)
+
+    def slide(self, moved: np.ndarray, share: float = 0.85) -> np.ndarray:
+        """Take out the part of a displacement that would leave the surface: skin slides over bone."""
+        out = (moved * self.soft_normal).sum(axis=1, keepdims=True)
+        return moved - share * out * self.soft_normal
+
+    def left(self) -> np.ndarray:
+        """1 on the person's left, 0 on the right, a soft step of 8 mm in the middle."""
+        return smoothstep(-8.0, 8.0, self.outer[:, 0])
+
+    def mirrored(self, moved: np.ndarray) -> np.ndarray:
+        """The same displacement on the other side."""
+        return (moved * [-1, 1, 1])[self.mirror]
+
+    def even(self, moved: np.ndarray) -> np.ndarray:
+        """Both sides: what the left rule does, and its mirror."""
+        return moved + self.mirrored(moved)
+
+    def jaw_weight(self) -> np.ndarray:
+        """How far each vertex goes with the jaw, 0 to 1: 1 at lower lip and chin, 0 at the skull and below the throat."""
+        p, count = self.outer, self.count
+        fixed, value = np.zeros(count, bool), np.zeros(count)
+        lip = self.graph.distance(self.lower[3:-3], 8.0)
+        chin = ((p[:, 1] < -48) & (p[:, 1] > -86) & (np.abs(p[:, 0]) < 20 + 0.2 * (p[:, 1] + 86)) & (p[:, 2] > -14))
+        one = chin | (np.isfinite(lip) & ~self.upper_side & (lip < 6) & (np.abs(p[:, 0]) < 19))
+        fixed |= one
+        value[one] = 1.0
+        slope = -24.0 + 0.62 * np.maximum(0.0, -p[:, 2] - 5)  # a line from above the mouth's corner up to the ear
+        slope = np.where(np.abs(p[:, 0]) < 30, np.maximum(slope, -24.0), slope)
+        zero = (p[:, 1] > slope) | (p[:, 1] < -150) | ((p[:, 2] < -95) & (p[:, 1] > -150)) | (p[:, 2] < -120)
+        zero |= self.upper_side & (np.isfinite(self.graph.distance(self.upper[4:-4], 12.0)) & (np.abs(p[:, 0]) < 19))
+        zero |= np.isin(np.arange(count), self.upper[3:-3])
+        fixed |= zero & ~one
+        value[zero & ~one] = 0.0
+        weight = self.graph.harmonic(fixed, value, 2500)
+        # the line of the lips: both corners open like a hinge
+        x = np.linspace(-1, 1, len(self.lower))
+        weight[self.lower] = 0.5 + 0.5 * (1 - np.abs(x) ** 3.0) ** 0.7
+        weight[self.upper] = 0.5 - 0.5 * (1 - np.abs(x) ** 3.0) ** 0.7
+        border = np.zeros(count, bool)
+        border[self.lower] = border[self.upper] = True
+        near = np.isfinite(self.graph.distance(np.concatenate([self.lower, self.upper]), 9.0))
+        weight = self.graph.harmonic(border | ~near, weight, 120)
+        weight = self.graph.smooth(weight, 6, np.where(border, 0.0, 0.4))
+        return (weight + weight[self.mirror]) / 2
+
+    # eyes
+
+    def lid_weights(self, side: str) -> tuple[np.ndarray, np.ndarray]:
+        """How far skin goes with the upper and with the lower lid of a side: 1 at the border, 0 at brow and cheek."""
+        loop = np.array(self.skin.eye_loops[side])
+        centre = self.skin.eyes[side]
+        upper, lower = self.lid_borders(side)
+        reach_up = self.graph.distance(upper, 40.0)
+        reach_low = self.graph.distance(lower, 40.0)
+        above = reach_up < reach_low
+        weight_up = np.where(above, bump(np.minimum(reach_up, 1e3), 12.0), 0.0)
+        weight_low = np.where(above, 0.0, bump(np.minimum(reach_low, 1e3), 11.0))
+        free = np.ones(self.count)
+        free[loop] = 0.0
+        weight_up, weight_low = self.graph.smooth(weight_up, 3, 0.4 * free), self.graph.smooth(weight_low, 3, 0.4 * free)
+        del centre
+        return weight_up, weight_low
+
+    def lid_borders(self, side: str) -> tuple[np.ndarray, np.ndarray]:
+        """Border vertices of the upper and the lower lid from the inner to the outer corner, both corners in both."""
+        loop = self.skin.eye_loops[side]
+        corners = (geometry.EYE_INNER, geometry.EYE_OUTER)
+        if side == "Right":
+            corners = tuple(int(self.mirror[c]) for c in corners)
+        one = geometry.path_between(loop, corners[0], corners[1])
+        two = geometry.path_between(loop, corners[1], corners[0])[::-1]
+        up = self.outer[one, 1].mean() > self.outer[two, 1].mean()
+        return (np.array(one), np.array(two)) if up else (np.array(two), np.array(one))
+
+    def lid_turn(self, side: str, upper_share: float, lower_share: float, out: float) -> np.ndarray:
+        """Both lids turn about the eyeball towards the closing line by shares of the way; 1 and 1 meet."""
+        centre = self.skin.eyes[side]
+        upper, lower = self.lid_borders(side)
+        p = self.outer
+
+        def elevation(points: np.ndarray) -> np.ndarray:
+            return np.arctan2(points[:, 1] - centre[1], points[:, 2] - centre[2])
+
+        def at(x: np.ndarray, loop: np.ndarray, values: np.ndarray) -> np.ndarray:
+            order = np.argsort(p[loop, 0])
+            return np.interp(x, p[loop, 0][order], values[order])
+
+        x = p[:, 0]
+        up, low = at(x, upper, elevation(p[upper])), at(x, lower, elevation(p[lower]))
+        line = low + 0.22 * (up - low)  # the upper lid does most of the closing
+        weight_up, weight_low = self.lid_weights(side)
+        angle = weight_up * (line - up) * upper_share + weight_low * (line - low) * lower_share
+        inside = smoothstep(22.0, 15.0, np.abs(x - centre[0]))
+        angle = angle * inside
+        offset = p - centre
+        c, s = np.cos(angle), np.sin(angle)
+        turned = np.stack([offset[:, 0], offset[:, 1] * c + offset[:, 2] * s, -offset[:, 1] * s + offset[:, 2] * c], axis=1)
+        away = offset / np.maximum(np.linalg.norm(offset, axis=1, keepdims=True), 1e-9)
+        lift = out * np.maximum(weight_up * abs(upper_share), weight_low * abs(lower_share)) * inside * smoothstep(14.5, 11.0, np.abs(x - centre[0]))
+        return turned - offset + lift[:, None] * away
+
+    def blink(self) -> np.ndarray:
+        """Left lids closed, the borders exactly on each other."""
+        moved = self.lid_turn("Left", 1.0, 1.0, LID_SEAL_MM)
+        moved = self.outside_eyeball(moved)
+        upper, lower = self.lid_borders("Left")
+        x_up, x_low = self.outer[upper, 0], self.outer[lower, 0]
+        closed_low = self.outer[lower] + moved[lower]
+        order = np.argsort(x_low)
+        line = np.stack([np.interp(x_up, x_low[order], closed_low[order, k]) for k in range(3)], axis=1)
+        moved[upper] = line - self.outer[upper]
+        return moved
+
+    def outside_eyeball(self, moved: np.ndarray, side: str = "Left") -> np.ndarray:
+        """Push moved skin out of the eyeball where it would lie in it."""
+        centre = self.skin.eyes[side]
+        offset = self.outer + moved - centre
+        far = np.linalg.norm(offset, axis=1)
+        need = geometry.EYE_RADIUS + geometry.LID_THICKNESS
+        inside = (far < need) & (offset[:, 2] > 0) & (np.abs(offset[:, 0]) < 11)
+        moved = moved.copy()
+        moved[inside] += (need / far[inside, None] - 1) * offset[inside]
+        return moved
+
+    # the list of shapes
+
+    def left_rules(self) -> dict[str, Callable[[], np.ndarray]]:
+        """One-sided shapes: name without its side -> rule for the left."""
+        return {
+            "eyeBlink": self.blink,
+            "eyeLookDown": lambda: self.outside_eyeball(self.lid_turn("Left", 0.62, -0.25, 0.2)),
+            "eyeLookUp": lambda: self.outside_eyeball(self.lid_turn("Left", -0.24, 0.12, 0.0)),
+            "eyeLookIn": lambda: self.push((geometry.EYE_INNER, 385, 380), 12, (-0.5, 0, 0.25)),
+            "eyeLookOut": lambda: self.push((geometry.EYE_OUTER, 387, 373), 12, (0.5, 0, 0.25)),
+            "eyeSquint": self.squint,
+            "eyeWide": self.wide,
+            "mouthSmile": self.smile,
+            "mouthFrown": self.frown,
+            "mouthDimple": self.dimple,
+            "mouthStretch": self.stretch,
+            "mouthPress": self.press,
+            "mouthLowerDown": self.lower_down,
+            "mouthUpperUp": self.upper_up,
+            "browDown": self.brow_down,
+            "browOuterUp": self.brow_outer_up,
+            "cheekSquint": self.cheek_squint,
+            "noseSneer": self.nose_sneer,
+        }
+
+    def squint(self) -> np.ndarray:
+        moved = self.outside_eyeball(self.lid_turn("Left", 0.25, 1.35, 0.2))
+        moved = moved + self.push((450, 449, 448), 20, (0, 2.0, 1.0)) + self.push(CHEEKBONE, 26, (0, 1.5, 0.8))
+        return self.outside_eyeball(moved)
+
+    def wide(self) -> np.ndarray:
+        return self.outside_eyeball(self.lid_turn("Left", -0.42, -0.22, 0.0)) + self.push((386, 385, 387), 26, (0, 0.6, 0))
+
+    def smile(self) -> np.ndarray:
+        moved = self.push(CORNER, 40, (9.0, 9.5, -5.5))
+        moved += self.push(UPPER_LIP_SIDE, 22, (2.0, 1.0, -1.2)) + self.push(LOWER_LIP_SIDE, 20, (2.0, 0.8, -1.0))
+        moved += self.push(CHEEK_APPLE, 30, (1.5, 4.5, 3.6)) + self.push(CHEEKBONE, 24, (0.5, 2.0, 1.4))
+        moved += self.push(FOLD, 9, (0.4, 0.4, -1.3)) + self.push(NOSE_WING, 12, (1.2, 0.8, -0.3))
+        return moved
+
+    def frown(self) -> np.ndarray:
+        moved = self.push(CORNER, 30, (0.5, -9.0, -1.5)) + self.push(LOWER_LIP_SIDE, 18, (0.5, -1.5, 0.4))
+        moved += self.push((422, 424, 431), 20, (0.6, -3.0, 1.6)) + self.push(CHEEK_HOLLOW, 26, (0, -2.5, -0.4))
+        return moved
+
+    def dimple(self) -> np.ndarray:
+        return self.push(CORNER, 20, (5.0, 1.2, -5.5)) + self.push((410, 287, 436), 14, (1.0, 0.3, -1.2)) + self.push(CHEEK_HOLLOW, 24, (1.2, 0.6, 1.0))
+
+    def stretch(self) -> np.ndarray:
+        moved = self.push(CORNER, 34, (9.0, -4.5, -5.0)) + self.push(LOWER_LIP_SIDE, 22, (3.0, -2.0, -1.0))
+        return moved + self.push(CHEEK_HOLLOW, 30, (2.0, -1.5, -0.8)) + self.push(UPPER_LIP_SIDE, 18, (1.6, -0.4, -0.8))
+
+    def lip_band(self, lip: str, reach: float) -> np.ndarray:
+        """Weight [V]: 1 at the border of one lip, 0 at `reach`, tapering to the corners."""
+        border = self.upper if lip == "upper" else self.lower
+        x = np.linspace(-1, 1, len(border))
+        far = self.graph.distance(border[2:-2], 60.0)
+        weight = bump(np.minimum(far, 1e3), reach)
+        same = self.upper_side if lip == "upper" else ~self.upper_side
+        weight = np.where(same, weight, 0.0)
+        weight[border] = 1.0
+        taper = np.clip(1 - (np.abs(self.outer[:, 0]) / (np.abs(self.outer[border, 0]).max() + 2.0)) ** 2, 0, 1)
+        del x
+        return weight * taper**0.8
+
+    def press(self) -> np.ndarray:
+        left = self.left()
+        up, low = self.lip_band("upper", 13), self.lip_band("lower", 13)
+        moved = (left * up)[:, None] * [0, -0.9, -1.6] + (left * low)[:, None] * [0, 0.9, -1.6]
+        # the red of the lips flattens between them, the border line itself stays closed
+        outer_up = left * self.near((UPPER_LIP_MIDDLE, *UPPER_LIP_SIDE, 409), 9)
+        outer_low = left * self.near((LOWER_LIP_MIDDLE, *LOWER_LIP_SIDE, 375), 9)
+        moved += outer_up[:, None] * [0, -1.5, -0.4] + outer_low[:, None] * [0, 1.9, -0.4]
+        moved += self.push(CORNER, 15, (1.2, 0.3, -1.6))
+        return self.keep_sealed(moved)
+
+    def keep_sealed(self, moved: np.ndarray, band: float = 8.0) -> np.ndarray:
+        """Make both lip borders move alike, so that closed lips stay closed, and blend the difference into the lips."""
+        mean = (moved[self.upper] + moved[self.lower]) / 2
+        for border in (self.upper, self.lower):
+            change = mean - moved[border]
+            spread = np.zeros((self.count, 3))
+            spread[border] = change
+            fixed = np.zeros(self.count, bool)
+            fixed[border] = True
+            near = np.isfinite(self.graph.distance(border, band))
+            other = self.lower if border is self.upper else self.upper
+            fixed |= ~near
+            fixed[other] = True
+            spread[np.setdiff1d(other, border)] = 0.0
+            for k in range(3):
+                spread[:, k] = self.graph.harmonic(fixed, spread[:, k], 60)
+            moved = moved + spread
+        return moved
+
+    def lower_down(self) -> np.ndarray:
+        left, low = self.left(), self.lip_band("lower", 24)
+        moved = (left * low)[:, None] * [0.8, -8.0, -0.8]
+        return moved + left[:, None] * self.push((200, 421, 418), 22, (0.4, -1.8, 0.5))
+
+    def upper_up(self) -> np.ndarray:
+        left, up = self.left(), self.lip_band("upper", 26)
+        moved = (left * up)[:, None] * [0.4, 7.0, -0.2]
+        return moved + left[:, None] * (self.push(NOSE_WING, 16, (0.8, 1.8, 0.0)) + self.push(CHEEK_APPLE, 26, (0.3, 2.0, 1.6)) + self.push(FOLD, 8, (0, 0.8, -0.8)))
+
+    def brow_down(self) -> np.ndarray:
+        moved = self.push(BROW_INNER, 30, (-3.2, -6.5, 0.6)) + self.push(BROW_MIDDLE, 24, (-1.2, -4.0, 0.4)) + self.push(BROW_OUTER, 20, (0, -1.5, 0))
+        moved = self.slide(moved, 0.7) + self.push((285, 417, 413), 12, (-0.6, -0.4, 1.4))
+        return self.outside_eyeball(moved)
+
+    def brow_outer_up(self) -> np.ndarray:
+        moved = self.push(BROW_OUTER, 32, (0.8, 7.0, 0)) + self.push(BROW_MIDDLE, 28, (0.3, 4.5, 0))
+        return self.slide(moved, 0.8)
+
+    def cheek_squint(self) -> np.ndarray:
+        moved = self.push(CHEEKBONE, 30, (-0.4, 5.0, 2.8)) + self.push(CHEEK_APPLE, 26, (0, 2.5, 1.6)) + self.push((446, 342, 340), 18, (-0.8, 1.2, 0.4))
+        return self.outside_eyeball(moved + self.lid_turn("Left", 0.0, 0.7, 0.2))
+
+    def nose_sneer(self) -> np.ndarray:
+        moved = self.push(NOSE_WING, 20, (1.4, 4.5, -0.2)) + self.push(NOSE_SIDE, 20, (0.6, 3.2, 0.8))
+        left, up = self.left(), self.lip_band("upper", 24)
+        moved += (left * up)[:, None] * [0.2, 2.8, 0.2] + self.push((413, 464, 453), 14, (-0.4, -0.6, 1.0)) + self.push(BROW_INNER, 18, (-0.6, -1.6, 0.2))
+        return self.outside_eyeball(moved + self.push(FOLD[:2], 10, (0.4, 1.0, -1.2)))
+
+    def funnel(self) -> np.ndarray:
+        moved = self.even(self.push(CORNER, 32, (-7.5, 0, 3.0)))
+        moved += self.even(self.push(UPPER_LIP_SIDE, 18, (-1.6, 0, 1.0)) + self.push(LOWER_LIP_SIDE, 18, (-1.6, 0, 1.0)))
+        up, low = self.lip_band("upper", 22), self.lip_band("lower", 22)
+        return moved + up[:, None] * [0, 5.0, 6.0] + low[:, None] * [0, -6.0, 6.0]
+
+    def pucker(self) -> np.ndarray:
+        moved = self.even(self.push(CORNER, 36, (-11.0, 0.0, 4.0)))
+        moved += self.even(self.push(UPPER_LIP_SIDE, 18, (-2.6, 0, 1.5)) + self.push(LOWER_LIP_SIDE, 18, (-2.6, 0, 1.5)))
+        up, low = self.lip_band("upper", 24), self.lip_band("lower", 24)
+        moved += up[:, None] * [0, 0.8, 6.5] + low[:, None] * [0, -0.8, 6.5]
+        return self.even(self.keep_sealed(moved)) / 2
+
+    def sideways(self) -> np.ndarray:
+        """Mouth to the person's left, jaw at rest."""
+        both = np.maximum(self.near((UPPER_LIP_MIDDLE, LOWER_LIP_MIDDLE, 13, 14), 40), 0)
+        weight = np.maximum(both, np.maximum(self.near(CORNER, 30), self.near(int(self.mirror[CORNER]), 30)))
+        weight = self.graph.smooth(weight, 10)
+        moved = weight[:, None] * [9.0, 0.0, 0.0]
+        moved[:, 2] -= weight * 0.0022 * 9.0 * self.outer[:, 0] * 2  # along the curve of the teeth
+        return self.keep_sealed(moved + self.push(CHEEK_HOLLOW, 24, (0, 0.5, 1.5)))
+
+    def roll(self, lip: str) -> np.ndarray:
+        """A lip rolls in over its teeth."""
+        sign = -1.0 if lip == "upper" else 1.0
+        band = self.lip_band(lip, 12)
+        outer = (UPPER_LIP_MIDDLE, *UPPER_LIP_SIDE) if lip == "upper" else (LOWER_LIP_MIDDLE, *LOWER_LIP_SIDE)
+        red = self.near(tuple(outer) + tuple(int(self.mirror[v]) for v in outer), 10)
+        same = self.upper_side if lip == "upper" else ~self.upper_side
+        moved = band[:, None] * [0, 0.4 * sign, -4.2] + (red * same)[:, None] * [0, 3.2 * sign, -1.6]
+        border = self.upper if lip == "upper" else self.lower
+        moved[border, 1] *= 0.3
+        return self.even(moved) / 2
+
+    def shrug_lower(self) -> np.ndarray:
+        low = self.lip_band("lower", 24)
+        moved = low[:, None] * [0, 4.5, 2.8] + self.even(self.push(CHIN_MIDDLE, 26, (0, 2.6, 1.0)) / 2)
+        moved += self.lip_band("upper", 16)[:, None] * [0, 3.6, 1.2]
+        return self.keep_sealed(self.even(moved) / 2)
+
+    def shrug_upper(self) -> np.ndarray:
+        moved = self.lip_band("upper", 24)[:, None] * [0, 3.4, 2.4] + self.lip_band("lower", 14)[:, None] * [0, 2.6, 1.0]
+        return self.keep_sealed(self.even(moved) / 2)
+
+    def brow_inner_up(self) -> np.ndarray:
+        moved = self.push(BROW_INNER, 34, (0.6, 8.0, 0)) + self.push(BROW_MIDDLE, 22, (0.2, 2.0, 0))
+        moved = self.slide(moved, 0.8)
+        weight = self.left()
+        return self.even(moved * weight[:, None] + moved * 0.0)
+
+    def cheek_puff(self) -> np.ndarray:
+        weight = self.near(CHEEK_HOLLOW, 38)
+        moved = weight[:, None] * self.soft_normal * 8.5 + self.push(CORNER, 18, (-1.0, 0, 1.2))
+        moved += self.push((UPPER_LIP_SIDE[1], LOWER_LIP_SIDE[0]), 14, (0, 0, 1.2))
+        return self.keep_sealed(self.even(moved))
+
+    def tongue_room(self) -> np.ndarray:
+        """Lips make way for the tongue."""
+        return self.lip_band("lower", 20)[:, None] * [0, -4.0, 1.5] + self.lip_band("upper", 14)[:, None] * [0, 1.6, 0.8]
+
+    def mouth_close(self, jaw_open: np.ndarray) -> np.ndarray:
+        """Lips closed over an open jaw: with jawOpen at 1, mouthClose at 1 brings both borders onto one line."""
+        drop = jaw_open[self.lower] - jaw_open[self.upper]
+        moved = np.zeros((self.count, 3))
+        share = 0.62  # the lower lip does most of it
+        fixed = np.zeros(self.count, bool)
+        moved[self.lower], moved[self.upper] = -share * drop, (1 - share) * drop
+        fixed[self.lower] = fixed[self.upper] = True
+        near = np.isfinite(self.graph.distance(np.concatenate([self.upper, self.lower]), 26.0))
+        for k in range(3):
+            moved[:, k] = self.graph.harmonic(fixed | ~near, np.where(fixed, moved[:, k], 0.0), 500)
+        return moved
+
+    def shapes(self) -> dict[str, np.ndarray]:
+        """All 52 shapes on the whole skin, name -> displacement [V, 3] mm, in the order of no one: look up by name."""
+        outer: dict[str, np.ndarray] = {}
+        for name, rule in self.left_rules().items():
+            moved = rule()
+            outer[name + "Left"], outer[name + "Right"] = moved, self.mirrored(moved)
+        jaw = jaw_motion(self.outer)
+        for name, moved in jaw.items():
+            outer[name] = moved * self.jaw[:, None]
+        outer["mouthClose"] = self.mouth_close(outer["jawOpen"])
+        outer["mouthFunnel"], outer["mouthPucker"] = self.even(self.funnel()) / 2, self.pucker()
+        outer["mouthLeft"] = self.sideways()
+        outer["mouthRight"] = self.mirrored(outer["mouthLeft"])
+        outer["mouthRollUpper"], outer["mouthRollLower"] = self.roll("upper"), self.roll("lower")
+        outer["mouthShrugUpper"], outer["mouthShrugLower"] = self.shrug_upper(), self.shrug_lower()
+        outer["browInnerUp"] = self.brow_inner_up()
+        outer["cheekPuff"] = self.cheek_puff()
+        outer["tongueOut"] = self.even(self.tongue_room()) / 2
+        return {name: self.whole(name, moved) for name, moved in outer.items()}
+
+    def whole(self, name: str, moved: np.ndarray) -> np.ndarray:
+        """Continue a shape of the outer skin onto inner walls and ears; nothing below a hundredth of a millimetre."""
+        skin = self.skin
+        full = np.zeros_like(self.points)
+        full[: self.count] = moved
+        mouth = self.skin.mouth_rings
+        first = self.mouth_loop()
+        jaw = jaw_motion(self.points).get(name)
+        for depth, ring in enumerate(mouth):
+            follow = (1.0, 0.85, 0.55, 0.25, 0.05, 0.0, 0.0)[depth]
+            full[ring] = follow * moved[first]
+            if jaw is not None:
+                lower = np.clip(0.5 - (self.points[ring, 1] - self.points[first, 1].mean()) / 4.0, 0, 1)
+                lower = np.where(depth < 2, self.jaw[first], lower)
+                full[ring] = jaw[ring] * lower[:, None] * (1.0, 1.0, 1.0, 1.0, 0.9, 0.6, 0.3)[depth]
+        for side, rings in skin.lid_rings.items():
+            for depth, ring in enumerate(rings):
+                full[ring] = (1.0, 0.8, 0.35)[depth] * moved[self.skin.eye_loops[side]]
+        full[np.abs(full).max(axis=1) < 0.01] = 0.0
+        return full
+
+    def mouth_loop(self) -> list[int]:
+        """The lips' border in the order of the rings of the inner wall."""
+        return self.skin.mouth_loop
