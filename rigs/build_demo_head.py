@@ -75,6 +75,7 @@ class Nodes:
         self.output = next(n for n in self.tree.nodes if n.type == "OUTPUT_MATERIAL")
 
     def add(self, kind: str, **values: object) -> bpy.types.Node:
+        """A new node, its inputs or properties set by name."""
         node = self.tree.nodes.new(kind)
         for key, value in values.items():
             if key in node.inputs:
@@ -84,19 +85,25 @@ class Nodes:
         return node
 
     def link(self, source: bpy.types.NodeSocket, target: bpy.types.NodeSocket) -> None:
+        """Connect two sockets."""
         self.tree.links.new(source, target)
 
     def set(self, **values: object) -> "Nodes":
+        """Set inputs of the shader; underscores stand for spaces."""
         for key, value in values.items():
             self.shader.inputs[key.replace("_", " ")].default_value = value
         return self
 
     def vertex_colour(self) -> "Nodes":
+        """Take the base colour from the mesh's own colours."""
         node = self.add("ShaderNodeVertexColor", layer_name="Color")
         self.link(node.outputs["Color"], self.shader.inputs["Base Color"])
         return self
 
-    def bump(self, scale: float, strength: float, distance: float, stretch: tuple[float, float, float] = (1, 1, 1)) -> "Nodes":
+    def bump(
+        self, scale: float, strength: float, distance: float, stretch: tuple[float, float, float] = (1, 1, 1)
+    ) -> "Nodes":
+        """Fine relief from noise: its frequency, strength and depth in metres."""
         place = self.add("ShaderNodeTexCoord")
         mapping = self.add("ShaderNodeMapping", Scale=stretch)
         noise = self.add("ShaderNodeTexNoise", Scale=scale, Detail=4.0)
@@ -139,7 +146,9 @@ def add_skeleton() -> bpy.types.Object:
     bpy.context.scene.collection.objects.link(rig)
     bpy.context.view_layer.objects.active = rig
     bpy.ops.object.mode_set(mode="EDIT")
-    joints = [Vector(to_blender(np.array(p))[0]) for p in ((0, BASE_MM, -100), NECK_JOINT_MM, HEAD_JOINT_MM, (0, 134, -92))]
+    joints = [
+        Vector(to_blender(np.array(p))[0]) for p in ((0, BASE_MM, -100), NECK_JOINT_MM, HEAD_JOINT_MM, (0, 134, -92))
+    ]
     previous = None
     for name, start, end in zip(("spine", "neck", "head"), joints[:-1], joints[1:], strict=True):
         bone = armature.edit_bones.new(name)
@@ -152,7 +161,9 @@ def add_skeleton() -> bpy.types.Object:
 
 def bind_skin(head: bpy.types.Object, rig: bpy.types.Object, points: np.ndarray) -> None:
     """Smooth weights of the skin: head above the throat, neck, spine below."""
-    y = points[:, 1] + 0.25 * np.maximum(0, points[:, 2] + 90) * (points[:, 1] < -20)  # under the chin the head reaches lower
+    y = points[:, 1] + 0.25 * np.maximum(0, points[:, 2] + 90) * (
+        points[:, 1] < -20
+    )  # under the chin the head reaches lower
     to_head = geometry.smoothstep(-95.0, -45.0, y + 0.0)
     to_neck = geometry.smoothstep(-185.0, -120.0, points[:, 1]) * (1 - to_head)
     for name, weight in (("head", to_head), ("neck", to_neck), ("spine", 1 - to_head - to_neck)):

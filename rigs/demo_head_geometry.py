@@ -9,6 +9,7 @@ Anthropometry of the Head and Face, 1994.
 """
 
 import heapq
+import itertools
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,7 +26,15 @@ LID_THICKNESS = 0.9
 LEVELS = 2
 
 # Mouth, seen from inside: each ring of the inner wall as (outward from the lip line, back, narrowing), millimetres.
-MOUTH_RINGS = ((0.15, 1.6, 1.0), (1.8, 3.6, 1.0), (6.0, 5.6, 1.02), (11.0, 9.5, 1.05), (14.0, 22.0, 1.0), (13.0, 42.0, 0.75), (6.0, 58.0, 0.4))
+MOUTH_RINGS = (
+    (0.15, 1.6, 1.0),
+    (1.8, 3.6, 1.0),
+    (6.0, 5.6, 1.02),
+    (11.0, 9.5, 1.05),
+    (14.0, 22.0, 1.0),
+    (13.0, 42.0, 0.75),
+    (6.0, 58.0, 0.4),
+)
 # Rings of the lids' inner wall: (away from the opening, distance from the eyeball's surface), millimetres.
 LID_RINGS = ((0.0, 0.25), (2.5, 0.2), (6.0, -0.6))
 
@@ -198,7 +207,9 @@ def ellipsoid(points: np.ndarray, centre: tuple[float, float, float], radii: tup
     return k0 * (k0 - 1.0) / np.maximum(k1, 1e-9)
 
 
-def rod(points: np.ndarray, start: tuple[float, float, float], end: tuple[float, float, float], wide: float, deep: float) -> np.ndarray:
+def rod(
+    points: np.ndarray, start: tuple[float, float, float], end: tuple[float, float, float], wide: float, deep: float
+) -> np.ndarray:
     """About the signed distance from a rod of elliptic section (half width, half depth)."""
     a, axis = np.array(start), np.array(end) - np.array(start)
     along = np.clip(((points - a) @ axis) / (axis @ axis), 0.0, 1.0)
@@ -313,7 +324,10 @@ def build_skin() -> Skin:
     graph = Graph(points, triangles)
     points = graph.smooth(points, 2, 0.25 * smoothstep(4, 12, graph.distance(mouth + eye_left + eye_right)))
 
-    one, two = path_between(mouth, MOUTH_RIGHT_INNER, MOUTH_LEFT_INNER), path_between(mouth, MOUTH_LEFT_INNER, MOUTH_RIGHT_INNER)[::-1]
+    one, two = (
+        path_between(mouth, MOUTH_RIGHT_INNER, MOUTH_LEFT_INNER),
+        path_between(mouth, MOUTH_LEFT_INNER, MOUTH_RIGHT_INNER)[::-1],
+    )
     upper, lower = (one, two) if points[one, 1].mean() > points[two, 1].mean() else (two, one)
     points = seal_lips(points, graph, upper, lower)
     eyes = {}
@@ -336,7 +350,9 @@ def build_skin() -> Skin:
     mirrors = [mirror]
     total = outer_count
 
-    def add_rings(loop: list[int], rings: list[np.ndarray], partner_loop: list[int], partner_first: int) -> list[list[int]]:
+    def add_rings(
+        loop: list[int], rings: list[np.ndarray], partner_loop: list[int], partner_first: int
+    ) -> list[list[int]]:
         """Walls that continue a border inwards; returns vertex numbers of each ring."""
         nonlocal total
         numbers, previous = [], loop
@@ -436,14 +452,22 @@ def nostril_centre(points: np.ndarray, sign: int) -> np.ndarray:
     """The middle of the nostril on the side of `sign`: between the columella (landmark 2) and the wing (landmark 294 or 64)."""
     under, wing = points[2], points[294 if sign > 0 else 64]
     tip = points[4]
-    return np.array([sign * (0.52 * abs(wing[0])), (under[1] + wing[1]) / 2 + 0.5, 0.55 * under[2] + 0.2 * wing[2] + 0.25 * tip[2] - 1.0])
+    return np.array(
+        [
+            sign * (0.52 * abs(wing[0])),
+            (under[1] + wing[1]) / 2 + 0.5,
+            0.55 * under[2] + 0.2 * wing[2] + 0.25 * tip[2] - 1.0,
+        ]
+    )
 
 
 HINGE_Y, HINGE_Z, HINGE_ARM = -130.0, 2.0, 92.0
 HOOD_RINGS, BUST_RINGS, BUST_END = 26, 16, -250.0
 
 
-def add_hood(points: np.ndarray, triangles: np.ndarray, oval: list[int], mirror: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def add_hood(
+    points: np.ndarray, triangles: np.ndarray, oval: list[int], mirror: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Skull, neck and shoulders: rings that start at the face's border and turn back about a hinge under the chin, like a hood.
 
     Every second border vertex starts a line; a ring lies in a half plane through the hinge axis until the plane is level at the
@@ -501,7 +525,7 @@ def add_hood(points: np.ndarray, triangles: np.ndarray, oval: list[int], mirror:
         add([a, c, m])
         add([m, c, d])
         add([m, d, b])
-    for previous, now in zip(numbers[:-1], numbers[1:], strict=True):
+    for previous, now in itertools.pairwise(numbers):
         for i in range(n):
             j = (i + 1) % n
             # diagonals run the same way on both sides of the mirror plane
@@ -592,7 +616,10 @@ def ear() -> tuple[np.ndarray, np.ndarray]:
     e_back = np.array([np.sin(flare), 0, -np.cos(flare)])
     e_out = np.array([np.cos(flare), 0, np.sin(flare)])
     e_up = np.array([0.0, 1.0, 0.0])
-    a, b = local[:, 0] * np.cos(lean) - local[:, 1] * np.sin(lean), local[:, 0] * np.sin(lean) + local[:, 1] * np.cos(lean)
+    a, b = (
+        local[:, 0] * np.cos(lean) - local[:, 1] * np.sin(lean),
+        local[:, 0] * np.sin(lean) + local[:, 1] * np.cos(lean),
+    )
     points = np.array([69.0, 10.0, -86.0]) + a[:, None] * e_back + b[:, None] * e_up + local[:, 2:] * e_out
     tris = []
     for r in range(len(rho) - 1):

@@ -15,7 +15,11 @@ GUM = np.array([0.50, 0.17, 0.16])
 TOOTH = np.array([0.74, 0.69, 0.58])
 TONGUE = np.array([0.48, 0.15, 0.14])
 SCLERA, SCLERA_EDGE = np.array([0.74, 0.70, 0.66]), np.array([0.62, 0.40, 0.36])
-IRIS_INNER, IRIS_OUTER, LIMBUS = np.array([0.20, 0.12, 0.055]), np.array([0.075, 0.085, 0.06]), np.array([0.02, 0.02, 0.018])
+IRIS_INNER, IRIS_OUTER, LIMBUS = (
+    np.array([0.20, 0.12, 0.055]),
+    np.array([0.075, 0.085, 0.06]),
+    np.array([0.02, 0.02, 0.018]),
+)
 HAIR = np.array([0.038, 0.022, 0.014])
 IRIS_RADIUS, PUPIL_RADIUS = 5.9, 1.9
 CORNEA_CURVE = 7.8  # radius of the cornea's front, mm
@@ -70,7 +74,12 @@ def eyeball(skin: Skin, side: str) -> Part:
         rows.append(np.stack([rho * np.cos(phi), rho * np.sin(phi), np.full(spokes, depth)], axis=1))
         colours.append(np.clip(tint, 0, 1))
     for angle in np.concatenate([limbus + np.radians([1.5, 5, 10, 16, 24]), np.radians(np.linspace(62, 176, 12))]):
-        rows.append(r * np.stack([np.sin(angle) * np.cos(phi), np.sin(angle) * np.sin(phi), np.full(spokes, np.cos(angle))], axis=1))
+        rows.append(
+            r
+            * np.stack(
+                [np.sin(angle) * np.cos(phi), np.sin(angle) * np.sin(phi), np.full(spokes, np.cos(angle))], axis=1
+            )
+        )
         edge = smoothstep(np.radians(40), np.radians(75), np.array(angle))
         tint = SCLERA * (1 - edge) + SCLERA_EDGE * edge
         if angle < limbus + np.radians(2):
@@ -81,7 +90,9 @@ def eyeball(skin: Skin, side: str) -> Part:
     front, back = len(points), len(points) + 1
     points = np.concatenate([points, [[0, 0, rows[0][0, 2]], [0, 0, -r]]])
     last = (len(rows) - 1) * spokes
-    caps = [[front, s, (s + 1) % spokes] for s in range(spokes)] + [[back, last + (s + 1) % spokes, last + s] for s in range(spokes)]
+    caps = [[front, s, (s + 1) % spokes] for s in range(spokes)] + [
+        [back, last + (s + 1) % spokes, last + s] for s in range(spokes)
+    ]
     part = Part(points + centre, np.concatenate([tris, caps]), np.concatenate([*colours, [[0.002] * 3, SCLERA_EDGE]]))
     part.shapes = sculpt.eye_motion(part.points, centre, side)
     return part
@@ -100,9 +111,16 @@ def cornea(skin: Skin, side: str) -> Part:
         z = cap + 0.05 if rho < IRIS_RADIUS else max(ball, cap if rho == IRIS_RADIUS else 0) + 0.05
         rows.append(np.stack([rho * np.cos(phi), rho * np.sin(phi), np.full(spokes, z)], axis=1))
     for angle in np.radians([38, 50, 64, 80]):
-        rows.append((r + 0.05) * np.stack([np.sin(angle) * np.cos(phi), np.sin(angle) * np.sin(phi), np.full(spokes, np.cos(angle))], axis=1))
+        rows.append(
+            (r + 0.05)
+            * np.stack(
+                [np.sin(angle) * np.cos(phi), np.sin(angle) * np.sin(phi), np.full(spokes, np.cos(angle))], axis=1
+            )
+        )
     points = np.concatenate([*rows, [[0, 0, bend + CORNEA_CURVE + 0.05]]])
-    tris = np.concatenate([grid_triangles(len(rows), spokes, True), [[len(points) - 1, s, (s + 1) % spokes] for s in range(spokes)]])
+    tris = np.concatenate(
+        [grid_triangles(len(rows), spokes, True), [[len(points) - 1, s, (s + 1) % spokes] for s in range(spokes)]]
+    )
     part = Part(points + centre, tris, np.ones((len(points), 3)))
     part.shapes = sculpt.eye_motion(part.points, centre, side)
     return part
@@ -131,7 +149,14 @@ def tooth(width: float, height: float, deep: float, up: float) -> tuple[np.ndarr
     spokes = 14
     phi = np.linspace(0, 2 * np.pi, spokes, endpoint=False)
     rows = []
-    for t, wide, thick in ((1.15, 0.80, 1.0), (0.8, 0.90, 1.0), (0.45, 1.0, 0.88), (0.15, 1.0, 0.62), (0.03, 0.93, 0.42), (0.0, 0.7, 0.22)):
+    for t, wide, thick in (
+        (1.15, 0.80, 1.0),
+        (0.8, 0.90, 1.0),
+        (0.45, 1.0, 0.88),
+        (0.15, 1.0, 0.62),
+        (0.03, 0.93, 0.42),
+        (0.0, 0.7, 0.22),
+    ):
         c, s = np.cos(phi), np.sin(phi)
         x = np.sign(c) * np.abs(c) ** 0.62 * width / 2 * wide
         z = np.sign(s) * np.abs(s) ** 0.75 * deep / 2 * thick
@@ -163,9 +188,16 @@ def teeth(skin: Skin, upper: bool) -> Part:
                 local[:, 1] += up * 0.7
             (x, z), (ox, oz) = arch(sign * (s + width / 2), wide)
             tilt = 0.10 * np.array([ox, oz])  # crowns lean out a little
-            q = np.stack([local[:, 0] * oz + local[:, 2] * ox, local[:, 1], -local[:, 0] * ox + local[:, 2] * oz], axis=1)
+            q = np.stack(
+                [local[:, 0] * oz + local[:, 2] * ox, local[:, 1], -local[:, 0] * ox + local[:, 2] * oz], axis=1
+            )
             q[:, [0, 2]] += np.array([x, z]) - np.abs(local[:, 1:2]) * tilt - 2.5 * np.array([ox, oz])
-            colour = TOOTH * (1 - 0.012 * i) * np.ones((len(q), 1)) * (1 - 0.10 * smoothstep(0.6, 1.1, np.abs(local[:, 1:2]) / height))
+            colour = (
+                TOOTH
+                * (1 - 0.012 * i)
+                * np.ones((len(q), 1))
+                * (1 - 0.10 * smoothstep(0.6, 1.1, np.abs(local[:, 1:2]) / height))
+            )
             parts.append(Part(q, tris, colour))
             s += width
     gum_s = np.linspace(-46, 46, 70)
@@ -231,7 +263,9 @@ def follow(skin: Skin, shapes: dict[str, np.ndarray], roots: np.ndarray, count: 
     return {name: delta for name, delta in moved.items() if np.abs(delta).max() > 0.02}
 
 
-def strands(roots: np.ndarray, ways: np.ndarray, bend: np.ndarray, normals: np.ndarray, width: np.ndarray, steps: int = 3) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def strands(
+    roots: np.ndarray, ways: np.ndarray, bend: np.ndarray, normals: np.ndarray, width: np.ndarray, steps: int = 3
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Tapered flat hairs: root + way * t + bend * t², across = way x normal. Returns points, triangles, the strand of each point."""
     points, tris = [], []
     across = np.cross(ways, normals)
@@ -264,7 +298,12 @@ def with_mirror(part: Part) -> Part:
     """A part and its mirror image; shapes of left and right change places."""
     from cmet_engine.arkit import mirrored
 
-    other = Part(part.points * [-1, 1, 1], part.triangles[:, ::-1], part.colour, {mirrored(n): d * [-1, 1, 1] for n, d in part.shapes.items()})
+    other = Part(
+        part.points * [-1, 1, 1],
+        part.triangles[:, ::-1],
+        part.colour,
+        {mirrored(n): d * [-1, 1, 1] for n, d in part.shapes.items()},
+    )
     return merged([part, other])
 
 
@@ -282,15 +321,23 @@ def brows(skin: Skin, shapes: dict[str, np.ndarray]) -> Part:
     place = 0.36 + thick * (v - 0.5)
     roots = low + (high - low) * place[:, None]
     roots, normals = on_skin(skin, roots)
-    ahead = polyline(skin.points[list(BROW_LOWER)], np.clip(u + 0.05, 0, 1)) - polyline(skin.points[list(BROW_LOWER)], np.clip(u - 0.05, 0, 1))
+    ahead = polyline(skin.points[list(BROW_LOWER)], np.clip(u + 0.05, 0, 1)) - polyline(
+        skin.points[list(BROW_LOWER)], np.clip(u - 0.05, 0, 1)
+    )
     ahead /= np.linalg.norm(ahead, axis=1, keepdims=True)
-    rise = (1.15 - 1.0 * smoothstep(0.0, 0.45, u)) - 0.7 * (v - 0.5) * smoothstep(0.3, 0.8, u) - 0.15 * smoothstep(0.6, 1, u)
+    rise = (
+        (1.15 - 1.0 * smoothstep(0.0, 0.45, u))
+        - 0.7 * (v - 0.5) * smoothstep(0.3, 0.8, u)
+        - 0.15 * smoothstep(0.6, 1, u)
+    )
     ways = ahead + rise[:, None] * np.array([0, 1.0, 0]) + random.normal(0, 0.10, (count, 3))
     ways -= (ways * normals).sum(axis=1, keepdims=True) * normals
     ways /= np.linalg.norm(ways, axis=1, keepdims=True)
     length = random.uniform(4.8, 8.0, count) * (0.8 + 0.2 * smoothstep(0, 0.2, u)) * (1 - 0.25 * smoothstep(0.7, 1, u))
     bend = ahead * 1.2 - normals * 0.9
-    points, tris, strand = strands(roots + normals * 0.12, ways * length[:, None] + normals * 0.9, bend, normals, np.full(count, 0.40))
+    points, tris, strand = strands(
+        roots + normals * 0.12, ways * length[:, None] + normals * 0.9, bend, normals, np.full(count, 0.40)
+    )
     shade = (HAIR * random.uniform(0.8, 1.6, (count, 1)))[strand]
     moved = {name: delta[strand] for name, delta in follow(skin, shapes, roots).items()}
     return with_mirror(Part(points, tris, shade, moved))
@@ -326,8 +373,10 @@ def lashes(skin: Skin, sculptor: sculpt.Sculptor, shapes: dict[str, np.ndarray])
         ways /= np.linalg.norm(ways, axis=1, keepdims=True)
         length = long * random.uniform(0.75, 1.0, count) * (0.65 + 0.35 * smoothstep(0.0, 0.6, u))
         bend = np.array([0, rise, 0]) * length[:, None]
-        points, tris, strand = strands(roots, ways * length[:, None] * 0.8, bend, np.tile([0.0, 1.0, 0.0], (count, 1)), np.full(count, width))
-        near = follow(skin, {n: s for n, s in shapes.items()}, roots, 2)
+        points, tris, strand = strands(
+            roots, ways * length[:, None] * 0.8, bend, np.tile([0.0, 1.0, 0.0], (count, 1)), np.full(count, width)
+        )
+        near = follow(skin, shapes, roots, 2)
         parts.append(Part(points, tris, np.tile(HAIR * 0.6, (len(points), 1)), {n: d[strand] for n, d in near.items()}))
     return with_mirror(merged(parts))
 
@@ -336,7 +385,9 @@ def hair_share(points: np.ndarray) -> np.ndarray:
     """How far inside the hair a point of the head lies, mm, about: negative in the face, on the neck and at the ears."""
     x, y, z = np.abs(points[:, 0]), points[:, 1], points[:, 2]
     front = (y - (88 - 0.0045 * x**2)) * 0.9  # hairline over the forehead, lower at the temples
-    side = np.minimum(-(z + 62 - 0.05 * (y - 20)) * 0.9, (y - 8) * 0.8)  # from the temple back, down to the ear's middle
+    side = np.minimum(
+        -(z + 62 - 0.05 * (y - 20)) * 0.9, (y - 8) * 0.8
+    )  # from the temple back, down to the ear's middle
     back = np.minimum(-(z + 112), y + 52)
     return np.maximum(np.maximum(front, np.minimum(side, y - 2)), back)
 
@@ -371,7 +422,13 @@ def skin_colours(skin: Skin, sculptor: sculpt.Sculptor) -> np.ndarray:
         colour[:count] += (target - colour[:count]) * weight[:, None]
 
     graph = sculptor.graph
-    for seeds, reach, strength in ((sculpt.CHEEK_APPLE, 34, 0.45), (sculpt.NOSE_WING, 16, 0.4), ((4, 1), 16, 0.35), ((152, 199), 24, 0.2), ((10, 151), 50, 0.10)):
+    for seeds, reach, strength in (
+        (sculpt.CHEEK_APPLE, 34, 0.45),
+        (sculpt.NOSE_WING, 16, 0.4),
+        ((4, 1), 16, 0.35),
+        ((152, 199), 24, 0.2),
+        ((10, 151), 50, 0.10),
+    ):
         both = tuple(seeds) + tuple(int(sculptor.mirror[s]) for s in seeds)
         tint(strength * sculptor.near(both, reach), SKIN_WARM)
     red = lip_area(skin)

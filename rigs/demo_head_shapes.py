@@ -15,7 +15,10 @@ JAW_HINGE = np.array([0.0, 2.0, -66.0])  # the jaw's joint, in front of the ears
 JAW_OPEN_DEGREES = 19.0
 JAW_SIDE_MM, JAW_FORWARD_MM = 7.0, 7.0
 EYE_DEGREES = {"In": 28.0, "Out": 28.0, "Up": 22.0, "Down": 26.0}
-LID_SEAL_MM = 0.5  # closed lids stand this much further out than open ones: a straight way would cut through the eyeball
+LID_SEAL_MM = (
+    0.5  # closed lids stand this much further out than open ones: a straight way would cut through the eyeball
+)
+LID_OVERLAP_MM = np.array([0.0, -0.2, 0.1])
 
 # Landmarks on the person's left side (the right one is the mirror)
 CORNER = 291
@@ -88,7 +91,9 @@ class Sculptor:
             self.reached[key] = self.graph.distance(key, 90.0)
         return self.graph.smooth(bump(np.minimum(self.reached[key], 1e3), reach), 3)
 
-    def push(self, seeds: tuple[int, ...] | int, reach: float, way: tuple[float, float, float], peak: bool = True) -> np.ndarray:
+    def push(
+        self, seeds: tuple[int, ...] | int, reach: float, way: tuple[float, float, float], peak: bool = True
+    ) -> np.ndarray:
         """Displacement [V, 3]: `way` mm at the seeds, fading out at `reach`."""
         weight = self.near(seeds, reach)
         if peak:
@@ -117,7 +122,7 @@ class Sculptor:
         p, count = self.outer, self.count
         fixed, value = np.zeros(count, bool), np.zeros(count)
         lip = self.graph.distance(self.lower[3:-3], 8.0)
-        chin = ((p[:, 1] < -48) & (p[:, 1] > -86) & (np.abs(p[:, 0]) < 20 + 0.2 * (p[:, 1] + 86)) & (p[:, 2] > -14))
+        chin = (p[:, 1] < -48) & (p[:, 1] > -86) & (np.abs(p[:, 0]) < 20 + 0.2 * (p[:, 1] + 86)) & (p[:, 2] > -14)
         one = chin | (np.isfinite(lip) & ~self.upper_side & (lip < 6) & (np.abs(p[:, 0]) < 19))
         fixed |= one
         value[one] = 1.0
@@ -154,7 +159,10 @@ class Sculptor:
         weight_low = np.where(above, 0.0, bump(np.minimum(reach_low, 1e3), 11.0))
         free = np.ones(self.count)
         free[loop] = 0.0
-        weight_up, weight_low = self.graph.smooth(weight_up, 3, 0.4 * free), self.graph.smooth(weight_low, 3, 0.4 * free)
+        weight_up, weight_low = (
+            self.graph.smooth(weight_up, 3, 0.4 * free),
+            self.graph.smooth(weight_low, 3, 0.4 * free),
+        )
         del centre
         return weight_up, weight_low
 
@@ -191,9 +199,16 @@ class Sculptor:
         angle = angle * inside
         offset = p - centre
         c, s = np.cos(angle), np.sin(angle)
-        turned = np.stack([offset[:, 0], offset[:, 1] * c + offset[:, 2] * s, -offset[:, 1] * s + offset[:, 2] * c], axis=1)
+        turned = np.stack(
+            [offset[:, 0], offset[:, 1] * c + offset[:, 2] * s, -offset[:, 1] * s + offset[:, 2] * c], axis=1
+        )
         away = offset / np.maximum(np.linalg.norm(offset, axis=1, keepdims=True), 1e-9)
-        lift = out * np.maximum(weight_up * abs(upper_share), weight_low * abs(lower_share)) * inside * smoothstep(14.5, 11.0, np.abs(x - centre[0]))
+        lift = (
+            out
+            * np.maximum(weight_up * abs(upper_share), weight_low * abs(lower_share))
+            * inside
+            * smoothstep(14.5, 11.0, np.abs(x - centre[0]))
+        )
         return turned - offset + lift[:, None] * away
 
     def blink(self) -> np.ndarray:
@@ -205,6 +220,7 @@ class Sculptor:
         closed_low = self.outer[lower] + moved[lower]
         order = np.argsort(x_low)
         line = np.stack([np.interp(x_up, x_low[order], closed_low[order, k]) for k in range(3)], axis=1)
+        line[1:-1] += LID_OVERLAP_MM  # between vertices two border lines are not quite one
         moved[upper] = line - self.outer[upper]
         return moved
 
@@ -245,14 +261,19 @@ class Sculptor:
         }
 
     def squint(self) -> np.ndarray:
+        """The lower lid rises and the eye narrows."""
         moved = self.outside_eyeball(self.lid_turn("Left", 0.25, 1.35, 0.2))
         moved = moved + self.push((450, 449, 448), 20, (0, 2.0, 1.0)) + self.push(CHEEKBONE, 26, (0, 1.5, 0.8))
         return self.outside_eyeball(moved)
 
     def wide(self) -> np.ndarray:
-        return self.outside_eyeball(self.lid_turn("Left", -0.42, -0.22, 0.0)) + self.push((386, 385, 387), 26, (0, 0.6, 0))
+        """The upper lid lifts off the iris."""
+        return self.outside_eyeball(self.lid_turn("Left", -0.42, -0.22, 0.0)) + self.push(
+            (386, 385, 387), 26, (0, 0.6, 0)
+        )
 
     def smile(self) -> np.ndarray:
+        """The corner of the mouth up and out; the cheek gathers, the fold beside the nose deepens."""
         moved = self.push(CORNER, 40, (9.0, 9.5, -5.5))
         moved += self.push(UPPER_LIP_SIDE, 22, (2.0, 1.0, -1.2)) + self.push(LOWER_LIP_SIDE, 20, (2.0, 0.8, -1.0))
         moved += self.push(CHEEK_APPLE, 30, (1.5, 4.5, 3.6)) + self.push(CHEEKBONE, 24, (0.5, 2.0, 1.4))
@@ -260,14 +281,21 @@ class Sculptor:
         return moved
 
     def frown(self) -> np.ndarray:
+        """The corner of the mouth down."""
         moved = self.push(CORNER, 30, (0.5, -9.0, -1.5)) + self.push(LOWER_LIP_SIDE, 18, (0.5, -1.5, 0.4))
         moved += self.push((422, 424, 431), 20, (0.6, -3.0, 1.6)) + self.push(CHEEK_HOLLOW, 26, (0, -2.5, -0.4))
         return moved
 
     def dimple(self) -> np.ndarray:
-        return self.push(CORNER, 20, (5.0, 1.2, -5.5)) + self.push((410, 287, 436), 14, (1.0, 0.3, -1.2)) + self.push(CHEEK_HOLLOW, 24, (1.2, 0.6, 1.0))
+        """The corner of the mouth back and in."""
+        return (
+            self.push(CORNER, 20, (5.0, 1.2, -5.5))
+            + self.push((410, 287, 436), 14, (1.0, 0.3, -1.2))
+            + self.push(CHEEK_HOLLOW, 24, (1.2, 0.6, 1.0))
+        )
 
     def stretch(self) -> np.ndarray:
+        """The corner of the mouth out and down."""
         moved = self.push(CORNER, 34, (9.0, -4.5, -5.0)) + self.push(LOWER_LIP_SIDE, 22, (3.0, -2.0, -1.0))
         return moved + self.push(CHEEK_HOLLOW, 30, (2.0, -1.5, -0.8)) + self.push(UPPER_LIP_SIDE, 18, (1.6, -0.4, -0.8))
 
@@ -285,6 +313,7 @@ class Sculptor:
         return weight * taper**0.8
 
     def press(self) -> np.ndarray:
+        """Lips pressed on each other."""
         left = self.left()
         up, low = self.lip_band("upper", 13), self.lip_band("lower", 13)
         moved = (left * up)[:, None] * [0, -0.9, -1.6] + (left * low)[:, None] * [0, 0.9, -1.6]
@@ -315,43 +344,71 @@ class Sculptor:
         return moved
 
     def lower_down(self) -> np.ndarray:
+        """The lower lip down, off the teeth."""
         left, low = self.left(), self.lip_band("lower", 24)
         moved = (left * low)[:, None] * [0.8, -8.0, -0.8]
         return moved + left[:, None] * self.push((200, 421, 418), 22, (0.4, -1.8, 0.5))
 
     def upper_up(self) -> np.ndarray:
+        """The upper lip up, off the teeth."""
         left, up = self.left(), self.lip_band("upper", 26)
         moved = (left * up)[:, None] * [0.4, 7.0, -0.2]
-        return moved + left[:, None] * (self.push(NOSE_WING, 16, (0.8, 1.8, 0.0)) + self.push(CHEEK_APPLE, 26, (0.3, 2.0, 1.6)) + self.push(FOLD, 8, (0, 0.8, -0.8)))
+        return moved + left[:, None] * (
+            self.push(NOSE_WING, 16, (0.8, 1.8, 0.0))
+            + self.push(CHEEK_APPLE, 26, (0.3, 2.0, 1.6))
+            + self.push(FOLD, 8, (0, 0.8, -0.8))
+        )
 
     def brow_down(self) -> np.ndarray:
-        moved = self.push(BROW_INNER, 30, (-3.2, -6.5, 0.6)) + self.push(BROW_MIDDLE, 24, (-1.2, -4.0, 0.4)) + self.push(BROW_OUTER, 20, (0, -1.5, 0))
+        """The brow down and in."""
+        moved = (
+            self.push(BROW_INNER, 30, (-3.2, -6.5, 0.6))
+            + self.push(BROW_MIDDLE, 24, (-1.2, -4.0, 0.4))
+            + self.push(BROW_OUTER, 20, (0, -1.5, 0))
+        )
         moved = self.slide(moved, 0.7) + self.push((285, 417, 413), 12, (-0.6, -0.4, 1.4))
         return self.outside_eyeball(moved)
 
     def brow_outer_up(self) -> np.ndarray:
+        """The outer end of the brow up."""
         moved = self.push(BROW_OUTER, 32, (0.8, 7.0, 0)) + self.push(BROW_MIDDLE, 28, (0.3, 4.5, 0))
         return self.slide(moved, 0.8)
 
     def cheek_squint(self) -> np.ndarray:
-        moved = self.push(CHEEKBONE, 30, (-0.4, 5.0, 2.8)) + self.push(CHEEK_APPLE, 26, (0, 2.5, 1.6)) + self.push((446, 342, 340), 18, (-0.8, 1.2, 0.4))
+        """The cheek up, against the lower lid."""
+        moved = (
+            self.push(CHEEKBONE, 30, (-0.4, 5.0, 2.8))
+            + self.push(CHEEK_APPLE, 26, (0, 2.5, 1.6))
+            + self.push((446, 342, 340), 18, (-0.8, 1.2, 0.4))
+        )
         return self.outside_eyeball(moved + self.lid_turn("Left", 0.0, 0.7, 0.2))
 
     def nose_sneer(self) -> np.ndarray:
+        """The nose's wing up; the nose wrinkles."""
         moved = self.push(NOSE_WING, 20, (1.4, 4.5, -0.2)) + self.push(NOSE_SIDE, 20, (0.6, 3.2, 0.8))
         left, up = self.left(), self.lip_band("upper", 24)
-        moved += (left * up)[:, None] * [0.2, 2.8, 0.2] + self.push((413, 464, 453), 14, (-0.4, -0.6, 1.0)) + self.push(BROW_INNER, 18, (-0.6, -1.6, 0.2))
+        moved += (
+            (left * up)[:, None] * [0.2, 2.8, 0.2]
+            + self.push((413, 464, 453), 14, (-0.4, -0.6, 1.0))
+            + self.push(BROW_INNER, 18, (-0.6, -1.6, 0.2))
+        )
         return self.outside_eyeball(moved + self.push(FOLD[:2], 10, (0.4, 1.0, -1.2)))
 
     def funnel(self) -> np.ndarray:
+        """Lips forward and open, a ring."""
         moved = self.even(self.push(CORNER, 32, (-7.5, 0, 3.0)))
-        moved += self.even(self.push(UPPER_LIP_SIDE, 18, (-1.6, 0, 1.0)) + self.push(LOWER_LIP_SIDE, 18, (-1.6, 0, 1.0)))
+        moved += self.even(
+            self.push(UPPER_LIP_SIDE, 18, (-1.6, 0, 1.0)) + self.push(LOWER_LIP_SIDE, 18, (-1.6, 0, 1.0))
+        )
         up, low = self.lip_band("upper", 22), self.lip_band("lower", 22)
         return moved + up[:, None] * [0, 5.0, 6.0] + low[:, None] * [0, -6.0, 6.0]
 
     def pucker(self) -> np.ndarray:
+        """Lips forward and closed, a kiss."""
         moved = self.even(self.push(CORNER, 36, (-11.0, 0.0, 4.0)))
-        moved += self.even(self.push(UPPER_LIP_SIDE, 18, (-2.6, 0, 1.5)) + self.push(LOWER_LIP_SIDE, 18, (-2.6, 0, 1.5)))
+        moved += self.even(
+            self.push(UPPER_LIP_SIDE, 18, (-2.6, 0, 1.5)) + self.push(LOWER_LIP_SIDE, 18, (-2.6, 0, 1.5))
+        )
         up, low = self.lip_band("upper", 24), self.lip_band("lower", 24)
         moved += up[:, None] * [0, 0.8, 6.5] + low[:, None] * [0, -0.8, 6.5]
         return self.even(self.keep_sealed(moved)) / 2
@@ -378,22 +435,30 @@ class Sculptor:
         return self.even(moved) / 2
 
     def shrug_lower(self) -> np.ndarray:
+        """The lower lip and the chin push up."""
         low = self.lip_band("lower", 24)
         moved = low[:, None] * [0, 4.5, 2.8] + self.even(self.push(CHIN_MIDDLE, 26, (0, 2.6, 1.0)) / 2)
         moved += self.lip_band("upper", 16)[:, None] * [0, 3.6, 1.2]
         return self.keep_sealed(self.even(moved) / 2)
 
     def shrug_upper(self) -> np.ndarray:
-        moved = self.lip_band("upper", 24)[:, None] * [0, 3.4, 2.4] + self.lip_band("lower", 14)[:, None] * [0, 2.6, 1.0]
+        """The upper lip pushes up and out."""
+        moved = self.lip_band("upper", 24)[:, None] * [0, 3.4, 2.4] + self.lip_band("lower", 14)[:, None] * [
+            0,
+            2.6,
+            1.0,
+        ]
         return self.keep_sealed(self.even(moved) / 2)
 
     def brow_inner_up(self) -> np.ndarray:
+        """The inner ends of both brows up."""
         moved = self.push(BROW_INNER, 34, (0.6, 8.0, 0)) + self.push(BROW_MIDDLE, 22, (0.2, 2.0, 0))
         moved = self.slide(moved, 0.8)
         weight = self.left()
-        return self.even(moved * weight[:, None] + moved * 0.0)
+        return self.even(moved * weight[:, None])
 
     def cheek_puff(self) -> np.ndarray:
+        """Cheeks full of air."""
         weight = self.near(CHEEK_HOLLOW, 38)
         moved = weight[:, None] * self.soft_normal * 8.5 + self.push(CORNER, 18, (-1.0, 0, 1.2))
         moved += self.push((UPPER_LIP_SIDE[1], LOWER_LIP_SIDE[0]), 14, (0, 0, 1.2))
@@ -401,7 +466,11 @@ class Sculptor:
 
     def tongue_room(self) -> np.ndarray:
         """Lips make way for the tongue."""
-        return self.lip_band("lower", 20)[:, None] * [0, -4.0, 1.5] + self.lip_band("upper", 14)[:, None] * [0, 1.6, 0.8]
+        return self.lip_band("lower", 20)[:, None] * [0, -4.0, 1.5] + self.lip_band("upper", 14)[:, None] * [
+            0,
+            1.6,
+            0.8,
+        ]
 
     def mouth_close(self, jaw_open: np.ndarray) -> np.ndarray:
         """Lips closed over an open jaw: with jawOpen at 1, mouthClose at 1 brings both borders onto one line."""

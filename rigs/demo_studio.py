@@ -1,6 +1,9 @@
 """A small photographer's studio around the demo head: camera, soft lights, a quiet backdrop; and helpers to pose the head."""
 
+from pathlib import Path
+
 import bpy
+import cv2
 import numpy as np
 from mathutils import Vector
 
@@ -12,7 +15,9 @@ def look_at(thing: bpy.types.Object, target: Vector) -> None:
     thing.rotation_euler = (target - thing.location).to_track_quat("-Z", "Y").to_euler()
 
 
-def area_light(name: str, place: tuple[float, float, float], size: float, watts: float, colour: tuple[float, float, float]) -> bpy.types.Object:
+def area_light(
+    name: str, place: tuple[float, float, float], size: float, watts: float, colour: tuple[float, float, float]
+) -> bpy.types.Object:
     """A square soft light that looks at the face."""
     lamp = bpy.data.lights.new(name, "AREA")
     lamp.energy, lamp.size, lamp.color = watts, size, colour
@@ -33,7 +38,9 @@ def backdrop() -> bpy.types.Object:
     tree = material.node_tree
     shader = next(n for n in tree.nodes if n.type == "BSDF_PRINCIPLED")
     shader.inputs["Roughness"].default_value = 1.0
-    place, noise, ramp = (tree.nodes.new(kind) for kind in ("ShaderNodeTexCoord", "ShaderNodeTexNoise", "ShaderNodeValToRGB"))
+    place, noise, ramp = (
+        tree.nodes.new(kind) for kind in ("ShaderNodeTexCoord", "ShaderNodeTexNoise", "ShaderNodeValToRGB")
+    )
     noise.inputs["Scale"].default_value, noise.inputs["Detail"].default_value = 5.0, 5.0
     ramp.color_ramp.elements[0].position, ramp.color_ramp.elements[1].position = 0.30, 0.72
     ramp.color_ramp.elements[0].color = (0.10, 0.125, 0.15, 1)
@@ -73,6 +80,10 @@ def furnish(size: int = 512, samples: int = 24) -> bpy.types.Object:
     scene.cycles.samples, scene.cycles.use_denoising, scene.cycles.use_adaptive_sampling = samples, True, False
     scene.cycles.max_bounces, scene.cycles.caustics_reflective, scene.cycles.caustics_refractive = 4, False, False
     scene.cycles.transparent_max_bounces = 6
+    scene.cycles.denoising_prefilter, scene.cycles.denoising_quality = (
+        "NONE",
+        "BALANCED",
+    )  # a third of the time, looks the same
     scene.render.use_persistent_data = True
     scene.render.resolution_x = scene.render.resolution_y = size
     scene.render.resolution_percentage = 100
@@ -100,9 +111,37 @@ def pose(coefficients: dict[str, float], yaw: float = 0.0, pitch: float = 0.0, r
     bpy.context.view_layer.update()
 
 
-def render(path: str) -> None:
-    """Render the current frame as PNG."""
+def render(path: Path) -> np.ndarray:
+    """Render the current pose into a PNG; returns the picture, float32 [H, W, 4] display values, alpha last."""
     scene = bpy.context.scene
-    scene.render.image_settings.file_format = "PNG"
-    scene.render.filepath = path
+    scene.render.image_settings.file_format, scene.render.image_settings.color_mode = "PNG", "RGBA"
+    scene.render.filepath = str(path)
     bpy.ops.render.render(write_still=True)
+    picture = cv2.imread(str(path), cv2.IMREAD_UNCHANGED).astype(np.float32) / 255.0
+    return cv2.cvtColor(picture, cv2.COLOR_BGRA2RGBA)
+
+
+class Stage:
+    """Renders the posed head over the backdrop, which is rendered once: half of the work saved on every frame.
+
+    Args:
+        folder: where pictures lie while they are made.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "shot.png"
+        scene, wall = bpy.context.scene, bpy.data.objects["backdrop"]
+        seen = [thing for thing in scene.objects if thing.type == "MESH" and thing is not wall]
+        samples, scene.cycles.samples = scene.cycles.samples, 32
+        for thing in seen:
+            thing.hide_render = True
+        self.wall = render(self.path)[..., :3]
+        for thing in seen:
+            thing.hide_render = False
+        wall.hide_render, scene.render.film_transparent, scene.cycles.samples = True, True, samples
+
+    def shoot(self) -> np.ndarray:
+        """The current pose, uint8 [H, W, 3] RGB."""
+        picture = render(self.path)
+        alpha = picture[..., 3:]
+        return np.round(255 * (picture[..., :3] * alpha + self.wall * (1 - alpha))).clip(0, 255).astype(np.uint8)

@@ -84,7 +84,9 @@ def symmetric(points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         other = points * [-1, 1, 1]
         distance = np.linalg.norm(points[:, None] - other[None], axis=2)
         distance[np.ix_(UPPER_INNER_LIP, LOWER_INNER_LIP)] = distance[np.ix_(LOWER_INNER_LIP, UPPER_INNER_LIP)] = 1e3
-        partner = linear_sum_assignment(distance**2)[1]  # one to one: thin lips lie nearer to each other than to their partners
+        partner = linear_sum_assignment(distance**2)[
+            1
+        ]  # one to one: thin lips lie nearer to each other than to their partners
         u, _, vt = np.linalg.svd((points - points.mean(axis=0)).T @ (other[partner] - other[partner].mean(axis=0)))
         points = ((points - points.mean(axis=0)) @ (u @ vt) + other[partner] - other[partner].mean(axis=0)) / 2
     if (partner[partner] != np.arange(POINTS)).any():

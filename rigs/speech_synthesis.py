@@ -9,7 +9,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-_SYNCHRONOUS, _PHONEME_EVENTS, _IPA = 2, 1, 2  # AUDIO_OUTPUT_SYNCHRONOUS; espeakINITIALIZE_PHONEME_EVENTS; ..._PHONEME_IPA
+_SYNCHRONOUS, _PHONEME_EVENTS, _IPA = (
+    2,
+    1,
+    2,
+)  # AUDIO_OUTPUT_SYNCHRONOUS; espeakINITIALIZE_PHONEME_EVENTS; ..._PHONEME_IPA
 _EVENT_END, _EVENT_PHONEME = 0, 7
 _UTF8 = 1
 _RATE, _PITCH, _RANGE = 1, 3, 4
@@ -34,7 +38,9 @@ class _Event(ctypes.Structure):
     ]  # fmt: skip
 
 
-def speak(text: str, voice: str = "en-us", words_per_minute: int = 150, pitch: int = 45, pitch_range: int = 55) -> tuple[np.ndarray, int, list[Phoneme]]:
+def speak(
+    text: str, voice: str = "en-us", words_per_minute: int = 150, pitch: int = 45, pitch_range: int = 55
+) -> tuple[np.ndarray, int, list[Phoneme]]:
     """Speak `text`: sound float32 [S] in [-1, 1], its rate in Hz, its phonemes.
 
     Raises:
