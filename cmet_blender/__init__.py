@@ -3,3 +3,41 @@
 As an extension, `register` adds the panels and operators. As a module beside `bpy`, its functions work without a
 window: `mapping.match`, `keyframes.apply_track`, `keyframes.read_track`, `emotion_strips.add`, `export.fbx` …
 """
+
+from typing import Any
+
+_command: Any = None
+
+
+def register() -> None:
+    """Called by Blender when the add-on is switched on."""
+    import bpy
+
+    from . import commands, handlers, operators, panels, properties
+
+    for cls in (*properties.CLASSES, *operators.CLASSES, *panels.CLASSES):
+        bpy.utils.register_class(cls)
+    bpy.types.Scene.cmet = bpy.props.PointerProperty(type=properties.CmetScene)
+    handlers.register()
+    global _command
+    _command = bpy.utils.register_cli_command(
+        "cmet", lambda arguments: commands.main(arguments, prog="blender --command cmet")
+    )
+
+
+def unregister() -> None:
+    """Called by Blender when the add-on is switched off: everything that `register` added goes, the engine ends."""
+    import bpy
+
+    from . import handlers, icons, operators, panels, properties, session
+
+    global _command
+    if _command is not None:
+        bpy.utils.unregister_cli_command(_command)
+        _command = None
+    handlers.unregister()
+    session.close()
+    del bpy.types.Scene.cmet
+    for cls in reversed((*properties.CLASSES, *operators.CLASSES, *panels.CLASSES)):
+        bpy.utils.unregister_class(cls)
+    icons.forget()

@@ -366,7 +366,9 @@ def _render(options: argparse.Namespace) -> dict[str, Any]:
     mapping = _mapping(options, obj)
     source = CoefficientTrack.load(options.source) if options.source else None
     span = tuple(options.frames) if options.frames else export.frame_span(obj)
-    timing = {"fps": source.fps, "times": source.times, "reference": source} if source is not None else {}
+    timing: dict[str, Any] = (
+        {"fps": source.fps, "times": source.times, "reference": source} if source is not None else {}
+    )
     progress = _progress(options)
     track = keyframes.read_track(obj, span, mapping, progress=progress, **timing)
     with tempfile.TemporaryDirectory(prefix="cmet-") as folder:

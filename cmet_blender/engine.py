@@ -40,6 +40,7 @@ class Engine:
         allow: folders whose files it may read.
         port: on loopback; 0 takes a free one.
         models: folder of models (`CMET_HOME`); None leaves the engine's own choice.
+        online: the engine may reach the network (to fetch models on request).
         client: name under which jobs are queued.
     """
 
@@ -51,6 +52,7 @@ class Engine:
         allow: list[Path] | None = None,
         port: int = 0,
         models: str | Path | None = None,
+        online: bool = True,
         client: str = "blender",
     ) -> None:
         self.python = str(python) or find_python()
@@ -58,6 +60,7 @@ class Engine:
         self.allow = allow or [Path.home()]
         self.port = port
         self.models = models
+        self.online = online
         self._name = client
         self._process: subprocess.Popen[bytes] | None = None
         self._started = 0.0
@@ -99,6 +102,8 @@ class Engine:
         environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONHOME", "PYTHONPATH", "PYTHONNOUSERSITE")}
         if "PYTHONPATH" in os.environ and Path(self.python).resolve() == Path(sys.executable).resolve():
             environment["PYTHONPATH"] = os.environ["PYTHONPATH"]
+        if not self.online:
+            environment["HF_HUB_OFFLINE"] = "1"
         if self.models:
             environment["CMET_HOME"] = str(self.models)
         return environment

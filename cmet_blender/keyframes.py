@@ -536,7 +536,7 @@ def read_track(
         head = head if "head" in angles else reference.head_rotation
         eyes = eyes if "leftEye" in angles else reference.eye_rotation
     meta = dict(reference.meta) if reference is not None else {"source": f"blender: {obj.name}"}
-    valid = reference.valid if reference is not None else None
+    valid = reference.valid if reference is not None else np.ones(len(times), bool)
     return CoefficientTrack(fps, coefficients.astype(np.float32), head, eyes, valid, meta)
 
 

@@ -351,6 +351,30 @@ class RigMapping:
             raise CmetError(f"{path.name}: a field is not of the kind it should be ({error}).") from error
 
 
+def format_weights(weights: Mapping[str, float]) -> str:
+    """Channels as a person writes them: `browInnerUp_L; browInnerUp_R=0.5`."""
+    return "; ".join(name if weight == 1 else f"{name}={weight:g}" for name, weight in weights.items())
+
+
+def parse_weights(text: str) -> dict[str, float]:
+    """Read what `format_weights` writes.
+
+    Raises:
+        CmetError: a weight is not a number.
+    """
+    weights = {}
+    for part in filter(None, (p.strip() for p in text.split(";"))):
+        name, equals, weight = part.rpartition("=")
+        if not equals:
+            weights[part] = 1.0
+            continue
+        try:
+            weights[name.strip()] = float(weight)
+        except ValueError as error:
+            raise CmetError(f"'{part}' is not a shape with a weight; write NAME or NAME=0.5.") from error
+    return weights
+
+
 def split_channel(channel: str) -> tuple[str, str, int] | None:
     """(bone, `move` or `rotate`, axis 0..2) of a bone's channel; None for a shape key."""
     match = _CHANNEL.fullmatch(channel)
@@ -360,11 +384,8 @@ def split_channel(channel: str) -> tuple[str, str, int] | None:
 def _rotation(key: str, entry: Mapping[str, Any]) -> Rotation:
     if key not in ROTATIONS:
         raise CmetError(f"rotation '{key}' is not one of {', '.join(ROTATIONS)}.")
-    result = Rotation(
-        str(entry.get("target", "")),
-        *(str(entry.get(a, getattr(Rotation, a))) for a in ("yaw", "pitch", "roll")),
-        strength=float(entry.get("strength", 1.0)),
-    )
+    axis = {a: str(entry.get(a, getattr(Rotation, a))) for a in ("yaw", "pitch", "roll")}
+    result = Rotation(str(entry.get("target", "")), **axis, strength=float(entry.get("strength", 1.0)))
     axes = (result.yaw, result.pitch, result.roll)
     if not all(_AXIS.fullmatch(a) for a in axes) or len({a[1] for a in axes}) != 3:
         raise CmetError(
@@ -447,10 +468,10 @@ def conventions() -> tuple[Convention, ...]:
 
 def words(name: str) -> list[str]:
     """`Eye_Blink_L`, `facs_bs_EyeBlinkLeft_div2` and `rig:eyeBlinkLeft` all give [eye, blink, left]."""
-    name = re.split(r"[.:|]|__", name)
-    tail = next((part for part in reversed(name) if len(part) > 2 and not part.isdigit()), name[-1])
-    if name[-1] in ("L", "R", "l", "r") and tail != name[-1]:
-        tail += "_" + name[-1]
+    parts = re.split(r"[.:|]|__", name)
+    tail = next((part for part in reversed(parts) if len(part) > 2 and not part.isdigit()), parts[-1])
+    if parts[-1] in ("L", "R", "l", "r") and tail != parts[-1]:
+        tail += "_" + parts[-1]
     found = [w.lower() for w in _WORD.findall(tail)]
     found = [_SIDES.get(w, w) for w in found]
     return [w for w in found if w not in _NOISE and not w.isdigit() and not (len(w) == 1 and w in "abt")]
@@ -806,9 +827,8 @@ def transferred(
     for name, delta in reference_deltas.items():
         turned = np.asarray(delta, np.float64)[active] @ turn.T * scale
         carried[name] = (turned[nearest] * share[:, :, None]).sum(1)
-    ratio = np.median([
-        np.linalg.norm(shape_deltas[s]) / max(np.linalg.norm(carried[n]), 1e-12) for n, s in shared
-    ])  # fmt: skip
+    sizes = [float(np.linalg.norm(shape_deltas[s])) / max(float(np.linalg.norm(carried[n])), 1e-12) for n, s in shared]
+    ratio = float(np.median(sizes))
     return {name: delta * ratio for name, delta in carried.items()}
 
 

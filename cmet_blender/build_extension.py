@@ -1,0 +1,119 @@
+"""Build the extension's zip: `python -m cmet_blender.build_extension [-o FOLDER] [--validate]`. Needs no Blender.
+
+The zip holds the add-on's modules at its root, the rig mappings, and the engine's light modules as a bundled wheel.
+The same sources give the same bytes.
+"""
+
+import argparse
+import base64
+import hashlib
+import os
+import subprocess
+import sys
+import tomllib
+import zipfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+LIGHT = ("__init__", "arkit", "client", "errors", "files", "timeline", "track")
+LEFT_OUT = ("__main__.py", "build_extension.py")  # of use beside the sources alone
+RIGS = ("*.json", "reference_motion.npz")
+_TIME = (1980, 1, 1, 0, 0, 0)
+
+
+def _write(archive: zipfile.ZipFile, name: str, data: bytes) -> None:
+    info = zipfile.ZipInfo(name, _TIME)
+    info.compress_type, info.external_attr = zipfile.ZIP_DEFLATED, 0o644 << 16
+    archive.writestr(info, data)
+
+
+def build_wheel(folder: Path, version: str) -> Path:
+    """The engine's light modules as a pure-Python wheel (PEP 427)."""
+    path = folder / f"cmet_engine_light-{version}-py3-none-any.whl"
+    info = f"cmet_engine_light-{version}.dist-info"
+    files = {f"cmet_engine/{name}.py": (ROOT / "cmet_engine" / f"{name}.py").read_bytes() for name in LIGHT}
+    files[f"{info}/METADATA"] = (
+        f"Metadata-Version: 2.1\nName: cmet-engine-light\nVersion: {version}\n"
+        "Summary: The parts of the C-MET engine that Blender imports\nLicense: GPL-3.0-or-later\n"
+    ).encode()
+    files[f"{info}/WHEEL"] = (
+        b"Wheel-Version: 1.0\nGenerator: cmet_blender.build_extension\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+    )
+    record = [
+        f"{name},sha256={base64.urlsafe_b64encode(hashlib.sha256(data).digest()).decode().rstrip('=')},{len(data)}"
+        for name, data in files.items()
+    ]
+    files[f"{info}/RECORD"] = ("\n".join([*record, f"{info}/RECORD,,"]) + "\n").encode()
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in files.items():
+            _write(archive, name, data)
+    return path
+
+
+def build(folder: Path) -> Path:
+    """Write the extension's zip into a folder and return its path.
+
+    Raises:
+        SystemExit: the manifest's version or wheel is not the engine's.
+    """
+    manifest = tomllib.loads((ROOT / "blender_manifest.toml").read_text("utf-8"))
+    from cmet_engine import __version__ as version
+
+    wheel_name = f"./wheels/cmet_engine_light-{version}-py3-none-any.whl"
+    if manifest["version"] != version or manifest["wheels"] != [wheel_name]:
+        raise SystemExit(f"blender_manifest.toml: version and wheels must be those of cmet_engine {version}.")
+    folder.mkdir(parents=True, exist_ok=True)
+    wheel = build_wheel(folder, version)
+    files = {
+        "blender_manifest.toml": ROOT / "blender_manifest.toml",
+        "LICENSE": ROOT / "LICENSE",
+        f"wheels/{wheel.name}": wheel,
+    }
+    files |= {path.name: path for path in sorted((ROOT / "cmet_blender").glob("*.py")) if path.name not in LEFT_OUT}
+    files |= {f"rigs/{path.name}": path for pattern in RIGS for path in sorted((ROOT / "rigs").glob(pattern))}
+    path = folder / f"{manifest['id']}-{version}.zip"
+    temporary = path.with_suffix(".zip.part")
+    with zipfile.ZipFile(temporary, "w") as archive:
+        for name, source in files.items():
+            _write(archive, name, source.read_bytes())
+    temporary.replace(path)
+    wheel.unlink()
+    return path
+
+
+def validator() -> Path:
+    """Blender's own extension tool, from the `bpy` package.
+
+    Raises:
+        SystemExit: `bpy` is not installed.
+    """
+    try:
+        import bpy
+    except ImportError as error:
+        raise SystemExit(
+            "Blender's validator comes with the package bpy; install it with: python -m pip install bpy"
+        ) from error
+    return Path(bpy.utils.system_resource("SCRIPTS")) / "addons_core" / "bl_pkg" / "cli" / "blender_ext.py"
+
+
+def main() -> int:
+    """Command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m cmet_blender.build_extension", description="Build the Blender extension."
+    )
+    parser.add_argument(
+        "-o", "--output", type=Path, default=ROOT / "dist", metavar="FOLDER", help="where the zip goes (default dist)"
+    )
+    parser.add_argument("--validate", action="store_true", help="have Blender's own validator check it (needs bpy)")
+    options = parser.parse_args()
+    path = build(options.output)
+    print(path)
+    if options.validate:
+        return subprocess.run(
+            [sys.executable, str(validator()), "validate", str(path)], check=False, env=dict(os.environ)
+        ).returncode
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

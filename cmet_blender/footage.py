@@ -1,0 +1,182 @@
+"""A clip in the scene: behind the camera, and in the sequencer with its sound; and the edited clip beside it."""
+
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import bpy
+
+from cmet_engine.errors import CmetError
+
+from . import keyframes
+
+SOURCE, SOUND, EDITED = "C-MET source", "C-MET sound", "C-MET edited"
+_RATES = tuple(Fraction(r) for r in ("24000/1001", "24", "25", "30000/1001", "30", "48", "50", "60000/1001", "60"))
+
+
+def rate_of(clip: Any) -> Fraction:
+    """Frames a second of a movie clip: the usual rate that its single-precision figure stands for."""
+    near = min(_RATES, key=lambda rate: abs(float(rate) - clip.fps))
+    return near if abs(float(near) - clip.fps) < 0.002 else Fraction(clip.fps).limit_denominator(1001)
+
+
+def load(
+    scene: Any, path: str | Path, start_frame: int = 1, *, match_rate: bool = True, sound: bool = True
+) -> dict[str, Any]:
+    """Show a clip behind the scene's camera and in its sequencer, in sync.
+
+    Args:
+        scene: the scene.
+        path: a video.
+        start_frame: scene frame of the clip's first frame.
+        match_rate: give the scene the clip's rate and length. Off: the sequencer's strip is retimed to the scene's
+            rate; the background shows one picture a scene frame and is then out of step, which the answer says.
+        sound: add the clip's sound.
+
+    Returns:
+        `fps`, `frames`, `size`, `has_sound`, and `notes` in plain words.
+
+    Raises:
+        CmetError: the file is missing or no video that Blender can read.
+    """
+    from .commands import set_rate
+
+    path = Path(bpy.path.abspath(str(path)))
+    if not path.is_file():
+        raise CmetError(f"The clip {path} does not exist.")
+    try:
+        clip = bpy.data.movieclips.load(str(path), check_existing=True)
+    except RuntimeError as error:
+        raise CmetError(f"{path.name} cannot be read as a video: {str(error).strip()}") from error
+    if clip.frame_duration < 1 or clip.size[0] == 0:
+        bpy.data.movieclips.remove(clip)
+        raise CmetError(f"{path.name} is not a video that Blender can read.")
+    fps, frames = rate_of(clip), clip.frame_duration
+    notes = []
+    if match_rate:
+        set_rate(scene, fps)
+        scene.frame_start, scene.frame_end = start_frame, start_frame + frames - 1
+    elif fps != keyframes.scene_fps(scene):
+        notes.append(
+            f"The clip runs at {float(fps):g} frames a second, the scene at {float(keyframes.scene_fps(scene)):g}; the camera "
+            "background is out of step, the sequencer is not."
+        )
+    clip.frame_start = start_frame
+    _background(scene, clip)
+    editor = scene.sequence_editor or scene.sequence_editor_create()
+    for strip in [s for s in _strips(editor) if s.name in (SOURCE, SOUND)]:
+        _strips(editor).remove(strip)
+    movie = _strips(editor).new_movie(
+        name=SOURCE, filepath=str(path), channel=_channel(editor, 2), frame_start=start_frame
+    )
+    movie.name = SOURCE
+    retime(movie, frames / float(fps) * float(keyframes.scene_fps(scene)))
+    has_sound = False
+    if sound:
+        try:
+            audio = _strips(editor).new_sound(
+                name=SOUND, filepath=str(path), channel=_channel(editor, 1), frame_start=start_frame
+            )
+        except RuntimeError:  # no sound in the file
+            audio = None
+        if audio is not None and audio.sound.channels == "INVALID":
+            _strips(editor).remove(audio)
+            audio = None
+        has_sound = audio is not None
+        if audio is not None:
+            audio.name = SOUND
+    scene.sync_mode = "AUDIO_SYNC" if has_sound else "FRAME_DROP"
+    workspace = getattr(bpy.context, "workspace", None)
+    if workspace is not None and hasattr(workspace, "sequencer_scene"):
+        workspace.sequencer_scene = scene
+    return {"fps": fps, "frames": frames, "size": tuple(clip.size), "has_sound": has_sound, "notes": notes}
+
+
+def _strips(editor: Any) -> Any:
+    return editor.strips if hasattr(editor, "strips") else editor.sequences
+
+
+def _channel(editor: Any, wanted: int) -> int:
+    """`wanted`, or the first channel above everything if it is taken."""
+    used = {strip.channel for strip in _strips(editor)}
+    return wanted if wanted not in used else max(used) + 1
+
+
+def retime(strip: Any, length: float) -> None:
+    """Play a movie strip over `length` scene frames, from where it starts."""
+    if abs(length - strip.frame_final_duration) < 0.5 or not hasattr(strip, "retiming_keys"):
+        return
+    keys = strip.retiming_keys
+    if len(keys) < 2:
+        keys.add(timeline_frame=int(strip.frame_final_start))
+        keys.add(timeline_frame=int(strip.frame_final_start + strip.frame_final_duration))
+    keys[-1].timeline_frame = round(strip.frame_final_start + length)
+
+
+def _background(scene: Any, clip: Any) -> None:
+    camera = scene.camera
+    if camera is None:
+        camera = bpy.data.objects.new("Camera", bpy.data.cameras.new("Camera"))
+        scene.collection.objects.link(camera)
+        scene.camera = camera
+    data = camera.data
+    image = next((b for b in data.background_images if b.source == "MOVIE_CLIP" and b.clip == clip), None)
+    if image is None:
+        image = data.background_images.new()
+        image.source = "MOVIE_CLIP"
+        image.clip = clip
+    image.alpha, image.frame_method = 1.0, "FIT"
+    data.show_background_images = True
+
+
+def source(scene: Any) -> Any | None:
+    """The sequencer's strip of the source clip."""
+    return _named(scene, SOURCE)
+
+
+def edited(scene: Any) -> Any | None:
+    """The sequencer's strip of the edited clip."""
+    return _named(scene, EDITED)
+
+
+def _named(scene: Any, name: str) -> Any | None:
+    editor = scene.sequence_editor
+    return next((s for s in _strips(editor) if s.name == name), None) if editor is not None else None
+
+
+def show_edited(scene: Any, path: str | Path, start_frame: int = 1) -> Any:
+    """Put the edited clip above the source in the sequencer; a newer one takes the place of an older.
+
+    Raises:
+        CmetError: the file is missing or no video.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CmetError(f"The edited video {path} does not exist.")
+    editor = scene.sequence_editor or scene.sequence_editor_create()
+    old = edited(scene)
+    if old is not None:
+        _strips(editor).remove(old)
+    strip = _strips(editor).new_movie(
+        name=EDITED, filepath=str(path), channel=_channel(editor, 3), frame_start=start_frame
+    )
+    if strip.frame_final_duration < 1:
+        _strips(editor).remove(strip)
+        raise CmetError(f"{path.name} is not a video that Blender can read.")
+    strip.name = EDITED
+    beside = source(scene)
+    retime(strip, beside.frame_final_duration if beside is not None else strip.frame_final_duration)
+    return strip
+
+
+def compare(scene: Any) -> str:
+    """Show the other of source and edited clip; returns which is seen now: `before` or `after`.
+
+    Raises:
+        CmetError: there is no edited clip yet.
+    """
+    strip = edited(scene)
+    if strip is None:
+        raise CmetError("There is no edited video in the sequencer yet; render one first.")
+    strip.mute = not strip.mute
+    return "before" if strip.mute else "after"

@@ -1,0 +1,312 @@
+"""What a scene remembers for the panels, and the preferences of the add-on."""
+
+from typing import Any
+
+import bpy
+from bpy.props import (
+    BoolProperty,
+    CollectionProperty,
+    EnumProperty,
+    FloatProperty,
+    IntProperty,
+    PointerProperty,
+    StringProperty,
+)
+
+from cmet_engine import arkit
+from cmet_engine.errors import CmetError
+
+from . import mapping, rig, session
+
+_KINDS = [(kind, kind.capitalize(), "") for kind in mapping.KINDS]
+_AXES = [(sign + axis, sign + axis, f"turns about {sign}{axis} of the rig") for axis in "XYZ" for sign in "+-"]
+EMOTIONS = ("happy", "sad", "angry", "fear", "surprised", "disgusted", "contempt", "charismatic", "desirous", "empathetic", "envious", "romantic", "sarcastic")  # fmt: skip
+_filling = False  # rows are being written by `show_mapping`: their update is not the user's word
+
+
+def _is_rig(_: Any, obj: Any) -> bool:
+    return obj.type == "ARMATURE" or (obj.type == "MESH" and rig.shape_keys(obj) is not None)
+
+
+def _rig_chosen(self: Any, context: Any) -> None:
+    if self.rig is not None:
+        self.message = ""
+        try:
+            show_mapping(self, rig.spread(self.rig, mapping.match(self.rig)))
+        except CmetError as error:
+            self.rows.clear()
+            self.message = str(error)
+
+
+def _row_changed(self: Any, context: Any) -> None:
+    if _filling:
+        return
+    try:
+        weights = mapping.parse_weights(self.channels)
+        self.fault = ""
+    except CmetError as error:
+        self.fault = str(error)
+        return
+    self.kind, self.confidence = (mapping.MANUAL, 1.0) if weights else (mapping.MISSING, 0.0)
+
+
+def _shape_names(self: Any, context: Any, edit_text: str) -> list[str]:
+    chosen = context.scene.cmet.rig
+    if chosen is None:
+        return []
+    names = dict.fromkeys(name for names in rig.names_by_mesh(chosen).values() for name in names)
+    return [name for name in names if edit_text.lower() in name.lower()]
+
+
+class CmetRow(bpy.types.PropertyGroup):
+    """One row of the mapping table."""
+
+    name: StringProperty()  # type: ignore[valid-type]
+    channels: StringProperty(  # type: ignore[valid-type]
+        name="Shapes", update=_row_changed, search=_shape_names, search_options={"SUGGESTION"},
+        description="Shape key that takes this coefficient; several with weights: browInnerUp_L; browInnerUp_R=0.5",
+    )  # fmt: skip
+    kind: EnumProperty(items=_KINDS, default=mapping.MISSING)  # type: ignore[valid-type]
+    confidence: FloatProperty(min=0, max=1)  # type: ignore[valid-type]
+    fault: StringProperty()  # type: ignore[valid-type]
+    gain: FloatProperty(
+        name="Gain",
+        default=1.0,
+        soft_min=0,
+        soft_max=3,
+        description="The shape gets gain times the coefficient plus the offset",
+    )  # type: ignore[valid-type]
+    offset: FloatProperty(
+        name="Offset",
+        default=0.0,
+        soft_min=-1,
+        soft_max=1,
+        description="Added after the gain, in units of the shape key",
+    )  # type: ignore[valid-type]
+    limited: BoolProperty(name="Limits", description="Keep the value between minimum and maximum")  # type: ignore[valid-type]
+    minimum: FloatProperty(name="Minimum", default=0.0, soft_min=-1, soft_max=1)  # type: ignore[valid-type]
+    maximum: FloatProperty(name="Maximum", default=1.0, soft_min=0, soft_max=2)  # type: ignore[valid-type]
+
+
+class CmetRotation(bpy.types.PropertyGroup):
+    """A bone or object that turns with the head or an eye."""
+
+    name: StringProperty()  # type: ignore[valid-type]
+    target: StringProperty(name="Target", description="Bone of the rig's armature, or an object; empty for none")  # type: ignore[valid-type]
+    yaw: EnumProperty(name="Yaw", items=_AXES, default="-Z", description="Axis of turning to the character's own right")  # type: ignore[valid-type]
+    pitch: EnumProperty(name="Pitch", items=_AXES, default="+X", description="Axis of looking down")  # type: ignore[valid-type]
+    roll: EnumProperty(
+        name="Roll", items=_AXES, default="-Y", description="Axis of leaning to the character's own right"
+    )  # type: ignore[valid-type]
+    strength: FloatProperty(
+        name="Strength", default=1.0, soft_min=0, soft_max=2, description="Factor on the angles; 0 turns nothing"
+    )  # type: ignore[valid-type]
+
+
+_emotion_items: list[tuple[str, str, str, int, int]] = []  # Blender needs the texts kept alive
+
+
+def emotion_items(self: Any, context: Any) -> list[tuple[str, str, str, int, int]]:
+    """The gallery: what the engine's library holds, or the names that every engine has."""
+    from . import icons
+
+    known = {e["name"]: e.get("reliability") for e in session.STATE.emotions} or dict.fromkeys(EMOTIONS)
+    items = []
+    for number, (name, reliability) in enumerate(known.items()):
+        text = (
+            f"measured reliability {reliability:.0%}"
+            if isinstance(reliability, float)
+            else "reliability not measured yet"
+        )
+        items.append((name, name.replace("_", " ").capitalize(), f"{name}: {text}", icons.icon(name), number))
+    if items != _emotion_items:
+        _emotion_items[:] = items
+    return _emotion_items
+
+
+class CmetScene(bpy.types.PropertyGroup):
+    """What a scene remembers."""
+
+    clip: StringProperty(name="Clip", subtype="FILE_PATH", description="Video of a talking face")  # type: ignore[valid-type]
+    match_rate: BoolProperty(
+        name="Use the Clip's Rate",
+        default=True,
+        description="Give the scene the clip's frame rate and length, so that background and keys fall on the same frames",
+    )  # type: ignore[valid-type]
+    start_frame: IntProperty(name="Start", default=1, description="Scene frame of the clip's first frame")  # type: ignore[valid-type]
+    face: IntProperty(
+        name="Face", default=0, min=0, max=20, description="Which face when there are several: 0 is the largest"
+    )  # type: ignore[valid-type]
+    track: StringProperty(
+        name="Track",
+        subtype="FILE_PATH",
+        description="Coefficient track of the clip: .npz, Live Link Face .csv or Audio2Face .json",
+    )  # type: ignore[valid-type]
+    rig: PointerProperty(
+        name="Rig",
+        type=bpy.types.Object,
+        poll=_is_rig,
+        update=_rig_chosen,
+        description="Mesh of the face, or the armature of a rig with face bones",
+    )  # type: ignore[valid-type]
+    rows: CollectionProperty(type=CmetRow)  # type: ignore[valid-type]
+    active_row: IntProperty()  # type: ignore[valid-type]
+    rotations: CollectionProperty(type=CmetRotation)  # type: ignore[valid-type]
+    mapping_name: StringProperty()  # type: ignore[valid-type]
+    unit: StringProperty()  # type: ignore[valid-type]
+    unused: StringProperty()  # type: ignore[valid-type]
+    simplify: FloatProperty(
+        name="Simplify",
+        default=0.0,
+        min=0.0,
+        soft_max=0.05,
+        precision=3,
+        description="Leave out keys where straight lines stay within this error (1 is a whole shape); 0 keeps every frame",
+    )  # type: ignore[valid-type]
+    emotion: EnumProperty(name="Emotion", items=emotion_items, description="Emotion to add")  # type: ignore[valid-type]
+    strength: FloatProperty(
+        name="Strength",
+        default=1.0,
+        soft_min=0.0,
+        soft_max=1.5,
+        min=-10,
+        max=10,
+        description="Influence of the new strip: 1 is the emotion as learned",
+    )  # type: ignore[valid-type]
+    voice: StringProperty(
+        name="Voice",
+        subtype="FILE_PATH",
+        description="Recording that sounds like the emotion: .wav .flac .mp3 .m4a .ogg",
+    )  # type: ignore[valid-type]
+    neutral_voice: StringProperty(name="Neutral", subtype="FILE_PATH", description="The same voice speaking neutrally")  # type: ignore[valid-type]
+    voice_name: StringProperty(
+        name="Name", default="my_emotion", description="Name of the new emotion: small letters, digits and _"
+    )  # type: ignore[valid-type]
+    renderer: EnumProperty(
+        name="Renderer",
+        items=[
+            ("warp", "Warp", "Moves the pixels of the original frames: full resolution"),
+            ("edtalk", "EDTalk", "Published network, 256 pixels pasted back; needs its downloaded weights"),
+        ],
+    )  # type: ignore[valid-type]
+    video_format: EnumProperty(
+        name="Format",
+        items=[
+            ("mp4", "MP4 (H.264)", "For viewing"),
+            ("mov", "MOV (ProRes)", "For editing on"),
+            ("mkv", "MKV (H.264)", "For viewing"),
+        ],
+    )  # type: ignore[valid-type]
+    export_path: StringProperty(
+        name="File",
+        subtype="FILE_PATH",
+        description="The suffix says the format: .fbx .glb .usdc .abc .csv .json .npz",
+        default="//character.fbx",
+    )  # type: ignore[valid-type]
+    preset: EnumProperty(
+        name="For",
+        items=[
+            ("none", "Any Program", "Blender's own axes and units"),
+            ("unreal", "Unreal Engine", ""),
+            ("unity", "Unity", ""),
+            ("maya", "Maya", ""),
+        ],
+        description="FBX as this program expects it",
+    )  # type: ignore[valid-type]
+    message: StringProperty()  # type: ignore[valid-type]
+    done: StringProperty()  # type: ignore[valid-type]
+
+
+def show_mapping(settings: Any, found: mapping.RigMapping) -> None:
+    """Write a mapping into the table of the panel."""
+    global _filling
+    _filling = True
+    try:
+        settings.rows.clear()
+        for name in arkit.NAMES:
+            source = found.rows[name]
+            row = settings.rows.add()
+            row.name, row.kind, row.confidence = name, source.kind, source.confidence
+            row.channels = mapping.format_weights(source.channels)
+            row.gain, row.offset = source.gain, source.offset
+            row.limited = source.minimum is not None or source.maximum is not None
+            row.minimum = 0.0 if source.minimum is None else source.minimum
+            row.maximum = 1.0 if source.maximum is None else source.maximum
+        settings.rotations.clear()
+        for key in mapping.ROTATIONS:
+            rotation = found.rotations.get(key, mapping.Rotation())
+            entry = settings.rotations.add()
+            entry.name = key
+            for attribute in ("target", "yaw", "pitch", "roll", "strength"):
+                setattr(entry, attribute, getattr(rotation, attribute))
+        settings.mapping_name = found.name
+        settings.unit = "|".join(found.unit or ())
+        settings.unused = "; ".join(found.unused)
+    finally:
+        _filling = False
+
+
+def shown_mapping(settings: Any) -> mapping.RigMapping:
+    """The mapping that the table of the panel shows.
+
+    Raises:
+        CmetError: there is none yet, or a row is not well written.
+    """
+    if not settings.rows:
+        raise CmetError("Choose a rig first: its shapes are matched then.")
+    rows = {}
+    for row in settings.rows:
+        weights = mapping.parse_weights(row.channels)
+        limits = (row.minimum, row.maximum) if row.limited else (None, None)
+        rows[row.name] = mapping.Row(row.name, weights, row.kind, row.confidence, row.gain, row.offset, *limits)
+    rotations = {
+        entry.name: mapping.Rotation(entry.target, entry.yaw, entry.pitch, entry.roll, entry.strength)
+        for entry in settings.rotations
+        if entry.target
+    }
+    unit = tuple(settings.unit.split("|")) if settings.unit else None
+    return mapping.RigMapping(
+        rows, tuple(n for n in settings.unused.split("; ") if n), rotations, settings.mapping_name, unit
+    )  # type: ignore[arg-type]
+
+
+class CmetPreferences(bpy.types.AddonPreferences):
+    """Where the engine is."""
+
+    bl_idname = session.PACKAGE
+
+    engine_python: StringProperty(
+        name="Engine's Python",
+        subtype="FILE_PATH",
+        description="Python program where C-MET is installed; empty looks for `cmet` on the path",
+    )  # type: ignore[valid-type]
+    model_folder: StringProperty(
+        name="Model Folder",
+        subtype="DIR_PATH",
+        description="Folder of the engine's models and own emotions; empty for the usual one",
+    )  # type: ignore[valid-type]
+    port: IntProperty(
+        name="Port", default=0, min=0, max=65535, description="Port on this machine's loopback; 0 takes a free one"
+    )  # type: ignore[valid-type]
+
+    def draw(self, context: Any) -> None:
+        """The preferences' page."""
+        layout = self.layout
+        layout.use_property_split = True
+        layout.prop(self, "engine_python", placeholder="found by itself")
+        layout.prop(self, "model_folder", placeholder="the engine's own")
+        layout.prop(self, "port")
+        row = layout.row()
+        row.operator("cmet.engine_check", icon="CHECKMARK")
+        row.operator("cmet.engine_start", icon="PLAY")
+        row.operator("cmet.engine_stop", icon="SNAP_FACE")
+        for finding in session.STATE.findings:
+            layout.label(text=finding.text, icon="CHECKMARK" if finding.ok else "ERROR")
+        if not getattr(bpy.app, "online_access", False):
+            layout.label(
+                text="Online access is off: the engine downloads no models. It is reached on this machine alone.",
+                icon="INTERNET_OFFLINE",
+            )
+
+
+CLASSES = (CmetRow, CmetRotation, CmetScene, CmetPreferences)

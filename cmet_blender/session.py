@@ -1,0 +1,125 @@
+"""What one run of Blender shares: the engine, the preferences, folders, and the job that is under way."""
+
+import atexit
+import contextlib
+import os
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import bpy
+
+from .engine import Engine
+
+PACKAGE = __package__ or "cmet_blender"
+
+
+@dataclass
+class Job:
+    """The engine job that this Blender waits for; one at a time."""
+
+    title: str = ""
+    identity: str = ""
+    stage: str = ""
+    done: int = 0
+    total: int | None = None
+    eta: float | None = None
+    cancelled: bool = False
+
+    @property
+    def factor(self) -> float:
+        """0..1, for a progress bar."""
+        return min(1.0, self.done / self.total) if self.total else 0.0
+
+    def text(self) -> str:
+        """One line for the panel."""
+        parts = [self.title + (f": {self.stage}" if self.stage else "")]
+        if self.total:
+            parts.append(f"{self.done}/{self.total}")
+        if self.eta is not None:
+            parts.append(f"about {self.eta:.0f} s left" if self.eta < 90 else f"about {self.eta / 60:.0f} min left")
+        return ", ".join(parts)
+
+
+@dataclass
+class State:
+    """Everything that lives as long as Blender and is not in the file."""
+
+    engine: Engine | None = None
+    job: Job | None = None
+    health: dict[str, Any] = field(default_factory=dict)
+    emotions: list[dict[str, Any]] = field(default_factory=list)
+    findings: list[Any] = field(default_factory=list)
+
+
+STATE = State()
+
+
+def preferences() -> Any | None:
+    """The add-on's preferences; None when it runs as a plain module."""
+    addon = bpy.context.preferences.addons.get(PACKAGE)
+    return addon.preferences if addon is not None else None
+
+
+def user_folder() -> Path:
+    """The only folder outside the user's project that the add-on writes to."""
+    with contextlib.suppress(ValueError):  # a plain module is no extension
+        return Path(bpy.utils.extension_path_user(PACKAGE, create=True))
+    return Path(tempfile.gettempdir()) / f"cmet-blender-{os.getuid() if hasattr(os, 'getuid') else 'user'}"
+
+
+def results_folder() -> Path:
+    """Where tracks and videos of this scene go: `cmet` beside the .blend, or the user folder if that cannot be."""
+    if bpy.data.filepath:
+        beside = Path(bpy.data.filepath).parent / "cmet"
+        with contextlib.suppress(OSError):
+            beside.mkdir(exist_ok=True)
+            if os.access(beside, os.W_OK):
+                return beside
+    folder = user_folder() / "results"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def engine(*extra: Path) -> Engine:
+    """The engine with the settings of the preferences; made once, it may read the user's files and `extra`."""
+    settings = preferences()
+    python = bpy.path.abspath(settings.engine_python) if settings and settings.engine_python else ""
+    models = bpy.path.abspath(settings.model_folder) if settings and settings.model_folder else None
+    port = settings.port if settings else 0
+    online = bool(getattr(bpy.app, "online_access", False))
+    wanted = (python, str(models or ""), port, online)
+    if STATE.engine is not None and getattr(STATE.engine, "wanted", None) == wanted and not extra:
+        return STATE.engine
+    if STATE.engine is not None:
+        if extra and all(
+            any(folder in path.parents or folder == path for folder in STATE.engine.allow) for path in extra
+        ):
+            return STATE.engine
+        STATE.engine.stop()
+    allow = [Path.home(), user_folder(), Path(bpy.app.tempdir), *extra]
+    if bpy.data.filepath:
+        allow.append(Path(bpy.data.filepath).parent)
+    if STATE.engine is not None:
+        allow += STATE.engine.allow
+    STATE.engine = Engine(
+        python,
+        folder=user_folder() / "engine",
+        allow=[folder for folder in dict.fromkeys(allow) if folder.is_dir()],
+        port=port,
+        models=models,
+        online=online,
+    )
+    STATE.engine.wanted = wanted  # type: ignore[attr-defined]
+    return STATE.engine
+
+
+def close() -> None:
+    """End the engine that this Blender started."""
+    if STATE.engine is not None:
+        STATE.engine.stop()
+        STATE.engine = None
+
+
+atexit.register(close)
