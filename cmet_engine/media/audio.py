@@ -64,7 +64,13 @@ def load(path: str | Path, rate: int = RATE) -> np.ndarray:
                     if start is None:
                         start = frame.time
                     frame.pts = None  # the resampler counts samples itself; stamps with gaps confuse it
-                    parts.extend(out.to_ndarray().mean(0) for out in resampler.resample(frame))
+                    try:
+                        made = resampler.resample(frame)
+                    except ValueError:  # broadcast recordings change rate or channels on the way
+                        made = resampler.resample(None)
+                        resampler = av.AudioResampler(format="fltp", rate=rate)
+                        made += resampler.resample(frame)
+                    parts.extend(out.to_ndarray().mean(0) for out in made)
         except (av.error.FFmpegError, OSError):
             pass  # cut off: what was decoded so far is the sound
         if parts:

@@ -58,7 +58,7 @@ def open_media(path: str | Path, *, format: str | None = None, options: dict[str
             options={"protocol_whitelist": "file", **(options or {})},
             metadata_errors="replace",
         )
-    except av.error.InvalidDataError as error:
+    except (av.error.InvalidDataError, av.error.EOFError, av.error.PatchWelcomeError) as error:
         raise CmetError(
             f"{path} is not a clip that can be read: either it is no video or sound at all, or it was cut off "
             "before its index was written; export or copy it again."

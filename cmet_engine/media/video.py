@@ -522,25 +522,29 @@ class _SoundCopy:
     def __init__(self, writer: VideoWriter, target: Any, stack: contextlib.ExitStack) -> None:
         assert writer._sound is not None
         self.target = target
+        self.notes = writer.notes
         self.path = writer._sound
         source = stack.enter_context(open_media(self.path))
         like = writer._like
         # Output time 0 is the beginning of the source's pictures and sound together, so both keep their distance.
         self.shift = -(_first_start(source, like.path if like else self.path))
-        self.tracks: dict[int, tuple[Any, Any, Any]] = {}
+        self.tracks: dict[int, tuple[Any, Any]] = {}  # stream of the output, resampler where it is encoded again
         for stream in source.streams.audio:
-            name = stream.codec_context.name if stream.codec_context else "unknown"
-            codec = stream.codec_context.codec.canonical_name if stream.codec_context else name
+            context = stream.codec_context
+            if context is None or not context.rate:
+                writer.notes.append("A sound track of an unknown kind was left out.")
+                continue
+            codec = context.codec.canonical_name
             if codec in target.supported_codecs:
                 out = target.add_stream_from_template(stream)
-                self.tracks[stream.index] = (out, None, None)
+                self.tracks[stream.index] = (out, None)
             else:
                 rate = _aac_rate(stream.rate)
                 out = target.add_stream("aac", rate=rate)
                 out.bit_rate = 256_000
                 out.layout = "mono" if stream.channels == 1 else "stereo"
                 resampler = av.AudioResampler(format="fltp", layout=out.layout.name, rate=rate)
-                self.tracks[stream.index] = (out, resampler, None)
+                self.tracks[stream.index] = (out, resampler)
                 writer.notes.append(
                     f"The sound ({codec}) does not fit into {writer.path.suffix}; it was re-encoded as AAC at 256 kbit/s."
                 )
@@ -551,6 +555,8 @@ class _SoundCopy:
 
     def _read(self, source: InputContainer) -> Iterator[av.Packet]:
         streams = [s for s in source.streams.audio if s.index in self.tracks]
+        if not streams:  # nothing asked for would mean everything
+            return
         try:
             for packet in source.demux(streams):
                 if packet.pts is not None or packet.size:
@@ -571,14 +577,19 @@ class _SoundCopy:
                 return
             self._move(packet)
         if time is None:
-            for out, resampler, _ in self.tracks.values():
+            for out, resampler in self.tracks.values():
                 if resampler is not None:
                     for frame in resampler.resample(None):
                         self.target.mux(out.encode(frame))
                     self.target.mux(out.encode(None))
 
+    def _leave_out(self) -> None:
+        note = "Damaged parts of the sound were left out."
+        if note not in self.notes:
+            self.notes.append(note)
+
     def _move(self, packet: av.Packet) -> None:
-        out, resampler, _ = self.tracks[packet.stream.index]
+        out, resampler = self.tracks[packet.stream.index]
         shift = round(self.shift / packet.time_base)
         if resampler is None:
             if packet.pts is not None:
@@ -586,11 +597,15 @@ class _SoundCopy:
             if packet.dts is not None:
                 packet.dts += shift
             packet.stream = out
-            self.target.mux(packet)
+            try:
+                self.target.mux(packet)
+            except (av.error.InvalidDataError, av.error.ArgumentError):
+                self._leave_out()
             return
         try:
             frames = packet.decode()
         except av.error.InvalidDataError:
+            self._leave_out()
             return
         for frame in frames:
             if frame.pts is not None:
@@ -605,15 +620,18 @@ class _ToRgb:
     def __init__(self, info: VideoInfo) -> None:
         self.info = info
         self.reformatter = VideoReformatter()
+        self.orientation: tuple[bool, bool, bool] | None = None
 
     def __call__(self, frame: av.VideoFrame) -> np.ndarray:
-        image = self._upright_free(frame)
-        image = _upright(image, _orientation(frame))
+        if self.orientation is None:
+            # Asked of the first frame only: a frame whose side data was looked at is kept until the garbage collector runs.
+            self.orientation = _orientation(frame)
+        image = _upright(self._stored(frame), self.orientation)
         if image.shape[:2] != (self.info.height, self.info.width):  # the clip changes its size on the way
             image = cv2.resize(image, (self.info.width, self.info.height), interpolation=cv2.INTER_AREA)
         return image
 
-    def _upright_free(self, frame: av.VideoFrame) -> np.ndarray:
+    def _stored(self, frame: av.VideoFrame) -> np.ndarray:
         name = frame.format.name
         if name == "rgb24":
             return frame.to_ndarray()
