@@ -34,9 +34,12 @@ EXACT, CONVENTION, GUESSED, SPREAD, MANUAL, MISSING = "exact", "convention", "gu
 KINDS = (EXACT, CONVENTION, GUESSED, SPREAD, MANUAL, MISSING)
 
 GUESS_THRESHOLD = 0.62  # below this a guess is more often wrong than right on the rigs in the tests
-SPREAD_SMALLEST = 0.05  # shares below this only add keys that nobody sees
-SPREAD_WORTH = 0.25  # a combination that shows less than this share of the motion is not worth making
+SPREAD_SMALLEST = 0.06  # shares below this only add keys that nobody sees
+SPREAD_WORTH = (
+    0.4  # combinations that show less than this share of the motion did more harm than good on the tests' rigs
+)
 RIDGE = 0.02  # relative to the mean energy of the shapes: keeps the shares from cancelling each other
+STRANGER = 8.0  # times the ridge for shapes of another part or side of the face: they take part only for a good reason
 
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 _NOISE = {"facs", "bs", "ctrl", "jnt", "expressions", "expression", "blendshape", "blendshapes", "shape", "div", "key", "morph", "target"}  # fmt: skip
@@ -738,13 +741,19 @@ def spread_missing(
         A mapping whose missing rows that can be shown are of kind `spread`, their confidence the share of the motion
         (1 - residual energy / energy) that the combination shows.
     """
-    # Speech shapes are combinations themselves and stay out; shapes nobody could name may take part.
-    usable = [n for n in shape_deltas if words(n)[:1] not in (["viseme"], ["v"]) and np.abs(shape_deltas[n]).max() > 0]
+    owner = {shape: n for n, r in mapping.rows.items() if r.kind != SPREAD for shape in r.channels}
+    aside = {"tongueOut", *arkit.GAZE}  # an expression must not move the eyes or the tongue
+    usable = [
+        shape
+        for shape, delta in shape_deltas.items()
+        # speech shapes are combinations themselves; shapes nobody could name may take part
+        if words(shape)[:1] not in (["viseme"], ["v"]) and owner.get(shape) not in aside and np.abs(delta).max() > 0
+    ]
     if not usable:
         return mapping
     stack = np.stack([np.asarray(shape_deltas[n], np.float64).ravel() for n in usable])  # [J, 3V]
-    gram = stack @ stack.T
-    gram = gram + np.eye(len(usable)) * RIDGE * np.trace(gram) / len(usable)
+    plain = stack @ stack.T
+    ridge = RIDGE * np.trace(plain) / len(usable)
     rows = dict(mapping.rows)
     for name in mapping.missing:
         motion = wanted.get(name)
@@ -754,7 +763,8 @@ def spread_missing(
         energy = float(motion @ motion)
         if energy <= 0:
             continue
-        shares = _non_negative(gram, stack @ motion)
+        weight = [1.0 if _kin(name, owner.get(shape)) else STRANGER for shape in usable]
+        shares = _non_negative(plain + ridge * np.diag(weight), stack @ motion)
         shares[shares < SPREAD_SMALLEST] = 0
         shown = 1 - float(((motion - shares @ stack) ** 2).sum()) / energy
         if shown >= SPREAD_WORTH and shares.any():
@@ -763,6 +773,17 @@ def spread_missing(
     used = {c for row in rows.values() for c in row.channels}
     unused = tuple(n for n in mapping.unused if n not in used)
     return RigMapping(rows, unused, dict(mapping.rotations), mapping.name, mapping.unit)
+
+
+def _kin(name: str, other: str | None) -> bool:
+    """Whether two coefficients are of one part of the face (mouth and jaw are one, as are cheeks, nose and mouth) and side."""
+    if other is None:
+        return True
+    below = {"jaw", "mouth", "cheeks", "nose"}
+    region, other_region = (next(r for r, names in arkit.REGIONS.items() if n in names) for n in (name, other))
+    sides = [next((side for side in ("Left", "Right") if n.endswith(side)), "") for n in (name, other)]
+    same_part = region == other_region or {region, other_region} <= below or {region, other_region} == {"eyes", "brows"}
+    return same_part and (sides[0] == sides[1] or "" in sides)
 
 
 def _non_negative(gram: np.ndarray, correlation: np.ndarray, sweeps: int = 300) -> np.ndarray:
