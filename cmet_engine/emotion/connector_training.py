@@ -6,10 +6,12 @@ Paired (D = 10): codes of the same actor speaking neutrally and with emotion, as
 """
 
 import json
+import logging
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,9 +21,12 @@ from torch import Tensor
 
 from cmet_engine import arkit
 from cmet_engine.emotion import losses, prior
-from cmet_engine.emotion.connector import WINDOW, Connector
+from cmet_engine.emotion.connector import WINDOW, Connector, code_deltas
 from cmet_engine.errors import CmetError
 from cmet_engine.files import whole_file
+from cmet_engine.track import CoefficientTrack
+
+log = logging.getLogger(__name__)
 
 Progress = Callable[[str, int, int | None], None]
 
@@ -42,13 +47,13 @@ class ConnectorConfig:
     expression_dim: int = arkit.COUNT
     speech_dim: int = 1024
     width: int = 128
-    layers: int = 3
+    layers: int = 2
     heads: int = 4
     feedforward: int = 256
     dropout: float = 0.1
     base_channels: int = 4
-    steps: int = 4000
-    batch: int = 128
+    steps: int = 2500
+    batch: int = 64
     learning_rate: float = 1e-3
     warmup: int = 200
     weight_decay: float = 1e-5
@@ -94,7 +99,7 @@ class ConnectorConfig:
     def published(cls) -> "ConnectorConfig":
         """The paper's own settings for EDTalk's 10 codes."""
         return cls(
-            expression_dim=10, width=1024, layers=4, feedforward=1024, steps=200_000, learning_rate=1e-4, warmup=0,
+            expression_dim=10, width=1024, layers=4, feedforward=1024, steps=200_000, batch=128, learning_rate=1e-4, warmup=0,
             blend=0.0, reference=1.0, average=0.0, checkpoint_every=5000,
         )  # fmt: skip
 
@@ -176,8 +181,9 @@ class VectorSampler:
         """Voices that have clips of an emotion."""
         return [s for s, e in self._rows if e == emotion]
 
-    def __call__(self, emotion: str, rng: np.random.Generator) -> np.ndarray:
-        speaker = rng.choice(self.speakers(emotion))
+    def __call__(self, emotion: str, rng: np.random.Generator, speaker: str | None = None) -> np.ndarray:
+        """One vector [1024] of an emotion, from `speaker` or from one at random."""
+        speaker = speaker or str(rng.choice(self.speakers(emotion)))
         emotional = rng.choice(self._rows[speaker, emotion], self.pool)
         neutral = rng.choice(self._rows.get((speaker, "neutral"), self._neutral), self.pool)
         features = self.speech.features
@@ -214,6 +220,7 @@ class ExpressionSampler:
         return len(self._directions[emotion])
 
     def __call__(self, emotion: str, count: int, rng: np.random.Generator) -> np.ndarray:
+        """`count` expressions [count, 52] of an emotion."""
         drawn = prior.sample(emotion, count, rng)
         directions = self._directions[emotion]
         if len(directions):
@@ -259,6 +266,7 @@ class UnpairedBatches:
         self._share = share / share.sum()
 
     def __call__(self, step: int) -> Batch:
+        """Batch number `step`."""
         config, rng = self.config, np.random.default_rng((self.config.seed, step))
         count = config.batch
         chosen = rng.choice(len(self._tracks), count, p=self._share)
@@ -300,6 +308,66 @@ class UnpairedBatches:
         apart = (((looks - window.mean(1)[:, None]) ** 2) * (looks > 0.05)).sum(-1)  # [B, K]
         look = looks[np.arange(len(label)), apart.argmin(1)]
         return self._vectors[label, rng.integers(self.BANK, size=len(label))], look, self._relaxes[label]
+
+
+class PairedBatches:
+    """Batches of the paper's own kind: the same voice, once neutral and once with an emotion, in any expression space.
+
+    Args:
+        speech: features of the voices.
+        codes: (speaker, emotion) -> list of [n, D] expressions over time.
+        config: every number; `batches(step)` is the same whenever it is asked for.
+
+    Raises:
+        CmetError: no speaker has neutral and emotional recordings on both sides, or codes are of another size.
+    """
+
+    def __init__(self, speech: Speech, codes: dict[tuple[str, str], list[np.ndarray]], config: ConnectorConfig) -> None:
+        self.config = config
+        self._voices = VectorSampler(speech, config.pool)
+        self._codes = {k: [c for c in v if len(c) >= 2 * WINDOW] for k, v in codes.items()}
+        for (speaker, emotion), tracks in codes.items():
+            for track in tracks:
+                if track.ndim != 2 or track.shape[1] != config.expression_dim:
+                    raise CmetError(
+                        f"The codes of {speaker}, {emotion} have shape {list(track.shape)}; "
+                        f"[frames, {config.expression_dim}] is expected."
+                    )
+        self._pairs = [
+            (s, e)
+            for s, e in self._codes
+            if e != "neutral"
+            and self._codes[s, e]
+            and self._codes.get((s, "neutral"))
+            and s in self._voices.speakers(e)
+        ]
+        if not self._pairs:
+            raise CmetError("No speaker has neutral and emotional faces and speech; check the labels and the folders.")
+        self._labels = sorted({e for _, e in self._pairs})
+
+    def __call__(self, step: int) -> Batch:
+        """Batch number `step`."""
+        rng = np.random.default_rng((self.config.seed, step))
+        scale = EXPRESSION_SCALE if self.config.expression_dim == arkit.COUNT else 1.0
+        rows: dict[str, list[np.ndarray]] = {"speech": [], "neutral": [], "emotional": [], "reference": []}
+        labels = []
+        for _ in range(self.config.batch):
+            speaker, emotion = self._pairs[rng.integers(len(self._pairs))]
+            calm = self._window(speaker, "neutral", rng) * scale
+            moved = self._window(speaker, emotion, rng) * scale
+            rows["speech"].append(self._voices(emotion, rng, speaker)[None])
+            rows["neutral"].append(calm[WINDOW:])
+            rows["emotional"].append(moved[WINDOW:])
+            rows["reference"].append((moved - calm)[:WINDOW] * (rng.random() < self.config.reference))
+            labels.append(self._labels.index(emotion))
+        arrays = {k: torch.as_tensor(np.asarray(v), dtype=torch.float32) for k, v in rows.items()}
+        return Batch(**arrays, emotion=torch.as_tensor(labels))
+
+    def _window(self, speaker: str, emotion: str, rng: np.random.Generator) -> np.ndarray:
+        tracks = self._codes[speaker, emotion]
+        track = tracks[rng.integers(len(tracks))]
+        start = rng.integers(len(track) - 2 * WINDOW + 1)
+        return track[start : start + 2 * WINDOW]
 
 
 def connector_loss(
@@ -458,3 +526,242 @@ def load_connector(path: str | Path) -> tuple[Connector, dict]:
         raise CmetError(f"The connector {path} is missing.") from error
     except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise CmetError(f"{path.name} is not a connector that `cmet train connector` wrote.") from error
+
+
+def read_speech(folders: Sequence[str | Path], encoder: Any = None, progress: Progress | None = None) -> Speech:
+    """Features of labelled speech in corpus folders (layouts: see `speech_training.read_corpus`).
+
+    The teacher's features are used where they lie beside the recordings; the others are made by `encoder` (left out
+    when it is None).
+
+    Raises:
+        CmetError: a folder is of no known layout, or nothing usable is in it.
+    """
+    from cmet_engine.emotion.speech_training import read_corpus
+    from cmet_engine.media import audio
+
+    features, emotions, speakers = [], [], []
+    for folder in folders:
+        corpus = read_corpus(folder)
+        for number, recording in enumerate(corpus.recordings):
+            known = corpus.teacher.get(recording.name)
+            if known is None:
+                if encoder is None:
+                    continue
+                try:
+                    known = encoder.utterance(audio.load(recording.path), audio.RATE)
+                except CmetError as error:
+                    log.warning("left out: %s", error)
+                    continue
+            features.append(known)
+            emotions.append(recording.emotion)
+            speakers.append(recording.speaker)
+            if progress:
+                progress("listen", number + 1, len(corpus.recordings))
+    if not features:
+        raise CmetError(f"No usable speech was found in {', '.join(str(f) for f in folders)}.")
+    return Speech(np.stack(features).astype(np.float32), np.array(emotions), np.array(speakers))
+
+
+def read_tracks(paths: Sequence[str | Path]) -> list[np.ndarray]:
+    """Coefficient tracks (files, or folders of `.npz` tracks that `cmet track` wrote) at `FRAME_RATE`: list of [n, 52].
+
+    Raises:
+        CmetError: a file is damaged, or a folder holds no track.
+    """
+    tracks = []
+    for path in map(Path, paths):
+        files = sorted(path.glob("*.npz")) if path.is_dir() else [path]
+        if not files:
+            raise CmetError(f"{path} holds no .npz track; make some with: cmet track CLIP -o {path}/CLIP.npz")
+        for file in files:
+            track = CoefficientTrack.load(file)
+            seen = track.valid
+            if seen.sum() >= 2 * WINDOW:
+                tracks.append(resampled(track.coefficients[seen], track.times[seen], FRAME_RATE)[0])
+    return tracks
+
+
+def resampled(values: np.ndarray, times: np.ndarray, rate: float) -> tuple[np.ndarray, np.ndarray]:
+    """Values [N, C] at `times` [N] read at an even rate: ([M, C] float32, [M] seconds)."""
+    even = times[0] + np.arange(max(round((times[-1] - times[0]) * rate) + 1, 1)) / rate
+    columns = [np.interp(even, times, values[:, c]) for c in range(values.shape[1])]
+    return np.stack(columns, 1).astype(np.float32), even
+
+
+MEAD_VIDEO = "*/video/front/*/level_*/*.mp4"
+CREMA_VIDEO = "VideoFlash/*.flv"
+
+
+def find_videos(folder: str | Path) -> list[tuple[Path, str, str]]:
+    """Labelled videos of MEAD (`SPEAKER/video/front/EMOTION/level_N/NNN.mp4`) or CREMA-D
+    (`VideoFlash/1001_DFA_ANG_XX.flv`) as distributed: (path, speaker, emotion), speakers named as `read_corpus` does.
+
+    Raises:
+        CmetError: the folder has neither layout.
+    """  # fmt: skip
+    from cmet_engine.emotion.speech_training import CREMA_EMOTIONS, MEAD_EMOTIONS
+
+    folder = Path(folder)
+    found = []
+    for path in sorted(folder.glob(MEAD_VIDEO)):
+        speaker, _, _, emotion = path.relative_to(folder).parts[:4]
+        if emotion in MEAD_EMOTIONS:
+            found.append((path, f"mead_{speaker}", MEAD_EMOTIONS[emotion]))
+    for path in sorted(folder.glob(CREMA_VIDEO)):
+        parts = path.stem.split("_")
+        if len(parts) == 4 and parts[2] in CREMA_EMOTIONS:
+            found.append((path, f"crema_{parts[0]}", CREMA_EMOTIONS[parts[2]]))
+    if not found:
+        raise CmetError(
+            f"{folder} holds no videos of a known layout: MEAD's SPEAKER/video/front/EMOTION/level_N/NNN.mp4 or "
+            "CREMA-D's VideoFlash/1001_DFA_ANG_XX.flv."
+        )
+    return found
+
+
+def track_videos(
+    folder: str | Path, cache: Path, progress: Progress | None = None
+) -> dict[tuple[str, str], list[np.ndarray]]:
+    """Faces of a MEAD or CREMA-D folder as `PairedBatches` takes them; tracks are kept in `cache` for the next run."""
+    from cmet_engine.face.blendshapes import load_solver
+    from cmet_engine.face.tracker import track
+
+    videos = find_videos(folder)
+    codes: dict[tuple[str, str], list[np.ndarray]] = {}
+    for number, (path, speaker, emotion) in enumerate(videos):
+        stored = cache / f"{'_'.join(path.relative_to(folder).with_suffix('').parts)}.npz"
+        if not stored.exists():
+            cache.mkdir(parents=True, exist_ok=True)
+            try:
+                load_solver().track(track(path)).save(stored)
+            except CmetError as error:
+                log.warning("left out: %s", error)
+                continue
+        codes.setdefault((speaker, emotion), []).extend(read_tracks([stored]))
+        if progress:
+            progress("track", number + 1, len(videos))
+    return codes
+
+
+def read_codes(folder: str | Path) -> dict[tuple[str, str], list[np.ndarray]]:
+    """EDTalk codes for the published settings: `SPEAKER/EMOTION/NAME.npy`, each [n, 10], speakers as in the speech index.
+
+    Raises:
+        CmetError: the folder holds none, or a file is damaged.
+    """
+    folder = Path(folder)
+    codes: dict[tuple[str, str], list[np.ndarray]] = {}
+    for path in sorted(folder.glob("*/*/*.npy")):
+        try:
+            values = np.load(path, allow_pickle=False).astype(np.float32)
+        except (OSError, ValueError) as error:
+            raise CmetError(f"{path} is not a file of codes; make it again.") from error
+        if not np.isfinite(values).all():
+            raise CmetError(f"{path} holds values that are not numbers; make it again.")
+        codes.setdefault((path.parts[-3], path.parts[-2]), []).append(values)
+    if not codes:
+        raise CmetError(f"{folder} holds no codes; the layout is SPEAKER/EMOTION/NAME.npy.")
+    return codes
+
+
+def mean_directions(
+    network: Connector, vectors: dict[str, np.ndarray], faces: Sequence[np.ndarray]
+) -> dict[str, np.ndarray]:
+    """What a connector adds on average to talking faces, for each emotion vector: name -> [52]."""
+    names = list(vectors)
+    stacked = unit_vector(np.stack([vectors[n] for n in names]))
+    deltas = [code_deltas(network, stacked, t.astype(np.float32) * EXPRESSION_SCALE) / EXPRESSION_SCALE for t in faces]
+    return dict(zip(names, np.concatenate(deltas, 1).mean(1), strict=True))
+
+
+def pooled_vectors(speech: Speech, emotions: Sequence[str]) -> dict[str, np.ndarray]:
+    """Emotion vectors over all clips: mean over speakers of (emotion - the same speaker's neutral, or all neutral)."""
+    every = speech.features[speech.emotion == "neutral"].mean(0)
+    result = {}
+    for emotion in emotions:
+        each = []
+        for speaker in np.unique(speech.speaker[speech.emotion == emotion]):
+            own = speech.speaker == speaker
+            calm = own & (speech.emotion == "neutral")
+            rest = speech.features[calm].mean(0) if calm.any() else every
+            each.append(speech.features[own & (speech.emotion == emotion)].mean(0) - rest)
+        if each:
+            result[emotion] = np.mean(each, 0)
+    return result
+
+
+def zero_shot(
+    speech: Speech,
+    faces: Faces,
+    config: ConnectorConfig,
+    full: Connector,
+    emotions: Sequence[str] = prior.EMOTIONS,
+    progress: Progress | None = None,
+) -> dict[str, float]:
+    """Leave each emotion out of training: cosine of the direction then predicted with the one that `full` learned.
+
+    Returns:
+        Name -> cosine, and `mean`.
+    """
+    vectors = pooled_vectors(speech, emotions)
+    tracks = [t[:100] for t in faces.tracks[:8]]
+    learned = mean_directions(full, vectors, tracks)
+    result: dict[str, float] = {}
+    for number, left_out in enumerate(vectors):
+        rest = [e for e in vectors if e != left_out]
+        network, _ = train_connector(UnpairedBatches(speech, faces, config, rest), config)
+        guess = mean_directions(network, {left_out: vectors[left_out]}, tracks)[left_out]
+        result[left_out] = float(
+            guess @ learned[left_out] / max(np.linalg.norm(guess) * np.linalg.norm(learned[left_out]), 1e-9)
+        )
+        if progress:
+            progress("leave one out", number + 1, len(vectors))
+    result["mean"] = float(np.mean(list(result.values())))
+    return result
+
+
+def compare_models(
+    network: Connector, train: UnpairedBatches, held_out: UnpairedBatches, steps: int = 40, penalty: float = 30.0
+) -> dict[str, dict[str, float]]:
+    """The connector against ridge regression and a small MLP, on people and speakers that none of them was trained on.
+
+    Ridge and MLP see the emotion vector and the mean expression of the window, and predict the mean change.
+
+    Returns:
+        For `connector`, `ridge`, `mlp`: `explained` (share of the variance of the change) and `cosine` with it.
+    """
+
+    def collect(batches: UnpairedBatches, first: int) -> tuple[np.ndarray, np.ndarray, list[Batch]]:
+        drawn = [batches(first + k) for k in range(steps)]
+        inputs = [torch.cat((b.speech.squeeze(1) / VECTOR_NORM, b.neutral.mean(1)), 1) for b in drawn]
+        changes = [(b.emotional - b.neutral).mean(1) for b in drawn]
+        return torch.cat(inputs).numpy(), torch.cat(changes).numpy(), drawn
+
+    x, y, _ = collect(train, 0)
+    x_new, y_new, drawn = collect(held_out, 10_000)
+    mean_x, mean_y = x.mean(0), y.mean(0)
+    gram = (x - mean_x).T @ (x - mean_x)
+    weights = np.linalg.solve(gram + penalty * np.eye(len(gram)), (x - mean_x).T @ (y - mean_y))
+    guesses = {"ridge": (x_new - mean_x) @ weights + mean_y}
+
+    torch.manual_seed(train.config.seed)
+    mlp = torch.nn.Sequential(torch.nn.Linear(x.shape[1], 128), torch.nn.GELU(), torch.nn.Linear(128, y.shape[1]))
+    optimiser = torch.optim.AdamW(mlp.parameters(), 1e-3, weight_decay=1e-2)
+    inputs, wanted = torch.as_tensor(x), torch.as_tensor(y)
+    for step in range(600):
+        rows = torch.as_tensor(np.random.default_rng(step).integers(len(x), size=256))
+        loss = (mlp(inputs[rows]) - wanted[rows]).square().mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    with torch.no_grad():
+        guesses["mlp"] = mlp(torch.as_tensor(x_new)).numpy()
+        guesses["connector"] = torch.cat([network(b.reference, b.speech, b.neutral).mean(1) for b in drawn]).numpy()
+    result = {}
+    for name, guess in guesses.items():
+        explained = 1 - ((guess - y_new) ** 2).sum() / ((y_new - mean_y) ** 2).sum()
+        lengths = np.linalg.norm(guess, axis=1) * np.linalg.norm(y_new, axis=1)
+        cosine = ((guess * y_new).sum(1) / np.maximum(lengths, 1e-9)).mean()
+        result[name] = {"explained": round(float(explained), 4), "cosine": round(float(cosine), 4)}
+    return result

@@ -40,8 +40,8 @@ LEFT_SHARE = 1.04  # SIDES: the left half shows a little more
 ACTIONS: dict[str, dict[str, float]] = {
     "1": {"browInnerUp": 0.85},
     "2": {"browOuterUp": 0.8},
-    "4": {"browDown": 0.8},
-    "5": {"eyeWide": 0.8},
+    "4": {"browDown": 0.7},
+    "5": {"eyeWide": 0.5},
     "6": {"cheekSquint": 0.9, "eyeSquint": 0.35},
     "7": {"eyeSquint": 0.6},
     "9": {"noseSneer": 1.0, "mouthUpperUp": 0.2, "browDown": 0.2, "cheekSquint": 0.3},
@@ -88,17 +88,17 @@ _RELAX_SCOWL = {"browDown": 0.7, "mouthFrown": 0.7, "mouthPress": 0.4}
 MAKEUP: dict[str, Makeup] = {
     "angry": Makeup(
         (
-            Variant(0.35, "4E 5B 7D 10B 23C 16B 25A"),
+            Variant(0.35, "4E 5B 7D 10C 23B 16D 25B"),
             Variant(0.35, "4E 5B 7D 17B 24C 9B"),
-            Variant(0.30, "4E 7D 9B 10C 16C 25B 29A"),
+            Variant(0.30, "4E 7D 9B 10C 16D 25B 20A 29A"),
         ),
         {**_RELAX_SMILE, **_RELAX_BROWS},
         "EMFACS",
     ),
     "contempt": Makeup(
         (
-            Variant(0.5, "L12C L14D 7B L10A 17A"),
-            Variant(0.3, "L14E L12B 7B 24A"),
+            Variant(0.5, "L12C L14D 7B L10A 17B 24A"),
+            Variant(0.3, "L14E L12B 7B 24B 17B"),
             Variant(0.2, "L10C L14C L12B 7B L2A"),
         ),
         {**_RELAX_BROWS, "mouthSmile": 0.5},
@@ -106,9 +106,9 @@ MAKEUP: dict[str, Makeup] = {
     ),
     "disgusted": Makeup(
         (
-            Variant(0.4, "9E 10C 17B 4B 7C 15A"),
-            Variant(0.3, "9D 10D 15B 16A 25A 4B 6B"),
-            Variant(0.3, "9E 10C 17C 7C 4C 15B"),
+            Variant(0.4, "9E 10D 17C 4B 7C 43A 15A"),
+            Variant(0.3, "9D 10D 15B 17B 4B 6B 43A"),
+            Variant(0.3, "9E 10D 17C 7C 4C 15B"),
         ),
         {**_RELAX_SMILE, **_RELAX_BROWS},
         "EMFACS, DU",
@@ -133,18 +133,18 @@ MAKEUP: dict[str, Makeup] = {
     ),
     "sad": Makeup(
         (
-            Variant(0.5, "1D 4B 15C 17B 43B"),
-            Variant(0.3, "1D 4B 15D 17B 7A 43A"),
-            Variant(0.2, "1E 15C 43B 20A 17A"),
+            Variant(0.5, "1E 4A 15D 17C 43B"),
+            Variant(0.3, "1E 4B 15D 17B 7A 43B"),
+            Variant(0.2, "1E 15D 43B 20B 17B"),
         ),
         {**_RELAX_SMILE, "browOuterUp": 0.3, "eyeWide": 0.7},
         "EMFACS, DU",
     ),
     "surprised": Makeup(
         (
-            Variant(0.5, "1D 2E 5C 26C 25A"),
-            Variant(0.3, "1D 2D 5D 26C"),
-            Variant(0.2, "1C 2E 5B 26D"),
+            Variant(0.5, "1D 2E 5D 26D 25B"),
+            Variant(0.3, "1D 2D 5D 26C 25B"),
+            Variant(0.2, "1D 2E 5C 26D"),
         ),
         {**_RELAX_SMILE, **_RELAX_SCOWL, "eyeSquint": 0.6, "eyeBlink": 0.3},
         "EMFACS",
