@@ -11,7 +11,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -23,8 +23,11 @@ from cmet_engine import arkit
 from cmet_engine.emotion import losses, prior
 from cmet_engine.emotion.connector import WINDOW, Connector, code_deltas
 from cmet_engine.errors import CmetError
-from cmet_engine.files import whole_file
+from cmet_engine.files import check_writable, whole_file
 from cmet_engine.track import CoefficientTrack
+
+if TYPE_CHECKING:
+    from cmet_engine.emotion.judge import Pictures
 
 log = logging.getLogger(__name__)
 
@@ -226,7 +229,7 @@ class ExpressionSampler:
         if len(directions):
             for row in np.flatnonzero(rng.random(count) < self.share):
                 move = directions[rng.integers(len(directions))]
-                size = np.linalg.norm(drawn[row, self._visible]) / max(np.linalg.norm(move), 1e-6)
+                size = np.linalg.norm(drawn[row, self._visible]) / max(float(np.linalg.norm(move)), 1e-6)
                 drawn[row, self._visible] = (drawn[row] / 2 + size * move / 2)[self._visible]
         return drawn
 
@@ -262,7 +265,7 @@ class UnpairedBatches:
         self._added = np.stack([looks(e, self.BANK, rng) for e in emotions])  # [E, K, 52]
         self._relaxes = np.stack([prior.relaxes(e) for e in emotions])  # [E, 52]
         self._tracks = [t for t in faces.tracks if len(t) >= 2 * WINDOW]
-        share = np.sqrt([len(t) for t in self._tracks])
+        share = np.sqrt(np.array([len(t) for t in self._tracks], np.float64))
         self._share = share / share.sum()
 
     def __call__(self, step: int) -> Batch:
@@ -765,3 +768,82 @@ def compare_models(
         cosine = ((guess * y_new).sum(1) / np.maximum(lengths, 1e-9)).mean()
         result[name] = {"explained": round(float(explained), 4), "cosine": round(float(cosine), 4)}
     return result
+
+
+def train_embedded(
+    speech: Speech,
+    faces: Sequence[np.ndarray],
+    pictures: "Pictures",
+    output: str | Path,
+    config: ConnectorConfig | None = None,
+    *,
+    held_speakers: Sequence[str] = ("mead_W009",),
+    compare: bool = True,
+    checkpoint: Path | None = None,
+    device: str = "cpu",
+    force: bool = False,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Train the D = 52 connector from folders already read, measure it, and write it with its figures and loss curve.
+
+    Args:
+        speech: from `read_speech`.
+        faces: coefficient tracks of talking people at `FRAME_RATE`, from `read_tracks`; the last fifth (at least one) is kept
+            for measuring.
+        pictures: labelled pictures, from `judge.load_pictures`; people of group 0 are kept for measuring.
+        output: the safetensors file; the loss curve goes beside it as `.csv`.
+        config: every number; None takes the defaults.
+        held_speakers: voices kept for measuring.
+        compare: also fit ridge and MLP and measure all three on what was kept.
+        checkpoint, device, progress: see `train_connector`.
+        force: replace an earlier file.
+
+    Returns:
+        The figures: clips, people, speakers, losses, and `held_out` from `compare_models`.
+
+    Raises:
+        CmetError: data is missing, or the output cannot be written.
+    """
+    config = config or ConnectorConfig()
+    check_writable(output, force=force)
+    emotions = [e for e in prior.EMOTIONS if (speech.emotion == e).any()]
+    held = np.isin(speech.speaker, held_speakers)
+    # an emotion of one voice alone cannot be held out by voice
+    learned = ~held | ~np.isin(speech.emotion, speech.emotion[~held])
+    count = max(len(faces) // 5, 1) if len(faces) > 1 else 0
+    seen = pictures.chosen(pictures.fold != 0)
+    batches = UnpairedBatches(
+        speech.chosen(learned),
+        Faces(list(faces[: len(faces) - count]), seen.coefficients, seen.emotion),
+        config,
+        emotions,
+    )
+    network, curve = train_connector(batches, config, checkpoint=checkpoint, device=device, progress=progress)
+    network = network.cpu()
+    figures: dict[str, Any] = {
+        "speech_clips": len(speech.emotion),
+        "held_speakers": list(held_speakers),
+        "tracks": len(faces) - count,
+        "losses": dict(
+            zip(("step", "total", "reconstruction", "contrastive", "directional"), curve.rows[-1], strict=True)
+        ),
+    }
+    if compare and held.any() and count:
+        new = pictures.chosen(pictures.fold == 0)
+        kept = [e for e in emotions if (speech.emotion[held] == e).any()]
+        with_neutral = speech.chosen(held)
+        unheard = UnpairedBatches(
+            with_neutral, Faces(list(faces[len(faces) - count :]), new.coefficients, new.emotion), config, kept
+        )
+        known = UnpairedBatches(
+            speech.chosen(learned),
+            Faces(list(faces[: len(faces) - count]), seen.coefficients, seen.emotion),
+            config,
+            kept,
+        )
+        figures["held_out"] = compare_models(network, known, unheard)
+    save_connector(network, config, output, figures, force=force)
+    with whole_file(Path(output).with_suffix(".csv"), force=True) as temporary:
+        header = "step,total,reconstruction,contrastive,directional\n"
+        temporary.write_text(header + "".join(",".join(f"{v:g}" for v in row) + "\n" for row in curve.rows), "utf-8")
+    return figures

@@ -14,17 +14,23 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d, maximum_filter1d
 
 from cmet_engine import arkit
-from cmet_engine.emotion import prior
 from cmet_engine.errors import CmetError
 from cmet_engine.face.blendshapes import load_basis
 from cmet_engine.face.lips import INNER_LIPS
+from cmet_engine.models import asset
 from cmet_engine.timeline import EmotionTimeline
 from cmet_engine.track import CoefficientTrack
 
 if TYPE_CHECKING:
+    from cmet_engine.emotion.connector import Connector
     from cmet_engine.emotion.library import EmotionVector
 
 MODES = ("add", "replace")
+
+CONNECTOR_FILE = "connector_arkit.safetensors"
+
+SMOOTH_SECONDS = 0.12
+"""Gaussian width in time of what the connector predicts: its windows join without a step."""
 
 SOFT_RANGE = 0.8
 """A strength beyond 1 approaches 1 + SOFT_RANGE."""
@@ -203,7 +209,7 @@ def edit_track(
     if mode == "replace":
         standing = acting * standing_expression(source, fps, track.valid)
     base = source - standing
-    deltas = expression_deltas(list(weights), library, base)
+    deltas = expression_deltas({name: library[name] for name in weights}, base, track.times)
     added = np.zeros_like(source)
     for name, weight in weights.items():
         delta = deltas[name]  # [N, 52]
@@ -229,35 +235,44 @@ def check_emotions(timeline: EmotionTimeline, library: "Mapping[str, EmotionVect
 
 
 def expression_deltas(
-    names: list[str], library: "Mapping[str, EmotionVector]", base: np.ndarray
+    vectors: "Mapping[str, EmotionVector]", base: np.ndarray, times: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """What each emotion changes at full strength, given the actor's expression `base` [N, 52]: name -> [N, 52]."""
-    result = {}
-    for name in names:
-        total = np.zeros_like(base)
-        for known, share in _known_shares(name, library).items():
-            total += share * (prior.mean(known) - prior.relaxes(known) * base)
-        result[name] = total
+    """What each emotion changes at full strength on an actor's face, as the embedded connector predicts it.
+
+    Args:
+        vectors: emotion vectors by name.
+        base: [N, 52], the actor's expression.
+        times: [N] seconds.
+
+    Returns:
+        Name -> [N, 52], smooth in time. A vector of no length (neutral) changes nothing.
+    """
+    from cmet_engine.emotion.connector import code_deltas
+    from cmet_engine.emotion.connector_training import EXPRESSION_SCALE, FRAME_RATE, resampled, unit_vector
+
+    result = {name: np.zeros_like(base) for name in vectors}
+    moving = [name for name, vector in vectors.items() if np.linalg.norm(vector.vector) > 1e-3]
+    if not moving:
+        return result
+    even, at = resampled(base, times, FRAME_RATE)  # the network's windows are of 5 frames at this rate
+    stacked = unit_vector(np.stack([vectors[name].vector for name in moving]))
+    deltas = code_deltas(embedded_connector(), stacked, np.clip(even, 0, 1) * EXPRESSION_SCALE) / EXPRESSION_SCALE
+    deltas = gaussian_filter1d(deltas, SMOOTH_SECONDS * FRAME_RATE, axis=1, mode="nearest")
+    for name, delta in zip(moving, deltas, strict=True):
+        result[name] = np.stack([np.interp(times, at, delta[:, c]) for c in range(arkit.COUNT)], 1)
     return result
 
 
-def _known_shares(name: str, library: "Mapping[str, EmotionVector]") -> dict[str, float]:
-    """Which emotions with a published makeup an emotion consists of; a vector of the user's by its nearest neighbours."""
-    if name == "neutral":
-        return {}
-    if name in prior.MAKEUP:
-        return {name: 1.0}
-    known = [k for k in prior.EMOTIONS if k in library]
-    if not known:
-        return {}
-    wanted = np.asarray(library[name].vector, np.float64)
-    cosines = np.array([_cosine(wanted, np.asarray(library[k].vector, np.float64)) for k in known])
-    shares = np.exp((cosines - cosines.max()) / 0.1) * max(cosines.max(), 0)
-    return dict(zip(known, shares / max(shares.sum(), 1.0), strict=True))
+@functools.cache
+def embedded_connector() -> "Connector":
+    """The connector that ships with the project.
 
+    Raises:
+        CmetError: the embedded file is missing or damaged.
+    """
+    from cmet_engine.emotion.connector_training import load_connector
 
-def _cosine(a: np.ndarray, b: np.ndarray) -> float:
-    return float(a @ b / max(np.linalg.norm(a) * np.linalg.norm(b), 1e-12))
+    return load_connector(asset(CONNECTOR_FILE))[0]
 
 
 def standing_expression(coefficients: np.ndarray, fps: float, valid: np.ndarray | None = None) -> np.ndarray:

@@ -5,7 +5,9 @@ published facial actions. It is asked about real faces of people it was not trai
 rendered frames that were tracked again, so that its word on edits can be weighed against its word on real faces.
 """
 
+import csv
 import json
+import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,11 +27,12 @@ from cmet_engine.timeline import EmotionTimeline
 from cmet_engine.track import CoefficientTrack
 
 JUDGE_FILE = "emotion_judge.safetensors"
+LABELS_FILE = "judge_labels.json"
 RELIABILITY_FILE = "reliability.json"
 EMOTIONS = (*prior.BASIC, "neutral")
 
 PENALTY = 30.0  # of the squared weights; chosen by cross-validation over people
-BALANCE = 0.9  # 0: every picture counts the same, 1: every emotion does
+BALANCE = 1.0  # 0: every picture counts the same, 1: every emotion does
 
 _UNSEEN = ("cheekSquint", "noseSneer", "cheekPuff", "jawForward", "tongueOut")  # MediaPipe hardly ever reports them
 _NOT_EMOTION = ("eyeLook", "jawLeft", "jawRight")  # where someone looks or chews says little
@@ -324,7 +327,7 @@ def edited_clips(
             moved = landmarks + load_basis().motion(landmarks, edited.coefficients - source.coefficients)
             ok = geometry.valid & np.isfinite(landmarks).all((1, 2))
             lips = np.stack([lip_opening(landmarks[ok]), lip_opening(moved[ok])])
-            if reader:
+            if reader and first is not None:
                 from cmet_engine.render.warp import WarpRenderer
 
                 renderer = WarpRenderer(geometry, source, edited)
@@ -448,33 +451,100 @@ def format_report(figures: dict[str, Any], real: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def load_pictures(index: Path, scores: Path) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Labelled pictures: MediaPipe's scores [N, 52] in canonical order, emotions [N], persons [N].
+@dataclass(frozen=True)
+class Pictures:
+    """Labelled pictures: MediaPipe's scores [N, 52] in canonical order, emotion [N], person [N] and path [N] (text)."""
 
-    Args:
-        index: `.csv` with the columns path, person, emotion.
-        scores: `.npz` with `names` and `scores` in the order of the index; rows without a face are NaN and left out.
+    coefficients: np.ndarray
+    emotion: np.ndarray
+    person: np.ndarray
+    path: np.ndarray
+
+    def chosen(self, keep: np.ndarray) -> "Pictures":
+        """Only the pictures where `keep` is True."""
+        return Pictures(self.coefficients[keep], self.emotion[keep], self.person[keep], self.path[keep])
+
+    @property
+    def fold(self) -> np.ndarray:
+        """[N] group 0 to 4 of each person; group 0 is never trained on."""
+        return np.array([_group(p) for p in self.person])
+
+    def reviewed(self) -> "Pictures":
+        """The pictures with the labels of the embedded review: labels that the picture does not show are left out."""
+        review = json.loads(asset(LABELS_FILE).read_text("utf-8"))
+        moved = {path: emotion for emotion, paths in review["only_these"].items() for path in paths}
+        unsure = set(review["only_these"])
+        left_out = set(review["left_out"])
+        labels = np.array(
+            [
+                moved.get(p, "" if e in unsure or p in left_out else e)
+                for p, e in zip(self.path, self.emotion, strict=True)
+            ]
+        )
+        keep = labels != ""
+        return Pictures(self.coefficients, labels, self.person, self.path).chosen(keep)
+
+
+def _group(person: str) -> int:
+    """Group of a person: the number in the name (`p81c922a1`, hexadecimal) modulo 5, or of the name's checksum."""
+    try:
+        return int(person[1:], 16) % 5
+    except ValueError:
+        return zlib.crc32(person.encode()) % 5
+
+
+def load_pictures(folder: str | Path) -> Pictures:
+    """Labelled pictures of a folder: `index.csv` (path, person, emotion) and `mediapipe_blendshapes.npz` (names, scores).
+
+    Pictures in which MediaPipe found no face (scores all zero or not numbers) are left out.
 
     Raises:
-        CmetError: a file is missing or the columns are wrong.
+        CmetError: a file is missing, or the columns or lengths are wrong.
     """
-    import csv
-
+    index, scores = Path(folder) / "index.csv", Path(folder) / "mediapipe_blendshapes.npz"
     try:
-        with Path(index).open(newline="", encoding="utf-8") as file:
+        with index.open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
         archive = np.load(scores, allow_pickle=False)
         names, values = [str(n) for n in archive["names"]], archive["scores"].astype(np.float32)
     except (OSError, ValueError, KeyError) as error:
-        raise CmetError(
-            f"{index} or {scores} is missing or not of the form that the training reads: {error}"
-        ) from error
-    if not rows or not {"path", "person", "emotion"} <= rows[0].keys() or len(rows) != len(values):
-        raise CmetError(f"{index} must have the columns path, person and emotion and {len(values)} rows.")
+        raise CmetError(f"{index} or {scores.name} beside it cannot be read: {error}.") from error
+    if not rows or not {"path", "person", "emotion"} <= rows[0].keys():
+        raise CmetError(f"{index} must have the columns path, person and emotion.")
+    if len(rows) != len(values):
+        raise CmetError(f"{index} has {len(rows)} rows, but {scores.name} has scores of {len(values)} pictures.")
     result = np.zeros((len(rows), arkit.COUNT), np.float32)
     for column, name in enumerate(names):
         if name in arkit.INDEX:
             result[:, arkit.INDEX[name]] = values[:, column]
-    keep = np.isfinite(values).all(1) & (values.sum(1) > 0)  # no face: all zero or not a number
-    emotion, person = (np.array([r[k] for r in rows]) for k in ("emotion", "person"))
-    return result[keep], emotion[keep], person[keep]
+    keep = np.isfinite(values).all(1) & (values.sum(1) > 0)
+    return Pictures(result, *(np.array([r[k] for r in rows]) for k in ("emotion", "person", "path"))).chosen(keep)
+
+
+def readable(pictures: Pictures) -> np.ndarray:
+    """[52] True for coefficients that MediaPipe reports at 0.2 or more on at least 1 % of real faces."""
+    return (pictures.coefficients >= 0.2).mean(0) >= 0.01
+
+
+def train_judge(folder: str | Path) -> tuple[Judge, dict[str, Any]]:
+    """Train the judge on a folder of labelled pictures, with every fifth person kept for measuring.
+
+    Returns:
+        The judge, and its figures: confusion and accuracy on people not trained on, by cross-validation over the
+        training people, and on the people kept aside with the labels as they came.
+
+    Raises:
+        CmetError: see `load_pictures` and `fit_judge`.
+    """
+    given = load_pictures(folder)
+    pictures = given.reviewed()
+    training = pictures.chosen(pictures.fold != 0)
+    judge = fit_judge(training.coefficients, training.emotion)
+    figures: dict[str, Any] = {}
+    table = cross_validated(training.coefficients, training.emotion, training.fold)
+    figures["real"] = {"confusion": table.tolist(), "accuracy": accuracy(table)}
+    for name, source in (("real_kept_aside", pictures), ("real_kept_aside_labels_as_they_came", given)):
+        kept = source.chosen(source.fold == 0)
+        table = confusion(judge, kept.coefficients, kept.emotion)
+        figures[name] = {"confusion": table.tolist(), "accuracy": accuracy(table)}
+    return Judge(judge.weights, judge.mean, judge.spread, figures), figures

@@ -1,7 +1,5 @@
 """The edit keeps speech, blinks, gaze and range, whatever emotion is asked for."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,6 +7,7 @@ from hypothesis import strategies as st
 
 from cmet_engine import arkit
 from cmet_engine.emotion import edit, prior
+from cmet_engine.emotion.library import load_library
 from cmet_engine.errors import CmetError
 from cmet_engine.timeline import EmotionTimeline
 from cmet_engine.track import CoefficientTrack
@@ -16,11 +15,7 @@ from cmet_engine.track import CoefficientTrack
 
 @pytest.fixture(scope="module")
 def library():
-    rng = np.random.default_rng(0)
-    return {
-        name: SimpleNamespace(name=name, vector=rng.normal(size=1024).astype(np.float32), reliability=1.0, meta={})
-        for name in (*prior.EMOTIONS, "neutral")
-    }
+    return load_library()
 
 
 def talking(frames: int = 150, seed: int = 0) -> CoefficientTrack:

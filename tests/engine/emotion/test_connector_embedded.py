@@ -1,0 +1,260 @@
+"""The embedded connector shows each emotion as published, on any face; its training can be interrupted and measured."""
+
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from cmet_engine import arkit
+from cmet_engine.emotion import connector_training as training
+from cmet_engine.emotion import edit, losses, prior
+from cmet_engine.emotion.connector import WINDOW
+from cmet_engine.emotion.library import load_library
+from cmet_engine.errors import CmetError
+from cmet_engine.models import asset
+from cmet_engine.track import CoefficientTrack
+
+MEGABYTE = 1 << 20
+
+
+@pytest.fixture(scope="module")
+def resting() -> np.ndarray:
+    """A calm face over two seconds: a little squint and the small movements of speech."""
+    values = np.zeros((50, arkit.COUNT))
+    values[:, arkit.columns(["eyeSquintLeft", "eyeSquintRight"])] = 0.3
+    values[:, arkit.INDEX["jawOpen"]] = 0.15 + 0.1 * np.sin(np.arange(50))
+    return values
+
+
+@pytest.fixture(scope="module")
+def directions(resting) -> dict[str, np.ndarray]:
+    deltas = edit.expression_deltas(load_library(), resting, np.arange(50) / 25)
+    return {name: delta.mean(0) for name, delta in deltas.items()}
+
+
+def cosine(a: np.ndarray, b: np.ndarray) -> float:
+    return float(a @ b / (np.linalg.norm(a) * np.linalg.norm(b)))
+
+
+def test_it_is_small():
+    network, _ = training.load_connector(asset(edit.CONNECTOR_FILE))
+    assert sum(p.numel() for p in network.parameters()) <= 6_000_000
+    assert asset(edit.CONNECTOR_FILE).stat().st_size <= 6 * MEGABYTE
+
+
+@pytest.mark.parametrize("emotion", prior.EMOTIONS)
+def test_each_emotion_looks_like_its_published_actions(directions, emotion):
+    others = {e: cosine(directions[emotion], prior.mean(e)) for e in prior.EMOTIONS}
+    assert others[emotion] > 0.7
+    assert others[emotion] >= max(others.values()) - 0.05
+
+
+def test_emotions_differ_where_people_look(directions):
+    at = {n: arkit.INDEX[n] for n in arkit.NAMES}
+    fear, surprised = directions["fear"], directions["surprised"]
+    assert fear[at["mouthStretchLeft"]] > surprised[at["mouthStretchLeft"]] + 0.15
+    assert surprised[at["browOuterUpLeft"]] > fear[at["browOuterUpLeft"]] + 0.15
+    contempt = directions["contempt"]
+    assert contempt[at["mouthDimpleLeft"]] > contempt[at["mouthDimpleRight"]] + 0.2
+    assert directions["disgusted"][at["noseSneerLeft"]] > 0.4
+    assert cosine(directions["sarcastic"], directions["happy"]) < 0.5
+    assert min(directions["angry"][at["browDownLeft"]], directions["angry"][at["browDownRight"]]) > 0.3
+
+
+def test_neutral_changes_nothing(directions):
+    assert not directions["neutral"].any()
+
+
+def test_it_answers_to_what_the_actor_does(resting):
+    smiling = resting.copy()
+    smiling[:, arkit.columns(["mouthSmileLeft", "mouthSmileRight"])] = 0.6
+    library, times = {"angry": load_library()["angry"]}, np.arange(50) / 25
+    calm = edit.expression_deltas(library, resting, times)["angry"]
+    on_smile = edit.expression_deltas(library, smiling, times)["angry"]
+    smile = arkit.INDEX["mouthSmileLeft"]
+    assert on_smile[:, smile].mean() < calm[:, smile].mean() - 0.2  # the smile gives way
+
+
+def test_the_rate_of_the_footage_does_not_matter(resting):
+    library = {"sad": load_library()["sad"]}
+    slow = edit.expression_deltas(library, resting, np.arange(50) / 25)["sad"]
+    times = np.arange(118) / 60
+    fast = np.stack([np.interp(times, np.arange(50) / 25, resting[:, c]) for c in range(arkit.COUNT)], 1)
+    twice = edit.expression_deltas(library, fast, times)["sad"]
+    np.testing.assert_allclose(twice.mean(0), slow.mean(0), atol=0.03)
+
+
+def test_a_vector_between_two_emotions_looks_like_both(directions, resting):
+    library = load_library()
+    blend = training.unit_vector(library["happy"].vector) + training.unit_vector(library["surprised"].vector)
+    vector = SimpleNamespace(vector=blend)
+    mixed = edit.expression_deltas({"both": vector}, resting, np.arange(50) / 25)["both"].mean(0)
+    assert cosine(mixed, directions["happy"]) > 0.3
+    assert cosine(mixed, directions["surprised"]) > 0.3
+
+
+# -- training ---------------------------------------------------------------------------------------------------------
+
+TINY = {"width": 64, "layers": 1, "feedforward": 64, "steps": 6, "batch": 8, "checkpoint_every": 3, "warmup": 2}
+
+
+def speech(dim: int = 1024, speakers=("a", "b")) -> training.Speech:
+    rng = np.random.default_rng(0)
+    emotions = [*prior.EMOTIONS, "neutral"]
+    centre = {e: rng.normal(size=dim) for e in emotions}
+    rows = [(s, e, centre[e] + 0.3 * rng.normal(size=dim)) for s in speakers for e in emotions for _ in range(4)]
+    return training.Speech(
+        np.array([r[2] for r in rows], np.float32), np.array([r[1] for r in rows]), np.array([r[0] for r in rows])
+    )
+
+
+def faces() -> training.Faces:
+    rng = np.random.default_rng(1)
+    tracks = [rng.uniform(0, 0.4, (40, arkit.COUNT)).astype(np.float32) for _ in range(3)]
+    labels = np.array(["neutral"] * 5 + list(prior.BASIC))
+    pictures = np.concatenate([rng.uniform(0, 0.1, (5, 52)), np.stack([prior.mean(e) for e in prior.BASIC])])
+    return training.Faces(tracks, pictures.astype(np.float32), labels)
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    config = training.ConnectorConfig(**TINY)
+    return config, training.UnpairedBatches(speech(), faces(), config, prior.EMOTIONS)
+
+
+def test_training_lowers_the_loss():
+    config = training.ConnectorConfig(**{**TINY, "steps": 60, "learning_rate": 3e-3})
+    batches = training.UnpairedBatches(speech(), faces(), config, prior.EMOTIONS)
+    _, curve = training.train_connector(batches, config)
+    assert curve.rows[-1][2] < 0.5 * curve.rows[0][2]
+
+
+def test_a_resumed_run_equals_an_uninterrupted_one(tiny, tmp_path):
+    config, batches = tiny
+    whole, _ = training.train_connector(batches, config)
+
+    class KilledError(Exception):
+        pass
+
+    def kill(stage, done, total):
+        if done == 4:
+            raise KilledError
+
+    checkpoint = tmp_path / "run.pt"
+    with pytest.raises(KilledError):
+        training.train_connector(batches, config, checkpoint=checkpoint, progress=kill)
+    resumed, _ = training.train_connector(batches, config, checkpoint=checkpoint)
+    for a, b in zip(whole.parameters(), resumed.parameters(), strict=True):
+        torch.testing.assert_close(a, b)
+    other = training.ConnectorConfig(**{**TINY, "batch": 4})
+    with pytest.raises(CmetError, match="other settings"):
+        training.train_connector(batches, other, checkpoint=checkpoint)
+
+
+def test_saved_and_loaded_it_predicts_the_same(tiny, tmp_path):
+    config, batches = tiny
+    network, _ = training.train_connector(batches, config)
+    training.save_connector(network, config, tmp_path / "c.safetensors", {"note": 1})
+    loaded, figures = training.load_connector(tmp_path / "c.safetensors")
+    batch = batches(0)
+    with torch.no_grad():
+        a, b = (n(batch.reference, batch.speech, batch.neutral) for n in (network, loaded))
+    assert figures == {"note": 1}
+    torch.testing.assert_close(a, b, atol=0.05, rtol=0.02)
+    (tmp_path / "broken.safetensors").write_bytes(b"no weights")
+    with pytest.raises(CmetError, match=r"broken\.safetensors"):
+        training.load_connector(tmp_path / "broken.safetensors")
+
+
+def test_the_same_trainer_takes_the_papers_settings_for_ten_codes():
+    rng = np.random.default_rng(2)
+    codes = {(s, e): [rng.normal(size=(20, 10)).astype(np.float32)] for s in "ab" for e in ("neutral", "happy", "sad")}
+    paper = training.ConnectorConfig.published()
+    assert (paper.steps, paper.batch, paper.learning_rate, paper.pool) == (200_000, 128, 1e-4, 10)
+    config = training.ConnectorConfig(**{**TINY, "expression_dim": 10, "steps": 2})
+    batches = training.PairedBatches(speech(), codes, config)
+    assert batches(0).neutral.shape == (8, WINDOW, 10)
+    network, _ = training.train_connector(batches, config)
+    assert network.expression_dim == 10
+    with pytest.raises(CmetError, match="have shape"):
+        training.PairedBatches(speech(), codes, training.ConnectorConfig(**TINY))
+    with pytest.raises(CmetError, match="No speaker"):
+        training.PairedBatches(speech(speakers=("c",)), codes, config)
+
+
+def test_mead_and_crema_are_found_as_they_are_distributed(tmp_path):
+    for name in ("M003/video/front/angry/level_3/001.mp4", "M003/video/front/neutral/level_1/001.mp4", "M003/video/left_30/angry/level_3/001.mp4"):  # fmt: skip
+        (tmp_path / "mead" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "mead" / name).touch()
+    found = training.find_videos(tmp_path / "mead")
+    assert [(s, e) for _, s, e in found] == [("mead_M003", "angry"), ("mead_M003", "neutral")]
+    for name in ("1001_DFA_ANG_XX.flv", "1001_DFA_NEU_XX.flv"):
+        (tmp_path / "crema" / "VideoFlash" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "crema" / "VideoFlash" / name).touch()
+    found = training.find_videos(tmp_path / "crema")
+    assert [(s, e) for _, s, e in found] == [("crema_1001", "angry"), ("crema_1001", "neutral")]
+    with pytest.raises(CmetError, match="known layout"):
+        training.find_videos(tmp_path)
+
+
+def test_bad_training_data_is_named(tmp_path):
+    good = speech()
+    with pytest.raises(CmetError, match="feature number 3 holds"):
+        broken = good.features.copy()
+        broken[3, 5] = np.nan
+        training.Speech(broken, good.emotion, good.speaker)
+    with pytest.raises(CmetError, match="neutral"):
+        good.chosen(good.emotion != "neutral")
+    with pytest.raises(CmetError, match="frames long"):
+        training.Faces([np.zeros((3, 52), np.float32)], np.zeros((0, 52)), np.array([]))
+    with pytest.raises(CmetError, match="no speech labelled 'angry'"):
+        config = training.ConnectorConfig(**TINY)
+        training.UnpairedBatches(good.chosen(good.emotion != "angry"), faces(), config, prior.EMOTIONS)
+    (tmp_path / "codes.json").write_text(json.dumps({"steps": "many"}))
+    with pytest.raises(CmetError, match="'steps' is 'many'"):
+        training.ConnectorConfig.load(tmp_path / "codes.json")
+    (tmp_path / "codes.json").write_text(json.dumps({"stepps": 3}))
+    with pytest.raises(CmetError, match="'stepps' is unknown"):
+        training.ConnectorConfig.load(tmp_path / "codes.json")
+    with pytest.raises(CmetError, match=r"SPEAKER/EMOTION/NAME\.npy"):
+        training.read_codes(tmp_path)
+    with pytest.raises(CmetError, match="holds no \\.npz track"):
+        training.read_tracks([tmp_path])
+
+
+def test_tracks_are_read_at_the_networks_rate(tmp_path):
+    values = np.zeros((60, arkit.COUNT), np.float32)
+    values[:, 3] = np.linspace(0, 1, 60)
+    CoefficientTrack(30, values).save(tmp_path / "a.npz")
+    (track,) = training.read_tracks([tmp_path])
+    assert len(track) == 50
+    np.testing.assert_allclose(track[:, 3], np.arange(50) / 25 * 30 / 59, atol=1e-5)
+
+
+# -- losses -----------------------------------------------------------------------------------------------------------
+
+
+def test_focal_loss_weighs_large_errors_more():
+    zero, small, large = torch.zeros(4), torch.full((4,), 0.5), torch.full((4,), 1.0)
+    assert losses.focal_reconstruction(zero, zero) == 0
+    assert losses.focal_reconstruction(large, zero) > 4 * losses.focal_reconstruction(small, zero)  # more than squared
+    expected = 1 * (2 / (1 + np.exp(-0.2)) - 1)
+    assert losses.focal_reconstruction(large, zero).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_contrastive_loss_falls_as_face_and_voice_of_one_emotion_agree():
+    label = torch.tensor([0, 0, 1, 1])
+    axes = torch.eye(8)
+    agreeing = losses.contrastive(axes[label], axes[label], label).item()
+    apart = losses.contrastive(axes[label], axes[label + 4], label).item()
+    crossed = losses.contrastive(axes[label], axes[1 - label], label).item()
+    assert agreeing == pytest.approx(np.log(3), abs=0.05)  # three of its own kind are equally near
+    assert agreeing < apart < crossed
+
+
+def test_directional_loss_is_zero_for_opposites():
+    way = torch.randn(3, 5, 52)
+    assert losses.directional(way, -way).item() == pytest.approx(0, abs=1e-5)
+    assert losses.directional(way, way).item() == pytest.approx(4, abs=1e-4)
