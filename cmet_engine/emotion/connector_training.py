@@ -61,7 +61,7 @@ class ConnectorConfig:
     warmup: int = 200
     weight_decay: float = 1e-5
     pool: int = 10
-    blend: float = 0.25
+    blend: float = 0.4
     pictures: float = 0.35
     candidates: int = 4
     reference: float = 0.7
