@@ -231,13 +231,13 @@ def body(points: np.ndarray) -> np.ndarray:
     side = np.abs(points[..., 0])
     mirrored = np.stack([side, points[..., 1], points[..., 2]], axis=-1)
     shoulder = rod(mirrored, (20, -186, -112), (165, -226, -108), 46, 46)
-    muscle = rod(mirrored, (18, -100, -122), (92, -192, -116), 24, 24)
+    muscle = rod(mirrored, (16, -100, -124), (86, -200, -118), 21, 21)
     chest = ellipsoid(points, (0, -285, -92), (150, 105, 88))
     chin = ellipsoid(points, (0, -60, -20), (26, 20, 20))
     head = union(union(skull, jaw, 26), chin, 14)
     head = union(head, neck, 14)
     trunk = union(shoulder, chest, 40)
-    trunk = union(trunk, muscle, 36)
+    trunk = union(trunk, muscle, 30)
     return union(head, trunk, 30)
 
 
@@ -370,6 +370,11 @@ def build_skin() -> Skin:
         return numbers
 
     mouth_rings = add_rings(mouth, mouth_wall(points, mouth, upper, lower), mouth, total)
+    throat, last = total, mouth_rings[-1]
+    mesh.append(mesh[-1].mean(axis=0, keepdims=True))
+    tris.append(np.array([[last[(i + 1) % len(last)], last[i], throat] for i in range(len(last))]))
+    mirrors.append(np.array([throat]))
+    total += 1
     first_left = total
     first_right = total + len(LID_RINGS) * len(eye_left)
     lid_rings = {"Left": add_rings(eye_left, lid_wall(points, eye_left, eyes["Left"]), eye_right, first_right)}

@@ -20,7 +20,7 @@ IRIS_INNER, IRIS_OUTER, LIMBUS = (
     np.array([0.075, 0.085, 0.06]),
     np.array([0.02, 0.02, 0.018]),
 )
-HAIR = np.array([0.038, 0.022, 0.014])
+HAIR = np.array([0.045, 0.026, 0.016])
 IRIS_RADIUS, PUPIL_RADIUS = 5.9, 1.9
 CORNEA_CURVE = 7.8  # radius of the cornea's front, mm
 
@@ -313,11 +313,11 @@ BROW_LOWER, BROW_UPPER = (285, 295, 282, 283, 276), (336, 296, 334, 293, 300)
 def brows(skin: Skin, shapes: dict[str, np.ndarray]) -> Part:
     """Brow hairs on the skin."""
     random = np.random.default_rng(RANDOM)
-    count = 330
+    count = 400
     u = np.sort(random.uniform(0, 1, count) ** 0.9)
     v = random.uniform(0, 1, count)
     low, high = polyline(skin.points[list(BROW_LOWER)], u), polyline(skin.points[list(BROW_UPPER)], u)
-    thick = 0.62 * (0.72 + 0.28 * smoothstep(0, 0.15, u)) * (1 - 0.62 * smoothstep(0.45, 1.0, u))
+    thick = 0.56 * (0.72 + 0.28 * smoothstep(0, 0.15, u)) * (1 - 0.62 * smoothstep(0.45, 1.0, u))
     place = 0.36 + thick * (v - 0.5)
     roots = low + (high - low) * place[:, None]
     roots, normals = on_skin(skin, roots)
@@ -326,7 +326,7 @@ def brows(skin: Skin, shapes: dict[str, np.ndarray]) -> Part:
     )
     ahead /= np.linalg.norm(ahead, axis=1, keepdims=True)
     rise = (
-        (1.15 - 1.0 * smoothstep(0.0, 0.45, u))
+        (0.85 - 0.72 * smoothstep(0.0, 0.40, u))
         - 0.7 * (v - 0.5) * smoothstep(0.3, 0.8, u)
         - 0.15 * smoothstep(0.6, 1, u)
     )
@@ -336,11 +336,10 @@ def brows(skin: Skin, shapes: dict[str, np.ndarray]) -> Part:
     length = random.uniform(4.8, 8.0, count) * (0.8 + 0.2 * smoothstep(0, 0.2, u)) * (1 - 0.25 * smoothstep(0.7, 1, u))
     bend = ahead * 1.2 - normals * 0.9
     points, tris, strand = strands(
-        roots + normals * 0.12, ways * length[:, None] + normals * 0.9, bend, normals, np.full(count, 0.40)
+        roots + normals * 0.25, ways * length[:, None] + normals * 0.9, bend, normals, np.full(count, 0.30)
     )
     shade = (HAIR * random.uniform(0.8, 1.6, (count, 1)))[strand]
-    moved = {name: delta[strand] for name, delta in follow(skin, shapes, roots).items()}
-    return with_mirror(Part(points, tris, shade, moved))
+    return with_mirror(Part(points, tris, shade, follow(skin, shapes, points)))
 
 
 def on_skin(skin: Skin, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -363,7 +362,7 @@ def lashes(skin: Skin, sculptor: sculpt.Sculptor, shapes: dict[str, np.ndarray])
     upper, lower = sculptor.lid_borders("Left")
     centre = skin.eyes["Left"]
     parts = []
-    for loop, count, long, rise, width in ((upper, 64, 7.2, 0.55, 0.32), (lower, 40, 3.6, -0.5, 0.22)):
+    for loop, count, long, rise, width in ((upper, 64, 6.6, 0.55, 0.20), (lower, 40, 3.2, -0.5, 0.13)):
         u = np.clip(np.linspace(0.10, 0.985, count) + random.normal(0, 0.006, count), 0, 1)
         roots = polyline(skin.points[loop], u)
         out = roots - centre
@@ -381,35 +380,79 @@ def lashes(skin: Skin, sculptor: sculpt.Sculptor, shapes: dict[str, np.ndarray])
     return with_mirror(merged(parts))
 
 
+EAR_MIDDLE = np.array([10.0, -88.0])  # y, z
+
+
 def hair_share(points: np.ndarray) -> np.ndarray:
-    """How far inside the hair a point of the head lies, mm, about: negative in the face, on the neck and at the ears."""
+    """How far inside the hair a point of the head lies, mm, about: negative in the face, on the neck and round the ears."""
     x, y, z = np.abs(points[:, 0]), points[:, 1], points[:, 2]
-    front = (y - (88 - 0.0045 * x**2)) * 0.9  # hairline over the forehead, lower at the temples
-    side = np.minimum(
-        -(z + 62 - 0.05 * (y - 20)) * 0.9, (y - 8) * 0.8
-    )  # from the temple back, down to the ear's middle
-    back = np.minimum(-(z + 112), y + 52)
-    return np.maximum(np.maximum(front, np.minimum(side, y - 2)), back)
+    front = (y - (95 - 0.0075 * x**2)) * 0.9  # hairline over the forehead, lower at the temples
+    side = np.minimum(-(z + 60 - 0.10 * (y - 20)) * 0.9, (y - 4) * 0.8)  # from the temple back, down before the ear
+    back = np.minimum(-(z + 108), y + 58)
+    ear = np.hypot((y - EAR_MIDDLE[0]) / 38.0, (z - EAR_MIDDLE[1]) / 25.0)
+    round_ear = np.where(x > 50, (ear - 1.0) * 24.0, 50.0)
+    return np.minimum(np.maximum(np.maximum(front, side), back), round_ear)
 
 
-HAIR_THICKNESS = 11.0
+CROWN = np.array([0.0, 112.0, -132.0])  # where the hair turns
+STRANDS = 3600
+
+
+def hair_volume(points: np.ndarray, inside: np.ndarray) -> np.ndarray:
+    """Height of the hair above the scalp, mm: full on top, short at the sides, none at the hairline."""
+    top = smoothstep(45.0, 118.0, points[:, 1])
+    return (4.0 + 9.5 * top) * smoothstep(-1.0, 16.0 + 8.0 * top, inside) ** 0.6
 
 
 def hair(skin: Skin) -> Part:
-    """A cap of short hair: the scalp moved out, sinking under the skin at the hairline."""
-    keep = np.arange(skin.outer_count)
-    points = skin.points[keep]
+    """Short hair: a cap that sinks under the skin at the hairline, and locks that lie over it, away from the crown."""
+    random = np.random.default_rng(RANDOM + 2)
+    points, outer = skin.points[: skin.outer_count], skin.outer_triangles()
     inside = hair_share(points)
-    tris = skin.outer_triangles()
-    tris = tris[(inside[tris] > -6).all(axis=1)]
+    normals = geometry.vertex_normals(points, outer)
+    height = hair_volume(points, inside)
+    tris = outer[(inside[outer] > -6).all(axis=1)]
     used = np.unique(tris)
     number = np.full(len(points), -1)
     number[used] = np.arange(len(used))
-    normals = geometry.vertex_normals(skin.points[keep], skin.outer_triangles())
-    height = -1.6 + (HAIR_THICKNESS + 1.6) * smoothstep(-1.0, 22.0, inside) ** 0.6
-    wave = 0.8 * np.sin(points[:, 0] * 0.35 + 2.0 * np.sin(points[:, 2] * 0.05)) * smoothstep(4, 20, inside)
-    moved = points + normals * (height + wave)[:, None]
-    return Part(moved[used], number[tris], np.tile(HAIR, (len(used), 1)))
+    cap = points + normals * (0.8 * height - 1.8 * smoothstep(8.0, 0.0, inside))[:, None]
+    parts = [Part(cap[used], number[tris], np.tile(HAIR * 0.8, (len(used), 1)))]
+
+    grown = outer[(inside[outer] > -1.5).all(axis=1)]
+    a, b, c = (points[grown[:, i]] for i in range(3))
+    area = np.linalg.norm(np.cross(b - a, c - a), axis=1) * np.where(inside[grown].mean(axis=1) < 9, 2.4, 1.0)
+    chosen = random.choice(len(grown), STRANDS, p=area / area.sum())
+    share = random.dirichlet([1.0, 1.0, 1.0], STRANDS)
+
+    def at(values: np.ndarray) -> np.ndarray:
+        return np.einsum("ni,ni...->n...", share, values[grown[chosen]])
+
+    root, normal, deep, high = at(points), at(normals), at(inside), at(height)
+    normal /= np.linalg.norm(normal, axis=1, keepdims=True)
+    away = root - CROWN
+    swirl = np.cross(normal, away) * 0.35
+    front = smoothstep(-55.0, -5.0, root[:, 2]) * smoothstep(60.0, 100.0, root[:, 1])
+    swept = np.array([0.85, 0.35, 0.25])  # over the forehead it is combed to the side
+    length_of = np.maximum(np.linalg.norm(away, axis=1, keepdims=True), 1e-9)
+    way = (
+        (away + swirl) / length_of * (1 - front[:, None])
+        + swept * front[:, None]
+        + random.normal(0, 0.13, (STRANDS, 3))
+    )
+    sides = smoothstep(70.0, 20.0, root[:, 1])
+    way += sides[:, None] * np.array([0.0, -0.9, -0.25])
+    way -= (way * normal).sum(axis=1, keepdims=True) * normal
+    way /= np.linalg.norm(way, axis=1, keepdims=True)
+    top = smoothstep(45.0, 118.0, root[:, 1])
+    length = (9.0 + 22.0 * top) * random.uniform(0.75, 1.2, STRANDS) * (0.55 + 0.45 * smoothstep(0.0, 14.0, deep))
+    start = root + normal * (0.75 * high - 0.3)[:, None]
+    lift = normal * (0.10 * length + 0.8)[:, None] * random.uniform(0.5, 1.5, (STRANDS, 1))
+    bend = -normal * (length**2 / 190.0 + 1.0)[:, None] + np.array([0, -1.0, 0]) * (0.06 * length)[:, None]
+    width = random.uniform(0.9, 2.2, STRANDS) * (0.55 + 0.45 * smoothstep(0.0, 12.0, deep))
+    locks, lock_tris, strand = strands(start, way * length[:, None] + lift, bend, normal, width, 4)
+    shade = HAIR * random.uniform(0.75, 1.7, (STRANDS, 1))
+    parts.append(Part(locks, lock_tris, shade[strand]))
+    return merged(parts)
 
 
 def skin_colours(skin: Skin, sculptor: sculpt.Sculptor) -> np.ndarray:
@@ -450,6 +493,11 @@ def skin_colours(skin: Skin, sculptor: sculpt.Sculptor) -> np.ndarray:
         share = smoothstep(0, 2, np.array(float(depth)))
         colour[ring] = (LIP * 0.8) * (1 - share) + MOUTH_INSIDE * share * (1.0 - 0.12 * depth)
     colour[skin.ears] = 0.6 * SKIN + 0.4 * SKIN_WARM
+    random = np.random.default_rng(RANDOM + 3)
+    for steps, strength in ((2, 0.05), (12, 0.11)):  # skin is never of one colour
+        patch = graph.smooth(random.normal(0, 1, count), steps)
+        patch = (patch + patch[sculptor.mirror]) / 2
+        colour[:count] *= 1 + strength * np.clip(patch / patch.std(), -2, 2)[:, None] * np.array([0.5, 0.9, 1.0])
     return np.clip(colour, 0, 1)
 
 

@@ -28,6 +28,7 @@ BROW_INNER, BROW_MIDDLE, BROW_OUTER = (285, 336, 295, 296), (282, 334, 293), (27
 CHEEK_APPLE, CHEEK_HOLLOW, CHEEKBONE = (425, 330, 266), (427, 411, 434), (280, 346, 347)
 NOSE_WING, NOSE_SIDE = (278, 279, 331, 294), (429, 420, 437, 399)
 FOLD = (358, 391, 322, 410)  # from the nose's wing to the corner of the mouth
+LIP_RING = (61, 291, 0, 17, 269, 39, 405, 181, 13, 14, 308, 78)
 CHIN_MIDDLE = (199, 200, 175)
 
 
@@ -108,6 +109,12 @@ class Sculptor:
     def left(self) -> np.ndarray:
         """1 on the person's left, 0 on the right, a soft step of 8 mm in the middle."""
         return smoothstep(-8.0, 8.0, self.outer[:, 0])
+
+    def off_lids(self, moved: np.ndarray) -> np.ndarray:
+        """Keep a brow's displacement off the lids: nothing at their borders, all of it 13 mm away."""
+        loops = self.skin.eye_loops["Left"] + self.skin.eye_loops["Right"]
+        far = np.minimum(self.graph.distance(loops, 30.0), 30.0)
+        return moved * self.graph.smooth(smoothstep(1.0, 13.0, far), 2)[:, None]
 
     def mirrored(self, moved: np.ndarray) -> np.ndarray:
         """The same displacement on the other side."""
@@ -282,8 +289,10 @@ class Sculptor:
 
     def frown(self) -> np.ndarray:
         """The corner of the mouth down."""
-        moved = self.push(CORNER, 30, (0.5, -9.0, -1.5)) + self.push(LOWER_LIP_SIDE, 18, (0.5, -1.5, 0.4))
-        moved += self.push((422, 424, 431), 20, (0.6, -3.0, 1.6)) + self.push(CHEEK_HOLLOW, 26, (0, -2.5, -0.4))
+        moved = self.push(CORNER, 36, (0.5, -8.5, -1.5)) + self.push(
+            (*LOWER_LIP_SIDE, *UPPER_LIP_SIDE), 20, (0.4, -1.6, 0.4)
+        )
+        moved += self.push((422, 424, 431), 30, (0.5, -2.6, 1.2)) + self.push(CHEEK_HOLLOW, 26, (0, -2.5, -0.4))
         return moved
 
     def dimple(self) -> np.ndarray:
@@ -361,18 +370,14 @@ class Sculptor:
 
     def brow_down(self) -> np.ndarray:
         """The brow down and in."""
-        moved = (
-            self.push(BROW_INNER, 30, (-3.2, -6.5, 0.6))
-            + self.push(BROW_MIDDLE, 24, (-1.2, -4.0, 0.4))
-            + self.push(BROW_OUTER, 20, (0, -1.5, 0))
-        )
-        moved = self.slide(moved, 0.7) + self.push((285, 417, 413), 12, (-0.6, -0.4, 1.4))
-        return self.outside_eyeball(moved)
+        moved = self.push(BROW_INNER, 30, (-3.0, -6.0, 0.6)) + self.push(BROW_MIDDLE, 24, (-1.0, -4.2, 0.4))
+        moved = self.slide(self.off_lids(moved + self.push(BROW_OUTER, 20, (0, -1.5, 0))), 0.7)
+        return self.outside_eyeball(moved + self.push((285, 417), 12, (-0.6, -0.4, 1.2)))
 
     def brow_outer_up(self) -> np.ndarray:
         """The outer end of the brow up."""
-        moved = self.push(BROW_OUTER, 32, (0.8, 7.0, 0)) + self.push(BROW_MIDDLE, 28, (0.3, 4.5, 0))
-        return self.slide(moved, 0.8)
+        moved = self.push(BROW_OUTER, 32, (0.6, 6.5, 0)) + self.push(BROW_MIDDLE, 28, (0.3, 4.5, 0))
+        return self.slide(self.off_lids(moved), 0.8)
 
     def cheek_squint(self) -> np.ndarray:
         """The cheek up, against the lower lid."""
@@ -388,7 +393,7 @@ class Sculptor:
         moved = self.push(NOSE_WING, 20, (1.4, 4.5, -0.2)) + self.push(NOSE_SIDE, 20, (0.6, 3.2, 0.8))
         left, up = self.left(), self.lip_band("upper", 24)
         moved += (
-            (left * up)[:, None] * [0.2, 2.8, 0.2]
+            (left * up)[:, None] * [0.2, 1.3, 0.2]
             + self.push((413, 464, 453), 14, (-0.4, -0.6, 1.0))
             + self.push(BROW_INNER, 18, (-0.6, -1.6, 0.2))
         )
@@ -405,12 +410,13 @@ class Sculptor:
 
     def pucker(self) -> np.ndarray:
         """Lips forward and closed, a kiss."""
-        moved = self.even(self.push(CORNER, 36, (-11.0, 0.0, 4.0)))
-        moved += self.even(
-            self.push(UPPER_LIP_SIDE, 18, (-2.6, 0, 1.5)) + self.push(LOWER_LIP_SIDE, 18, (-2.6, 0, 1.5))
-        )
-        up, low = self.lip_band("upper", 24), self.lip_band("lower", 24)
-        moved += up[:, None] * [0, 0.8, 6.5] + low[:, None] * [0, -0.8, 6.5]
+        toward = np.clip(self.outer[:, 0] / 26.0, -1, 1) * self.near(LIP_RING, 30)
+        moved = self.graph.smooth(toward, 6)[:, None] * np.array([-10.5, 0, 0])
+        ring = self.graph.smooth(self.near(LIP_RING, 24), 4)
+        middle = np.exp(-((self.outer[:, 0] / 16.0) ** 2))
+        moved += (ring * (0.35 + 0.65 * middle))[:, None] * [0, 0, 6.5]
+        up, low = self.lip_band("upper", 20), self.lip_band("lower", 20)
+        moved += up[:, None] * [0, 0.9, 0.6] + low[:, None] * [0, -0.9, 0.6]
         return self.even(self.keep_sealed(moved)) / 2
 
     def sideways(self) -> np.ndarray:
@@ -452,10 +458,8 @@ class Sculptor:
 
     def brow_inner_up(self) -> np.ndarray:
         """The inner ends of both brows up."""
-        moved = self.push(BROW_INNER, 34, (0.6, 8.0, 0)) + self.push(BROW_MIDDLE, 22, (0.2, 2.0, 0))
-        moved = self.slide(moved, 0.8)
-        weight = self.left()
-        return self.even(moved * weight[:, None])
+        moved = self.push(BROW_INNER, 36, (0.6, 8.0, 0)) + self.push(BROW_MIDDLE, 22, (0.2, 2.0, 0))
+        return self.even(self.slide(self.off_lids(moved), 0.8) * self.left()[:, None])
 
     def cheek_puff(self) -> np.ndarray:
         """Cheeks full of air."""
@@ -475,14 +479,22 @@ class Sculptor:
     def mouth_close(self, jaw_open: np.ndarray) -> np.ndarray:
         """Lips closed over an open jaw: with jawOpen at 1, mouthClose at 1 brings both borders onto one line."""
         drop = jaw_open[self.lower] - jaw_open[self.upper]
+        share = 0.66  # the lower lip does most of it
+        x = self.outer[self.lower, 0]
+        order = np.argsort(x)
+        here = np.stack([np.interp(self.outer[:, 0], x[order], drop[order, k]) for k in range(3)], axis=1)
         moved = np.zeros((self.count, 3))
-        share = 0.62  # the lower lip does most of it
+        for border, part, same in ((self.lower, -share, ~self.upper_side), (self.upper, 1 - share, self.upper_side)):
+            far = np.minimum(self.graph.distance(border, 40.0), 40.0)
+            whole_lip = self.graph.smooth(np.where(same, smoothstep(36.0, 9.0, far), 0.0), 4)
+            moved += part * whole_lip[:, None] * here
         fixed = np.zeros(self.count, bool)
-        moved[self.lower], moved[self.upper] = -share * drop, (1 - share) * drop
         fixed[self.lower] = fixed[self.upper] = True
-        near = np.isfinite(self.graph.distance(np.concatenate([self.upper, self.lower]), 26.0))
+        exact = moved.copy()
+        exact[self.lower], exact[self.upper] = -share * drop, (1 - share) * drop
+        near = np.isfinite(self.graph.distance(np.concatenate([self.upper, self.lower]), 5.0))
         for k in range(3):
-            moved[:, k] = self.graph.harmonic(fixed | ~near, np.where(fixed, moved[:, k], 0.0), 500)
+            moved[:, k] += self.graph.harmonic(fixed | ~near, np.where(fixed, exact[:, k] - moved[:, k], 0.0), 100)
         return moved
 
     def shapes(self) -> dict[str, np.ndarray]:
