@@ -49,7 +49,7 @@ def whole_file(path: str | Path, *, force: bool = False) -> Iterator[Path]:
     """
     path = check_writable(path, force=force)
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
+        handle, name = tempfile.mkstemp(prefix=f".{path.stem[:40]}-", suffix=path.suffix, dir=path.parent)
     except OSError as error:
         raise CmetError(f"Cannot write into {path.parent}: {error.strerror}.") from error
     os.close(handle)
@@ -90,7 +90,7 @@ def whole_folder(path: str | Path, *, force: bool = False) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists() and not os.access(path, os.W_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name[:40]}-", dir=path.parent))
     except OSError as error:
         raise CmetError(f"Cannot write the results to {path}: {error.strerror}.") from error
     try:

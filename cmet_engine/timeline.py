@@ -102,9 +102,9 @@ class EmotionKey:
             length = max(min(end, duration) - self.start, 0.0)
             scale = min(1.0, length / max(self.ease_in + self.ease_out, 1e-9)) if length else 0.0
             ramp_in, ramp_out = self.ease_in * scale, self.ease_out * scale
-            if self.start > 0 and ramp_in > 0:
+            if self.start > 0 and ramp_in > 1e-9:
                 shape = np.minimum(shape, np.clip((times - self.start) / ramp_in, 0, 1))
-            if not open_end and ramp_out > 0:
+            if not open_end and ramp_out > 1e-9:
                 shape = np.minimum(shape, np.clip((end - times) / ramp_out, 0, 1))
             if self.easing == "smooth":
                 shape = 0.5 - 0.5 * np.cos(np.pi * shape)

@@ -39,6 +39,7 @@ _LIVE_LINK_COUNT = 61  # 52 coefficients and 9 angles
 _HEAD = ("HeadYaw", "HeadPitch", "HeadRoll")
 _EYES = ("LeftEyeYaw", "LeftEyePitch", "RightEyeYaw", "RightEyePitch")
 _TIMECODE = re.compile(r"(\d{1,2}):(\d{1,2}):(\d{1,2})[:;](\d{1,3}(?:\.\d+)?)")
+_LONGEST_STEP = 10.0  # seconds between two frames; beyond it a file is no recording of a face
 _RATES = tuple(
     Fraction(r)
     for r in (
@@ -88,15 +89,14 @@ class CoefficientTrack:
         self.fps = Fraction(self.fps).limit_denominator(100_000)
         if self.fps <= 0:
             raise CmetError(f"The track's fps is {self.fps}; it must be above 0.")
-        self.coefficients = np.asarray(self.coefficients, np.float32)
+        self.coefficients = _floats("coefficients", self.coefficients)
+        if self.coefficients.ndim != 2:
+            raise CmetError(f"The track's coefficients have shape {list(self.coefficients.shape)}; expected [N, 52].")
         n = len(self.coefficients)
-        self.head_rotation = (
-            np.zeros((n, 3), np.float32) if self.head_rotation is None else np.asarray(self.head_rotation, np.float32)
-        )
-        self.eye_rotation = (
-            np.zeros((n, 4), np.float32) if self.eye_rotation is None else np.asarray(self.eye_rotation, np.float32)
-        )
-        self.valid = np.ones(n, bool) if self.valid is None else np.asarray(self.valid, bool)
+        for name, width in (("head_rotation", 3), ("eye_rotation", 4)):
+            value = getattr(self, name)
+            setattr(self, name, np.zeros((n, width), np.float32) if value is None else _floats(name, value))
+        self.valid = np.ones(n, bool) if self.valid is None else _floats("valid", self.valid).astype(bool)
         for name, shape in (
             ("coefficients", (n, arkit.COUNT)),
             ("head_rotation", (n, 3)),
@@ -200,6 +200,18 @@ class CoefficientTrack:
             raise CmetError(f"{path.name}: {error}") from error
 
 
+def _floats(name: str, values: Any) -> np.ndarray:
+    """`values` as float32; what overflows becomes infinite and is refused by the caller."""
+    try:
+        array = np.asarray(values)
+        if array.dtype.kind not in "biuf":
+            array = array.astype(np.float64, casting="same_kind")  # refuses text, complex numbers and dates
+        with np.errstate(over="ignore"):
+            return array.astype(np.float32, copy=False)
+    except (TypeError, ValueError) as error:
+        raise CmetError(f"The track's {name} are not numbers.") from error
+
+
 def _to_npz(track: CoefficientTrack) -> bytes:
     buffer = io.BytesIO()
     np.savez_compressed(
@@ -240,9 +252,12 @@ def _from_npz(data: bytes) -> CoefficientTrack:
         numerator, denominator = (int(v) for v in fields["fps"])
         fps = Fraction(numerator, denominator)
         meta = json.loads(str(fields["meta"]))
-    except (ValueError, TypeError, ZeroDivisionError) as error:
+        times = np.asarray(meta.get(FRAME_TIMES, []), np.float64)
+        if times.ndim != 1 or not np.isfinite(times).all() or (np.diff(times) <= 0).any():
+            raise ValueError
+    except (ValueError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
         raise CmetError("the fields 'fps' or 'meta' are damaged.") from error
-    names = [str(n) for n in fields["names"]]
+    names = [str(n) for n in np.atleast_1d(fields["names"])]
     coefficients = _by_name(names, fields["coefficients"])
     return CoefficientTrack(fps, coefficients, fields["head_rotation"], fields["eye_rotation"], fields["valid"], meta)
 
@@ -251,6 +266,7 @@ def _by_name(names: list[str], values: np.ndarray) -> np.ndarray:
     """Columns of `values` [N, len(names)] moved to canonical order; absent coefficients stay at 0."""
     if values.ndim != 2 or values.shape[1] != len(names):
         raise CmetError(f"{len(names)} names for values of shape {list(values.shape)}.")
+    values = _floats("coefficients", values)
     result = np.zeros((len(values), arkit.COUNT), np.float32)
     lower = {n.lower(): i for n, i in arkit.INDEX.items()}
     found = 0
@@ -272,7 +288,8 @@ def _timecode(seconds: float, base: int) -> str:
 
 
 def _to_live_link(track: CoefficientTrack) -> bytes:
-    start = float(track.meta.get("start_seconds", 0.0))
+    stored = track.meta.get("start_seconds", 0.0)
+    start = float(stored) if isinstance(stored, int | float) and math.isfinite(stored) else 0.0
     base = 60 if track.fps <= 60 else math.ceil(track.fps)
     text = io.StringIO()
     text.write(",".join(_LIVE_LINK_HEADER) + "\n")
@@ -339,8 +356,8 @@ def _from_live_link(data: bytes) -> CoefficientTrack:
 def _rate_of_timecodes(stamps: np.ndarray) -> tuple[Fraction, np.ndarray]:
     """Rate and seconds [N] of timecodes [N, 2] (seconds, frames).
 
-    The counter's base is not written in the file: it is the smallest usual one above the largest frame number
-    that makes the steps between rows most even across the turn of a second.
+    The counter's base is not written in the file: it is the usual one above the largest frame number that makes the
+    steps between rows most even, in parts of a step, across the turn of a second; the smallest of several.
     """
     frames = stamps[:, 1]
     bases = [b for b in (24, 25, 30, 48, 50, 60, 90, 100, 120, 240, 1000) if b > frames.max()] or [
@@ -353,18 +370,20 @@ def _rate_of_timecodes(stamps: np.ndarray) -> tuple[Fraction, np.ndarray]:
         times = stamps[:, 0] + frames / base
         return times + 86400 * np.cumsum(np.r_[0, np.diff(times) < -43200])  # past midnight
 
-    best = min(
-        bases,
-        key=lambda base: (
-            round(float(np.abs(np.diff(seconds(base)) - np.median(np.diff(seconds(base)))).mean()), 5),
-            base,
-        ),
-    )
+    def unevenness(base: int) -> float:
+        steps = np.diff(seconds(base))
+        usual = np.median(steps)
+        return round(float(np.abs(steps - usual).mean() / usual), 5) if usual > 0 else math.inf
+
+    best = min(bases, key=lambda base: (unevenness(base), base))
     times = seconds(best)
     if (np.diff(times) <= 0).any():
         row = int(np.argmax(np.diff(times) <= 0)) + 3
         raise CmetError(f"row {row}: the timecode does not move forward.")
-    rate = 1 / float(np.median(np.diff(times)))
+    step = float(np.median(np.diff(times)))
+    if step > _LONGEST_STEP:
+        raise CmetError(f"the rows lie {step:g} s apart; a recording has a row for every frame.")
+    rate = 1 / step
     near = min(_RATES, key=lambda r: abs(float(r) - rate))
     if abs(float(near) - rate) / rate < 2e-4:
         return near, times

@@ -775,7 +775,7 @@ def _rate(stamps: list[int], time_base: Fraction, header: list[Any]) -> tuple[Fr
         step = 1 / float(rate * time_base)  # ticks of one frame
         if np.abs(offsets - index * step).max() <= min(1, 0.25 * step) + 1e-6:
             return rate, False
-    return min(mean, Fraction(_MAX_RATE)).limit_denominator(1001), True
+    return max(min(mean, Fraction(_MAX_RATE)).limit_denominator(1001), Fraction(1, 1000)), True
 
 
 def _tolerant(container: InputContainer, stream: Any) -> Iterator[av.VideoFrame | None]:
