@@ -246,8 +246,9 @@ def _from_npz(data: bytes) -> CoefficientTrack:
     } - fields.keys()
     if missing:
         raise CmetError(f"the field '{sorted(missing)[0]}' is missing; this is not a C-MET track.")
-    if str(fields["format"]) != FORMAT:
-        raise CmetError(f"format '{fields['format']}' is not '{FORMAT}'; it was written by another version.")
+    written = " ".join(str(fields["format"]).split())[:40]
+    if written != FORMAT:
+        raise CmetError(f"format '{written}' is not '{FORMAT}'; it was written by another version.")
     try:
         numerator, denominator = (int(v) for v in fields["fps"])
         fps = Fraction(numerator, denominator)
