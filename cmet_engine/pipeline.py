@@ -10,6 +10,7 @@ import itertools
 import logging
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -111,9 +112,7 @@ def track_clip(
     return geometry, load_solver().track(geometry, progress)
 
 
-def emotion_vectors(
-    clip: Path, settings: EditSettings, progress: Progress | None = None
-) -> "tuple[EmotionTimeline, dict[str, EmotionVector]]":
+def emotion_vectors(clip: Path, settings: EditSettings) -> "tuple[EmotionTimeline, dict[str, EmotionVector]]":
     """The timeline with the voice's key added, and the vector of every emotion on it.
 
     Raises:
@@ -127,8 +126,6 @@ def emotion_vectors(
     if settings.speech is not None:
         from cmet_engine.emotion.speech import load_encoder
 
-        if progress:
-            progress("hear", 0, None)
         neutral: Path | None = settings.neutral
         if neutral is None and audio.has_sound(clip):
             neutral = clip
@@ -141,36 +138,50 @@ def emotion_vectors(
     return timeline.scaled(settings.strength), find_emotions(timeline.names(), library)
 
 
-def clip_emphasis(
-    clip: Path, track: CoefficientTrack, timeline: EmotionTimeline, vectors: "dict[str, EmotionVector]", device: str
-) -> np.ndarray | None:
-    """How strongly the clip's own voice carries the wanted emotion at every frame: float32 [N] around 1, or None.
+@dataclass
+class Heard:
+    """What listening gives: the timeline with the voice's key, the vectors of its emotions, and by emotion how strongly
+    the clip's own voice carries it, as (seconds [F], intensity [F] around 1); empty where nothing can be heard.
+    """
 
-    None when the clip has no sound, or none that can be heard.
+    timeline: EmotionTimeline
+    vectors: "dict[str, EmotionVector]"
+    intensity: dict[str, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
+
+    def emphasis(self, track: CoefficientTrack) -> np.ndarray | None:
+        """Intensity at every frame, float32 [N] around 1, each emotion counted as strongly as it is on then."""
+        if not self.intensity:
+            return None
+        total = np.full(len(track), 1e-6, np.float32)
+        emphasis = total.copy()
+        for name, weight in self.timeline.weights(track.times, track.duration).items():
+            if name in self.intensity:
+                times, values = self.intensity[name]
+                total += np.abs(weight)
+                emphasis += np.abs(weight) * np.interp(track.times, times, values).astype(np.float32)
+        return emphasis / total
+
+
+def listen(clip: Path, settings: EditSettings) -> Heard:
+    """Everything that is heard before an edit; see `Heard`.
+
+    Raises:
+        CmetError: an emotion is unknown, the speech cannot be used, or nothing was asked for.
     """
     from cmet_engine.emotion.speech import load_encoder
     from cmet_engine.media import audio
 
+    heard = Heard(*emotion_vectors(clip, settings))
     if not audio.has_sound(clip):
-        return None
+        return heard
     try:
         wave = audio.load(clip)
         audio.check_speech(wave, audio.RATE, clip.name)
+        encoder = load_encoder("embedded", device=settings.device)
+        heard.intensity = {n: encoder.intensity(wave, audio.RATE, v.vector) for n, v in heard.vectors.items()}
     except CmetError as error:
         log.info("the clip's own voice is not used: %s", error)
-        return None
-    encoder = load_encoder("embedded", device=device)
-    weights = timeline.weights(track.times, track.duration)
-    total = np.full(len(track), 1e-6, np.float32)
-    emphasis = total.copy()
-    for name, weight in weights.items():
-        if name not in vectors:
-            continue
-        times, intensity = encoder.intensity(wave, audio.RATE, vectors[name].vector)
-        amount = np.abs(weight)
-        total += amount
-        emphasis += amount * np.interp(track.times, times, intensity).astype(np.float32)
-    return emphasis / total
+    return heard
 
 
 def edit_clip(
@@ -202,11 +213,19 @@ def edit_clip(
     clip = Path(clip)
     started = time.perf_counter()
     with whole_folder(output, force=force) as folder:
-        timeline, vectors = emotion_vectors(clip, settings, progress)
-        geometry, source = track_clip(clip, face=settings.face, progress=progress)
-        timeline.weights(source.times, source.duration)  # times beyond the clip are refused before the long part
-        emphasis = clip_emphasis(clip, source, timeline, vectors, settings.device)
-        edited = edit_track(source, timeline, vectors, emphasis=emphasis, mode=settings.mode)
+        with ThreadPoolExecutor(max_workers=1) as pool:  # listening and looking need nothing from each other
+            listening = pool.submit(listen, clip, settings)
+
+            def watch(stage: str, done: int, total: int | None) -> None:
+                if listening.done():
+                    listening.result()  # what cannot be heard ends the work now, not after the tracking
+                if progress:
+                    progress(stage, done, total)
+
+            geometry, source = track_clip(clip, face=settings.face, progress=watch)
+            heard = listening.result()
+        timeline = heard.timeline
+        edited = edit_track(source, timeline, heard.vectors, emphasis=heard.emphasis(source), mode=settings.mode)
         edited.meta["edit"] = edit_description(timeline, settings)
         source.save(folder / "source.npz")
         edited.save(folder / "edited.npz")
