@@ -259,6 +259,21 @@ def build_parser() -> argparse.ArgumentParser:
     )
     sub.add_argument("--force", action="store_true", help="replace an earlier file")
 
+    models = command("models", _models_list, "published weights: list, pull, convert")
+    actions = models.add_subparsers(title="actions", metavar="ACTION")
+    command("list", _models_list, "what is there, where it came from, how large it is, its licence", actions)
+    sub = command("pull", _models_pull, "download weights, check them, convert them once to safetensors", actions)
+    sub.add_argument("name", metavar="NAME", help="cmet (connector, EDTalk renderer, Audio2Lip) or emotion2vec")
+    sub.add_argument(
+        "--accept-licence", action="store_true", help="you have read the licence and accept it (needed once)"
+    )
+    sub.add_argument("--force", action="store_true", help="download again what is there")
+    sub = command("convert", _models_convert, "convert published weights that were fetched by hand", actions)
+    sub.add_argument(
+        "file", type=Path, metavar="FILE", help="a checkpoint, or the folder with EDTalk's expression presets"
+    )
+    sub.add_argument("--force", action="store_true", help="replace weights of the same network")
+
     sub = command("serve", _serve, "the engine process that Blender and scripts talk to")
     sub.add_argument(
         "--root", type=Path, metavar="DIR", help="folder for jobs and uploads (default: in your data folder)"
@@ -422,6 +437,41 @@ def _export(options: argparse.Namespace) -> Any:
         str(options.output),
     ]
     return subprocess.run(command + (["--force"] if options.force else []), check=False).returncode
+
+
+def _models_list(options: argparse.Namespace) -> Any:
+    from cmet_engine import models
+
+    rows = list(models.describe())
+    if options.json:
+        return rows
+    for row in rows:
+        state = f"here, {row['size'] / 1e6:.0f} MB" if row["here"] else f"not here; cmet models pull {row['package']}"
+        print(f"{row['name']:<24} {state}\n{'':<24} {row['about']}; {row['licence']}, from {row['source']}")
+    return None
+
+
+def _models_pull(options: argparse.Namespace) -> Any:
+    from cmet_engine import models
+
+    if (
+        options.name in models.PACKAGES
+        and not (options.accept_licence or models.accepted(options.name))
+        and sys.stdin.isatty()
+    ):
+        licence = models.PACKAGES[options.name].licence
+        print(f"The weights of {options.name} are under the {licence.name}: {licence.url}", file=sys.stderr)
+        options.accept_licence = input("Have you read it, and do you accept it? [y/N] ").strip().lower() in ("y", "yes")
+    pulled = models.pull(
+        options.name, accept_licence=options.accept_licence, force=options.force, progress=options.progress
+    )
+    return {"weights": [weights.path for weights in pulled]}
+
+
+def _models_convert(options: argparse.Namespace) -> Any:
+    from cmet_engine import models
+
+    return {"weights": [weights.path for weights in models.convert(options.file, force=options.force)]}
 
 
 def _serve(options: argparse.Namespace) -> int:

@@ -211,6 +211,7 @@ def edit_clip(
     from cmet_engine.report import EditReport, FramePair, write_report
 
     clip = Path(clip)
+    check_renderer(settings.renderer)
     started = time.perf_counter()
     with whole_folder(output, force=force) as folder:
         with ThreadPoolExecutor(max_workers=1) as pool:  # listening and looking need nothing from each other
@@ -283,6 +284,7 @@ def render_clip(
         CmetError: anything that the user can mend; one sentence.
     """
     clip, output = Path(clip), check_writable(output, force=force)
+    check_renderer(renderer)
     geometry, tracked = track_clip(clip, face=face, progress=progress)
     source = tracked if source is None else fitted(source, tracked)
     edited = fitted(edited, tracked)
@@ -379,7 +381,25 @@ def _renderer(name: str, geometry: "FaceGeometry", source: CoefficientTrack, edi
         from cmet_engine.render.warp import WarpRenderer
 
         return WarpRenderer(geometry, source, edited)
+    if name == "edtalk":
+        from cmet_engine.render.edtalk.pipeline import EdtalkRenderer
+
+        return EdtalkRenderer(geometry, source, edited)
     raise CmetError(f"The renderer '{name}' is unknown; use one of {', '.join(RENDERERS)}.")
+
+
+def check_renderer(name: str) -> None:
+    """Refuse a renderer that cannot work here before anything else is done.
+
+    Raises:
+        CmetError: it is unknown, or its weights are not on this machine; the message says how to get them.
+    """
+    if name not in RENDERERS:
+        raise CmetError(f"The renderer '{name}' is unknown; use one of {', '.join(RENDERERS)}.")
+    if name == "edtalk":
+        from cmet_engine.models import path_of
+
+        path_of("edtalk_generator")
 
 
 def _moments(source: CoefficientTrack, edited: CoefficientTrack) -> list[int]:
