@@ -84,14 +84,19 @@ opening with a correlation of 0.94.
 """
 
 LIP_GAP_AT_REST = 0.046
-LIPS_CLOSED, LIPS_OPEN = 0.05, 0.12
-"""Below the first predicted opening the lips count as closed and nothing may part them; above the second, nothing is held back."""
+LIPS_CLOSED = 0.055
+"""Below this predicted opening the lips count as closed and nothing may part them. Faces differ: a clip's own least
+opening (its 3rd percentile) plus `CLIP_MARGIN` counts too."""
+
+CLIP_MARGIN = 0.02
+OPENING_RANGE = 0.07
+"""So much further open, nothing is held back any more."""
 
 _OPENERS = {"jawOpen": 1.0, "mouthLowerDown": 1.0, "mouthFunnel": 1.0, "mouthUpperUp": 0.5}
 """What parts the lips, and the share of it that a closure holds back; the rest of a raised upper lip the lower lip follows."""
 
-CLOSURE_MARGIN = 0.004
-"""Lips that an emotion would part are pressed together by this much more, in outer-eye distances."""
+CLOSURE_MARGIN = 0.008
+"""Lips that are closed are pressed together by this much more under an edit, in outer-eye distances."""
 
 LEAST_BLINK = 0.3
 """A rise of `eyeBlink` above the clip's median counts as a blink from about this size on."""
@@ -312,11 +317,6 @@ def _protect(source: np.ndarray, change: np.ndarray, fps: float) -> np.ndarray:
     closed = _closed_share(source, fps)[:, None]  # [N, 1]
     held = np.maximum(change, 0) * _OPENER
     change -= closed * held
-    parting = lip_parting()
-    residual = closed[:, 0] * (change @ parting)  # by how much the rest of the expression would part the lips
-    close = arkit.INDEX["mouthClose"]
-    change[:, close] += np.where(residual > 0, residual + CLOSURE_MARGIN * closed[:, 0], 0) / max(-parting[close], 0.1)
-
     rounded = np.clip(source[:, [arkit.INDEX[n] for n in _ROUNDED]].max(1, initial=0), 0, 1)[:, None]
     change[:, _SPREADER] *= 1 - 0.5 * rounded
 
@@ -329,12 +329,21 @@ def _protect(source: np.ndarray, change: np.ndarray, fps: float) -> np.ndarray:
             change[:, arkit.INDEX[name + side]] *= 1 - blink
         column = change[:, arkit.INDEX["eyeBlink" + side]]
         column[column < 0] *= (1 - blink)[column < 0]
+    parting, close = lip_parting(), arkit.INDEX["mouthClose"]
+    possible = _within_range(source, change) - source
+    edited = np.clip(np.abs(possible).max(1) / 0.1, 0, 1)  # 0 where nothing is edited
+    residual = closed[:, 0] * (
+        possible @ parting + CLOSURE_MARGIN * edited
+    )  # by how much the edit would part closed lips
+    change[:, close] += np.maximum(residual, 0) / max(-parting[close], 0.1)
     return change
 
 
 def _closed_share(source: np.ndarray, fps: float) -> np.ndarray:
     """1 where the lips are closed or about to be, 0 where they are open [N]; widened and smoothed so that nothing flaps."""
-    share = 1 - _smoothstep(lip_gap(source), LIPS_CLOSED, LIPS_OPEN)
+    gap = lip_gap(source)
+    closed = max(LIPS_CLOSED, float(np.quantile(gap, 0.03)) + CLIP_MARGIN)
+    share = 1 - _smoothstep(gap, closed, closed + OPENING_RANGE)
     around = max(round(CLOSURE_SECONDS * fps), 1)
     return gaussian_filter1d(maximum_filter1d(share, 2 * around + 1, mode="nearest"), around / 2, mode="nearest")
 
