@@ -1,4 +1,7 @@
-"""The EDTalk renderer: 256-pixel faces drawn from codes, pasted back into the frame."""
+"""The EDTalk renderer: 256-pixel faces drawn from codes, pasted back into the frame.
+
+`pipeline.EdtalkRenderer` edits a clip, `pipeline.render_portrait` makes a picture speak.
+"""
 
 from cmet_engine.render.edtalk.audio2lip import Audio2Lip
 from cmet_engine.render.edtalk.generator import Generator, Source
