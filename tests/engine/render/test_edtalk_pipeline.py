@@ -259,8 +259,10 @@ def test_the_mask_covers_the_face_and_ends_softly_inside_the_square():
     points = crops.points(head(160, 120, 42), 0)
     mask = outline_mask(points)
     assert mask[[0, -1]].max() == 0 and mask[:, [0, -1]].max() == 0
-    inside = points[[1, 4, 13, 33, 263, 17, 199, 152, 50, 280]].astype(int)
-    assert mask[inside[:, 1], inside[:, 0]].min() > 0.9
+    inside = points[[1, 4, 13, 33, 263, 17, 199, 50, 280]].astype(int)
+    assert mask[inside[:, 1], inside[:, 0]].min() > 0.85
+    x, y = points[152].astype(int)
+    assert mask[y, x] > 0.7  # the chin, which an edit may move
     assert np.abs(np.diff(mask, axis=0)).max() < 0.08
     skin = skin_mask(points)
     for place in (13, 468, 473):  # lips and irises
