@@ -253,7 +253,7 @@ class CMET_OT_load_footage(_Simple, bpy.types.Operator, ImportHelper):
     bl_label = "Load Clip"
     bl_options = {"REGISTER", "UNDO"}
 
-    filter_glob: StringProperty(default=CLIP_FILTER, options={"HIDDEN"})  # type: ignore[valid-type]
+    filter_glob: StringProperty(default=CLIP_FILTER, options={"HIDDEN"})
 
     def work(self, context: Any) -> str:
         settings = context.scene.cmet
@@ -321,7 +321,7 @@ class CMET_OT_save_mapping(_Simple, bpy.types.Operator, ExportHelper):
     bl_label = "Save Mapping"
 
     filename_ext = ".json"
-    filter_glob: StringProperty(default="*.json", options={"HIDDEN"})  # type: ignore[valid-type]
+    filter_glob: StringProperty(default="*.json", options={"HIDDEN"})
 
     def work(self, context: Any) -> str:
         path = properties.shown_mapping(context.scene.cmet).save(self.filepath)
@@ -335,7 +335,7 @@ class CMET_OT_load_mapping(_Simple, bpy.types.Operator, ImportHelper):
     bl_label = "Load Mapping"
     bl_options = {"REGISTER", "UNDO"}
 
-    filter_glob: StringProperty(default="*.json", options={"HIDDEN"})  # type: ignore[valid-type]
+    filter_glob: StringProperty(default="*.json", options={"HIDDEN"})
 
     def work(self, context: Any) -> str:
         found = mapping.RigMapping.load(self.filepath)
@@ -395,7 +395,7 @@ class CMET_OT_add_emotion(_Job, bpy.types.Operator):
     bl_label = "Add Emotion"
     bl_options = {"REGISTER"}
 
-    emotion: StringProperty(name="Emotion", options={"SKIP_SAVE"})  # type: ignore[valid-type]
+    emotion: StringProperty(name="Emotion", options={"SKIP_SAVE"})
 
     def request(self, context: Any) -> tuple[str, str, tuple[Any, ...], dict[str, Any]]:
         settings = context.scene.cmet
@@ -420,7 +420,7 @@ class CMET_OT_add_emotion_file(_Simple, bpy.types.Operator, ImportHelper):
     bl_label = "From Edited Track"
     bl_options = {"REGISTER", "UNDO"}
 
-    filter_glob: StringProperty(default="*.npz;*.csv;*.json", options={"HIDDEN"})  # type: ignore[valid-type]
+    filter_glob: StringProperty(default="*.npz;*.csv;*.json", options={"HIDDEN"})
 
     def work(self, context: Any) -> str:
         settings = context.scene.cmet
@@ -557,7 +557,7 @@ class CMET_OT_export(_Simple, bpy.types.Operator):
 
     replace: BoolProperty(
         name="Replace", description="Replace a file that is there", default=False, options={"SKIP_SAVE"}
-    )  # type: ignore[valid-type]
+    )
 
     def invoke(self, context: Any, event: Any) -> set[str]:
         path = Path(bpy.path.abspath(context.scene.cmet.export_path))

@@ -61,46 +61,46 @@ def _shape_names(self: Any, context: Any, edit_text: str) -> list[str]:
 class CmetRow(bpy.types.PropertyGroup):
     """One row of the mapping table."""
 
-    name: StringProperty()  # type: ignore[valid-type]
-    channels: StringProperty(  # type: ignore[valid-type]
+    name: StringProperty()
+    channels: StringProperty(
         name="Shapes", update=_row_changed, search=_shape_names, search_options={"SUGGESTION"},
         description="Shape key that takes this coefficient; several with weights: browInnerUp_L; browInnerUp_R=0.5",
     )  # fmt: skip
-    kind: EnumProperty(items=_KINDS, default=mapping.MISSING)  # type: ignore[valid-type]
-    confidence: FloatProperty(min=0, max=1)  # type: ignore[valid-type]
-    fault: StringProperty()  # type: ignore[valid-type]
+    kind: EnumProperty(items=_KINDS, default=mapping.MISSING)
+    confidence: FloatProperty(min=0, max=1)
+    fault: StringProperty()
     gain: FloatProperty(
         name="Gain",
         default=1.0,
         soft_min=0,
         soft_max=3,
         description="The shape gets gain times the coefficient plus the offset",
-    )  # type: ignore[valid-type]
+    )
     offset: FloatProperty(
         name="Offset",
         default=0.0,
         soft_min=-1,
         soft_max=1,
         description="Added after the gain, in units of the shape key",
-    )  # type: ignore[valid-type]
-    limited: BoolProperty(name="Limits", description="Keep the value between minimum and maximum")  # type: ignore[valid-type]
-    minimum: FloatProperty(name="Minimum", default=0.0, soft_min=-1, soft_max=1)  # type: ignore[valid-type]
-    maximum: FloatProperty(name="Maximum", default=1.0, soft_min=0, soft_max=2)  # type: ignore[valid-type]
+    )
+    limited: BoolProperty(name="Limits", description="Keep the value between minimum and maximum")
+    minimum: FloatProperty(name="Minimum", default=0.0, soft_min=-1, soft_max=1)
+    maximum: FloatProperty(name="Maximum", default=1.0, soft_min=0, soft_max=2)
 
 
 class CmetRotation(bpy.types.PropertyGroup):
     """A bone or object that turns with the head or an eye."""
 
-    name: StringProperty()  # type: ignore[valid-type]
-    target: StringProperty(name="Target", description="Bone of the rig's armature, or an object; empty for none")  # type: ignore[valid-type]
-    yaw: EnumProperty(name="Yaw", items=_AXES, default="-Z", description="Axis of turning to the character's own right")  # type: ignore[valid-type]
-    pitch: EnumProperty(name="Pitch", items=_AXES, default="+X", description="Axis of looking down")  # type: ignore[valid-type]
+    name: StringProperty()
+    target: StringProperty(name="Target", description="Bone of the rig's armature, or an object; empty for none")
+    yaw: EnumProperty(name="Yaw", items=_AXES, default="-Z", description="Axis of turning to the character's own right")
+    pitch: EnumProperty(name="Pitch", items=_AXES, default="+X", description="Axis of looking down")
     roll: EnumProperty(
         name="Roll", items=_AXES, default="-Y", description="Axis of leaning to the character's own right"
-    )  # type: ignore[valid-type]
+    )
     strength: FloatProperty(
         name="Strength", default=1.0, soft_min=0, soft_max=2, description="Factor on the angles; 0 turns nothing"
-    )  # type: ignore[valid-type]
+    )
 
 
 _emotion_items: list[tuple[str, str, str, int, int]] = []  # Blender needs the texts kept alive
@@ -127,34 +127,34 @@ def emotion_items(self: Any, context: Any) -> list[tuple[str, str, str, int, int
 class CmetScene(bpy.types.PropertyGroup):
     """What a scene remembers."""
 
-    clip: StringProperty(name="Clip", subtype="FILE_PATH", description="Video of a talking face")  # type: ignore[valid-type]
+    clip: StringProperty(name="Clip", subtype="FILE_PATH", description="Video of a talking face")
     match_rate: BoolProperty(
         name="Use the Clip's Rate",
         default=True,
         description="Give the scene the clip's frame rate and length, so that background and keys fall on the same frames",
-    )  # type: ignore[valid-type]
-    start_frame: IntProperty(name="Start", default=1, description="Scene frame of the clip's first frame")  # type: ignore[valid-type]
+    )
+    start_frame: IntProperty(name="Start", default=1, description="Scene frame of the clip's first frame")
     face: IntProperty(
         name="Face", default=0, min=0, max=20, description="Which face when there are several: 0 is the largest"
-    )  # type: ignore[valid-type]
+    )
     track: StringProperty(
         name="Track",
         subtype="FILE_PATH",
         description="Coefficient track of the clip: .npz, Live Link Face .csv or Audio2Face .json",
-    )  # type: ignore[valid-type]
+    )
     rig: PointerProperty(
         name="Rig",
         type=bpy.types.Object,
         poll=_is_rig,
         update=_rig_chosen,
         description="Mesh of the face, or the armature of a rig with face bones",
-    )  # type: ignore[valid-type]
-    rows: CollectionProperty(type=CmetRow)  # type: ignore[valid-type]
-    active_row: IntProperty()  # type: ignore[valid-type]
-    rotations: CollectionProperty(type=CmetRotation)  # type: ignore[valid-type]
-    mapping_name: StringProperty()  # type: ignore[valid-type]
-    unit: StringProperty()  # type: ignore[valid-type]
-    unused: StringProperty()  # type: ignore[valid-type]
+    )
+    rows: CollectionProperty(type=CmetRow)
+    active_row: IntProperty()
+    rotations: CollectionProperty(type=CmetRotation)
+    mapping_name: StringProperty()
+    unit: StringProperty()
+    unused: StringProperty()
     simplify: FloatProperty(
         name="Simplify",
         default=0.0,
@@ -162,8 +162,8 @@ class CmetScene(bpy.types.PropertyGroup):
         soft_max=0.05,
         precision=3,
         description="Leave out keys where straight lines stay within this error (1 is a whole shape); 0 keeps every frame",
-    )  # type: ignore[valid-type]
-    emotion: EnumProperty(name="Emotion", items=emotion_items, description="Emotion to add")  # type: ignore[valid-type]
+    )
+    emotion: EnumProperty(name="Emotion", items=emotion_items, description="Emotion to add")
     strength: FloatProperty(
         name="Strength",
         default=1.0,
@@ -172,23 +172,23 @@ class CmetScene(bpy.types.PropertyGroup):
         min=-10,
         max=10,
         description="Influence of the new strip: 1 is the emotion as learned",
-    )  # type: ignore[valid-type]
+    )
     voice: StringProperty(
         name="Voice",
         subtype="FILE_PATH",
         description="Recording that sounds like the emotion: .wav .flac .mp3 .m4a .ogg",
-    )  # type: ignore[valid-type]
-    neutral_voice: StringProperty(name="Neutral", subtype="FILE_PATH", description="The same voice speaking neutrally")  # type: ignore[valid-type]
+    )
+    neutral_voice: StringProperty(name="Neutral", subtype="FILE_PATH", description="The same voice speaking neutrally")
     voice_name: StringProperty(
         name="Name", default="my_emotion", description="Name of the new emotion: small letters, digits and _"
-    )  # type: ignore[valid-type]
+    )
     renderer: EnumProperty(
         name="Renderer",
         items=[
             ("warp", "Warp", "Moves the pixels of the original frames: full resolution"),
             ("edtalk", "EDTalk", "Published network, 256 pixels pasted back; needs its downloaded weights"),
         ],
-    )  # type: ignore[valid-type]
+    )
     video_format: EnumProperty(
         name="Format",
         items=[
@@ -196,13 +196,13 @@ class CmetScene(bpy.types.PropertyGroup):
             ("mov", "MOV (ProRes)", "For editing on"),
             ("mkv", "MKV (H.264)", "For viewing"),
         ],
-    )  # type: ignore[valid-type]
+    )
     export_path: StringProperty(
         name="File",
         subtype="FILE_PATH",
         description="The suffix says the format: .fbx .glb .usdc .abc .csv .json .npz",
         default="//character.fbx",
-    )  # type: ignore[valid-type]
+    )
     preset: EnumProperty(
         name="For",
         items=[
@@ -212,9 +212,9 @@ class CmetScene(bpy.types.PropertyGroup):
             ("maya", "Maya", ""),
         ],
         description="FBX as this program expects it",
-    )  # type: ignore[valid-type]
-    message: StringProperty()  # type: ignore[valid-type]
-    done: StringProperty()  # type: ignore[valid-type]
+    )
+    message: StringProperty()
+    done: StringProperty()
 
 
 def show_mapping(settings: Any, found: mapping.RigMapping) -> None:
@@ -279,15 +279,15 @@ class CmetPreferences(bpy.types.AddonPreferences):
         name="Engine's Python",
         subtype="FILE_PATH",
         description="Python program where C-MET is installed; empty looks for `cmet` on the path",
-    )  # type: ignore[valid-type]
+    )
     model_folder: StringProperty(
         name="Model Folder",
         subtype="DIR_PATH",
         description="Folder of the engine's models and own emotions; empty for the usual one",
-    )  # type: ignore[valid-type]
+    )
     port: IntProperty(
         name="Port", default=0, min=0, max=65535, description="Port on this machine's loopback; 0 takes a free one"
-    )  # type: ignore[valid-type]
+    )
 
     def draw(self, context: Any) -> None:
         """The preferences' page."""
