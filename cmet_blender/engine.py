@@ -21,6 +21,8 @@ ADDRESS_FILE = "engine.json"
 LOG_FILE = "engine.log"
 START_SECONDS = 60.0  # a cold start imports FastAPI from a slow disk; longer means that something is wrong
 FINISHED = ("done", "failed", "cancelled")
+RESTARTS = 3  # a job that takes the engine down more often is given up
+PATIENCE = 6  # tries of a question that an engine just started may be too slow for, 5 s each
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,7 @@ class Engine:
         self._process: subprocess.Popen[bytes] | None = None
         self._started = 0.0
         self._client: Any = None
+        self._deaths: dict[str, int] = {}
 
     # Life
 
@@ -203,8 +206,20 @@ class Engine:
         return answer
 
     def emotions(self) -> list[dict[str, Any]]:
-        """Names and reliability of the library's emotions."""
-        return self._ask("emotions")
+        """Names and reliability of the library's emotions; the first question loads it and may take a while."""
+        for attempt in range(PATIENCE):
+            try:
+                return self._ask("emotions")
+            except CmetError:
+                if attempt == PATIENCE - 1 or not (self.alive or self._answers()):
+                    raise
+        raise AssertionError  # not reached: the last attempt raises
+
+    def _answers(self) -> bool:
+        try:
+            return bool(self._ask("health"))
+        except CmetError:
+            return False
 
     def submit(self, kind: str, *arguments: Any, **parameters: Any) -> str:
         """Queue a job: `track`, `edit`, `render` or `vector` with the arguments of the client; returns its id."""
@@ -215,6 +230,24 @@ class Engine:
     def poll(self, identity: str) -> dict[str, Any]:
         """Where a job stands: `state`, `stage`, `done`, `total`, `eta_seconds`, `error`, `files`."""
         return self._ask("job", identity)
+
+    def look(self, identity: str) -> dict[str, Any] | None:
+        """Like `poll`; an engine that died is started again and goes on with the job: None until it answers.
+
+        Raises:
+            CmetError: the engine refuses, or died `RESTARTS` times during this job.
+        """
+        try:
+            state = self.poll(identity)
+        except CmetError:
+            self._client = None  # is there really nobody?
+            if self.alive or self._deaths.get(identity, 0) >= RESTARTS:
+                raise
+            self._deaths[identity] = self._deaths.get(identity, 0) + 1
+            self.start()
+            self.wait()
+            return None
+        return state
 
     def cancel(self, identity: str) -> None:
         """Stop a job; when this returns nothing works on it."""
@@ -230,8 +263,8 @@ class Engine:
         self.wait()
         identity = self.submit(kind, *arguments, **parameters)
         try:
-            while (state := self.poll(identity))["state"] not in FINISHED:
-                if progress:
+            while (state := self.look(identity)) is None or state["state"] not in FINISHED:
+                if progress and state is not None:
                     progress(state["stage"] or "waiting", state["done"], state["total"])
                 time.sleep(0.3)
         except BaseException:

@@ -22,7 +22,6 @@ from . import emotion_strips, export, footage, keyframes, mapping, properties, r
 from .engine import FINISHED, check, finished
 
 POLL_SECONDS = 0.3
-RESTARTS = 3  # a job that takes the engine down more often is given up
 CLIP_FILTER = "*.mp4;*.mov;*.mkv;*.avi;*.webm;*.m4v"
 
 
@@ -43,6 +42,20 @@ def chosen(context: Any) -> Any:
         name, settings.rig = settings.rig.name, None
         raise CmetError(f"'{name}' is not in this scene any more; choose another rig.")
     return settings.rig
+
+
+def still_there(context: Any, name: str) -> Any:
+    """The rig that a job was started for.
+
+    Raises:
+        CmetError: it was deleted or another was chosen while the job ran.
+    """
+    obj = context.scene.objects.get(name)
+    if obj is None or context.scene.cmet.rig != obj:
+        raise CmetError(
+            f"'{name}' was deleted or is not the chosen rig any more; nothing was changed. Choose a rig and try again."
+        )
+    return obj
 
 
 def clip_path(settings: Any) -> Path:
@@ -111,6 +124,7 @@ class _Job(Said):
     """An operator whose work the engine does: `prepare` submits and returns (id, title), `receive` uses the result."""
 
     _timer: Any = None
+    _rig = ""  # name of the rig that the result is for
 
     @classmethod
     def poll(cls, context: Any) -> bool:
@@ -156,7 +170,6 @@ class _Job(Said):
         except (CmetError, ReferenceError, OSError) as error:
             return self.fail(context, error)
         self._scene = context.scene.name
-        self._restarts = 0
         session.STATE.job = session.Job(self._request[0], stage="starting the engine")
         manager = context.window_manager
         self._timer = manager.event_timer_add(POLL_SECONDS, window=context.window)
@@ -188,31 +201,22 @@ class _Job(Said):
             return self._end(context, {"CANCELLED"})
 
     def _look(self, job: Any) -> dict[str, Any] | None:
-        """The job's state once it is finished; restarts an engine that died, which goes on with the job."""
-        try:
-            if not job.identity:
-                if job.cancelled:
-                    return {"state": "cancelled"}
-                if self._service.ready():
-                    _, kind, arguments, parameters = self._request
-                    job.identity = self._service.submit(kind, *arguments, **parameters)
-                return None
+        """The job's state once it is finished."""
+        if not job.identity:
             if job.cancelled:
-                self._service.cancel(job.identity)
-            state = self._service.poll(job.identity)
-        except CmetError:
-            if self._service.alive or self._restarts >= RESTARTS:
-                raise
-            self._restarts += 1
-            job.stage = "the engine ended; starting it again"
-            self._service.start()
+                return {"state": "cancelled"}
+            if self._service.ready():
+                _, kind, arguments, parameters = self._request
+                job.identity = self._service.submit(kind, *arguments, **parameters)
             return None
-        job.stage, job.done, job.total, job.eta = (
-            state["stage"] or "waiting",
-            state["done"],
-            state["total"],
-            state["eta_seconds"],
-        )
+        if job.cancelled:
+            self._service.cancel(job.identity)
+        state = self._service.look(job.identity)
+        if state is None:
+            job.stage = "the engine ended and was started again"
+            return None
+        job.stage, job.done, job.total = state["stage"] or "waiting", state["done"], state["total"]
+        job.eta = state["eta_seconds"]
         return state if state["state"] in FINISHED else None
 
     def _end(self, context: Any, result: set[str]) -> set[str]:
@@ -399,7 +403,9 @@ class CMET_OT_add_emotion(_Job, bpy.types.Operator):
 
     def request(self, context: Any) -> tuple[str, str, tuple[Any, ...], dict[str, Any]]:
         settings = context.scene.cmet
-        rig.check_editable(chosen(context))
+        obj = chosen(context)
+        rig.check_editable(obj)
+        self._rig = obj.name
         self.emotion = self.emotion or settings.emotion
         parameters = {"emotions": [self.emotion], "renderer": "none", "face": settings.face}
         return f"Emotion {self.emotion}", "edit", (clip_path(settings),), parameters
@@ -407,7 +413,7 @@ class CMET_OT_add_emotion(_Job, bpy.types.Operator):
     def receive(self, context: Any, state: dict[str, Any]) -> str:
         settings = context.scene.cmet
         edited, source = (CoefficientTrack.load(state["files"][n]) for n in ("edited.npz", "source.npz"))
-        strip = emotion_strips.add(chosen(context), self.emotion, emotion_strips.delta(edited, source), settings.start_frame, strength=settings.strength, mapping=_mapping(settings))  # fmt: skip
+        strip = emotion_strips.add(still_there(context, self._rig), self.emotion, emotion_strips.delta(edited, source), settings.start_frame, strength=settings.strength, mapping=_mapping(settings))  # fmt: skip
         if not settings.track:
             settings.track = str(_keep(state, "source.npz", f"{Path(settings.clip).stem}_track"))
         return f"Strip '{strip.name}' added; key its influence in the NLA editor."
@@ -473,7 +479,9 @@ class CMET_OT_recompute(_Job, bpy.types.Operator):
 
     def request(self, context: Any) -> tuple[str, str, tuple[Any, ...], dict[str, Any]]:
         settings = context.scene.cmet
-        timeline = emotion_strips.timeline(chosen(context), settings.start_frame)
+        obj = chosen(context)
+        self._rig = obj.name
+        timeline = emotion_strips.timeline(obj, settings.start_frame)
         if not timeline.keys:
             raise CmetError("There is no emotion strip on the rig; add one first.")
         keys = [{name: getattr(key, name) for name in EmotionKey.__dataclass_fields__} for key in timeline.keys]
@@ -481,7 +489,7 @@ class CMET_OT_recompute(_Job, bpy.types.Operator):
 
     def receive(self, context: Any, state: dict[str, Any]) -> str:
         settings = context.scene.cmet
-        obj = chosen(context)
+        obj = still_there(context, self._rig)
         edited = CoefficientTrack.load(state["files"]["edited.npz"])
         action = keyframes.apply_track(
             obj, edited, _mapping(settings), settings.start_frame, name=f"{obj.name} recomputed", scene=context.scene

@@ -1,0 +1,189 @@
+"""The add-on with the real engine, on the project's own sample clip; in a Blender with the demo head."""
+
+import os
+import signal
+import time
+
+import numpy as np
+import pytest
+
+from cmet_blender import engine as engine_module
+from cmet_blender.engine import Engine
+from cmet_engine import arkit
+from cmet_engine.errors import CmetError
+from cmet_engine.track import CoefficientTrack
+
+pytest.importorskip("bpy", reason="needs Blender as a module (the package bpy), which is not installed")
+for package in ("fastapi", "mediapipe", "torch"):
+    pytest.importorskip(
+        package, reason=f"needs the engine's package {package}, which is not installed in this environment"
+    )
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    """The first 24 frames of the sample."""
+    from cmet_engine.media.video import VideoReader, VideoWriter
+    from cmet_engine.models import ASSETS
+
+    source = ASSETS / "sample" / "talking_head.mp4"
+    if not source.is_file():
+        pytest.skip("the sample clip is not part of this checkout")
+    path = tmp_path_factory.mktemp("clip") / "talk.mp4"
+    reader = VideoReader(source)
+    with VideoWriter(path, reader.info.width, reader.info.height, reader.info.fps) as writer:
+        for frame in reader:
+            if frame.index == 24:
+                break
+            writer.write(frame.image, frame.time)
+    return path
+
+
+@pytest.fixture
+def service(tmp_path, clip, monkeypatch, project):
+    monkeypatch.setenv("PYTHONPATH", str(project))
+    running = Engine(folder=tmp_path / "engine", allow=[clip.parent, tmp_path])
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def scene(bpy, project, clip, service, monkeypatch, tmp_path):
+    """The demo head in a scene of its own file, with the add-on registered and this test's engine."""
+    import cmet_blender
+    from cmet_blender import session
+
+    bpy.ops.wm.open_mainfile(filepath=str(project / "rigs" / "demo_head.blend"))
+    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "work.blend"))
+    cmet_blender.register()
+    monkeypatch.setattr(session, "engine", lambda *extra: service)
+    yield bpy.context.scene
+    cmet_blender.unregister()
+    session.STATE = session.State()
+
+
+@pytest.mark.slow
+def test_a_clip_becomes_keys_emotions_and_a_video_of_the_corrected_curves(bpy, scene, clip, tmp_path):
+    settings = scene.cmet
+    assert bpy.ops.cmet.load_footage(filepath=str(clip)) == {"FINISHED"}
+    assert (scene.render.fps, scene.frame_end) == (25, 24)
+    assert bpy.ops.cmet.track() == {"FINISHED"}
+    tracked = CoefficientTrack.load(settings.track)
+    assert len(tracked) == 24 and tracked.valid.all()
+    settings.rig = bpy.data.objects["head"]
+    assert bpy.ops.cmet.apply_track() == {"FINISHED"}
+    assert bpy.ops.cmet.add_emotion(emotion="happy") == {"FINISHED"}
+    from cmet_blender import emotion_strips, keyframes
+
+    assert list(emotion_strips.strips(settings.rig)) == ["happy"]
+    happy = keyframes.read_track(settings.rig, (1, 24))
+    assert (happy["mouthSmileLeft"] - tracked["mouthSmileLeft"]).mean() > 0.1
+    # the animator lifts the inner brows by half, by hand
+    keys = settings.rig.data.shape_keys
+    for layer in keys.animation_data.action.layers:
+        bag = layer.strips[0].channelbag(keys.animation_data.action_slot)
+        for point in bag.fcurves.find('key_blocks["browInnerUp"].value').keyframe_points:
+            point.co[1] += 0.5
+    assert bpy.ops.cmet.render_video() == {"FINISHED"}, settings.message
+    sent = CoefficientTrack.load(tmp_path / "cmet" / "talk_edited.npz")
+    change = sent.coefficients - happy.coefficients
+    assert np.abs(change[:, arkit.INDEX["browInnerUp"]] - 0.5).max() < 0.02
+    assert np.abs(np.delete(change, arkit.INDEX["browInnerUp"], 1)).max() < 1e-4
+    names = {strip.name for strip in scene.sequence_editor.strips}
+    assert {"C-MET source", "C-MET edited"} <= names
+    from cmet_engine.media.video import VideoReader
+
+    video = next((tmp_path / "cmet").glob("talk_edited*.mp4"))
+    before, after = (np.stack([f.image for f in VideoReader(p)]).astype(np.float32) for p in (clip, video))
+    assert before.shape == after.shape
+    face = np.abs(after - before).mean((0, 3))
+    height, width = face.shape
+    assert face[height // 4 : 3 * height // 4, width // 4 : 3 * width // 4].mean() > 3 * face[:, : width // 16].mean()
+    assert bpy.ops.cmet.compare() == {"FINISHED"} and "before" in settings.done
+    assert bpy.ops.cmet.recompute() == {"FINISHED"}
+    assert all(t.mute for t in keys.animation_data.nla_tracks if t.name.startswith("C-MET"))
+
+
+@pytest.mark.slow
+def test_an_object_deleted_while_a_job_runs_leaves_the_scene_unharmed(bpy, scene, clip, service, monkeypatch):
+    settings = scene.cmet
+    bpy.ops.cmet.load_footage(filepath=str(clip))
+    settings.rig = bpy.data.objects["head"]
+    ask = service.run
+
+    def meanwhile(*arguments, **parameters):
+        state = ask(*arguments, **parameters)
+        bpy.data.objects.remove(bpy.data.objects["head"])
+        return state
+
+    monkeypatch.setattr(service, "run", meanwhile)
+    before = sorted(o.name for o in bpy.data.objects)
+    with pytest.raises(RuntimeError, match="was deleted"):
+        bpy.ops.cmet.add_emotion(emotion="happy")
+    assert sorted([*(o.name for o in bpy.data.objects), "head"]) == before
+    assert not any(a.name.startswith("C-MET: ") for a in bpy.data.actions)
+
+
+@pytest.mark.slow
+def test_a_job_survives_the_death_of_its_engine(service, clip):
+    service.start()
+    service.wait()
+    identity = service.submit("track", clip)
+    first = service.health()["pid"]
+    end = time.monotonic() + 60
+    while service.poll(identity)["state"] == "queued" and time.monotonic() < end:
+        time.sleep(0.05)
+    os.kill(first, signal.SIGKILL)
+    state = None
+    while (state is None or state["state"] not in engine_module.FINISHED) and time.monotonic() < end:
+        state = service.look(identity)
+        time.sleep(0.2)
+    assert state["state"] == "done" and len(CoefficientTrack.load(state["files"]["track.npz"])) == 24
+    assert service.health()["pid"] != first
+
+
+@pytest.mark.slow
+def test_a_cancelled_job_leaves_nothing(service, clip):
+    service.start()
+    service.wait()
+    identity = service.submit("track", clip)
+    service.cancel(identity)
+    with pytest.raises(CmetError, match="cancelled"):
+        engine_module.finished(service.poll(identity))
+
+
+def test_the_engine_is_found_by_another_blender_and_ends_with_its_own(service, tmp_path):
+    service.start()
+    service.wait()
+    other = Engine(folder=service.folder)
+    assert other.ready() and other.health()["version"] == service.health()["version"]
+    other.stop()  # not its own: still there
+    assert service.health()["pid"]
+    pid = service.health()["pid"]
+    service.stop()
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+def test_a_python_that_is_none_is_explained(tmp_path):
+    missing = Engine(tmp_path / "python3", folder=tmp_path / "engine")
+    with pytest.raises(CmetError, match=r"python3.*cannot be started.*preferences"):
+        missing.start()
+    (finding,) = engine_module.check(missing)
+    assert not finding.ok and "does not exist" in finding.text
+
+
+def test_an_engine_that_dies_at_once_says_why(service, tmp_path):
+    (tmp_path / "file").write_text("")
+    broken = Engine(folder=tmp_path / "engine2", allow=[tmp_path / "nowhere"])
+    broken.start()
+    with pytest.raises(CmetError, match=r"ended while starting.*nowhere"):
+        broken.wait()
+
+
+@pytest.mark.parametrize(
+    ("version", "words"), [("0.1.0", ""), ("0.1.7", ""), ("0.3.0", "update the add-on"), ("0.0.9", "update the engine")]
+)
+def test_versions_that_do_not_agree_are_said(version, words):
+    sentence = engine_module.version_mismatch(version)
+    assert (words in sentence) and (bool(sentence) == bool(words))
