@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import cv2
 import numpy as np
@@ -28,6 +28,7 @@ LIP_TARGET = 0.95  # correlation of the opening between the inner lips
 OUTSIDE_TARGET = 40.0  # dB outside the face
 CURVES = 8  # coefficients drawn
 PICTURE_SIDE = 720  # pixels of the longer side of a picture in the report
+NEAR_SIDE = 400  # pixels of a picture of the face from near
 
 _COLUMNS = 700  # points of a curve; a longer clip is drawn by the lowest and highest value of each stretch
 _EMOTION_COLORS = {
@@ -46,12 +47,14 @@ class FramePair:
         index: frame number in the clip.
         time: seconds from the first frame.
         source, edited: uint8 [H, W, 3] RGB, of the same size.
+        face: (left, top, right, bottom) in pixels of these pictures; the small pictures show it from near.
     """
 
     index: int
     time: float
     source: np.ndarray
     edited: np.ndarray
+    face: tuple[float, float, float, float] | None = None
 
 
 @dataclass
@@ -238,9 +241,30 @@ def _encoded(image: np.ndarray, suffix: str) -> bytes:
     return data.tobytes()
 
 
-def _inline(image: np.ndarray) -> str:
-    data = _encoded(_fitted(image, PICTURE_SIDE), ".jpg")
+def _near(pair: FramePair) -> tuple[slice, slice]:
+    """Rows and columns around the face, as a square where the picture allows; the whole picture without a face."""
+    height, width = pair.source.shape[:2]
+    if pair.face is None:
+        return slice(0, height), slice(0, width)
+    left, top, right, bottom = pair.face
+    side = 1.7 * max(right - left, bottom - top)
+
+    def span(middle: float, size: int) -> slice:
+        length = min(max(round(side), 1), size)
+        start = min(max(round(middle - length / 2), 0), size - length)
+        return slice(start, start + length)
+
+    return span((top + bottom) / 2, height), span((left + right) / 2, width)
+
+
+def _inline(image: np.ndarray, side: int = PICTURE_SIDE) -> str:
+    data = _encoded(_fitted(image, side), ".jpg")
     return "data:image/jpeg;base64," + base64.b64encode(data).decode()
+
+
+def _measured(value: float | None) -> TypeGuard[float]:
+    """A correlation of something that never moves, for one, is not a number; it counts as not measured."""
+    return value is not None and not math.isnan(value)
 
 
 def _number(value: float | None, digits: int = 4) -> float | None:
@@ -498,8 +522,8 @@ def _curves_svg(data: EditReport) -> str:
                 f'<line class="cut" x1="{x:.1f}" y1="{top}" x2="{x:.1f}" y2="{bottom}"><title>cut</title></line>'
             )
     return (
-        f'<svg viewBox="0 0 {_WIDTH} {bottom + 44}" role="img" '
-        f'aria-label="Coefficients before and after, over time">{"".join(parts)}</svg>'
+        f'<div class="plot"><svg viewBox="0 0 {_WIDTH} {bottom + 44}" role="img" '
+        f'aria-label="Coefficients before and after, over time">{"".join(parts)}</svg></div>'
     )
 
 
@@ -519,7 +543,7 @@ class _Figure:
 
 def _figures(data: EditReport) -> list[_Figure]:
     figures = []
-    if data.edit_realised is not None:
+    if _measured(data.edit_realised):
         good = data.edit_realised >= REALISED_TARGET
         figures.append(
             _Figure(
@@ -530,7 +554,7 @@ def _figures(data: EditReport) -> list[_Figure]:
                 f"{REALISED_TARGET:.0%} or more is good.",
             )
         )
-    if data.same_sign is not None:
+    if _measured(data.same_sign):
         figures.append(
             _Figure(
                 "Right direction",
@@ -539,7 +563,7 @@ def _figures(data: EditReport) -> list[_Figure]:
                 f"of the strongly changed coefficients moved the asked way. {SIGN_TARGET:.0%} or more is good.",
             )
         )
-    if data.lips_closed_kept is not None:
+    if _measured(data.lips_closed_kept):
         figures.append(
             _Figure(
                 "Closed lips kept",
@@ -549,7 +573,7 @@ def _figures(data: EditReport) -> list[_Figure]:
                 f"{CLOSED_TARGET:.0%} or more is good.",
             )
         )
-    if data.lip_correlation is not None:
+    if _measured(data.lip_correlation):
         figures.append(
             _Figure(
                 "Speech kept",
@@ -559,7 +583,7 @@ def _figures(data: EditReport) -> list[_Figure]:
                 f"exactly as before. {LIP_TARGET} or more is good (0.85 for surprise, which opens the jaw by nature).",
             )
         )
-    if data.outside_psnr is not None:
+    if _measured(data.outside_psnr):
         figures.append(
             _Figure(
                 "Picture outside the face",
@@ -586,7 +610,7 @@ def _figures(data: EditReport) -> list[_Figure]:
         figures.append(
             _Figure("Cuts", str(len(data.cuts)), None, "scene changes; tracking started afresh after each of them.")
         )
-    if data.speed is not None:
+    if _measured(data.speed):
         figures.append(_Figure("Speed", f"{data.speed:.1f}", None, "frames a second for the whole work."))
     return figures
 
@@ -598,10 +622,17 @@ def _pairs_html(data: EditReport) -> str:
     for number, pair in enumerate(data.pairs):
         feelings = ", ".join(f"{name} {value:.0%}" for name, value in _strengths(data, pair.time).items())
         caption = f"{_clock(pair.time)}, frame {pair.index}" + (f" · {feelings}" if feelings else "")
-        before, after = _inline(pair.source), _inline(pair.edited)
-        h, w = _fitted(pair.source, PICTURE_SIDE).shape[:2]
+        rows, columns = _near(pair)
+        side = NEAR_SIDE if pair.face is not None else PICTURE_SIDE
+        before, after = _inline(pair.source[rows, columns], side), _inline(pair.edited[rows, columns], side)
+        h, w = _fitted(pair.source[rows, columns], side).shape[:2]
+        whole = (
+            f' data-before="{_inline(pair.source)}" data-after="{_inline(pair.edited)}"'
+            if pair.face is not None
+            else ""
+        )
         strip.append(
-            f'<figure class="pair"><div class="two">'
+            f'<figure class="pair"{whole}><div class="two">'
             f'<div><img src="{before}" width="{w}" height="{h}" alt="before, {html.escape(_clock(pair.time))}"><span>before</span></div>'
             f'<div><img src="{after}" width="{w}" height="{h}" alt="after, {html.escape(_clock(pair.time))}"><span>after</span></div>'
             f'</div><figcaption><button type="button" data-pair="{number}">compare</button>{html.escape(caption)}</figcaption></figure>'
@@ -675,7 +706,7 @@ h2{font-size:21px;letter-spacing:-.01em;margin:44px 0 8px}h3{font-size:14px;font
 .two div{position:relative}.two img{width:100%;height:auto;display:block}.two span{position:absolute;left:7px;bottom:7px;font-size:12px;color:#fff;background:#000a;border-radius:5px;padding:1px 7px}
 figcaption{display:flex;align-items:center;gap:10px;font-size:14px;color:var(--soft);padding-top:6px}
 button{font:inherit;font-size:13px;color:var(--ink);background:var(--card);border:1px solid var(--line);border-radius:7px;padding:2px 10px;cursor:pointer}button[aria-pressed=true]{border-color:var(--edited);color:var(--edited)}
-svg{width:100%;height:auto;display:block;overflow:visible}svg text{font:13px system-ui,-apple-system,"Segoe UI",Roboto,Arial,sans-serif;fill:var(--soft)}
+.plot{overflow-x:auto}.plot svg{min-width:680px}svg{width:100%;height:auto;display:block}svg text{font:13px system-ui,-apple-system,"Segoe UI",Roboto,Arial,sans-serif;fill:var(--soft)}
 svg text.name{fill:var(--ink);font-weight:600;font-size:14px}svg text.value{fill:var(--ink);font-weight:600;font-size:14px}
 .grid{stroke:var(--line);stroke-width:1}.lane{fill:var(--lane)}.lost{fill:var(--soft);fill-opacity:.18}.cut{stroke:var(--soft);stroke-width:1;stroke-dasharray:4 4}
 .source{fill:none;stroke:var(--source);stroke-width:1.3;stroke-linejoin:round}.edited{fill:none;stroke:var(--edited);stroke-width:2.6;stroke-linejoin:round}
@@ -687,12 +718,12 @@ svg text.name{fill:var(--ink);font-weight:600;font-size:14px}svg text.value{fill
 th,td{text-align:left;vertical-align:top;padding:6px 12px 6px 0;border-bottom:1px solid var(--line);overflow-wrap:anywhere}th{font-weight:500;color:var(--soft);width:42%}
 footer{margin-top:36px}
 @media print{:root{--paper:#fff;--card:#fff;--ink:#000;--soft:#444;--line:#ccc;--lane:#f2f2f2;--edited:#4b3fd1;--source:#777;--good:#1c7c45;--look:#a35a00;--note:#fff;--noteline:#999}
-.stage,button{display:none}main{max-width:none;padding:0}.strip{grid-template-columns:1fr 1fr}figure,.card,svg,tr{break-inside:avoid}h2{break-after:avoid}*{print-color-adjust:exact;-webkit-print-color-adjust:exact}}
+.stage,button{display:none}main{max-width:none;padding:0}.strip{grid-template-columns:1fr 1fr}.plot{overflow:visible}.plot svg{min-width:0}figure,.card,.plot,svg,tr{break-inside:avoid}h2,h2+.quiet{break-after:avoid}*{print-color-adjust:exact;-webkit-print-color-adjust:exact}}
 """
 
 _SCRIPT = """
 (function(){var c=document.querySelector('.compare');if(!c)return;var r=c.querySelector('input'),buttons=document.querySelectorAll('[data-pair]'),pairs=document.querySelectorAll('.pair');
-function show(n){var m=pairs[n].querySelectorAll('img');c.querySelector('.under').src=m[0].src;c.querySelector('.over').src=m[1].src;buttons.forEach(function(b,i){b.setAttribute('aria-pressed',i===n)})}
+function show(n){var p=pairs[n],m=p.querySelectorAll('img');c.querySelector('.under').src=p.dataset.before||m[0].src;c.querySelector('.over').src=p.dataset.after||m[1].src;buttons.forEach(function(b,i){b.setAttribute('aria-pressed',i===n)})}
 r.addEventListener('input',function(){c.style.setProperty('--cut',r.value+'%')});
 buttons.forEach(function(b,i){b.addEventListener('click',function(){show(i);c.scrollIntoView({block:'nearest'})})});show(Math.floor((pairs.length-1)/2))})();
 """
