@@ -243,7 +243,7 @@ def edit_clip(
             width=geometry.size[0], height=geometry.size[1], fps=geometry.fps, duration=source.duration,
             settings=_settings_table(settings), versions=versions(), timeline=timeline, source=source, edited=edited,
             pairs=[
-                FramePair(index, float(source.times[index]), before, after)
+                FramePair(index, float(source.times[index]), before, after, _face_box(geometry, index, before))
                 for index, before, after in zip(rendered.index, rendered.before, rendered.after, strict=True)
             ],
             faces_lost=int((~geometry.valid).sum()), cuts=geometry.cuts, messages=messages,
@@ -419,6 +419,15 @@ def _shrunk(image: np.ndarray) -> np.ndarray:
         return image.copy()
     size = max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale))
     return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+
+
+def _face_box(geometry: "FaceGeometry", index: int, picture: np.ndarray) -> tuple[float, float, float, float] | None:
+    """(left, top, right, bottom) of the face in pixels of a scaled-down picture; None where no face was found."""
+    if not geometry.valid[index]:
+        return None
+    points = geometry.landmarks[index][:, :2] * (picture.shape[1] / geometry.size[0])
+    (left, top), (right, bottom) = points.min(0), points.max(0)
+    return float(left), float(top), float(right), float(bottom)
 
 
 class _Check:
