@@ -1,19 +1,180 @@
-"""How the landmarks of a face move when its coefficients change."""
+"""How the landmarks of a face must move so that its coefficients change as asked.
+
+A linear basis is too weak where brows and mouth corners act, because coefficients answer late and steeply to the motion.
+So a small network gives, for a face and a change of its coefficients, the motion among those that real faces make
+(principal components of how people's landmarks move, with their variances) whose rendered picture reads back as asked; it
+was trained through a differentiable model of that reading (`render.motion_training`). What the reader of coefficients is
+blind to (`cheekSquint`, `noseSneer`, `cheekPuff`, `jawForward`, `tongueOut`) and the gaze come from the linear basis.
+"""
+
+from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
+from safetensors.numpy import load_file
 
+from cmet_engine import arkit
+from cmet_engine.errors import CmetError
 from cmet_engine.face.blendshapes import load_basis
+from cmet_engine.face.lips import INNER_LIPS
+from cmet_engine.face.pose import LANDMARKS, denormalise_motion, normalise, template
+from cmet_engine.models import asset
+
+MOTION_FILE = "warp_motion.safetensors"
+
+UNSEEN: tuple[str, ...] = tuple(
+    n for n in arkit.NAMES if n.startswith(("cheekSquint", "noseSneer", "cheekPuff", "jawForward", "tongueOut"))
+)
+"""Coefficients that MediaPipe's blendshape model hardly ever reports, whatever the face does."""
+
+IRIS = slice(468, LANDMARKS)
 
 
-def landmark_motion(landmarks: np.ndarray, source: np.ndarray, delta: np.ndarray) -> np.ndarray:
-    """Motion of the landmarks of single frames.
+@dataclass(frozen=True)
+class Motion:
+    """The network and the motions it mixes.
+
+    Attributes:
+        mean: float32 [1434], pose-free landmarks of the mean face.
+        shape: float32 [1434, 40], turns a face into a short code.
+        linear: float32 [60, 52].
+        layers: three (weight [out, in], bias [out]) of the network on code and change.
+        components: float32 [1434, 60], motions of the landmarks, one standard deviation each, fading at the outline.
+        weights: float32 [478], how far a landmark takes part in any motion.
+    """
+
+    mean: np.ndarray
+    shape: np.ndarray
+    linear: np.ndarray
+    layers: tuple[tuple[np.ndarray, np.ndarray], ...]
+    components: np.ndarray
+    weights: np.ndarray
+
+    def pose_free(self, points: np.ndarray, delta: np.ndarray) -> np.ndarray:
+        """Motion [N, 478, 3] in outer-eye distances of pose-free faces [N, 478, 3] for a change [N, 52]; 0 for none."""
+        delta = np.asarray(delta, np.float32)
+        code = (points.reshape(len(points), -1).astype(np.float32) - self.mean) @ self.shape
+        seen = delta.copy()
+        seen[:, arkit.columns(arkit.GAZE)] = 0
+        mix = seen @ self.linear.T + self._network(code, seen) - self._network(code, np.zeros_like(seen))
+        motion = (mix @ self.components.T).reshape(-1, LANDMARKS, 3)
+        rest = np.zeros_like(delta)
+        unseen = arkit.columns(UNSEEN)
+        rest[:, unseen] = delta[:, unseen]
+        motion += load_basis().pose_free_motion(rest) * self.weights[:, None]
+        gaze = np.zeros_like(delta)
+        gaze[:, arkit.columns(arkit.GAZE)] = delta[:, arkit.columns(arkit.GAZE)]
+        motion[:, IRIS] = load_basis().pose_free_motion(gaze)[:, IRIS]
+        return motion
+
+    def _network(self, code: np.ndarray, delta: np.ndarray) -> np.ndarray:
+        x = np.concatenate([code, delta], 1)  # [N, 92]
+        for i, (weight, bias) in enumerate(self.layers):
+            x = x @ weight.T + bias
+            if i < len(self.layers) - 1:
+                x = x / (1 + np.exp(-x))
+        return x
+
+
+@cache
+def load_motion() -> Motion:
+    """The embedded model.
+
+    Raises:
+        CmetError: the embedded file is missing or damaged.
+    """
+    w = load_file(asset(MOTION_FILE))
+    layers = tuple((w[f"layers.{i}.weight"], w[f"layers.{i}.bias"]) for i in range(3))
+    return Motion(w["mean"], w["shape"], w["linear"], layers, w["components"], w["weights"])
+
+
+def landmark_motion(landmarks: np.ndarray, delta: np.ndarray) -> np.ndarray:
+    """How the landmarks of single frames move when the coefficients change.
 
     Args:
-        landmarks: [N, 478, 3] pixels.
-        source: [N, 52], the coefficients of these frames as they are.
+        landmarks: [N, 478, 3] pixels, of the frames as they are.
         delta: [N, 52], how the coefficients shall change.
 
     Returns:
-        float32 [N, 478, 3] pixels.
+        float64 [N, 478, 3] pixels, turned with the head; 0 where the landmarks are not finite.
+
+    Raises:
+        CmetError: shapes do not match.
     """
-    return load_basis().motion(landmarks, delta)
+    if np.shape(delta) != (len(landmarks), arkit.COUNT):
+        raise CmetError(
+            f"The coefficient change has shape {list(np.shape(delta))}; expected {[len(landmarks), arkit.COUNT]}."
+        )
+    points, pose = normalise(landmarks)
+    known = np.isfinite(points).all((1, 2))
+    points = np.where(known[:, None, None], points, template().points)
+    motion = keep_lips(points, load_motion().pose_free(points, delta), np.asarray(delta, np.float64))
+    return np.where(known[:, None, None], np.nan_to_num(denormalise_motion(motion, pose)), 0.0)
+
+
+LIPS_TOUCH, LIPS_APART = 0.015, 0.05
+"""Below the first opening (outer-eye distances) lips that are not asked to part stay as they are; above the second they are free."""
+
+_LIP_REACH = 0.09
+"""How far around the inner lips a correction of their opening is spread, in outer-eye distances."""
+
+_PARTING = {"jawOpen": 1.0, "mouthLowerDownLeft": 0.3, "mouthLowerDownRight": 0.3, "mouthFunnel": 0.5}
+
+
+@cache
+def _lip_field() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """For every landmark: share [478] of a lip correction (upper lip above 0, lower below), and between which pairs it lies."""
+    points = template().points
+    upper, lower = np.array(INNER_LIPS).T
+    left, right = points[78], points[308]
+    pairs = np.concatenate([[left[0]], points[upper, 0], [right[0]]])
+    order = np.argsort(pairs)
+    seam = np.interp(points[:, 0], pairs[order], np.concatenate([[left[1]], points[upper, 1], [right[1]]])[order])
+    under = np.interp(points[:, 0], pairs[order], np.concatenate([[left[1]], points[lower, 1], [right[1]]])[order])
+    middle = (seam + under) / 2
+    above = points[:, 1] - middle
+    inside = (points[:, 0] > min(left[0], right[0]) - 0.02) & (points[:, 0] < max(left[0], right[0]) + 0.02)
+    from cmet_engine.render.mesh import LOWER_LIP_INNER, UPPER_LIP_INNER
+
+    side = np.sign(above)
+    side[list(UPPER_LIP_INNER)], side[list(LOWER_LIP_INNER)] = 1, -1
+    side[[78, 308]] = 0
+    share = side * np.exp(-((np.maximum(np.abs(above) - 0.02, 0) / _LIP_REACH) ** 2)) * inside
+    share[IRIS] = 0
+    return share, pairs[order], order
+
+
+def keep_lips(points: np.ndarray, motion: np.ndarray, delta: np.ndarray) -> np.ndarray:
+    """Keep lips closed that are closed and not asked to part, and lips from passing through each other.
+
+    Args:
+        points: [N, 478, 3] pose-free.
+        motion: [N, 478, 3], how they would move.
+        delta: [N, 52] change of the coefficients.
+
+    Returns:
+        [N, 478, 3], the motion with the openings corrected; the correction is shared by both lips and fades around them.
+    """
+    upper, lower = np.array(INNER_LIPS).T
+    before = points[:, upper, 1] - points[:, lower, 1]  # [N, 5]
+    change = motion[:, upper, 1] - motion[:, lower, 1]
+    asked = sum(share * np.maximum(delta[:, arkit.INDEX[name]], 0) for name, share in _PARTING.items())
+    held = 1 - _smoothstep(before.mean(1), LIPS_TOUCH, LIPS_APART)
+    held = held * (1 - _smoothstep(np.asarray(asked), 0.04, 0.14))
+    wanted = change * (1 - held[:, None])
+    wanted = np.maximum(before + wanted, np.minimum(before, 0.002)) - before
+    correction = np.pad(wanted - change, ((0, 0), (1, 1)))  # [N, 7]: 0 in the corners
+    share, pairs, order = _lip_field()
+    correction = correction[:, order]
+    place = np.clip(template().points[:, 0], pairs[0], pairs[-1])
+    index = np.clip(np.searchsorted(pairs, place) - 1, 0, len(pairs) - 2)
+    part = (place - pairs[index]) / (pairs[index + 1] - pairs[index])
+    spread = correction[:, index] * (1 - part) + correction[:, index + 1] * part  # [N, 478]
+    result = motion.copy()
+    result[..., 1] += spread * share / 2
+    return result
+
+
+def _smoothstep(values: np.ndarray, low: float, high: float) -> np.ndarray:
+    t = np.clip((values - low) / (high - low), 0, 1)
+    return t * t * (3 - 2 * t)

@@ -11,7 +11,6 @@ import cv2
 import numpy as np
 
 from cmet_engine.errors import CmetError
-from cmet_engine.face.pose import template
 from cmet_engine.render import mesh
 from cmet_engine.render.motion import landmark_motion
 from cmet_engine.track import CoefficientTrack
@@ -27,6 +26,15 @@ GRID = 320
 
 SMOOTHING = 0.016
 """Gaussian width, in face sizes, that rounds the creases between triangles."""
+
+FINE = 2
+"""Eyes and mouth are drawn this many times larger and averaged down."""
+
+DARKNESS = 0.25
+"""Brightness of the inside of a mouth, as a share of the brightness of the lips."""
+
+TEETH_PART = (0.3, 0.8)
+"""Between these depths of an open mouth, from the upper lip on, what goes with the skull turns into what goes with the jaw."""
 
 _SUBPIXEL = 4  # bits of a fraction of a pixel in OpenCV's drawing
 
@@ -88,34 +96,25 @@ class WarpRenderer:
             landmarks = np.asarray(self._geometry.landmarks[part], np.float64)
             fade = np.asarray(self._geometry.fade[part], np.float32)[:, None]
             source = self._source[part]
-            moves = landmark_motion(landmarks, source, (self._edited[part] - source) * fade)
-            moves = moves * held_weights(landmarks)[:, :, None]
+            moves = landmark_motion(landmarks, (self._edited[part] - source) * fade)
+            moves = moves * facing_weights(landmarks)[:, :, None]
             self._start, self._landmarks, self._moves = start, landmarks, moves
         return self._landmarks[index - self._start], self._moves[index - self._start]
 
 
-def held_weights(landmarks: np.ndarray) -> np.ndarray:
+def facing_weights(landmarks: np.ndarray) -> np.ndarray:
     """How far each landmark may move, 0 to 1: [N, 478] for landmarks [N, 478, 3].
 
-    The motion fades before the face ends at temples and ears, keeps a part under the hairline and all of it at the
-    chin; skin that turns away from the camera is held, because there the landmarks are guesses.
+    Skin that turns away from the camera is held, because there the landmarks are guesses.
     """
-    points = template().points  # y up
-    oval = points[list(mesh.OVAL), :2]
-    away = np.sqrt(((points[:, None, :2] - oval) ** 2).sum(-1)).min(1)
-    height = -points[:, 1]
-    still = smoothstep(away, 0.0, 0.22)
-    chin = smoothstep(height, 0.55, 0.95)
-    brow = 0.4 * smoothstep(height, -0.2, -0.45)
-    weights = np.maximum(np.maximum(still, chin), brow)
     corners = mesh.triangles()
     a, b, c = (landmarks[:, corners[:, k]] for k in range(3))
     normals = np.cross(b - a, c - a)  # [N, 852, 3]
     at_point = np.einsum("pt,ntc->npc", mesh.incidence(), normals)
     facing = np.abs(at_point[..., 2]) / (np.linalg.norm(at_point, axis=-1) + 1e-9)
-    held = np.ones(landmarks.shape[:2])
-    held[:, : mesh.SKIN] = smoothstep(facing, 0.0, 0.35)
-    return held * weights
+    weights = np.ones(landmarks.shape[:2])
+    weights[:, : mesh.SKIN] = smoothstep(facing, 0.0, 0.35)
+    return weights
 
 
 def warp(image: np.ndarray, landmarks: np.ndarray, moves: np.ndarray) -> np.ndarray:
@@ -144,16 +143,8 @@ def warp(image: np.ndarray, landmarks: np.ndarray, moves: np.ndarray) -> np.ndar
     if x1 - x0 < 8 or y1 - y0 < 8:
         return image
     size = float(np.ptp(face, axis=0).max())
-    flow = _skin_flow(target, shift, landmarks[: mesh.SKIN, 2], (x0, y0, x1, y1), size)
-    corner = np.array([x0, y0], np.float64)
-    iris = moves[[mesh.RIGHT_IRIS, mesh.LEFT_IRIS], :2]
-    for k, (upper, lower) in enumerate(mesh.OPENINGS):
-        edges = [(source[list(line)], target[list(line)]) for line in (upper, lower)]
-        if k < 2:
-            ring = landmarks[[mesh.RIGHT_IRIS, mesh.LEFT_IRIS][k] :][:5, :2]
-            _slide_lids(flow, edges, corner, ring, iris[k])
-        else:
-            _part_lips(flow, edges, corner, move[list(mesh.CHIN)].mean(0))
+    box = (x0, y0, x1, y1)
+    flow = _skin_flow(target, shift, landmarks[: mesh.SKIN, 2], box, size)
     columns = np.arange(x1 - x0, dtype=np.float32)[None, :]
     rows = np.arange(y1 - y0, dtype=np.float32)[:, None]
     region = image[y0:y1, x0:x1]
@@ -162,6 +153,16 @@ def warp(image: np.ndarray, landmarks: np.ndarray, moves: np.ndarray) -> np.ndar
     )
     result = image.copy()
     result[y0:y1, x0:x1] = moved
+    for k, (upper, lower) in enumerate(mesh.OPENINGS):
+        opening = _Opening([(source[list(line)], target[list(line)]) for line in (upper, lower)], box)
+        if opening.empty:
+            continue
+        if k < 2:
+            centre_of_iris = (mesh.RIGHT_IRIS, mesh.LEFT_IRIS)[k]
+            iris = landmarks[centre_of_iris : centre_of_iris + 5, :2]
+            _draw_eye(result, image, opening, iris, moves[centre_of_iris, :2])
+        else:
+            _draw_mouth(result, image, opening, face[list(mesh.LIPS)], move[list(mesh.CHIN)].mean(0))
     return result
 
 
@@ -224,14 +225,18 @@ def _round_off(flow: np.ndarray, target: np.ndarray, size: float, scale: float) 
 class _Opening:
     """The pixels between two edges that meet in two corners, in a frame of their own: u along, v across.
 
+    They are worked on at `FINE` times the picture's resolution, because lashes, lids and lips are narrow.
+
     Attributes:
-        inside: bool [h, w] over `region`, which pixels lie between the edges.
-        to_upper, to_lower: [K] pixels from the edges, for the K pixels inside.
+        box: (left, top, right, bottom), pixels of the frame.
+        inside: bool [h, w] at fine resolution, which places lie between the edges.
+        place: float64 [K, 2], the K places inside, in pixels of the frame.
+        to_upper, to_lower: [K] pixels from the edges.
         gap: [K], distance of the edges there.
         upper_shift, lower_shift: [K, 2], how far the edges have come there.
     """
 
-    def __init__(self, shape: tuple[int, ...], edges: list[tuple[np.ndarray, np.ndarray]], corner: np.ndarray) -> None:
+    def __init__(self, edges: list[tuple[np.ndarray, np.ndarray]], bounds: tuple[int, int, int, int]) -> None:
         (upper_source, upper), (lower_source, lower) = edges
         self.width = float(np.linalg.norm(upper[-1] - upper[0]))
         self.empty = True
@@ -239,86 +244,152 @@ class _Opening:
             return
         along = (upper[-1] - upper[0]) / self.width
         self.along, self.across = along, np.array([-along[1], along[0]])
-        both = np.concatenate([upper, lower]) - corner
-        low = np.clip(np.floor(both.min(0)).astype(int) - 1, 0, None)
-        high = np.minimum(np.ceil(both.max(0)).astype(int) + 2, [shape[1], shape[0]])
+        both = np.concatenate([upper, lower])
+        low = np.maximum(np.floor(both.min(0)).astype(int) - 1, bounds[:2])
+        high = np.minimum(np.ceil(both.max(0)).astype(int) + 2, bounds[2:])
         if (high - low < 2).any():
             return
-        self.region = (slice(low[1], high[1]), slice(low[0], high[0]))
-        x = np.arange(low[0], high[0])[None, :] + corner[0] - upper[0][0]
-        y = np.arange(low[1], high[1])[:, None] + corner[1] - upper[0][1]
-        u, v = x * along[0] + y * along[1], x * self.across[0] + y * self.across[1]
-
-        def follow(edge: np.ndarray, values: np.ndarray, at: np.ndarray) -> np.ndarray:
-            return np.interp(at, np.maximum.accumulate((edge - upper[0]) @ along), values)
-
-        top = follow(upper, (upper - upper[0]) @ self.across, u)
-        bottom = follow(lower, (lower - upper[0]) @ self.across, u)
+        self.box = (int(low[0]), int(low[1]), int(high[0]), int(high[1]))
+        columns, rows = (high - low) * FINE
+        x = (np.arange(columns) + 0.5)[None, :] / FINE - 0.5 + low[0]  # centres of fine pixels
+        y = (np.arange(rows) + 0.5)[:, None] / FINE - 0.5 + low[1]
+        u = (x - upper[0, 0]) * along[0] + (y - upper[0, 1]) * along[1]
+        v = (x - upper[0, 0]) * self.across[0] + (y - upper[0, 1]) * self.across[1]
+        self._origin = upper[0]
+        self._target = (upper, lower)
+        self._shifts = (upper - upper_source, lower - lower_source)
+        top, bottom = (self._follow(edge, (edge - self._origin) @ self.across, u) for edge in (upper, lower))
         self.inside = (v > top) & (v < bottom) & (u > 0) & (u < self.width)
         self.empty = not self.inside.any()
         if self.empty:
             return
-        u, v = u[self.inside], v[self.inside]
-        self.to_upper, self.to_lower = v - top[self.inside], bottom[self.inside] - v
+        self.u, self.v = u[self.inside], v[self.inside]
+        self.to_upper, self.to_lower = self.v - top[self.inside], bottom[self.inside] - self.v
         self.gap = np.maximum(self.to_upper + self.to_lower, 1e-3)
-        self.place = np.stack(np.nonzero(self.inside)[::-1], 1) + low + corner  # [K, 2] pixels of the frame
-        moved = ((upper, upper - upper_source), (lower, lower - lower_source))
+        self.place = np.stack([np.broadcast_to(x, u.shape)[self.inside], np.broadcast_to(y, u.shape)[self.inside]], 1)
         self.upper_shift, self.lower_shift = (
-            np.stack([follow(edge, shift[:, k], u) for k in range(2)], -1) for edge, shift in moved
+            np.stack([self._follow(edge, shift[:, k], self.u) for k in range(2)], -1)
+            for edge, shift in zip(self._target, self._shifts, strict=True)
         )
 
-    def shares(self, margin: float, blend: float, reach: float) -> tuple[np.ndarray, np.ndarray]:
-        """How far the pixels go with the upper and the lower edge, [K, 1] each, together at most 1.
+    def _follow(self, edge: np.ndarray, values: np.ndarray, at: np.ndarray) -> np.ndarray:
+        """`values` given at the points of an edge, at places `at` along the opening."""
+        return np.interp(at, np.maximum.accumulate((edge - self._origin) @ self.along), values)
 
-        An edge that closes carries a narrow margin (lashes, the wet line of a lip) and covers what lies behind; an edge
-        that opens draws what was next to it along, over `reach` of the gap, so that its old place is not seen.
+    def inside_source(self, place: np.ndarray) -> np.ndarray:
+        """How deep places [K, 2] lie in the opening as it was: [K] pixels to the nearer edge, below 0 outside."""
+        u, v = (place - self._origin) @ self.along, (place - self._origin) @ self.across
+        depth = []
+        for edge, shift, sign in zip(self._target, self._shifts, (1.0, -1.0), strict=True):
+            line = edge - shift
+            depth.append(sign * (v - self._follow(line, (line - self._origin) @ self.across, u)))
+        return np.minimum(*depth)
+
+    def carried(self, margin: float, blend: float) -> tuple[np.ndarray, np.ndarray]:
+        """How far the places go with the upper and the lower edge when it carries only a narrow margin along: [K, 1] each."""
+        result = [1 - smoothstep(distance, margin, margin + blend) for distance in (self.to_upper, self.to_lower)]
+        total = np.maximum(result[0] + result[1], 1.0)
+        return (result[0] / total)[:, None], (result[1] / total)[:, None]
+
+    def drawn(self, margin: float, blend: float, reach: float) -> tuple[np.ndarray, np.ndarray]:
+        """The same where an edge that opens draws what was next to it along, over `reach` of the gap.
+
+        So nothing that was hidden is needed, at the price of a stretch.
         """
         result = []
-        for distance, inward in (
-            (self.to_upper, self.upper_shift @ self.across),
-            (self.to_lower, -(self.lower_shift @ self.across)),
+        for distance, inward, covers in (
+            (self.to_upper, self.upper_shift @ self.across, 0),
+            (self.to_lower, -(self.lower_shift @ self.across), 1),
         ):
             covers = 1 - smoothstep(distance, margin, margin + blend)
-            draws = 1 - smoothstep(distance / self.gap, 0.0, reach)
-            result.append(np.where(inward > 0, covers, draws)[:, None])
+            draws = np.maximum(1 - smoothstep(distance / self.gap, 0.0, reach), covers)
+            share = smoothstep(inward, -0.5, 0.5)
+            result.append(covers * share + draws * (1 - share))
         total = np.maximum(result[0] + result[1], 1.0)
-        return result[0] / total, result[1] / total
+        return (result[0] / total)[:, None], (result[1] / total)[:, None]
 
-    def write(self, flow: np.ndarray, shift: np.ndarray) -> None:
-        """Put the shift [K, 2] of the pixels inside into the flow."""
-        flow[self.region][self.inside] = shift
+    def sample(self, image: np.ndarray, shift: np.ndarray) -> np.ndarray:
+        """Colours float32 [K, 3] that the places inside take when their pixels have come by `shift` [K, 2]."""
+        at = (self.place - shift).astype(np.float32)
+        return cv2.remap(image, at[None, :, 0], at[None, :, 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)[0].astype(
+            np.float32
+        )
+
+    def paste(self, result: np.ndarray, colours: np.ndarray) -> None:
+        """Put the colours [K, 3] of the places inside over the picture, its edge pixels by the share that is inside."""
+        left, top, right, bottom = self.box
+        alpha = self.inside.astype(np.float32)
+        fine = np.zeros((*self.inside.shape, 3), np.float32)
+        fine[self.inside] = colours
+        size = (right - left, bottom - top)
+        alpha = cv2.resize(alpha, size, interpolation=cv2.INTER_AREA)[..., None]
+        fine = cv2.resize(fine, size, interpolation=cv2.INTER_AREA)
+        region = result[top:bottom, left:right]
+        region[...] = np.clip(region * (1 - alpha) + fine + 0.5, 0, 255).astype(np.uint8)
 
 
-def _slide_lids(
-    flow: np.ndarray,
-    edges: list[tuple[np.ndarray, np.ndarray]],
-    corner: np.ndarray,
-    iris: np.ndarray,
-    iris_move: np.ndarray,
+def _draw_eye(
+    result: np.ndarray, image: np.ndarray, eye: _Opening, iris: np.ndarray, iris_move: np.ndarray
 ) -> None:
-    """Eyelids slide over an eyeball that stays, or whose iris turns when the gaze is edited."""
-    eye = _Opening(flow.shape, edges, corner)
-    if eye.empty:
-        return
-    with_upper, with_lower = eye.shares(0.05 * eye.width, 0.06 * eye.width, 0.75)
+    """Eyelids slide over an eyeball that stays, or whose iris turns when the gaze is edited.
+
+    Args:
+        result: the picture to draw into.
+        image: the original.
+        eye: where, and how the lids have moved.
+        iris: [5, 2] pixels: centre and edge.
+        iris_move: [2] pixels.
+    """
+    lash, blend = 0.05 * eye.width, 0.05 * eye.width
+    radius = np.linalg.norm(iris[1:] - iris[0], axis=1).mean()
     ball = np.zeros((len(eye.gap), 2))
     if np.abs(iris_move).max() > STILL:
-        radius = np.linalg.norm(iris[1:] - iris[0], axis=1).mean()
         distance = np.linalg.norm(eye.place - iris[0] - iris_move, axis=1)
         ball = iris_move * smoothstep(distance, 2.2 * radius, 1.1 * radius)[:, None]
-    eye.write(flow, ball * (1 - with_upper - with_lower) + eye.upper_shift * with_upper + eye.lower_shift * with_lower)
+    with_upper, with_lower = eye.drawn(lash, blend, 0.75)
+    lids = eye.upper_shift * with_upper + eye.lower_shift * with_lower
+    colours = eye.sample(image, ball * (1 - with_upper - with_lower) + lids)
+    # where a lid has uncovered the eyeball, show what lies opposite on it, so that the iris stays round
+    behind = eye.place - ball
+    hidden = smoothstep(eye.inside_source(behind), 1.5 * lash, 0.5 * lash)
+    mirrored = behind - 2 * ((behind - iris[0]) @ eye.across)[:, None] * eye.across
+    known = smoothstep(eye.inside_source(mirrored), 0.8 * lash, 1.6 * lash)
+    opened = np.maximum(-(eye.upper_shift @ eye.across), eye.lower_shift @ eye.across)
+    share = hidden * known * smoothstep(opened, 0.3, 1.0 + 0.2 * lash)
+    carried_upper, carried_lower = eye.carried(0.5 * lash, blend)
+    share = share * (1 - np.maximum(carried_upper, carried_lower)[:, 0])
+    if share.max() > 0.01:
+        colours += (eye.sample(image, eye.place - mirrored) - colours) * share[:, None]
+    eye.paste(result, colours)
 
 
-def _part_lips(
-    flow: np.ndarray, edges: list[tuple[np.ndarray, np.ndarray]], corner: np.ndarray, jaw_move: np.ndarray
+def _draw_mouth(
+    result: np.ndarray, image: np.ndarray, mouth: _Opening, lips: np.ndarray, jaw_move: np.ndarray
 ) -> None:
-    """Lips slide over teeth: the upper ones stay with the skull, the lower ones go with the jaw."""
-    mouth = _Opening(flow.shape, edges, corner)
-    if mouth.empty:
-        return
-    with_upper, with_lower = mouth.shares(0.02 * mouth.width, 0.05 * mouth.width, 0.75)
-    lower_half = smoothstep(mouth.to_upper / mouth.gap, 0.25, 0.75)[:, None]
-    teeth = jaw_move * lower_half
-    mouth.write(
-        flow, teeth * (1 - with_upper - with_lower) + mouth.upper_shift * with_upper + mouth.lower_shift * with_lower
-    )
+    """Lips slide over teeth: the upper ones stay with the skull, the lower ones go with the jaw; a new gap is dark.
+
+    Args:
+        result: the picture to draw into.
+        image: the original.
+        mouth: where, and how the inner edges of the lips have moved.
+        lips: [L, 2] pixels, points on the red of the lips in the original.
+        jaw_move: [2] pixels.
+    """
+    with_upper, with_lower = mouth.drawn(0.02 * mouth.width, 0.05 * mouth.width, 0.75)
+    low, high = TEETH_PART
+    middle = mouth.lower_shift[np.abs(mouth.u / mouth.width - 0.5) < 0.25]
+    if len(middle) and (middle.mean(0) - jaw_move) @ mouth.across > 0:
+        jaw_move = middle.mean(0)  # the lip goes further down than the chin: what it shows of the lower teeth goes along
+    depth = mouth.to_upper / mouth.gap
+    teeth = jaw_move * smoothstep(depth, low, high)[:, None]
+    shift = teeth * (1 - with_upper - with_lower) + mouth.upper_shift * with_upper + mouth.lower_shift * with_lower
+    colours = mouth.sample(image, shift)
+    # how much of the original one pixel across shows where upper and lower teeth part: below about a half it is a smear
+    t = np.clip((depth - low) / (high - low), 0, 1)
+    spread = 1 - (jaw_move @ mouth.across) * 6 * t * (1 - t) / ((high - low) * mouth.gap)
+    gap_before = mouth.gap - (mouth.lower_shift - mouth.upper_shift) @ mouth.across
+    inner = 1 - np.maximum(*mouth.carried(0.02 * mouth.width, 0.04 * mouth.width))[:, 0]
+    share = np.maximum(smoothstep(spread, 0.6, 0.2), smoothstep(gap_before / mouth.gap, 0.35, 0.1) * inner)[:, None]
+    points = np.clip(np.round(lips).astype(int), 0, np.array(image.shape[1::-1]) - 1)
+    dark = image[points[:, 1], points[:, 0]].astype(np.float32).mean(0) * DARKNESS
+    mouth.paste(result, colours + (dark - colours) * share)
