@@ -311,15 +311,15 @@ class _Opening:
     def sample(self, image: np.ndarray, shift: np.ndarray) -> np.ndarray:
         """Colours float32 [K, 3] that the places inside take when their pixels have come by `shift` [K, 2]."""
         at = (self.place - shift).astype(np.float32)
-        return cv2.remap(image, at[None, :, 0], at[None, :, 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)[0].astype(
-            np.float32
-        )
+        return cv2.remap(image, at[None, :, 0], at[None, :, 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)[
+            0
+        ].astype(np.float32)
 
     def paste(self, result: np.ndarray, colours: np.ndarray) -> None:
         """Put the colours [K, 3] of the places inside over the picture, its edge pixels by the share that is inside."""
         left, top, right, bottom = self.box
-        alpha = self.inside.astype(np.float32)
-        fine = np.zeros((*self.inside.shape, 3), np.float32)
+        alpha: Any = self.inside.astype(np.float32)
+        fine: Any = np.zeros((*self.inside.shape, 3), np.float32)
         fine[self.inside] = colours
         size = (right - left, bottom - top)
         alpha = cv2.resize(alpha, size, interpolation=cv2.INTER_AREA)[..., None]
@@ -328,9 +328,7 @@ class _Opening:
         region[...] = np.clip(region * (1 - alpha) + fine + 0.5, 0, 255).astype(np.uint8)
 
 
-def _draw_eye(
-    result: np.ndarray, image: np.ndarray, eye: _Opening, iris: np.ndarray, iris_move: np.ndarray
-) -> None:
+def _draw_eye(result: np.ndarray, image: np.ndarray, eye: _Opening, iris: np.ndarray, iris_move: np.ndarray) -> None:
     """Eyelids slide over an eyeball that stays, or whose iris turns when the gaze is edited.
 
     Args:
@@ -363,9 +361,7 @@ def _draw_eye(
     eye.paste(result, colours)
 
 
-def _draw_mouth(
-    result: np.ndarray, image: np.ndarray, mouth: _Opening, lips: np.ndarray, jaw_move: np.ndarray
-) -> None:
+def _draw_mouth(result: np.ndarray, image: np.ndarray, mouth: _Opening, lips: np.ndarray, jaw_move: np.ndarray) -> None:
     """Lips slide over teeth: the upper ones stay with the skull, the lower ones go with the jaw; a new gap is dark.
 
     Args:
@@ -379,7 +375,9 @@ def _draw_mouth(
     low, high = TEETH_PART
     middle = mouth.lower_shift[np.abs(mouth.u / mouth.width - 0.5) < 0.25]
     if len(middle) and (middle.mean(0) - jaw_move) @ mouth.across > 0:
-        jaw_move = middle.mean(0)  # the lip goes further down than the chin: what it shows of the lower teeth goes along
+        jaw_move = middle.mean(
+            0
+        )  # the lip goes further down than the chin: what it shows of the lower teeth goes along
     depth = mouth.to_upper / mouth.gap
     teeth = jaw_move * smoothstep(depth, low, high)[:, None]
     shift = teeth * (1 - with_upper - with_lower) + mouth.upper_shift * with_upper + mouth.lower_shift * with_lower
