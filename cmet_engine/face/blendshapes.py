@@ -11,7 +11,7 @@ from safetensors.numpy import load_file
 from cmet_engine import arkit
 from cmet_engine.errors import CmetError
 from cmet_engine.face.lips import eye_opening, lip_opening
-from cmet_engine.face.pose import LANDMARKS, Pose, denormalise, denormalise_motion, normalise, template
+from cmet_engine.face.pose import LANDMARKS, Pose, denormalise, denormalise_motion, normalise, pose_terms, template
 from cmet_engine.models import asset
 from cmet_engine.track import FRAME_TIMES, CoefficientTrack
 
@@ -34,44 +34,69 @@ SIDES = np.array([-1.0, 1.0, 1.0])  # a mirror turns x around
 Progress = Callable[[str, int, int | None], None]
 
 
+BLIND = ("jawForward", "cheekPuff", "cheekSquintLeft", "cheekSquintRight", "noseSneerLeft", "noseSneerRight")
+"""Coefficients that MediaPipe never reports, whatever the face does: they come from geometry alone."""
+
+UNSURE = (
+    "eyeWideLeft eyeWideRight jawLeft jawRight mouthClose mouthFunnel mouthLeft mouthRight mouthFrownLeft mouthFrownRight "
+    "mouthDimpleLeft mouthDimpleRight mouthStretchLeft mouthStretchRight mouthRollLower mouthRollUpper mouthShrugLower "
+    "mouthShrugUpper mouthPressLeft mouthPressRight"
+).split()
+"""Coefficients that it reports faintly."""
+
+# How far a coefficient may move to explain the landmarks (one standard deviation), and how far landmarks may stay from
+# what the coefficients explain. The values trade agreement with the teacher against motion explained, chosen on clips
+# of people that the models were trained on.
+SURE_SPREAD, UNSURE_SPREAD, BLIND_SPREAD, TONGUE_SPREAD = 0.05, 0.075, 0.6, 1e-3
+LANDMARK_SPREAD = 0.1
+SWEEPS = 12
+REST_FRAMES = 600  # frames of a clip that its rest face is taken from
+
+
 @dataclass(frozen=True)
 class Solver:
-    """478 landmarks -> 52 coefficients: a small network on pose-free landmarks.
+    """478 landmarks -> 52 coefficients.
 
-    Every face is also seen in a mirror and both answers are averaged, so left and right are treated alike.
+    A small network on pose-free landmarks answers for single frames. Every face is also seen in a mirror and both
+    answers are averaged, so left and right are treated alike. Over a clip (`track`) the answers are then moved a little
+    to where, through the basis, they explain how the landmarks move against the person's rest face; what the
+    network's teacher is blind to (`BLIND`) comes from there.
     """
 
-    mean: np.ndarray  # [1434] of pose-free landmarks minus the mean face
     scale: np.ndarray  # [1434]
     layers: tuple[tuple[np.ndarray, np.ndarray], ...]  # (weight [out, in], bias [out])
 
     def coefficients(self, landmarks: np.ndarray) -> np.ndarray:
-        """Coefficients of single frames.
+        """Coefficients of single frames, by the network alone: without a clip there is no rest face to compare with.
 
         Args:
             landmarks: [N, 478, 3] pixels.
 
         Returns:
-            float32 [N, 52] in 0..1, canonical order.
+            float32 [N, 52] in 0..1, canonical order; those of `BLIND` are near 0.
 
         Raises:
             CmetError: wrong shape, or a frame holds a value that is not finite.
         """
-        points, _ = normalise(landmarks)
+        points, pose = normalise(landmarks)
         if not np.isfinite(points).all():
             frame = int(np.argwhere(~np.isfinite(points).all((1, 2)))[0, 0])
             raise CmetError(f"Landmarks of frame {frame} are not numbers; leave frames without a face out.")
-        x = (points - template().points).astype(np.float32)
-        flipped = (x * SIDES.astype(np.float32))[:, template().mirror]
-        return (self._forward(x) + self._forward(flipped)[:, arkit.MIRROR]) / 2
+        return self._network(points, pose)
 
-    def _forward(self, x: np.ndarray) -> np.ndarray:
-        x = (x.reshape(len(x), -1) - self.mean) * self.scale  # [N, 1434]
+    def _network(self, points: np.ndarray, pose: Pose) -> np.ndarray:
+        x = (points - template().points).reshape(len(points), -1).astype(np.float32)
+        turns = pose_terms(pose.rotation)[:, :2].astype(np.float32)
+        mirrored = self._forward(mirror_motion(x), turns * np.array([-1, 1], np.float32))
+        return (self._forward(x, turns) + mirrored[:, arkit.MIRROR]) / 2
+
+    def _forward(self, x: np.ndarray, turns: np.ndarray) -> np.ndarray:
+        x = np.concatenate([x * self.scale, turns], 1)  # [N, 1436]
         for i, (weight, bias) in enumerate(self.layers):
             x = x @ weight.T + bias
             if i < len(self.layers) - 1:
                 x = _gelu(x)
-        return 1 / (1 + np.exp(-x))
+        return (1 / (1 + np.exp(-x))).astype(np.float32)
 
     def track(self, geometry: Any, progress: Progress | None = None) -> CoefficientTrack:
         """Coefficients of a whole clip.
@@ -81,17 +106,85 @@ class Solver:
             progress: called with ("solving", frames done, frames in all).
         """
         n = len(geometry)
+        components = load_basis().components.reshape(arkit.COUNT, -1).astype(np.float64)
         coefficients = np.zeros((n, arkit.COUNT), np.float32)
+        seen = np.zeros((n, arkit.COUNT))  # landmarks minus the mean face, along the components
+        sampled = set(np.flatnonzero(geometry.valid)[:: max(1, int(geometry.valid.sum()) // REST_FRAMES)].tolist())
+        faces, answers = [], []
         for part, landmarks in geometry.chunks():
-            coefficients[part] = self.coefficients(landmarks)
+            points, pose = normalise(landmarks)
+            coefficients[part] = self._network(points, pose)
+            motion = (points - template().points).reshape(len(points), -1)
+            seen[part] = motion @ components.T
+            keep = [i - part.start for i in range(part.start, part.stop) if i in sampled]
+            faces.append(motion[keep].astype(np.float32))
+            answers.append(coefficients[part][keep])
             if progress:
                 progress("solving", part.stop, n)
+        if sampled:
+            rest = rest_face(np.concatenate(faces), np.concatenate(answers), components)
+            coefficients = read_back(seen - rest @ components.T, coefficients, components).astype(np.float32)
         meta: dict[str, Any] = {"source": "footage"}
         if geometry.variable:
             meta[FRAME_TIMES] = [round(float(t), 6) for t in geometry.times]
         return CoefficientTrack(
             geometry.fps, coefficients, geometry.head_rotation, geometry.eye_rotation, geometry.valid, meta
         )
+
+
+def mirror_motion(motion: np.ndarray) -> np.ndarray:
+    """Pose-free landmarks or motion [N, 1434] of the same face in a mirror."""
+    faces = motion.reshape(len(motion), LANDMARKS, 3)[:, template().mirror] * SIDES.astype(motion.dtype)
+    return faces.reshape(len(motion), -1)
+
+
+def trust_of() -> np.ndarray:
+    """float64 [52]: how much each of the network's answers weighs against the landmarks."""
+    spread = np.full(arkit.COUNT, SURE_SPREAD)
+    spread[arkit.columns(UNSURE)] = UNSURE_SPREAD
+    spread[arkit.columns(BLIND)] = BLIND_SPREAD
+    spread[arkit.INDEX["tongueOut"]] = TONGUE_SPREAD
+    return (LANDMARK_SPREAD / spread) ** 2
+
+
+def read_back(seen: np.ndarray, answers: np.ndarray, components: np.ndarray) -> np.ndarray:
+    """Coefficients that explain how landmarks moved from rest, held near the network's answers, in 0..1.
+
+    Ridge regression with bounds, solved by cyclic coordinate descent (Friedman, Hastie and Tibshirani, "Regularization
+    paths for generalized linear models via coordinate descent", 2010, section 2, with clipping in place of shrinking).
+
+    Args:
+        seen: float64 [N, 52], landmark motion from rest, along each component.
+        answers: [N, 52] of the network.
+        components: float64 [52, 1434].
+
+    Returns:
+        float64 [N, 52].
+    """
+    trust = trust_of()
+    system = components @ components.T + np.diag(trust)
+    wanted = seen + answers * trust
+    result = answers.astype(np.float64)
+    for _ in range(SWEEPS):
+        for j in range(arkit.COUNT):
+            step = (wanted[:, j] - result @ system[j]) / system[j, j]
+            result[:, j] = np.clip(result[:, j] + step, 0, 1)
+    return result
+
+
+def rest_face(faces: np.ndarray, answers: np.ndarray, components: np.ndarray) -> np.ndarray:
+    """The person's face at rest, minus the mean face: [1434].
+
+    The median over frames of what the coefficients leave unexplained, first those of the network, then those read back.
+
+    Args:
+        faces: [N, 1434] pose-free landmarks minus the mean face.
+        answers: [N, 52] of the network.
+        components: [52, 1434].
+    """
+    rest = np.median(faces - answers @ components, axis=0)
+    explained = read_back((faces - rest) @ components.T, answers, components)
+    return np.median(faces - explained @ components, axis=0)
 
 
 @dataclass(frozen=True)
@@ -145,7 +238,7 @@ def load_solver() -> Solver:
     w = load_file(asset(SOLVER_FILE))
     count = sum(name.endswith(".bias") for name in w)
     layers = tuple((w[f"layers.{i}.weight"], w[f"layers.{i}.bias"]) for i in range(count))
-    return Solver(w["mean"], w["scale"], layers)
+    return Solver(w["scale"], layers)
 
 
 @functools.cache

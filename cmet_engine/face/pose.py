@@ -28,11 +28,14 @@ class Template:
         weights: float64 [478] in 0..1, how far a landmark can be trusted to move with the skull: one over its
             variance within a clip of a talking head after the pose was removed.
         mirror: int [478], the landmark at the same place on the other half of the face.
+        turning: float64 [5, 478, 3], what MediaPipe adds to a face's shape when the head turns (its outline slides along
+            the cheek, its depth is a guess), for each of `pose_terms`.
     """
 
     points: np.ndarray
     weights: np.ndarray
     mirror: np.ndarray
+    turning: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,25 @@ class Pose:
 def template() -> Template:
     """The mean face, read once."""
     arrays = load_file(asset(TEMPLATE_FILE))
-    return Template(arrays["points"].astype(np.float64), arrays["weights"].astype(np.float64), arrays["mirror"])
+    return Template(
+        arrays["points"].astype(np.float64),
+        arrays["weights"].astype(np.float64),
+        arrays["mirror"],
+        arrays["turning"].astype(np.float64),
+    )
+
+
+POSE_TERMS = 5
+POSE_MIRROR = np.array([-1.0, 1.0, 1.0, 1.0, -1.0])
+"""Signs of `pose_terms` for the same head in a mirror."""
+_FURTHEST = 0.5  # sine of the angle beyond which turning adds no more: nothing further was seen in training
+
+
+def pose_terms(rotation: np.ndarray) -> np.ndarray:
+    """How far a head is turned, as [N, 5]: sine of yaw y and of pitch p (both clipped), y², p², y·p."""
+    y = np.clip(rotation[:, 0, 2], -_FURTHEST, _FURTHEST)
+    p = np.clip(rotation[:, 1, 2], -_FURTHEST, _FURTHEST)
+    return np.stack([y, p, y * y, p * p, y * p], 1)
 
 
 def as_landmarks(landmarks: np.ndarray) -> np.ndarray:
@@ -109,7 +130,7 @@ def fit_similarity(source: np.ndarray, target: np.ndarray, weights: np.ndarray) 
 
 
 def normalise(landmarks: np.ndarray) -> tuple[np.ndarray, Pose]:
-    """Take position, size and rotation of the head away.
+    """Take position, size and rotation of the head away, and what turning it does to MediaPipe's shape.
 
     Args:
         landmarks: [N, 478, 3] pixels (MediaPipe's z in pixels too). Rows with NaN give NaN.
@@ -130,11 +151,13 @@ def normalise(landmarks: np.ndarray) -> tuple[np.ndarray, Pose]:
         np.where(bad.reshape(-1, *[1] * (v.ndim - 1)), np.nan, v) for v in (scale, rotation, offset)
     )
     pose = Pose(scale, rotation, offset)
-    return ((x - offset[:, None]) / scale[:, None, None]) @ rotation, pose
+    turning = np.tensordot(pose_terms(rotation), mean.turning, 1)
+    return ((x - offset[:, None]) / scale[:, None, None]) @ rotation - turning, pose
 
 
 def denormalise(points: np.ndarray, pose: Pose) -> np.ndarray:
     """Put position, size and rotation back: float64 [N, 478, 3] pixels; the inverse of `normalise`."""
+    points = points + np.tensordot(pose_terms(pose.rotation), template().turning, 1)
     return (pose.scale[:, None, None] * (points @ pose.rotation.transpose(0, 2, 1)) + pose.offset[:, None]) * _FLIP
 
 

@@ -33,7 +33,6 @@ OUTPUTS: tuple[str, ...] = ("_neutral", *sorted(name for name in arkit.NAMES if 
 """Names of the teacher's 52 scores, in its order."""
 
 
-
 class Teacher:
     """Landmarks in pixels -> the scores that MediaPipe's face landmarker reports, in canonical order."""
 

@@ -208,7 +208,10 @@ def track(path: str | Path, *, face: int = 0, progress: Progress | None = None) 
         raise CmetError(f"Face number {face} does not exist; faces are counted from 0, the largest.")
     reader = VideoReader(path)
     info = reader.info
-    raw, times, cuts, valid = Landmarks(), [], [], []
+    raw = Landmarks()
+    times: list[float] = []
+    cuts: list[int] = []
+    valid: list[bool] = []
     cut_finder = _CutFinder()
     with contextlib.closing(_Follower()) as follower:
         follower.choose(_first_faces(reader, follower.detector), face, path.name)
@@ -341,7 +344,7 @@ class _CutFinder:
     def is_cut(self, image: np.ndarray) -> bool:
         import cv2
 
-        step = max(1, min(image.shape[:2]) // 128)
+        step = max(1, min(image.shape[:2]) // 64)
         small = cv2.resize(np.ascontiguousarray(image[::step, ::step]), (32, 32), interpolation=cv2.INTER_AREA).astype(
             np.float32
         )
@@ -373,10 +376,10 @@ def _finish(raw: Landmarks, valid: np.ndarray, cuts: list[int], info: Any, times
     geometry = FaceGeometry(
         smoothed, valid, (info.width, info.height), Fraction(info.fps), times, head, eyes, cuts, variable=info.variable
     )
-    for part, landmarks in geometry.chunks():
+    for frames, landmarks in geometry.chunks():
         points, pose = normalise(landmarks)
-        head[part] = rotation_degrees(pose.rotation)
-        eyes[part] = gaze_degrees(points)
+        head[frames] = rotation_degrees(pose.rotation)
+        eyes[frames] = gaze_degrees(points)
     return geometry
 
 
