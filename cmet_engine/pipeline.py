@@ -358,7 +358,7 @@ def render_frames(
     with ExitStack() as stack:
         check = stack.enter_context(contextlib.closing(_Check(geometry, CHECKED_FRAMES)))
         writer = stack.enter_context(
-            VideoWriter(output, info.width, info.height, info.fps, sound_from=clip, metadata=metadata, force=force)
+            VideoWriter(output, info.width, info.height, info.fps, sound_from=info, metadata=metadata, force=force)
         )
         for frame in reader:
             picture = painter.render(frame.image, frame.index)

@@ -372,7 +372,7 @@ def _tick_label(seconds: float, duration: float) -> str:
 
 
 # Drawing space of the plots, in units that are pixels when the page is at its full width.
-_WIDTH, _LEFT, _RIGHT = 1000, 128, 16
+_WIDTH, _LEFT, _RIGHT = 1000, 148, 16
 
 
 def _x(seconds: float, duration: float) -> float:

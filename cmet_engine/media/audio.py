@@ -9,7 +9,7 @@ import av
 import numpy as np
 
 from cmet_engine.errors import CmetError
-from cmet_engine.media.source import open_media
+from cmet_engine.media.source import is_pattern, open_media
 
 RATE = 16000  # samples a second that the speech encoders take
 MIN_SPEECH = 0.3  # seconds; shorter than a syllable says nothing about emotion
@@ -19,11 +19,13 @@ _CLIPPED_SHARE = 1e-3  # of all samples: more is heard as distortion
 
 
 def has_sound(path: str | Path) -> bool:
-    """Whether the file holds a sound stream.
+    """Whether the file holds a sound stream; a folder or pattern of numbered pictures holds none.
 
     Raises:
         CmetError: the file cannot be opened.
     """
+    if Path(path).is_dir() or is_pattern(path):
+        return False
     with open_media(path) as container:
         return bool(container.streams.audio)
 

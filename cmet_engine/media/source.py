@@ -1,6 +1,7 @@
 """Opening a media file: the checks and the sentences that video and sound share."""
 
 import os
+import re
 from pathlib import Path
 
 import av
@@ -24,6 +25,16 @@ _NOT_MEDIA = {
     "hls",
     "dash",
 }
+
+
+FRAME_NUMBER = re.compile(r"%0?(\d*)d")
+"""The place of the number in the name of an image sequence: `%d`, `%06d`."""
+
+
+def is_pattern(path: str | Path) -> bool:
+    """Whether a path names an image sequence, such as `frames/frame_%06d.png`, and not a file that is there."""
+    path = Path(path)
+    return bool(FRAME_NUMBER.search(path.name)) and not path.exists()
 
 
 def open_media(path: str | Path, *, format: str | None = None, options: dict[str, str] | None = None) -> InputContainer:

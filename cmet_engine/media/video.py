@@ -13,7 +13,7 @@ BT.601 and the result does not name one either: a player treats both alike.
 
 H.264 in 4:2:0 cannot describe an odd width or height: its cropping counts in steps of two pixels (ITU-T H.264, 7.4.2.1.1,
 CropUnitX and CropUnitY). Clips of odd size are therefore written in 4:4:4, where the step is one pixel: the size stays exact,
-and Chrome, VLC, mpv and editing programs play it; QuickTime does not (use .mov there).
+and Chromium and the players built on FFmpeg (VLC, mpv) show it; QuickTime does not (use .mov there).
 """
 
 import contextlib
@@ -38,7 +38,7 @@ from av.video.reformatter import Interpolation, VideoReformatter
 
 from cmet_engine.errors import CmetError
 from cmet_engine.files import check_writable, whole_file, whole_folder
-from cmet_engine.media.source import open_media
+from cmet_engine.media.source import FRAME_NUMBER, is_pattern, open_media
 
 # x264's constant rate factor. 18 is commonly held to be visually lossless; 13 is the largest at which every clip of a
 # varied set comes back at 40 dB or better in its worst frame, noise included.
@@ -60,7 +60,6 @@ _BT709 = 1
 _BT601 = 6
 _MATRICES = {1, 4, 5, 6, 7, 9}  # AVColorSpace values that FFmpeg's scaler converts
 _LIMITED, _FULL = 1, 2  # AVCOL_RANGE_MPEG, AVCOL_RANGE_JPEG
-_NUMBER = re.compile(r"%0?(\d*)d")
 _STOP = object()
 
 
@@ -667,7 +666,7 @@ class _Source:
         folder, pattern = path.parent, path.name
         if path.is_dir():
             folder, pattern = path, _find_pattern(path)
-        elif not _NUMBER.search(path.name) or path.exists():
+        elif not is_pattern(path):
             return cls(path)
         found = _numbered(folder, pattern)
         if not found:
@@ -929,15 +928,15 @@ def _output_pattern(path: Path) -> tuple[Path, str]:
     """Folder and pattern of an image sequence's output."""
     if not path.suffix:
         return path, "frame_%06d.png"
-    if len(_NUMBER.findall(path.name)) > 1:
+    if len(FRAME_NUMBER.findall(path.name)) > 1:
         raise CmetError(f"{path.name}: one frame number in the name is enough, such as frame_%06d{path.suffix}.")
-    if _NUMBER.search(path.name):
+    if FRAME_NUMBER.search(path.name):
         return path.parent, path.name
     return path.parent, path.stem.replace("%", "%%") + "_%06d" + path.suffix
 
 
 def _pattern_regex(pattern: str) -> re.Pattern[str]:
-    match = _NUMBER.search(pattern)
+    match = FRAME_NUMBER.search(pattern)
     assert match is not None
     before, after = (part.replace("%%", "%") for part in (pattern[: match.start()], pattern[match.end() :]))
     digits = f"\\d{{{match[1]},}}" if match[1] else "\\d+"

@@ -85,6 +85,8 @@ def test_sample_0_belongs_to_the_first_picture(make_clip: MakeClip) -> None:
 def test_has_sound(make_clip: MakeClip) -> None:
     assert audio.has_sound(make_clip("a.mp4", sound="aac"))
     assert not audio.has_sound(make_clip("b.mp4"))
+    assert not audio.has_sound(make_clip("c.mp4").parent)  # a folder of frames
+    assert not audio.has_sound(make_clip("d.mp4").parent / "frame_%06d.png")
 
 
 def test_cut_off_sound_gives_what_is_there(tmp_path: Path) -> None:
