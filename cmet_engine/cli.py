@@ -188,6 +188,15 @@ def build_parser() -> argparse.ArgumentParser:
         help="how the video is made; none writes the tracks alone",
     )
     sub.add_argument(
+        "--lips", type=Path, metavar="FILE", help="a recording that the lips shall speak (with --renderer edtalk)"
+    )
+    sub.add_argument(
+        "--portrait",
+        type=Path,
+        metavar="FILE",
+        help="a picture that shall speak; CLIP gives its head motion and expression (with --renderer edtalk)",
+    )
+    sub.add_argument(
         "--format",
         default=".mp4",
         choices=(".mp4", ".mov", ".mkv", ".png", ".exr"),
@@ -358,6 +367,8 @@ def _edit(options: argparse.Namespace) -> dict[str, Any]:
         options.face,
         options.device,
         video_name,
+        options.lips,
+        options.portrait,
     )
     started = time.perf_counter()
     result = pipeline.edit_clip(options.clip, settings, options.output, force=options.force, progress=options.progress)

@@ -197,6 +197,11 @@ def _weights(name: str) -> Weights | None:
         raise CmetError(f"{path} is damaged; delete it and pull or convert the weights again.") from error
 
 
+def is_here(name: str) -> bool:
+    """Whether the published weights of a network are on this machine."""
+    return _weights(name) is not None
+
+
 def package_of(name: str) -> Package:
     """The package that brings the network `name`."""
     return next(package for package in PACKAGES.values() if name in (network for _, network in package.files))

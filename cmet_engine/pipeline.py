@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,6 +62,8 @@ class EditSettings:
         face: which face, 0 the largest.
         device: `auto`, `cpu` or `cuda` for the networks.
         video_name: name of the video in the output folder; its suffix chooses the format.
+        lips: a recording that the lips shall speak instead of the clip's own sound (`edtalk` only).
+        portrait: a picture that shall speak, with the clip for head motion and expression (`edtalk` only).
     """
 
     timeline: EmotionTimeline = field(default_factory=EmotionTimeline)
@@ -73,6 +75,8 @@ class EditSettings:
     face: int = 0
     device: str = "auto"
     video_name: str = "edited.mp4"
+    lips: Path | None = None
+    portrait: Path | None = None
 
 
 @dataclass
@@ -118,6 +122,7 @@ def emotion_vectors(clip: Path, settings: EditSettings) -> "tuple[EmotionTimelin
     Raises:
         CmetError: an emotion is unknown, or the speech cannot be used.
     """
+    from cmet_engine import models
     from cmet_engine.emotion.library import emotion_vector, find_emotions, load_library
     from cmet_engine.media import audio
 
@@ -131,11 +136,33 @@ def emotion_vectors(clip: Path, settings: EditSettings) -> "tuple[EmotionTimelin
             neutral = clip
         encoder = load_encoder("embedded", device=settings.device)
         library[VOICE] = emotion_vector([settings.speech], None if neutral is None else [neutral], VOICE, encoder)
+        if settings.renderer == "edtalk" and neutral is not None and models.is_here("emotion2vec_plus_large"):
+            library[VOICE] = _heard_by_published(library[VOICE], settings.speech, neutral, settings.device)
         if not any(VOICE in EmotionTimeline([key]).names() for key in timeline.keys):
             timeline = EmotionTimeline([*timeline.keys, EmotionKey(VOICE)])
     if not timeline.keys:
         raise CmetError("No emotion was asked for; add --emotion NAME, --speech FILE or --keys FILE.")
-    return timeline.scaled(settings.strength), find_emotions(timeline.names(), library)
+    names = timeline.names()
+    if settings.renderer == "edtalk":
+        from cmet_engine.render.edtalk.pipeline import PRESET
+
+        names = [name for name in names if not name.startswith(PRESET)]  # the renderer knows those itself
+    return timeline.scaled(settings.strength), find_emotions(names, library)
+
+
+def _heard_by_published(vector: "EmotionVector", speech: Path, neutral: Path, device: str) -> "EmotionVector":
+    """The same emotion as emotion2vec+ large hears it, for the published connector, which was trained on that."""
+    from cmet_engine.emotion.emotion2vec import PublishedEncoder
+    from cmet_engine.emotion.library import MOST_SECONDS, sound_files
+    from cmet_engine.media import audio
+
+    encoder = PublishedEncoder(device=device)
+
+    def mean(path: Path) -> np.ndarray:
+        waves = (audio.load(file)[: int(MOST_SECONDS * audio.RATE)] for file in sound_files([path]))
+        return np.mean([encoder.utterance(wave, audio.RATE) for wave in waves], axis=0)
+
+    return replace(vector, vector=mean(speech) - mean(neutral))
 
 
 @dataclass
@@ -212,6 +239,7 @@ def edit_clip(
 
     clip = Path(clip)
     check_renderer(settings.renderer)
+    _check_settings(settings)
     started = time.perf_counter()
     with whole_folder(output, force=force) as folder:
         with ThreadPoolExecutor(max_workers=1) as pool:  # listening and looking need nothing from each other
@@ -226,17 +254,28 @@ def edit_clip(
             geometry, source = track_clip(clip, face=settings.face, progress=watch)
             heard = listening.result()
         timeline = heard.timeline
-        edited = edit_track(source, timeline, heard.vectors, emphasis=heard.emphasis(source), mode=settings.mode)
-        edited.meta["edit"] = edit_description(timeline, settings)
         source.save(folder / "source.npz")
-        edited.save(folder / "edited.npz")
         messages = _tracking_messages(geometry)
         rendered = RenderedFrames()
-        if settings.renderer != "none":
+        if settings.renderer == "edtalk":
+            rendered, edited = _draw(clip, geometry, source, heard, settings, folder, progress)
+            messages += rendered.messages
+            source = fitted(source, edited)  # a portrait that speaks may be longer or shorter than the clip
+        else:
+            edited = edit_track(source, timeline, heard.vectors, emphasis=heard.emphasis(source), mode=settings.mode)
+        edited.meta["edit"] = edit_description(timeline, settings)
+        edited.save(folder / "edited.npz")
+        if settings.renderer == "warp":
             rendered = render_frames(
-                clip, geometry, source, edited, folder / settings.video_name,
-                renderer=settings.renderer, description=edit_description(timeline, settings), progress=progress,
-            )  # fmt: skip
+                clip,
+                geometry,
+                source,
+                edited,
+                folder / settings.video_name,
+                renderer=settings.renderer,
+                description=edit_description(timeline, settings),
+                progress=progress,
+            )
             messages += rendered.messages
         report = EditReport(
             clip=clip.name, output=settings.video_name if rendered.index else "",
@@ -255,6 +294,60 @@ def edit_clip(
     if settings.renderer != "none":
         names.insert(0, settings.video_name)
     return EditResult(final, {name: final / name for name in names}, rendered.figures, messages)
+
+
+def _check_settings(settings: EditSettings) -> None:
+    """Refuse what does not go together, before anything else is done."""
+    for name in ("lips", "portrait"):
+        path = getattr(settings, name)
+        if path is not None and settings.renderer != "edtalk":
+            raise CmetError(f"--{name} needs the published renderer; add --renderer edtalk, or leave it out.")
+        if path is not None and not Path(path).is_file():
+            raise CmetError(f"There is no file {path}; --{name} takes the path of one.")
+    if settings.renderer == "edtalk" and settings.mode != "add":
+        raise CmetError(
+            "The published models add to the expression that is there; use --mode add with --renderer edtalk."
+        )
+
+
+def _draw(
+    clip: Path,
+    geometry: "FaceGeometry",
+    source: CoefficientTrack,
+    heard: Heard,
+    settings: EditSettings,
+    folder: Path,
+    progress: Progress | None,
+) -> "tuple[RenderedFrames, CoefficientTrack]":
+    """Let the published models draw the clip, or a portrait; the edited track is read from what they drew."""
+    from cmet_engine.media import audio
+    from cmet_engine.render.edtalk.pipeline import EdtalkRenderer, load_enhancer, render_portrait
+
+    video = folder / settings.video_name
+    description = edit_description(heard.timeline, settings)
+    if settings.portrait is not None:
+        rendered = RenderedFrames()
+        rendered.messages = render_portrait(
+            settings.portrait, clip, video, heard.timeline, heard.vectors, voice=settings.lips, geometry=geometry,
+            device=settings.device, metadata=_metadata("edtalk", description), progress=progress,
+        )  # fmt: skip
+    else:
+        painter = EdtalkRenderer(
+            clip, geometry, heard.timeline, heard.vectors, voice=None if settings.lips is None else audio.load(settings.lips),
+            device=settings.device, enhancer=load_enhancer(), progress=progress,
+        )  # fmt: skip
+        rendered = render_frames(
+            clip, geometry, source, source, video, renderer="edtalk", painter=painter, sound=settings.lips,
+            description=description, progress=progress,
+        )  # fmt: skip
+        rendered.messages += painter.messages
+    drawn = video.parent if "%" in video.name else video  # numbered pictures are read as a folder
+    try:
+        edited = track_clip(drawn, progress=progress)[1]
+    except CmetError:
+        rendered.messages.append("No face was found in what was drawn; the edited track is the clip's own.")
+        edited = source
+    return rendered, edited
 
 
 def render_clip(
@@ -331,11 +424,15 @@ def render_frames(
     output: Path,
     *,
     renderer: str = "warp",
+    painter: Any = None,
+    sound: Path | None = None,
     description: str = "",
     force: bool = False,
     progress: Progress | None = None,
 ) -> RenderedFrames:
     """Stream the clip through the renderer into `output`, sound untouched; and keep a few frames to look at.
+
+    `painter` is a renderer made already, `sound` a recording that takes the place of the clip's sound.
 
     Memory does not grow with the clip: frames are read, edited and written one by one; only the report's moments
     stay, scaled down, and the landmarks of the frames that are measured again.
@@ -344,21 +441,22 @@ def render_frames(
 
     reader = VideoReader(clip)
     info = reader.info
-    metadata = {
-        "title": "Edited video",
-        "comment": f"The facial expression in this video was edited with C-MET {__version__} "
-        f"({renderer} renderer): {description}. It does not show what was filmed.",
-        "cmet_version": __version__,
-        "cmet_edit": description,
-    }
     moments = set(_moments(source, edited))
     kept = RenderedFrames()
-    painter = _renderer(renderer, geometry, source, edited)
+    painter = painter or _renderer(renderer, geometry, source, edited)
     total = len(source)
     with ExitStack() as stack:
         check = stack.enter_context(contextlib.closing(_Check(geometry, CHECKED_FRAMES)))
         writer = stack.enter_context(
-            VideoWriter(output, info.width, info.height, info.fps, sound_from=info, metadata=metadata, force=force)
+            VideoWriter(
+                output,
+                info.width,
+                info.height,
+                info.fps,
+                sound_from=sound or info,
+                metadata=_metadata(renderer, description),
+                force=force,
+            )
         )
         for frame in reader:
             picture = painter.render(frame.image, frame.index)
@@ -382,10 +480,21 @@ def _renderer(name: str, geometry: "FaceGeometry", source: CoefficientTrack, edi
 
         return WarpRenderer(geometry, source, edited)
     if name == "edtalk":
-        from cmet_engine.render.edtalk.pipeline import EdtalkRenderer
-
-        return EdtalkRenderer(geometry, source, edited)
+        raise CmetError(
+            "EDTalk draws emotions, not curves; use `cmet edit --renderer edtalk`, or render with --renderer warp."
+        )
     raise CmetError(f"The renderer '{name}' is unknown; use one of {', '.join(RENDERERS)}.")
+
+
+def _metadata(renderer: str, description: str) -> dict[str, str]:
+    """Tags of an edited video, which say that it was edited."""
+    return {
+        "title": "Edited video",
+        "comment": f"The facial expression in this video was edited with C-MET {__version__} "
+        f"({renderer} renderer): {description}. It does not show what was filmed.",
+        "cmet_version": __version__,
+        "cmet_edit": description,
+    }
 
 
 def check_renderer(name: str) -> None:
@@ -400,6 +509,7 @@ def check_renderer(name: str) -> None:
         from cmet_engine.models import path_of
 
         path_of("edtalk_generator")
+        path_of("connector")
 
 
 def _moments(source: CoefficientTrack, edited: CoefficientTrack) -> list[int]:

@@ -10,6 +10,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -20,6 +21,7 @@ from cmet_engine.errors import CmetError
 RATE = 16000  # Hz, the only rate the network was trained on
 LABELS = "angry disgusted fearful happy neutral other sad surprised unknown".split()
 MIN_SAMPLES = 400  # one frame of features
+_FRAME_RATE = 50  # features a second: strides of 320 samples
 _QUERY_BLOCK = 1024  # frames whose attention is computed at a time: memory grows with length, not with its square
 
 
@@ -284,3 +286,57 @@ class Emotion2vec(PreTrainedModel):
         below = 2 ** int(math.log2(heads))
         slopes = powers(below) + powers(2 * below)[0::2][: heads - below]
         return torch.tensor(slopes, dtype=like.dtype, device=like.device)
+
+
+class PublishedEncoder:
+    """emotion2vec+ large with its published weights, numpy in and numpy out, like `emotion.speech.Encoder`.
+
+    Args:
+        model: to hear with; None loads the published weights.
+        device: `cpu`, `cuda`, or `auto` for a GPU when there is one.
+
+    Raises:
+        CmetError: the weights are missing or damaged.
+    """
+
+    def __init__(self, model: Emotion2vec | None = None, *, device: str = "cpu") -> None:
+        if model is None:
+            from cmet_engine import models
+
+            loaded = models.load("emotion2vec_plus_large")
+            assert isinstance(loaded, Emotion2vec)
+            model = loaded
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.device = torch.device(device)
+        self.model: Any = model.eval().to(self.device)
+
+    def utterance(self, wave: np.ndarray, rate: int) -> np.ndarray:
+        """Where a recording lies in the emotion2vec+ space.
+
+        Args:
+            wave: float [S] in [-1, 1], mono.
+            rate: samples a second; other than 16000 is resampled.
+
+        Returns:
+            float32 [E].
+
+        Raises:
+            CmetError: the wave is too short.
+        """
+        return self._hear(wave, rate).mean(axis=0)
+
+    def frames(self, wave: np.ndarray, rate: int) -> tuple[np.ndarray, np.ndarray]:
+        """Times float64 [F] in seconds and features float32 [F, E], 50 a second; see `utterance`."""
+        features = self._hear(wave, rate)
+        return np.arange(len(features)) / _FRAME_RATE, features
+
+    def _hear(self, wave: np.ndarray, rate: int) -> np.ndarray:
+        wave = np.asarray(wave, np.float32)
+        if rate != RATE:
+            from scipy.signal import resample_poly
+
+            common = math.gcd(rate, RATE)
+            wave = resample_poly(wave, RATE // common, rate // common).astype(np.float32)
+        with torch.inference_mode():
+            return self.model.frames(torch.from_numpy(wave[None]).to(self.device))[0].float().cpu().numpy()

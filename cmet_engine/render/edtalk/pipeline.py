@@ -525,7 +525,7 @@ def render_portrait(
     vectors: "dict[str, Any]",
     *,
     voice: str | Path | None = None,
-    face: int = 0,
+    geometry: "FaceGeometry | None" = None,
     networks: Networks | None = None,
     device: str = "auto",
     metadata: dict[str, str] | None = None,
@@ -540,7 +540,7 @@ def render_portrait(
         output: the video; its suffix chooses the format.
         timeline, vectors, networks, device: see `EdtalkRenderer`.
         voice: a file whose sound the lips speak and the video has; None takes lips and sound of the driving clip.
-        face: which face of the driving clip, 0 the largest.
+        geometry: of the driving clip, where it is known already.
         metadata: tags of the video.
         force: replace an earlier file.
         progress: called as ("tracking" | "encode" | "render", done, total).
@@ -558,7 +558,7 @@ def render_portrait(
     picture = read_portrait(portrait)
     portrait_landmarks(picture)  # before the long part
     wave = None if voice is None else audio.load(voice)
-    geometry = track(driving, face=face, progress=progress)
+    geometry = geometry or track(driving, progress=progress)
     renderer = EdtalkRenderer(
         driving,
         geometry,

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from cmet_engine.emotion import emotion2vec
-from cmet_engine.emotion.emotion2vec import Emotion2vec, Emotion2vecConfig
+from cmet_engine.emotion.emotion2vec import Emotion2vec, Emotion2vecConfig, PublishedEncoder
 from cmet_engine.errors import CmetError
 
 TINY = {
@@ -102,3 +102,21 @@ def test_the_slopes_for_a_number_of_heads_that_is_no_power_of_two():
     slopes = model._slopes(torch.zeros(1)).numpy()
     np.testing.assert_allclose(slopes[:8], 0.5 ** np.arange(1, 9))
     np.testing.assert_allclose(slopes[8:], 0.5 ** np.array([0.5, 1.5, 2.5, 3.5]), rtol=1e-6)
+
+
+def test_the_encoder_hears_any_rate(tiny):
+    encoder = PublishedEncoder(tiny)
+    time = np.arange(48000) / 48000
+    tone = np.sin(2 * np.pi * (200 + 100 * time) * time).astype(np.float32)
+    at_16 = np.sin(2 * np.pi * (200 + 100 * time[::3]) * time[::3]).astype(np.float32)
+    times, features = encoder.frames(at_16, 16000)
+    assert features.shape == (49, 32) and times[1] == 0.02
+    np.testing.assert_allclose(encoder.utterance(at_16, 16000), features.mean(axis=0), rtol=1e-5)
+    near = encoder.utterance(tone, 48000)
+    assert np.abs(near - features.mean(axis=0)).max() < 0.05 * np.abs(near).max()
+
+
+def test_without_weights_the_encoder_says_how_to_get_them(tmp_path, monkeypatch):
+    monkeypatch.setenv("CMET_MODELS", str(tmp_path))
+    with pytest.raises(CmetError, match="cmet models pull emotion2vec"):
+        PublishedEncoder()

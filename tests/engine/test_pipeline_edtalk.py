@@ -1,0 +1,106 @@
+"""`cmet edit --renderer edtalk` from the command's arguments to its folder, with stand-in weights of the published shapes."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from cmet_engine import models, pipeline
+from cmet_engine.checkpoints import NETWORKS
+from cmet_engine.errors import CmetError
+from cmet_engine.media.video import VideoReader, VideoWriter, probe
+from cmet_engine.render.edtalk import pipeline as edtalk
+from cmet_engine.timeline import EmotionTimeline
+from cmet_engine.track import CoefficientTrack
+
+HAPPY = EmotionTimeline.parse(["happy"])
+
+
+def settings(**changes) -> pipeline.EditSettings:
+    return pipeline.EditSettings(**{"timeline": HAPPY, "renderer": "edtalk", "device": "cpu", **changes})
+
+
+@pytest.fixture
+def weights(tmp_path, monkeypatch):
+    """Networks with few channels, saved and recorded as converted weights are."""
+    from cmet_engine.emotion.connector import Connector
+    from cmet_engine.render.edtalk import Audio2Lip, Generator
+
+    monkeypatch.setenv("CMET_MODELS", str(tmp_path / "models"))
+    makers = {
+        "connector": lambda: Connector(10, width=64, layers=1, feedforward=32),
+        "edtalk_generator": lambda: Generator(style_dim=48, max_channels=8, channel_budget=1024, expression_hidden=8),
+        "audio2lip": Audio2Lip,
+    }
+    torch.manual_seed(0)
+    for name, make in makers.items():
+        monkeypatch.setattr(NETWORKS[name], "make", make)
+        state = make().state_dict()
+        target = models.models_folder() / f"{name}.safetensors"
+        record = models.Weights(name, "", 0, "stand-in", "0" * 64, "none", target)
+        models._write(record, lambda path, state=state: save_file(state, path))
+
+
+@pytest.fixture(scope="module")
+def clip(shared, tmp_path_factory) -> Path:
+    """The first second of a real clip, with its sound."""
+    source = VideoReader(shared / "data" / "clips" / "mead_W009_neutral_038.mp4")
+    path = tmp_path_factory.mktemp("clip") / "clip.mp4"
+    info = source.info
+    with VideoWriter(path, info.width, info.height, info.fps, sound_from=info) as writer:
+        for frame in source:
+            if frame.index == 25:
+                break
+            writer.write(frame.image)
+    return path
+
+
+def test_what_does_not_go_together_is_refused_first(tmp_path, weights):
+    clip = tmp_path / "absent.mp4"
+    with pytest.raises(CmetError, match="add --renderer edtalk"):
+        pipeline.edit_clip(clip, settings(renderer="warp", lips=tmp_path / "v.wav"), tmp_path / "out")
+    with pytest.raises(CmetError, match="--portrait takes the path"):
+        pipeline.edit_clip(clip, settings(portrait=tmp_path / "p.png"), tmp_path / "out")
+    with pytest.raises(CmetError, match="--mode add"):
+        pipeline.edit_clip(clip, settings(mode="replace"), tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_without_weights_the_command_says_what_to_do(tmp_path, monkeypatch):
+    monkeypatch.setenv("CMET_MODELS", str(tmp_path / "models"))
+    with pytest.raises(CmetError, match="cmet models pull cmet"):
+        pipeline.edit_clip(tmp_path / "clip.mp4", settings(), tmp_path / "out")
+
+
+@pytest.mark.slow
+def test_a_clip_is_edited_from_end_to_end(clip, tmp_path, weights):
+    result = pipeline.edit_clip(clip, settings(), tmp_path / "out")
+    before, after = probe(clip), probe(result.files["edited.mp4"])
+    assert (after.width, after.height, after.fps, after.frames) == (
+        before.width,
+        before.height,
+        before.fps,
+        before.frames,
+    )
+    assert after.has_audio == before.has_audio
+    source, edited = (CoefficientTrack.load(result.files[f"{name}.npz"]) for name in ("source", "edited"))
+    assert len(source) == len(edited) == before.frames
+    assert "happy" in edited.meta["edit"]
+    assert (result.folder / "report.html").stat().st_size > 10_000
+
+
+@pytest.mark.slow
+def test_a_portrait_speaks_with_another_voice(shared, clip, tmp_path, weights):
+    portrait = shared / "data" / "faces" / "stills" / "images" / "00000.jpg"
+    voice = sorted((shared / "data" / "speech").rglob("*.flac"))[0]
+    result = pipeline.edit_clip(clip, settings(portrait=portrait, lips=voice), tmp_path / "out")
+    after = probe(result.files["edited.mp4"])
+    picture = edtalk.read_portrait(portrait)
+    assert (after.height, after.width) == picture.shape[:2] and after.has_audio
+    from cmet_engine.media import audio
+
+    seconds = len(audio.load(voice)) / audio.RATE
+    assert after.frames is not None and abs(after.frames / float(after.fps) - seconds) < 0.1
+    assert np.isfinite(CoefficientTrack.load(result.files["edited.npz"]).coefficients).all()
