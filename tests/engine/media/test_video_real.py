@@ -29,4 +29,6 @@ def test_an_unedited_clip_survives(shared: Path, tmp_path: Path, name: str) -> N
         assert a.time == b.time
         assert psnr(a.image, b.image) >= 40
     assert not writer.notes
-    np.testing.assert_array_equal(audio.load(info.path), audio.load(tmp_path / "out.mp4"))
+    assert audio.has_sound(tmp_path / "out.mp4") == info.has_audio
+    if info.has_audio:
+        np.testing.assert_array_equal(audio.load(info.path), audio.load(tmp_path / "out.mp4"))
