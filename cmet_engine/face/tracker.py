@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from cmet_engine.errors import CmetError
-from cmet_engine.face.mesh import Box, Detector, Mesh, box_of
+from cmet_engine.face.mesh import Box, Detector, Mesh, box_of, cut_window
 from cmet_engine.face.pose import LANDMARKS, normalise, rotation_degrees
 from cmet_engine.face.smooth import smooth_shot
 from cmet_engine.media.video import VideoReader
@@ -30,7 +30,9 @@ TILED_EVERY = 5  # frames between searches for very small faces while nobody is 
 FIRST_EVERY = 3  # of these frames, every third is looked at
 SAME_PLACE = 0.2  # overlap of two boxes in neighbouring frames that are one face
 SIZE_STEP = 8  # pixels of box size that count as equal when faces are ordered
-MOST_UNLIKE = 2.5  # steps in face sizes plus log of the change of size, from one frame to the next
+FURTHEST_STEP = 2.5  # way in face sizes plus log of the change of size, from one frame to the next
+LOOK_EVERY = 10  # frames between two looks at what the person looks like
+LEAST_INSIDE = 0.5  # share of the landmarks that lie in the picture
 CUT_LEAST = 22.0  # mean change of the picture, of 255, below which nothing is a cut
 CUT_TIMES = 5.0  # and how many times the usual change it must be
 FADE_SECONDS = 0.2  # the edit fades out and in over this long where the face is lost
@@ -263,75 +265,113 @@ def _first_faces(reader: Any, detector: Detector) -> list[Box]:
 
 
 class _Follower:
-    """Keeps to one person from frame to frame."""
+    """Keeps to one person from frame to frame.
+
+    Within a shot the face that is nearest to where the person was is the person. After a cut, places say nothing: the
+    face that looks most like the person is followed.
+    """
 
     def __init__(self) -> None:
         self.detector = Detector()
         self._mesh = Mesh()
         self._box: Box | None = None  # where the face was last, or where to begin
+        self._look: np.ndarray | None = None  # how it looked, over the last second or so
         self._lost = 0
+        self._frames = 0
 
     def close(self) -> None:
+        """Let go of MediaPipe's graphs."""
         self._mesh.close()
         self.detector.close()
 
     def choose(self, people: list[Box], face: int, name: str) -> None:
-        """Begin with one of the faces found first."""
+        """Begin with one of the faces found first.
+
+        Raises:
+            CmetError: there are fewer.
+        """
         if people and face >= len(people):
+            several = "face" if len(people) == 1 else "faces"
+            choice = "leave the choice out" if len(people) == 1 else f"choose 0 to {len(people) - 1}"
             raise CmetError(
-                f"{name} shows {len(people)} face{'s' * (len(people) > 1)} in its first second; face {face} does not exist, choose 0 to {len(people) - 1}."
+                f"{name} shows {len(people)} {several} where it begins; face {face} does not exist, {choice}."
             )
         self._box = people[face] if people else None
-        self._others = [box for i, box in enumerate(people) if i != face]
 
     def step(self, image: np.ndarray, cut: bool) -> np.ndarray | None:
         """Landmarks [478, 3] in this frame, or None."""
         if cut:
             self._mesh.forget()
-            points = None
-        else:
-            points = self._look(image, self._box) if self._lost == 0 and self._box else None
+        points = None
+        if not cut and not self._lost and self._box:
+            # a second look searches the whole window anew when the place it followed is lost
+            points = self._find(image, self._box)
+            points = self._find(image, self._box) if points is None else points
         if points is None:
-            points = self._search(image)
+            points = self._search(image, cut)
+        self._frames += 1
         if points is None:
             self._lost += 1
             return None
         self._lost = 0
         self._box = box_of(points)
+        if self._look is None or self._frames % LOOK_EVERY == 0:
+            look = look_of(image, self._box)
+            self._look = look if self._look is None else 0.8 * self._look + 0.2 * look
         return points
 
-    def _look(self, image: np.ndarray, box: Box) -> np.ndarray | None:
+    def _find(self, image: np.ndarray, box: Box) -> np.ndarray | None:
         points = self._mesh.find(image, box)
-        if points is None:  # it lost the place it followed; a second look searches the window
-            points = self._mesh.find(image, box)
-        return points if points is not None and self._plausible(points, image) else None
-
-    def _plausible(self, points: np.ndarray, image: np.ndarray) -> bool:
-        """The face is at least partly in the picture and not collapsed."""
+        if points is None:
+            return None
         height, width = image.shape[:2]
         inside = (points[:, 0] > 0) & (points[:, 0] < width) & (points[:, 1] > 0) & (points[:, 1] < height)
-        return bool(inside.mean() > 0.5)
+        return points if inside.mean() > LEAST_INSIDE else None
 
-    def _search(self, image: np.ndarray) -> np.ndarray | None:
+    def _search(self, image: np.ndarray, cut: bool) -> np.ndarray | None:
         """Look for the person in the whole frame."""
-        boxes = self.detector.find(image, tiles=self._lost % TILED_EVERY == TILED_EVERY - 1)
-        if self._box is not None:
-            boxes.sort(key=self._unlike)
-        for box in boxes:
-            if self._box is not None and self._unlike(box) > MOST_UNLIKE * (1 + self._lost / 25):
+        found = []
+        for box in self.detector.find(image, tiles=cut or self._lost % TILED_EVERY == TILED_EVERY - 1):
+            near = self._away(box)
+            if not cut and near > FURTHEST_STEP * (1 + self._lost / 25):
                 continue
             self._mesh.forget()
-            points = self._mesh.find(image, box)
-            if points is not None and self._plausible(points, image):
-                return points
-        self._mesh.forget()
-        return None
+            points = self._find(image, box)
+            if points is not None:
+                strange = 0.0
+                if self._look is not None:
+                    strange = float(np.linalg.norm(look_of(image, box_of(points)) - self._look))
+                found.append((strange if cut else near + strange, points))
+        if not found:
+            self._mesh.forget()
+            return None
+        best = min(found, key=lambda f: f[0])[1]
+        if len(found) > 1:  # the mesh follows the last face it saw: bring it back to the chosen one
+            self._mesh.forget()
+            best = best if (again := self._find(image, box_of(best))) is None else again
+        return best
 
-    def _unlike(self, box: Box) -> float:
-        """How unlikely it is that the person moved from where it was last seen to this box."""
-        assert self._box is not None
+    def _away(self, box: Box) -> float:
+        """Way from where the person was last seen, in faces, plus the change of size; 0 when nobody was seen yet."""
+        if self._box is None:
+            return 0.0
         way = np.hypot(box.x - self._box.x, box.y - self._box.y) / max(box.side, self._box.side)
         return float(way + abs(np.log(box.side / self._box.side)))
+
+
+def look_of(image: np.ndarray, box: Box) -> np.ndarray:
+    """What tells people apart at a glance: a coarse picture of head, hair and collar, brightness and contrast taken out.
+
+    Returns:
+        float32 [771]; distances run from 0 to about 2.
+    """
+    import cv2
+
+    window = cut_window(image, box.x, box.y, box.side * 1.6, 32)[0]
+    small = np.log(cv2.resize(window, (16, 16), interpolation=cv2.INTER_AREA).astype(np.float32) + 16)
+    pattern = small - small.mean((0, 1))
+    tint = (small - small.mean(2, keepdims=True)).mean((0, 1))
+    return np.concatenate([pattern.ravel() / max(float(np.linalg.norm(pattern)), 1e-6), 4 * tint]).astype(np.float32)
 
 
 class _CutFinder:

@@ -1,0 +1,175 @@
+"""The tracker on clips made from the project's own sample: gaps, cuts, several faces, small faces."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from cmet_engine.errors import CmetError
+from cmet_engine.face import tracker
+from cmet_engine.face.tracker import Landmarks, fade_of, track
+from cmet_engine.media.video import VideoReader, VideoWriter
+from cmet_engine.models import ASSETS
+
+SAMPLE = ASSETS / "sample" / "talking_head.mp4"
+FRAMES = 24
+
+
+@pytest.fixture(scope="module")
+def pictures() -> list[np.ndarray]:
+    """The first frames of the sample, 256 pixels wide."""
+    result = []
+    for frame in VideoReader(SAMPLE):
+        if frame.index == FRAMES:
+            break
+        result.append(cv2.resize(frame.image, (256, 256), interpolation=cv2.INTER_AREA))
+    return result
+
+
+def _clip(path: Path, images: list[np.ndarray]) -> Path:
+    height, width = images[0].shape[:2]
+    with VideoWriter(path, width, height, 25) as writer:
+        for image in images:
+            writer.write(image)
+    return path
+
+
+def _canvas(width: int, height: int, *parts: tuple[np.ndarray, int, int, int]) -> np.ndarray:
+    """A grey picture with others pasted in: (picture, left, top, size)."""
+    canvas = np.full((height, width, 3), 96, np.uint8)
+    for image, left, top, size in parts:
+        canvas[top : top + size, left : left + size] = cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA)
+    return canvas
+
+
+def _centres(geometry: tracker.FaceGeometry) -> np.ndarray:
+    return geometry.landmarks[:].mean(1)[:, :2]
+
+
+def test_a_store_reads_like_an_array():
+    store, values = Landmarks(), np.random.default_rng(0).normal(size=(7, 478, 3)).astype(np.float32)
+    store.append(values[:5])
+    store.append(values[5])
+    store.append(values[6])
+    assert store.shape == values.shape
+    for part in (3, -1, slice(None), slice(2, 6), slice(0, 7, 3), slice(None, None, -1), slice(5, 5), np.array([4, 0])):
+        np.testing.assert_array_equal(store[part], values[part])
+    np.testing.assert_array_equal(np.asarray(store), values)
+    np.testing.assert_array_equal(np.stack(list(store)), values)
+    with pytest.raises(IndexError):
+        store[7]
+
+
+def test_the_edit_fades_around_lost_frames_but_not_over_cuts():
+    valid = np.ones(60, bool)
+    valid[20:23] = False
+    fade = fade_of(valid, [40], 25.0)
+    assert (fade[20:23] == 0).all()
+    assert (np.diff(fade[23:30]) >= 0).all() and (np.diff(fade[12:20]) <= 0).all()
+    assert 0 < fade[19] < 1 and fade[10] == 1 and fade[30] == 1
+    assert (fade_of(valid, [23], 25.0)[23:] == 1).all()
+
+
+def test_the_sample_is_tracked_alike_every_time(tmp_path, pictures):
+    clip = _clip(tmp_path / "clip.mp4", pictures)
+    seen: list[tuple[str, int, int | None]] = []
+    first = track(clip, progress=lambda *step: seen.append(step))
+    second = track(clip)
+    assert len(first) == FRAMES and first.valid.all() and first.cuts == [] and (first.fade == 1).all()
+    np.testing.assert_array_equal(first.landmarks[:], second.landmarks[:])
+    assert seen[-1][:2] == ("tracking", FRAMES)
+    assert np.abs(first.head_rotation).max() < 30
+    assert np.abs(first.eye_rotation).max() < 45
+    inside = first.landmarks[:][..., :2]
+    assert inside.min() > 0 and inside.max() < 256
+
+
+def test_frames_without_a_face_are_marked_and_filled(tmp_path, pictures):
+    images = list(pictures)
+    for i in range(10, 14):
+        images[i] = np.full_like(images[i], 90)
+    geometry = track(_clip(tmp_path / "gap.mp4", images))
+    assert not geometry.valid[10:14].any()
+    assert geometry.valid[:10].all() and geometry.valid[15:].all()
+    assert np.isfinite(geometry.landmarks[:]).all() and np.isfinite(geometry.head_rotation).all()
+    assert (geometry.fade[10:14] == 0).all() and geometry.fade[0] == 1
+
+
+def test_a_cut_begins_a_new_shot(tmp_path, pictures):
+    left = [_canvas(640, 360, (p, 10, 20, 300)) for p in pictures[:12]]
+    right = [_canvas(640, 360, (p, 380, 100, 240)) // 2 for p in pictures[:12]]
+    geometry = track(_clip(tmp_path / "cut.mp4", left + right))
+    assert geometry.cuts == [12]
+    assert geometry.valid.all()
+    centres = _centres(geometry)
+    assert np.ptp(centres[:12], axis=0).max() < 25 and np.ptp(centres[12:], axis=0).max() < 25
+    assert centres[12, 0] - centres[11, 0] > 150
+
+
+def test_a_person_who_moves_is_no_cut(tmp_path, pictures):
+    images = [_canvas(640, 300, (p, 10 + 14 * i, 20, 256)) for i, p in enumerate(pictures)]
+    geometry = track(_clip(tmp_path / "move.mp4", images))
+    assert geometry.cuts == [] and geometry.valid.all()
+    steps = np.diff(_centres(geometry)[:, 0])
+    assert np.abs(steps[3:-3] - 14).max() < 4  # no lag behind the motion, no jumps
+
+
+def test_faces_are_numbered_by_size_and_kept_apart(tmp_path, pictures):
+    images = [
+        _canvas(640, 400, (p, 20 + 6 * i, 40, 200), (q[:, ::-1], 330, 40, 300))
+        for i, (p, q) in enumerate(zip(pictures, reversed(pictures), strict=True))
+    ]
+    clip = _clip(tmp_path / "two.mp4", images)
+    large, small = track(clip, face=0), track(clip, face=1)
+    assert large.valid.all() and small.valid.all()
+    assert (_centres(large)[:, 0] > 330).all()
+    assert (_centres(small)[:, 0] < 380).all()
+    assert _centres(small)[-1, 0] - _centres(small)[0, 0] > 100
+    with pytest.raises(CmetError, match="2 faces"):
+        track(clip, face=2)
+
+
+def test_a_small_face_in_a_large_picture_keeps_its_precision(tmp_path, pictures):
+    size = 160  # the face itself is about 100 pixels high
+    near = track(_clip(tmp_path / "near.mp4", pictures[:6]))
+    far = track(_clip(tmp_path / "far.mp4", [_canvas(1920, 1080, (p, 1300, 600, size)) for p in pictures[:6]]))
+    assert far.valid.all()
+    found = (far.landmarks[:][..., :2] - [1300, 600]) * 256 / size
+    wanted = near.landmarks[:][..., :2]
+    eyes = np.linalg.norm(wanted[:, 33] - wanted[:, 263], axis=1).mean()
+    assert np.linalg.norm(found - wanted, axis=2).mean() < 0.03 * eyes
+
+
+@pytest.mark.parametrize(("width", "height"), [(64, 64), (8, 8)])
+def test_a_clip_without_a_face_says_so(tmp_path, width, height):
+    clip = _clip(tmp_path / "none.mp4", [np.full((height, width, 3), 100, np.uint8)] * 3)
+    with pytest.raises(CmetError, match=r"none\.mp4.*no face"):
+        track(clip)
+
+
+def test_a_face_number_below_zero_is_refused(tmp_path):
+    with pytest.raises(CmetError, match="counted from 0"):
+        track(SAMPLE, face=-1)
+
+
+def test_what_progress_raises_ends_the_work():
+    class StopError(Exception):
+        pass
+
+    def progress(stage: str, done: int, total: int | None) -> None:
+        if done == 3:
+            raise StopError
+
+    with pytest.raises(StopError):
+        track(SAMPLE, progress=progress)
+
+
+def test_nothing_is_written_to_standard_error(tmp_path, pictures):
+    clip = _clip(tmp_path / "quiet.mp4", pictures[:3])
+    code = f"from cmet_engine.face.tracker import track; print(track({str(clip)!r}).valid.all())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "True"
+    assert done.stderr == ""
