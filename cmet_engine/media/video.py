@@ -311,7 +311,8 @@ class VideoWriter:
             raise ValueError(
                 f"frame {self.frames} at {float(at)} s does not come after the one at {float(self._last)} s"
             )
-        self._put((av.VideoFrame.from_ndarray(np.ascontiguousarray(image), format="rgb24"), at))
+        # A copy, for the caller may change the picture; handed over as it is, for PyAV's own copying goes row by row.
+        self._put((av.VideoFrame.from_numpy_buffer(np.array(image, order="C"), format="rgb24"), at))
         self._last = at
         self.frames += 1
 
@@ -632,23 +633,17 @@ class _ToRgb:
 
     def _stored(self, frame: av.VideoFrame) -> np.ndarray:
         name = frame.format.name
-        if name == "rgb24":
-            return frame.to_ndarray()
         if "f32" in name or "f16" in name:
             linear = self.reformatter.reformat(frame, format="gbrpf32le").to_ndarray()
             return _DISPLAY[linear.astype(np.float16).view(np.uint16)]
-        if frame.format.is_rgb or name == "pal8":
-            return self.reformatter.reformat(frame, format="rgb24", interpolation=_EXACT).to_ndarray()
-        conversion = _colors(frame).conversion
-        rgb = self.reformatter.reformat(
-            frame,
-            format="rgb24",
-            src_colorspace=conversion["colorspace"],
-            src_color_range=conversion["color_range"],
-            interpolation=_EXACT,
-            threads=1,
-        )
-        return rgb.to_ndarray()
+        conversion = {}
+        if not (frame.format.is_rgb or name == "pal8"):
+            colors = _colors(frame).conversion
+            conversion = {"src_colorspace": colors["colorspace"], "src_color_range": colors["color_range"]}
+        # Three planes put together by OpenCV: the same numbers as FFmpeg's own "rgb24" in half the time.
+        planar = self.reformatter.reformat(frame, format="gbrp", interpolation=_EXACT, threads=1, **conversion)
+        green, blue, red = (np.asarray(p).reshape(p.height, p.line_size)[:, : p.width] for p in planar.planes)
+        return cv2.merge([red, green, blue])
 
 
 @dataclass

@@ -427,6 +427,23 @@ def test_reading_again_and_stopping_early(make_clip: MakeClip, prefetch: int) ->
     assert threading.active_count() <= before
 
 
+@pytest.mark.parametrize(
+    ("pixels", "codec"), [("yuv420p", "libx264"), ("bgr0", "ffv1"), ("gray", "ffv1"), ("yuv420p10le", "ffv1")]
+)
+def test_frames_are_plain_arrays(make_clip: MakeClip, pixels: str, codec: str) -> None:
+    for rotation in (0, 90):
+        source = make_clip(
+            "clip.mov" if codec == "libx264" else "clip.mkv",
+            pixels=pixels,
+            codec=codec,
+            size=(54, 38),
+            rotation=rotation,
+        )
+        for frame in VideoReader(source):
+            assert frame.image.flags["C_CONTIGUOUS"] and frame.image.flags["WRITEABLE"]
+            assert frame.image.dtype == np.uint8 and frame.image.shape[2] == 3
+
+
 def test_frames_are_the_callers_own(make_clip: MakeClip) -> None:
     kept = []
     for frame in VideoReader(make_clip("clip.mp4")):
