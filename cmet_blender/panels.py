@@ -22,8 +22,9 @@ class _Panel:
 
 def _wrapped(layout: Any, text: str, width: int, icon: str = "NONE") -> None:
     """A sentence over several lines."""
+    layout = layout.column(align=True)
     line, first = "", True
-    characters = max(20, width // 8)
+    characters = max(20, int(width / (7.5 * bpy.context.preferences.system.ui_scale)) - 4)
     for word in [*text.split(), None]:
         if word is None or len(line) + len(word) + 1 > characters:
             if line:

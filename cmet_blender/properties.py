@@ -1,5 +1,6 @@
 """What a scene remembers for the panels, and the preferences of the add-on."""
 
+import zlib
 from typing import Any
 
 import bpy
@@ -106,19 +107,24 @@ class CmetRotation(bpy.types.PropertyGroup):
 _emotion_items: list[tuple[str, str, str, int, int]] = []  # Blender needs the texts kept alive
 
 
+def _number(name: str) -> int:
+    """What a file stores for an emotion: the same whatever else the library holds."""
+    return zlib.crc32(name.encode()) & 0x7FFFFFFF
+
+
 def emotion_items(self: Any, context: Any) -> list[tuple[str, str, str, int, int]]:
     """The gallery: what the engine's library holds, or the names that every engine has."""
     from . import icons
 
     known = {e["name"]: e.get("reliability") for e in session.STATE.emotions} or dict.fromkeys(EMOTIONS)
     items = []
-    for number, (name, reliability) in enumerate(known.items()):
+    for name, reliability in known.items():
         text = (
             f"measured reliability {reliability:.0%}"
             if isinstance(reliability, float)
             else "reliability not measured yet"
         )
-        items.append((name, name.replace("_", " ").capitalize(), f"{name}: {text}", icons.icon(name), number))
+        items.append((name, name.replace("_", " ").capitalize(), f"{name}: {text}", icons.icon(name), _number(name)))
     if items != _emotion_items:
         _emotion_items[:] = items
     return _emotion_items
@@ -163,7 +169,7 @@ class CmetScene(bpy.types.PropertyGroup):
         precision=3,
         description="Leave out keys where straight lines stay within this error (1 is a whole shape); 0 keeps every frame",
     )
-    emotion: EnumProperty(name="Emotion", items=emotion_items, description="Emotion to add")
+    emotion: EnumProperty(name="Emotion", items=emotion_items, default=_number("happy"), description="Emotion to add")
     strength: FloatProperty(
         name="Strength",
         default=1.0,
