@@ -193,14 +193,15 @@ def sync(obj: Any) -> None:
         for follower in found[1:]:
             if _state(follower) == wanted:
                 continue
+            # the setters of the action's part move the end, so the place on the timeline comes last
             for value in (
-                "frame_end_raw",
-                "frame_start_raw",
-                "frame_end_raw",
                 "action_frame_start",
                 "action_frame_end",
                 "scale",
                 "repeat",
+                "frame_end_raw",
+                "frame_start_raw",
+                "frame_end_raw",
                 "mute",
             ):
                 setattr(follower, value, getattr(leader, value))
