@@ -240,25 +240,34 @@ def _prepare(part: Curves) -> None:
     if animation.use_tweak_mode:
         raise CmetError(f"'{part.owner.name}' is in NLA tweak mode; leave it (Tab in the NLA editor) and try again.")
     kind = "ADD" if part.slot_type == "KEY" else "COMBINE"
-    foreign = [t for t in animation.nla_tracks if not t.name.startswith(PREFIX)]
     if not any(t.name == REST for t in animation.nla_tracks):
-        if foreign:  # the user's own stack stays as it is: rest goes over nothing, ours are added above
-            animation.action_blend_type = kind
-            return
-        track = animation.nla_tracks.new()
-        track.name = REST
+        animation.nla_tracks.new().name = REST
+    next(t for t in animation.nla_tracks if t.name == REST).mute = False  # a bake mutes it
     animation.action_blend_type = kind
     animation.action_extrapolation = "HOLD"
-    refresh_rest(part.owner, set(part.curves))
+    refresh_rest(part.owner, set(part.curves) | animated(part.owner))
 
 
 def refresh_rest(owner: Any, channels: set[tuple[str, int]]) -> None:
-    """See that the rest track holds these channels and all those of the active Action and of the strips."""
+    """See that the rest track holds these channels, whose curves are written as they should be seen.
+
+    A channel that the animator keys by hand later is left out: Blender has measured those keys from what lies below.
+    """
     animation = owner.animation_data
     rest = next((t for t in animation.nla_tracks if t.name == REST), None)
     if rest is None or owner.id_type != "KEY":
         return
-    wanted = {c for c in channels | animated(owner) if c[0].startswith("key_blocks[")}
+    # what the user's own tracks below already hold is theirs
+    theirs = {
+        channel
+        for track in animation.nla_tracks
+        if not track.name.startswith(PREFIX)
+        for strip in track.strips
+        for channel in _channels(strip.action, strip.action_slot)
+    }
+    wanted = {c for c in channels - theirs if c[0].startswith("key_blocks[")}
+    if not wanted:
+        return
     if rest.strips:
         have = set(_channels(rest.strips[0].action, rest.strips[0].action_slot))
         if wanted <= have:

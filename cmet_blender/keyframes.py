@@ -109,9 +109,13 @@ def apply_track(
     if not any(part.curves for part in parts):
         raise CmetError(_nothing(obj, mapping, notes))
     label = name or f"{obj.name} {track.meta.get('source') or 'C-MET'}"
-    return write_action(
-        label, parts, positions, simplify=simplify, info={"fps": str(track.fps), "frames": len(track), "notes": notes}
-    )
+    info = {"fps": str(track.fps), "frames": len(track), "notes": notes}
+    action = write_action(label, parts, positions, simplify=simplify, info=info)
+    from . import emotion_strips  # which writes its strips with this module
+
+    for part in parts:
+        emotion_strips.refresh_rest(part.owner, set(part.curves))
+    return action
 
 
 def _nothing(obj: Any, mapping: RigMapping, notes: list[str]) -> str:

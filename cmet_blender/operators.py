@@ -361,9 +361,6 @@ class CMET_OT_apply_track(_Simple, bpy.types.Operator):
         action = keyframes.apply_track(
             obj, track, _mapping(settings), settings.start_frame, simplify=settings.simplify, scene=context.scene
         )
-        for owner in emotion_strips.owners(obj):
-            if owner.animation_data is not None:
-                emotion_strips.refresh_rest(owner, set())
         notes = keyframes.notes_of(action)
         return " ".join([f"{len(track)} frames on '{obj.name}' as action '{action.name}'.", *notes])
 

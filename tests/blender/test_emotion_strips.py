@@ -49,6 +49,16 @@ def test_bake_gives_the_same_motion_in_one_action(bpy, performed, strips):
     assert np.abs(keyframes.read_track(avatar, (1, 50)).coefficients - expected).max() < 1e-5
 
 
+def test_an_emotion_added_after_a_bake_adds_to_it(bpy, performed, strips, random_tracks):
+    from cmet_blender import keyframes
+
+    avatar, expected = performed
+    strips.bake(avatar, (1, 50))
+    more = random_tracks(seed=5, low=-0.1, high=0.1, turn=0)
+    strips.add(avatar, "fear", more)
+    assert np.abs(keyframes.read_track(avatar, (1, 50)).coefficients - expected - more.coefficients).max() < 1e-5
+
+
 def test_muting_takes_an_emotion_away_on_every_mesh(bpy, performed, strips, track, random_tracks):
     from cmet_blender import keyframes
 
@@ -108,6 +118,45 @@ def test_a_performance_applied_later_still_shows_under_the_emotions(bpy, head, t
     assert (
         np.abs(keyframes.read_track(head, (1, 50)).coefficients - happy.coefficients - track.coefficients).max() < 1e-5
     )
+
+
+def test_an_emotion_of_one_shape_leaves_the_others_to_the_performance(bpy, head, track, strips):
+    from cmet_blender import keyframes
+    from cmet_engine.track import CoefficientTrack
+
+    smile = CoefficientTrack(24, np.zeros((50, 52), np.float32))
+    smile.coefficients[:, 23] = 0.25
+    strips.add(head, "smirk", smile)
+    keyframes.apply_track(head, track)
+    assert (
+        np.abs(keyframes.read_track(head, (1, 50)).coefficients - track.coefficients - smile.coefficients).max() < 1e-5
+    )
+    # a shape keyed by hand on top, of which neither knew
+    head.shape_key_add(name="wrinkle", from_mix=False).value = 0.0
+    head.data.shape_keys.key_blocks["wrinkle"].value = 0.125
+    head.data.shape_keys.key_blocks["wrinkle"].keyframe_insert("value", frame=1)
+    strips.sync(head)
+    bpy.context.scene.frame_set(2)
+    assert abs(head.data.shape_keys.key_blocks["wrinkle"].value - 0.125) < 1e-6
+
+
+def test_strips_over_the_users_own_track_of_another_shape(bpy, head, random_tracks, strips):
+    from cmet_blender import keyframes
+    from cmet_engine.track import CoefficientTrack
+
+    jaw = CoefficientTrack(24, np.zeros((50, 52), np.float32))
+    jaw.coefficients[:, 17] = 0.5
+    action = keyframes.apply_track(head, jaw)
+    animation = head.data.shape_keys.animation_data
+    bag = action.layers[0].strips[0].channelbags[0]
+    for curve in [c for c in bag.fcurves if "jawOpen" not in c.data_path]:
+        bag.fcurves.remove(curve)
+    own = animation.nla_tracks.new()
+    own.strips.new("mine", 1, action).action_slot = action.slots[0]
+    animation.action = None
+    happy = random_tracks(seed=1, low=-0.1, high=0.2, turn=0)
+    strips.add(head, "happy", happy)
+    assert np.abs(keyframes.read_track(head, (1, 50)).coefficients - jaw.coefficients - happy.coefficients).max() < 1e-5
 
 
 def test_the_users_own_strips_are_kept(bpy, head, track, random_tracks, strips):
