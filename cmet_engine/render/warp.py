@@ -27,8 +27,8 @@ GRID = 320
 SMOOTHING = 0.016
 """Gaussian width, in face sizes, that rounds the creases between triangles."""
 
-FINE = 2
-"""Eyes and mouth are drawn this many times larger and averaged down."""
+FINE, FINE_UP_TO = 2, 110
+"""Eyes and mouths narrower than so many pixels are drawn this many times larger and averaged down."""
 
 DARKNESS = 0.25
 """Brightness of the inside of a mouth, as a share of the brightness of the lips."""
@@ -36,6 +36,7 @@ DARKNESS = 0.25
 TEETH_PART = (0.3, 0.8)
 """Between these depths of an open mouth, from the upper lip on, what goes with the skull turns into what goes with the jaw."""
 
+_ROW = 256
 _SUBPIXEL = 4  # bits of a fraction of a pixel in OpenCV's drawing
 
 
@@ -108,9 +109,9 @@ def facing_weights(landmarks: np.ndarray) -> np.ndarray:
     Skin that turns away from the camera is held, because there the landmarks are guesses.
     """
     corners = mesh.triangles()
-    a, b, c = (landmarks[:, corners[:, k]] for k in range(3))
+    a, b, c = (landmarks[:, corners[:, k]].astype(np.float32) for k in range(3))
     normals = np.cross(b - a, c - a)  # [N, 852, 3]
-    at_point = np.einsum("pt,ntc->npc", mesh.incidence(), normals)
+    at_point = mesh.incidence() @ normals
     facing = np.abs(at_point[..., 2]) / (np.linalg.norm(at_point, axis=-1) + 1e-9)
     weights = np.ones(landmarks.shape[:2])
     weights[:, : mesh.SKIN] = smoothstep(facing, 0.0, 0.35)
@@ -225,7 +226,7 @@ def _round_off(flow: np.ndarray, target: np.ndarray, size: float, scale: float) 
 class _Opening:
     """The pixels between two edges that meet in two corners, in a frame of their own: u along, v across.
 
-    They are worked on at `FINE` times the picture's resolution, because lashes, lids and lips are narrow.
+    Small ones are worked on at `FINE` times the picture's resolution, because lashes, lids and lips are narrow.
 
     Attributes:
         box: (left, top, right, bottom), pixels of the frame.
@@ -250,9 +251,10 @@ class _Opening:
         if (high - low < 2).any():
             return
         self.box = (int(low[0]), int(low[1]), int(high[0]), int(high[1]))
-        columns, rows = (high - low) * FINE
-        x = (np.arange(columns) + 0.5)[None, :] / FINE - 0.5 + low[0]  # centres of fine pixels
-        y = (np.arange(rows) + 0.5)[:, None] / FINE - 0.5 + low[1]
+        fine = FINE if self.width < FINE_UP_TO else 1
+        columns, rows = (high - low) * fine
+        x = (np.arange(columns) + 0.5)[None, :] / fine - 0.5 + low[0]  # centres of fine pixels
+        y = (np.arange(rows) + 0.5)[:, None] / fine - 0.5 + low[1]
         u = (x - upper[0, 0]) * along[0] + (y - upper[0, 1]) * along[1]
         v = (x - upper[0, 0]) * self.across[0] + (y - upper[0, 1]) * self.across[1]
         self._origin = upper[0]
@@ -310,10 +312,12 @@ class _Opening:
 
     def sample(self, image: np.ndarray, shift: np.ndarray) -> np.ndarray:
         """Colours float32 [K, 3] that the places inside take when their pixels have come by `shift` [K, 2]."""
-        at = (self.place - shift).astype(np.float32)
-        return cv2.remap(image, at[None, :, 0], at[None, :, 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)[
-            0
-        ].astype(np.float32)
+        count = len(self.place)
+        at = np.zeros((-(-count // _ROW) * _ROW, 2), np.float32)  # OpenCV takes no line longer than 32767 places
+        at[:count] = self.place - shift
+        at = at.reshape(-1, _ROW, 2)
+        colours = cv2.remap(image, at, np.empty(0), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        return colours.reshape(-1, 3)[:count].astype(np.float32)
 
     def paste(self, result: np.ndarray, colours: np.ndarray) -> None:
         """Put the colours [K, 3] of the places inside over the picture, its edge pixels by the share that is inside."""

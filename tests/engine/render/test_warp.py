@@ -103,3 +103,11 @@ def test_tracks_of_another_clip_are_refused():
     short = CoefficientTrack(Fraction(25), edited.coefficients[:2])
     with pytest.raises(CmetError, match="must be of the same clip"):
         WarpRenderer(geometry, source, short)
+
+
+def test_a_very_large_face_with_an_open_mouth_is_drawn():
+    landmarks = head(scale=1500) * np.float32([1, 1, 1])
+    landmarks[:, :2] += np.float32([900, 1400]) - landmarks[:, :2].mean(0)
+    image = np.full((2800, 1800, 3), 90, np.uint8)
+    geometry, source, edited = clip(landmarks, jawOpen=0.9, mouthSmile=0.7)
+    assert WarpRenderer(geometry, source, edited).render(image, 0).shape == image.shape
