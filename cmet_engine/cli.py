@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from cmet_engine import __version__
+from cmet_engine import __version__, cli_training
 from cmet_engine.errors import CmetError
 
 STAGES = {
@@ -141,7 +141,7 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
 
     def command(
-        name: str, run: Callable[[argparse.Namespace], Any], text: str, into: Any = commands
+        name: str, run: Callable[[argparse.Namespace], Any] | None, text: str, into: Any = commands
     ) -> argparse.ArgumentParser:
         sub = into.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".", parents=[common])
         sub.set_defaults(run=run)
@@ -316,7 +316,7 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--retry", action="store_true", help="skip rows that were done before, try failed ones again")
     sub.add_argument("--force", action="store_true", help="replace earlier outputs")
 
-    _training_commands(command, commands)
+    cli_training.add_commands(command, commands)
     sub = command("cache", _cache, "how much is kept from earlier work; empty it")
     sub.add_argument("--clear", action="store_true", help="remove all of it")
     command("doctor", _doctor, "what works on this machine, and what is missing")
@@ -552,10 +552,6 @@ def _doctor(options: argparse.Namespace) -> int:
                 + (f"\n{'':>27} {finding.advice}" if finding.advice else "")
             )
     return 1 if any(finding.ok is False for finding in findings) else 0
-
-
-def _training_commands(command: Callable[..., argparse.ArgumentParser], commands: Any) -> None:
-    """`cmet train …` and `cmet eval …`; added as each trainer and each measurement lands."""
 
 
 if __name__ == "__main__":

@@ -1,0 +1,313 @@
+"""`cmet train …` and `cmet eval …`: the embedded models made anew, and measured.
+
+Each command takes plain folders and files; what they must hold stands in the functions that they call.
+"""
+
+import argparse
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from cmet_engine.errors import CmetError
+from cmet_engine.files import whole_file
+
+Adder = Callable[..., argparse.ArgumentParser]
+
+
+def add_commands(command: Adder, commands: Any) -> None:
+    """Add `train` and `eval` to the command line; `command` is `cli.build_parser`'s helper."""
+    train = command("train", None, "train the embedded models on your own data").add_subparsers(
+        title="what", metavar="WHAT", required=True
+    )
+    sub = command("observe", _observe, "look at pictures and clips: the data that solver and basis learn from", train)
+    sub.add_argument(
+        "--data",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="holds faces/stills, clips/*.mp4 and models/face_landmarker.task",
+    )
+    sub.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="folder for what was seen")
+    sub = command("basis", _basis, "coefficients to landmark motion", train)
+    _observations(sub)
+    sub.add_argument(
+        "--rig",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="shapes of a rig (ict_facekit_light.npz), for what data never show",
+    )
+    sub = command("solver", _solver, "landmarks to coefficients", train)
+    _observations(sub)
+    sub.add_argument(
+        "--task", type=Path, required=True, metavar="FILE", help="the teacher: MediaPipe's face_landmarker.task"
+    )
+    sub.add_argument("--epochs", type=int, metavar="N", help="times that all faces are shown (default: see the code)")
+    sub = command("encoder", _encoder, "the speech encoder", train)
+    _speech_arguments(sub)
+    sub.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="weights, loss curves and checkpoints; an interrupted run goes on from there",
+    )
+    sub.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    sub.add_argument("--workers", type=int, default=1, metavar="N", help="threads that make batches (default 1)")
+    sub.add_argument("--no-resume", action="store_true", help="begin anew")
+    sub = command("connector", _connector, "emotion of speech to expression of faces", train)
+    sub.add_argument(
+        "--speech",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="labelled speech: an index.csv, MEAD or CREMA-D; may be given several times",
+    )
+    sub.add_argument("--faces", type=Path, metavar="DIR", help="tracks of talking people (.npz), for unpaired training")
+    sub.add_argument(
+        "--pictures", type=Path, metavar="DIR", help="labelled pictures: index.csv and mediapipe_blendshapes.npz"
+    )
+    sub.add_argument("--videos", type=Path, metavar="DIR", help="MEAD or CREMA-D videos, for paired training")
+    sub.add_argument(
+        "--space",
+        choices=("arkit", "edtalk"),
+        default="arkit",
+        help="52 coefficients, or EDTalk's 10 codes (default arkit)",
+    )
+    sub.add_argument(
+        "--codes", type=Path, metavar="DIR", help="with --space edtalk: SPEAKER/EMOTION/NAME.npy, each [n, 10]"
+    )
+    sub.add_argument("--config", type=Path, metavar="FILE", help="JSON with any number of the training's settings")
+    sub.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    sub.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="weights to write (.safetensors)")
+    sub.add_argument("--force", action="store_true", help="replace earlier weights")
+    sub = command("judge", _judge, "the judge that tells the emotion of a face", train)
+    sub.add_argument(
+        "--pictures",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="labelled pictures: index.csv and mediapipe_blendshapes.npz",
+    )
+    sub.add_argument("-o", "--output", type=Path, required=True, metavar="FILE")
+
+    evaluate = command("eval", None, "measure the embedded models on people they never saw").add_subparsers(
+        title="what", metavar="WHAT", required=True
+    )
+    sub = command(
+        "solver",
+        _eval_solver,
+        "landmarks to coefficients against the teacher, per coefficient; and the basis",
+        evaluate,
+    )
+    _observations(sub)
+    sub = command("speech", _eval_speech, "the speech encoder on speakers never heard", evaluate)
+    _speech_arguments(sub)
+    sub.add_argument("--weights", type=Path, metavar="FILE", help="an encoder of yours (default: the embedded one)")
+    sub = command(
+        "emotion", _eval_emotion, "what a judge tells of real faces, edited tracks and rendered frames", evaluate
+    )
+    _clips(sub)
+    sub.add_argument(
+        "--pictures",
+        type=Path,
+        metavar="DIR",
+        help="labelled pictures, to measure the judge itself on people kept aside",
+    )
+    sub.add_argument("--no-render", action="store_true", help="judge the tracks alone")
+    sub = command("edit", _eval_edit, "is the edit in the picture, and everything else still there", evaluate)
+    _clips(sub)
+
+
+def _observations(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument(
+        "--observations", type=Path, required=True, metavar="DIR", help="folder that `cmet train observe` wrote"
+    )
+    sub.add_argument("--test-clips", type=Path, metavar="FILE", help="names of the clips kept aside, one a line")
+
+
+def _speech_arguments(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument(
+        "--data",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="labelled speech: an index.csv, MEAD or CREMA-D as distributed",
+    )
+    sub.add_argument("--cache", type=Path, metavar="DIR", help="keep the acoustics there for the next run")
+    sub.add_argument(
+        "--config", type=Path, metavar="FILE", help="JSON with every number of the training, speakers held out included"
+    )
+
+
+def _clips(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("clips", nargs="+", type=Path, metavar="CLIP")
+    sub.add_argument("--emotions", nargs="+", metavar="NAME", help="default: the seven basic ones")
+    sub.add_argument(
+        "--landmarker",
+        type=Path,
+        metavar="FILE",
+        help="MediaPipe's face_landmarker.task, an independent reader (default: the embedded solver reads)",
+    )
+    sub.add_argument("--frames", type=int, metavar="N", help="frames looked at in each clip")
+    sub.add_argument("-o", "--output", type=Path, metavar="JSON", help="also write the figures there")
+
+
+def _existing(*paths: Path | None) -> None:
+    for path in paths:
+        if path is not None and not path.exists():
+            raise CmetError(f"{path} does not exist.")
+
+
+def _observe(options: argparse.Namespace) -> Any:
+    from cmet_engine.face.observe import observe
+
+    _existing(options.data)
+    observe(options.data, options.output, progress=options.progress)
+    return {"observations": options.output}
+
+
+def _basis(options: argparse.Namespace) -> Any:
+    from cmet_engine.face.training import train_basis
+
+    _existing(options.observations, options.rig, options.test_clips)
+    train_basis(options.observations, options.rig, test_clips=options.test_clips)
+
+
+def _solver(options: argparse.Namespace) -> Any:
+    from cmet_engine.face.training import train_solver
+
+    _existing(options.observations, options.task, options.test_clips)
+    more = {} if options.epochs is None else {"epochs": options.epochs}
+    train_solver(options.observations, options.task, test_clips=options.test_clips, **more)
+
+
+def _eval_solver(options: argparse.Namespace) -> Any:
+    from cmet_engine.face.evaluation import evaluate_solver
+
+    _existing(options.observations, options.test_clips)
+    figures = evaluate_solver(options.observations, test_clips=options.test_clips)
+    return figures if options.json else None
+
+
+def _training_config(path: Path | None) -> Any:
+    from cmet_engine.emotion.speech_training import TrainingConfig
+
+    if path is None:
+        return TrainingConfig()
+    _existing(path)
+    return TrainingConfig.from_json(path.read_text("utf-8"), path.name)
+
+
+def _encoder(options: argparse.Namespace) -> Any:
+    from cmet_engine.emotion.speech_training import prepare, read_corpus, train
+
+    config = _training_config(options.config)
+    clips = prepare(read_corpus(options.data), options.cache)
+    train(clips, config, options.output, device=options.device, workers=options.workers, resume=not options.no_resume)
+    return {"encoder": options.output / "encoder.safetensors"}
+
+
+def _eval_speech(options: argparse.Namespace) -> Any:
+    from cmet_engine.emotion import speech, speech_evaluation
+    from cmet_engine.emotion.speech_training import prepare, read_corpus
+
+    config = _training_config(options.config)
+    clips = prepare(read_corpus(options.data), options.cache)
+    encoder = (
+        speech.load_encoder() if options.weights is None else speech.Encoder(speech.load_student(options.weights)[0])
+    )
+    figures = speech_evaluation.evaluate(encoder, clips, config)
+    figures["times_real_time"] = speech_evaluation.speed(encoder)
+    return figures if options.json else json.dumps(figures, indent=2)
+
+
+def _connector(options: argparse.Namespace) -> Any:
+    from cmet_engine.emotion import connector_training, judge
+    from cmet_engine.emotion.speech import load_encoder
+
+    if not options.speech:
+        raise CmetError("No speech was given; add --speech DIR.")
+    config = connector_training.ConnectorConfig.load(options.config) if options.config else None
+    speech = connector_training.read_speech(options.speech, load_encoder(device=options.device), options.progress)
+    checkpoint = options.output.with_suffix(".checkpoint")
+    if options.space == "edtalk" or options.videos:
+        config = config or connector_training.ConnectorConfig()
+        if options.space == "edtalk":
+            if options.codes is None:
+                raise CmetError("No codes were given; add --codes DIR (`cmet train extract` writes them).")
+            codes = connector_training.read_codes(options.codes)
+        else:
+            codes = connector_training.track_videos(
+                options.videos, options.output.with_suffix(".tracks"), options.progress
+            )
+        batches = connector_training.PairedBatches(speech, codes, config)
+        network, curve = connector_training.train_connector(
+            batches, config, checkpoint=checkpoint, device=options.device, progress=options.progress
+        )
+        figures = {"loss": curve.rows[-1] if curve.rows else None}
+        connector_training.save_connector(network, config, options.output, figures, force=options.force)
+        return {"connector": options.output, **figures}
+    if options.faces is None or options.pictures is None:
+        raise CmetError(
+            "Unpaired training needs --faces DIR and --pictures DIR; paired training needs --videos or --codes."
+        )
+    figures = connector_training.train_embedded(
+        speech,
+        connector_training.read_tracks(sorted(options.faces.glob("*.npz"))),
+        judge.load_pictures(options.pictures),
+        options.output,
+        config,
+        checkpoint=checkpoint,
+        device=options.device,
+        force=options.force,
+        progress=options.progress,
+    )
+    return figures if options.json else json.dumps(figures, indent=2, default=str)
+
+
+def _judge(options: argparse.Namespace) -> Any:
+    from cmet_engine.emotion.judge import train_judge
+
+    judge, figures = train_judge(options.pictures)
+    judge.save(options.output, force=True)
+    return figures if options.json else json.dumps({name: f["accuracy"] for name, f in figures.items()}, indent=2)
+
+
+def _written(options: argparse.Namespace, figures: Any) -> None:
+    if options.output is not None:
+        with whole_file(options.output, force=True) as temporary:
+            temporary.write_text(json.dumps(figures, indent=2, default=str) + "\n", "utf-8")
+
+
+def _eval_emotion(options: argparse.Namespace) -> Any:
+    from cmet_engine.emotion import judge
+
+    _existing(*options.clips, options.landmarker, options.pictures)
+    more: dict[str, Any] = {"emotions": options.emotions} if options.emotions else {}
+    if options.frames:
+        more["frames"] = options.frames
+    figures = judge.evaluate_clips(
+        options.clips, pictures=options.pictures, render=not options.no_render, landmarker=options.landmarker,
+        progress=options.progress, **more,
+    )  # fmt: skip
+    _written(options, figures)
+    return figures if options.json else judge.format_report(figures, figures["real"])
+
+
+def _eval_edit(options: argparse.Namespace) -> Any:
+    from dataclasses import asdict
+
+    from cmet_engine.emotion import prior
+    from cmet_engine.render import evaluation
+
+    _existing(*options.clips, options.landmarker)
+    more = {"frames": options.frames} if options.frames else {}
+    figures = evaluation.evaluate_edit(
+        options.clips, options.emotions or prior.BASIC, landmarker=options.landmarker, progress=options.progress, **more
+    )
+    _written(options, [asdict(f) for f in figures])
+    return [asdict(f) for f in figures] if options.json else evaluation.format_figures(figures)
