@@ -14,7 +14,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import PretrainedConfig, PreTrainedModel
+from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
 
 from cmet_engine.errors import CmetError
 
@@ -286,6 +286,10 @@ class Emotion2vec(PreTrainedModel):
         below = 2 ** int(math.log2(heads))
         slopes = powers(below) + powers(2 * below)[0::2][: heads - below]
         return torch.tensor(slopes, dtype=like.dtype, device=like.device)
+
+
+AutoConfig.register(Emotion2vecConfig.model_type, Emotion2vecConfig)
+AutoModel.register(Emotion2vecConfig, Emotion2vec)
 
 
 class PublishedEncoder:

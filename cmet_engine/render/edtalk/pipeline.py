@@ -98,11 +98,11 @@ class Codes:
 
 @dataclass
 class _Shot:
-    """What the frames between two cuts share."""
+    """What the frames between two cuts share: the crop uint8 [256, 256, 3] whose looks are kept, and where faces lie."""
 
     first: int
     last: int
-    source: Source
+    look: np.ndarray
     align: np.ndarray | None = None
 
 
@@ -286,7 +286,8 @@ class EdtalkRenderer:
         wanted = _emotions(timeline, vectors)
         self.drawer = Drawer(networks or Networks.load(voice=voice is not None), device, batch, self._say)
         self.crops = follow(geometry)
-        self.codes, self._shots = self._read_clip(Path(clip), progress)
+        self.codes, self._shots = read_clip(clip, geometry, self.crops, self.drawer, progress)
+        self._source: tuple[int, Source] | None = None  # of one shot at a time: its feature maps take 65 MB
         if voice is not None:
             self.codes.lip = lips_at(speech_lips(voice, self.drawer), geometry.times)
         self.expression = self._edited(timeline, wanted)
@@ -338,10 +339,15 @@ class EdtalkRenderer:
         if index not in self._drawn:
             fade = self._geometry.fade[index : shot.last]
             frames = index + np.flatnonzero(fade > 0)[: self.drawer.batch]
-            codes = self.codes
-            pictures = self.drawer.draw(shot.source, codes.lip[frames], codes.pose[frames], self.expression[frames])
+            pictures = self._draw(shot, frames, self.expression)
             self._drawn = dict(zip(frames.tolist(), pictures, strict=True))
         return self._drawn[index]
+
+    def _draw(self, shot: _Shot, frames: np.ndarray, expression: np.ndarray) -> np.ndarray:
+        """Crops uint8 [n, 256, 256, 3] of some frames of a shot."""
+        if self._source is None or self._source[0] != shot.first:
+            self._source = (shot.first, self.drawer.source(shot.look))
+        return self.drawer.draw(self._source[1], self.codes.lip[frames], self.codes.pose[frames], expression[frames])
 
     def _alignment(self, shot: _Shot) -> np.ndarray | None:
         """How the drawn face lies beside the tracked one, from some frames of the shot drawn without an edit."""
@@ -355,8 +361,7 @@ class EdtalkRenderer:
         )
         if not len(frames):
             return None
-        codes = self.codes
-        pictures = self.drawer.draw(shot.source, codes.lip[frames], codes.pose[frames], codes.expression[frames])
+        pictures = self._draw(shot, frames, self.codes.expression)
         drawn, tracked = [], []
         mesh = Mesh()
         try:
@@ -369,44 +374,6 @@ class EdtalkRenderer:
         finally:
             mesh.close()
         return alignment(np.array(drawn), np.array(tracked))
-
-    def _read_clip(self, clip: Path, progress: Progress | None) -> tuple[Codes, list[_Shot]]:
-        """First pass: codes of every frame, and the source of every shot."""
-        from cmet_engine.media.video import VideoReader
-
-        geometry = self._geometry
-        count = len(geometry.valid)
-        codes = Codes(*(np.full((count, size), np.nan, np.float32) for size in (10, 6, 20)))
-        looks = {best: bounds for bounds in geometry.shots() if (best := _restful(geometry, *bounds)) is not None}
-        sources: dict[int, Source] = {}
-        waiting: list[tuple[int, np.ndarray]] = []
-
-        def flush() -> None:
-            if not waiting:
-                return
-            index = [i for i, _ in waiting]
-            read = self.drawer.read([crop for _, crop in waiting])
-            codes.expression[index], codes.pose[index], codes.lip[index] = read.expression, read.pose, read.lip
-            waiting.clear()
-
-        for frame in VideoReader(clip):
-            if frame.index >= count:
-                break
-            if geometry.valid[frame.index]:
-                crop = self.crops.cut(frame.image, frame.index)
-                waiting.append((frame.index, crop))
-                if frame.index in looks:
-                    sources[frame.index] = self.drawer.source(crop)
-                if len(waiting) >= self.drawer.batch:
-                    flush()
-            if progress:
-                progress("encode", frame.index + 1, count)
-        flush()
-        shots = [_Shot(*looks[index], source) for index, source in sorted(sources.items())]
-        for shot in shots:
-            for values in (codes.expression, codes.pose, codes.lip):
-                _fill(values[shot.first : shot.last])
-        return codes, shots
 
     def _edited(self, timeline: EmotionTimeline, wanted: dict[str, np.ndarray]) -> np.ndarray:
         """The expression codes with the timeline's emotions added, frame by frame of the clip."""
@@ -422,6 +389,80 @@ class EdtalkRenderer:
             for name, change in changes.items():
                 edited[part] += weights[name][part, None] * change
         return edited
+
+
+def read_clip(
+    clip: str | Path, geometry: "FaceGeometry", crops: Crops, drawer: Drawer, progress: Progress | None = None
+) -> tuple[Codes, list[_Shot]]:
+    """Codes of every frame of a clip, and its shots that show the face. Each picture is encoded once.
+
+    Frames without the face take codes between those of their neighbours; NaN in shots that never show it.
+    """
+    from cmet_engine.media.video import VideoReader
+
+    count = len(geometry.valid)
+    codes = Codes(*(np.full((count, size), np.nan, np.float32) for size in (10, 6, 20)))
+    looks = {best: bounds for bounds in geometry.shots() if (best := _restful(geometry, *bounds)) is not None}
+    shots: list[_Shot] = []
+    waiting: list[tuple[int, np.ndarray]] = []
+
+    def flush() -> None:
+        if not waiting:
+            return
+        index = [i for i, _ in waiting]
+        read = drawer.read([crop for _, crop in waiting])
+        codes.expression[index], codes.pose[index], codes.lip[index] = read.expression, read.pose, read.lip
+        waiting.clear()
+
+    for frame in VideoReader(clip):
+        if frame.index >= count:
+            break
+        if geometry.valid[frame.index]:
+            crop = crops.cut(frame.image, frame.index)
+            waiting.append((frame.index, crop))
+            if frame.index in looks:
+                shots.append(_Shot(*looks[frame.index], crop))
+            if len(waiting) >= drawer.batch:
+                flush()
+        if progress:
+            progress("encode", frame.index + 1, count)
+    flush()
+    for shot in shots:
+        for values in (codes.expression, codes.pose, codes.lip):
+            _fill(values[shot.first : shot.last])
+    return codes, shots
+
+
+def extract_codes(
+    clip: str | Path,
+    *,
+    geometry: "FaceGeometry | None" = None,
+    networks: Networks | None = None,
+    device: str = "auto",
+    progress: Progress | None = None,
+) -> list[Codes]:
+    """EDTalk's codes of a clip at 25 frames a second, to train a connector on.
+
+    Returns:
+        One entry for every shot that shows the face, without its ends where the face is lost.
+
+    Raises:
+        CmetError: no frame shows the face, or weights are missing.
+    """
+    from cmet_engine.face.tracker import track
+
+    geometry = geometry or track(clip, progress=progress)
+    drawer = Drawer(networks or Networks.load(voice=False), device, None, lambda sentence: log.warning("%s", sentence))
+    codes, shots = read_clip(clip, geometry, follow(geometry), drawer, progress)
+    times = np.asarray(geometry.times, np.float64)
+    extracted = []
+    for shot in shots:
+        seen = shot.first + np.flatnonzero(geometry.valid[shot.first : shot.last])
+        part = slice(seen[0], seen[-1] + 1)
+        grid = np.arange(np.ceil(times[seen[0]] * EDIT_RATE), times[seen[-1]] * EDIT_RATE + 1e-6) / EDIT_RATE
+        columns = (_sampled(v[part], times[part], grid) for v in (codes.expression, codes.pose, codes.lip))
+        extracted.append(Codes(*columns))
+    return extracted
 
 
 class PortraitRenderer:

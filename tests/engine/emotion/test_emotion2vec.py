@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from transformers import AutoModel
 
 from cmet_engine.emotion import emotion2vec
 from cmet_engine.emotion.emotion2vec import Emotion2vec, Emotion2vecConfig, PublishedEncoder
@@ -59,7 +60,13 @@ def test_a_saved_model_comes_back_the_same(tiny, tmp_path):
     wave = waves(1)
     with torch.no_grad():
         assert torch.equal(tiny.frames(wave), again.frames(wave))
+        assert torch.equal(tiny.frames(wave), AutoModel.from_pretrained(tmp_path).eval().frames(wave))
     assert again.config.embed_dim == again.config.hidden_size == 32
+
+
+def test_sizes_may_carry_the_names_that_transformers_uses():
+    config = Emotion2vecConfig(hidden_size=64, num_attention_heads=8, num_hidden_layers=5)
+    assert (config.embed_dim, config.num_heads, config.depth) == (64, 8, 5)
 
 
 def test_batch_and_loudness_do_not_matter(tiny):

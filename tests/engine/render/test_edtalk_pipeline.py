@@ -15,7 +15,13 @@ from cmet_engine.render.edtalk import Audio2Lip, Generator
 from cmet_engine.render.edtalk import pipeline as edtalk
 from cmet_engine.render.edtalk.crop import Crops, follow, squares
 from cmet_engine.render.edtalk.paste import alignment, border_mask, match_colour, outline_mask, paste, skin_mask
-from cmet_engine.render.edtalk.pipeline import EdtalkRenderer, Networks, PortraitRenderer, expression_changes
+from cmet_engine.render.edtalk.pipeline import (
+    EdtalkRenderer,
+    Networks,
+    PortraitRenderer,
+    expression_changes,
+    extract_codes,
+)
 from cmet_engine.timeline import EmotionKey, EmotionTimeline
 
 WIDTH, HEIGHT, FRAMES = 320, 240, 17
@@ -141,7 +147,15 @@ def test_the_edit_runs_at_25_a_second_whatever_the_clips_rate(networks, rate):
 def test_each_shot_keeps_its_own_looks(clip, networks):
     renderer = EdtalkRenderer(clip, geometry(cuts=[8]), HAPPY, VECTORS, networks=networks, device="cpu")
     assert [(shot.first, shot.last) for shot in renderer._shots] == [(0, 8), (8, FRAMES)]
-    assert not torch.equal(renderer._shots[0].source.latent, renderer._shots[1].source.latent)
+    assert (renderer._shots[0].look != renderer._shots[1].look).any()
+
+
+def test_codes_for_training_come_at_25_a_second_shot_by_shot(clip, networks):
+    shape = geometry(cuts=[8], lost=(0, 16))
+    extracted = extract_codes(clip, geometry=shape, networks=networks, device="cpu")
+    # frames 1 to 7 lie at 0.033 to 0.234 s, frames 8 to 15 at 0.267 to 0.501 s: 5 and 6 multiples of 0.04 s
+    assert [part.expression.shape for part in extracted] == [(5, 10), (6, 10)]
+    assert all(np.isfinite(values).all() for part in extracted for values in (part.expression, part.pose, part.lip))
 
 
 def test_lips_from_a_voice_replace_those_of_the_clip(clip, networks):
