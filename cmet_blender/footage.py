@@ -29,7 +29,7 @@ def load(
         scene: the scene.
         path: a video.
         start_frame: scene frame of the clip's first frame.
-        match_rate: give the scene the clip's rate and length. Off: the sequencer's strip is retimed to the scene's
+        match_rate: give the scene the clip's rate, length and picture size. Off: the sequencer's strip is retimed to the scene's
             rate; the background shows one picture a scene frame and is then out of step, which the answer says.
         sound: add the clip's sound.
 
@@ -56,6 +56,8 @@ def load(
     if match_rate:
         set_rate(scene, fps)
         scene.frame_start, scene.frame_end = start_frame, start_frame + frames - 1
+        scene.render.resolution_x, scene.render.resolution_y = clip.size
+        scene.render.resolution_percentage = 100
     elif fps != keyframes.scene_fps(scene):
         notes.append(
             f"The clip runs at {float(fps):g} frames a second, the scene at {float(keyframes.scene_fps(scene)):g}; the camera "
@@ -64,13 +66,13 @@ def load(
     clip.frame_start = start_frame
     _background(scene, clip)
     editor = scene.sequence_editor or scene.sequence_editor_create()
-    for strip in [s for s in _strips(editor) if s.name in (SOURCE, SOUND)]:
-        _strips(editor).remove(strip)
+    for name in (SOURCE, SOUND):
+        _remove(editor, _named(scene, name))
     movie = _strips(editor).new_movie(
         name=SOURCE, filepath=str(path), channel=_channel(editor, 2), frame_start=start_frame
     )
     movie.name = SOURCE
-    retime(movie, frames / float(fps) * float(keyframes.scene_fps(scene)))
+    retime(editor, movie, frames / float(fps) * float(keyframes.scene_fps(scene)))
     has_sound = False
     if sound:
         try:
@@ -102,15 +104,26 @@ def _channel(editor: Any, wanted: int) -> int:
     return wanted if wanted not in used else max(used) + 1
 
 
-def retime(strip: Any, length: float) -> None:
-    """Play a movie strip over `length` scene frames, from where it starts."""
-    if abs(length - strip.frame_final_duration) < 0.5 or not hasattr(strip, "retiming_keys"):
-        return
-    keys = strip.retiming_keys
-    if len(keys) < 2:
-        keys.add(timeline_frame=int(strip.frame_final_start))
-        keys.add(timeline_frame=int(strip.frame_final_start + strip.frame_final_duration))
-    keys[-1].timeline_frame = round(strip.frame_final_start + length)
+def retime(editor: Any, strip: Any, length: float) -> Any | None:
+    """Play a movie strip over `length` scene frames, by a speed effect above it; None where none is needed.
+
+    (Retiming keys would be the newer way; adding one from a script crashes Blender 4.5 and 5.0.)
+    """
+    length = round(length)
+    if length == strip.frame_final_duration:
+        return None
+    strip.frame_final_duration = length
+    options = {"name": f"{strip.name} speed", "type": "SPEED", "channel": _channel(editor, strip.channel + 1), "frame_start": int(strip.frame_final_start), "input1": strip}  # fmt: skip
+    known = _strips(editor).bl_rna.functions["new_effect"].parameters.keys()
+    options |= {"length": length} if "length" in known else {"frame_end": options["frame_start"] + length}
+    effect = _strips(editor).new_effect(**options)
+    effect.speed_control = "STRETCH"
+    return effect
+
+
+def _with_effects(editor: Any, strip: Any) -> list[Any]:
+    """Effects of a strip, then the strip: the order to remove them in."""
+    return [s for s in _strips(editor) if getattr(s, "input_1", None) == strip] + [strip]
 
 
 def _background(scene: Any, clip: Any) -> None:
@@ -144,6 +157,12 @@ def _named(scene: Any, name: str) -> Any | None:
     return next((s for s in _strips(editor) if s.name == name), None) if editor is not None else None
 
 
+def _remove(editor: Any, strip: Any | None) -> None:
+    if strip is not None:
+        for name in [part.name for part in _with_effects(editor, strip)]:
+            _strips(editor).remove(_strips(editor)[name])
+
+
 def show_edited(scene: Any, path: str | Path, start_frame: int = 1) -> Any:
     """Put the edited clip above the source in the sequencer; a newer one takes the place of an older.
 
@@ -154,9 +173,7 @@ def show_edited(scene: Any, path: str | Path, start_frame: int = 1) -> Any:
     if not path.is_file():
         raise CmetError(f"The edited video {path} does not exist.")
     editor = scene.sequence_editor or scene.sequence_editor_create()
-    old = edited(scene)
-    if old is not None:
-        _strips(editor).remove(old)
+    _remove(editor, edited(scene))
     strip = _strips(editor).new_movie(
         name=EDITED, filepath=str(path), channel=_channel(editor, 3), frame_start=start_frame
     )
@@ -165,7 +182,7 @@ def show_edited(scene: Any, path: str | Path, start_frame: int = 1) -> Any:
         raise CmetError(f"{path.name} is not a video that Blender can read.")
     strip.name = EDITED
     beside = source(scene)
-    retime(strip, beside.frame_final_duration if beside is not None else strip.frame_final_duration)
+    retime(editor, strip, beside.frame_final_duration if beside is not None else strip.frame_final_duration)
     return strip
 
 
@@ -178,5 +195,7 @@ def compare(scene: Any) -> str:
     strip = edited(scene)
     if strip is None:
         raise CmetError("There is no edited video in the sequencer yet; render one first.")
-    strip.mute = not strip.mute
-    return "before" if strip.mute else "after"
+    muted = not strip.mute
+    for part in _with_effects(scene.sequence_editor, strip):
+        part.mute = muted
+    return "before" if muted else "after"

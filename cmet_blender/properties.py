@@ -137,7 +137,7 @@ class CmetScene(bpy.types.PropertyGroup):
     match_rate: BoolProperty(
         name="Use the Clip's Rate",
         default=True,
-        description="Give the scene the clip's frame rate and length, so that background and keys fall on the same frames",
+        description="Give the scene the clip's frame rate, length and picture size, so that background and keys fall on the same frames",
     )
     start_frame: IntProperty(name="Start", default=1, description="Scene frame of the clip's first frame")
     face: IntProperty(

@@ -1,0 +1,94 @@
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cmet_engine.errors import CmetError
+
+SAMPLE = (
+    Path(__file__).resolve().parents[2] / "cmet_engine" / "assets" / "sample" / "talking_head.mp4"
+)  # 150 frames at 25
+
+
+@pytest.fixture
+def footage(bpy):
+    from cmet_blender import footage
+
+    if not SAMPLE.is_file():
+        pytest.skip("the sample clip is not part of this checkout")
+    return footage
+
+
+def strips(scene):
+    return {s.name: (s.channel, s.frame_final_start, s.frame_final_duration) for s in scene.sequence_editor.strips}
+
+
+def test_the_scene_takes_the_clips_rate_length_and_size(bpy, footage):
+    scene = bpy.context.scene
+    about = footage.load(scene, SAMPLE, start_frame=11)
+    assert about["fps"] == Fraction(25) and about["frames"] == 150 and about["has_sound"] and not about["notes"]
+    assert (scene.render.fps, scene.frame_start, scene.frame_end) == (25, 11, 160)
+    assert (scene.render.resolution_x, scene.render.resolution_y) == about["size"]
+    assert strips(scene) == {footage.SOURCE: (2, 11, 150), footage.SOUND: (1, 11, 150)}
+    background = scene.camera.data.background_images[0]
+    assert background.clip.frame_start == 11 and scene.camera.data.show_background_images
+
+
+def shown(bpy, tmp_path, frame):
+    """The sequencer's picture at a scene frame, as [H, W, 3] 0..255."""
+    scene = bpy.context.scene
+    scene.frame_set(frame)
+    scene.render.filepath = str(tmp_path / "frame.png")
+    bpy.ops.render.render(write_still=True)
+    image = bpy.data.images.load(scene.render.filepath)
+    pixels = np.array(image.pixels[:]).reshape(image.size[1], image.size[0], -1)[::-1, :, :3] * 255
+    bpy.data.images.remove(image)
+    return pixels
+
+
+@pytest.mark.parametrize(("fps", "length"), [(24, 144), (30, 180)])
+def test_at_another_rate_the_sequencer_stays_in_time_and_the_user_is_told(bpy, footage, tmp_path, fps, length):
+    av = pytest.importorskip("av", reason="needs PyAV to look into the clip")
+    scene = bpy.context.scene
+    scene.render.fps = fps
+    about = footage.load(scene, SAMPLE, match_rate=False)
+    assert scene.render.fps == fps and "out of step" in about["notes"][0]
+    assert {duration for _, _, duration in strips(scene).values()} == {length}  # 6 s, picture and sound
+    scene.render.resolution_x, scene.render.resolution_y = about["size"]
+    scene.view_settings.view_transform, scene.sequencer_colorspace_settings.name = "Standard", "sRGB"
+    with av.open(str(SAMPLE)) as container:
+        frames = [f.to_ndarray(format="rgb24").astype(np.float32) for f in container.decode(video=0)]
+    for frame in (1, length // 2, length):
+        picture = shown(bpy, tmp_path, frame)
+        nearest = int(np.argmin([np.abs(f - picture).mean() for f in frames]))
+        assert abs(nearest - (frame - 1) / fps * 25) <= 1.01
+
+
+def test_loading_again_takes_the_place_of_the_first(bpy, footage):
+    for _ in range(2):
+        footage.load(bpy.context.scene, SAMPLE)
+    assert len(strips(bpy.context.scene)) == 2 and len(bpy.context.scene.camera.data.background_images) == 1
+
+
+def test_before_and_after(bpy, footage):
+    scene = bpy.context.scene
+    footage.load(scene, SAMPLE)
+    with pytest.raises(CmetError, match="render one first"):
+        footage.compare(scene)
+    for _ in range(2):  # a newer result takes the place of the older
+        strip = footage.show_edited(scene, SAMPLE)
+    assert strips(scene)[footage.EDITED] == (3, 1, 150) and len(strips(scene)) == 3
+    assert footage.compare(scene) == "before" and strip.mute
+    assert footage.compare(scene) == "after" and not strip.mute
+
+
+def test_what_is_no_video_is_said(bpy, footage, tmp_path):
+    with pytest.raises(CmetError, match="does not exist"):
+        footage.load(bpy.context.scene, tmp_path / "none.mp4")
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"not a video at all")
+    with pytest.raises(CmetError, match=r"broken\.mp4"):
+        footage.load(bpy.context.scene, broken)
+    editor = bpy.context.scene.sequence_editor
+    assert not (editor and len(editor.strips)) and not bpy.data.movieclips
