@@ -124,7 +124,7 @@ def make_materials() -> dict[str, bpy.types.Material]:
     wet = Nodes("mouth").set(Roughness=0.28, Subsurface_Weight=0.1, Subsurface_Scale=0.003).vertex_colour()
     tooth = Nodes("teeth").set(Roughness=0.22, Subsurface_Weight=0.1, Subsurface_Scale=0.002).vertex_colour()
     eye = Nodes("eye").set(Roughness=0.25).vertex_colour()
-    strand = Nodes("hair").set(Roughness=0.42).vertex_colour().bump(220.0, 0.9, 0.003, (1.0, 0.08, 0.3))
+    strand = Nodes("hair").set(Roughness=0.55).vertex_colour().bump(220.0, 0.5, 0.002, (1.0, 0.5, 0.3))
     brow = Nodes("brow").set(Roughness=0.6).vertex_colour()
     glass = Nodes("cornea").set(Base_Color=(1, 1, 1, 1), Roughness=0.02, Alpha=0.08)
     clear, gloss = glass.add("ShaderNodeBsdfTransparent"), glass.add("ShaderNodeBsdfGlossy", Roughness=0.03)

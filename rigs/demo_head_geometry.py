@@ -21,16 +21,19 @@ GUIDE = Path(__file__).with_name("face_guide.npz")
 FOREHEAD, CHIN = 10, 152
 MOUTH_RIGHT_INNER, MOUTH_LEFT_INNER = 78, 308
 EYE_OUTER, EYE_INNER = 263, 362
+MOUTH_CORNER = 291
 EYE_RADIUS = 12.2  # adult eyeball: 24 mm across
 LID_THICKNESS = 0.9
 LEVELS = 2
+UPPER_LID_OPEN = 0.12
+
 
 # Mouth, seen from inside: each ring of the inner wall as (outward from the lip line, back, narrowing), millimetres.
 MOUTH_RINGS = (
     (0.15, 1.6, 1.0),
-    (1.8, 3.6, 1.0),
-    (6.0, 5.6, 1.02),
-    (11.0, 9.5, 1.05),
+    (1.8, 2.8, 1.0),
+    (6.0, 3.4, 1.01),
+    (11.5, 6.0, 1.05),
     (14.0, 22.0, 1.0),
     (13.0, 42.0, 0.75),
     (6.0, 58.0, 0.4),
@@ -227,7 +230,7 @@ def body(points: np.ndarray) -> np.ndarray:
     """Signed distance of points [..., 3] from skull, jaw, neck and shoulders, about."""
     skull = ellipsoid(points, (0, 44, -84), (75.5, 88, 95))
     jaw = ellipsoid(points, (0, -36, -36), (55, 44, 46))
-    neck = rod(points, (0, -30, -88), (0, -190, -108), 53, 55)
+    neck = rod(points, (0, -30, -88), (0, -190, -108), 50, 54)
     side = np.abs(points[..., 0])
     mirrored = np.stack([side, points[..., 1], points[..., 2]], axis=-1)
     shoulder = rod(mirrored, (20, -186, -112), (165, -226, -108), 46, 46)
@@ -330,6 +333,11 @@ def build_skin() -> Skin:
     )
     upper, lower = (one, two) if points[one, 1].mean() > points[two, 1].mean() else (two, one)
     points = seal_lips(points, graph, upper, lower)
+    border = np.isin(np.arange(face_count), mouth)
+    corners = np.minimum(graph.distance([MOUTH_CORNER, int(mirror[MOUTH_CORNER])], 30), 30)
+    points = graph.smooth(
+        points, 14, np.where(border, 0.0, 0.5 * bump(corners, 13.0))
+    )  # the guide's corners are pinched
     eyes = {}
     for side, loop in (("Left", eye_left), ("Right", eye_right)):
         corners = (EYE_OUTER, EYE_INNER) if side == "Left" else (mirror[EYE_OUTER], mirror[EYE_INNER])
@@ -422,18 +430,21 @@ def eyeball_centre(points: np.ndarray, loop: list[int], corners: tuple[int, int]
 
 def lids_on_eyeball(points: np.ndarray, graph: Graph, loop: list[int], centre: np.ndarray) -> np.ndarray:
     """Lay the lids' borders onto the eyeball and let the skin around follow."""
+    border = np.zeros(len(points), bool)
+    border[loop] = True
+    far = ~np.isfinite(graph.distance(loop, 12.0))
+    # people before a camera narrow their eyes a little: open the upper lids to a rested look
+    above = np.where(border, np.maximum(points[:, 1] - points[loop, 1].mean(), 0.0), 0.0)
+    points = points + graph.harmonic(border | far, UPPER_LID_OPEN * above, 200)[:, None] * [0, 1, 0]
     offset = points[loop] - centre
-    reach = np.linalg.norm(offset, axis=1)
     out = EYE_RADIUS + LID_THICKNESS
     wanted = np.sqrt(np.maximum(out**2 - (offset[:, :2] ** 2).sum(axis=1), 0.0)) - offset[:, 2]
     on_ball = smoothstep(15.0, 11.0, np.linalg.norm(offset[:, :2], axis=1))
-    del reach
+
     moved = np.zeros(len(points))
     moved[loop] = wanted * on_ball
-    border = np.zeros(len(points), bool)
-    border[loop] = True
-    near = graph.distance(loop, 12.0)
-    moved = graph.harmonic(border | ~np.isfinite(near), moved, 200)
+    moved = graph.harmonic(border | far, moved, 200)
+
     points = points + moved[:, None] * [0, 0, 1]
     # skin that would still lie inside the eyeball is pushed out to it
     offset = points - centre
@@ -616,7 +627,7 @@ def ear() -> tuple[np.ndarray, np.ndarray]:
     height = np.where(np.arange(len(rho))[:, None] >= rings, height[rings - 1] + last[:, None], height)
     back, high = p * outline * np.cos(f), p * outline * np.sin(f)
     local = np.stack([back, high, height], axis=-1).reshape(-1, 3)
-    flare, lean = np.radians(24), np.radians(-11)
+    flare, lean = np.radians(18), np.radians(-11)
     # ear's own axes: back along the head and away from it, up, and out of it
     e_back = np.array([np.sin(flare), 0, -np.cos(flare)])
     e_out = np.array([np.cos(flare), 0, np.sin(flare)])
@@ -625,7 +636,7 @@ def ear() -> tuple[np.ndarray, np.ndarray]:
         local[:, 0] * np.cos(lean) - local[:, 1] * np.sin(lean),
         local[:, 0] * np.sin(lean) + local[:, 1] * np.cos(lean),
     )
-    points = np.array([69.0, 10.0, -86.0]) + a[:, None] * e_back + b[:, None] * e_up + local[:, 2:] * e_out
+    points = np.array([69.5, 11.0, -86.0]) + a[:, None] * e_back + b[:, None] * e_up + local[:, 2:] * e_out
     tris = []
     for r in range(len(rho) - 1):
         for s in range(spokes):

@@ -5,8 +5,8 @@ import demo_head_shapes as sculpt
 import numpy as np
 from demo_head_geometry import Part, Skin, smoothstep
 
-SKIN = np.array([0.60, 0.36, 0.26])  # linear RGB
-SKIN_WARM = np.array([0.62, 0.27, 0.20])
+SKIN = np.array([0.58, 0.335, 0.225])  # linear RGB
+SKIN_WARM = np.array([0.60, 0.23, 0.165])
 LIP = np.array([0.50, 0.17, 0.15])
 MOUTH_INSIDE = np.array([0.23, 0.045, 0.04])
 LID_EDGE = np.array([0.56, 0.26, 0.21])
@@ -175,8 +175,8 @@ def teeth(skin: Skin, upper: bool) -> Part:
     middle = lips[len(lips) // 2]
     sizes, up = (UPPER_TEETH, 1.0) if upper else (LOWER_TEETH, -1.0)
     wide = 27.0 if upper else 25.0
-    front = middle[2] - (7.0 if upper else 9.2)
-    edge = middle[1] + (-1.2 if upper else -1.4)
+    front = middle[2] - (4.6 if upper else 6.6)
+    edge = middle[1] + (-2.0 if upper else -1.5)
     parts = []
     for sign in (-1.0, 1.0):
         s = 0.0
@@ -229,7 +229,7 @@ def tongue(skin: Skin) -> Part:
     phi = np.linspace(0, 2 * np.pi, spokes, endpoint=False)
     half = 16.5 * np.sqrt(np.clip(1 - (1 - t) ** 3.0, 0.0, 1)) * (0.92 + 0.15 * t)
     thick = 1.6 + 7.0 * np.sqrt(np.clip(t, 0, 1))
-    z = middle[2] - 14.5 - 46.0 * t
+    z = middle[2] - 13.0 - 46.0 * t
     top = middle[1] - 5.0 + 3.5 * np.sin(np.pi * np.clip(t * 0.9, 0, 1)) - 5.0 * smoothstep(0.7, 1.0, t)
     points = []
     for i in range(rows):
@@ -313,11 +313,11 @@ BROW_LOWER, BROW_UPPER = (285, 295, 282, 283, 276), (336, 296, 334, 293, 300)
 def brows(skin: Skin, shapes: dict[str, np.ndarray]) -> Part:
     """Brow hairs on the skin."""
     random = np.random.default_rng(RANDOM)
-    count = 400
+    count = 460
     u = np.sort(random.uniform(0, 1, count) ** 0.9)
     v = random.uniform(0, 1, count)
     low, high = polyline(skin.points[list(BROW_LOWER)], u), polyline(skin.points[list(BROW_UPPER)], u)
-    thick = 0.56 * (0.72 + 0.28 * smoothstep(0, 0.15, u)) * (1 - 0.62 * smoothstep(0.45, 1.0, u))
+    thick = 0.74 * (0.72 + 0.28 * smoothstep(0, 0.15, u)) * (1 - 0.62 * smoothstep(0.45, 1.0, u))
     place = 0.36 + thick * (v - 0.5)
     roots = low + (high - low) * place[:, None]
     roots, normals = on_skin(skin, roots)
@@ -336,9 +336,9 @@ def brows(skin: Skin, shapes: dict[str, np.ndarray]) -> Part:
     length = random.uniform(4.8, 8.0, count) * (0.8 + 0.2 * smoothstep(0, 0.2, u)) * (1 - 0.25 * smoothstep(0.7, 1, u))
     bend = ahead * 1.2 - normals * 0.9
     points, tris, strand = strands(
-        roots + normals * 0.25, ways * length[:, None] + normals * 0.9, bend, normals, np.full(count, 0.30)
+        roots + normals * 0.25, ways * length[:, None] + normals * 0.9, bend, normals, np.full(count, 0.34)
     )
-    shade = (HAIR * random.uniform(0.8, 1.6, (count, 1)))[strand]
+    shade = (HAIR * random.uniform(1.2, 2.4, (count, 1)))[strand]
     return with_mirror(Part(points, tris, shade, follow(skin, shapes, points)))
 
 
@@ -401,7 +401,7 @@ STRANDS = 3600
 def hair_volume(points: np.ndarray, inside: np.ndarray) -> np.ndarray:
     """Height of the hair above the scalp, mm: full on top, short at the sides, none at the hairline."""
     top = smoothstep(45.0, 118.0, points[:, 1])
-    return (4.0 + 9.5 * top) * smoothstep(-1.0, 16.0 + 8.0 * top, inside) ** 0.6
+    return (3.6 + 12.5 * top) * smoothstep(-1.0, 16.0 + 8.0 * top, inside) ** 0.6
 
 
 def hair(skin: Skin) -> Part:
@@ -494,7 +494,7 @@ def skin_colours(skin: Skin, sculptor: sculpt.Sculptor) -> np.ndarray:
         colour[ring] = (LIP * 0.8) * (1 - share) + MOUTH_INSIDE * share * (1.0 - 0.12 * depth)
     colour[skin.ears] = 0.6 * SKIN + 0.4 * SKIN_WARM
     random = np.random.default_rng(RANDOM + 3)
-    for steps, strength in ((2, 0.05), (12, 0.11)):  # skin is never of one colour
+    for steps, strength in ((2, 0.03), (12, 0.055)):  # skin is never of one colour
         patch = graph.smooth(random.normal(0, 1, count), steps)
         patch = (patch + patch[sculptor.mirror]) / 2
         colour[:count] *= 1 + strength * np.clip(patch / patch.std(), -2, 2)[:, None] * np.array([0.5, 0.9, 1.0])

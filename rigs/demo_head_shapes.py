@@ -289,8 +289,8 @@ class Sculptor:
 
     def frown(self) -> np.ndarray:
         """The corner of the mouth down."""
-        moved = self.push(CORNER, 36, (0.5, -8.5, -1.5)) + self.push(
-            (*LOWER_LIP_SIDE, *UPPER_LIP_SIDE), 20, (0.4, -1.6, 0.4)
+        moved = self.push(CORNER, 34, (4.0, -8.0, -3.0)) + self.push(
+            (*LOWER_LIP_SIDE, *UPPER_LIP_SIDE), 18, (1.2, -0.6, 0.0)
         )
         moved += self.push((422, 424, 431), 30, (0.5, -2.6, 1.2)) + self.push(CHEEK_HOLLOW, 26, (0, -2.5, -0.4))
         return moved
@@ -305,7 +305,7 @@ class Sculptor:
 
     def stretch(self) -> np.ndarray:
         """The corner of the mouth out and down."""
-        moved = self.push(CORNER, 34, (9.0, -4.5, -5.0)) + self.push(LOWER_LIP_SIDE, 22, (3.0, -2.0, -1.0))
+        moved = self.push(CORNER, 36, (9.5, -1.8, -5.0)) + self.push(LOWER_LIP_SIDE, 22, (3.2, -1.2, -1.0))
         return moved + self.push(CHEEK_HOLLOW, 30, (2.0, -1.5, -0.8)) + self.push(UPPER_LIP_SIDE, 18, (1.6, -0.4, -0.8))
 
     def lip_band(self, lip: str, reach: float) -> np.ndarray:
@@ -401,12 +401,12 @@ class Sculptor:
 
     def funnel(self) -> np.ndarray:
         """Lips forward and open, a ring."""
-        moved = self.even(self.push(CORNER, 32, (-7.5, 0, 3.0)))
+        moved = self.even(self.push(CORNER, 32, (-5.5, 0, 3.0)))
         moved += self.even(
             self.push(UPPER_LIP_SIDE, 18, (-1.6, 0, 1.0)) + self.push(LOWER_LIP_SIDE, 18, (-1.6, 0, 1.0))
         )
         up, low = self.lip_band("upper", 22), self.lip_band("lower", 22)
-        return moved + up[:, None] * [0, 5.0, 6.0] + low[:, None] * [0, -6.0, 6.0]
+        return moved + up[:, None] * [0, 6.0, 6.0] + low[:, None] * [0, -7.5, 6.0]
 
     def pucker(self) -> np.ndarray:
         """Lips forward and closed, a kiss."""
@@ -424,8 +424,8 @@ class Sculptor:
         both = np.maximum(self.near((UPPER_LIP_MIDDLE, LOWER_LIP_MIDDLE, 13, 14), 40), 0)
         weight = np.maximum(both, np.maximum(self.near(CORNER, 30), self.near(int(self.mirror[CORNER]), 30)))
         weight = self.graph.smooth(weight, 10)
-        moved = weight[:, None] * [9.0, 0.0, 0.0]
-        moved[:, 2] -= weight * 0.0022 * 9.0 * self.outer[:, 0] * 2  # along the curve of the teeth
+        moved = weight[:, None] * [11.0, 0.0, 0.0]
+        moved[:, 2] -= weight * 0.0022 * 11.0 * self.outer[:, 0] * 2  # along the curve of the teeth
         return self.keep_sealed(moved + self.push(CHEEK_HOLLOW, 24, (0, 0.5, 1.5)))
 
     def roll(self, lip: str) -> np.ndarray:
@@ -458,7 +458,7 @@ class Sculptor:
 
     def brow_inner_up(self) -> np.ndarray:
         """The inner ends of both brows up."""
-        moved = self.push(BROW_INNER, 36, (0.6, 8.0, 0)) + self.push(BROW_MIDDLE, 22, (0.2, 2.0, 0))
+        moved = self.push(BROW_INNER, 28, (0.4, 7.5, 0)) + self.push((9, 107, 336), 30, (0, 2.0, 0))
         return self.even(self.slide(self.off_lids(moved), 0.8) * self.left()[:, None])
 
     def cheek_puff(self) -> np.ndarray:

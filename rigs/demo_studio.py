@@ -62,17 +62,16 @@ def furnish(size: int = 512, samples: int = 24) -> bpy.types.Object:
     ground.inputs["Color"].default_value = (0.55, 0.62, 0.72, 1)
     ground.inputs["Strength"].default_value = 0.28
     area_light("key", (-0.75, -1.05, 0.85), 0.7, 17.0, (1.0, 0.93, 0.85))
-    area_light("fill", (1.1, -0.9, 0.3), 1.0, 6.0, (0.82, 0.9, 1.0))
+    area_light("fill", (1.1, -0.9, 0.3), 1.0, 4.5, (0.82, 0.9, 1.0))
+    area_light("front", (0.1, -1.3, 0.22), 0.35, 2.2, (1.0, 0.97, 0.93))  # into eyes and mouth
     area_light("rim", (0.7, 0.75, 0.75), 0.5, 12.0, (1.0, 0.95, 0.9))
     area_light("wall", (-0.8, 0.5, 0.1), 0.5, 4.0, (1.0, 0.85, 0.7))
     look_at(bpy.data.objects["wall"], Vector((0.0, 1.1, 0.3)))
     backdrop()
     camera = bpy.data.objects.new("camera", bpy.data.cameras.new("camera"))
-    camera.data.lens, camera.data.sensor_width = 112.0, 36.0
+    camera.data.lens, camera.data.sensor_width = 114.0, 36.0
     camera.location = (0.0, -1.08, EYE_LEVEL + 0.015)
     look_at(camera, Vector((0, 0, EYE_LEVEL)))
-    camera.data.dof.use_dof = True
-    camera.data.dof.focus_distance, camera.data.dof.aperture_fstop = 1.1, 2.2
     scene.collection.objects.link(camera)
     scene.camera = camera
     scene.render.engine = "CYCLES"

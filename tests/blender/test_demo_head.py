@@ -172,8 +172,7 @@ def test_glb_has_all_shapes_by_name():
     assert {"eyeLookInLeft", "eyeLookUpLeft"} <= set(named["eye_left"])
 
 
-def test_blend_opens_with_its_keys_in_canonical_order():
-    bpy = pytest.importorskip("bpy")
+def test_blend_opens_with_its_keys_in_canonical_order(bpy):
     bpy.ops.wm.open_mainfile(filepath=str(RIGS / "demo_head.blend"))
     keys = bpy.data.objects["head"].data.shape_keys.key_blocks
     assert [k.name for k in keys] == ["Basis", *NAMES]
@@ -194,7 +193,83 @@ def test_head_is_built_anew_by_its_script(tmp_path):
     assert abs(built.stat().st_size - kept.stat().st_size) < 0.02 * kept.stat().st_size
 
 
+def both(name, value=1.0):
+    return {name + "Left": value, name + "Right": value}
+
+
+POSES = {
+    "rest": {},
+    "turned left": {"yaw": 30.0},
+    "turned right": {"yaw": -30.0},
+    "jaw open": {"jawOpen": 1.0},
+    "smile": both("mouthSmile"),
+    "blink": both("eyeBlink"),
+    "brows down": both("browDown"),
+    "brows up": {"browInnerUp": 1.0},
+    "pucker": {"mouthPucker": 1.0},
+    "gaze left": {"eyeLookOutLeft": 1.0, "eyeLookInRight": 1.0},
+}
+
+
+@pytest.fixture(scope="module")
+def photographs(tmp_path_factory):
+    """The head in several poses, rendered: name -> uint8 [256, 256, 3]."""
+    bpy = pytest.importorskip("bpy")
+    pytest.importorskip("cv2")
+    import demo_studio
+
+    bpy.ops.wm.open_mainfile(filepath=str(RIGS / "demo_head.blend"))
+    demo_studio.furnish(256, 4)
+    stage = demo_studio.Stage(tmp_path_factory.mktemp("photographs"))
+    taken = {}
+    for name, pose in POSES.items():
+        coefficients = {n: v for n, v in pose.items() if n != "yaw"}
+        demo_studio.pose(coefficients, yaw=pose.get("yaw", 0.0))
+        taken[name] = stage.shoot()
+    return taken
+
+
+@pytest.mark.slow
+def test_mediapipe_finds_the_rendered_face_in_every_pose(photographs):
+    mediapipe = pytest.importorskip("mediapipe")
+    with mediapipe.solutions.face_mesh.FaceMesh(static_image_mode=True, refine_landmarks=True) as mesh:
+        lost = [name for name, picture in photographs.items() if not mesh.process(picture).multi_face_landmarks]
+    assert not lost
+
+
+@pytest.mark.slow
+def test_an_independent_judge_reads_the_shapes_as_what_they_are(photographs, shared):
+    mediapipe = pytest.importorskip("mediapipe")
+    from mediapipe.tasks.python import BaseOptions, vision
+
+    options = vision.FaceLandmarkerOptions(
+        base_options=BaseOptions(model_asset_path=str(shared / "data" / "models" / "face_landmarker.task")),
+        output_face_blendshapes=True,
+    )
+    read = {}
+    with vision.FaceLandmarker.create_from_options(options) as judge:
+        for name, picture in photographs.items():
+            image = mediapipe.Image(image_format=mediapipe.ImageFormat.SRGB, data=np.ascontiguousarray(picture))
+            read[name] = {c.category_name: c.score for c in judge.detect(image).face_blendshapes[0]}
+    for pose, coefficient, least in (
+        ("jaw open", "jawOpen", 0.4),
+        ("smile", "mouthSmileLeft", 0.6),
+        ("smile", "mouthSmileRight", 0.6),
+        ("blink", "eyeBlinkLeft", 0.4),
+        ("blink", "eyeBlinkRight", 0.4),
+        ("brows down", "browDownLeft", 0.2),
+        ("brows up", "browInnerUp", 0.5),
+        ("pucker", "mouthPucker", 0.5),
+        ("gaze left", "eyeLookOutLeft", 0.4),
+    ):
+        change = read[pose][coefficient] - read["rest"][coefficient]
+        assert change > least, f"{pose}: {coefficient} rises by {change:.2f}"
+    for name in ("jawOpen", "mouthSmileLeft", "browDownLeft", "browInnerUp", "mouthFrownLeft", "eyeBlinkLeft"):
+        assert read["rest"][name] < 0.25, f"at rest {name} reads {read['rest'][name]:.2f}"
+
+
 def test_sample_is_what_it_should_be():
+    pytest.importorskip("av")
     from cmet_engine.media.video import probe
 
     info = probe(SAMPLE)
