@@ -84,6 +84,12 @@ def add_commands(command: Adder, commands: Any) -> None:
     sub.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     sub.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="weights to write (.safetensors)")
     sub.add_argument("--force", action="store_true", help="replace earlier weights")
+    sub = command("extract", _extract, "EDTalk's expression codes of videos, to train a connector in that space", train)
+    sub.add_argument("--videos", type=Path, required=True, metavar="DIR", help="MEAD or CREMA-D videos")
+    sub.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    sub.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="DIR", help="for --codes of `cmet train connector`"
+    )
     sub = command("judge", _judge, "the judge that tells the emotion of a face", train)
     sub.add_argument(
         "--pictures",
@@ -267,6 +273,14 @@ def _connector(options: argparse.Namespace) -> Any:
         progress=options.progress,
     )
     return figures if options.json else json.dumps(figures, indent=2, default=str)
+
+
+def _extract(options: argparse.Namespace) -> Any:
+    from cmet_engine.render.edtalk.extract import extract_folder
+
+    _existing(options.videos)
+    written = extract_folder(options.videos, options.output, device=options.device, progress=options.progress)
+    return {"codes": options.output, "files": len(written)}
 
 
 def _judge(options: argparse.Namespace) -> Any:

@@ -14,6 +14,7 @@ from cmet_engine.media.video import VideoReader, VideoWriter
 from cmet_engine.render.edtalk import Audio2Lip, Generator
 from cmet_engine.render.edtalk import pipeline as edtalk
 from cmet_engine.render.edtalk.crop import Crops, follow, squares
+from cmet_engine.render.edtalk.extract import extract_folder
 from cmet_engine.render.edtalk.paste import alignment, border_mask, match_colour, outline_mask, paste, skin_mask
 from cmet_engine.render.edtalk.pipeline import (
     EdtalkRenderer,
@@ -156,6 +157,25 @@ def test_codes_for_training_come_at_25_a_second_shot_by_shot(clip, networks):
     # frames 1 to 7 lie at 0.033 to 0.234 s, frames 8 to 15 at 0.267 to 0.501 s: 5 and 6 multiples of 0.04 s
     assert [part.expression.shape for part in extracted] == [(5, 10), (6, 10)]
     assert all(np.isfinite(values).all() for part in extracted for values in (part.expression, part.pose, part.lip))
+
+
+def test_a_folder_of_videos_becomes_codes_and_an_interrupted_run_goes_on(clip, networks, tmp_path, monkeypatch):
+    from cmet_engine.emotion.connector_training import read_codes
+    from cmet_engine.face import tracker
+
+    videos = tmp_path / "CREMA-D"
+    (videos / "VideoFlash").mkdir(parents=True)
+    for name in ("1001_DFA_ANG_XX", "1001_DFA_NEU_XX", "1002_DFA_HAP_XX"):
+        (videos / "VideoFlash" / f"{name}.flv").write_bytes(clip.read_bytes())
+    monkeypatch.setattr(tracker, "track", lambda path, **options: geometry(cuts=[8]))  # a drawn pattern has no face
+    written = extract_folder(videos, tmp_path / "codes", networks=networks, device="cpu")
+    assert len(written) == 6  # two shots each
+    codes = read_codes(tmp_path / "codes")
+    assert sorted(codes) == [("crema_1001", "angry"), ("crema_1001", "neutral"), ("crema_1002", "happy")]
+    assert all(track.shape[1] == 10 for tracks in codes.values() for track in tracks)
+    monkeypatch.setattr(tracker, "track", lambda path, **options: pytest.fail("tracked again"))
+    again = extract_folder(videos, tmp_path / "codes", networks=networks, device="cpu")
+    assert sorted(again) == sorted(written)
 
 
 def test_lips_from_a_voice_replace_those_of_the_clip(clip, networks):
