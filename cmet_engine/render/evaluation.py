@@ -108,7 +108,7 @@ def evaluate_edit(
         CmetError: a clip cannot be read or shows no face, an emotion is unknown, or the landmarker is missing.
     """
     library, solver, reader = load_library(), load_solver(), FrameReader(landmarker)
-    result = []
+    result: list[EditFigures] = []
     total = len(paths) * len(emotions)
     for path in paths:
         geometry = track_face(path)
