@@ -19,7 +19,8 @@ from safetensors import SafetensorError, safe_open
 from scipy.fft import dct
 
 from cmet_engine import models
-from cmet_engine.emotion.speech import AUDIBLE, BANDS, RATE, SPACE, VOICED, Encoder, acoustics, check_voice
+from cmet_engine.emotion.acoustics import AUDIBLE, BANDS, RATE, VOICED, acoustics
+from cmet_engine.emotion.speech import SPACE, Encoder, check_voice
 from cmet_engine.errors import CmetError
 from cmet_engine.files import whole_file
 from cmet_engine.media import audio

@@ -1,8 +1,9 @@
 """How emotional speech is heard: a small student network in the emotion2vec+ large space (1024 dimensions).
 
-A wave becomes log-mel bands and a pitch track (`acoustics`), a network with attention over time turns those into an
-utterance vector and into a reading along the clip (`Student`), and `Encoder` puts both behind plain numpy calls.
-The network is gain-invariant: every clip is measured against its own loud frames, as the teacher normalises its wave.
+A wave becomes log-mel bands and a pitch track (`acoustics`). One part of the `Student` pays attention over time and gives a
+reading along the clip; another judges the statistics of the clip as a whole; an utterance is the weighted mean of both.
+`Encoder` puts them behind plain numpy calls. Gain does not matter: every clip is measured against its own loud frames,
+as the teacher normalises its wave.
 """
 
 import functools
@@ -12,7 +13,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -24,6 +25,16 @@ from scipy.signal import resample_poly
 from torch import nn
 
 from cmet_engine import models
+from cmet_engine.emotion.acoustics import (
+    AUDIBLE,
+    BANDS,
+    CHANNELS,
+    RATE,
+    STATISTICS,
+    VOICED,
+    acoustics,
+    summarise,
+)
 from cmet_engine.errors import CmetError
 from cmet_engine.files import whole_file
 from cmet_engine.media import audio
@@ -31,128 +42,6 @@ from cmet_engine.media import audio
 SUMMARY = 128  # width of what is known of the clip as a whole
 SPACE = 1024  # dimensions of the emotion2vec+ large space
 EMOTIONS = ("neutral", "angry", "contempt", "disgusted", "fear", "happy", "sad", "surprised", "bored")
-
-RATE = 16000  # Hz; what the teacher and every embedded model take
-HOP = 160  # samples, 10 ms
-WINDOW = 400  # samples, 25 ms
-TRANSFORM = 512
-BANDS = 80
-MEL_RANGE = (40.0, 7600.0)  # Hz
-PITCH_RANGE = (60.0, 600.0)  # Hz; shrieked fear and surprise pass 500
-PITCH_WINDOW = 800  # samples, 50 ms: three periods of the deepest voice
-VOICED = 0.5  # normalised autocorrelation above which a frame counts as voiced (Boersma 1993: 0.45)
-FLOOR = -9.0  # natural log power below the clip's loud frames (39 dB): what is softer is the room, not the voice
-AUDIBLE = -5.0  # natural log energy below the loud frames above which a frame counts as spoken
-BLOCK = 4096  # frames analysed at a time
-CHANNELS = BANDS + 4  # bands, pitch in octaves above 150 Hz, pitch against the clip's median, voicing, energy
-
-
-@functools.cache
-def mel_filters() -> torch.Tensor:
-    """Triangular mel filters of equal peak: float32 [80, 257] (HTK mel scale)."""
-    low, high = (2595 * math.log10(1 + f / 700) for f in MEL_RANGE)
-    edges = 700 * (10 ** (torch.linspace(low, high, BANDS + 2, dtype=torch.float64) / 2595) - 1)  # Hz
-    bins = torch.arange(TRANSFORM // 2 + 1, dtype=torch.float64) * RATE / TRANSFORM
-    rise = (bins - edges[:-2, None]) / (edges[1:-1] - edges[:-2])[:, None]
-    fall = (edges[2:, None] - bins) / (edges[2:] - edges[1:-1])[:, None]
-    return torch.minimum(rise, fall).clamp(min=0).float()
-
-
-def _pieces(wave: torch.Tensor, size: int, frames: int) -> Iterator[torch.Tensor]:
-    """Windows [B, size] centred on every 10 ms of `wave` [S], a block of frames at a time: memory does not grow with the clip."""
-    padded = F.pad(wave, (size // 2, size + HOP))
-    for first in range(0, frames, BLOCK):
-        count = min(BLOCK, frames - first)
-        yield padded[first * HOP : (first + count - 1) * HOP + size].unfold(0, size, HOP)
-
-
-def pitch(wave: torch.Tensor, frames: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Fundamental frequency and voicing by autocorrelation.
-
-    The autocorrelation of a windowed frame is divided by that of the window (Boersma 1993, "Accurate short-term analysis
-    of the fundamental frequency"); a second pass searches only near the clip's own range (De Looze and Hirst 2008), which
-    removes octave errors.
-
-    Args:
-        wave: float32 [S] at 16 kHz.
-        frames: how many frames of 10 ms to measure.
-
-    Returns:
-        Frequency in Hz float32 [F] (0 where unvoiced) and the autocorrelation at that lag float32 [F] in 0..1.
-    """
-    window = torch.hann_window(PITCH_WINDOW)
-    size = 2048  # zero-padded: the longest lag must not wrap around
-    shortest, longest = int(RATE / PITCH_RANGE[1]), int(RATE / PITCH_RANGE[0]) + 1
-    own = torch.fft.irfft(torch.fft.rfft(window, size).abs() ** 2)[: longest + 2]
-    lags = torch.arange(longest + 2, dtype=torch.float32)
-    cost = 0.02 * torch.log2(lags.clamp(min=1) / shortest)  # of two equal peaks the shorter period is the true one
-
-    def search(fit: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        found = [_best_lag(piece, window, own, size, fit, cost) for piece in _pieces(wave, PITCH_WINDOW, frames)]
-        return RATE / torch.cat([lag for lag, _ in found]), torch.cat([strength for _, strength in found])
-
-    frequency, strength = search(lags >= shortest)
-    sure = frequency[strength > VOICED]
-    if len(sure) >= 8:
-        low, high = np.quantile(sure.numpy(), (0.25, 0.75))
-        frequency, strength = search((lags >= max(RATE / (high * 1.9), shortest)) & (lags <= RATE / (low * 0.6)))
-    return torch.where(strength > VOICED, frequency, 0.0), strength
-
-
-def _best_lag(
-    pieces: torch.Tensor, window: torch.Tensor, own: torch.Tensor, size: int, fit: torch.Tensor, cost: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Lag in samples and strength of the best peak of the autocorrelation among the lags that `fit` [L], for `pieces` [B, 800]."""
-    spectrum = torch.fft.rfft((pieces - pieces.mean(1, keepdim=True)) * window, size)
-    correlation = torch.fft.irfft(spectrum.real**2 + spectrum.imag**2)[:, : len(own)]
-    correlation = correlation / (correlation[:, :1] + 1e-7) / (own / own[0])  # [B, L]
-    inner = correlation[:, 1:-1]
-    peak = F.pad((inner >= correlation[:, :-2]) & (inner > correlation[:, 2:]), (1, 1)) & fit
-    score = torch.where(peak, correlation - cost, -1.0)
-    lag, rows = score.argmax(1), torch.arange(len(score))
-    before, here, after = (correlation[rows, (lag + k).clamp(0, len(own) - 1)] for k in (-1, 0, 1))
-    shift = 0.5 * (before - after) / (before - 2 * here + after).clamp(max=-1e-6)
-    return (lag + shift.clamp(-0.5, 0.5)).clamp(min=1.0), torch.where(score[rows, lag] > -1, here, 0.0).clamp(0, 1)
-
-
-def acoustics(wave: np.ndarray) -> np.ndarray:
-    """What the network hears: log-mel bands, pitch, voicing and energy.
-
-    Args:
-        wave: float32 [S], mono, 16 kHz, any gain.
-
-    Returns:
-        float32 [F, 84], 100 frames a second: 80 natural-log mel powers relative to the clip's loud frames (at least -9),
-        pitch in octaves above 150 Hz (drawn through unvoiced frames), pitch against the clip's median in octaves,
-        voicing 0..1, log energy relative to the loud frames.
-    """
-    with torch.no_grad():
-        samples = torch.from_numpy(np.ascontiguousarray(wave, np.float32))
-        frames = max(1, len(samples) // HOP)
-        samples = samples - samples.mean()
-        window = F.pad(torch.hann_window(WINDOW), ((TRANSFORM - WINDOW) // 2,) * 2)
-        energies, mels = [], []
-        for pieces in _pieces(samples, TRANSFORM, frames):
-            spectrum = torch.fft.rfft(pieces * window)
-            power = spectrum.real**2 + spectrum.imag**2  # [B, 257]
-            energies.append(power.sum(1))
-            mels.append(power @ mel_filters().T)
-        energy = torch.cat(energies).clamp(min=1e-8).log()  # [F]
-        level = float(np.quantile(energy.numpy(), 0.95))
-        energy = (energy - level).clamp(min=FLOOR)
-        # one band holds a small part of the energy: e^2 brings its peaks near 0
-        mel = (torch.cat(mels).clamp(min=1e-10).log() - level + 2.0).clamp(min=FLOOR)  # [F, 80]
-        frequency, voicing = pitch(samples, frames)
-        audible = energy > AUDIBLE - 1
-        voiced = (frequency > 0) & audible
-        if int(voiced.sum()) >= 3:
-            at = voiced.nonzero()[:, 0].numpy()
-            octaves = np.interp(np.arange(frames), at, np.log2(frequency[voiced].numpy() / 150.0)).astype(np.float32)
-            median = float(np.median(octaves[at]))
-        else:
-            octaves, median = np.zeros(frames, np.float32), 0.0
-        tracks = np.stack([octaves, octaves - median, (voicing * audible).numpy(), energy.numpy()], 1)
-        return np.concatenate([mel.numpy(), tracks], 1).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -168,6 +57,10 @@ class StudentConfig:
         embedding: length of the utterance embedding.
         basis: principal directions of the teacher's space that the output spans.
         dropout: probability, in training.
+        members: networks over the clip's statistics, whose answers are averaged.
+        member_width: their two hidden layers.
+        member_dropout: probability, in training.
+        share: weight of the sequence part in an utterance, the rest is that of the members.
         emotions: classes of the emotion reading, the first is neutral.
     """
 
@@ -179,6 +72,10 @@ class StudentConfig:
     embedding: int = 256
     basis: int = 64
     dropout: float = 0.2
+    members: int = 4
+    member_width: tuple[int, int] = (192, 128)
+    member_dropout: float = 0.5
+    share: float = 0.3
     emotions: tuple[str, ...] = EMOTIONS
 
 
@@ -232,8 +129,37 @@ class Reading(NamedTuple):
     embedding: torch.Tensor  # [..., embedding]
 
 
+class Member(nn.Module):
+    """Two hidden layers over the statistics of a clip, with a linear way past them that carries over to new voices best."""
+
+    def __init__(self, config: StudentConfig) -> None:
+        super().__init__()
+        first, second = config.member_width
+        self.first = nn.Linear(STATISTICS, first)
+        self.second = nn.Linear(first, second)
+        self.dropout = nn.Dropout(config.member_dropout)
+        self.scores = nn.Linear(second, len(config.emotions))
+        self.place = nn.Linear(second, config.basis)
+        self.straight_scores = nn.Linear(STATISTICS, len(config.emotions), bias=False)
+        self.straight_place = nn.Linear(STATISTICS, config.basis, bias=False)
+        nn.init.zeros_(self.straight_scores.weight)
+        nn.init.zeros_(self.straight_place.weight)
+
+    def forward(self, statistics: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Scaled `statistics` [B, 834] -> scores [B, classes], coordinates [B, basis]."""
+        hidden = F.silu(self.first(self.dropout(statistics)))
+        hidden = self.dropout(F.silu(self.second(self.dropout(hidden))))
+        return (
+            self.scores(hidden) + self.straight_scores(statistics),
+            self.place(hidden) + self.straight_place(statistics),
+        )
+
+
 class Student(nn.Module):
     """Log-mel and pitch in, attention over time, a point in the emotion2vec+ large space out."""
+
+    statistics_mean: torch.Tensor
+    statistics_scale: torch.Tensor
 
     space_mean: torch.Tensor
     space_basis: torch.Tensor
@@ -270,10 +196,23 @@ class Student(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
         self.scores = nn.Linear(config.embedding, len(config.emotions))
         self.place = nn.Linear(config.embedding, config.basis)
+        self.members = nn.ModuleList([Member(config) for _ in range(config.members)])
+        self.register_buffer("statistics_mean", torch.zeros(STATISTICS))
+        self.register_buffer("statistics_scale", torch.ones(STATISTICS))
         self.register_buffer("input_mean", torch.zeros(CHANNELS))
         self.register_buffer("input_scale", torch.ones(CHANNELS))
         self.register_buffer("space_mean", torch.zeros(SPACE))
         self.register_buffer("space_basis", torch.zeros(config.basis, SPACE))
+
+    def scaled_statistics(self, statistics: torch.Tensor) -> torch.Tensor:
+        """Statistics [..., 834] in units of their spread over the training clips, at most 4 of them."""
+        return ((statistics - self.statistics_mean) / self.statistics_scale).clamp(-4, 4)
+
+    def whole(self, statistics: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """What the members say of clips with these `statistics` [B, 834]: features [B, 1024], scores [B, classes]."""
+        answers = [member(self.scaled_statistics(statistics)) for member in self.members]
+        scores, places = (torch.stack(parts).mean(0) for parts in zip(*answers, strict=True))
+        return self.space_mean + places @ self.space_basis, scores
 
     def sequence(
         self, acoustics: torch.Tensor, lengths: torch.Tensor
@@ -336,6 +275,8 @@ EMBEDDED = "speech_encoder.safetensors"
 STEP = 0.25  # seconds between two frame readings
 _STRIDE = 8  # acoustic frames in one step of the network
 _SPAN = 0.5  # seconds, Gaussian width of what one frame reading hears: one or two syllables
+_WINDOW = 200  # acoustic frames that the members hear for one reading
+_STRETCH = 500  # acoustic frames
 _PART, _MARGIN = 1400, 100  # acoustic frames: a long clip is heard in parts of 14 s with a second around them
 
 
@@ -376,7 +317,8 @@ class Encoder:
     def frames(self, wave: np.ndarray, rate: int) -> tuple[np.ndarray, np.ndarray]:
         """Where the voice lies at each moment, four times a second.
 
-        Each reading hears about a second around its time; it is what `utterance` would say of it, in the light of the clip.
+        What `utterance` says of the recording, moved by what is heard around each time beyond the recording's average:
+        by the sequence part within about a second, by the members within two.
 
         Returns:
             Times float64 [F] in seconds from 0, and features float32 [F, 1024].
@@ -399,6 +341,14 @@ class Encoder:
             weight = torch.from_numpy(near.astype(np.float32)).to(self.device) * mask[0].float()
             with torch.inference_mode():
                 features[chosen] = self.student.pooled(hidden, weight[None], summary).features[0].float().cpu().numpy()
+        at = np.minimum((times * 100).astype(int), len(heard) - 1)
+        windows = np.clip(at - _WINDOW // 2, 0, max(0, len(heard) - _WINDOW))
+        rows = np.stack([summarise(heard[first : first + _WINDOW]) for first in windows])
+        with torch.inference_mode():
+            local = self.student.whole(torch.from_numpy(rows).to(self.device))[0].cpu().numpy()
+        features = self.student.config.share * features + (1 - self.student.config.share) * local
+        spoken = gaussian_filter1d((heard[:, BANDS + 3] > AUDIBLE).astype(np.float64), 25)[at] + 1e-6  # [F]
+        features += self.hear(heard).features - np.average(features, axis=0, weights=spoken).astype(np.float32)
         return times, features
 
     def intensity(self, wave: np.ndarray, rate: int, vector: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -453,17 +403,29 @@ class Encoder:
             return self.student.sequence(batch, torch.tensor([len(heard)], device=self.device))
 
     def hear(self, heard: np.ndarray) -> "Heard":
-        """What the encoder says of a whole recording, given as `acoustics` [F, 84]."""
-        features, scores, weights = [], [], []
-        for start, stop, part in _parts(heard):
-            hidden, mask, summary = self._sequence(part.acoustics)
-            with torch.inference_mode():
-                reading = self.student.pooled(hidden, mask[:, None].float(), summary)
-            features.append(reading.features[0, 0].float().cpu().numpy())
-            scores.append(reading.scores[0, 0].float().cpu().numpy())
-            weights.append(float((heard[start:stop, BANDS + 3] > AUDIBLE).sum()) + 1e-3)
-        mean = functools.partial(np.average, axis=0, weights=weights)
-        return Heard(mean(features).astype(np.float32), mean(scores).astype(np.float32))
+        """What the encoder says of a whole recording, given as `acoustics` [F, 84].
+
+        A long recording is heard in stretches of about five seconds, like those it was trained with, weighted by
+        how much is spoken in each.
+        """
+        stretches = np.array_split(heard, max(1, round(len(heard) / _STRETCH)))
+        weights = np.array([(part[:, BANDS + 3] > AUDIBLE).sum() + 1e-3 for part in stretches])
+        readings = [self._reading(part) for part in stretches]
+        weights /= weights.sum()
+        features, scores = (weights @ np.stack([reading[k] for reading in readings]) for k in range(2))
+        return Heard(features.astype(np.float32), scores.astype(np.float32))
+
+    def _reading(self, heard: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Features [1024] and scores [classes] of a stretch [F, 84]: sequence part and members together."""
+        hidden, mask, summary = self._sequence(heard)
+        with torch.inference_mode():
+            statistics = torch.from_numpy(summarise(heard))[None].to(self.device)
+            features, scores = self.student.whole(statistics)
+            reading = self.student.pooled(hidden, mask[:, None].float(), summary)
+            share = self.student.config.share
+            features = (1 - share) * features[0] + share * reading.features[0, 0].float()
+            scores = (1 - share) * scores[0] + share * reading.scores[0, 0].float()
+        return features.cpu().numpy(), scores.cpu().numpy()
 
 
 class Heard(NamedTuple):
@@ -544,7 +506,8 @@ def load_student(path: str | Path) -> tuple[Student, dict]:
     if about.get("format") != FORMAT:
         raise CmetError(f"{path.name} is not a speech encoder of this project (format '{about.get('format')}').")
     given = json.loads(about["config"])
-    config = StudentConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in given.items()})
+    values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}
+    config = StudentConfig(**values)
     student = Student(config)
     student.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in state.items()}, strict=True)
     return student, json.loads(about.get("figures", "{}"))

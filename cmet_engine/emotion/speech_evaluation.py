@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save_file
 
+from cmet_engine.emotion.acoustics import RATE
 from cmet_engine.emotion.library import BASIC, EXTENDED, voice_measures
 from cmet_engine.emotion.library import FORMAT as LIBRARY_FORMAT
-from cmet_engine.emotion.speech import EMOTIONS, RATE, Encoder, Heard
+from cmet_engine.emotion.speech import EMOTIONS, Encoder, Heard
 from cmet_engine.emotion.speech_training import Clips, TrainingConfig, held_out
 from cmet_engine.errors import CmetError
 from cmet_engine.files import whole_file
@@ -41,14 +42,17 @@ def hear_all(encoder: Encoder, clips: Clips, chosen: np.ndarray, progress: Progr
     return Heard(np.stack([h.features for h in heard]), np.stack([h.scores for h in heard]))
 
 
-def told_apart(clips: Clips, chosen: np.ndarray, scores: np.ndarray, *, against_neutral: bool) -> dict[str, Any]:
+def told_apart(
+    clips: Clips, chosen: np.ndarray, scores: np.ndarray, *, usual: np.ndarray | None = None
+) -> dict[str, Any]:
     """How many of the `chosen` [M] clips get their own label among the eight emotions.
 
     Args:
         clips, chosen: what was heard.
         scores: logits [M, classes].
-        against_neutral: take the average score of the speaker's own neutral clips as the zero, the way an emotion vector is
-            measured; those neutral clips are then judged without themselves in the average. Off: from each clip alone.
+        usual: average scores of neutral speech in training [classes]. Given, each speaker's scores are moved so that the
+            average of their own neutral clips (without the clip that is judged) comes to lie there: what is known when
+            neutral speech of the speaker is at hand. None: each clip is judged alone.
 
     Returns:
         `right` (share of clips), `balanced` (mean over emotions), `clips`, `confusion` (counts, truth by row).
@@ -56,8 +60,7 @@ def told_apart(clips: Clips, chosen: np.ndarray, scores: np.ndarray, *, against_
     labels = clips.labels(EIGHT)[chosen]
     use = labels >= 0
     logits = scores[:, : len(EIGHT)].astype(np.float64).copy()
-    if against_neutral:
-        usual = np.median(logits[labels == 0], 0) if (labels == 0).any() else np.zeros(len(EIGHT))
+    if usual is not None:
         for speaker in np.unique(clips.speaker[chosen]):
             own = np.flatnonzero(clips.speaker[chosen] == speaker)
             calm = own[labels[own] == 0]
@@ -68,7 +71,7 @@ def told_apart(clips: Clips, chosen: np.ndarray, scores: np.ndarray, *, against_
             for row, clip in enumerate(own):
                 if labels[clip] == 0:
                     zero[row] = (total - logits[clip]) / (len(calm) - 1)
-            logits[own] = logits[own] - zero + usual
+            logits[own] = logits[own] - zero + usual[: len(EIGHT)]
     said = logits.argmax(1)
     confusion = np.zeros((len(EIGHT), len(EIGHT)), int)
     np.add.at(confusion, (labels[use], said[use]), 1)
@@ -139,12 +142,17 @@ def evaluate(
         "held_out": list(config.held_out),
         "network_speed": round(sound_seconds / network_seconds),
     }
+    known_calm = np.flatnonzero(~apart & (clips.emotion == "neutral"))
+    usual = np.mean([
+        hear_all(encoder, clips, known_calm[clips.dataset[known_calm] == dataset][:40]).scores.mean(0)
+        for dataset in np.unique(clips.dataset[known_calm])
+    ], 0) if len(known_calm) else np.zeros(len(encoder.emotions))  # fmt: skip
     for dataset in np.unique(clips.dataset[chosen]):
         own = np.flatnonzero((clips.dataset[chosen] == dataset) & (clips.labels(EIGHT)[chosen] >= 0))
         if len(own):
             figures[str(dataset)] = {
-                "alone": told_apart(clips, chosen[own], heard.scores[own], against_neutral=False),
-                "against_neutral": told_apart(clips, chosen[own], heard.scores[own], against_neutral=True),
+                "alone": told_apart(clips, chosen[own], heard.scores[own]),
+                "against_neutral": told_apart(clips, chosen[own], heard.scores[own], usual=usual),
             }
     vectors = {}
     for speaker in config.held_out:
@@ -180,8 +188,11 @@ def extended_places(
             continue
         student = features[pool].mean(0) - own_calm
         teacher = clips.teacher[chosen[pool]].mean(0) - teacher_calm
-        nearest = [max(basic, key=lambda key, v=v: _cosine(v, basic[key])) for v in (student, teacher)]
-        result[name] = {"student": nearest[0], "teacher": nearest[1], "cosine": round(_cosine(student, teacher), 3)}
+        result[name] = {
+            "student": _nearest(student, basic),
+            "teacher": _nearest(teacher, basic),
+            "cosine": round(_cosine(student, teacher), 3),
+        }
     return result
 
 
@@ -277,6 +288,11 @@ def _basic_vectors(clips: Clips, known: np.ndarray) -> dict[str, np.ndarray]:
         if each:
             vectors[name] = np.mean(each, 0)
     return vectors
+
+
+def _nearest(vector: np.ndarray, known: dict[str, np.ndarray]) -> str:
+    """Name of the `known` vector that points most nearly as `vector` does."""
+    return max(known, key=lambda name: _cosine(vector, known[name]))
 
 
 def _cosine(one: np.ndarray, other: np.ndarray) -> float:

@@ -11,6 +11,7 @@ import itertools
 import json
 import math
 import re
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, fields
@@ -23,17 +24,14 @@ import torch.nn.functional as F
 from scipy.signal import resample_poly
 from tqdm import tqdm
 
+from cmet_engine.emotion.acoustics import BANDS, CHANNELS, FLOOR, RATE, acoustics, summarise
 from cmet_engine.emotion.speech import (
-    BANDS,
-    CHANNELS,
     EMOTIONS,
-    FLOOR,
-    RATE,
     SPACE,
+    Member,
     Reading,
     Student,
     StudentConfig,
-    acoustics,
     check_voice,
     save_student,
 )
@@ -43,6 +41,8 @@ from cmet_engine.media import audio
 
 SPEEDS = {"1.00": (1, 1), "0.91": (11, 10), "1.10": (10, 11), "0.84": (19, 16), "1.19": (16, 19)}
 """Speed copies of every clip, resampled (up, down): pitch, formants and rate move together (Ko et al. 2015)."""
+
+VARIED = 5  # copies of every clip through other rooms, microphones and lines, for the statistics
 
 SAME = {"calm": "neutral", "disgust": "disgusted", "fearful": "fear", "surprise": "surprised", "boredom": "bored"}
 """Labels of corpora that are classes here under another name."""
@@ -83,6 +83,7 @@ class Clips:
         names, dataset, speaker, emotion: text, one per clip.
         teacher: float32 [N, 1024], NaN where the teacher was never run.
         acoustics: one list per speed copy (the first at the natural speed), each of N arrays float16 [F, 84].
+        statistics: float32 [copies, N, 834] of the clips, first at the natural speed, see `all_statistics`.
     """
 
     names: list[str]
@@ -91,6 +92,7 @@ class Clips:
     emotion: np.ndarray
     teacher: np.ndarray
     acoustics: list[list[np.ndarray]]
+    statistics: np.ndarray
 
     def __len__(self) -> int:
         return len(self.names)
@@ -125,7 +127,12 @@ class TrainingConfig:
         held_out: speakers that are never trained on.
         held_out_every: every how many-th clip of an extended emotion is not trained on (0: none; one voice speaks them all).
         shares: how much of a batch each dataset takes; one not named takes 1.
+        balance: 1 draws every emotion of a dataset equally often, 0 as often as it has clips.
         checkpoint: steps between two checkpoints.
+        member_steps, member_batch, member_rate, member_decay: the same for the networks over the clip's statistics.
+        member_noise: normal noise on the scaled statistics.
+        difference: weight, for those, of the difference from the same speaker's neutral clips in the batch: what an emotion
+            vector is made of.
         student: shape of the network.
     """
 
@@ -155,7 +162,14 @@ class TrainingConfig:
     shares: dict[str, float] = field(
         default_factory=lambda: {"ravdess": 1.0, "emodb": 0.6, "mead": 1.0, "gemini": 0.35, "meld": 0.03}
     )
+    balance: float = 0.35
     checkpoint: int = 250
+    member_steps: int = 1200
+    member_batch: int = 256
+    member_rate: float = 2e-3
+    member_decay: float = 0.1
+    member_noise: float = 0.3
+    difference: float = 0.5
     student: StudentConfig = field(default_factory=StudentConfig)
 
     @classmethod
@@ -292,6 +306,7 @@ def prepare(corpus: Corpus, cache: str | Path | None = None, *, progress: Progre
     if stored is not None and stored.is_file():
         with np.load(stored) as file:
             kept, starts, values = file["kept"], file["starts"], [file[f"speed_{s}"] for s in SPEEDS]
+            statistics = file["statistics"]
         copies = [[v[a:b] for a, b in itertools.pairwise(n)] for v, n in zip(values, starts, strict=True)]
     else:
         kept_list: list[int] = []
@@ -305,7 +320,7 @@ def prepare(corpus: Corpus, cache: str | Path | None = None, *, progress: Progre
                 natural = acoustics(wave)
                 check_voice(natural, recording.name)
             except CmetError as error:
-                tqdm.write(f"left out: {error}")
+                tqdm.write(f"left out: {error}", file=sys.stderr)
                 continue
             kept_list.append(number)
             for copy, (up, down) in zip(copies, SPEEDS.values(), strict=True):
@@ -317,12 +332,13 @@ def prepare(corpus: Corpus, cache: str | Path | None = None, *, progress: Progre
         if not kept_list:
             raise CmetError("None of the recordings can be used; each was named above.")
         kept = np.array(kept_list)
+        statistics = all_statistics(copies)
         starts = np.array([np.cumsum([0] + [len(a) for a in copy]) for copy in copies])
         if stored is not None:
             stored.parent.mkdir(parents=True, exist_ok=True)
             arrays = {f"speed_{s}": np.concatenate(copy) for s, copy in zip(SPEEDS, copies, strict=True)}
             with whole_file(stored, force=True) as temporary:
-                np.savez(temporary, kept=kept, starts=starts, **arrays)
+                np.savez(temporary, kept=kept, starts=starts, statistics=statistics, **arrays)
     chosen = [recordings[n] for n in kept]
     unknown = np.full(SPACE, np.nan, np.float32)
     return Clips(
@@ -332,7 +348,28 @@ def prepare(corpus: Corpus, cache: str | Path | None = None, *, progress: Progre
         np.array([r.emotion for r in chosen]),
         np.stack([corpus.teacher.get(r.name, unknown) for r in chosen]),
         copies,
+        statistics,
     )
+
+
+def all_statistics(copies: list[list[np.ndarray]]) -> np.ndarray:
+    """Statistics of every clip at every speed, then of the clips varied by `augment`, one speed after another.
+
+    Args:
+        copies: acoustics by speed, as in `Clips`.
+
+    Returns:
+        float32 [copies, N, 834]; the same for the same clips, since each clip's variation has a seed of its own.
+    """
+    result = [np.stack([summarise(heard) for heard in copy]) for copy in copies]
+    for round_ in range(VARIED):
+        varied = []
+        for number, heard in enumerate(copies[round_ % len(copies)]):
+            random = torch.Generator().manual_seed(number * VARIED + round_)
+            batch = torch.from_numpy(heard.astype(np.float32))[None]
+            varied.append(summarise(augment(batch, torch.tensor([len(heard)]), random)[0].numpy()))
+        result.append(np.stack(varied))
+    return np.stack(result)
 
 
 def held_out(clips: Clips, config: TrainingConfig) -> np.ndarray:
@@ -364,8 +401,8 @@ def augment(batch: torch.Tensor, lengths: torch.Tensor, random: torch.Generator)
     wet = F.conv1d(power.transpose(0, 1), kernel.flip(1)[:, None], groups=count)  # [80, B, F]
     mel = wet.permute(1, 2, 0).clamp(min=1e-6).log()
     # microphone: a smooth curve over the bands
-    curve = sum((2 * uniform(count, 1) - 1) * 1.6 / k * torch.cos(k * place + 0.0) for k in (1, 2, 3))
-    mel = mel + curve[:, None]
+    for waves in (1, 2, 3):
+        mel = mel + ((2 * uniform(count, 1) - 1) * 1.6 / waves * torch.cos(waves * place))[:, None]
     # noise: a floor with a slope of its own
     floor = -8.5 + 5.5 * uniform(count, 1, 1) ** 2 + (2 * uniform(count, 1, 1) - 1) * torch.cos(place)[:, None]
     noisy = torch.logaddexp(mel, floor + 0.5 * torch.randn(mel.shape, generator=random))
@@ -384,7 +421,9 @@ def augment(batch: torch.Tensor, lengths: torch.Tensor, random: torch.Generator)
         times = torch.arange(frames)[None]
         hide = (times >= start) & (times < start + width)
         mel = torch.where(hide[:, :, None], mel.mean((1, 2), keepdim=True), mel)
-    keep = (uniform(count, 1, 1) > 0.15).float()
+    # another person's register, with the melody kept; and at times no pitch at all
+    tracks[:, :, 0] += 1.4 * uniform(count, 1) - 0.7
+    keep = (uniform(count, 1, 1) > 0.1).float()
     tracks[:, :, :3] = tracks[:, :, :3] * keep
     return torch.cat([mel, tracks], 2)
 
@@ -481,18 +520,21 @@ def new_student(clips: Clips, chosen: np.ndarray, config: TrainingConfig) -> Stu
     count = min(config.student.basis, len(directions))
     student.input_mean.copy_(torch.from_numpy(some.mean(0)))
     student.input_scale.copy_(torch.from_numpy(some.std(0) + 1e-3))
+    usual = clips.statistics[0][chosen]
+    student.statistics_mean.copy_(torch.from_numpy(usual.mean(0)))
+    student.statistics_scale.copy_(torch.from_numpy(usual.std(0) + 1e-6))
     student.space_mean.copy_(torch.from_numpy(centre))
     student.space_basis[:count] = torch.from_numpy(directions[:count] * (scale[:count, None] / math.sqrt(len(known))))
     return student
 
 
 def clip_weights(clips: Clips, chosen: np.ndarray, config: TrainingConfig) -> np.ndarray:
-    """How often each of the `chosen` [M] clips is drawn: datasets by their share, rare emotions more often (inverse square root)."""
+    """How often each of the `chosen` [M] clips is drawn: datasets by their share, rare emotions more often."""
     weights = np.zeros(len(clips))
     for dataset in np.unique(clips.dataset[chosen]):
         own = chosen[clips.dataset[chosen] == dataset]
         _, place, count = np.unique(clips.emotion[own], return_inverse=True, return_counts=True)
-        share = count[place] ** -0.5
+        share = count[place] ** -config.balance
         weights[own] = config.shares.get(str(dataset), 1.0) * share / share.sum()
     return weights[chosen]
 
@@ -580,8 +622,9 @@ def train(
     student = new_student(clips, chosen, config).to(device)
     centre = student.space_mean
     batches = Batches(clips, chosen, clip_weights(clips, chosen, config), config)
+    sequence = [value for name, value in student.named_parameters() if not name.startswith("members.")]
     optimiser = torch.optim.AdamW(
-        student.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, betas=(0.9, 0.98)
+        sequence, lr=config.learning_rate, weight_decay=config.weight_decay, betas=(0.9, 0.98)
     )
     average = {key: value.clone() for key, value in student.state_dict().items()}
     first, history = 0, []
@@ -630,12 +673,101 @@ def train(
     finally:
         bar.close()
     student.load_state_dict(average)
-    student = student.cpu().eval()
+    student = student.cpu()
     if last == config.steps:
+        train_members(student, clips, chosen, targets, config, output / "members.pt", progress=progress)
         save_student(student, output / "encoder.safetensors", {}, force=True)
         with whole_file(output / "config.json", force=True) as temporary:
             temporary.write_text(config.to_json(), "utf-8")
-    return student
+    return student.eval()
+
+
+def train_members(
+    student: Student,
+    clips: Clips,
+    chosen: np.ndarray,
+    targets: Targets,
+    config: TrainingConfig,
+    stored: Path,
+    *,
+    progress: Progress | None = None,
+) -> None:
+    """Train the student's networks over the clip's statistics, one after another; finished ones are kept in the file `stored`."""
+    done: list[dict[str, torch.Tensor]] = []
+    if stored.is_file():
+        state = torch.load(stored, weights_only=True)
+        if state["config"] == config.to_json():
+            done = state["members"]
+    for number, member in enumerate(student.members):
+        assert isinstance(member, Member)
+        if number >= len(done):
+            _train_member(student, member, number, clips, chosen, targets, config, progress)
+            done.append(member.state_dict())
+            with whole_file(stored, force=True) as temporary:
+                torch.save({"config": config.to_json(), "members": done}, temporary)
+        member.load_state_dict(done[number])
+        member.eval()
+
+
+def _train_member(
+    student: Student,
+    member: Member,
+    number: int,
+    clips: Clips,
+    chosen: np.ndarray,
+    targets: Targets,
+    config: TrainingConfig,
+    progress: Progress | None,
+) -> None:
+    random = np.random.default_rng([config.seed, number, 2])
+    torch.manual_seed(config.seed * 1_000_003 - 1 - number)
+    for module in member.modules():
+        if isinstance(module, torch.nn.Linear) and module.bias is not None:
+            module.reset_parameters()
+    weights = clip_weights(clips, chosen, config)
+    weights = weights / weights.sum()
+    statistics = student.scaled_statistics(torch.from_numpy(clips.statistics))  # [copies, N, 834]
+    _, speakers = np.unique(clips.speaker, return_inverse=True)
+    speaker = torch.from_numpy(speakers)
+    # distances and angles are taken along the principal directions: the rest of the space holds 1 % of the variance
+    length = student.space_basis.norm(dim=1).clamp(min=1e-6)  # [basis]
+    wanted_places = (targets.places - student.space_mean) @ (student.space_basis / length[:, None]).T  # [N, basis]
+    optimiser = torch.optim.AdamW(member.parameters(), lr=config.member_rate, weight_decay=config.member_decay)
+    member.train()
+    steps = config.member_steps
+    for step in tqdm(
+        range(steps), f"whole clip {number + 1}", unit="step", disable=progress is not None, mininterval=5
+    ):
+        if progress:
+            progress("train members", number * steps + step, len(student.members) * steps)
+        rise, fall = min(1.0, (step + 1) / 50), 0.5 + 0.5 * math.cos(math.pi * step / steps)
+        for group in optimiser.param_groups:
+            group["lr"] = config.member_rate * rise * fall + 1e-6
+        picked = random.choice(chosen, config.member_batch, p=weights)
+        batch = statistics[random.integers(len(statistics), size=len(picked)), picked]
+        scores, coordinates = member(batch + config.member_noise * torch.randn(batch.shape))
+        moved = coordinates * length  # [B, basis]
+        rows = torch.from_numpy(picked)
+        labels, wanted, weight = targets.labels[rows], wanted_places[rows], targets.weight[rows]
+        known = labels >= 0
+        angle = 1 - F.cosine_similarity(moved, wanted, dim=1)
+        distance = ((moved - wanted) ** 2).sum(1) / targets.spread
+        loss = ((distance + config.direction * angle) * weight).mean()
+        if bool(known.any()):
+            loss = loss + config.label * F.cross_entropy(
+                scores[known], labels[known], label_smoothing=config.label_smoothing
+            )
+        calm = ((speaker[rows][:, None] == speaker[rows][None]) & (labels == 0)[None]).float()  # [B, B]
+        measured = (calm.sum(1) > 0) & (labels > 0)
+        if config.difference and bool(measured.any()):
+            average = calm / calm.sum(1, keepdim=True).clamp(min=1)
+            vector = (moved - average @ moved)[measured]
+            true = (wanted - average @ wanted)[measured]
+            off = 1 - F.cosine_similarity(vector, true, dim=1) + ((vector - true) ** 2).sum(1) / targets.spread
+            loss = loss + config.difference * (off * weight[measured]).mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
 
 
 LOSSES = ("label", "distance", "direction", "contrast")
@@ -673,7 +805,7 @@ def _step(
     parts = losses(reading, targets, picked, mixed, centre, config)
     optimiser.zero_grad()
     torch.stack(list(parts.values())).sum().backward()
-    torch.nn.utils.clip_grad_norm_(student.parameters(), config.clip)
+    torch.nn.utils.clip_grad_norm_(optimiser.param_groups[0]["params"], config.clip)
     optimiser.step()
     return {name: float(part.detach()) for name, part in parts.items()}
 

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from voices import RATE, speak
 
+from cmet_engine.emotion import acoustics as front
 from cmet_engine.emotion import speech
 from cmet_engine.errors import CmetError
 
@@ -27,7 +28,7 @@ def test_acoustics_do_not_depend_on_gain():
 def test_blocks_of_a_long_recording_join_without_a_seam(monkeypatch):
     wave = speak(3.0)
     whole = speech.acoustics(wave)
-    monkeypatch.setattr(speech, "BLOCK", 37)
+    monkeypatch.setattr(front, "BLOCK", 37)
     np.testing.assert_allclose(speech.acoustics(wave), whole, atol=1e-4)
 
 
@@ -112,3 +113,18 @@ def test_a_damaged_encoder_is_named(tmp_path):
 
 def test_the_network_is_small_enough(encoder):
     assert sum(p.numel() for p in encoder.student.parameters()) < 8_000_000
+
+
+def test_intensity_rises_where_the_voice_turns_angry(encoder, shared):
+    from cmet_engine.emotion.library import load_library
+    from cmet_engine.media import audio
+
+    vector, rises = load_library()["angry"].vector, []
+    for actor in ("17", "18", "19", "20"):  # never trained on
+        calm = audio.load(shared / f"data/speech/ravdess/03-01-01-01-01-01-{actor}.flac")
+        angry = audio.load(shared / f"data/speech/ravdess/03-01-05-02-01-01-{actor}.flac")
+        angry *= np.abs(calm).max() / np.abs(angry).max()
+        times, intensity = encoder.intensity(np.concatenate([calm, angry]), RATE, vector)
+        turn = len(calm) / RATE
+        rises.append(intensity[times > turn + 0.3].mean() - intensity[times < turn - 0.3].mean())
+    assert np.mean(rises) > 0.05 and min(rises) > -0.1, rises

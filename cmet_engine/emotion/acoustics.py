@@ -1,0 +1,216 @@
+"""What can be measured of a voice: log-mel bands and pitch along the clip, and statistics of the clip as a whole.
+
+`acoustics` measures every 10 ms against the clip's own loud frames, so that gain does not matter; `summarise` turns that
+into one row of numbers for the whole recording (in the manner of acoustic functionals, Eyben et al. 2016, GeMAPS).
+"""
+
+import functools
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from scipy.fft import dct
+
+RATE = 16000  # Hz; what the teacher and every embedded model take
+HOP = 160  # samples, 10 ms
+WINDOW = 400  # samples, 25 ms
+TRANSFORM = 512
+BANDS = 80
+MEL_RANGE = (40.0, 7600.0)  # Hz
+PITCH_RANGE = (60.0, 600.0)  # Hz; shrieked fear and surprise pass 500
+PITCH_WINDOW = 800  # samples, 50 ms: three periods of the deepest voice
+VOICED = 0.5  # normalised autocorrelation above which a frame counts as voiced (Boersma 1993: 0.45)
+FLOOR = -9.0  # natural log power below the clip's loud frames (39 dB): what is softer is the room, not the voice
+AUDIBLE = -5.0  # natural log energy below the loud frames above which a frame counts as spoken
+BLOCK = 4096  # frames analysed at a time
+CHANNELS = BANDS + 4  # bands, pitch in octaves above 150 Hz, pitch against the clip's median, voicing, energy
+
+
+@functools.cache
+def mel_filters() -> torch.Tensor:
+    """Triangular mel filters of equal peak: float32 [80, 257] (HTK mel scale)."""
+    low, high = (2595 * math.log10(1 + f / 700) for f in MEL_RANGE)
+    edges = 700 * (10 ** (torch.linspace(low, high, BANDS + 2, dtype=torch.float64) / 2595) - 1)  # Hz
+    bins = torch.arange(TRANSFORM // 2 + 1, dtype=torch.float64) * RATE / TRANSFORM
+    rise = (bins - edges[:-2, None]) / (edges[1:-1] - edges[:-2])[:, None]
+    fall = (edges[2:, None] - bins) / (edges[2:] - edges[1:-1])[:, None]
+    return torch.minimum(rise, fall).clamp(min=0).float()
+
+
+def _pieces(wave: torch.Tensor, size: int, frames: int) -> Iterator[torch.Tensor]:
+    """Windows [B, size] centred on every 10 ms of `wave` [S], a block of frames at a time: memory does not grow with the clip."""
+    padded = F.pad(wave, (size // 2, size + HOP))
+    for first in range(0, frames, BLOCK):
+        count = min(BLOCK, frames - first)
+        yield padded[first * HOP : (first + count - 1) * HOP + size].unfold(0, size, HOP)
+
+
+def pitch(wave: torch.Tensor, frames: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Fundamental frequency and voicing by autocorrelation.
+
+    The autocorrelation of a windowed frame is divided by that of the window (Boersma 1993, "Accurate short-term analysis
+    of the fundamental frequency"); a second pass searches only near the clip's own range (De Looze and Hirst 2008), which
+    removes octave errors.
+
+    Args:
+        wave: float32 [S] at 16 kHz.
+        frames: how many frames of 10 ms to measure.
+
+    Returns:
+        Frequency in Hz float32 [F] (0 where unvoiced) and the autocorrelation at that lag float32 [F] in 0..1.
+    """
+    window = torch.hann_window(PITCH_WINDOW)
+    size = 2048  # zero-padded: the longest lag must not wrap around
+    shortest, longest = int(RATE / PITCH_RANGE[1]), int(RATE / PITCH_RANGE[0]) + 1
+    own = torch.fft.irfft(torch.fft.rfft(window, size).abs() ** 2)[: longest + 2]
+    lags = torch.arange(longest + 2, dtype=torch.float32)
+    cost = 0.02 * torch.log2(lags.clamp(min=1) / shortest)  # of two equal peaks the shorter period is the true one
+
+    def search(fit: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        found = [_best_lag(piece, window, own, size, fit, cost) for piece in _pieces(wave, PITCH_WINDOW, frames)]
+        return RATE / torch.cat([lag for lag, _ in found]), torch.cat([strength for _, strength in found])
+
+    frequency, strength = search(lags >= shortest)
+    sure = frequency[strength > VOICED]
+    if len(sure) >= 8:
+        low, high = np.quantile(sure.numpy(), (0.25, 0.75))
+        frequency, strength = search((lags >= max(RATE / (high * 1.9), shortest)) & (lags <= RATE / (low * 0.6)))
+    return torch.where(strength > VOICED, frequency, 0.0), strength
+
+
+def _best_lag(
+    pieces: torch.Tensor, window: torch.Tensor, own: torch.Tensor, size: int, fit: torch.Tensor, cost: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Lag in samples and strength of the best peak of the autocorrelation among the lags that `fit` [L], for `pieces` [B, 800]."""
+    spectrum = torch.fft.rfft((pieces - pieces.mean(1, keepdim=True)) * window, size)
+    correlation = torch.fft.irfft(spectrum.real**2 + spectrum.imag**2)[:, : len(own)]
+    correlation = correlation / (correlation[:, :1] + 1e-7) / (own / own[0])  # [B, L]
+    inner = correlation[:, 1:-1]
+    peak = F.pad((inner >= correlation[:, :-2]) & (inner > correlation[:, 2:]), (1, 1)) & fit
+    score = torch.where(peak, correlation - cost, -1.0)
+    lag, rows = score.argmax(1), torch.arange(len(score))
+    before, here, after = (correlation[rows, (lag + k).clamp(0, len(own) - 1)] for k in (-1, 0, 1))
+    shift = 0.5 * (before - after) / (before - 2 * here + after).clamp(max=-1e-6)
+    return (lag + shift.clamp(-0.5, 0.5)).clamp(min=1.0), torch.where(score[rows, lag] > -1, here, 0.0).clamp(0, 1)
+
+
+def acoustics(wave: np.ndarray) -> np.ndarray:
+    """What the network hears: log-mel bands, pitch, voicing and energy.
+
+    Args:
+        wave: float32 [S], mono, 16 kHz, any gain.
+
+    Returns:
+        float32 [F, 84], 100 frames a second: 80 natural-log mel powers relative to the clip's loud frames (at least -9),
+        pitch in octaves above 150 Hz (drawn through unvoiced frames), pitch against the clip's median in octaves,
+        voicing 0..1, log energy relative to the loud frames.
+    """
+    with torch.no_grad():
+        samples = torch.from_numpy(np.ascontiguousarray(wave, np.float32))
+        frames = max(1, len(samples) // HOP)
+        samples = samples - samples.mean()
+        window = F.pad(torch.hann_window(WINDOW), ((TRANSFORM - WINDOW) // 2,) * 2)
+        energies, mels = [], []
+        for pieces in _pieces(samples, TRANSFORM, frames):
+            spectrum = torch.fft.rfft(pieces * window)
+            power = spectrum.real**2 + spectrum.imag**2  # [B, 257]
+            energies.append(power.sum(1))
+            mels.append(power @ mel_filters().T)
+        energy = torch.cat(energies).clamp(min=1e-8).log()  # [F]
+        level = float(np.quantile(energy.numpy(), 0.95))
+        energy = (energy - level).clamp(min=FLOOR)
+        # one band holds a small part of the energy: e^2 brings its peaks near 0
+        mel = (torch.cat(mels).clamp(min=1e-10).log() - level + 2.0).clamp(min=FLOOR)  # [F, 80]
+        frequency, voicing = pitch(samples, frames)
+        audible = energy > AUDIBLE - 1
+        voiced = (frequency > 0) & audible
+        if int(voiced.sum()) >= 3:
+            at = voiced.nonzero()[:, 0].numpy()
+            octaves = np.interp(np.arange(frames), at, np.log2(frequency[voiced].numpy() / 150.0)).astype(np.float32)
+            median = float(np.median(octaves[at]))
+        else:
+            octaves, median = np.zeros(frames, np.float32), 0.0
+        tracks = np.stack([octaves, octaves - median, (voicing * audible).numpy(), energy.numpy()], 1)
+        return np.concatenate([mel.numpy(), tracks], 1).astype(np.float32)
+
+
+STATISTICS = 834  # numbers that `summarise` gives
+_MODULATION = ((0.5, 1), (1, 2), (2, 4), (4, 8), (8, 16))  # Hz; syllables come at 4 to 5 a second
+
+
+def summarise(heard: np.ndarray) -> np.ndarray:
+    """Statistics of a recording as a whole.
+
+    Args:
+        heard: what `acoustics` gives, [F, 84].
+
+    Returns:
+        float32 [834]. Over the spoken frames: cepstrum, pitch, voicing and energy by mean, deviation and percentiles; how much they
+        change from frame to frame; bands by mean, deviation, 10th and 90th percentile and change, at 20 ms; bands of the voiced
+        frames; pitch range and slope; lengths and number of voiced stretches; modulation of the energy.
+    """
+    heard = heard.astype(np.float32)
+    return np.concatenate([_at_20_ms(heard), _at_10_ms(heard)]).astype(np.float32)
+
+
+def _at_10_ms(heard: np.ndarray) -> np.ndarray:
+    """[272]"""
+    mel, energy = heard[:, :BANDS], heard[:, BANDS + 3]
+    voiced, spoken = heard[:, BANDS + 2] > 0.5, energy > AUDIBLE
+    if spoken.sum() < 5:
+        spoken = np.ones_like(spoken)
+    some = voiced if voiced.sum() > 3 else spoken
+    cepstrum = dct(mel, axis=1, norm="ortho")[:, :20]
+    change = np.gradient(cepstrum, axis=0) if len(heard) > 1 else cepstrum * 0
+    tracks = heard[:, [BANDS, BANDS + 3]]
+    change = np.concatenate([change, np.gradient(tracks, axis=0) if len(heard) > 1 else tracks * 0], 1)[spoken]
+    values = np.concatenate([cepstrum, heard[:, BANDS:]], 1)[spoken]
+    groups = mel.reshape(len(mel), 20, 4).mean(2)
+    result = [values.mean(0), values.std(0), *np.percentile(values, (5, 25, 50, 75, 95), axis=0)]
+    result += [change.std(0), np.abs(change).mean(0), groups[spoken].mean(0), groups[some].mean(0)]
+    octaves = heard[voiced, BANDS] if voiced.sum() > 3 else np.zeros(4, np.float32)
+    result += [np.percentile(octaves, (5, 25, 50, 75, 95)), [octaves.std(), octaves.mean()]]
+    at = np.flatnonzero(voiced)
+    adjacent = np.diff(at) == 1
+    slope = np.polyfit(at / 100, octaves, 1)[0] if len(at) > 3 else 0.0
+    result.append([slope, np.abs(np.diff(octaves))[adjacent].mean() if len(at) > 3 and adjacent.any() else 0.0])
+    edges = np.diff(np.concatenate([[0], voiced.astype(int), [0]]))
+    lengths = (np.flatnonzero(edges == -1) - np.flatnonzero(edges == 1)) / 100  # s
+    typical = (lengths.mean(), lengths.std()) if len(lengths) else (0.0, 0.0)
+    result.append([len(lengths) / len(heard) * 100, voiced.mean(), spoken.mean(), *typical, math.log(len(heard))])
+    result.append(_modulation(energy, 0.01, 1024, 1e-6))
+    return np.concatenate(result)
+
+
+def _at_20_ms(heard: np.ndarray) -> np.ndarray:
+    """[562]"""
+    if len(heard) % 2:
+        heard = np.concatenate([heard, heard[-1:]])
+    halves = (heard[::2] + heard[1::2]) / 2
+    spoken = halves[:, -1] > AUDIBLE
+    if spoken.sum() < 5:
+        spoken = np.ones_like(spoken)
+    voiced = spoken & (halves[:, BANDS + 2] > 0.5)
+    voiced = voiced if voiced.sum() > 4 else spoken
+    values = halves[spoken]
+    ranked = np.sort(values, 0)
+    low, high = (ranked[round((len(values) - 1) * share)] for share in (0.1, 0.9))
+    both = (spoken[1:] & spoken[:-1])[:, None]
+    step = (np.abs(np.diff(halves, axis=0)) * both).sum(0) / (both.sum() + 1.0)
+    octaves = halves[voiced, BANDS]
+    cepstrum = dct(values[:, :BANDS], axis=1, norm="ortho")[:, :24]
+    result = [values.mean(0), np.sqrt(values.var(0) + 1e-4), low, high, step]
+    result += [halves[voiced, :BANDS].mean(0), np.quantile(octaves, (0.05, 0.25, 0.5, 0.75, 0.95))]
+    result.append([octaves.std(), (halves[:, BANDS + 2] > 0.5).mean(), spoken.mean(), math.log(len(heard))])
+    result += [cepstrum.std(0), np.abs(np.diff(cepstrum, axis=0)).mean(0) if len(values) > 1 else np.zeros(24)]
+    result.append(_modulation(halves[:, -1], 0.02, 512, 1e-3))
+    return np.concatenate(result)
+
+
+def _modulation(energy: np.ndarray, step: float, size: int, least: float) -> np.ndarray:
+    """Log power of the fluctuations of `energy` [F], one value every `step` s, in five bands of frequency: [5]."""
+    power = np.abs(np.fft.rfft(energy - energy.mean(), size)) ** 2
+    frequency = np.fft.rfftfreq(size, step)
+    return np.array([np.log(power[(frequency >= a) & (frequency < b)].mean() + least) for a, b in _MODULATION])

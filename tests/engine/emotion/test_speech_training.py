@@ -1,0 +1,207 @@
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+import torch
+from voices import RATE, speak, write_wav
+
+from cmet_engine.emotion import speech_evaluation as evaluation
+from cmet_engine.emotion import speech_training as training
+from cmet_engine.emotion.acoustics import STATISTICS, acoustics, summarise
+from cmet_engine.emotion.speech import Encoder, StudentConfig, load_encoder
+from cmet_engine.errors import CmetError
+
+VOICES = {"neutral": (110, 0.02), "happy": (210, 0.5), "sad": (95, 0.1)}
+SMALL = StudentConfig(
+    stem=(4, 8), channels=32, blocks=1, heads=2, embedding=16, basis=8, members=2, member_width=(16, 8)
+)
+CONFIG = training.TrainingConfig(
+    steps=6, batch=6, crop=(60, 80), warmup=2, checkpoint=2, member_steps=4, member_batch=8, held_out=("mead_3",),
+    held_out_every=0, student=SMALL,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    """Three speakers, three emotions, three clips of each, and a made-up teacher that places each emotion."""
+    folder = tmp_path_factory.mktemp("corpus")
+    lines, features = ["path,dataset,speaker,emotion,level"], {}
+    places = np.random.default_rng(0).standard_normal((len(VOICES), 1024))
+    for speaker in (1, 2, 3):
+        for number, (emotion, (pitch, lively)) in enumerate(VOICES.items()):
+            for take in range(3):
+                name = f"{speaker}_{emotion}_{take}.wav"
+                sound = speak(0.9, pitch=pitch * (1 + 0.1 * speaker), lively=lively, seed=take + 10 * speaker)
+                write_wav(folder / name, sound)
+                lines.append(f"{name},mead,mead_{speaker},{emotion},3")
+                features[name] = places[number] + 0.1 * np.random.default_rng(take).standard_normal(1024)
+    (folder / "index.csv").write_text("\n".join(lines) + "\n")
+    np.savez(folder / training.TEACHER, paths=np.array(list(features)), features=np.stack(list(features.values())))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def clips(corpus, tmp_path_factory):
+    return training.prepare(training.read_corpus(corpus), tmp_path_factory.mktemp("cache"))
+
+
+def test_a_corpus_is_read_with_its_teacher(corpus):
+    read = training.read_corpus(corpus)
+    assert len(read.recordings) == 27 and len(read.teacher) == 27
+    assert read.recordings[0].speaker == "mead_1" and read.recordings[0].emotion == "neutral"
+
+
+def test_prepared_clips_come_back_from_the_cache(corpus, tmp_path):
+    first = training.prepare(training.read_corpus(corpus), tmp_path)
+    second = training.prepare(training.read_corpus(corpus), tmp_path)
+    assert first.statistics.shape == (len(training.SPEEDS) + training.VARIED, 27, STATISTICS)
+    np.testing.assert_array_equal(first.statistics, second.statistics)
+    np.testing.assert_array_equal(first.acoustics[2][5], second.acoustics[2][5])
+    assert len(first.acoustics[1][0]) > len(first.acoustics[0][0]) > len(first.acoustics[2][0])
+
+
+def test_speed_copies_move_the_pitch(clips):
+    def middle(copy):
+        return np.median(clips.acoustics[copy][0][:, 80].astype(float))
+
+    assert middle(1) - middle(0) == pytest.approx(-np.log2(1.1), abs=0.03)
+    assert middle(2) - middle(0) == pytest.approx(np.log2(1.1), abs=0.03)
+
+
+@pytest.mark.parametrize("frames", [1, 2, 7, 30, 1501])
+def test_statistics_are_numbers_for_any_length(frames):
+    heard = acoustics(speak(20.0))[:frames]
+    row = summarise(heard)
+    assert row.shape == (STATISTICS,) and np.isfinite(row).all()
+
+
+def test_training_writes_an_encoder_that_loads(clips, tmp_path):
+    seen = []
+    training.train(clips, CONFIG, tmp_path, progress=lambda *a: seen.append(a))
+    encoder = load_encoder(str(tmp_path / "encoder.safetensors"))
+    assert encoder.utterance(speak(), RATE).shape == (1024,)
+    assert ("train", 6, 6) in seen
+    assert training.TrainingConfig.from_json((tmp_path / "config.json").read_text()) == CONFIG
+    rows = (tmp_path / "losses.csv").read_text().splitlines()
+    assert rows[0].startswith("step,label") and len(rows) == 7
+    assert "<polyline" in (tmp_path / "losses.svg").read_text()
+
+
+def test_the_same_seed_gives_the_same_encoder_also_after_a_kill(clips, tmp_path):
+    whole = training.train(clips, CONFIG, tmp_path / "whole").state_dict()
+
+    class KilledError(Exception):
+        pass
+
+    def kill(stage, done, total):
+        if (stage, done) == ("train", 5):
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        training.train(clips, CONFIG, tmp_path / "resumed", progress=kill)
+    assert not (tmp_path / "resumed" / "encoder.safetensors").exists()
+    resumed = training.train(clips, CONFIG, tmp_path / "resumed").state_dict()
+    for key, value in whole.items():
+        torch.testing.assert_close(resumed[key], value, rtol=0, atol=0, msg=key)
+    other = training.train(clips, dataclasses.replace(CONFIG, seed=2), tmp_path / "other").state_dict()
+    assert any(not torch.equal(other[key], whole[key]) for key in whole)
+
+
+def test_a_checkpoint_of_another_run_is_refused(clips, tmp_path):
+    training.train(clips, CONFIG, tmp_path, until=2)
+    with pytest.raises(CmetError, match="another configuration"):
+        training.train(clips, dataclasses.replace(CONFIG, batch=5), tmp_path)
+
+
+def test_held_out_speakers_are_never_drawn(clips):
+    chosen = np.flatnonzero(~training.held_out(clips, CONFIG))
+    batches = training.Batches(clips, chosen, training.clip_weights(clips, chosen, CONFIG), CONFIG)
+    drawn = {clips.speaker[n] for step in range(20) for n in batches(step)[2]}
+    assert drawn == {"mead_1", "mead_2"}
+
+
+def test_members_learn_what_the_statistics_tell(clips, tmp_path):
+    alone = dataclasses.replace(SMALL, share=0.0)
+    config = dataclasses.replace(CONFIG, steps=2, member_steps=200, member_batch=32, student=alone)
+    student = training.train(clips, config, tmp_path)
+    figures = evaluation.evaluate(Encoder(student), clips, config)
+    assert figures["mead"]["alone"]["right"] >= 0.7, "three voices that a child tells apart"
+    assert figures["vectors"]["mead_3"]["happy"] > 0.7
+
+
+def test_evaluation_makes_a_library(clips, tmp_path):
+    student = training.train(clips, CONFIG, tmp_path)
+    encoder = Encoder(student)
+    figures = evaluation.evaluate(encoder, clips, CONFIG)
+    evaluation.write_library(encoder, clips, CONFIG, figures, tmp_path / "library.safetensors")
+    from safetensors import safe_open
+
+    with safe_open(tmp_path / "library.safetensors", "np") as file:
+        about = json.loads(file.metadata()["emotions"])
+        assert set(about) == {"happy", "sad", "neutral"}
+        assert file.get_tensor("happy").shape == file.get_tensor("neutral_place").shape == (1024,)
+
+
+def test_mead_and_crema_are_read_as_distributed(tmp_path):
+    for emotion in ("angry", "neutral"):
+        write_wav(tmp_path / "mead" / "M003" / "audio" / emotion / "level_1" / "001.wav", speak(0.6))
+    for code in ("ANG", "NEU", "SAD"):
+        write_wav(tmp_path / "crema" / "AudioWAV" / f"1001_DFA_{code}_XX.wav", speak(0.6))
+    mead = training.read_corpus(tmp_path / "mead").recordings
+    assert [(r.speaker, r.emotion) for r in mead] == [("mead_M003", "angry"), ("mead_M003", "neutral")]
+    crema = training.read_corpus(tmp_path / "crema").recordings
+    assert [(r.speaker, r.emotion) for r in crema] == [
+        ("crema_1001", "angry"), ("crema_1001", "neutral"), ("crema_1001", "sad"),
+    ]  # fmt: skip
+
+
+def test_a_wrong_layout_or_label_is_named(corpus, tmp_path):
+    with pytest.raises(CmetError, match="not a speech corpus"):
+        training.read_corpus(tmp_path)
+    with pytest.raises(CmetError, match="not a folder"):
+        training.read_corpus(tmp_path / "absent")
+    (tmp_path / "index.csv").write_text("path,dataset,emotion\n")
+    with pytest.raises(CmetError, match="no column 'speaker'"):
+        training.read_corpus(tmp_path)
+    (tmp_path / "index.csv").write_text("path,dataset,speaker,emotion\na.wav,x,y,gloomy\n")
+    with pytest.raises(CmetError, match="line 2: the emotion 'gloomy' is unknown"):
+        training.read_corpus(tmp_path)
+    (tmp_path / "index.csv").write_text("path,dataset,speaker,emotion\na.wav,x,y,sad\n")
+    with pytest.raises(CmetError, match=r"a\.wav is missing"):
+        training.read_corpus(tmp_path)
+    write_wav(tmp_path / "a.wav", speak(0.6))
+    np.savez(tmp_path / training.TEACHER, paths=np.array(["a.wav"]), features=np.full((1, 1024), np.nan))
+    with pytest.raises(CmetError, match=r"a\.wav holds values that are not numbers"):
+        training.read_corpus(tmp_path)
+    np.savez(tmp_path / training.TEACHER, paths=np.array(["a.wav"]), features=np.zeros((1, 10)))
+    with pytest.raises(CmetError, match="shape"):
+        training.read_corpus(tmp_path)
+
+
+def test_a_recording_that_cannot_be_used_costs_only_itself(tmp_path, capsys):
+    write_wav(tmp_path / "AudioWAV" / "1001_DFA_ANG_XX.wav", speak(0.6))
+    write_wav(tmp_path / "AudioWAV" / "1001_DFA_NEU_XX.wav", np.zeros(RATE))
+    clips = training.prepare(training.read_corpus(tmp_path))
+    assert len(clips) == 1
+    assert "1001_DFA_NEU_XX.wav" in capsys.readouterr().err
+
+
+def test_a_configuration_names_its_wrong_field():
+    assert training.TrainingConfig.from_json('{"steps": 5, "student": {"stem": [2, 3]}}').student.stem == (2, 3)
+    for text, words in (
+        ("[", "not valid JSON"),
+        ('{"stepz": 1}', "stepz"),
+        ('{"steps": "many"}', "steps"),
+        ('{"student": {"x": 1}}', "'x'"),
+    ):
+        with pytest.raises(CmetError, match=words):
+            training.TrainingConfig.from_json(text)
+
+
+def test_augmentation_keeps_range_and_shape():
+    heard = torch.from_numpy(np.stack([acoustics(speak(1.0, seed=k))[:90] for k in range(8)]))
+    varied = training.augment(heard, torch.full((8,), 90), torch.Generator().manual_seed(0))
+    assert varied.shape == heard.shape and torch.isfinite(varied).all()
+    assert varied[:, :, :80].min() >= -9.01
+    assert (varied[:, :, :80] - heard[:, :, :80]).abs().mean() > 0.1
