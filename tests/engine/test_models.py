@@ -1,4 +1,5 @@
 import argparse
+import contextlib
 import hashlib
 import http.server
 import json
@@ -7,6 +8,7 @@ import pickle
 import shutil
 import socket
 import threading
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -196,6 +198,45 @@ def test_names_in_a_training_wrapper_are_understood(network, tmp_path):
     assert weights.name == "audio2lip"
     assert next(models.load("audio2lip").parameters()).dtype is torch.float32
     assert list(state_dicts({"a": {"b": {"c": torch.zeros(1)}}})) == ["a.b"]
+
+
+def test_emotion2vecs_training_parts_are_left_out(tmp_path, monkeypatch):
+    from cmet_engine.checkpoints import NETWORKS, Network
+    from cmet_engine.emotion.emotion2vec import Emotion2vec
+
+    def tiny() -> Emotion2vec:
+        return Emotion2vec({"embed_dim": 32, "num_heads": 4, "depth": 1, "prenet_depth": 1})
+
+    published = NETWORKS["emotion2vec_plus_large"]
+    network = Network(published.name, published.title, tiny, published.training_only)
+    monkeypatch.setitem(NETWORKS, published.name, network)
+    state = tiny().state_dict()
+    more = {"modality_encoders.AUDIO.decoder.proj.weight": torch.zeros(3, 3), "_ema.x": torch.zeros(1)}
+    torch.save(
+        {"model": {f"d2v_model.{name}": value for name, value in {**state, **more}.items()}}, tmp_path / "model.pt"
+    )
+    (weights,) = models.convert(tmp_path / "model.pt")
+    assert weights.name == "emotion2vec_plus_large"
+    loaded = models.load("emotion2vec_plus_large")
+    assert set(loaded.state_dict()) == set(state)
+    wave = torch.randn(1, 4000)
+    assert loaded.utterance(wave).shape == (1, 32)
+
+
+def test_a_pickle_cannot_change_what_it_is_given(tmp_path):
+    """BUILD sets attributes of any object on the stack, functions of torch too; they must be copies."""
+    before = torch._utils._rebuild_tensor_v2.__defaults__
+    harmful = b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n(N}X\x0c\x00\x00\x00__defaults__)tsb."
+    program = b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\nN}X\x0c\x00\x00\x00__defaults__(K\x01ts\x86b."
+    for number, pickled in enumerate((harmful, program)):
+        torch.save({"a": torch.zeros(1)}, tmp_path / "plain.pt")
+        path = tmp_path / f"build{number}.pt"
+        with zipfile.ZipFile(tmp_path / "plain.pt") as old, zipfile.ZipFile(path, "w") as new:
+            for item in old.namelist():
+                new.writestr(item, pickled if item.endswith("data.pkl") else old.read(item))
+        with contextlib.suppress(CmetError):
+            read(path)
+        assert torch._utils._rebuild_tensor_v2.__defaults__ == before
 
 
 def test_weights_that_are_there_are_replaced_only_when_asked(checkpoint):

@@ -130,7 +130,13 @@ class Drawer:
         self.networks, self.device, self.say = networks, device, say
         self.batch = batch or BATCH[torch.device(device).type]
         self._graph: _Graph | None = None
+        self._said: set[str] = set()
         networks.to(device)
+
+    def _say_once(self, sentence: str) -> None:
+        if sentence not in self._said:
+            self._said.add(sentence)
+            self.say(sentence)
 
     @property
     def precision(self) -> torch.dtype:
@@ -197,13 +203,13 @@ class Drawer:
                 if self.batch > 1:
                     self.batch //= 2
                     part = slice(part.start, min(part.stop, part.start + self.batch))
-                    self.say(
-                        f"The GPU's memory does not hold more; frames are drawn {self.batch} at a time from here on."
-                    )
+                    self._say_once("The memory does not hold the usual batch; fewer frames are drawn at a time.")
                 elif self.device != "cpu":
                     self.device, self.batch = "cpu", BATCH["cpu"]
                     self.networks.to("cpu")
-                    self.say("The GPU's memory does not hold one frame; the work goes on on the CPU, much slower.")
+                    self._say_once(
+                        "The GPU's memory does not hold one frame; the work goes on on the CPU, much slower."
+                    )
                 else:
                     raise CmetError(
                         "The memory of this machine does not hold one frame; close other programs."
