@@ -72,17 +72,36 @@ def test_the_scene_rate_is_exact(bpy, keyframes, fps, base, exact):
     assert keyframes.scene_fps(bpy.context.scene) == exact
 
 
-def test_a_thousand_frames_are_written_fast(bpy, keyframes, head, random_tracks):
+def test_a_thousand_frames_cost_little_beyond_blenders_own(bpy, keyframes, head, random_tracks):
     from cmet_blender import mapping
 
-    track, found = random_tracks(frames=1000), mapping.match(head)
-    best = float("inf")
-    for _ in range(5):
-        before = time.perf_counter()
-        keyframes.apply_track(head, track, found)
-        best = min(best, time.perf_counter() - before)
-    # keyframe_insert takes 2.8 s for this; 0.25 leaves room for a loaded machine
-    assert best < 0.25, f"{best:.3f} s"
+    track, found = random_tracks(frames=1000, turn=0), mapping.match(head)
+    points = np.zeros((1000, 2), np.float32)
+    points[:, 0] = np.arange(1000)
+
+    def blenders_own():
+        action = bpy.data.actions.new("own")
+        bag = (
+            action.layers.new("a")
+            .strips.new(type="KEYFRAME")
+            .channelbag(action.slots.new(id_type="KEY", name="k"), ensure=True)
+        )
+        for i, name in enumerate(arkit.NAMES):
+            curve = bag.fcurves.new(f'key_blocks["{name}"].value')
+            curve.keyframe_points.add(1000)
+            points[:, 1] = track.coefficients[:, i]
+            curve.keyframe_points.foreach_set("co", points.ravel())
+            curve.update()
+
+    def best(work):
+        times = []
+        for _ in range(9):  # the best of several: a loaded machine only ever adds
+            before = time.perf_counter()
+            work()
+            times.append(time.perf_counter() - before)
+        return min(times)
+
+    assert best(lambda: keyframes.apply_track(head, track, found)) - best(blenders_own) < 0.05
 
 
 def test_applying_again_keeps_the_first_take(bpy, keyframes, head, random_tracks):
@@ -241,3 +260,35 @@ def test_names_with_quotes_and_dots_are_keyed(bpy, keyframes, make_mesh, track):
     rig = make_mesh("Head", [f'my"rig.{n}' for n in arkit.NAMES])
     keyframes.apply_track(rig, track)
     assert np.abs(keyframes.read_track(rig, (1, 5)).coefficients - track.coefficients[:5]).max() < 1e-5
+
+
+@pytest.mark.parametrize("axes", [("-Z", "+X", "-Y"), ("+Y", "+X", "+Z"), ("+X", "-Z", "+Y"), ("-Y", "-Z", "-X")])
+def test_turns_come_apart_as_they_were_put_together(keyframes, axes):
+    from cmet_blender.mapping import Rotation
+
+    rotation = Rotation("bone", *axes, strength=0.7)
+    for degrees in np.random.default_rng(0).uniform(-60, 60, (50, 3)):
+        assert np.abs(keyframes.decompose(rotation, keyframes.compose(rotation, degrees)) - degrees).max() < 1e-3
+
+
+def test_an_object_may_turn_instead_of_a_bone(bpy, keyframes, head, track):
+    from cmet_blender import mapping
+
+    eye = bpy.data.objects.new("eye", None)
+    eye.rotation_euler = (0.3, -0.2, 0.5)
+    bpy.context.scene.collection.objects.link(eye)
+    found = mapping.match(head)
+    found.rotations["leftEye"] = mapping.Rotation("eye", strength=0.5)
+    for _ in range(2):  # a second take starts from the same rest
+        keyframes.apply_track(head, track, found)
+        back = keyframes.read_track(head, (1, 50), found)
+        assert np.abs(back.eye_rotation[:, :2] - track.eye_rotation[:, :2]).max() < 1e-3
+
+
+def test_a_bone_that_is_not_there_is_named(bpy, keyframes, head, track):
+    from cmet_blender import mapping
+
+    found = mapping.match(head)
+    found.rotations["head"] = mapping.Rotation("neck.007")
+    action = keyframes.apply_track(head, track, found)
+    assert "neck.007" in " ".join(keyframes.notes_of(action))

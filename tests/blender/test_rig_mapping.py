@@ -2,6 +2,8 @@ import json
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from cmet_blender import mapping
 from cmet_engine import arkit
@@ -159,3 +161,30 @@ def test_damaged_mapping_files_are_named(tmp_path, change, words):
     path.write_text(json.dumps({"format": mapping.FORMAT, "rows": {}, **change}))
     with pytest.raises(CmetError, match=f"(?s)broken.json.*({words})"):
         mapping.RigMapping.load(path)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.text(min_size=1, max_size=20), max_size=12))
+def test_any_names_give_a_whole_mapping(names):
+    found = mapping.match(names)
+    assert list(found.rows) == list(arkit.NAMES)
+    assert {c for row in found.rows.values() for c in row.channels} <= set(names)
+    used = {c for row in found.rows.values() for c in row.channels}
+    assert set(found.unused) == {n for n in names if n != "Basis"} - used
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.dictionaries(
+        st.from_regex(r"[A-Za-z_.][A-Za-z0-9_. ]{0,10}[A-Za-z0-9_]", fullmatch=True),
+        st.floats(-5, 5).map(lambda v: float(f"{v:g}")),
+        max_size=4,
+    )
+)
+def test_weights_as_text_come_back(weights):
+    assert mapping.parse_weights(mapping.format_weights(weights)) == weights
+
+
+def test_weights_that_are_no_numbers_are_named():
+    with pytest.raises(CmetError, match="cheekPuff=much"):
+        mapping.parse_weights("jawOpen; cheekPuff=much")
