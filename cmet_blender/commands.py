@@ -210,8 +210,9 @@ def open_rig(path: Path | None, name: str | None = None) -> tuple[Any, bool]:
         try:
             importers[suffix]()
         except RuntimeError as error:
-            reason = str(error).strip().splitlines()[-1].removeprefix("Error: ")
-            raise CmetError(f"{path.name} cannot be read: {reason}") from error
+            from . import export
+
+            raise CmetError(f"{path.name} cannot be read: {export.reason_of(error)}") from error
     objects = bpy.context.scene.objects
     if name is not None:
         if name not in objects:

@@ -126,7 +126,16 @@ def _only(obj: Any, frame_range: tuple[int, int] | None) -> Iterator[tuple[Any, 
                 part.hide_set(False, view_layer=view_layer)
                 part.select_set(True, view_layer=view_layer)
             view_layer.objects.active = obj
-            with bpy.context.temp_override(scene=scene, view_layer=view_layer):
+            # a command on Blender's command line has no window, and with it no selection in its context
+            context = {
+                "selected_objects": parts,
+                "selected_editable_objects": parts,
+                "active_object": obj,
+                "object": obj,
+            }
+            if bpy.context.window is None and len(bpy.context.window_manager.windows):
+                context["window"] = bpy.context.window_manager.windows[0]
+            with bpy.context.temp_override(scene=scene, view_layer=view_layer, **context):
                 yield scene, (first, last)
         finally:
             for part, hide, viewport, select in hidden:
@@ -141,15 +150,24 @@ def _only(obj: Any, frame_range: tuple[int, int] | None) -> Iterator[tuple[Any, 
 
 def _run(what: str, operator: Callable[..., set[str]], path: Path, **options: Any) -> None:
     """Call an exporter; its own complaints become one sentence."""
-    known = operator.get_rna_type().properties.keys()  # type: ignore[attr-defined]
+    try:
+        known = operator.get_rna_type().properties.keys()  # type: ignore[attr-defined]
+    except KeyError as error:
+        raise CmetError(f"This Blender was built without {what}; export from one of blender.org's builds.") from error
     options = {key: value for key, value in options.items() if key in known}  # options come and go with versions
     try:
         result = operator(filepath=str(path), **options)
     except RuntimeError as error:
-        reason = str(error).strip().splitlines()[-1].removeprefix("Error: ")
-        raise CmetError(f"Blender's {what} exporter failed: {reason}") from error
+        raise CmetError(f"Blender's {what} exporter failed: {reason_of(error)}") from error
     if "FINISHED" not in result or not path.is_file() or path.stat().st_size == 0:
         raise CmetError(f"Blender's {what} exporter wrote nothing; look at the console for its reason.")
+
+
+def reason_of(error: RuntimeError) -> str:
+    """The sentence of an operator's exception that says why, without the traceback around it."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    lines = [line for line in lines if line and not line.startswith(("Location:", "File ", "Traceback"))]
+    return (lines[-1] if lines else "no reason given").removeprefix("Error: ")
 
 
 def _enabled(module: str) -> None:
