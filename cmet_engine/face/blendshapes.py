@@ -47,7 +47,7 @@ UNSURE = (
 # How far a coefficient may move to explain the landmarks (one standard deviation), and how far landmarks may stay from
 # what the coefficients explain. The values trade agreement with the teacher against motion explained, chosen on clips
 # of people that the models were trained on.
-SURE_SPREAD, UNSURE_SPREAD, BLIND_SPREAD, TONGUE_SPREAD = 0.05, 0.075, 0.6, 1e-3
+SURE_SPREAD, UNSURE_SPREAD, BLIND_SPREAD, TONGUE_SPREAD = 0.06, 0.1, 1.0, 1e-3
 LANDMARK_SPREAD = 0.1
 SWEEPS = 12
 REST_FRAMES = 600  # frames of a clip that its rest face is taken from
@@ -85,7 +85,7 @@ class Solver:
         return self._network(points, pose)
 
     def _network(self, points: np.ndarray, pose: Pose) -> np.ndarray:
-        x = (points - template().points).reshape(len(points), -1).astype(np.float32)
+        x = (points - template().points).reshape(len(points), 3 * LANDMARKS).astype(np.float32)
         turns = pose_terms(pose.rotation)[:, :2].astype(np.float32)
         mirrored = self._forward(mirror_motion(x), turns * np.array([-1, 1], np.float32))
         return (self._forward(x, turns) + mirrored[:, arkit.MIRROR]) / 2
@@ -114,7 +114,7 @@ class Solver:
         for part, landmarks in geometry.chunks():
             points, pose = normalise(landmarks)
             coefficients[part] = self._network(points, pose)
-            motion = (points - template().points).reshape(len(points), -1)
+            motion = (points - template().points).reshape(len(points), 3 * LANDMARKS)
             seen[part] = motion @ components.T
             keep = [i - part.start for i in range(part.start, part.stop) if i in sampled]
             faces.append(motion[keep].astype(np.float32))
@@ -135,7 +135,7 @@ class Solver:
 def mirror_motion(motion: np.ndarray) -> np.ndarray:
     """Pose-free landmarks or motion [N, 1434] of the same face in a mirror."""
     faces = motion.reshape(len(motion), LANDMARKS, 3)[:, template().mirror] * SIDES.astype(motion.dtype)
-    return faces.reshape(len(motion), -1)
+    return faces.reshape(len(motion), 3 * LANDMARKS)
 
 
 def trust_of() -> np.ndarray:

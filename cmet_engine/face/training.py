@@ -159,6 +159,9 @@ SHAPE_STRENGTH = (
 )
 BLIND_STRENGTH = 20.0  # times that, where the teacher sees nothing
 TURNING_STRENGTH = 0.05
+OTHER_SIDE_STRENGTH = 50.0  # times the strength, for a coefficient of one side on the other side's landmarks
+MIDDLE = 0.15  # outer-eye distances from the middle to where the other side begins in full
+_BOTH_SIDES = ("jawLeft", "jawRight", "mouthLeft", "mouthRight")  # a direction, not a side of the face
 
 
 def train_basis(observations: Path, rig: Path, *, test_clips: Path | None = None, seed: int = 0) -> None:
@@ -198,7 +201,7 @@ def train_basis(observations: Path, rig: Path, *, test_clips: Path | None = None
                 still = x - terms[i] @ turning
                 rest = rest_face(still, scores[i], components)
                 coefficients[i] = read_back((still - rest) @ components.T, scores[i], components)
-        left, right = np.diag(strength), strength[:, None] * target
+        left, right = np.zeros((len(strength), len(strength))), np.zeros_like(target)
         for x, c, t in zip(points, coefficients, terms, strict=True):
             for mirrored in (False, True):
                 if mirrored:
@@ -207,12 +210,30 @@ def train_basis(observations: Path, rig: Path, *, test_clips: Path | None = None
                 rows, motion = rows - rows.mean(0), x - x.mean(0)
                 weight = len(rows) ** -0.5  # a long clip counts more than a short one, but not in proportion
                 left, right = left + weight * rows.T @ rows, right + weight * rows.T @ motion
-        solved = np.linalg.solve(left, right)
+        solved = _solve_by_side(left, right, strength, target)
         components, turning = solved[: arkit.COUNT], solved[arkit.COUNT :]
         components = (components + mirror_motion(components)[list(arkit.MIRROR)]) / 2
         turning = (turning + mirror_motion(turning) * pose.POSE_MIRROR[:, None]) / 2
     _write(BASIS_FILE, {"components": components.reshape(arkit.COUNT, -1, 3).astype(np.float32)})
     _write_template(mean, turning)
+
+
+def _solve_by_side(left: np.ndarray, right: np.ndarray, strength: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """Ridge regression towards `target`, held harder to it where a coefficient of one side would move the other.
+
+    Real faces nearly always blink and smile with both sides, so that data alone cannot tell which side belongs to which.
+    """
+    solved = np.linalg.solve(left + np.diag(strength), right + strength[:, None] * target)
+    across = np.repeat(pose.template().points[:, 0], 3)  # above 0: the person's left
+    for side, inward in (("Right", 1), ("Left", -1)):
+        held = strength.copy()
+        held[[i for i, name in enumerate(arkit.NAMES) if name.endswith(side) and name not in _BOTH_SIDES]] *= (
+            OTHER_SIDE_STRENGTH
+        )
+        other = np.linalg.solve(left + np.diag(held), right + held[:, None] * target)
+        share = np.clip(inward * across / MIDDLE, 0, 1)
+        solved += share**2 * (3 - 2 * share) * (other - solved)
+    return solved
 
 
 def _reset_turning() -> None:
@@ -297,9 +318,9 @@ class Pairs:
         return np.stack(faces), np.stack(heads), scores
 
 
-SOLVER_WIDTH = 256
-SOLVER_PAIRS = 120_000
-SOLVER_EPOCHS = 10
+SOLVER_WIDTH = 384
+SOLVER_PAIRS = 140_000
+SOLVER_EPOCHS = 12
 SOLVER_BATCH = 256
 LANDMARK_NOISE = 0.002  # outer-eye distances
 SOLVER_RATE = 1e-3
@@ -381,7 +402,7 @@ def fit_solver(faces: np.ndarray, heads: np.ndarray, scores: np.ndarray, *, epoc
             error = torch.sigmoid(net(torch.cat([face * scale, turns[rows].float()], 1))) - wanted[rows].float()
             loss = (
                 weight
-                * (4 * error**2 + 0.2 * F.smooth_l1_loss(error, torch.zeros_like(error), reduction="none", beta=0.02))
+                * (2 * error**2 + 0.6 * F.smooth_l1_loss(error, torch.zeros_like(error), reduction="none", beta=0.02))
             ).mean()
             optimiser.zero_grad()
             loss.backward()
