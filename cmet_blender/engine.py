@@ -7,8 +7,10 @@ than the client's time-out (5 s); `start` returns at once, and `ready` says when
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,9 +40,10 @@ class Engine:
 
     Args:
         python: the Python program with the engine's packages; empty looks for `cmet` on the path, then this one.
-        folder: where the engine keeps its jobs, its address and its log; made when absent.
+        folder: where the engine keeps its jobs, its address and its log; made when absent. Default: a folder of this
+            process among the temporary files.
         allow: folders whose files it may read.
-        port: on loopback; 0 takes a free one.
+        ports: first and last port on loopback that it may use; (0, 0) takes any free one.
         models: folder of models (`CMET_HOME`); None leaves the engine's own choice.
         online: the engine may reach the network (to fetch models on request).
         client: name under which jobs are queued.
@@ -50,17 +53,17 @@ class Engine:
         self,
         python: str | Path = "",
         *,
-        folder: str | Path,
+        folder: str | Path | None = None,
         allow: list[Path] | None = None,
-        port: int = 0,
+        ports: tuple[int, int] = (0, 0),
         models: str | Path | None = None,
         online: bool = True,
         client: str = "blender",
     ) -> None:
         self.python = str(python) or find_python()
-        self.folder = Path(folder)
+        self.folder = Path(folder) if folder else Path(tempfile.gettempdir()) / f"cmet-engine-{os.getpid()}"
         self.allow = allow or [Path.home()]
-        self.port = port
+        self.ports = ports
         self.models = models
         self.online = online
         self._name = client
@@ -86,7 +89,7 @@ class Engine:
             raise CmetError(f"The engine's folder {self.folder} cannot be made: {error.strerror}.") from error
         (self.folder / ADDRESS_FILE).unlink(missing_ok=True)
         command = [self.python, "-m", "cmet_engine.cli", "serve", "--root", str(self.folder), "--token-file"]
-        command += [str(self.folder / ADDRESS_FILE), "--parent", str(os.getpid()), "--port", str(self.port)]
+        command += [str(self.folder / ADDRESS_FILE), "--parent", str(os.getpid()), "--port", str(free_port(self.ports))]
         for folder in dict.fromkeys([*map(str, self.allow), str(self.folder)]):
             command += ["--allow", folder]
         try:
@@ -272,6 +275,27 @@ class Engine:
                 self.cancel(identity)
             raise
         return finished(state)
+
+
+def free_port(ports: tuple[int, int]) -> int:
+    """The first free port of a range on loopback; 0, which lets the system choose, for (0, 0).
+
+    Raises:
+        CmetError: all of them are in use.
+    """
+    first, last = ports
+    if first <= 0:
+        return 0
+    for port in range(first, max(first, last) + 1):
+        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+                return port
+            except OSError:
+                continue
+    raise CmetError(
+        f"The ports {first} to {max(first, last)} are all in use; choose others in the add-on's preferences."
+    )
 
 
 def finished(state: dict[str, Any]) -> dict[str, Any]:

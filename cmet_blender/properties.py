@@ -291,9 +291,14 @@ class CmetPreferences(bpy.types.AddonPreferences):
         subtype="DIR_PATH",
         description="Folder of the engine's models and own emotions; empty for the usual one",
     )
-    port: IntProperty(
-        name="Port", default=0, min=0, max=65535, description="Port on this machine's loopback; 0 takes a free one"
+    port_first: IntProperty(
+        name="Ports, First",
+        default=0,
+        min=0,
+        max=65535,
+        description="First port on this machine's loopback that the engine may use; 0 takes any free one",
     )
+    port_last: IntProperty(name="Last", default=0, min=0, max=65535, description="Last port that the engine may use")
 
     def draw(self, context: Any) -> None:
         """The preferences' page."""
@@ -301,7 +306,9 @@ class CmetPreferences(bpy.types.AddonPreferences):
         layout.use_property_split = True
         layout.prop(self, "engine_python", placeholder="found by itself")
         layout.prop(self, "model_folder", placeholder="the engine's own")
-        layout.prop(self, "port")
+        column = layout.column(align=True)
+        column.prop(self, "port_first")
+        column.prop(self, "port_last")
         row = layout.row()
         row.operator("cmet.engine_check", icon="CHECKMARK")
         row.operator("cmet.engine_start", icon="PLAY")

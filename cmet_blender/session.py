@@ -87,9 +87,9 @@ def engine(*extra: Path) -> Engine:
     settings = preferences()
     python = bpy.path.abspath(settings.engine_python) if settings and settings.engine_python else ""
     models = bpy.path.abspath(settings.model_folder) if settings and settings.model_folder else None
-    port = settings.port if settings else 0
+    ports = (settings.port_first, settings.port_last) if settings else (0, 0)
     online = bool(getattr(bpy.app, "online_access", False))
-    wanted = (python, str(models or ""), port, online)
+    wanted = (python, str(models or ""), ports, online)
     if STATE.engine is not None and getattr(STATE.engine, "wanted", None) == wanted and not extra:
         return STATE.engine
     if STATE.engine is not None:
@@ -107,7 +107,7 @@ def engine(*extra: Path) -> Engine:
         python,
         folder=user_folder() / "engine",
         allow=[folder for folder in dict.fromkeys(allow) if folder.is_dir()],
-        port=port,
+        ports=ports,
         models=models,
         online=online,
     )

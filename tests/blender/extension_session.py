@@ -96,7 +96,7 @@ answer["no_video_yet"] = attempt(bpy.ops.cmet.compare)
 bpy.data.objects.remove(face)
 answer["deleted"] = attempt(bpy.ops.cmet.bake)
 answer["user_folder"] = bpy.utils.extension_path_user(package)
-answer["preferences"] = bpy.context.preferences.addons[package].preferences.port
+answer["preferences"] = bpy.context.preferences.addons[package].preferences.port_first
 bpy.ops.preferences.addon_disable(module=package)
 answer["gone"] = not hasattr(bpy.types.Scene, "cmet")
 print(json.dumps(answer))

@@ -187,3 +187,15 @@ def test_an_engine_that_dies_at_once_says_why(service, tmp_path):
 def test_versions_that_do_not_agree_are_said(version, words):
     sentence = engine_module.version_mismatch(version)
     assert (words in sentence) and (bool(sentence) == bool(words))
+
+
+def test_ports_come_from_the_range_and_a_full_range_is_said():
+    import socket
+
+    assert engine_module.free_port((0, 0)) == 0
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        assert engine_module.free_port((port, min(65535, port + 50))) > port
+        with pytest.raises(CmetError, match="all in use"):
+            engine_module.free_port((port, port))
