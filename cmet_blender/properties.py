@@ -206,6 +206,7 @@ class CmetScene(bpy.types.PropertyGroup):
     export_path: StringProperty(
         name="File",
         subtype="FILE_PATH",
+        options={"OUTPUT_PATH"},
         description="The suffix says the format: .fbx .glb .usdc .abc .csv .json .npz",
         default="//character.fbx",
     )
