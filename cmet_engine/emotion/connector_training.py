@@ -39,7 +39,17 @@ EXPRESSION_SCALE = 8.0
 """Coefficients (0 to 1) times this are the numbers that the network sees: about the spread of EDTalk's codes, for which
 the paper's loss weights were chosen."""
 
+AS_HEARD = " as heard"
+"""Added to the name of a speaker whose features come from the embedded encoder instead of the teacher: the two are never mixed."""
+
+HEARD_SHARE = 0.2
+"""How often a voice is drawn as the encoder hears it, where the teacher heard it, too."""
+
 FRAME_RATE = 25  # frames a second of the tracks that the network sees (the rate of the paper's data)
+
+
+HELD_SPEAKERS = ("mead_W009", "ravdess_17", "ravdess_18", "ravdess_19", "ravdess_20", "emodb_08", "emodb_10")
+"""Voices that neither the embedded speech encoder nor the connector was trained on."""
 
 
 @dataclass(frozen=True)
@@ -55,13 +65,14 @@ class ConnectorConfig:
     feedforward: int = 256
     dropout: float = 0.1
     base_channels: int = 4
-    steps: int = 2500
+    steps: int = 1000
     batch: int = 64
     learning_rate: float = 1e-3
     warmup: int = 200
     weight_decay: float = 1e-5
     pool: int = 10
-    blend: float = 0.4
+    blend: float = 0.2
+    common: float = 0.6
     pictures: float = 0.35
     candidates: int = 4
     reference: float = 0.7
@@ -178,7 +189,10 @@ class VectorSampler:
             for emotion in np.unique(speech.emotion[speech.speaker == speaker]):
                 rows = np.flatnonzero((speech.speaker == speaker) & (speech.emotion == emotion))
                 self._rows[str(speaker), str(emotion)] = rows
-        self._neutral = np.flatnonzero(speech.emotion == "neutral")
+        heard = np.array([s.endswith(AS_HEARD) for s in speech.speaker])
+        neutral = speech.emotion == "neutral"
+        # a voice without neutral clips is compared with all neutral clips of the same encoder, else with all
+        self._neutral = {k: np.flatnonzero(neutral & (heard == k) if (neutral & (heard == k)).any() else neutral) for k in (False, True)}  # fmt: skip
 
     def speakers(self, emotion: str) -> list[str]:
         """Voices that have clips of an emotion."""
@@ -186,9 +200,15 @@ class VectorSampler:
 
     def __call__(self, emotion: str, rng: np.random.Generator, speaker: str | None = None) -> np.ndarray:
         """One vector [1024] of an emotion, from `speaker` or from one at random."""
-        speaker = speaker or str(rng.choice(self.speakers(emotion)))
+        if speaker is None:
+            heard: list[str] = []
+            taught: list[str] = []
+            for name in self.speakers(emotion):
+                (heard if name.endswith(AS_HEARD) else taught).append(name)
+            pool = heard if not taught or (heard and rng.random() < HEARD_SHARE) else taught
+            speaker = pool[rng.integers(len(pool))]
         emotional = rng.choice(self._rows[speaker, emotion], self.pool)
-        neutral = rng.choice(self._rows.get((speaker, "neutral"), self._neutral), self.pool)
+        neutral = rng.choice(self._rows.get((speaker, "neutral"), self._neutral[speaker.endswith(AS_HEARD)]), self.pool)
         features = self.speech.features
         return unit_vector(features[emotional].mean(0, dtype=np.float64) - features[neutral].mean(0, dtype=np.float64))
 
@@ -262,6 +282,16 @@ class UnpairedBatches:
                 raise CmetError(f"There is no speech labelled '{emotion}'; add some or leave the emotion out.")
         self.config, self.emotions = config, list(emotions)
         self._vectors = np.stack([[voices(e, rng) for _ in range(self.BANK)] for e in emotions])  # [E, K, 1024]
+        taught = np.array([not s.endswith(AS_HEARD) for s in speech.speaker])
+        common = pooled_vectors(
+            speech.chosen(taught) if (taught & (speech.emotion == "neutral")).any() else speech, emotions
+        )
+        count = round(config.common * self.BANK)
+        for number, emotion in enumerate(emotions):
+            if emotion in common:
+                noise = rng.normal(size=(count, self._vectors.shape[-1])) * VECTOR_NORM / 32
+                spread = rng.uniform(0, 0.35, (count, 1))  # length of the noise beside the vector's
+                self._vectors[number, :count] = unit_vector(common[emotion]) + spread * noise
         self._added = np.stack([looks(e, self.BANK, rng) for e in emotions])  # [E, K, 52]
         self._relaxes = np.stack([prior.relaxes(e) for e in emotions])  # [E, 52]
         self._tracks = [t for t in faces.tracks if len(t) >= 2 * WINDOW]
@@ -411,6 +441,7 @@ def train_connector(
     *,
     checkpoint: Path | None = None,
     device: str = "cpu",
+    start: Connector | None = None,
     progress: Progress | None = None,
 ) -> tuple[Connector, Curve]:
     """Train a connector with the paper's losses.
@@ -420,6 +451,7 @@ def train_connector(
         config: every number.
         checkpoint: file that the run is saved to every `checkpoint_every` steps and resumed from when it is there.
         device: `cpu` or `cuda`; on a GPU the arithmetic is mixed precision.
+        start: a trained network of the same sizes to go on from; None starts afresh.
 
     Returns:
         The network in evaluation mode (with a running average of its weights) and the loss curve.
@@ -428,7 +460,10 @@ def train_connector(
         CmetError: the checkpoint is of a run with other settings, or the loss is no longer a number.
     """
     torch.manual_seed(config.seed)
-    network = config.build().to(device)
+    network = config.build()
+    if start is not None:
+        network.load_state_dict(start.state_dict())
+    network.to(device)
     optimiser = torch.optim.AdamW(network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay)
 
     def rate(step: int) -> float:
@@ -534,8 +569,8 @@ def load_connector(path: str | Path) -> tuple[Connector, dict]:
 def read_speech(folders: Sequence[str | Path], encoder: Any = None, progress: Progress | None = None) -> Speech:
     """Features of labelled speech in corpus folders (layouts: see `speech_training.read_corpus`).
 
-    The teacher's features are used where they lie beside the recordings; the others are made by `encoder` (left out
-    when it is None).
+    The teacher's features are used where they lie beside the recordings. With an `encoder` every recording is also heard
+    by it, as a speaker of its own (`AS_HEARD`), so that vectors which users make with the encoder are familiar.
 
     Raises:
         CmetError: a folder is of no known layout, or nothing usable is in it.
@@ -544,21 +579,24 @@ def read_speech(folders: Sequence[str | Path], encoder: Any = None, progress: Pr
     from cmet_engine.media import audio
 
     features, emotions, speakers = [], [], []
+
+    def add(feature: np.ndarray, emotion: str, speaker: str) -> None:
+        features.append(feature)
+        emotions.append(emotion)
+        speakers.append(speaker)
+
     for folder in folders:
         corpus = read_corpus(folder)
         for number, recording in enumerate(corpus.recordings):
-            known = corpus.teacher.get(recording.name)
-            if known is None:
-                if encoder is None:
-                    continue
+            if recording.name in corpus.teacher:
+                add(corpus.teacher[recording.name], recording.emotion, recording.speaker)
+            if encoder is not None:
                 try:
-                    known = encoder.utterance(audio.load(recording.path), audio.RATE)
+                    heard = encoder.utterance(audio.load(recording.path), audio.RATE)
                 except CmetError as error:
                     log.warning("left out: %s", error)
                     continue
-            features.append(known)
-            emotions.append(recording.emotion)
-            speakers.append(recording.speaker)
+                add(heard, recording.emotion, recording.speaker + AS_HEARD)
             if progress:
                 progress("listen", number + 1, len(corpus.recordings))
     if not features:
@@ -777,10 +815,11 @@ def train_embedded(
     output: str | Path,
     config: ConnectorConfig | None = None,
     *,
-    held_speakers: Sequence[str] = ("mead_W009",),
+    held_speakers: Sequence[str] = HELD_SPEAKERS,
     compare: bool = True,
     checkpoint: Path | None = None,
     device: str = "cpu",
+    start: Connector | None = None,
     force: bool = False,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
@@ -795,7 +834,7 @@ def train_embedded(
         config: every number; None takes the defaults.
         held_speakers: voices kept for measuring.
         compare: also fit ridge and MLP and measure all three on what was kept.
-        checkpoint, device, progress: see `train_connector`.
+        checkpoint, device, start, progress: see `train_connector`.
         force: replace an earlier file.
 
     Returns:
@@ -806,44 +845,160 @@ def train_embedded(
     """
     config = config or ConnectorConfig()
     check_writable(output, force=force)
-    emotions = [e for e in prior.EMOTIONS if (speech.emotion == e).any()]
-    held = np.isin(speech.speaker, held_speakers)
-    # an emotion of one voice alone cannot be held out by voice
-    learned = ~held | ~np.isin(speech.emotion, speech.emotion[~held])
-    count = max(len(faces) // 5, 1) if len(faces) > 1 else 0
-    seen = pictures.chosen(pictures.fold != 0)
-    batches = UnpairedBatches(
-        speech.chosen(learned),
-        Faces(list(faces[: len(faces) - count]), seen.coefficients, seen.emotion),
-        config,
-        emotions,
+    known, unheard = _split(speech, faces, pictures, config, held_speakers)
+    network, curve = train_connector(
+        known, config, checkpoint=checkpoint, device=device, start=start, progress=progress
     )
-    network, curve = train_connector(batches, config, checkpoint=checkpoint, device=device, progress=progress)
     network = network.cpu()
+    parts = ("step", "total", "reconstruction", "contrastive", "directional")
     figures: dict[str, Any] = {
         "speech_clips": len(speech.emotion),
         "held_speakers": list(held_speakers),
-        "tracks": len(faces) - count,
-        "losses": dict(
-            zip(("step", "total", "reconstruction", "contrastive", "directional"), curve.rows[-1], strict=True)
-        ),
+        "losses": dict(zip(parts, curve.rows[-1], strict=True)),
     }
-    if compare and held.any() and count:
-        new = pictures.chosen(pictures.fold == 0)
-        kept = [e for e in emotions if (speech.emotion[held] == e).any()]
-        with_neutral = speech.chosen(held)
-        unheard = UnpairedBatches(
-            with_neutral, Faces(list(faces[len(faces) - count :]), new.coefficients, new.emotion), config, kept
-        )
-        known = UnpairedBatches(
-            speech.chosen(learned),
-            Faces(list(faces[: len(faces) - count]), seen.coefficients, seen.emotion),
-            config,
-            kept,
-        )
+    if compare:
         figures["held_out"] = compare_models(network, known, unheard)
     save_connector(network, config, output, figures, force=force)
     with whole_file(Path(output).with_suffix(".csv"), force=True) as temporary:
         header = "step,total,reconstruction,contrastive,directional\n"
         temporary.write_text(header + "".join(",".join(f"{v:g}" for v in row) + "\n" for row in curve.rows), "utf-8")
     return figures
+
+
+def _split(
+    speech: Speech,
+    faces: Sequence[np.ndarray],
+    pictures: "Pictures",
+    config: ConnectorConfig,
+    held_speakers: Sequence[str] = HELD_SPEAKERS,
+) -> tuple[UnpairedBatches, UnpairedBatches]:
+    """Batches to train with, and batches of voices, people and tracks that are kept from it.
+
+    The last fifth of the tracks and the pictures' group 0 are kept. An emotion that only one voice has (the extended ones)
+    cannot be kept by voice: every fifth of its clips is.
+    """
+    emotions = [e for e in prior.EMOTIONS if (speech.emotion == e).any()]
+    held = np.isin(np.char.replace(speech.speaker.astype(str), AS_HEARD, ""), held_speakers)
+    for emotion in (*emotions, "neutral"):
+        rows = np.flatnonzero(speech.emotion == emotion)
+        if not held[rows].any() or held[rows].all():
+            held[rows] = np.arange(len(rows)) % 5 == 0
+    count = max(len(faces) // 5, 1) if len(faces) > 1 else 0
+    seen, new = pictures.chosen(pictures.fold != 0), pictures.chosen(pictures.fold == 0)
+    learned = Faces(list(faces[: len(faces) - count]), seen.coefficients, seen.emotion)
+    kept = Faces(list(faces[len(faces) - count :]) if count else list(faces), new.coefficients, new.emotion)
+    present = [e for e in emotions if (speech.emotion[held] == e).any()]
+    return (
+        UnpairedBatches(speech.chosen(~held), learned, config, emotions),
+        UnpairedBatches(speech.chosen(held), kept, config, present),
+    )
+
+
+def train_from_folders(
+    output: str | Path,
+    *,
+    speech: Sequence[str | Path],
+    pictures: str | Path | None = None,
+    tracks: Sequence[str | Path] = (),
+    videos: str | Path | None = None,
+    codes: str | Path | None = None,
+    config: ConnectorConfig | None = None,
+    hear: bool = True,
+    checkpoint: Path | None = None,
+    device: str = "cpu",
+    force: bool = False,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """What `cmet train connector` does. One of three kinds of faces is given:
+
+    - `pictures` and `tracks`: data that is not paired (D = 52), as the embedded connector is trained;
+    - `videos`: MEAD or CREMA-D as distributed, tracked first (D = 52, pairs of the same actor);
+    - `codes`: EDTalk codes, `SPEAKER/EMOTION/NAME.npy` (D = 10, the paper's settings unless `config` says otherwise).
+
+    Args:
+        output: safetensors file for D = 52, a checkpoint in the published form (`state_dict`) for D = 10.
+        speech: corpus folders, see `read_speech`.
+        hear: also hear the speech with the embedded encoder.
+        config, checkpoint, device, force, progress: see `train_connector`.
+
+    Returns:
+        The figures of the run.
+
+    Raises:
+        CmetError: data is missing or of an unknown layout, or the output cannot be written.
+    """  # fmt: skip
+    from cmet_engine.emotion.judge import load_pictures
+    from cmet_engine.emotion.speech import load_encoder
+
+    output = check_writable(output, force=force)
+    if (codes is not None) + (videos is not None) + (pictures is not None) != 1:
+        raise CmetError(
+            "Give one kind of faces: labelled pictures with tracks, a folder of videos, or a folder of codes."
+        )
+    voices = read_speech(speech, load_encoder(device=device) if hear and codes is None else None, progress)
+    if pictures is not None:
+        labelled = load_pictures(pictures)
+        return train_embedded(
+            voices, read_tracks(tracks), labelled.reviewed(), output, config, checkpoint=checkpoint, device=device,
+            force=force, progress=progress,
+        )  # fmt: skip
+    if codes is not None:
+        config, paired = config or ConnectorConfig.published(), read_codes(codes)
+    else:
+        assert videos is not None
+        cache = output.parent / f"{output.stem}-tracks"
+        config, paired = config or ConnectorConfig(), track_videos(videos, cache, progress)
+    batches = PairedBatches(voices, paired, config)
+    network, curve = train_connector(batches, config, checkpoint=checkpoint, device=device, progress=progress)
+    figures = {"pairs": len(paired), "losses": curve.rows[-1]}
+    if codes is not None:
+        with whole_file(output, force=force) as temporary:
+            torch.save({"state_dict": network.cpu().state_dict()}, temporary)
+    else:
+        save_connector(network.cpu(), config, output, figures, force=force)
+    return figures
+
+
+def evaluate_connector(
+    *,
+    speech: Sequence[str | Path],
+    pictures: str | Path,
+    tracks: Sequence[str | Path],
+    file: str | Path | None = None,
+    hear: bool = True,
+    leave_out: bool = False,
+    steps: int = 400,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """What `cmet eval connector` does: a trained connector against ridge and MLP on people and voices kept aside.
+
+    Args:
+        speech, pictures, tracks: as in training.
+        file: the connector; None takes the embedded one.
+        hear: also use the speech as the embedded encoder hears it.
+        leave_out: also train once without each emotion, `steps` long, and compare what is then predicted for it.
+
+    Returns:
+        `held_out` from `compare_models`; with `leave_out` also `zero_shot`.
+
+    Raises:
+        CmetError: data is missing.
+    """
+    from cmet_engine.emotion.edit import CONNECTOR_FILE
+    from cmet_engine.emotion.judge import load_pictures
+    from cmet_engine.emotion.speech import load_encoder
+    from cmet_engine.models import asset
+
+    network, _ = load_connector(file or asset(CONNECTOR_FILE))
+    voices = read_speech(speech, load_encoder() if hear else None, progress)
+    labelled, faces, config = load_pictures(pictures).reviewed(), read_tracks(tracks), ConnectorConfig()
+    known, unheard = _split(voices, faces, labelled, config)
+    result: dict[str, Any] = {"held_out": compare_models(network, known, unheard)}
+    if leave_out:
+        short = ConnectorConfig(steps=steps, warmup=50)
+        emotions = [e for e in prior.EMOTIONS if (voices.emotion == e).any()]
+        seen = labelled.chosen(labelled.fold != 0)
+        result["zero_shot"] = zero_shot(
+            voices, Faces(faces, seen.coefficients, seen.emotion), short, network, emotions, progress
+        )
+    return result

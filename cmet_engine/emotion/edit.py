@@ -98,6 +98,9 @@ _OPENERS = {"jawOpen": 1.0, "mouthLowerDown": 1.0, "mouthFunnel": 1.0, "mouthUpp
 CLOSURE_MARGIN = 0.008
 """Lips that are closed are pressed together by this much more under an edit, in outer-eye distances."""
 
+MOST_BROW = 0.75
+"""How far an edit lowers the brows at the most: `browDown` added plus raised brows (mean of inner and outer) given back."""
+
 LEAST_BLINK = 0.3
 """A rise of `eyeBlink` above the clip's median counts as a blink from about this size on."""
 
@@ -220,7 +223,7 @@ def edit_track(
         delta = deltas[name]  # [N, 52]
         added += np.where(weight[:, None] >= 0, delta, opposite(delta)) * np.abs(weight)[:, None]
     added *= _life(source, fps, emphasis)[:, None]
-    change = _protect(source, added - standing, fps)
+    change = _protect(source, _limit_brows(source, added - standing), fps)
     result.coefficients = _within_range(source, change).astype(np.float32)
     result.meta = {**track.meta, "emotions": list(weights), "edit_mode": mode}
     return result
@@ -307,6 +310,24 @@ def _life(source: np.ndarray, fps: float, emphasis: np.ndarray | None) -> np.nda
         if spread > 1e-6:
             gain += LIFE * np.tanh((slow - np.median(slow)) / max(spread, 0.05))
     return gain
+
+
+def _limit_brows(source: np.ndarray, change: np.ndarray) -> np.ndarray:
+    """Keep the brows off the eyes: what lowers them, new and given back, adds up to `MOST_BROW` on each side at the most."""
+    change = np.maximum(change, -np.maximum(source, 0))  # no more can be given back than there is
+    inner = arkit.INDEX["browInnerUp"]
+    give = np.ones(len(change))
+    for side in ("Left", "Right"):
+        down, outer = arkit.INDEX["browDown" + side], arkit.INDEX["browOuterUp" + side]
+        lowered = np.maximum(change[:, down], 0)
+        returned = -(np.minimum(change[:, inner], 0) + np.minimum(change[:, outer], 0)) / 2
+        room = np.maximum(MOST_BROW - 0.8 * lowered, 0)  # the added scowl comes before the brows that were up
+        share = np.minimum(room / np.maximum(returned, 1e-6), 1)
+        change[:, outer] *= np.where(change[:, outer] < 0, share, 1)
+        change[:, down] *= np.minimum(MOST_BROW / np.maximum(lowered, 1e-6), 1)
+        give = np.minimum(give, share)
+    change[:, inner] *= np.where(change[:, inner] < 0, give, 1)
+    return change
 
 
 def _protect(source: np.ndarray, change: np.ndarray, fps: float) -> np.ndarray:

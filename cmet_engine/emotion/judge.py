@@ -22,7 +22,7 @@ from cmet_engine import arkit
 from cmet_engine.emotion import prior
 from cmet_engine.errors import CmetError
 from cmet_engine.files import whole_file
-from cmet_engine.models import asset
+from cmet_engine.models import ASSETS, asset, record
 from cmet_engine.timeline import EmotionTimeline
 from cmet_engine.track import CoefficientTrack
 
@@ -427,6 +427,21 @@ def reliability(figures: dict[str, Any]) -> dict[str, Any]:
     return result
 
 
+def write_reliability(figures: dict[str, Any]) -> Path:
+    """Keep what `evaluate_clips` found as the embedded reliability that `cmet emotions` shows; returns the file."""
+    document = {
+        "about": "What the judge of faces said about edited clips of people that nothing was trained on (cmet eval emotion).",
+        "clips": figures["clips"],
+        "settings": figures["settings"],
+        "emotions": figures["reliability"],
+    }
+    path = ASSETS / RELIABILITY_FILE
+    with whole_file(path, force=True) as temporary:
+        temporary.write_text(json.dumps(document, indent=1) + "\n", "utf-8")
+    record(RELIABILITY_FILE)
+    return path
+
+
 def format_report(figures: dict[str, Any], real: dict[str, Any]) -> str:
     """The figures as text for the terminal: accuracy and confusion of real faces, tracks and rendered frames."""
     lines = []
@@ -547,4 +562,48 @@ def train_judge(folder: str | Path) -> tuple[Judge, dict[str, Any]]:
         kept = source.chosen(source.fold == 0)
         table = confusion(judge, kept.coefficients, kept.emotion)
         figures[name] = {"confusion": table.tolist(), "accuracy": accuracy(table)}
+    figures["readable"] = [n for n, seen in zip(arkit.NAMES, readable(given), strict=True) if seen]
     return Judge(judge.weights, judge.mean, judge.spread, figures), figures
+
+
+def evaluate_clips(
+    paths: Sequence[Path],
+    *,
+    emotions: Sequence[str] = prior.EMOTIONS,
+    pictures: Path | None = None,
+    mode: str = "add",
+    strength: float = 1.0,
+    render: bool = True,
+    landmarker: Path | None = None,
+    frames: int = 12,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """What `cmet eval emotion` does: edit clips, judge tracks and rendered frames, and set them beside real faces.
+
+    Args:
+        paths: clips that nothing was trained on.
+        emotions: which to ask for.
+        pictures: folder of labelled pictures, to say which coefficients MediaPipe reports at all; None uses what the
+            embedded judge noted when it was trained.
+        mode, strength, render, landmarker, frames, progress: see `edited_clips`.
+
+    Returns:
+        The figures of `evaluate_emotion`, with `real` (the judge on real faces), `clips`, `settings`, and
+        `reliability` for every emotion.
+
+    Raises:
+        CmetError: a clip cannot be read, or a file is missing.
+    """
+    judge = Judge.load()
+    noted = judge.figures.get("readable")
+    seen = readable(load_pictures(pictures)) if pictures else np.isin(arkit.NAMES, noted) if noted else None
+    clips = edited_clips(
+        paths, emotions, mode=mode, strength=strength, render=render, landmarker=landmarker, frames=frames,
+        progress=progress,
+    )  # fmt: skip
+    figures = evaluate_emotion(clips, judge, readable=seen)
+    figures["real"] = judge.figures.get("real_kept_aside") or judge.figures.get("real")
+    figures["clips"] = [p.name for p in paths]
+    figures["settings"] = {"mode": mode, "strength": strength, "frames": frames, "landmarker": landmarker is not None}
+    figures["reliability"] = reliability(figures)
+    return figures

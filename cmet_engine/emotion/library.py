@@ -27,6 +27,7 @@ from cmet_engine.media import audio
 
 FORMAT = "cmet-emotion/1"
 EMBEDDED = "emotion_library.safetensors"
+JUDGED = "reliability.json"  # what a judge of faces said about edits, from `cmet eval emotion`
 BASIC = ("angry", "contempt", "disgusted", "fear", "happy", "sad", "surprised")
 EXTENDED = ("charismatic", "desirous", "empathetic", "envious", "romantic", "sarcastic")
 SOUNDS = frozenset(".wav .flac .mp3 .m4a .aac .ogg .oga .opus .aif .aiff .mp4 .mov .mkv .webm .avi .m4v .wma".split())
@@ -51,7 +52,8 @@ class EmotionVector:
         reliability: 0 to 1, how far it can be trusted. Embedded: measured agreement with speakers never heard. The user's
             own: how consistent the recordings are with each other; None where that cannot be told (a single recording).
         meta: `origin` (`embedded`, `user`), `near` (cosines with known emotions), `length`, `files`, `neutral_files`,
-            `consistency`, `messages` (sentences to show), as far as known.
+            `consistency`, `messages` (sentences to show), as far as known; embedded ones also `recognised` (share of edited clips
+            that a judge named right), `taken_for`, `realised` (measured over asked change of the face).
     """
 
     name: str
@@ -439,9 +441,11 @@ def _user_files() -> list[Path]:
 def _embedded() -> dict[str, EmotionVector]:
     if not _cache:
         about = json.loads(_open()[1]["emotions"])
+        judged = json.loads(models.asset(JUDGED).read_text("utf-8"))["emotions"]
         for name, entry in about.items():
             vector = _tensor(name) if name != "neutral" else np.zeros(SPACE, np.float32)
-            _cache[name] = EmotionVector(name, vector, entry["reliability"], {"origin": "embedded", **entry["meta"]})
+            meta = {"origin": "embedded", **entry["meta"], **judged.get(name, {})}
+            _cache[name] = EmotionVector(name, vector, entry["reliability"], meta)
     return _cache
 
 

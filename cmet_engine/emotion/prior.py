@@ -44,9 +44,9 @@ ACTIONS: dict[str, dict[str, float]] = {
     "5": {"eyeWide": 0.5},
     "6": {"cheekSquint": 0.9, "eyeSquint": 0.35},
     "7": {"eyeSquint": 0.6},
-    "9": {"noseSneer": 1.0, "mouthUpperUp": 0.2, "browDown": 0.2, "cheekSquint": 0.3},
-    "10": {"mouthUpperUp": 0.55, "noseSneer": 0.4},
-    "12": {"mouthSmile": 0.9},
+    "9": {"noseSneer": 0.75, "mouthUpperUp": 0.15, "browDown": 0.2, "cheekSquint": 0.3},
+    "10": {"mouthUpperUp": 0.5, "noseSneer": 0.3},
+    "12": {"mouthSmile": 1.0},
     "14": {"mouthDimple": 0.7, "mouthPress": 0.35},
     "15": {"mouthFrown": 0.65},
     "16": {"mouthLowerDown": 0.5},
@@ -81,61 +81,61 @@ class Makeup:
     sources: str
 
 
-_RELAX_SMILE = {"mouthSmile": 0.75, "mouthDimple": 0.4, "cheekSquint": 0.5}
+_RELAX_SMILE = {"mouthSmile": 0.9, "mouthDimple": 0.5, "cheekSquint": 0.6}
 _RELAX_BROWS = {"browInnerUp": 0.7, "browOuterUp": 0.7}
 _RELAX_SCOWL = {"browDown": 0.7, "mouthFrown": 0.7, "mouthPress": 0.4}
 
 MAKEUP: dict[str, Makeup] = {
     "angry": Makeup(
         (
-            Variant(0.35, "4E 5B 7D 10C 23B 16D 25B"),
-            Variant(0.35, "4E 5B 7D 17B 24C 9B"),
-            Variant(0.30, "4E 7D 9B 10C 16D 25B 20A 29A"),
+            Variant(0.35, "4D 5B 7C 10C 23B 16D 25B"),
+            Variant(0.35, "4E 5B 7C 17B 24C 9B"),
+            Variant(0.30, "4D 7C 9C 10C 16D 25B 20A 29A"),
         ),
         {**_RELAX_SMILE, **_RELAX_BROWS},
         "EMFACS",
     ),
     "contempt": Makeup(
         (
-            Variant(0.5, "L12C L14D 7B L10A 17B 24A"),
-            Variant(0.3, "L14E L12B 7B 24B 17B"),
-            Variant(0.2, "L10C L14C L12B 7B L2A"),
+            Variant(0.5, "L12D L14E 7B L10A 17B 24A"),
+            Variant(0.3, "L14E L12C 7B 24B 17B"),
+            Variant(0.2, "L10C L14D L12D 7B 17A"),
         ),
         {**_RELAX_BROWS, "mouthSmile": 0.5},
         "CONTEMPT",
     ),
     "disgusted": Makeup(
         (
-            Variant(0.4, "9E 10D 17C 4B 7C 43A 15A"),
-            Variant(0.3, "9D 10D 15B 17B 4B 6B 43A"),
-            Variant(0.3, "9E 10D 17C 7C 4C 15B"),
+            Variant(0.4, "9E 10C 17C 4C 7C 43A 15A"),
+            Variant(0.3, "9E 10C 15B 17B 4B 6B 43B"),
+            Variant(0.3, "9E 10C 17C 7C 4C 43A 15B"),
         ),
         {**_RELAX_SMILE, **_RELAX_BROWS},
         "EMFACS, DU",
     ),
     "fear": Makeup(
         (
-            Variant(0.5, "1E 2B 4B 5E 20C 25B 26A"),
-            Variant(0.3, "1E 2B 4C 5E 20D 25B"),
-            Variant(0.2, "1D 2B 5E 20C 16A 25A 26A"),
+            Variant(0.5, "1E 2A 4C 5D 20E 25B 10A"),
+            Variant(0.3, "1E 2B 4C 5D 20D 25B 15A"),
+            Variant(0.2, "1E 4B 5D 20D 16A 25B 26A 10A"),
         ),
-        {**_RELAX_SMILE, "eyeSquint": 0.6, "eyeBlink": 0.3},
+        {**_RELAX_SMILE, "eyeSquint": 0.7, "eyeBlink": 0.4, "mouthPress": 0.5},
         "EMFACS, DU",
     ),
     "happy": Makeup(
         (
-            Variant(0.5, "6D 12D 25B"),
-            Variant(0.3, "6C 12D 25A"),
-            Variant(0.2, "6D 12E 25B 1A 2A"),
+            Variant(0.5, "6D 12E 25C 10A"),
+            Variant(0.3, "6D 12E 25C 14A"),
+            Variant(0.2, "6D 12E 25C 10A 1A 2A"),
         ),
         _RELAX_SCOWL,
         "EMFACS",
     ),
     "sad": Makeup(
         (
-            Variant(0.5, "1E 4A 15D 17C 43B"),
-            Variant(0.3, "1E 4B 15D 17B 7A 43B"),
-            Variant(0.2, "1E 15D 43B 20B 17B"),
+            Variant(0.5, "1E 4A 15C 17C 43C 7A"),
+            Variant(0.3, "1E 4B 15C 17B 6A 7B 43B 24A"),
+            Variant(0.2, "1D 15C 43C 20B 17C 7A 24A"),
         ),
         {**_RELAX_SMILE, "browOuterUp": 0.3, "eyeWide": 0.7},
         "EMFACS, DU",
@@ -151,8 +151,8 @@ MAKEUP: dict[str, Makeup] = {
     ),
     "charismatic": Makeup(
         (
-            Variant(0.6, "6C 12C 1A 2B 25A 5A"),
-            Variant(0.4, "6B 12C 2B 7A 25A"),
+            Variant(0.6, "6C 12D 1A 2C 25B 5A"),
+            Variant(0.4, "6C 12C 2C 25B"),
         ),
         _RELAX_SCOWL,
         "CHARISMA",
@@ -183,7 +183,7 @@ MAKEUP: dict[str, Makeup] = {
     ),
     "romantic": Makeup(
         (
-            Variant(0.6, "6C 12C 1B 43B"),
+            Variant(0.6, "6C 12C 1B 43B 7A"),
             Variant(0.4, "6B 12C 1B 43B 7A"),
         ),
         {"browDown": 0.6, "mouthFrown": 0.7, "mouthPress": 0.4},
@@ -191,9 +191,9 @@ MAKEUP: dict[str, Makeup] = {
     ),
     "sarcastic": Makeup(
         (
-            Variant(0.5, "R2E R1A L4C R12C R14C 7C L10A"),
-            Variant(0.3, "R2D L4C R12C R14D 7C 24A"),
-            Variant(0.2, "R2E L4B 7D R12B R14C 15A"),
+            Variant(0.5, "R2E 2A L4B R12D R14D 7C 43A"),
+            Variant(0.3, "R2E 2B R12D R14E 7C 43A"),
+            Variant(0.2, "R2E 2A L4B 7C 43B R12C R14D 17A"),
         ),
         {"browInnerUp": 0.3, "mouthSmile": 0.5},
         "IRONY",

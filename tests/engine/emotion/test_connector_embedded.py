@@ -257,3 +257,70 @@ def test_directional_loss_is_zero_for_opposites():
     way = torch.randn(3, 5, 52)
     assert losses.directional(way, -way).item() == pytest.approx(0, abs=1e-5)
     assert losses.directional(way, way).item() == pytest.approx(4, abs=1e-4)
+
+
+# -- from folders -----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """A miniature of what `cmet train connector` reads: speech with teacher's features, pictures, tracks, codes."""
+    given, corpus = speech(), tmp_path / "speech"
+    corpus.mkdir()
+    names = [f"{n:03}.wav" for n in range(len(given.emotion))]
+    rows = zip(names, given.speaker, given.emotion, strict=True)
+    lines = ["path,dataset,speaker,emotion", *(f"{n},mini,{s},{e}" for n, s, e in rows)]
+    (corpus / "index.csv").write_text("\n".join(lines) + "\n")
+    for name in names:
+        (corpus / name).touch()
+    np.savez(corpus / "emotion2vec_plus_large.npz", paths=np.array(names), features=given.features)
+    stills = tmp_path / "stills"
+    stills.mkdir()
+    side = faces()
+    people = [f"p{n:08x}" for n in range(len(side.emotion))]
+    lines = [
+        "path,person,emotion",
+        *(f"x/{n}.jpg,{p},{e}" for n, (p, e) in enumerate(zip(people, side.emotion, strict=True))),
+    ]
+    (stills / "index.csv").write_text("\n".join(lines) + "\n")
+    np.savez(
+        stills / "mediapipe_blendshapes.npz",
+        names=np.array(arkit.NAMES),
+        scores=side.pictures.astype(np.float16) + 0.01,
+    )
+    (tmp_path / "tracks").mkdir()
+    for number, track in enumerate(side.tracks):
+        CoefficientTrack(25, track).save(tmp_path / "tracks" / f"{number}.npz")
+    rng = np.random.default_rng(0)
+    for speaker in "ab":
+        for emotion in ("neutral", "happy"):
+            (tmp_path / "codes" / speaker / emotion).mkdir(parents=True)
+            np.save(tmp_path / "codes" / speaker / emotion / "1.npy", rng.normal(size=(20, 10)))
+    return tmp_path
+
+
+def test_the_embedded_kind_is_trained_from_folders(folders):
+    figures = training.train_from_folders(
+        folders / "c.safetensors",
+        speech=[folders / "speech"],
+        pictures=folders / "stills",
+        tracks=[folders / "tracks"],
+        config=training.ConnectorConfig(**TINY),
+        hear=False,
+    )
+    assert set(figures["held_out"]) == {"connector", "ridge", "mlp"}
+    network, kept = training.load_connector(folders / "c.safetensors")
+    assert network.expression_dim == arkit.COUNT and kept == figures
+    curve = (folders / "c.csv").read_text().splitlines()
+    assert curve[0].startswith("step,total") and len(curve) >= 3
+    with pytest.raises(CmetError, match="exists already"):
+        training.train_from_folders(folders / "c.safetensors", speech=[], pictures=folders / "stills")
+
+
+def test_the_published_kind_is_trained_from_folders(folders):
+    config = training.ConnectorConfig(**{**TINY, "expression_dim": 10})
+    training.train_from_folders(folders / "c.pth", speech=[folders / "speech"], codes=folders / "codes", config=config)
+    state = torch.load(folders / "c.pth", weights_only=True)["state_dict"]
+    config.build().load_state_dict(state, strict=True)
+    with pytest.raises(CmetError, match="one kind of faces"):
+        training.train_from_folders(folders / "d.pth", speech=[folders / "speech"])
