@@ -212,7 +212,7 @@ def missing(name: str) -> str:
     from cmet_engine.checkpoints import NETWORKS
 
     package = package_of(name)
-    title = NETWORKS[name].title.removeprefix("the ")
+    title = NETWORKS[name].title
     return (
         f"The published weights of {title} are not on this machine: run `cmet models pull {package.name}` "
         f"(about {_amount(package.megabytes * 10**6)}), or go on without them, the embedded models need no download."

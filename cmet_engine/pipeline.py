@@ -304,6 +304,15 @@ def _check_settings(settings: EditSettings) -> None:
             raise CmetError(f"--{name} needs the published renderer; add --renderer edtalk, or leave it out.")
         if path is not None and not Path(path).is_file():
             raise CmetError(f"There is no file {path}; --{name} takes the path of one.")
+    if settings.lips is not None:
+        from cmet_engine.media import audio
+
+        if not audio.has_sound(settings.lips):
+            raise CmetError(f"{settings.lips} has no sound; --lips takes a recording of speech.")
+    if settings.portrait is not None:
+        from cmet_engine.render.edtalk.pipeline import portrait_landmarks, read_portrait
+
+        portrait_landmarks(read_portrait(settings.portrait))
     if settings.renderer == "edtalk" and settings.mode != "add":
         raise CmetError(
             "The published models add to the expression that is there; use --mode add with --renderer edtalk."

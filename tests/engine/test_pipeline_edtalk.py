@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -65,6 +66,13 @@ def test_what_does_not_go_together_is_refused_first(tmp_path, weights):
         pipeline.edit_clip(clip, settings(portrait=tmp_path / "p.png"), tmp_path / "out")
     with pytest.raises(CmetError, match="--mode add"):
         pipeline.edit_clip(clip, settings(mode="replace"), tmp_path / "out")
+    cv2.imwrite(str(tmp_path / "wall.png"), np.full((200, 200, 3), 128, np.uint8))
+    with pytest.raises(CmetError, match="shows no face"):
+        pipeline.edit_clip(clip, settings(portrait=tmp_path / "wall.png"), tmp_path / "out")
+    with VideoWriter(tmp_path / "mute.mp4", 64, 64, 25) as writer:
+        writer.write(np.zeros((64, 64, 3), np.uint8))
+    with pytest.raises(CmetError, match=r"mute.mp4 has no sound; --lips takes"):
+        pipeline.edit_clip(clip, settings(lips=tmp_path / "mute.mp4"), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
