@@ -195,7 +195,7 @@ def _eval_solver(options: argparse.Namespace) -> Any:
     from cmet_engine.face.evaluation import evaluate_solver
 
     _existing(options.observations, options.test_clips)
-    figures = evaluate_solver(options.observations, test_clips=options.test_clips)
+    figures = evaluate_solver(options.observations, test_clips=options.test_clips, show=not options.json)
     return figures if options.json else None
 
 

@@ -16,7 +16,7 @@ ERROR_WANTED = 0.04
 EXPLAINED_WANTED = 0.75
 
 
-def evaluate_solver(observations: Path, *, test_clips: Path | None = None) -> dict[str, Any]:
+def evaluate_solver(observations: Path, *, test_clips: Path | None = None, show: bool = True) -> dict[str, Any]:
     """Compare the solver with MediaPipe's blendshape scores on people kept aside; prints a table per coefficient.
 
     Pictures are answered one by one (`Solver.coefficients`), clips as clips (`Solver.track`). A coefficient moves when
@@ -25,6 +25,7 @@ def evaluate_solver(observations: Path, *, test_clips: Path | None = None) -> di
     Args:
         observations: folder that `observe` wrote.
         test_clips: file with the names of the clips kept aside.
+        show: print the table.
 
     Returns:
         The figures of the table, and the means.
@@ -63,7 +64,8 @@ def evaluate_solver(observations: Path, *, test_clips: Path | None = None) -> di
                 name: {"spread": r[0], "correlation": r[1], "error": r[2]} for name, r in rows[kind].items()
             },
         }
-    _print(rows, result)
+    if show:
+        _print(rows, result)
     return result
 
 

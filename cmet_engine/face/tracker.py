@@ -18,7 +18,7 @@ import numpy as np
 
 from cmet_engine.errors import CmetError
 from cmet_engine.face.mesh import Box, Detector, Mesh, box_of, cut_window
-from cmet_engine.face.pose import LANDMARKS, normalise, rotation_degrees
+from cmet_engine.face.pose import LANDMARKS, normalise, rotation_degrees, template
 from cmet_engine.face.smooth import smooth_shot
 from cmet_engine.media.video import VideoReader
 
@@ -451,7 +451,8 @@ _EYEBALL = 0.135  # radius of an eyeball in outer-eye distances: 12.1 mm of 89 m
 def gaze_degrees(points: np.ndarray) -> np.ndarray:
     """Gaze relative to the head from the irises.
 
-    The iris moves on a ball of the eye's radius behind the middle between the corners of the eye.
+    The iris moves on a ball of the eye's radius; it looks straight ahead where the mean face has it, seen from the middle
+    between the corners of the eye.
 
     Args:
         points: pose-free landmarks [N, 478, 3].
@@ -459,7 +460,13 @@ def gaze_degrees(points: np.ndarray) -> np.ndarray:
     Returns:
         float32 [N, 4] degrees: left yaw, left pitch, right yaw, right pitch; above 0: to the person's own right, down.
     """
-    angles = []
+    offset = _iris_offsets(points) - _iris_offsets(template().points[None])
+    return -np.degrees(np.arcsin(np.clip(offset / _EYEBALL, -0.9, 0.9))).astype(np.float32)
+
+
+def _iris_offsets(points: np.ndarray) -> np.ndarray:
+    """float64 [N, 4]: how far left and right iris lie along and above the line between the corners of their eye."""
+    offsets = []
     for inner, outer, centre, ring in _EYES.values():
         middle = (points[:, inner] + points[:, outer]) / 2
         iris = points[:, [centre, *ring]].mean(1)
@@ -467,7 +474,5 @@ def gaze_degrees(points: np.ndarray) -> np.ndarray:
         across = across * np.sign(across[:, :1])  # from the picture's left to its right
         tilt = np.arctan2(across[:, 1], across[:, 0])
         dx, dy = (iris - middle)[:, 0], (iris - middle)[:, 1]
-        along = np.cos(tilt) * dx + np.sin(tilt) * dy
-        above = -np.sin(tilt) * dx + np.cos(tilt) * dy
-        angles += [-np.arcsin(np.clip(along / _EYEBALL, -0.9, 0.9)), -np.arcsin(np.clip(above / _EYEBALL, -0.9, 0.9))]
-    return np.degrees(np.stack(angles, 1)).astype(np.float32)
+        offsets += [np.cos(tilt) * dx + np.sin(tilt) * dy, np.cos(tilt) * dy - np.sin(tilt) * dx]
+    return np.stack(offsets, 1)

@@ -1,9 +1,9 @@
 """Training of the small models between landmarks and coefficients: mean face, basis and solver.
 
-The order is template (mean face, rigid landmarks), basis (with what turning the head does to landmarks), solver; each
-step needs the one before. All learn from what `observe` wrote, and never from the people kept aside. Needs torch.
+The order is basis (with the mean face and what turning the head does to landmarks), then solver, which needs it. All learn from what `observe` wrote, and never from the people kept aside. Needs torch.
 """
 
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -164,8 +164,10 @@ MIDDLE = 0.15  # outer-eye distances from the middle to where the other side beg
 _BOTH_SIDES = ("jawLeft", "jawRight", "mouthLeft", "mouthRight")  # a direction, not a side of the face
 
 
-def train_basis(observations: Path, rig: Path, *, test_clips: Path | None = None, seed: int = 0) -> None:
+def train_basis(observations: Path, rig: Path, *, test_clips: Path | None = None) -> None:
     """How each coefficient moves the landmarks, and how turning the head seems to; writes basis and template.
+
+    The mean face is made first where there are pictures of many people; a solver trained before must be trained anew.
 
     Ridge regression over the clips towards the shapes of a rig (ICT-FaceKit), coefficients first from the teacher, then
     read back from the landmarks (`blendshapes.read_back`), in turns. Left and right are mirror images of each other.
@@ -174,9 +176,11 @@ def train_basis(observations: Path, rig: Path, *, test_clips: Path | None = None
         observations: folder that `observe` wrote.
         rig: `ict_facekit_light.npz`.
         test_clips: file with the names of the clips kept aside.
-        seed: unused; the fit is deterministic.
     """
-    _reset_turning()
+    if (observations / STILLS).exists():
+        train_template(observations, test_clips=test_clips)
+    else:
+        _reset_turning()
     mean = pose.template()
     clips = [s for s in load_observations(observations, read_names(test_clips), test=False) if s.clip]
     points, terms, scores = [], [], []
@@ -358,7 +362,7 @@ def train_solver(
         for kept, part in zip((faces, heads, scores), made.take(512), strict=True):
             kept.append(part.astype(np.float16))
         if done % 10240 == 0:
-            print(f"made {done} of {pairs} pairs, {time.monotonic() - began:.0f} s", flush=True)
+            print(f"made {done} of {pairs} pairs, {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)
         if minutes and time.monotonic() - began > 60 * minutes:
             break
     mean = pose.template()
@@ -411,6 +415,7 @@ def fit_solver(faces: np.ndarray, heads: np.ndarray, scores: np.ndarray, *, epoc
             total += loss.detach().item()
         print(
             f"epoch {epoch + 1} of {epochs}: loss {total * SOLVER_BATCH / len(x):.5f}, {time.monotonic() - began:.0f} s",
+            file=sys.stderr,
             flush=True,
         )
     arrays = {"scale": scale.numpy()}

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from cmet_engine.errors import CmetError
-from cmet_engine.face import tracker
+from cmet_engine.face import pose, tracker
 from cmet_engine.face.tracker import Landmarks, fade_of, track
 from cmet_engine.media.video import VideoReader, VideoWriter
 from cmet_engine.models import ASSETS
@@ -130,6 +130,16 @@ def test_faces_are_numbered_by_size_and_kept_apart(tmp_path, pictures):
     assert _centres(small)[-1, 0] - _centres(small)[0, 0] > 100
     with pytest.raises(CmetError, match="2 faces"):
         track(clip, face=2)
+
+
+def test_gaze_follows_the_irises():
+    points = np.repeat(pose.template().points[None], 3, 0)
+    points[1, 468:, 0] -= 0.04  # both irises to the left of the picture: the person's own right
+    points[2, 468:, 1] -= 0.03
+    gaze = tracker.gaze_degrees(points)
+    np.testing.assert_allclose(gaze[0], 0, atol=1e-4)
+    assert (gaze[1, [0, 2]] > 10).all() and np.abs(gaze[1, [1, 3]]).max() < 4
+    assert (gaze[2, [1, 3]] > 8).all()
 
 
 def test_a_small_face_in_a_large_picture_keeps_its_precision(tmp_path, pictures):
