@@ -27,6 +27,9 @@ UNSEEN: tuple[str, ...] = tuple(
 )
 """Coefficients that MediaPipe's blendshape model hardly ever reports, whatever the face does."""
 
+UNSEEN_SHARE = np.array([0.6 if n.startswith("noseSneer") else 1.0 for n in UNSEEN], np.float32)
+"""A sneer comes with a raised upper lip, which the network moves already: its own share is smaller."""
+
 IRIS = slice(468, LANDMARKS)
 
 
@@ -51,21 +54,31 @@ class Motion:
     weights: np.ndarray
 
     def pose_free(self, points: np.ndarray, delta: np.ndarray) -> np.ndarray:
-        """Motion [N, 478, 3] in outer-eye distances of pose-free faces [N, 478, 3] for a change [N, 52]; 0 for none."""
+        """Motion [N, 478, 3] in outer-eye distances of pose-free faces [N, 478, 3] for a change [N, 52]; 0 for none.
+
+        The face is seen in a mirror too and both answers are averaged, so left and right are treated alike.
+        """
         delta = np.asarray(delta, np.float32)
-        code = (points.reshape(len(points), -1).astype(np.float32) - self.mean) @ self.shape
         seen = delta.copy()
         seen[:, arkit.columns(arkit.GAZE)] = 0
-        mix = seen @ self.linear.T + self._network(code, seen) - self._network(code, np.zeros_like(seen))
-        motion = (mix @ self.components.T).reshape(-1, LANDMARKS, 3)
+        points = points.astype(np.float32)
+        mirror, sides = template().mirror, np.array([-1, 1, 1], np.float32)
+        motion = self._answer(points, seen)
+        motion += (self._answer((points * sides)[:, mirror], seen[:, arkit.MIRROR]) * sides)[:, mirror]
+        motion /= 2
         rest = np.zeros_like(delta)
         unseen = arkit.columns(UNSEEN)
-        rest[:, unseen] = delta[:, unseen]
+        rest[:, unseen] = delta[:, unseen] * UNSEEN_SHARE
         motion += load_basis().pose_free_motion(rest) * self.weights[:, None]
         gaze = np.zeros_like(delta)
         gaze[:, arkit.columns(arkit.GAZE)] = delta[:, arkit.columns(arkit.GAZE)]
         motion[:, IRIS] = load_basis().pose_free_motion(gaze)[:, IRIS]
         return motion
+
+    def _answer(self, points: np.ndarray, delta: np.ndarray) -> np.ndarray:
+        code = (points.reshape(len(points), -1) - self.mean) @ self.shape
+        mix = delta @ self.linear.T + self._network(code, delta) - self._network(code, np.zeros_like(delta))
+        return (mix @ self.components.T).reshape(-1, LANDMARKS, 3)
 
     def _network(self, code: np.ndarray, delta: np.ndarray) -> np.ndarray:
         x = np.concatenate([code, delta], 1)  # [N, 92]

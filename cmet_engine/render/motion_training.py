@@ -27,14 +27,14 @@ from cmet_engine.face.lips import INNER_LIPS, LIDS
 from cmet_engine.face.pose import LANDMARKS, denormalise_motion, normalise, template
 from cmet_engine.face.training import TEST_EVERY, canonical
 from cmet_engine.render import mesh
-from cmet_engine.render.motion import IRIS, UNSEEN, Motion
+from cmet_engine.render.motion import IRIS, UNSEEN, UNSEEN_SHARE, Motion
 from cmet_engine.render.warp import facing_weights, smoothstep, warp
 
 COMPONENTS, CODE, HIDDEN = 60, 40, 192
 SIZE = LANDMARKS * 3
 
 OVERSHOOT = {
-    "jawOpen": 1.5, "mouthFrown": 2.2, "mouthStretch": 2.2, "browInnerUp": 1.6, "mouthPress": 1.8, "mouthUpperUp": 1.4,
+    "jawOpen": 1.5, "mouthFrown": 1.8, "mouthStretch": 1.6, "browInnerUp": 1.6, "mouthPress": 1.8, "mouthUpperUp": 0.9,
     "mouthShrug": 1.3, "eyeSquint": 1.25, "mouthDimple": 1.3,
 }  # fmt: skip
 """What is asked of the proxy beyond the change itself: raises that it reports late, found with people of the training side."""
@@ -265,8 +265,8 @@ def train_motion(
     proxies: list[Proxy],
     path: Path,
     *,
-    naturalness: float = 0.12,
-    steps: int = 3000,
+    naturalness: float = 0.15,
+    steps: int = 2500,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> None:
@@ -294,7 +294,9 @@ def train_motion(
     _, size, directions = np.linalg.svd((points - mean)[rng.permutation(len(points))[:3000]], full_matrices=False)
     shape = (0.3 * directions[:CODE].T / (size[:CODE] / np.sqrt(min(len(points), 3000)))).astype(np.float32)
     unseen, gaze = arkit.columns(UNSEEN), arkit.columns(arkit.GAZE)
-    fixed = (load_basis().components[unseen] * weights[:, None]).reshape(len(unseen), SIZE)
+    fixed = (load_basis().components[unseen] * UNSEEN_SHARE[:, None, None] * weights[:, None]).reshape(
+        len(unseen), SIZE
+    )
     mix = torch.as_tensor(components, dtype=torch.float32)
     fixed_motion = torch.as_tensor(fixed, dtype=torch.float32)
     network = MotionNetwork()
@@ -344,6 +346,8 @@ def _reading_loss(
         0.08 * (0.4 / size.clamp(0.15, 0.8)).sqrt(),
         torch.where(size > 0.03, torch.tensor(0.2), torch.tensor(0.25)),
     )
+    smile = torch.tensor([n.startswith("mouthSmile") for n in arkit.NAMES])  # shown teeth must not turn into a smile
+    tolerance = torch.where(smile & (change <= 0.1), tolerance.clamp(max=0.1), tolerance)
     tolerance[:, gaze] = 0.5
     tolerance[:, unseen] = 10.0
     tolerance[:, inner] /= 1.5
@@ -377,7 +381,7 @@ def _opening_loss(before: torch.Tensor, after: torch.Tensor, change: torch.Tenso
         blink, squint, wide = (
             change[:, arkit.INDEX[n + side]].clamp(0, 1) for n in ("eyeBlink", "eyeSquint", "eyeWide")
         )
-        most = gap.clamp(min=0.08) * (1.06 + 0.45 * wide)
+        most = gap.clamp(min=0.068) * (1.06 + 0.45 * wide)
         least = gap * (0.9 - 0.3 * squint - 0.9 * blink).clamp(min=0)
         over, under = (moved - most).clamp(min=0), (least - moved).clamp(min=0)
         loss = loss + ((over / 0.008) ** 2 + (under / 0.008) ** 2).clamp(max=200)
