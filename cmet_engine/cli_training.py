@@ -44,6 +44,15 @@ def add_commands(command: Adder, commands: Any) -> None:
         "--task", type=Path, required=True, metavar="FILE", help="the teacher: MediaPipe's face_landmarker.task"
     )
     sub.add_argument("--epochs", type=int, metavar="N", help="times that all faces are shown (default: see the code)")
+    sub = command("motion", _motion, "coefficients to landmark motion as the warp renderer draws it", train)
+    _observations(sub)
+    sub.add_argument(
+        "--stills", type=Path, required=True, metavar="DIR", help="folder of the pictures that were observed"
+    )
+    sub.add_argument(
+        "--task", type=Path, required=True, metavar="FILE", help="the reader: MediaPipe's face_landmarker.task"
+    )
+    sub.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="weights to write (.safetensors)")
     sub = command("encoder", _encoder, "the speech encoder", train)
     _speech_arguments(sub)
     sub.add_argument(
@@ -189,6 +198,19 @@ def _solver(options: argparse.Namespace) -> Any:
     _existing(options.observations, options.task, options.test_clips)
     more = {} if options.epochs is None else {"epochs": options.epochs}
     train_solver(options.observations, options.task, test_clips=options.test_clips, **more)
+
+
+def _motion(options: argparse.Namespace) -> Any:
+    from cmet_engine.face.training import read_names
+    from cmet_engine.render.motion_training import train
+
+    _existing(options.observations, options.stills, options.task, options.test_clips)
+    with whole_file(options.output) as temporary:
+        train(
+            options.observations, options.stills, options.task, temporary,
+            test_clips=read_names(options.test_clips), progress=options.progress,
+        )  # fmt: skip
+    return {"motion": options.output}
 
 
 def _eval_solver(options: argparse.Namespace) -> Any:

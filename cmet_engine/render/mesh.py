@@ -37,6 +37,7 @@ RIGHT_IRIS, LEFT_IRIS = 468, 473
 """Centres; the four points that follow each lie on the iris's edge."""
 
 LIPS: tuple[int, ...] = (37, 0, 267, 84, 17, 314, 40, 270, 91, 321)
+EARS = (234, 454)
 CHIN: tuple[int, ...] = (17, 18, 200, 199)
 
 RING_REACH = (1.10, 1.22, 1.36)
@@ -55,17 +56,6 @@ def triangles() -> np.ndarray:
     corners = np.array([edge.start for edge in edges], np.int32).reshape(-1, 3)
     corners.setflags(write=False)
     return corners
-
-
-@cache
-def incidence() -> np.ndarray:
-    """float32 [468, 852], 1 where a point is a corner of a triangle."""
-    corners = triangles()
-    result = np.zeros((SKIN, len(corners)), np.float32)
-    for k in range(3):
-        result[corners[:, k], np.arange(len(corners))] = 1
-    result.setflags(write=False)
-    return result
 
 
 def _strip(first: tuple[int, ...], second: tuple[int, ...]) -> list[tuple[int, int, int]]:

@@ -30,6 +30,9 @@ UNSEEN: tuple[str, ...] = tuple(
 UNSEEN_SHARE = np.array([0.6 if n.startswith("noseSneer") else 1.0 for n in UNSEEN], np.float32)
 """A sneer comes with a raised upper lip, which the network moves already: its own share is smaller."""
 
+DRIVE = np.array([1.25 if n.startswith(("mouthFrown", "mouthPress")) else 1.1 for n in arkit.NAMES], np.float32)
+"""What the network is asked for, per unit of change: it was trained towards a little less than all, to stay natural."""
+
 IRIS = slice(468, LANDMARKS)
 
 
@@ -59,7 +62,7 @@ class Motion:
         The face is seen in a mirror too and both answers are averaged, so left and right are treated alike.
         """
         delta = np.asarray(delta, np.float32)
-        seen = delta.copy()
+        seen = delta * DRIVE
         seen[:, arkit.columns(arkit.GAZE)] = 0
         points = points.astype(np.float32)
         mirror, sides = template().mirror, np.array([-1, 1, 1], np.float32)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
 from safetensors.numpy import save_file
@@ -27,7 +28,7 @@ from cmet_engine.face.lips import INNER_LIPS, LIDS
 from cmet_engine.face.pose import LANDMARKS, denormalise_motion, normalise, template
 from cmet_engine.face.training import TEST_EVERY, canonical
 from cmet_engine.render import mesh
-from cmet_engine.render.motion import IRIS, UNSEEN, UNSEEN_SHARE, Motion
+from cmet_engine.render.motion import IRIS, UNSEEN, UNSEEN_SHARE, Motion, load_motion
 from cmet_engine.render.warp import facing_weights, smoothstep, warp
 
 COMPONENTS, CODE, HIDDEN = 60, 40, 192
@@ -52,7 +53,7 @@ class Person:
     clip: bool
 
 
-def people(folder: Path, test_clips: set[str]) -> list[Person]:
+def people(folder: Path, test_clips: frozenset[str] | set[str]) -> list[Person]:
     """Everybody of the training side in the folder that `face.observe` wrote, one entry per person or clip."""
     result = []
     with np.load(folder / "stills.npz") as data:
@@ -386,3 +387,44 @@ def _opening_loss(before: torch.Tensor, after: torch.Tensor, change: torch.Tenso
         over, under = (moved - most).clamp(min=0), (least - moved).clamp(min=0)
         loss = loss + ((over / 0.008) ** 2 + (under / 0.008) ** 2).clamp(max=200)
     return loss
+
+
+def train(
+    observations: Path,
+    stills: Path,
+    landmarker: Path,
+    output: Path,
+    *,
+    test_clips: frozenset[str] | set[str] = frozenset(),
+    count: int = 2500,
+    progress: Progress | None = None,
+) -> None:
+    """The whole training, starting from the embedded model.
+
+    Args:
+        observations: folder that `face.observe` wrote.
+        stills: folder that the pictures' paths in it are relative to.
+        landmarker: MediaPipe's `face_landmarker.task`.
+        output: the safetensors file to write.
+        test_clips: names of the clips kept aside.
+        count: pictures to warp, each twice.
+        progress: called with (stage, done, in all).
+    """
+    everybody = people(observations, test_clips)
+    with np.load(observations / "stills.npz") as data:
+        who = np.array([int(str(p)[1:], 16) % TEST_EVERY for p in data["person"]])
+        landmarks, paths = data["landmarks"], data["paths"]
+        if "variant" in data:
+            who[data["variant"] > 0] = 0  # bent pictures are not on the disk
+    rows = np.flatnonzero((who > 0) & np.isfinite(landmarks).all((1, 2)))
+    rows = np.random.default_rng(0).permutation(rows)[:count]
+
+    def pictures() -> Iterable[tuple[np.ndarray, np.ndarray]]:
+        for row in rows:
+            image = cv2.imread(str(stills / str(paths[row])))
+            if image is not None:
+                yield np.ascontiguousarray(image[..., ::-1]), landmarks[row]
+
+    warped = render_samples(pictures(), load_motion(), landmarker, progress=progress)
+    proxies = [train_proxy(everybody, warped, seed=seed) for seed in (1, 2, 3)]
+    train_motion(everybody, proxies, output, progress=progress)

@@ -7,9 +7,12 @@ import pytest
 
 from cmet_engine import arkit
 from cmet_engine.errors import CmetError
+from cmet_engine.face.lips import INNER_LIPS, lip_opening
 from cmet_engine.face.pose import Pose, denormalise, template
 from cmet_engine.face.tracker import FaceGeometry
-from cmet_engine.render.warp import WarpRenderer
+from cmet_engine.render.evaluation import evaluate_edit, format_figures
+from cmet_engine.render.motion import landmark_motion
+from cmet_engine.render.warp import WarpRenderer, facing_weights
 from cmet_engine.track import CoefficientTrack
 
 FRAMES, WIDTH, HEIGHT = 4, 320, 280
@@ -111,3 +114,70 @@ def test_a_very_large_face_with_an_open_mouth_is_drawn():
     image = np.full((2800, 1800, 3), 90, np.uint8)
     geometry, source, edited = clip(landmarks, jawOpen=0.9, mouthSmile=0.7)
     assert WarpRenderer(geometry, source, edited).render(image, 0).shape == image.shape
+
+
+def delta(**change: float) -> np.ndarray:
+    return clip(head(), **change)[2].coefficients[:1]
+
+
+@pytest.mark.parametrize("yaw", [0.0, 0.5])
+def test_no_change_moves_no_landmark_and_a_change_moves_both_sides_alike(yaw):
+    assert not landmark_motion(head(yaw)[None], delta()).any()
+    motion = landmark_motion(head()[None], delta(mouthSmile=0.7))[0]
+    mirrored = motion[template().mirror] * [-1, 1, 1]
+    assert np.abs(motion).max() > 2
+    assert np.allclose(motion[:, :2], mirrored[:, :2], atol=0.05)
+
+
+def test_a_smile_lifts_the_corners_of_the_mouth_and_a_frown_lowers_the_brows():
+    smile = landmark_motion(head()[None], delta(mouthSmile=0.7))[0]
+    frown = landmark_motion(head()[None], delta(browDown=0.7))[0]
+    corners, brows = [61, 291], [55, 65, 285, 295]
+    assert (smile[corners, 1] < -2).all() and smile[61, 0] < 0 < smile[291, 0]
+    assert (frown[brows, 1] > 1).all()
+
+
+@pytest.mark.parametrize("name", ["mouthSmile", "mouthFrown", "mouthUpperUp", "noseSneer", "mouthStretch"])
+def test_closed_lips_stay_closed_unless_the_jaw_is_asked_to_open(name):
+    points = template().points.copy()
+    upper, lower = np.array(INNER_LIPS).T
+    for u, low in (*zip(upper, lower, strict=True), (80, 88), (310, 318), (191, 95), (415, 324)):
+        points[[u, low], 1] = points[[u, low], 1].mean()
+    pose = Pose(np.array([90.0]), np.eye(3)[None], np.array([[160.0, -140.0, 0.0]]))
+    closed = denormalise(points[None], pose)
+    assert lip_opening(closed)[0] < 0.01
+    assert lip_opening(closed + landmark_motion(closed, delta(**{name: 0.8})))[0] < 0.02
+    assert lip_opening(closed + landmark_motion(closed, delta(jawOpen=0.8)))[0] > 0.04
+
+
+def test_eyeballs_stay_while_the_lids_move(picture):
+    landmarks = head(scale=120)
+    out = WarpRenderer(*clip(landmarks, eyeSquint=0.2, browDown=0.4)).render(picture, 0)
+    for centre in (468, 473):
+        x, y = np.round(landmarks[centre, :2]).astype(int)
+        assert np.abs(out[y, x].astype(int) - picture[y, x]).max() <= 3
+        brow = out[y - 25 : y - 8, x - 10 : x + 10].astype(int) - picture[y - 25 : y - 8, x - 10 : x + 10]
+        assert np.abs(brow).max() > 10
+
+
+def test_a_turned_away_half_is_held():
+    turned = facing_weights(head(yaw=0.9)[None].astype(float))[0][[33, 263]]  # corners of the eyes
+    assert turned.min() < 0.3 < 0.95 < turned.max()
+    assert facing_weights(head()[None].astype(float))[0][[117, 346, 61, 291, 70, 300]].min() > 0.95
+
+
+def test_the_edit_is_in_the_picture_of_a_real_clip(shared):
+    figures = evaluate_edit(
+        [shared / "data/clips/style_furious_talk2_clip1.mp4"],
+        ["happy", "surprised"],
+        landmarker=shared / "data/models/face_landmarker.task",
+        frames=6,
+        run=6,
+    )
+    assert [f.emotion for f in figures] == ["happy", "surprised"]
+    for f in figures:
+        assert f.realised is not None and f.realised > 0.5
+        assert f.same_sign is not None and f.same_sign >= 0.8
+        assert f.outside_psnr is not None and f.outside_psnr > 40
+        assert f.flicker is not None and f.flicker < 1.5
+    assert "happy" in format_figures(figures)
