@@ -143,6 +143,23 @@ def test_evaluation_makes_a_library(clips, tmp_path):
         assert file.get_tensor("happy").shape == file.get_tensor("neutral_place").shape == (1024,)
 
 
+def test_a_run_becomes_the_embedded_encoder(corpus, tmp_path, monkeypatch):
+    from cmet_engine import models
+
+    monkeypatch.setattr(models, "ASSETS", tmp_path / "assets")
+    monkeypatch.setattr(models, "CHECKSUMS", tmp_path / "assets" / "checksums.json")
+    (tmp_path / "assets").mkdir()
+    path = training.train_folder(corpus, tmp_path / "run", config=CONFIG)
+    figures = evaluation.embed(tmp_path / "run", corpus)
+    text = evaluation.figures_text(figures)
+    assert "mead_3" in text and "right from the clip alone" in text
+    assert set(json.loads((tmp_path / "assets" / "checksums.json").read_text())) == {
+        "speech_encoder.safetensors", "emotion_library.safetensors",
+    }  # fmt: skip
+    measured = evaluation.evaluate_folder(corpus, load_encoder(str(path)), CONFIG)
+    assert measured["mead"] == figures["mead"] and measured["speed"] > 0
+
+
 def test_mead_and_crema_are_read_as_distributed(tmp_path):
     for emotion in ("angry", "neutral"):
         write_wav(tmp_path / "mead" / "M003" / "audio" / emotion / "level_1" / "001.wav", speak(0.6))
