@@ -767,7 +767,8 @@ def compare_models(
 ) -> dict[str, dict[str, float]]:
     """The connector against ridge regression and a small MLP, on people and speakers that none of them was trained on.
 
-    Ridge and MLP see the emotion vector and the mean expression of the window, and predict the mean change.
+    Ridge and MLP see the emotion vector and the mean expression of the window, and predict the mean change. The connector
+    gets no reference, as in the first window of a clip, so that it knows no more than they do.
 
     Returns:
         For `connector`, `ridge`, `mlp`: `explained` (share of the variance of the change) and `cosine` with it.
@@ -798,7 +799,9 @@ def compare_models(
         optimiser.step()
     with torch.no_grad():
         guesses["mlp"] = mlp(torch.as_tensor(x_new)).numpy()
-        guesses["connector"] = torch.cat([network(b.reference, b.speech, b.neutral).mean(1) for b in drawn]).numpy()
+        guesses["connector"] = torch.cat(
+            [network(torch.zeros_like(b.reference), b.speech, b.neutral).mean(1) for b in drawn]
+        ).numpy()
     result = {}
     for name, guess in guesses.items():
         explained = 1 - ((guess - y_new) ** 2).sum() / ((y_new - mean_y) ** 2).sum()
