@@ -178,6 +178,8 @@ class RigMapping:
             lines.append(f"{len(self.spread)} have no shape and are shown by others (share of the motion): {names}.")
         if self.missing:
             lines.append(f"{len(self.missing)} have no shape and are not shown: {', '.join(self.missing)}.")
+        if any(r.target and r.strength == 0 for r in self.rotations.values()):
+            lines.append("The eyes turn by their shapes; their bones are left alone (strength 0).")
         if self.unused:
             lines.append(f"{len(self.unused)} shapes of the rig are not used: {', '.join(self.unused)}.")
         return "\n".join(lines)
@@ -657,6 +659,7 @@ def match(obj_or_names: Any) -> RigMapping:
         CmetError: the object has no shape keys and no face bones; the message says what to do.
     """
     bones: Sequence[str] = ()
+    rig: Any = None
     if hasattr(obj_or_names, "type") and hasattr(obj_or_names, "data"):
         from . import rig
 
@@ -696,7 +699,12 @@ def match(obj_or_names: Any) -> RigMapping:
                 rows[coefficient] = Row(coefficient, present, CONVENTION, len(present) / len(weights))
     used = {c for row in rows.values() for c in row.channels}
     unused = tuple(n for n in dict.fromkeys(n for names in by_mesh.values() for n in names) if n not in used)
-    return RigMapping(rows, unused, _find_rotations(bones, label), label, unit)
+    rotations = _find_rotations(bones, label)
+    for key, side in (("leftEye", "Left"), ("rightEye", "Right")):
+        gaze = {c for n in arkit.GAZE if n.endswith(side) and n in rows for c in rows[n].channels}
+        if key in rotations and rig is not None and rig.eyeball_shapes(obj_or_names, gaze):
+            rotations[key] = replace(rotations[key], strength=0.0)  # shapes and bone together would turn the eye twice
+    return RigMapping(rows, unused, rotations, label, unit)
 
 
 def _bone_convention(bones: Iterable[str]) -> Convention | None:

@@ -196,6 +196,17 @@ def _positions(block: Any, count: int) -> np.ndarray:
     return flat.reshape(-1, 3).astype(np.float64)
 
 
+def eyeball_shapes(obj: Any, shapes: set[str]) -> bool:
+    """Whether one of these shapes turns a whole eyeball: moves nearly every point of a mesh of its own."""
+    for mesh in meshes(obj):
+        keys, count = mesh.data.shape_keys, len(mesh.data.vertices)
+        for name in shapes & set(keys.key_blocks.keys()):
+            moved = np.abs(_positions(keys.key_blocks[name], count) - _positions(keys.reference_key, count)).max(1)
+            if (moved > 0.05 * max(float(moved.max()), 1e-9)).mean() > 0.8 and moved.max() > 0:
+                return True
+    return False
+
+
 def spread(obj: Any, mapping: Any) -> Any:
     """Show coefficients without a shape by combinations of the rig's own shapes, where its geometry tells how.
 

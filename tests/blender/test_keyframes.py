@@ -25,12 +25,30 @@ def test_live_link_recordings_come_back_from_the_rig(bpy, keyframes, head, share
 
 
 def test_head_and_eyes_come_back_from_an_avatar(bpy, keyframes, avatar, track):
-    action = keyframes.apply_track(avatar, track)
+    from dataclasses import replace
+
+    from cmet_blender import mapping
+
+    found = mapping.match(avatar)
+    found.rotations = {key: replace(rotation, strength=1.0) for key, rotation in found.rotations.items()}
+    action = keyframes.apply_track(avatar, track, found)
     assert len(action.slots) == 5  # head, teeth, two eyes, armature
-    back = keyframes.read_track(avatar, (1, 50))
+    back = keyframes.read_track(avatar, (1, 50), found)
     assert np.abs(back.coefficients - track.coefficients).max() < 1e-5
     assert np.abs(back.head_rotation - track.head_rotation).max() < 1e-3
     assert np.abs(back.eye_rotation - track.eye_rotation).max() < 1e-3
+
+
+def test_eyes_that_turn_by_shapes_are_not_turned_twice(bpy, keyframes, avatar, track):
+    from cmet_blender import mapping, rig
+
+    found = mapping.match(avatar)
+    assert found.rotations["leftEye"].strength == found.rotations["rightEye"].strength == 0
+    assert found.rotations["head"].strength == 1 and "left alone" in found.report()
+    keyframes.apply_track(avatar, track, found)
+    bpy.context.scene.frame_set(10)
+    bone = rig.armature(avatar).pose.bones["LeftEye"]
+    assert abs(bone.matrix_basis.to_quaternion().angle) < 1e-6
 
 
 def test_positive_yaw_turns_the_face_to_its_own_right_and_positive_pitch_down(bpy, keyframes, avatar):
