@@ -133,6 +133,17 @@ def add_commands(command: Adder, commands: Any) -> None:
         help="labelled pictures, to measure the judge itself on people kept aside",
     )
     sub.add_argument("--no-render", action="store_true", help="judge the tracks alone")
+    sub = command(
+        "connector",
+        _eval_connector,
+        "the connector against ridge and a small MLP, on people and voices kept aside",
+        evaluate,
+    )
+    sub.add_argument("--speech", type=Path, action="append", required=True, metavar="DIR", help="labelled speech")
+    sub.add_argument("--faces", type=Path, required=True, metavar="DIR", help="tracks of talking people (.npz)")
+    sub.add_argument("--pictures", type=Path, required=True, metavar="DIR", help="labelled pictures")
+    sub.add_argument("--weights", type=Path, metavar="FILE", help="a connector of yours (default: the embedded one)")
+    sub.add_argument("--leave-out", action="store_true", help="also train without each emotion and ask for it (long)")
     sub = command("edit", _eval_edit, "is the edit in the picture, and everything else still there", evaluate)
     _clips(sub)
 
@@ -263,7 +274,8 @@ def _connector(options: argparse.Namespace) -> Any:
     speech = connector_training.read_speech(options.speech, load_encoder(device=options.device), options.progress)
     checkpoint = options.output.with_suffix(".checkpoint")
     if options.space == "edtalk" or options.videos:
-        config = config or connector_training.ConnectorConfig()
+        kind = connector_training.ConnectorConfig
+        config = config or (kind.published() if options.space == "edtalk" else kind())
         if options.space == "edtalk":
             if options.codes is None:
                 raise CmetError("No codes were given; add --codes DIR (`cmet train extract` writes them).")
@@ -310,7 +322,11 @@ def _judge(options: argparse.Namespace) -> Any:
 
     judge, figures = train_judge(options.pictures)
     judge.save(options.output, force=True)
-    return figures if options.json else json.dumps({name: f["accuracy"] for name, f in figures.items()}, indent=2)
+    return (
+        figures
+        if options.json
+        else json.dumps({name: f["accuracy"] for name, f in figures.items() if "accuracy" in f}, indent=2)
+    )
 
 
 def _written(options: argparse.Namespace, figures: Any) -> None:
@@ -332,6 +348,17 @@ def _eval_emotion(options: argparse.Namespace) -> Any:
     )  # fmt: skip
     _written(options, figures)
     return figures if options.json else judge.format_report(figures, figures["real"])
+
+
+def _eval_connector(options: argparse.Namespace) -> Any:
+    from cmet_engine.emotion.connector_training import evaluate_connector
+
+    _existing(*options.speech, options.faces, options.pictures, options.weights)
+    figures = evaluate_connector(
+        speech=options.speech, pictures=options.pictures, tracks=[options.faces], file=options.weights,
+        leave_out=options.leave_out, progress=options.progress,
+    )  # fmt: skip
+    return figures if options.json else json.dumps(figures, indent=2)
 
 
 def _eval_edit(options: argparse.Namespace) -> Any:
