@@ -37,7 +37,7 @@ RIGHT_IRIS, LEFT_IRIS = 468, 473
 """Centres; the four points that follow each lie on the iris's edge."""
 
 LIPS: tuple[int, ...] = (37, 0, 267, 84, 17, 314, 40, 270, 91, 321)
-EARS = (234, 454)
+EARS, NOSE = (234, 454), 4
 CHIN: tuple[int, ...] = (17, 18, 200, 199)
 
 RING_REACH = (1.10, 1.22, 1.36)

@@ -111,7 +111,8 @@ def facing_weights(landmarks: np.ndarray) -> np.ndarray:
     """
     away = landmarks - landmarks[:, list(mesh.EARS)].mean(1, keepdims=True)
     facing = -away[..., 2] / (np.linalg.norm(away, axis=-1) + 1e-9)  # MediaPipe's z grows away from the camera
-    return smoothstep(facing, -0.35, 0.1)
+    nose = facing[:, mesh.NOSE, None]  # beyond 45 degrees the whole edit fades
+    return smoothstep(facing, -0.1, 0.25) * smoothstep(nose, 0.45, 0.85)
 
 
 def warp(image: np.ndarray, landmarks: np.ndarray, moves: np.ndarray) -> np.ndarray:
