@@ -37,7 +37,10 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,39}")
 _RESERVED = frozenset("voice con prn aux nul".split()) | {f"{d}{n}" for d in ("com", "lpt") for n in range(1, 10)}
 _WEAK = 3.0  # length of a vector that is hardly more than the spread of neutral speech; strong emotions measure 8 to 15
 _LOOSE = 0.3  # mean pairwise cosine of the recordings below which they do not sound alike
-_OTHER_VOICE = 1.0  # `voice_distance` above which it is somebody else
+_OTHER_VOICE = (
+    1.5  # `voice_distance` above which it is somebody else; strong emotion passes it in one pool of ten
+)
+_OTHER_CLIP = 1.7  # the same where a pool is a clip or two
 
 Progress = Callable[[str, int, int | None], None]
 
@@ -365,10 +368,10 @@ def voice_measures(heard: np.ndarray) -> np.ndarray:
 
 
 def voice_distance(one: np.ndarray, other: np.ndarray) -> float:
-    """How unlike two voices are, from the mean `voice_measures` [66] of some recordings each: above 1 another person.
+    """How unlike two voices are, from the mean `voice_measures` [66] of some recordings each.
 
     Distance in the directions in which the training speakers differ most against their own emotions (linear
-    discriminants). Of speakers not trained on, 1 is passed by 5 % of the pairs emotional - neutral of the same speaker.
+    discriminants). Between all emotional and all neutral clips of one speaker not trained on it passes 1 in 5 % of cases.
     """
     return float(np.sqrt(np.mean(((one - other) @ _tensor("voice_directions")) ** 2)))
 
@@ -377,14 +380,15 @@ def _identity(pool: list[_Recording], calm: list[_Recording]) -> list[str]:
     """A sentence when the voices of the two pools, or within the pool, are of different people."""
     if calm:
         apart = voice_distance(np.mean([r.voice for r in pool], 0), np.mean([r.voice for r in calm], 0))
-        if apart > _OTHER_VOICE:
+        limit = _OTHER_VOICE if min(len(pool), len(calm)) > 2 else _OTHER_CLIP
+        if apart > limit:
             return [
-                f"The voices of the emotion and of neutral differ a lot ({apart:.1f}, above {_OTHER_VOICE:g} is another person): the "
-                "vector then holds who speaks beside how; use neutral recordings of the same voice."
+                f"The voices of the emotion and of neutral differ a lot ({apart:.1f}; above {limit:g} it is mostly another person): "
+                "the vector then holds who speaks beside how; use neutral recordings of the same voice."
             ]
         return []
     pairs = [voice_distance(a.voice, b.voice) for a, b in itertools.combinations(pool[:40], 2)]
-    if pairs and float(np.median(pairs)) > _OTHER_VOICE * 1.3:
+    if pairs and float(np.median(pairs)) > _OTHER_CLIP:
         return ["The recordings seem to be of several people; give neutral recordings of the same people."]
     return []
 
