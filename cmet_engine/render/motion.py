@@ -124,8 +124,30 @@ def landmark_motion(landmarks: np.ndarray, delta: np.ndarray) -> np.ndarray:
     points, pose = normalise(landmarks)
     known = np.isfinite(points).all((1, 2))
     points = np.where(known[:, None, None], points, template().points)
-    motion = keep_lips(points, load_motion().pose_free(points, delta), np.asarray(delta, np.float64))
+    motion = keep_brows(points, load_motion().pose_free(points, delta))
+    motion = keep_lips(points, motion, np.asarray(delta, np.float64))
     return np.where(known[:, None, None], np.nan_to_num(denormalise_motion(motion, pose)), 0.0)
+
+
+_BROW, _LID = (65, 52, 53), (158, 159, 160)  # lower edge of the right brow, and the upper lid below it
+BROW_LEAST = 0.35
+"""A brow comes no nearer to the lid than this share of where it was: it would cover the eye."""
+
+
+def keep_brows(points: np.ndarray, motion: np.ndarray) -> np.ndarray:
+    """Hold brows back that would come down over the eyes; `points` and `motion` are pose-free [N, 478, 3]."""
+    face, mirror = template().points, template().mirror
+    result = motion.copy()
+    for brow, lid in ((list(_BROW), list(_LID)), (mirror[list(_BROW)], mirror[list(_LID)])):
+        before = (points[:, brow, 1] - points[:, lid, 1]).mean(1)
+        nearer = -(motion[:, brow, 1] - motion[:, lid, 1]).mean(1)
+        room = (1 - BROW_LEAST) * np.maximum(before, 0.02)
+        share = np.minimum(1.0, room / np.maximum(nearer, 1e-6))  # [N]
+        outer = np.sign(face[brow, 0].mean())
+        low, high = face[lid, 1].mean(), face[brow, 1].mean()
+        field = _smoothstep(face[:, 1], float(low), float(high)) * _smoothstep(outer * face[:, 0], -0.06, 0.06)
+        result *= 1 - field[None, :, None] * (1 - share)[:, None, None]
+    return result
 
 
 LIPS_TOUCH, LIPS_APART = 0.015, 0.05
