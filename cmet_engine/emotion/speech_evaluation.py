@@ -186,7 +186,7 @@ def evaluate_folder(
     Raises:
         CmetError: see `read_corpus`, `prepare` and `evaluate`.
     """
-    clips = prepare(read_corpus(corpus), cache, progress=progress)
+    clips = prepare(read_corpus(corpus), cache, to_train=False, progress=progress)
     figures = evaluate(encoder, clips, config or TrainingConfig(), progress=progress)
     figures["speed"] = round(speed(encoder))
     return figures
@@ -224,7 +224,7 @@ def embed(run: str | Path, corpus: str | Path, *, cache: str | Path | None = Non
     run = Path(run)
     student, _ = load_student(run / "encoder.safetensors")
     config = TrainingConfig.from_json((run / "config.json").read_text("utf-8"), str(run / "config.json"))
-    clips = prepare(read_corpus(corpus), run / "cache" if cache is None else cache)
+    clips = prepare(read_corpus(corpus), run / "cache" if cache is None else cache, to_train=False)
     encoder = Encoder(student)
     figures = evaluate(encoder, clips, config)
     save_student(student, models.ASSETS / EMBEDDED, figures, force=True)

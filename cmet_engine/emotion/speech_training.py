@@ -24,7 +24,7 @@ import torch.nn.functional as F
 from scipy.signal import resample_poly
 from tqdm import tqdm
 
-from cmet_engine.emotion.acoustics import BANDS, CHANNELS, FLOOR, RATE, acoustics, summarise
+from cmet_engine.emotion.acoustics import BANDS, CHANNELS, FLOOR, RATE, STATISTICS, acoustics, summarise
 from cmet_engine.emotion.speech import (
     EMOTIONS,
     SPACE,
@@ -292,8 +292,12 @@ def _read_crema(folder: Path) -> list[Recording]:
     return recordings
 
 
-def prepare(corpus: Corpus, cache: str | Path | None = None, *, progress: Progress | None = None) -> Clips:
+def prepare(
+    corpus: Corpus, cache: str | Path | None = None, *, to_train: bool = True, progress: Progress | None = None
+) -> Clips:
     """Acoustics of every recording at every speed; kept in the folder `cache` so that the next run starts at once.
+
+    With `to_train` off only what measuring needs: the natural speed, and no statistics.
 
     A recording that cannot be used (no sound, no voice) is left out, with one line on standard error.
 
@@ -302,15 +306,17 @@ def prepare(corpus: Corpus, cache: str | Path | None = None, *, progress: Progre
     """
     recordings = corpus.recordings
     key = hashlib.sha256("\n".join(f"{r.path} {r.path.stat().st_size}" for r in recordings).encode()).hexdigest()[:16]
-    stored = None if cache is None else Path(cache) / f"acoustics_{key}.npz"
+    speeds = SPEEDS if to_train else {"1.00": SPEEDS["1.00"]}
+    kind = "acoustics" if to_train else "natural"
+    stored = None if cache is None else Path(cache) / f"{kind}_{key}.npz"
     if stored is not None and stored.is_file():
         with np.load(stored) as file:
-            kept, starts, values = file["kept"], file["starts"], [file[f"speed_{s}"] for s in SPEEDS]
+            kept, starts, values = file["kept"], file["starts"], [file[f"speed_{s}"] for s in speeds]
             statistics = file["statistics"]
         copies = [[v[a:b] for a, b in itertools.pairwise(n)] for v, n in zip(values, starts, strict=True)]
     else:
         kept_list: list[int] = []
-        copies = [[] for _ in SPEEDS]
+        copies = [[] for _ in speeds]
         for number, recording in enumerate(tqdm(recordings, "listening", unit="clip", disable=progress is not None)):
             if progress:
                 progress("listen", number, len(recordings))
@@ -323,7 +329,7 @@ def prepare(corpus: Corpus, cache: str | Path | None = None, *, progress: Progre
                 tqdm.write(f"left out: {error}", file=sys.stderr)
                 continue
             kept_list.append(number)
-            for copy, (up, down) in zip(copies, SPEEDS.values(), strict=True):
+            for copy, (up, down) in zip(copies, speeds.values(), strict=True):
                 copy.append(
                     (natural if up == down else acoustics(resample_poly(wave, up, down).astype(np.float32))).astype(
                         np.float16
@@ -332,11 +338,11 @@ def prepare(corpus: Corpus, cache: str | Path | None = None, *, progress: Progre
         if not kept_list:
             raise CmetError("None of the recordings can be used; each was named above.")
         kept = np.array(kept_list)
-        statistics = all_statistics(copies)
+        statistics = all_statistics(copies) if to_train else np.zeros((0, len(kept), STATISTICS), np.float32)
         starts = np.array([np.cumsum([0] + [len(a) for a in copy]) for copy in copies])
         if stored is not None:
             stored.parent.mkdir(parents=True, exist_ok=True)
-            arrays = {f"speed_{s}": np.concatenate(copy) for s, copy in zip(SPEEDS, copies, strict=True)}
+            arrays = {f"speed_{s}": np.concatenate(copy) for s, copy in zip(speeds, copies, strict=True)}
             with whole_file(stored, force=True) as temporary:
                 np.savez(temporary, kept=kept, starts=starts, statistics=statistics, **arrays)
     chosen = [recordings[n] for n in kept]
