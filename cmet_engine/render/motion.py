@@ -30,7 +30,7 @@ UNSEEN: tuple[str, ...] = tuple(
 UNSEEN_SHARE = np.array([0.6 if n.startswith("noseSneer") else 1.0 for n in UNSEEN], np.float32)
 """A sneer comes with a raised upper lip, which the network moves already: its own share is smaller."""
 
-_DRIVEN = {"mouthFrown": 1.25, "mouthPress": 1.25, "mouthStretch": 0.8}
+_DRIVEN = {"mouthFrown": 1.25, "mouthPress": 0.8, "mouthStretch": 0.8}
 DRIVE = np.array([next((v for k, v in _DRIVEN.items() if n.startswith(k)), 1.1) for n in arkit.NAMES], np.float32)
 """What the network is asked for, per unit of change: most of it comes out a little weak, a stretched mouth too strong."""
 
