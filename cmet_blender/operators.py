@@ -15,6 +15,7 @@ from bpy.props import BoolProperty, StringProperty
 from bpy_extras.io_utils import ExportHelper, ImportHelper
 
 from cmet_engine.errors import CmetError
+from cmet_engine.files import whole_file
 from cmet_engine.timeline import EmotionKey
 from cmet_engine.track import CoefficientTrack
 
@@ -83,6 +84,15 @@ def source_track(settings: Any) -> CoefficientTrack:
     return CoefficientTrack.load(bpy.path.abspath(settings.track))
 
 
+def in_plain_words(error: Exception) -> str:
+    """A sentence for what went wrong."""
+    if isinstance(error, CmetError):
+        return str(error)
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename} cannot be used: {error.strerror}; choose another place or change its permissions."
+    return f"An internal fault stopped the work ({type(error).__name__}: {error})."
+
+
 class Said:
     """Tell the user: errors in the panel and in Info, in plain words."""
 
@@ -94,11 +104,7 @@ class Said:
 
     def fail(self, context: Any, error: Exception) -> set[str]:
         """Note what went wrong; nothing in the scene was changed."""
-        text = (
-            str(error)
-            if isinstance(error, CmetError)
-            else f"An internal fault stopped the work ({type(error).__name__}: {error})."
-        )
+        text = in_plain_words(error)
         context.scene.cmet.message, context.scene.cmet.done = text, ""
         self.report({"ERROR"}, text)  # type: ignore[attr-defined]
         return {"CANCELLED"}
@@ -243,7 +249,8 @@ def _keep(state: dict[str, Any], name: str, target: str) -> Path:
     while path.exists():
         number += 1
         path = folder / f"{target}_{number}{made.suffix}"
-    shutil.copyfile(made, path)
+    with whole_file(path) as temporary:
+        shutil.copyfile(made, temporary)
     return path
 
 
@@ -285,7 +292,8 @@ class CMET_OT_track(_Job, bpy.types.Operator):
         path = _keep(state, "track.npz", f"{Path(settings.clip).stem}_track")
         settings.track = str(path)
         found = state.get("result", {})
-        return f"Tracked {found.get('frames', '?')} frames, a face in {found.get('frames_with_face', '?')}; kept as {path}."
+        text = f"Tracked {found.get('frames', '?')} frames, a face in {found.get('frames_with_face', '?')}; kept as {path}."
+        return text + session.kept_elsewhere(path)
 
 
 class CMET_OT_cancel(_Simple, bpy.types.Operator):
@@ -537,7 +545,7 @@ class CMET_OT_render_video(_Job, bpy.types.Operator):
         settings = context.scene.cmet
         path = _keep(state, next(iter(state["files"])), f"{Path(settings.clip).stem}_edited")
         footage.show_edited(context.scene, path, settings.start_frame)
-        return f"The edited clip is {path} and in the sequencer."
+        return f"The edited clip is {path} and in the sequencer." + session.kept_elsewhere(path)
 
 
 class CMET_OT_compare(_Simple, bpy.types.Operator):

@@ -10,6 +10,8 @@ from typing import Any
 
 import bpy
 
+from cmet_engine.errors import CmetError
+
 from .engine import Engine
 
 PACKAGE = __package__ or "cmet_blender"
@@ -70,16 +72,37 @@ def user_folder() -> Path:
 
 
 def results_folder() -> Path:
-    """Where tracks and videos of this scene go: `cmet` beside the .blend, or the user folder if that cannot be."""
-    if bpy.data.filepath:
-        beside = Path(bpy.data.filepath).parent / "cmet"
-        with contextlib.suppress(OSError):
-            beside.mkdir(exist_ok=True)
-            if os.access(beside, os.W_OK):
-                return beside
-    folder = user_folder() / "results"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
+    """Where tracks and videos of this scene go: `cmet` beside the .blend, or the user folder if that cannot be.
+
+    Raises:
+        CmetError: neither can be written.
+    """
+    own = user_folder() / "results"
+    places = [Path(bpy.data.filepath).parent / "cmet", own] if bpy.data.filepath else [own]
+    for folder in places:
+        if _takes_files(folder, parents=folder == own):
+            return folder
+    raise CmetError(
+        f"Results cannot be kept: {' and '.join(str(p) for p in places)} cannot be written. "
+        "Save the scene in a folder of your own, or free the disk, and try again."
+    )
+
+
+def _takes_files(folder: Path, *, parents: bool) -> bool:
+    """Whether a file can really be made there: permission bits say little on shared disks, for root and on Windows."""
+    try:
+        folder.mkdir(parents=parents, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return True
+    except OSError:
+        return False
+
+
+def kept_elsewhere(path: Path) -> str:
+    """A sentence for a result that could not be kept beside the scene; empty when it was, or the scene has no file."""
+    if not bpy.data.filepath or Path(bpy.data.filepath).parent in path.parents:
+        return ""
+    return " The scene's own folder cannot be written."
 
 
 def engine(*extra: Path) -> Engine:
