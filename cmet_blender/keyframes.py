@@ -365,12 +365,12 @@ def write_action(
     """
     action = bpy.data.actions.new(name)
     action.use_fake_user = True  # survives saving when another take becomes the active one
-    action[INFO] = json.dumps(info or {})
     layer = action.layers.new("C-MET")
     strip = layer.strips.new(type="KEYFRAME")
     interpolation = np.full(len(positions), LINEAR, np.int32)
     points = np.empty((len(positions), 2), np.float32)
     points[:, 0] = positions
+    written = whole = 0
     for part in parts:
         if not part.curves:
             continue
@@ -381,18 +381,35 @@ def write_action(
             points[:, 1] = values
             data, count, how = points, len(points), interpolation
             if simplify > 0:
-                # angles: one unit of error is worth a hundred degrees, bones move by parts of their face's unit
-                kept = _simplified(positions.astype(np.float64), values.astype(np.float64), simplify)
+                error = simplify * _unit_of_error(path, values)
+                kept = _simplified(positions.astype(np.float64), values.astype(np.float64), error)
                 data, count = points[kept], len(kept)
                 how = interpolation[:count]
             curve.keyframe_points.add(count)
             curve.keyframe_points.foreach_set("co", data.ravel())
             curve.keyframe_points.foreach_set("interpolation", how)
             curve.update()
+            written, whole = written + count, whole + len(positions)
         if assign:
             assign_action(part.owner, action, slot)
             _open_sliders(part)
+    info = dict(info or {})
+    if simplify > 0:
+        said = f"Simplified to {written} of {whole} keys; no curve is off by more than {simplify:g} of a shape."
+        info["notes"] = [*info.get("notes", ()), said]
+    action[INFO] = json.dumps(info)
     return action
+
+
+def _unit_of_error(path: str, values: np.ndarray) -> float:
+    """What an error of 1 is on a curve: a whole shape, a hundred degrees, or the way that a bone moves at the most."""
+    if path.endswith("rotation_quaternion"):
+        return math.radians(100) / 4  # half of an angle is what a quaternion holds, and its four errors add up
+    if "rotation" in path:
+        return math.radians(100)
+    if path.endswith("location"):
+        return float(np.ptp(values))
+    return 1.0
 
 
 def _open_sliders(part: Curves) -> None:

@@ -151,7 +151,9 @@ class _Job(Said):
         """Do it and wait: for scripts and background mode."""
         try:
             _, kind, arguments, parameters = self.request(context)
-            state = self._engine(context).run(kind, *arguments, **parameters)
+            service = self._engine(context)
+            state = service.run(kind, *arguments, **parameters)
+            session.STATE.health = service.health()
             return self.say(context, self.receive(context, state))
         except (CmetError, ReferenceError, OSError) as error:
             return self.fail(context, error)
@@ -187,20 +189,30 @@ class _Job(Said):
         if event.type != "TIMER":
             return {"PASS_THROUGH"}
         job = session.STATE.job
-        if job is None or self._scene not in bpy.data.scenes:
+        if job is None:
             return self._end(context, {"CANCELLED"})
+        if self._scene not in bpy.data.scenes:
+            if job.identity:
+                with contextlib.suppress(CmetError):
+                    self._service.cancel(job.identity)
+            return self._end(context, {"CANCELLED"})
+        # the user may look at another scene by now
+        with context.temp_override(scene=bpy.data.scenes[self._scene]):
+            return self._step(bpy.context, job)
+
+    def _step(self, context: Any, job: Any) -> set[str]:
         try:
             state = self._look(job)
             _redraw(context)
             if state is None:
                 return {"PASS_THROUGH"}
-            with context.temp_override(scene=bpy.data.scenes[self._scene]):
-                if state["state"] == "cancelled":
-                    self.say(context, f"{job.title}: cancelled; nothing was changed.")
-                    return self._end(context, {"CANCELLED"})
-                text = self.receive(context, finished(state))
+            if state["state"] == "cancelled":
+                self.say(context, f"{job.title}: cancelled; nothing was changed.")
+                return self._end(context, {"CANCELLED"})
+            text = self.receive(context, finished(state))
+            if bpy.ops.ed.undo_push.poll():
                 bpy.ops.ed.undo_push(message=f"C-MET: {job.title}")
-                self.say(context, text)
+            self.say(context, text)
             return self._end(context, {"FINISHED"})
         except (CmetError, ReferenceError, OSError, RuntimeError) as error:
             self.fail(context, error)
@@ -212,6 +224,7 @@ class _Job(Said):
             if job.cancelled:
                 return {"state": "cancelled"}
             if self._service.ready():
+                session.STATE.health = self._service.health()
                 _, kind, arguments, parameters = self._request
                 job.identity = self._service.submit(kind, *arguments, **parameters)
             return None

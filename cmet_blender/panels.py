@@ -112,7 +112,11 @@ class CMET_PT_emotion(_Panel, bpy.types.Panel):
                 row.prop(strip, "influence", text="", slider=True)
             row = layout.row(align=True)
             row.operator("cmet.bake", icon="RENDER_ANIMATION")
-            row.operator("cmet.recompute", icon="FILE_REFRESH")
+            exact = row.row(align=True)
+            exact.enabled = bool(settings.clip)
+            exact.operator("cmet.recompute", icon="FILE_REFRESH")
+            if not settings.clip:
+                layout.label(text="Recompute needs a clip", icon="INFO")
 
 
 class CMET_PT_voice(_Panel, bpy.types.Panel):
@@ -234,6 +238,24 @@ class CMET_PT_rig(_Panel, bpy.types.Panel):
             column.label(text="Needs a rig" if settings.rig is None else "Needs a track: see Footage", icon="INFO")
 
 
+class CMET_PT_unused(_Panel, bpy.types.Panel):
+    """Shape keys of the rig that no coefficient uses"""
+
+    bl_label = "Unused Shapes"
+    bl_idname = "CMET_PT_unused"
+    bl_parent_id = "CMET_PT_rig"
+    bl_options = {"DEFAULT_CLOSED"}
+
+    @classmethod
+    def poll(cls, context: Any) -> bool:
+        """Only where there are some."""
+        return bool(context.scene.cmet.unused)
+
+    def draw(self, context: Any) -> None:
+        """Their names."""
+        _wrapped(self.layout, context.scene.cmet.unused.replace("; ", ", "), context.region.width)
+
+
 class CMET_PT_rotations(_Panel, bpy.types.Panel):
     """Bones or objects that turn with head and eyes"""
 
@@ -298,6 +320,8 @@ class CMET_PT_video(_Panel, bpy.types.Panel):
             icon="ARROW_LEFTRIGHT",
             text="Before / After" if strip is None else "Show After" if strip.mute else "Show Before",
         )
+        if strip is None and not missing:
+            layout.label(text="After the first render", icon="INFO")
         health = session.STATE.health
         row = layout.row(align=True)
         row.label(
@@ -343,6 +367,7 @@ CLASSES = (
     CMET_PT_voice,
     CMET_UL_rows,
     CMET_PT_rig,
+    CMET_PT_unused,
     CMET_PT_rotations,
     CMET_PT_video,
     CMET_PT_export,

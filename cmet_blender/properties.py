@@ -18,6 +18,7 @@ from cmet_engine import arkit
 from cmet_engine.errors import CmetError
 
 from . import mapping, rig, session
+from .export import PRESETS
 
 _KINDS = [(kind, kind.capitalize(), "") for kind in mapping.KINDS]
 _AXES = [(sign + axis, sign + axis, f"turns about {sign}{axis} of the rig") for axis in "XYZ" for sign in "+-"]
@@ -62,7 +63,7 @@ def _shape_names(self: Any, context: Any, edit_text: str) -> list[str]:
 class CmetRow(bpy.types.PropertyGroup):
     """One row of the mapping table."""
 
-    name: StringProperty()
+    name: StringProperty(name="Coefficient", description="One of the 52 ARKit coefficients")
     channels: StringProperty(
         name="Shapes", update=_row_changed, search=_shape_names, search_options={"SUGGESTION"},
         description="Shape key that takes this coefficient; several with weights: browInnerUp_L; browInnerUp_R=0.5",
@@ -84,9 +85,21 @@ class CmetRow(bpy.types.PropertyGroup):
         soft_max=1,
         description="Added after the gain, in units of the shape key",
     )
-    limited: BoolProperty(name="Limits", description="Keep the value between minimum and maximum")
-    minimum: FloatProperty(name="Minimum", default=0.0, soft_min=-1, soft_max=1)
-    maximum: FloatProperty(name="Maximum", default=1.0, soft_min=0, soft_max=2)
+    limited: BoolProperty(name="Limits", description="Keep the shape key's value between minimum and maximum")
+    minimum: FloatProperty(
+        name="Minimum",
+        default=0.0,
+        soft_min=-1,
+        soft_max=1,
+        description="Least value that the shape key gets; 0 is the rest shape",
+    )
+    maximum: FloatProperty(
+        name="Maximum",
+        default=1.0,
+        soft_min=0,
+        soft_max=2,
+        description="Largest value that the shape key gets; 1 is the whole shape",
+    )
 
 
 class CmetRotation(bpy.types.PropertyGroup):
@@ -100,7 +113,11 @@ class CmetRotation(bpy.types.PropertyGroup):
         name="Roll", items=_AXES, default="-Y", description="Axis of leaning to the character's own right"
     )
     strength: FloatProperty(
-        name="Strength", default=1.0, soft_min=0, soft_max=2, description="Factor on the angles; 0 turns nothing"
+        name="Strength",
+        default=1.0,
+        soft_min=0,
+        soft_max=2,
+        description="Factor on the track's angles in degrees: 1 turns as far as the actor, 0 nothing",
     )
 
 
@@ -167,7 +184,7 @@ class CmetScene(bpy.types.PropertyGroup):
         min=0.0,
         soft_max=0.05,
         precision=3,
-        description="Leave out keys where straight lines stay within this error (1 is a whole shape); 0 keeps every frame",
+        description="Leave out keys where straight lines stay within this error: 0.01 is a hundredth of a whole shape, or a degree; 0 keeps every frame",
     )
     emotion: EnumProperty(name="Emotion", items=emotion_items, default=_number("happy"), description="Emotion to add")
     strength: FloatProperty(
@@ -177,7 +194,7 @@ class CmetScene(bpy.types.PropertyGroup):
         soft_max=1.5,
         min=-10,
         max=10,
-        description="Influence of the new strip: 1 is the emotion as learned",
+        description="Influence of the new strip: 0 is nothing, 1 the emotion as learned; key it in the NLA editor",
     )
     voice: StringProperty(
         name="Voice",
@@ -194,6 +211,7 @@ class CmetScene(bpy.types.PropertyGroup):
             ("warp", "Warp", "Moves the pixels of the original frames: full resolution"),
             ("edtalk", "EDTalk", "Published network, 256 pixels pasted back; needs its downloaded weights"),
         ],
+        description="How the engine makes the pictures",
     )
     video_format: EnumProperty(
         name="Format",
@@ -202,6 +220,7 @@ class CmetScene(bpy.types.PropertyGroup):
             ("mov", "MOV (ProRes)", "For editing on"),
             ("mkv", "MKV (H.264)", "For viewing"),
         ],
+        description="File type of the edited clip; its rate, size and sound are the clip's own",
     )
     export_path: StringProperty(
         name="File",
@@ -214,9 +233,9 @@ class CmetScene(bpy.types.PropertyGroup):
         name="For",
         items=[
             ("none", "Any Program", "Blender's own axes and units"),
-            ("unreal", "Unreal Engine", ""),
-            ("unity", "Unity", ""),
-            ("maya", "Maya", ""),
+            ("unreal", "Unreal Engine", PRESETS["unreal"].expects),
+            ("unity", "Unity", PRESETS["unity"].expects),
+            ("maya", "Maya", PRESETS["maya"].expects),
         ],
         description="FBX as this program expects it",
     )

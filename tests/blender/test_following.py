@@ -1,5 +1,7 @@
 """What the add-on does by itself while the animator works: the strips of the other meshes follow the leading one."""
 
+from types import SimpleNamespace
+
 import pytest
 
 
@@ -64,6 +66,122 @@ def test_the_gallery_keeps_the_choice_when_the_library_grows(registered):
     session.STATE.emotions = [{"name": n, "reliability": 0.9} for n in ("angry", "wistful", "sad")]
     assert settings.emotion == "sad"
     session.STATE.emotions = []
+
+
+def test_everything_in_the_panels_is_explained(registered):
+    from cmet_blender import operators, properties
+
+    for cls in (properties.CmetScene, properties.CmetRow, properties.CmetRotation):
+        for name, made in cls.__annotations__.items():
+            if made.keywords.get("name"):  # what is shown has a label
+                assert made.keywords.get("description"), f"{cls.__name__}.{name} has no tooltip"
+    for cls in operators.CLASSES:
+        assert cls.__doc__ and not cls.__doc__.endswith("."), cls.__name__
+
+
+class Service:
+    """An engine whose answers a test sets: what is tested is who hears them."""
+
+    def __init__(self):
+        self.state, self.cancelled = None, []
+
+    def ready(self):
+        return True
+
+    def health(self):
+        return {"version": "0.1.0", "device": "cpu", "mismatch": ""}
+
+    def submit(self, kind, *arguments, **parameters):
+        return "7"
+
+    def look(self, identity):
+        if isinstance(self.state, Exception):
+            raise self.state
+        return self.state
+
+    def cancel(self, identity):
+        self.cancelled.append(identity)
+
+
+@pytest.fixture
+def watched(registered):
+    """A job that the scene `first` started and that is being looked at, and its service."""
+    from cmet_blender import operators, session
+
+    class Probe(operators._Job):
+        def report(self, kind, text):
+            pass
+
+        def request(self, context):
+            return "Probing", "track", (), {}
+
+        def receive(self, context, state):
+            return f"received in {context.scene.name}"
+
+    probe = Probe()
+    probe._request, probe._service, probe._scene = probe.request(None), Service(), "first"
+    registered.context.scene.name = "first"
+    session.STATE.job = session.Job("Probing")
+    probe.look = lambda: probe.modal(registered.context, SimpleNamespace(type="TIMER"))
+    yield probe
+    session.STATE = session.State()
+
+
+RUNNING = {"state": "running", "stage": "tracking", "done": 3, "total": 10, "eta_seconds": 4.0}
+
+
+def look_at_another_scene(bpy):
+    other = bpy.data.scenes.new("other")
+    bpy.context.window.scene = other
+    return other
+
+
+def test_a_job_reports_to_the_scene_that_asked(registered, watched):
+    from cmet_blender import session
+
+    first = registered.context.scene
+    assert watched.look() == {"PASS_THROUGH"}
+    watched._service.state = RUNNING
+    assert watched.look() == {"PASS_THROUGH"}
+    assert session.STATE.job.text() == "Probing: tracking, 3/10, about 4 s left"
+    other = look_at_another_scene(registered)
+    watched._service.state = {**RUNNING, "state": "done"}
+    assert watched.look() == {"FINISHED"}
+    assert first.cmet.done == "received in first" and not other.cmet.done and session.STATE.job is None
+    assert session.STATE.health["version"] == "0.1.0"
+
+
+def test_a_failure_is_said_in_the_scene_that_asked(registered, watched):
+    from cmet_engine.errors import CmetError
+
+    first = registered.context.scene
+    watched.look()
+    other = look_at_another_scene(registered)
+    watched._service.state = CmetError("The engine died three times.")
+    assert watched.look() == {"CANCELLED"}
+    assert first.cmet.message == "The engine died three times." and not other.cmet.message
+
+
+def test_a_job_whose_scene_is_deleted_is_cancelled(registered, watched):
+    from cmet_blender import session
+
+    watched.look()
+    first = registered.context.scene
+    look_at_another_scene(registered)
+    registered.data.scenes.remove(first)
+    assert watched.look() == {"CANCELLED"}
+    assert watched._service.cancelled == ["7"] and session.STATE.job is None
+
+
+def test_cancelling_stops_the_engines_job_and_changes_nothing(registered, watched):
+    from cmet_blender import session
+
+    watched.look()
+    session.STATE.job.cancelled = True
+    watched._service.state = {**RUNNING, "state": "cancelled"}
+    assert watched.look() == {"CANCELLED"}
+    assert watched._service.cancelled == ["7"]
+    assert "cancelled; nothing was changed" in registered.context.scene.cmet.done
 
 
 def test_pictures_of_emotions_differ_and_are_faces():

@@ -1,4 +1,5 @@
 import time
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -25,8 +26,6 @@ def test_live_link_recordings_come_back_from_the_rig(bpy, keyframes, head, share
 
 
 def test_head_and_eyes_come_back_from_an_avatar(bpy, keyframes, avatar, track):
-    from dataclasses import replace
-
     from cmet_blender import mapping
 
     found = mapping.match(avatar)
@@ -310,3 +309,90 @@ def test_a_bone_that_is_not_there_is_named(bpy, keyframes, head, track):
     found.rotations["head"] = mapping.Rotation("neck.007")
     action = keyframes.apply_track(head, track, found)
     assert "neck.007" in " ".join(keyframes.notes_of(action))
+
+
+def test_simplified_turns_and_bones_stay_within_the_stated_error(bpy, keyframes, avatar):
+    from cmet_blender import mapping
+
+    times = np.arange(120) / 24
+    turn = 20 * np.sin(times[:, None] * np.array([1.0, 1.7, 0.6]))
+    track = CoefficientTrack(24, np.zeros((120, 52)), turn, np.zeros((120, 4)))
+    found = mapping.match(avatar)
+    found.rotations = {key: replace(rotation, strength=1.0) for key, rotation in found.rotations.items()}
+    action = keyframes.apply_track(avatar, track, found, simplify=0.01)
+    assert any("Simplified to" in note and "0.01" in note for note in keyframes.notes_of(action))
+    back = keyframes.read_track(avatar, (1, 120), found)
+    assert 0.01 < np.abs(back.head_rotation - track.head_rotation).max() <= 1.0  # a degree for a hundredth
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["ARKit / Live Link Face", "MetaHuman", "Daz Genesis 9", "Daz Genesis 8.1", "Character Creator 4 (extended)"],
+)
+def test_a_character_of_each_kind_takes_a_track_and_gives_it_back(bpy, keyframes, make_mesh, track, name):
+    from cmet_blender import mapping
+
+    convention = next(c for c in mapping.conventions() if c.name == name)
+    shapes = list(dict.fromkeys(s for weights in convention.shapes.values() for s in weights))
+    character = make_mesh("Character", [*shapes, "somethingElse"])
+    found = mapping.match(character)
+    assert found.name == name and not found.guessed and found.unused == ("somethingElse",)
+    keyframes.apply_track(character, track, found)
+    back = keyframes.read_track(character, (1, 50), found, reference=track)
+    assert np.abs(back.coefficients - track.coefficients).max() < 1e-4
+    plain = keyframes.read_track(character, (1, 50), found)
+    alone = [c for c in arkit.NAMES if c not in found.missing and _own_shapes(found, c)]
+    assert len(alone) > 35
+    for coefficient in alone:
+        assert np.abs(plain[coefficient] - track[coefficient]).max() < 1e-4, coefficient
+
+
+def _own_shapes(found, coefficient):
+    """Whether no other coefficient uses the shapes of this one: then it can be read without a reference."""
+    mine = set(found.rows[coefficient].channels)
+    return all(mine.isdisjoint(row.channels) for name, row in found.rows.items() if name != coefficient)
+
+
+def test_a_track_longer_than_the_scene_keeps_every_frame_and_leaves_the_range_alone(
+    bpy, keyframes, head, random_tracks
+):
+    track = random_tracks(80)
+    keyframes.apply_track(head, track)
+    assert (bpy.context.scene.frame_start, bpy.context.scene.frame_end) == (1, 50)
+    back = keyframes.read_track(head, (1, 80))
+    assert np.abs(back.coefficients - track.coefficients).max() < 1e-5
+    with pytest.raises(CmetError, match=r"reference track has 80 frames, the range 50"):
+        keyframes.read_track(head, (1, 50), reference=track)
+
+
+def test_gain_offset_and_limits_shape_the_keys(bpy, keyframes, head, track):
+    from cmet_blender import mapping
+
+    found = mapping.match(head)
+    found.rows["jawOpen"] = replace(found.rows["jawOpen"], gain=0.5, offset=0.1, minimum=0.15, maximum=0.3)
+    keyframes.apply_track(head, track, found)
+    block = head.data.shape_keys.key_blocks["jawOpen"]
+    wanted = np.clip(0.5 * track["jawOpen"] + 0.1, 0.15, 0.3)
+    for i in range(0, 50, 7):
+        bpy.context.scene.frame_set(1 + i)
+        assert abs(block.value - wanted[i]) < 1e-5
+
+
+def test_a_library_override_is_keyed_or_refused_but_never_half_done(bpy, keyframes, head, track, tmp_path):
+    path = tmp_path / "lib.blend"
+    bpy.data.libraries.write(str(path), {head})
+    bpy.ops.wm.read_factory_settings(use_empty=True)
+    with bpy.data.libraries.load(str(path), link=True) as (source, target):
+        target.objects = source.objects
+    override = target.objects[0].override_create(remap_local_usages=True)
+    bpy.context.scene.collection.objects.link(override)
+    mesh = override.data.override_create(remap_local_usages=True)
+    if mesh is not None:
+        override.data = mesh
+    try:
+        keyframes.apply_track(override, track)
+    except CmetError as error:
+        assert any(word in str(error) for word in ("linked from", "override"))
+        assert not bpy.data.actions
+    else:
+        assert np.abs(keyframes.read_track(override, (1, 50)).coefficients - track.coefficients).max() < 1e-5
