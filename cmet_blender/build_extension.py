@@ -1,6 +1,6 @@
 """Build the extension's zip: `python -m cmet_blender.build_extension [-o FOLDER] [--validate]`. Needs no Blender.
 
-The zip holds the add-on's modules at its root, the rig mappings, and the engine's light modules as a bundled wheel.
+The zip holds the add-on's modules at its root, the pictures of emotions, the rig mappings, and the engine's light modules as a bundled wheel.
 The same sources give the same bytes.
 """
 
@@ -70,6 +70,7 @@ def build(folder: Path) -> Path:
         f"wheels/{wheel.name}": wheel,
     }
     files |= {path.name: path for path in sorted((ROOT / "cmet_blender").glob("*.py")) if path.name not in LEFT_OUT}
+    files |= {f"gallery/{path.name}": path for path in sorted((ROOT / "cmet_blender" / "gallery").glob("*.jpg"))}
     files |= {f"rigs/{path.name}": path for pattern in RIGS for path in sorted((ROOT / "rigs").glob(pattern))}
     path = folder / f"{manifest['id']}-{version}.zip"
     temporary = path.with_suffix(".zip.part")

@@ -51,6 +51,13 @@ def test_every_module_of_the_package_is_inside(archive, project):
     assert inside == here
 
 
+def test_the_pictures_of_emotions_are_inside(archive, project):
+    with zipfile.ZipFile(archive) as bundle:
+        inside = {n for n in bundle.namelist() if n.startswith("gallery/")}
+    assert inside == {f"gallery/{p.name}" for p in (project / "cmet_blender" / "gallery").iterdir()}
+    assert "gallery/happy.jpg" in inside
+
+
 @pytest.fixture(scope="module")
 def session(archive, tmp_path_factory):
     """What a Blender that installed the zip answers; see `extension_session.py`."""

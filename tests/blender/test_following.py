@@ -2,6 +2,7 @@
 
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 
@@ -184,12 +185,27 @@ def test_cancelling_stops_the_engines_job_and_changes_nothing(registered, watche
     assert "cancelled; nothing was changed" in registered.context.scene.cmet.done
 
 
-def test_pictures_of_emotions_differ_and_are_faces():
+def test_every_emotion_has_a_picture_of_its_own(bpy):
+    from cmet_blender import icons, properties
+
+    names = ("neutral", *properties.EMOTIONS)
+    pictures = {}
+    for name in names:
+        image = bpy.data.images.load(str(icons.picture(name)))
+        assert tuple(image.size) == (128, 128) and image.channels >= 3
+        pictures[name] = np.array(image.pixels).reshape(128, 128, -1)[..., :3]
+    face = (slice(16, 112), slice(24, 104))
+    for i, a in enumerate(names):
+        for b in names[:i]:
+            assert np.abs(pictures[a][face] - pictures[b][face]).mean() > 0.002, f"{a} looks like {b}"
+    assert icons.picture("wistful").name == "own.jpg"
+    assert sum(p.stat().st_size for p in icons.FOLDER.iterdir()) < 150_000
+
+
+def test_the_pictures_show_the_emotions_that_the_engine_has():
+    library = pytest.importorskip("cmet_engine.emotion.library", reason="needs the engine's packages")
     from cmet_blender import icons
 
-    pictures = {name: icons.draw(name) for name in (*icons.LOOKS, "wistful")}
-    for picture in pictures.values():
-        assert picture.shape == (64, 64, 4) and picture.min() >= 0 and picture.max() <= 1
-        assert picture[32, 32, 3] == 1 and picture[0, 0, 3] == 0
-    names = list(pictures)
-    assert all((pictures[a] != pictures[b]).any() for i, a in enumerate(names) for b in names[:i])
+    for name in library.load_library():
+        if name in (*library.BASIC, *library.EXTENDED):
+            assert icons.picture(name).stem == name
