@@ -7,6 +7,7 @@ than the client's time-out (5 s); `start` returns at once, and `ready` says when
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -273,6 +274,120 @@ class Engine:
         except BaseException:
             if self.alive:
                 self.cancel(identity)
+            raise
+        return finished(state)
+
+
+class Recorder:
+    """Records a voice in a process of the engine's Python; answers as an `Engine` does, so that a job can watch it.
+
+    Args:
+        engine: whose Python is used; it need not run.
+    """
+
+    SLACK = 30.0  # seconds beyond the recording's length after which something is wrong
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._process: subprocess.Popen[str] | None = None
+        self._seconds = self._end = 0.0
+        self._path = Path()
+        self._log: Any = None
+        self._cancelled = False
+
+    def start(self) -> None:
+        """Nothing to start beforehand."""
+
+    def ready(self) -> bool:
+        """Always."""
+        return True
+
+    def health(self) -> dict[str, Any]:
+        """Nothing to tell: it is no engine."""
+        return {}
+
+    def submit(self, kind: str, path: str | Path, *, seconds: float) -> str:
+        """Begin to record into a .wav file.
+
+        Raises:
+            CmetError: the engine's Python cannot be started.
+        """
+        self._path, self._seconds, self._end = Path(path), seconds, time.monotonic() + seconds + self.SLACK
+        command = [self._engine.python, "-m", "cmet_engine.cli", kind, "-o", str(path)]
+        command += ["--seconds", f"{seconds:g}", "--json"]
+        self._log = tempfile.TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115 - lives as long as the process
+        try:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=self._log,
+                env=self._engine._environment(),
+                text=True,
+            )
+        except OSError as error:
+            raise CmetError(
+                f"The engine's Python '{self._engine.python}' cannot be started ({error.strerror}); set its path in the "
+                "add-on's preferences."
+            ) from error
+        return str(self._process.pid)
+
+    def look(self, identity: str) -> dict[str, Any]:
+        """Where the recording stands, in the words of a job; the stage tells the level."""
+        assert self._process is not None
+        status = self._process.poll()
+        self._log.seek(0)
+        lines = self._log.read().strip().splitlines()
+        state = {
+            "state": "running",
+            "stage": "waiting for the microphone",
+            "done": 0,
+            "total": round(10 * self._seconds),
+            "eta_seconds": None,
+            "error": None,
+            "files": {},
+        }
+        heard = [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}")]
+        if heard:
+            state["stage"] = f"level {heard[-1]['level']:.0f} dB"
+            state["done"] = round(10 * heard[-1]["seconds"])
+            state["eta_seconds"] = self._seconds - heard[-1]["seconds"]
+        if status is None and time.monotonic() > self._end:
+            self.cancel(identity)
+            return {**state, "state": "failed", "error": "The microphone did not answer in time; choose another."}
+        if self._cancelled:
+            return {**state, "state": "cancelled"}
+        if status == 0:
+            return {**state, "state": "done", "files": {self._path.name: str(self._path)}}
+        if status is not None:
+            words = next((line for line in reversed(lines) if line.startswith("cmet: ")), "")
+            error = words.removeprefix("cmet: ") or (lines[-1] if lines else "The recording ended without a word.")
+            return {**state, "state": "failed", "error": error}
+        return state
+
+    def cancel(self, identity: str) -> None:
+        """Stop recording; nothing is kept."""
+        self._cancelled = True
+        if self._process is not None and self._process.poll() is None:
+            self._process.send_signal(signal.SIGINT if os.name == "posix" else signal.SIGTERM)
+            try:
+                self._process.wait(timeout=3)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+
+    def run(self, kind: str, path: str | Path, *, seconds: float) -> dict[str, Any]:
+        """Record and wait.
+
+        Raises:
+            CmetError: it failed; with its own sentence.
+        """
+        identity = self.submit(kind, path, seconds=seconds)
+        try:
+            while (state := self.look(identity))["state"] not in FINISHED:
+                time.sleep(0.1)
+        except BaseException:
+            self.cancel(identity)
             raise
         return finished(state)
 

@@ -5,13 +5,14 @@ usable; without one `execute` waits. Between, only names are kept: objects may b
 """
 
 import contextlib
+import itertools
 import shutil
 import time
 from pathlib import Path
 from typing import Any
 
 import bpy
-from bpy.props import BoolProperty, StringProperty
+from bpy.props import BoolProperty, EnumProperty, StringProperty
 from bpy_extras.io_utils import ExportHelper, ImportHelper
 
 from cmet_engine.errors import CmetError
@@ -20,7 +21,7 @@ from cmet_engine.timeline import EmotionKey
 from cmet_engine.track import CoefficientTrack
 
 from . import emotion_strips, export, footage, keyframes, mapping, properties, rig, session
-from .engine import FINISHED, check, finished
+from .engine import FINISHED, Recorder, check, finished
 
 POLL_SECONDS = 0.3
 CLIP_FILTER = "*.mp4;*.mov;*.mkv;*.avi;*.webm;*.m4v"
@@ -153,7 +154,7 @@ class _Job(Said):
             _, kind, arguments, parameters = self.request(context)
             service = self._engine(context)
             state = service.run(kind, *arguments, **parameters)
-            session.STATE.health = service.health()
+            session.STATE.health = service.health() or session.STATE.health
             return self.say(context, self.receive(context, state))
         except (CmetError, ReferenceError, OSError) as error:
             return self.fail(context, error)
@@ -224,7 +225,7 @@ class _Job(Said):
             if job.cancelled:
                 return {"state": "cancelled"}
             if self._service.ready():
-                session.STATE.health = self._service.health()
+                session.STATE.health = self._service.health() or session.STATE.health
                 _, kind, arguments, parameters = self._request
                 job.identity = self._service.submit(kind, *arguments, **parameters)
             return None
@@ -473,6 +474,38 @@ class CMET_OT_new_emotion(_Job, bpy.types.Operator):
         with contextlib.suppress(CmetError):
             session.STATE.emotions = session.engine().emotions()
         return f"The emotion '{context.scene.cmet.voice_name}' is in the library."
+
+
+class CMET_OT_record(_Job, bpy.types.Operator):
+    """Record a voice from the microphone of this computer; nothing is kept when it is cancelled"""
+
+    bl_idname = "cmet.record"
+    bl_label = "Record"
+    bl_options = {"REGISTER"}
+
+    into: EnumProperty(
+        name="Into",
+        items=[
+            ("voice", "Voice", "The voice with the emotion"),
+            ("neutral_voice", "Neutral", "The same voice without"),
+        ],
+        description="Which recording it becomes",
+    )
+
+    def _engine(self, context: Any) -> Any:
+        return Recorder(session.engine())
+
+    def request(self, context: Any) -> tuple[str, str, tuple[Any, ...], dict[str, Any]]:
+        settings = context.scene.cmet
+        folder = session.results_folder()
+        names = (folder / f"{self.into}_{number}.wav" for number in itertools.count(1))
+        path = next(path for path in names if not path.exists())
+        return "Recording, speak now", "record", (path,), {"seconds": settings.record_seconds}
+
+    def receive(self, context: Any, state: dict[str, Any]) -> str:
+        (path,) = state["files"].values()
+        setattr(context.scene.cmet, self.into, path)
+        return f"Recorded as {path}." + session.kept_elsewhere(Path(path))
 
 
 class CMET_OT_bake(_Simple, bpy.types.Operator):

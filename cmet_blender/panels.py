@@ -132,14 +132,23 @@ class CMET_PT_voice(_Panel, bpy.types.Panel):
         layout, settings = self.layout, context.scene.cmet
         layout.use_property_split = True
         layout.use_property_decorate = False
-        layout.prop(settings, "voice")
-        layout.prop(settings, "neutral_voice")
+        column = layout.column(align=True)
+        for name in ("voice", "neutral_voice"):
+            row = column.row(align=True)
+            row.prop(settings, name)
+            row.operator("cmet.record", icon="REC", text="").into = name
+        column.prop(settings, "record_seconds")
+        job = session.STATE.job
+        if job is not None and job.title.startswith("Recording"):
+            box = layout.box()
+            box.progress(factor=job.factor, type="BAR", text=job.text())
+            box.operator("cmet.cancel", icon="CANCEL")
         layout.prop(settings, "voice_name")
         row = layout.row()
         row.enabled = bool(settings.voice and settings.neutral_voice)
         row.operator("cmet.new_emotion", icon="SPEAKER")
         if not row.enabled:
-            layout.label(text="Choose both recordings", icon="INFO")
+            layout.label(text="Choose or record both", icon="INFO")
 
 
 class CMET_UL_rows(bpy.types.UIList):

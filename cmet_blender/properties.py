@@ -202,6 +202,15 @@ class CmetScene(bpy.types.PropertyGroup):
         description="Recording that sounds like the emotion: .wav .flac .mp3 .m4a .ogg",
     )
     neutral_voice: StringProperty(name="Neutral", subtype="FILE_PATH", description="The same voice speaking neutrally")
+    record_seconds: FloatProperty(
+        name="Length",
+        default=8.0,
+        min=0.5,
+        max=600,
+        soft_max=60,
+        subtype="TIME_ABSOLUTE",
+        description="Seconds that Record takes; a few sentences are enough",
+    )
     voice_name: StringProperty(
         name="Name", default="my_emotion", description="Name of the new emotion: small letters, digits and _"
     )

@@ -251,6 +251,12 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--name", required=True, help="name of the new emotion")
     sub.add_argument("--force", action="store_true", help="replace an emotion of the same name")
 
+    sub = command("record", _record, "record a voice from the microphone")
+    sub.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help=".wav file to write")
+    sub.add_argument("--seconds", type=float, default=5.0, metavar="S", help="how long (default 5, at most 600)")
+    sub.add_argument("--microphone", metavar="NAME", help="part of its name (default: the system's choice)")
+    sub.add_argument("--force", action="store_true", help="replace an earlier file")
+
     command("emotions", _emotions, "what the library holds, and how far each emotion can be trusted")
 
     sub = command("export", _export, "write a track in another format, or onto a rig")
@@ -403,6 +409,27 @@ def _vector(options: argparse.Namespace) -> dict[str, Any]:
     vector = library.emotion_vector(options.paths, options.neutral, options.name, load_encoder())
     path = library.save_user_vector(vector, force=options.force)
     return {"emotion": options.name, "stored": path, "about": library.describe_vector(vector)}
+
+
+def _record(options: argparse.Namespace) -> dict[str, Any]:
+    from cmet_engine.media.record import record
+
+    shown = False
+
+    def level(seconds: float, peak: float) -> None:
+        nonlocal shown
+        if options.json:  # for a program that shows the level while the result is not there yet
+            print(json.dumps({"seconds": round(seconds, 2), "level": round(peak, 1)}), file=sys.stderr, flush=True)
+        elif not options.quiet:
+            shown = True
+            bar = "#" * max(0, round((peak + 60) / 2))
+            print(f"\r{seconds:5.1f} s {peak:6.1f} dB {bar:<30}", end="", file=sys.stderr, flush=True)
+
+    try:
+        return record(options.output, options.seconds, device=options.microphone, force=options.force, level=level)
+    finally:
+        if shown:
+            print(file=sys.stderr)
 
 
 def _emotions(options: argparse.Namespace) -> Any:
