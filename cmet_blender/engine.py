@@ -25,6 +25,7 @@ LOG_FILE = "engine.log"
 START_SECONDS = 60.0  # a cold start imports FastAPI from a slow disk; longer means that something is wrong
 FINISHED = ("done", "failed", "cancelled")
 RESTARTS = 3  # a job that takes the engine down more often is given up
+DYING_SECONDS = 1.0  # from closing its port to being gone
 PATIENCE = 6  # tries of a question that an engine just started may be too slow for, 5 s each
 
 
@@ -158,6 +159,16 @@ class Engine:
         """Whether the process that this object started still runs."""
         return self._process is not None and self._process.poll() is None
 
+    def _lives(self) -> bool:
+        """Like `alive`, for an engine that just fell silent: one that is being killed takes a moment to be gone."""
+        if self._process is None:
+            return False
+        try:
+            self._process.wait(timeout=DYING_SECONDS)
+        except subprocess.TimeoutExpired:
+            return True
+        return False
+
     def stop(self) -> None:
         """End the engine that this object started; one started by another is left alone."""
         process, self._process, self._client = self._process, None, None
@@ -245,8 +256,9 @@ class Engine:
             state = self.poll(identity)
         except CmetError:
             self._client = None  # is there really nobody?
-            if self.alive or self._deaths.get(identity, 0) >= RESTARTS:
+            if self._lives() or self._deaths.get(identity, 0) >= RESTARTS:
                 raise
+            self._process = None  # its end is known: `start` need not report it
             self._deaths[identity] = self._deaths.get(identity, 0) + 1
             self.start()
             self.wait()
