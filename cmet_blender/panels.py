@@ -309,6 +309,11 @@ class CMET_PT_video(_Panel, bpy.types.Panel):
         layout.use_property_decorate = False
         layout.prop(settings, "renderer")
         layout.prop(settings, "video_format")
+        row = layout.row()
+        row.enabled = settings.video_format != "mov"
+        row.prop(settings, "video_quality")
+        if not row.enabled:
+            layout.label(text="ProRes has one quality", icon="INFO")
         missing = [
             word
             for word, there in (("a clip", settings.clip), ("its track", settings.track), ("a rig", settings.rig))

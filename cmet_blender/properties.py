@@ -23,6 +23,7 @@ from .export import PRESETS
 _KINDS = [(kind, kind.capitalize(), "") for kind in mapping.KINDS]
 _AXES = [(sign + axis, sign + axis, f"turns about {sign}{axis} of the rig") for axis in "XYZ" for sign in "+-"]
 EMOTIONS = ("happy", "sad", "angry", "fear", "surprised", "disgusted", "contempt", "charismatic", "desirous", "empathetic", "envious", "romantic", "sarcastic")  # fmt: skip
+QUALITIES = {"draft": 28, "normal": None, "high": 6}  # rate factor of H.264; None is the engine's usual one
 _filling = False  # rows are being written by `show_mapping`: their update is not the user's word
 
 
@@ -230,6 +231,16 @@ class CmetScene(bpy.types.PropertyGroup):
             ("mkv", "MKV (H.264)", "For viewing"),
         ],
         description="File type of the edited clip; its rate, size and sound are the clip's own",
+    )
+    video_quality: EnumProperty(
+        name="Quality",
+        items=[
+            ("draft", "Draft", "A small file, to look at"),
+            ("normal", "Normal", "No loss to be seen"),
+            ("high", "High", "A large file, to work on"),
+        ],
+        default="normal",
+        description="How much H.264 keeps of the pictures, in .mp4 and .mkv; ProRes keeps all that it can",
     )
     export_path: StringProperty(
         name="File",

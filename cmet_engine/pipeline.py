@@ -367,6 +367,7 @@ def render_clip(
     source: CoefficientTrack | None = None,
     renderer: str = "warp",
     face: int = 0,
+    quality: int | None = None,
     force: bool = False,
     progress: Progress | None = None,
 ) -> Path:
@@ -379,6 +380,7 @@ def render_clip(
         source: the clip's own curves that `edited` was made from; tracked anew when None.
         renderer: `warp` or `edtalk`.
         face: which face, 0 the largest.
+        quality: rate factor of H.264, 0 (largest file) to 51; None is the usual one. ProRes has one quality.
         force: replace an earlier file.
         progress: called as `progress(stage, done, total)`.
 
@@ -392,7 +394,7 @@ def render_clip(
     edited = fitted(edited, tracked)
     render_frames(
         clip, geometry, source, edited, output, renderer=renderer,
-        description="coefficient curves", progress=progress, force=force,
+        description="coefficient curves", quality=quality, progress=progress, force=force,
     )  # fmt: skip
     return output
 
@@ -436,6 +438,7 @@ def render_frames(
     painter: Any = None,
     sound: Path | None = None,
     description: str = "",
+    quality: int | None = None,
     force: bool = False,
     progress: Progress | None = None,
 ) -> RenderedFrames:
@@ -446,7 +449,7 @@ def render_frames(
     Memory does not grow with the clip: frames are read, edited and written one by one; only the report's moments
     stay, scaled down, and the landmarks of the frames that are measured again.
     """
-    from cmet_engine.media.video import VideoReader, VideoWriter
+    from cmet_engine.media.video import QUALITY, VideoReader, VideoWriter
 
     reader = VideoReader(clip)
     info = reader.info
@@ -464,6 +467,7 @@ def render_frames(
                 info.fps,
                 sound_from=sound or info,
                 metadata=_metadata(renderer, description),
+                quality=QUALITY if quality is None else quality,
                 force=force,
             )
         )

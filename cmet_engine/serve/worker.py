@@ -70,6 +70,7 @@ def run_job(job: Job, progress: Any) -> dict[str, Any]:
             source=source,
             renderer=given["renderer"],
             face=given["face"],
+            quality=given.get("quality"),
             force=True,
             progress=progress,
         )

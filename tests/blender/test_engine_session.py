@@ -99,6 +99,10 @@ def test_a_clip_becomes_keys_emotions_and_a_video_of_the_corrected_curves(bpy, s
     face = np.abs(after - before).mean((0, 3))
     height, width = face.shape
     assert face[height // 4 : 3 * height // 4, width // 4 : 3 * width // 4].mean() > 3 * face[:, : width // 16].mean()
+    settings.video_quality = "draft"
+    assert bpy.ops.cmet.render_video() == {"FINISHED"}, settings.message
+    draft = tmp_path / "cmet" / "talk_edited_2.mp4"
+    assert draft.stat().st_size < 0.7 * video.stat().st_size
     assert bpy.ops.cmet.compare() == {"FINISHED"} and "before" in settings.done
     assert bpy.ops.cmet.recompute() == {"FINISHED"}
     assert all(t.mute for t in keys.animation_data.nla_tracks if t.name.startswith("C-MET"))
