@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -67,13 +68,27 @@ def quiet() -> Iterator[None]:
         os.close(saved)
 
 
+def load_mediapipe() -> Any:
+    """The package mediapipe, imported without what only its drawing and sound helpers need.
+
+    Those import matplotlib and sounddevice, which cost more time than all the rest and are not used here.
+    """
+    unused = [name for name in ("matplotlib", "matplotlib.pyplot", "sounddevice") if name not in sys.modules]
+    sys.modules.update({name: ModuleType(name) for name in unused})
+    try:
+        import mediapipe
+    finally:
+        for name in unused:
+            del sys.modules[name]
+    return mediapipe
+
+
 class Mesh:
     """Landmarks of the one face in a square window of a frame, followed from frame to frame."""
 
     def __init__(self) -> None:
         with quiet():
-            import mediapipe
-
+            mediapipe = load_mediapipe()
             self._graph: Any = mediapipe.solutions.face_mesh.FaceMesh(
                 static_image_mode=False, refine_landmarks=True, max_num_faces=1
             )
@@ -134,9 +149,7 @@ class Detector:
 
     def __init__(self) -> None:
         with quiet():
-            import mediapipe
-
-            detection = mediapipe.solutions.face_detection
+            detection = load_mediapipe().solutions.face_detection
             self._graphs: list[Any] = [
                 detection.FaceDetection(model_selection=k, min_detection_confidence=LEAST_SCORE) for k in (1, 0)
             ]
