@@ -242,26 +242,22 @@ def _training_config(path: Path | None) -> Any:
 
 
 def _encoder(options: argparse.Namespace) -> Any:
-    from cmet_engine.emotion.speech_training import prepare, read_corpus, train
+    from cmet_engine.emotion.speech_training import train_folder
 
-    config = _training_config(options.config)
-    clips = prepare(read_corpus(options.data), options.cache)
-    train(clips, config, options.output, device=options.device, workers=options.workers, resume=not options.no_resume)
-    return {"encoder": options.output / "encoder.safetensors"}
+    encoder = train_folder(
+        options.data, options.output, config=_training_config(options.config), device=options.device,
+        workers=options.workers, resume=not options.no_resume, cache=options.cache,
+    )  # fmt: skip
+    return {"encoder": encoder}
 
 
 def _eval_speech(options: argparse.Namespace) -> Any:
-    from cmet_engine.emotion import speech, speech_evaluation
-    from cmet_engine.emotion.speech_training import prepare, read_corpus
+    from cmet_engine.emotion.speech import load_encoder
+    from cmet_engine.emotion.speech_evaluation import evaluate_folder, figures_text
 
-    config = _training_config(options.config)
-    clips = prepare(read_corpus(options.data), options.cache)
-    encoder = (
-        speech.load_encoder() if options.weights is None else speech.Encoder(speech.load_student(options.weights)[0])
-    )
-    figures = speech_evaluation.evaluate(encoder, clips, config)
-    figures["times_real_time"] = speech_evaluation.speed(encoder)
-    return figures if options.json else json.dumps(figures, indent=2)
+    encoder = load_encoder(options.weights or "embedded")
+    figures = evaluate_folder(options.data, encoder, _training_config(options.config), cache=options.cache)
+    return figures if options.json else figures_text(figures)
 
 
 def _connector(options: argparse.Namespace) -> Any:
