@@ -634,7 +634,8 @@ class _ToRgb:
     def _stored(self, frame: av.VideoFrame) -> np.ndarray:
         name = frame.format.name
         if "f32" in name or "f16" in name:
-            linear = self.reformatter.reformat(frame, format="gbrpf32le").to_ndarray()
+            # one thread: with several, a row of odd width may be written over by the end of the row before
+            linear = self.reformatter.reformat(frame, format="gbrpf32le", threads=1).to_ndarray()
             return _DISPLAY[linear.astype(np.float16).view(np.uint16)]
         conversion = {}
         if not (frame.format.is_rgb or name == "pal8"):
