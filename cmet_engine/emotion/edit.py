@@ -109,6 +109,13 @@ CLOSURE_SECONDS = 0.05
 
 _ROUNDED = ("mouthPucker", "mouthFunnel")  # lips rounded for a vowel: pulling the corners apart would unsay it
 _SPREADERS = ("mouthSmile", "mouthStretch", "mouthDimple", "mouthFrown")
+MOST_RAISE = 0.65
+"""How far an edit raises the inner brows at the most: `browInnerUp` added plus a scowl (`browDown`) given back."""
+
+DRAWN_TOGETHER = 0.18
+"""Most of `browDown` beside a full `browInnerUp`: fear and sadness raise and draw the brows together (FACS AU 1+4), which ARKit
+spells as inner brows up; a lowered brow in the same frame contradicts it, and no reader reports both."""
+
 _STANDING = ("brow", "cheek", "nose", "eyeSquint", "eyeWide", "mouthSmile", "mouthFrown", "mouthDimple", "mouthPress", "mouthStretch", "mouthShrug", "jawForward", "mouthLeft", "mouthRight")  # fmt: skip
 _NEUTRAL_BAND = {"browDown": 0.3, "browInnerUp": 0.12, "browOuterUp": 0.12, "eyeSquint": 0.5, "mouthPress": 0.08}
 """How much of each coefficient people hold without any expression (75th percentile of pictures labelled neutral); else 0.03."""
@@ -316,11 +323,18 @@ def _limit_brows(source: np.ndarray, change: np.ndarray) -> np.ndarray:
     """Keep the brows off the eyes: what lowers them, new and given back, adds up to `MOST_BROW` on each side at the most."""
     change = np.maximum(change, -np.maximum(source, 0))  # no more can be given back than there is
     inner = arkit.INDEX["browInnerUp"]
+    raised = np.clip(change[:, inner] / 0.3, 0, 1)
     give = np.ones(len(change))
     for side in ("Left", "Right"):
         down, outer = arkit.INDEX["browDown" + side], arkit.INDEX["browOuterUp" + side]
         lowered = np.maximum(change[:, down], 0)
         returned = -(np.minimum(change[:, inner], 0) + np.minimum(change[:, outer], 0)) / 2
+        back = -np.minimum(change[:, down], 0)
+        change[:, down] *= np.clip((MOST_RAISE - np.maximum(change[:, inner], 0)) / np.maximum(back, 1e-6), 0, 1) ** (
+            back > 0
+        )
+        most = 1 - raised + raised * DRAWN_TOGETHER
+        change[:, down] = np.minimum(change[:, down], most)
         room = np.maximum(MOST_BROW - 0.8 * lowered, 0)  # the added scowl comes before the brows that were up
         share = np.minimum(room / np.maximum(returned, 1e-6), 1)
         change[:, outer] *= np.where(change[:, outer] < 0, share, 1)
