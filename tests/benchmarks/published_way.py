@@ -30,7 +30,7 @@ def _resample(x: Tensor, kernel: Tensor, up: int, before: int, after: int) -> Te
 
 
 def _conv(x: Tensor, weight: Tensor, **options) -> Tensor:
-    return F.conv2d(x, weight / math.sqrt(weight[0].numel()), **options)
+    return F.conv2d(x, weight * (1 / math.sqrt(weight[0].numel())), **options)
 
 
 def _layer(layer, x: Tensor) -> Tensor:
@@ -54,7 +54,7 @@ def encode(generator: Generator, image: Tensor) -> tuple[Tensor, list[Tensor]]:
 
 
 def _linear(layer, x: Tensor) -> Tensor:
-    return F.linear(x, layer.weight / math.sqrt(layer.weight.shape[1]), layer.bias)
+    return F.linear(x, layer.weight * (1 / math.sqrt(layer.weight.shape[1])), layer.bias)
 
 
 def _chain(layers, x: Tensor) -> Tensor:
@@ -72,7 +72,7 @@ def codes(generator: Generator, image: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 def _modulated(conv, x: Tensor, style: Tensor, demodulate: bool = True) -> Tensor:
     batch, channels, height, width = x.shape
     scale = _linear(conv.modulation, style).view(batch, 1, channels, 1, 1)
-    weight = conv.weight / math.sqrt(conv.weight[0, 0].numel()) * scale
+    weight = conv.weight * (1 / math.sqrt(conv.weight[0, 0].numel())) * scale
     if demodulate:
         weight = weight * torch.rsqrt(weight.square().sum((2, 3, 4), keepdim=True) + 1e-8)
     x = x.reshape(1, batch * channels, height, width)
