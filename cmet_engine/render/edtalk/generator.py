@@ -161,7 +161,7 @@ class _ToFlow(Derived):
         if flow is not None:
             out = out + self.upsample(flow)
         side = x.shape[-1]
-        line = torch.linspace(-1, 1, side, device=x.device, dtype=out.dtype)
+        line = torch.linspace(-1, 1, side, device=x.device, dtype=torch.float64).to(out.dtype)
         grid = torch.stack(torch.meshgrid(line, line, indexing="xy"), dim=-1)  # [h, w, (x, y)]
         return torch.tanh(out[:, :2]).permute(0, 2, 3, 1) + grid, torch.sigmoid(out[:, 2:]), out
 

@@ -7,9 +7,12 @@ published way of computing them:
   batch share one set of weights (Karras et al. 2020, section 2.2, read from right to left);
 - the gain of an equalised layer and of its activation are folded into the weights once, not at every call;
 - a blur is one depthwise convolution, and where only every second pixel is needed only that one is computed;
-- tensors are channels-last, which is what the CPU's and the GPU's convolutions want. The one exception is the source
-  picture: it is encoded once, and the CPU's convolutions round about four times less in the plain layout, so a layer
-  computes in the layout of what it is given.
+- tensors are channels-last, which is what the CPU's and the GPU's convolutions want.
+
+Where it costs little the published order of operations is kept, so that rounding falls as it does there: for the source
+picture, which is encoded once (given in the plain layout, a layer computes in that layout and order), and on the CPU
+for the modulated convolutions of small maps (`ModulatedConv.alone`). These decide where the large maps are sampled,
+and a warp turns a rounding in a place into an error of a whole pixel.
 
 Gradients flow as usual: nothing is kept from one call to the next while gradients are on.
 """
@@ -24,6 +27,7 @@ from torch import Tensor, nn
 
 LEAK = 0.2  # slope of StyleGAN2's leaky ReLU
 GAIN = math.sqrt(2.0)  # restores the variance that the leaky ReLU takes
+SMALL = 32  # sides of maps up to this are computed in the published order on the CPU
 
 
 class Derived(nn.Module):
@@ -74,14 +78,18 @@ class Blur(Derived):
 
     def forward(self, x: Tensor, stride: int = 1) -> Tensor:
         """[B, C, H, W] -> blurred, every `stride`-th pixel."""
-        channels, plain = x.shape[1], x.is_contiguous()
+        batch, channels = x.shape[:2]
+        if x.is_contiguous():  # channel by channel, every pixel: the published order
+            flat = F.conv2d(
+                F.pad(x, (self.padding,) * 4).flatten(0, 1)[:, None], self.kernel.flip(0, 1).to(x.dtype)[None, None]
+            )
+            return flat.view(batch, channels, *flat.shape[2:])[:, :, ::stride, ::stride]
         weight = self.derive(
             f"{channels} {x.dtype}",
             lambda: channels_last(self.kernel.flip(0, 1).to(x.dtype).expand(channels, 1, 4, 4).clone()),
             self.kernel,
         )
-        x = F.conv2d(channels_last(x), weight, stride=stride, padding=self.padding, groups=channels)
-        return x.contiguous() if plain else x
+        return F.conv2d(channels_last(x), weight, stride=stride, padding=self.padding, groups=channels)
 
 
 class Upsample(Derived):
@@ -114,7 +122,7 @@ class EqualLinear(Derived):
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., inputs] -> [..., outputs]."""
-        weight = self.derive("weight", lambda: self.weight / math.sqrt(self.weight.shape[1]), self.weight)
+        weight = self.derive("weight", lambda: self.weight * (1 / math.sqrt(self.weight.shape[1])), self.weight)
         return F.linear(x, weight, self.bias)
 
 
@@ -164,14 +172,18 @@ class ConvLayer(nn.Sequential):
         conv: Any = self[int(self.down)]
         stride, padding = (2, 0) if self.down else (1, self.kernel // 2)
         if self.down:
-            if self.kernel == 1:  # a 1x1 convolution with a stride reads every second pixel: blur only those
+            # a 1x1 convolution with a stride reads every second pixel: blur only those
+            if self.kernel == 1 and not x.is_contiguous():
                 x, stride = self[0](x, stride=2), 1
             else:
                 x = self[0](x)
         if not self.activate:
             return F.conv2d(x, conv.scaled(1.0, x), stride=stride, padding=padding)
-        # leaky(x) · √2 = leaky(√2 · x), so the gain goes into weights and bias
         activation: Any = self[-1]
+        if x.is_contiguous():
+            x = F.conv2d(x, conv.scaled(1.0, x), stride=stride, padding=padding)
+            return F.leaky_relu(x + activation.bias.to(x.dtype), LEAK) * GAIN
+        # leaky(x) · √2 = leaky(√2 · x), so the gain goes into weights and bias
         bias = activation.bias.flatten() * GAIN
         x = F.conv2d(x, conv.scaled(GAIN, x), bias.to(x.dtype), stride=stride, padding=padding)
         return F.leaky_relu(x, LEAK, inplace=not torch.is_grad_enabled())
@@ -211,7 +223,7 @@ class ModulatedConv(Derived):
 
     def scaled(self) -> Tensor:
         """Weights [out, in, k, k] before modulation, float32."""
-        return self.weight[0] / math.sqrt(self.weight[0, 0].numel())
+        return self.weight[0] * (1 / math.sqrt(self.weight[0, 0].numel()))
 
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
         """x [B or 1, in, H, W], style [B, style_dim] -> demodulated [B, out, H', W'], times the activation's gain."""
@@ -232,10 +244,33 @@ class ModulatedConv(Derived):
             x = F.conv2d(x, weight, padding=self.kernel // 2)
         return x * demodulation[:, :, None, None].to(dtype)
 
+    def alone(self, x: Tensor, style: Tensor) -> Tensor:
+        """The same without the gain, in the published order: weights of each frame's own, one frame after the other."""
+        scaled = self.derive("scaled", self.scaled, self.weight)
+        scale = self.modulation(style)
+        frames = []
+        for frame, row in zip(x.split(1), scale, strict=True):
+            weight = scaled * row[None, :, None, None]
+            weight = weight * torch.rsqrt(weight.square().sum((1, 2, 3)) + 1e-8)[:, None, None, None]
+            frame = frame.contiguous()
+            if self.up:
+                frames.append(self.blur(F.conv_transpose2d(frame, weight.transpose(0, 1).contiguous(), stride=2)))
+            else:
+                frames.append(F.conv2d(frame, weight, padding=self.kernel // 2))
+        return torch.cat(frames)
+
     def mix(self, x: Tensor, style: Tensor) -> Tensor:
         """A 1x1 convolution to a few channels without demodulation: [B, in, H, W] -> [B, out, H, W], at least float32."""
+        if _small(x):
+            weights = self.derive("scaled", self.scaled, self.weight) * self.modulation(style)[:, None, :, None, None]
+            return torch.cat([F.conv2d(*pair) for pair in zip(x.contiguous().split(1), weights, strict=True)])
         weight = self.derive("mix", lambda: self.scaled()[:, :, 0, 0], self.weight)  # [out, in]
         return pointwise(x, weight * self.modulation(widened(style))[:, None])
+
+
+def _small(x: Tensor) -> bool:
+    """Whether a map is computed in the published order."""
+    return x.shape[-1] <= SMALL and x.device.type == "cpu" and x.dtype in (torch.float32, torch.float64)
 
 
 def pointwise(x: Tensor, weight: Tensor) -> Tensor:
@@ -258,5 +293,7 @@ class StyledConv(nn.Module):
 
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
         """x [B or 1, in, H, W], style [B, style_dim] -> [B, out, H', W']."""
-        x = self.conv(x, style) + (self.activate.bias * GAIN).to(x.dtype)
+        if _small(x) and x.shape[-1] * (1 + self.conv.up) <= SMALL:
+            return F.leaky_relu(self.conv.alone(x, style) + self.activate.bias, LEAK) * GAIN
+        x = self.conv(channels_last(x), style) + (self.activate.bias * GAIN).to(x.dtype)
         return F.leaky_relu(x, LEAK, inplace=not torch.is_grad_enabled())

@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from cmet_engine.render.edtalk import Audio2Lip, Generator
+from cmet_engine.render.edtalk import Audio2Lip, Generator, layers
 from cmet_engine.render.edtalk.audio2lip import smooth
 from cmet_engine.render.edtalk.generator import sample
 from cmet_engine.render.edtalk.layers import channels_last
@@ -39,6 +39,12 @@ def inputs(frames: int, dtype=torch.float32) -> dict[str, torch.Tensor]:
     return {name: 0.5 * torch.randn(shape, generator=draw).to(dtype) for name, shape in shapes.items()}
 
 
+@pytest.fixture(params=[0, 8, 32], ids=["fast", "mixed", "published"])
+def order(request, monkeypatch) -> None:
+    """The small generator's maps in the fast order, the published one, and both as in the full generator."""
+    monkeypatch.setattr(layers, "SMALL", request.param)
+
+
 @pytest.fixture(scope="module")
 def published(reference) -> Generator:
     generator = Generator()
@@ -62,18 +68,25 @@ def test_codes_meet_the_golden_values(published, reference, error_of):
 
 def test_render_meets_the_golden_pictures(published, reference, error_of):
     """With stand-in weights the warps are so steep that a change of a pose code by 1e-6 moves single pixels by half a
-    standard deviation, and the golden pictures themselves are that far from the same computation in float64 (mean
-    1.8e-5, largest 0.69 standard deviations). So the mean and the median are what can be compared."""
+    standard deviation. The golden pictures themselves are that far from the same computation in float64 (mean 1.8e-5,
+    largest 0.69 standard deviations), and the published order of operations leaves 1 % of the pixels further than 1e-4
+    from them on another processor or with another number of threads. So mean, median and share are compared, and the
+    share and mean with what the published order leaves on this machine."""
     golden = reference.golden("cmet")
     tensors = {name: torch.from_numpy(golden[f"ed_{name}"]).float() for name in ("source", "pose", "lip", "exp")}
     with torch.no_grad():
         source = published.source(tensors["source"])
         pose = published.codes(tensors["pose"])[1]
         image = published.render(source, tensors["lip"], pose, tensors["exp"])
-    assert error_of(source.latent.numpy(), golden["ed_latent"]) < 1e-4
-    off = np.abs(image.numpy() - golden["ed_image"]) / golden["ed_image"].std()
-    assert off.mean() < 1e-4
-    assert np.median(off) < 1e-5
+        slow = _published_way()
+        frames = zip(tensors["lip"].split(1), tensors["pose"].split(1), tensors["exp"].split(1), strict=True)
+        yardstick = torch.cat([slow.render(published, tensors["source"], *frame, None) for frame in frames])
+        assert torch.equal(source.latent, slow.encode(published, tensors["source"])[0])
+    assert error_of(source.latent.numpy(), golden["ed_latent"]) < 5e-5
+    off, usual = (np.abs(x.numpy() - golden["ed_image"]) / golden["ed_image"].std() for x in (image, yardstick))
+    assert off.mean() < min(1e-4, 1.5 * usual.mean())
+    assert np.median(off) < 2e-6
+    assert (off > 1e-4).mean() < min(0.05, 1.35 * (usual > 1e-4).mean())
 
 
 def test_audio2lip_meets_the_golden_values(reference, error_of):
@@ -89,7 +102,7 @@ def test_audio2lip_meets_the_golden_values(reference, error_of):
     assert error_of(smooth(lip).numpy(), golden["speech_lip_smoothed"]) < 1e-4
 
 
-def test_the_fast_way_is_algebraically_the_published_way():
+def test_the_fast_way_is_algebraically_the_published_way(order):
     """In float64 nothing but a different formula could show."""
     slow, generator, data = _published_way(), small().double(), inputs(3, torch.float64)
     pose_image = torch.rand(1, 3, 32, 32, dtype=torch.float64) * 2 - 1
@@ -107,7 +120,7 @@ def test_the_fast_way_is_algebraically_the_published_way():
     assert fast.std() > 0.1 and (fast[0] - fast[1]).abs().max() > 1e-3
 
 
-def test_batching_and_encoding_the_source_once_change_nothing():
+def test_batching_and_encoding_the_source_once_change_nothing(order):
     generator, data = small(), inputs(5)
     with torch.no_grad():
         source = generator.source(data["source"])
@@ -130,7 +143,7 @@ def test_codes_of_a_batch_are_those_of_its_pictures():
         torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-4)
 
 
-def test_what_is_kept_follows_the_weights():
+def test_what_is_kept_follows_the_weights(order):
     generator, data = small(), inputs(2)
     with torch.no_grad():
         generator.render(**data)
@@ -147,7 +160,7 @@ def test_directions_are_orthonormal():
     torch.testing.assert_close(basis.T @ basis, torch.eye(36), atol=1e-5, rtol=0)
 
 
-def test_gradients_reach_what_takes_part_and_only_that():
+def test_gradients_reach_what_takes_part_and_only_that(order):
     generator, data = small(), inputs(2)
     generator.render(**data).square().mean().backward()
     idle = ("dec.to_rgb1", ".noise.", ".conv1.bias", ".conv2.bias", "norm1", "fc.")  # of a published file, never used
