@@ -30,7 +30,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -340,7 +340,7 @@ def _line(row: Row, state: str, seconds: float, **more: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _on_workers(rows: list[Row], workers: int, force: bool) -> "Iterator[tuple[Row, dict[str, Any]]]":
+def _on_workers(rows: list[Row], workers: int, force: bool) -> Generator[tuple[Row, dict[str, Any]], None, None]:
     """Rows in warm worker processes of this machine, as they finish."""
     from cmet_engine.serve.runner import Worker
 
@@ -380,7 +380,7 @@ def _on_workers(rows: list[Row], workers: int, force: bool) -> "Iterator[tuple[R
             worker.kill()
 
 
-def _on_ray(rows: list[Row], address: str, force: bool) -> "Iterator[tuple[Row, dict[str, Any]]]":
+def _on_ray(rows: list[Row], address: str, force: bool) -> Generator[tuple[Row, dict[str, Any]], None, None]:
     """Rows on a Ray cluster, a GPU each where the cluster has any; a lost machine's rows are done again elsewhere."""
     try:
         import ray

@@ -388,6 +388,8 @@ def render_clip(
         CmetError: anything that the user can mend; one sentence.
     """
     clip, output = Path(clip), check_writable(output, force=force)
+    if output.exists() and clip.exists() and output.samefile(clip):
+        raise CmetError(f"{output} is the clip itself; give the video another name.")
     check_renderer(renderer)
     geometry, tracked = track_clip(clip, face=face, progress=progress)
     source = tracked if source is None else fitted(source, tracked)

@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 import uvicorn
 from fastapi import Body, FastAPI, HTTPException, Query, Request
@@ -105,13 +105,16 @@ class VectorRequest(_Request):
     replace: bool = False
 
 
+StateName = Literal["queued", "running", "done", "failed", "cancelled"]
+
+
 class JobAnswer(BaseModel):
     """Where a job stands."""
 
     id: str
     kind: str
     client: str
-    state: Literal["queued", "running", "done", "failed", "cancelled"]
+    state: StateName
     stage: str
     done: int
     total: int | None
@@ -232,7 +235,7 @@ def create_app(root: Path, token: str, allowed: AllowedFolders, slots: int = 1) 
     def answer(job: Job) -> JobAnswer:
         state, request = runner.state(job), job.request
         return JobAnswer(
-            id=job.id, kind=request["kind"], client=request["client"], state=state.state, stage=state.stage, done=state.done,
+            id=job.id, kind=request["kind"], client=request["client"], state=cast(StateName, state.state), stage=state.stage, done=state.done,
             total=state.total, eta_seconds=state.eta, attempts=state.attempts, queued_at=state.queued_at, started_at=state.started_at,
             finished_at=state.finished_at, error=state.error, result=state.result,
             files={name: str(job.results / name) for name in state.checksums},
