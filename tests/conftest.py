@@ -1,11 +1,16 @@
 """What the tests share: real data beside the project where it is there, and small things made on the spot."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
 
 os.environ.setdefault("GLOG_minloglevel", "3")
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # a shell that starts the tests in the background has Ctrl-C ignored, and every process below would inherit that
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 

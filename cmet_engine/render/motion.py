@@ -31,8 +31,8 @@ UNSEEN_SHARE = np.array([0.6 if n.startswith("noseSneer") else 1.0 for n in UNSE
 """A sneer comes with a raised upper lip, which the network moves already: its own share is smaller."""
 
 _DRIVEN = {
-    "mouthFrown": 1.05, "mouthPress": 0.9, "mouthStretch": 0.8, "browInnerUp": 1.25, "browDown": 1.15,
-    "mouthShrugLower": 1.8, "eyeBlink": 1.2, "mouthUpperUp": 1.4,
+    "mouthFrown": 1.05, "mouthPress": 0.75, "mouthStretch": 0.8, "browInnerUp": 1.25, "browDown": 1.15,
+    "mouthShrugLower": 1.5, "eyeBlink": 1.2, "mouthUpperUp": 1.4,
 }  # fmt: skip
 DRIVE = np.array([next((v for k, v in _DRIVEN.items() if n.startswith(k)), 1.1) for n in arkit.NAMES], np.float32)
 """What the network is asked for, per unit of change: most of it comes out a little weak, a stretched mouth too strong."""
@@ -157,8 +157,8 @@ def keep_brows(points: np.ndarray, motion: np.ndarray) -> np.ndarray:
 LIPS_TOUCH, LIPS_APART = 0.015, 0.05
 """Below the first opening (outer-eye distances) lips that are not asked to part stay as they are; above the second they are free."""
 
-OPENING_KEPT = 0.8
-"""Share of a change of the mean opening that is taken back where the emotion does not ask the jaw to open."""
+LIPS_TOUCHING = (0.01, 0.03)
+"""Touching surely below the first opening, surely not above the second."""
 
 _LIP_REACH = 0.09
 """How far around the inner lips a correction of their opening is spread, in outer-eye distances."""
@@ -205,10 +205,14 @@ def keep_lips(points: np.ndarray, motion: np.ndarray, delta: np.ndarray) -> np.n
     change = motion[:, upper, 1] - motion[:, lower, 1]
     asked = sum(share * np.maximum(delta[:, arkit.INDEX[name]], 0) for name, share in _PARTING.items())
     held = 1 - _smoothstep(before.mean(1), LIPS_TOUCH, LIPS_APART)
-    held = held * (1 - _smoothstep(np.asarray(asked), 0.04, 0.14))
+    # touching lips take a clear wish to part: a little jaw under a p, b or m is the emotion's, not the speaker's
+    touching = 1 - _smoothstep(before.mean(1), *LIPS_TOUCHING)
+    asked = np.asarray(asked)
+    parting = (1 - touching) * _smoothstep(asked, 0.04, 0.14) + touching * _smoothstep(asked, 0.2, 0.4)
+    held = held * (1 - parting)
     wanted = change * (1 - held[:, None])
-    # what is said is said by how far the lips open: an emotion shapes them and leaves their mean opening nearly alone
-    wanted -= OPENING_KEPT * (1 - _smoothstep(np.asarray(asked), 0.04, 0.14))[:, None] * wanted.mean(1, keepdims=True)
+    # what is said is said by how far the lips open: an emotion shapes them and leaves their mean opening alone
+    wanted -= (1 - parting)[:, None] * wanted.mean(1, keepdims=True)
     wanted = np.maximum(before + wanted, np.minimum(before, 0.002)) - before
     correction = np.pad(wanted - change, ((0, 0), (1, 1)))  # [N, 7]: 0 in the corners
     share, pairs, order = _lip_field()
