@@ -21,6 +21,7 @@ from scipy.optimize import minimize
 from cmet_engine import arkit
 from cmet_engine.emotion import prior
 from cmet_engine.errors import CmetError
+from cmet_engine.face.lips import LIPS_CLOSED
 from cmet_engine.files import whole_file
 from cmet_engine.models import ASSETS, asset, record
 from cmet_engine.timeline import EmotionTimeline
@@ -270,7 +271,6 @@ def _measure(clip: JudgedClip, values: dict[str, list[float]], readable: np.ndar
         values["flicker"].append(clip.flicker)
 
 
-LIPS_CLOSED = 0.02  # of the outer-eye distance, as in face.lips
 CLOSED_TOLERANCE = 0.005
 
 
