@@ -583,7 +583,7 @@ class CMET_OT_render_video(_Job, bpy.types.Operator):
             "source": str(original),
             "renderer": settings.renderer,
             "format": settings.video_format,
-            "quality": properties.QUALITIES[settings.video_quality],
+            "rate_factor": properties.QUALITIES[settings.video_quality],
             "face": settings.face,
         }
         return "Rendering", "render", (clip, edited), parameters

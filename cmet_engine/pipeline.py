@@ -367,7 +367,7 @@ def render_clip(
     source: CoefficientTrack | None = None,
     renderer: str = "warp",
     face: int = 0,
-    quality: int | None = None,
+    rate_factor: int | None = None,
     force: bool = False,
     progress: Progress | None = None,
 ) -> Path:
@@ -380,7 +380,7 @@ def render_clip(
         source: the clip's own curves that `edited` was made from; tracked anew when None.
         renderer: `warp` or `edtalk`.
         face: which face, 0 the largest.
-        quality: rate factor of H.264, 0 (largest file) to 51; None is the usual one. ProRes has one quality.
+        rate_factor: of H.264, from 0 (largest file) to 51; None is the usual one. ProRes has one quality.
         force: replace an earlier file.
         progress: called as `progress(stage, done, total)`.
 
@@ -396,7 +396,7 @@ def render_clip(
     edited = fitted(edited, tracked)
     render_frames(
         clip, geometry, source, edited, output, renderer=renderer,
-        description="coefficient curves", quality=quality, progress=progress, force=force,
+        description="coefficient curves", rate_factor=rate_factor, progress=progress, force=force,
     )  # fmt: skip
     return output
 
@@ -440,7 +440,7 @@ def render_frames(
     painter: Any = None,
     sound: Path | None = None,
     description: str = "",
-    quality: int | None = None,
+    rate_factor: int | None = None,
     force: bool = False,
     progress: Progress | None = None,
 ) -> RenderedFrames:
@@ -451,7 +451,7 @@ def render_frames(
     Memory does not grow with the clip: frames are read, edited and written one by one; only the report's moments
     stay, scaled down, and the landmarks of the frames that are measured again.
     """
-    from cmet_engine.media.video import QUALITY, VideoReader, VideoWriter
+    from cmet_engine.media.video import RATE_FACTOR, VideoReader, VideoWriter
 
     reader = VideoReader(clip)
     info = reader.info
@@ -469,7 +469,7 @@ def render_frames(
                 info.fps,
                 sound_from=sound or info,
                 metadata=_metadata(renderer, description),
-                quality=QUALITY if quality is None else quality,
+                rate_factor=RATE_FACTOR if rate_factor is None else rate_factor,
                 force=force,
             )
         )

@@ -29,7 +29,7 @@ HERE = Path(__file__).resolve().parent
 OUT = HERE.parent / "cmet_engine" / "assets" / "sample" / "talking_head.mp4"
 SENTENCE = "The library opens at nine. I will bring the blue papers back before we meet."
 FPS, BEFORE, AFTER = 25, 0.4, 0.52
-QUALITY = 17  # of x264: no loss to be seen, and below 2 MB
+RATE_FACTOR = 17  # of x264: no loss to be seen, and below 2 MB
 ROOM_SECONDS, ROOM_SHARE = 0.16, 0.10  # a little room around the dry voice
 
 
@@ -87,7 +87,7 @@ def main(arguments: list[str] | None = None) -> None:
         write_wave(spoken, sound, rate)
         given.out.parent.mkdir(parents=True, exist_ok=True)
         with VideoWriter(
-            given.out, given.size, given.size, Fraction(FPS), sound_from=spoken, quality=QUALITY, force=True
+            given.out, given.size, given.size, Fraction(FPS), sound_from=spoken, rate_factor=RATE_FACTOR, force=True
         ) as video:
             for i in range(len(track)):
                 video.write(cv2.cvtColor(cv2.imread(str(frames / f"{i:04d}.png")), cv2.COLOR_BGR2RGB))

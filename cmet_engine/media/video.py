@@ -42,7 +42,7 @@ from cmet_engine.media.source import FRAME_NUMBER, is_pattern, open_media
 
 # x264's constant rate factor. 18 is commonly held to be visually lossless; 13 is the largest at which every clip of a
 # varied set comes back at 40 dB or better in its worst frame, noise included.
-QUALITY = 13
+RATE_FACTOR = 13
 SEQUENCE_RATE = Fraction(25)  # frames a second of an image sequence, which does not say its own
 MOVIE_SUFFIXES = (".mp4", ".m4v", ".mkv", ".mov")
 IMAGE_SUFFIXES = (".png", ".exr")
@@ -230,7 +230,7 @@ class VideoWriter:
             `notes` says so. A file with sound only is taken for its sound.
         metadata: tags of the file, such as {"title": …, "comment": …}; an image sequence has none.
         force: replace an earlier output.
-        quality: x264's rate factor, 0 (largest) to 51.
+        rate_factor: x264's rate factor, 0 (largest) to 51.
 
     Attributes:
         notes: sentences to show to the user, complete after the block.
@@ -250,7 +250,7 @@ class VideoWriter:
         sound_from: str | Path | VideoInfo | None = None,
         metadata: dict[str, str] | None = None,
         force: bool = False,
-        quality: int = QUALITY,
+        rate_factor: int = RATE_FACTOR,
     ) -> None:
         self.path = Path(path)
         self.width, self.height = int(width), int(height)
@@ -261,7 +261,7 @@ class VideoWriter:
             raise CmetError(f"{self.path.name}: {fps} frames a second is not a frame rate.")
         self.metadata = {str(k): str(v) for k, v in (metadata or {}).items()}
         self.force = force
-        self.quality = quality
+        self.rate_factor = rate_factor
         self.notes: list[str] = []
         self.frames = 0
         self._like, self._sound = _describe(sound_from)
@@ -424,7 +424,7 @@ class _MovieSink(_Sink):
         else:
             odd = writer.width % 2 or writer.height % 2
             codec, pixels = "libx264", "yuv444p" if odd else "yuv420p"
-            tuning = {"crf": str(writer.quality), "preset": "superfast"}
+            tuning = {"crf": str(writer.rate_factor), "preset": "superfast"}
         self.stream = cast(Any, self.container.add_stream(codec, rate=writer.fps, options=tuning))
         context = self.stream.codec_context
         self.stream.width, self.stream.height, self.stream.pix_fmt = writer.width, writer.height, pixels

@@ -93,7 +93,7 @@ class RenderRequest(_Request):
     renderer: Literal["warp", "edtalk"] = "warp"
     face: Annotated[int, Field(ge=0, le=20)] = 0
     format: Literal["mp4", "mov", "mkv"] = "mp4"
-    quality: Annotated[int, Field(ge=0, le=51)] | None = None  # rate factor of H.264; None is the writer's own
+    rate_factor: Annotated[int, Field(ge=0, le=51)] | None = None  # rate factor of H.264; None is the writer's own
 
 
 class VectorRequest(_Request):

@@ -70,7 +70,7 @@ def run_job(job: Job, progress: Any) -> dict[str, Any]:
             source=source,
             renderer=given["renderer"],
             face=given["face"],
-            quality=given.get("quality"),
+            rate_factor=given.get("rate_factor"),
             force=True,
             progress=progress,
         )

@@ -25,7 +25,7 @@ def made(folder: Path, width: int, height: int, frames: int) -> Path:
     rng = np.random.default_rng(0)
     y, x = np.mgrid[0:height, 0:width] / height
     noise = rng.normal(0, 2.5, (height + 64, width + 64, 3))
-    with VideoWriter(path, width, height, Fraction(25), quality=18) as writer:
+    with VideoWriter(path, width, height, Fraction(25), rate_factor=18) as writer:
         for i in range(frames):
             shade = 128 + 70 * np.sin(9 * x + i / 9) * np.cos(7 * y - i / 13)
             grain = noise[i % 60 : i % 60 + height, (i * 7) % 60 : (i * 7) % 60 + width]
