@@ -18,6 +18,7 @@ and Chromium and the players built on FFmpeg (VLC, mpv) show it; QuickTime does 
 
 import contextlib
 import errno
+import itertools
 import math
 import os
 import queue
@@ -59,6 +60,7 @@ _UNSPECIFIED = 2  # AVCOL_SPC_UNSPECIFIED, AVCOL_PRI_UNSPECIFIED, AVCOL_TRC_UNSP
 _BT709 = 1
 _BT601 = 6
 _MATRICES = {1, 4, 5, 6, 7, 9}  # AVColorSpace values that FFmpeg's scaler converts
+_HDR = {16, 18}  # AVCOL_TRC_SMPTE2084 (PQ), AVCOL_TRC_ARIB_STD_B67 (HLG)
 _LIMITED, _FULL = 1, 2  # AVCOL_RANGE_MPEG, AVCOL_RANGE_JPEG
 _STOP = object()
 
@@ -187,7 +189,7 @@ class VideoReader:
             stream = _video_stream(container, info.path)
             stream.thread_type = "AUTO"
             time_base = Fraction(stream.time_base or info.time_base)
-            for decoded in _tolerant(container, stream):
+            for decoded in _woven(_tolerant(container, stream), stream):
                 if decoded is None:
                     damaged += 1
                     continue
@@ -724,6 +726,14 @@ def _probe(source: _Source) -> VideoInfo:
     reached = (stamps[-1] - stamps[0]) * time_base * fps + 1.5 if stamps else frames
     if promised > max(frames, reached):
         warnings = [f"{path.name} promises {promised} frames, but {frames} can be read; it may be cut off."]
+    if first.interlaced_frame:
+        warnings.append(
+            f"{path.name} is interlaced; its half pictures are made into whole ones, and the result is progressive."
+        )
+    if _colors(first).transfer in _HDR:
+        warnings.append(
+            f"{path.name} is HDR; pictures are worked on with 8 bits a colour, so smooth skies may show steps."
+        )
     last = durations[-1] * time_base if variable and durations[-1] else step
     duration = (stamps[-1] - stamps[0]) * time_base + last if variable else max(frames, 1) * step
     orientation = _orientation(first)
@@ -787,6 +797,46 @@ def _tolerant(container: InputContainer, stream: Any) -> Iterator[av.VideoFrame 
             yield None
         except (av.error.FFmpegError, OSError):
             break
+
+
+def _woven(frames: Iterator[av.VideoFrame | None], stream: Any) -> Iterator[av.VideoFrame | None]:
+    """The same frames; from the first interlaced one on, the two moments in a frame made into one (FFmpeg's bwdif)."""
+    graph: Any = None
+    for frame in frames:
+        if frame is None or (graph is None and not frame.interlaced_frame):
+            yield frame
+            continue
+        if graph is None:
+            graph = _weaver(stream)
+        graph.vpush(frame)
+        yield from _pulled(graph, stream)
+    if graph is not None:
+        graph.vpush(None)
+        yield from _pulled(graph, stream)
+
+
+def _weaver(stream: Any) -> Any:
+    graph = av.filter.Graph()
+    chain = [
+        graph.add_buffer(template=stream, time_base=stream.time_base),
+        graph.add("bwdif", "mode=send_frame:deint=interlaced"),
+        graph.add("buffersink"),
+    ]
+    for one, other in itertools.pairwise(chain):
+        one.link_to(other)
+    graph.configure()
+    return graph
+
+
+def _pulled(graph: Any, stream: Any) -> Iterator[av.VideoFrame]:
+    while True:
+        try:
+            frame = graph.vpull()
+        except (av.error.BlockingIOError, av.error.EOFError):
+            return
+        if frame.pts is not None:
+            frame.pts = round(frame.pts * frame.time_base / stream.time_base)  # the filter counts in half ticks
+        yield frame
 
 
 def _video_stream(container: InputContainer, path: Path) -> Any:

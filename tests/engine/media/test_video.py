@@ -464,6 +464,33 @@ def test_a_picture_may_be_changed_after_it_was_written(tmp_path: Path) -> None:
         assert psnr(frame.image, picture(frame.index, 64, 48)) > 38
 
 
+def test_interlaced_pictures_are_made_whole(tmp_path: Path) -> None:
+    """A bar moves between the two moments of every frame: combed lines in the clip, none in what is read."""
+    path, frames = tmp_path / "interlaced.mp4", 12
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options={"x264-params": "tff=1", "crf": "10"})
+        stream.width, stream.height, stream.pix_fmt = 320, 240, "yuv420p"
+        for i in range(frames):
+            image = np.full((240, 320, 3), 60, np.uint8)
+            for moment in (0, 1):
+                left = 20 + (2 * i + moment) * 6
+                image[moment::2, left : left + 40] = 220
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
+        container.mux(stream.encode())
+
+    def combing(image: np.ndarray) -> float:
+        rows = image[..., 1].astype(np.float64)
+        return float(np.abs(rows[1:-1] - (rows[:-2] + rows[2:]) / 2).mean())
+
+    reader = VideoReader(path)
+    read = list(reader)
+    assert [f.time for f in read] == [Fraction(i, 25) for i in range(frames)]
+    with av.open(str(path)) as container:
+        stored = [f.to_ndarray(format="rgb24") for f in container.decode(video=0)]
+    assert all(combing(f.image) < combing(s) / 4 for f, s in zip(read, stored, strict=True))
+    assert any("interlaced" in w for w in reader.warnings)
+
+
 @pytest.mark.parametrize("target", ["frames/shot_%04d.png", "frames/shot.png", "frames", "frames/shot_%04d.exr"])
 def test_image_sequences(make_clip: MakeClip, tmp_path: Path, target: str) -> None:
     frames, writer = copy(make_clip("clip.mp4", sound="aac", size=(65, 49), codec="mpeg4"), tmp_path / target)
