@@ -25,6 +25,7 @@ import csv
 import hashlib
 import io
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -390,7 +391,7 @@ def _on_ray(rows: list[Row], address: str, force: bool) -> Generator[tuple[Row, 
         address=None if address == "local" else address,
         log_to_driver=False,
         include_dashboard=False,
-        logging_level="error",
+        logging_level=logging.ERROR,
     )
     gpus = ray.cluster_resources().get("GPU", 0)
 

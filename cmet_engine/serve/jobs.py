@@ -13,6 +13,7 @@ A job that was running when the engine died is queued again at the next start, a
 
 import json
 import os
+import re
 import secrets
 import shutil
 import tempfile
@@ -28,6 +29,7 @@ from cmet_engine.models import sha256
 
 QUEUED, RUNNING, DONE, FAILED, CANCELLED = "queued", "running", "done", "failed", "cancelled"
 FINISHED = (DONE, FAILED, CANCELLED)
+IDENTITY = re.compile(r"[0-9a-f-]{20,40}")
 MAX_ATTEMPTS = 5  # a job that takes the engine down this often is at fault itself
 
 
@@ -183,7 +185,7 @@ class JobStore:
         Raises:
             CmetError: there is none.
         """
-        if not identity.replace("-", "").isalnum() or not (self.folder / identity / "job.json").is_file():
+        if not IDENTITY.fullmatch(identity) or not (self.folder / identity / "job.json").is_file():
             raise CmetError("There is no such job.")
         return Job(self.folder / identity)
 

@@ -4,7 +4,9 @@ Upload-free by design: a client names files on the same machine, inside the allo
 sent. The heavy work runs in worker processes, so that this one always answers.
 """
 
+import asyncio
 import contextlib
+import errno
 import hashlib
 import hmac
 import json
@@ -18,12 +20,15 @@ import time
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
+import h11
 import uvicorn
-from fastapi import Body, FastAPI, HTTPException, Query, Request
+from fastapi import Body, Depends, FastAPI, HTTPException, Query, Request, Security
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse
+from fastapi.security import HTTPBearer
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException as StarletteHTTPException
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from cmet_engine import __version__
 from cmet_engine.errors import CmetError
@@ -35,7 +40,11 @@ from cmet_engine.serve.runner import Runner
 API = "v1"
 MAX_BODY = 1 << 20  # bytes of a request; only uploads may be larger
 MAX_UPLOAD = 64 << 20  # bytes; larger files are named by path instead
+MAX_UPLOADS = 4 << 30  # bytes of all uploads together
+UPLOAD_DAYS = 7  # an upload that was not sent again for so long is removed at the next start
 MAX_WAITING = 10_000  # queued jobs
+HEADER_SECONDS = 10.0  # within which the head of a request must be here
+BODY_SECONDS = 60.0  # within which its body must be here
 UPLOAD_SUFFIXES = (".wav", ".flac", ".mp3", ".m4a", ".ogg", ".npz", ".csv", ".json", ".mp4", ".mov", ".png", ".jpg")
 
 Text = Annotated[str, Field(max_length=4096)]
@@ -128,6 +137,35 @@ class JobAnswer(BaseModel):
     files: dict[str, str]
 
 
+class ErrorAnswer(BaseModel):
+    """Why a request was refused."""
+
+    error: Annotated[str, Field(description="one sentence that says what was wrong and what to do")]
+
+
+def _refusal(text: str) -> dict[str, Any]:
+    """How a refusal is described: FastAPI would give it the content type of the route's good answer."""
+    return {"description": text, "content": {"application/json": {"schema": ErrorAnswer.model_json_schema()}}}
+
+
+Responses = dict[int | str, dict[str, Any]]
+REFUSALS: Responses = {
+    400: _refusal("The body is not what its Content-Type says."),
+    401: _refusal("The token is missing or wrong."),
+    403: _refusal("The request comes from a web page, or through another name of this machine."),
+    408: _refusal("The body did not arrive in time."),
+    413: _refusal("The request is too large."),
+    422: _refusal("A field is wrong, or a path may not be used."),
+    500: _refusal("A fault of the engine."),
+    507: _refusal("The engine's disk is full."),
+}
+FRAMEWORK = {404: "There is nothing at this address.", 405: "This address does not take that method."}
+UNKNOWN: Responses = {404: _refusal("There is no such job or file.")}
+BUSY: Responses = {429: _refusal("Too much is waiting already.")}
+PICTURE: Responses = {200: {"content": {"image/jpeg": {}}, "description": "A picture."}}
+ANY_FILE: Responses = {200: {"content": {"*/*": {}}, "description": "The file."}}
+
+
 class Door:
     """ASGI middleware in front of everything: token, host, origin and size.
 
@@ -156,12 +194,19 @@ class Door:
             await JSONResponse({"error": sentence}, status_code=status)(scope, receive, send)
             return
         limit = MAX_UPLOAD if scope["path"] == f"/{API}/files" else MAX_BODY
-        received = 0
+        received, complete = 0, False
+        deadline = time.monotonic() + BODY_SECONDS
 
         async def bounded() -> Any:
-            nonlocal received
-            message = await receive()
+            nonlocal received, complete
+            if complete:  # what follows the body is only the news that the client hung up
+                return await receive()
+            try:
+                message = await asyncio.wait_for(receive(), deadline - time.monotonic())
+            except TimeoutError as error:
+                raise HTTPException(408, f"The request did not arrive within {BODY_SECONDS:.0f} seconds.") from error
             received += len(message.get("body", b""))
+            complete = not message.get("more_body", False)
             if received > limit:
                 raise HTTPException(413, f"The request is larger than {limit >> 20} MiB.")
             return message
@@ -185,6 +230,36 @@ class Door:
         return None
 
 
+class PromptProtocol(H11Protocol):
+    """Closes connections on which the head of a request does not arrive in time; uvicorn itself waits for ever."""
+
+    _overdue: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Start to wait for the first request."""
+        super().connection_made(transport)
+        self._watch()
+
+    def data_received(self, data: bytes) -> None:
+        """Take what came, and wait for the rest only so long."""
+        super().data_received(data)
+        self._watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop waiting."""
+        if self._overdue:
+            self._overdue.cancel()
+        super().connection_lost(exc)
+
+    def _watch(self) -> None:
+        if self.conn.their_state is not h11.IDLE:
+            if self._overdue:
+                self._overdue.cancel()
+            self._overdue = None
+        elif self._overdue is None:
+            self._overdue = self.loop.call_later(HEADER_SECONDS, self.transport.close)
+
+
 def create_app(root: Path, token: str, allowed: AllowedFolders, slots: int = 1) -> tuple[Any, Runner]:
     """The application behind its door, and the runner of its jobs.
 
@@ -197,6 +272,9 @@ def create_app(root: Path, token: str, allowed: AllowedFolders, slots: int = 1) 
     root.mkdir(parents=True, exist_ok=True, mode=0o700)
     uploads = root / "uploads"
     uploads.mkdir(exist_ok=True)
+    for path in uploads.iterdir():
+        if path.stat().st_mtime < time.time() - UPLOAD_DAYS * 86400:
+            path.unlink()
     store = JobStore(root)
     allowed = AllowedFolders([*allowed.folders, uploads, store.folder])
     runner = Runner(store, slots)
@@ -209,6 +287,11 @@ def create_app(root: Path, token: str, allowed: AllowedFolders, slots: int = 1) 
 
     app = FastAPI(
         title="C-MET engine", version=__version__, docs_url=None, redoc_url=None, openapi_url=f"/{API}/openapi.json", lifespan=lifespan,
+        responses=REFUSALS, redirect_slashes=False,
+        dependencies=[
+            Security(HTTPBearer(auto_error=False, description="the token of this start")),  # `Door` checks it
+            Depends(known_parameters),
+        ],
         description="Emotion edits of talking faces. Every request needs the header `Authorization: Bearer TOKEN`.",
     )  # fmt: skip
 
@@ -218,13 +301,20 @@ def create_app(root: Path, token: str, allowed: AllowedFolders, slots: int = 1) 
 
     @app.exception_handler(RequestValidationError)
     def _validation_error(_: Request, error: RequestValidationError) -> JSONResponse:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"] if part != "body")
-        return JSONResponse({"error": f"The field '{where}' of the request is wrong: {first['msg']}."}, status_code=422)
+        return JSONResponse({"error": _sentence(error.errors()[0])}, status_code=422)
 
     @app.exception_handler(StarletteHTTPException)
     def _http_error(_: Request, error: StarletteHTTPException) -> JSONResponse:
-        return JSONResponse({"error": str(error.detail)}, status_code=error.status_code, headers=error.headers)
+        sentence = str(error.detail)
+        if not sentence.endswith("."):  # the framework's own words
+            sentence = FRAMEWORK.get(error.status_code, "The request cannot be understood.")
+        return JSONResponse({"error": sentence}, status_code=error.status_code, headers=error.headers)
+
+    @app.exception_handler(OSError)
+    def _disk(request: Request, error: OSError) -> JSONResponse:
+        if error.errno != errno.ENOSPC:
+            raise error
+        return JSONResponse({"error": "The disk of the engine is full; free some space."}, status_code=507)
 
     @app.exception_handler(Exception)
     def _fault(_: Request, error: Exception) -> JSONResponse:
@@ -263,13 +353,13 @@ def create_app(root: Path, token: str, allowed: AllowedFolders, slots: int = 1) 
 
         return [{"name": v.name, "reliability": v.reliability} for v in load_library().values()]
 
-    @app.post(f"/{API}/track", status_code=202)
+    @app.post(f"/{API}/track", status_code=202, responses=BUSY)
     def start_track(request: TrackRequest, client: ClientName = "") -> JobAnswer:
         """Queue: footage to coefficients."""
         request.clip = str(allowed.readable(request.clip))
         return submit("track", request, client)
 
-    @app.post(f"/{API}/edit", status_code=202)
+    @app.post(f"/{API}/edit", status_code=202, responses=BUSY)
     def start_edit(request: EditRequest, client: ClientName = "") -> JobAnswer:
         """Queue: edit the emotion of a clip."""
         from cmet_engine.timeline import EmotionKey, EmotionTimeline
@@ -284,7 +374,7 @@ def create_app(root: Path, token: str, allowed: AllowedFolders, slots: int = 1) 
             EmotionKey(**key.model_dump())
         return submit("edit", request, client)
 
-    @app.post(f"/{API}/render", status_code=202)
+    @app.post(f"/{API}/render", status_code=202, responses=BUSY)
     def start_render(request: RenderRequest, client: ClientName = "") -> JobAnswer:
         """Queue: render a clip with the curves of a track."""
         request.clip, request.track = str(allowed.readable(request.clip)), str(allowed.readable(request.track))
@@ -292,7 +382,7 @@ def create_app(root: Path, token: str, allowed: AllowedFolders, slots: int = 1) 
             request.source = str(allowed.readable(request.source))
         return submit("render", request, client)
 
-    @app.post(f"/{API}/vector", status_code=202)
+    @app.post(f"/{API}/vector", status_code=202, responses=BUSY)
     def start_vector(request: VectorRequest, client: ClientName = "") -> JobAnswer:
         """Queue: a new emotion from recordings."""
         request.paths = [str(allowed.readable(p, folder_too=True)) for p in request.paths]
@@ -304,25 +394,25 @@ def create_app(root: Path, token: str, allowed: AllowedFolders, slots: int = 1) 
         """The newest jobs, newest first."""
         return [answer(job) for job in store.all()[-limit:][::-1]]
 
-    @app.get(f"/{API}/jobs/{{identity}}")
+    @app.get(f"/{API}/jobs/{{identity}}", responses=UNKNOWN)
     def job_state(identity: str) -> JobAnswer:
         """Where a job stands."""
         return answer(store.get(identity))
 
-    @app.post(f"/{API}/jobs/{{identity}}/cancel")
+    @app.post(f"/{API}/jobs/{{identity}}/cancel", responses=UNKNOWN)
     def cancel(identity: str) -> JobAnswer:
         """Stop a job; when this answers nothing works on it any more."""
         job = store.get(identity)
         runner.cancel(job)
         return answer(job)
 
-    @app.get(f"/{API}/jobs/{{identity}}/log", response_class=PlainTextResponse)
+    @app.get(f"/{API}/jobs/{{identity}}/log", response_class=PlainTextResponse, responses=UNKNOWN)
     def job_log(identity: str) -> str:
         """The job's log, its last 64 KiB."""
         path = store.get(identity).folder / "log.txt"
         return path.read_bytes()[-65536:].decode("utf-8", "replace") if path.exists() else ""
 
-    @app.get(f"/{API}/jobs/{{identity}}/preview", response_class=FileResponse)
+    @app.get(f"/{API}/jobs/{{identity}}/preview", response_class=FileResponse, responses={**PICTURE, **UNKNOWN})
     def job_preview(identity: str) -> FileResponse:
         """The newest edited picture of a running job."""
         path = store.get(identity).folder / "preview.jpg"
@@ -330,7 +420,7 @@ def create_app(root: Path, token: str, allowed: AllowedFolders, slots: int = 1) 
             raise HTTPException(404, "There is no preview yet.")
         return FileResponse(path, media_type="image/jpeg")
 
-    @app.get(f"/{API}/jobs/{{identity}}/files/{{name}}", response_class=FileResponse)
+    @app.get(f"/{API}/jobs/{{identity}}/files/{{name}}", response_class=FileResponse, responses={**ANY_FILE, **UNKNOWN})
     def job_file(identity: str, name: str) -> FileResponse:
         """One result of a finished job."""
         job = store.get(identity)
@@ -347,9 +437,15 @@ def create_app(root: Path, token: str, allowed: AllowedFolders, slots: int = 1) 
         if suffix.lower() not in UPLOAD_SUFFIXES:
             raise HTTPException(422, f"Files of kind '{suffix}' are not taken; use one of {' '.join(UPLOAD_SUFFIXES)}.")
         if shutil.disk_usage(uploads).free < 2 * len(body) + (64 << 20):
-            raise HTTPException(507, "The disk of the engine is full.")
+            raise HTTPException(507, "The disk of the engine is full; free some space.")
         path = uploads / (hashlib.sha256(body).hexdigest() + suffix.lower())
-        if not path.exists():
+        if path.exists():
+            path.touch()
+        elif sum(file.stat().st_size for file in uploads.iterdir()) + len(body) > MAX_UPLOADS:
+            raise HTTPException(
+                507, "Too much was uploaded; name files by their path, or start the engine again in a week."
+            )
+        else:
             states.write_atomically(path, body)
         return {"path": str(path)}
 
@@ -369,6 +465,24 @@ def create_app(root: Path, token: str, allowed: AllowedFolders, slots: int = 1) 
         return "\n".join(lines) + "\n"
 
     return Door(app, token), runner
+
+
+def _sentence(problem: dict[str, Any]) -> str:
+    """What is wrong with a request, from pydantic's description of it."""
+    if problem["type"] == "json_invalid":
+        return "The body is not valid JSON."
+    where = ".".join(str(part) for part in problem["loc"] if part not in ("body", "query", "path"))
+    if not where:
+        return "The body must be a JSON object, sent as application/json."
+    where = "".join(c if c.isprintable() else "?" for c in where[:80])
+    return f"The field '{where}' of the request is wrong: {problem['msg']}."
+
+
+def known_parameters(request: Request) -> None:
+    """Refuse a misspelt parameter of a query instead of passing over it."""
+    unknown = set(request.query_params) - {field.alias for field in request.scope["route"].dependant.query_params}
+    if unknown:
+        raise HTTPException(422, "The request holds a parameter that is not known here.")
 
 
 def device() -> dict[str, Any]:
@@ -455,7 +569,7 @@ def serve(
                 f"Port {port} cannot be used: {error.strerror}; choose another with --port, or 0 for a free one."
             ) from error
         config = uvicorn.Config(
-            door, log_level="warning", access_log=False, limit_concurrency=200, timeout_keep_alive=5, h11_max_incomplete_event_size=65536,
+            door, log_level="warning", access_log=False, limit_concurrency=200, timeout_keep_alive=5, http=PromptProtocol, ws="none", h11_max_incomplete_event_size=65536,
             server_header=False,
         )  # fmt: skip
         server = uvicorn.Server(config)

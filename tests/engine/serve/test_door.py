@@ -1,135 +1,353 @@
-"""The engine's door: nothing answers without the token, and no path leads out of the allowed folders."""
+"""The engine's door: nothing answers without the token, no path leads out of the allowed folders, nothing is unbounded."""
 
-import http.client
+import contextlib
+import hmac
+import io
 import json
 import os
+import pickle
+import socket
 import stat
-import subprocess
-import sys
+import threading
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+import uvicorn
+from running_engine import RunningEngine, one_sentence
 
 from cmet_engine.client import Client
 from cmet_engine.errors import CmetError
+from cmet_engine.serve import server
+from cmet_engine.serve.jobs import FINISHED
 
 
-@pytest.fixture(scope="module")
-def engine(tmp_path_factory):
-    """A running engine: (client, allowed folder, file with address and token)."""
-    folder = tmp_path_factory.mktemp("engine")
-    allowed = folder / "films"
-    allowed.mkdir()
-    token_file = folder / "engine.json"
-    command = [
-        sys.executable,
-        "-m",
-        "cmet_engine.cli",
-        "serve",
-        "--root",
-        folder / "root",
-        "--allow",
-        allowed,
-        "--token-file",
-        token_file,
-    ]
-    process = subprocess.Popen([str(c) for c in command] + ["--parent", str(os.getpid())])
-    deadline = time.monotonic() + 60
-    while not token_file.exists():
-        assert process.poll() is None and time.monotonic() < deadline, "the engine did not start"
+def finished(client: Client, job: dict) -> dict:
+    while (state := client.job(job["id"]))["state"] not in FINISHED:
         time.sleep(0.05)
-    yield Client.from_file(token_file), allowed, token_file
-    process.terminate()
-    process.wait(timeout=20)
-
-
-def raw(
-    token_file: Path, method: str, path: str, headers: dict[str, str], body: bytes | None = None
-) -> tuple[int, bytes]:
-    document = json.loads(token_file.read_text())
-    port = int(document["url"].split(":")[2].split("/")[0])
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
-    connection.request(method, path, body, headers)
-    response = connection.getresponse()
-    return response.status, response.read()
+    return state
 
 
 def test_health_says_version_and_device(engine):
-    health = engine[0].health()
+    health = engine.client().health()
     assert health["version"] and health["api"] == "v1" and health["device"]
 
 
 def test_the_token_file_is_for_the_user_alone(engine):
-    assert stat.S_IMODE(engine[2].stat().st_mode) == 0o600
+    assert stat.S_IMODE(engine.token_file.stat().st_mode) == 0o600
+    assert stat.S_IMODE(engine.root.stat().st_mode) == 0o700
 
 
 @pytest.mark.parametrize(
     ("headers", "status"),
     [
         ({}, 401),
+        ({"Authorization": ""}, 401),
+        ({"Authorization": "Bearer "}, 401),
         ({"Authorization": "Bearer wrong"}, 401),
+        ({"Authorization": "RIGHTx"}, 401),
+        ({"Authorization": "Bearer \xff\xfe"}, 401),
         ({"Authorization": "Basic dG9rZW4="}, 401),
+        ({"Cookie": "token=RIGHT"}, 401),
         ({"Authorization": "RIGHT", "Origin": "http://evil.example"}, 403),
+        ({"Authorization": "RIGHT", "Origin": "http://127.0.0.1"}, 403),
         ({"Authorization": "RIGHT", "Origin": "null"}, 403),
         ({"Authorization": "RIGHT", "Sec-Fetch-Site": "same-origin"}, 403),
         ({"Authorization": "RIGHT", "Host": "evil.example"}, 403),
+        ({"Authorization": "RIGHT", "Host": ""}, 403),
+        ({"Authorization": "RIGHT", "Host": "127.0.0.1"}, 403),
         ({"Authorization": "RIGHT", "Host": "localhost.evil.example:80"}, 403),
     ],
 )
-@pytest.mark.parametrize("path", ["/v1/health", "/v1/openapi.json", "/v1/jobs", "/nowhere"])
+@pytest.mark.parametrize("path", ["/v1/health", "/v1/openapi.json", "/v1/jobs", "/v1/metrics", "/nowhere"])
 def test_requests_without_the_right_door_key_are_refused(engine, headers, status, path):
-    token = json.loads(engine[2].read_text())["token"]
-    headers = {k: v.replace("RIGHT", f"Bearer {token}") for k, v in headers.items()}
-    got, body = raw(engine[2], "GET", path, headers)
+    headers = {k: v.replace("RIGHT", f"Bearer {engine.token}") for k, v in headers.items()}
+    got, body = engine.raw("GET", path, headers)
     assert got == status
-    assert token.encode() not in body
+    assert engine.token not in one_sentence(body)
 
 
-@pytest.mark.parametrize("name", ["/etc/passwd", "relative.mp4", "{allowed}/../root/lock", "{allowed}/link", "{allowed}/nothing.mp4", "{allowed}", "{allowed}/pipe", "/dev/zero", "a\0b", "", "/" + "x" * 5000])  # fmt: skip
-def test_paths_out_of_the_allowed_folders_are_refused(engine, name):
-    client, allowed, _ = engine
-    link, pipe = allowed / "link", allowed / "pipe"
-    if not link.is_symlink():
-        link.symlink_to("/etc/passwd")
-        os.mkfifo(pipe)
-    with pytest.raises(CmetError) as refusal:
-        client.track(name.replace("{allowed}", str(allowed)))
-    assert "Traceback" not in str(refusal.value)
+def test_the_token_is_compared_in_constant_time(monkeypatch):
+    compared = []
+    compare = hmac.compare_digest
+    monkeypatch.setattr(server.hmac, "compare_digest", lambda a, b: compared.append((a, b)) or compare(a, b))
+    door = server.Door(None, "secret")
+    scope = {"server": ("127.0.0.1", 1)}
+    host = {b"host": [b"127.0.0.1:1"]}
+    assert door._refusal({**host, b"authorization": [b"Bearer secreT"]}, scope)[0] == 401
+    assert door._refusal({**host, b"authorization": [b"Bearer secret"]}, scope) is None
+    assert [given for given, _ in compared] == [b"Bearer secreT", b"Bearer secret"]
 
 
-def test_too_large_and_malformed_bodies_are_refused(engine):
-    client, _, token_file = engine
-    headers = {
-        "Authorization": f"Bearer {json.loads(token_file.read_text())['token']}",
-        "Content-Type": "application/json",
+@pytest.fixture(scope="module")
+def traps(engine: RunningEngine) -> Path:
+    """The allowed folder with things in it that a client must not reach."""
+    films = engine.films
+    (films / "take.mp4").write_text("no film")
+    (films / "link").symlink_to("/etc/passwd")
+    (films / "folderlink").symlink_to("/etc")
+    (films / "loop").symlink_to(films / "loop")
+    (films / "sealed").symlink_to(engine.root / "lock")
+    os.mkfifo(films / "pipe")
+    listener = socket.socket(socket.AF_UNIX)
+    listener.bind(str(films / "socket"))
+    listener.close()
+    return films
+
+
+NAMES = [
+    "/etc/passwd", "relative.mp4", "~/take.mp4", "file://{films}/take.mp4", "http://127.0.0.1/take.mp4", "{films}/../root/lock",
+    "{films}/./../root/lock", "{films}/link", "{films}/folderlink/passwd", "{films}/loop", "{films}/sealed", "{films}/nothing.mp4",
+    "{films}", "{films}/pipe", "{films}/socket", "{films}/take.mp4/more", "/dev/zero", "/dev/stdin", "/proc/self/mem", "/proc/self/fd/0",
+    "a\0b", "{films}/take.mp4\0.png", "{films}/take\n.mp4", "", " ", "/", "//", "/" + "x" * 4000, "/" + "x" * 5000, "{films}/" + "x" * 300,
+    "{films}/%2e%2e/root/lock", "concat:{films}/take.mp4", "\udcff", "C:\\Windows\\win.ini", "\\\\host\\share\\take.mp4",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("kind", ["track", "edit", "render", "vector"])
+def test_paths_out_of_the_allowed_folders_are_refused(engine, traps, kind, name):
+    name, good = name.replace("{films}", str(traps)), str(traps / "take.mp4")
+    bodies = {
+        "track": [{"clip": name}],
+        "edit": [{"clip": name}, {"clip": good, "speech": name or "/"}, {"clip": good, "neutral": name or "/"}],
+        "render": [{"clip": name, "track": good}, {"clip": good, "track": name}],
+        "vector": [{"paths": [name], "neutral": [good], "name": "x"}],
     }
-    assert raw(token_file, "POST", "/v1/track", headers, b'{"clip": "' + b"x" * (2 << 20) + b'"}')[0] == 413
-    assert raw(token_file, "POST", "/v1/track", headers, b"\xff\xfe")[0] in (400, 422)
-    assert raw(token_file, "POST", "/v1/edit", headers, b'{"clip": "/x", "strength": NaN}')[0] in (400, 422)
-    assert raw(token_file, "POST", "/v1/edit", headers, b'{"clip": "/x", "unknown": 1}')[0] == 422
-    with pytest.raises(CmetError, match=r"\.exe"):
-        client.request("POST", "files", raw=b"MZ", suffix=".exe")
+    for body in bodies[kind]:
+        if name == str(traps) and {"speech", "neutral", "paths"} & set(body):
+            continue  # a folder of recordings may be named
+        status, answer = engine.raw("POST", f"/v1/{kind}", None, json.dumps(body))
+        assert status in (400, 422)
+        sentence = one_sentence(answer)
+        for secret in ("root:x:", str(engine.root), "/etc/passwd"):
+            assert secret in name or secret not in sentence
+    assert not engine.client().jobs()
+
+
+def test_numbers_counts_and_words_are_bounded(engine, traps):
+    clip = str(traps / "take.mp4")
+    for kind, body in [
+        ("track", {"clip": clip, "face": -1}),
+        ("track", {"clip": clip, "face": 10**30}),
+        ("track", {"clip": clip, "face": 0.5}),
+        ("track", {"clip": [clip]}),
+        ("track", [clip]),
+        ("track", clip),
+        ("track", None),
+        ("track", {"clip": clip, "format": "exe"}),
+        ("track", {"clip": clip, "output": "/etc/passwd"}),
+        ("edit", {"clip": clip, "strength": float("nan")}),
+        ("edit", {"clip": clip, "strength": float("inf")}),
+        ("edit", {"clip": clip, "strength": -1e308}),
+        ("edit", {"clip": clip, "emotions": ["happy"] * 201}),
+        ("edit", {"clip": clip, "emotions": ["happy" * 100]}),
+        ("edit", {"clip": clip, "emotions": ["happy@5-1"]}),
+        ("edit", {"clip": clip, "emotions": ["happy=nan"]}),
+        ("edit", {"clip": clip, "emotions": ["happy=1e999"]}),
+        ("edit", {"clip": clip, "emotions": ["happy@-3-"]}),
+        ("edit", {"clip": clip, "keys": [{"emotion": "happy", "start": -1}]}),
+        ("edit", {"clip": clip, "keys": [{"emotion": "happy", "start": 3, "end": 2}]}),
+        ("edit", {"clip": clip, "keys": [{"emotion": "happy"}] * 1001}),
+        ("edit", {"clip": clip, "renderer": "../../evil"}),
+        ("edit", {"clip": clip, "device": "cuda:99"}),
+        ("render", {"clip": clip, "track": clip, "quality": 99}),
+        ("vector", {"paths": [clip] * 1001, "neutral": [clip], "name": "x"}),
+        ("vector", {"paths": [], "neutral": [clip], "name": "x"}),
+        ("vector", {"paths": [clip], "neutral": [clip], "name": "../x"}),
+        ("vector", {"paths": [clip], "neutral": [clip], "name": "x\0"}),
+        ("track?client=" + "x" * 81, {"clip": clip}),
+        ("track?client=%3Cscript%3E", {"clip": clip}),
+        ("track?clinet=me", {"clip": clip}),
+    ]:
+        status, answer = engine.raw("POST", f"/v1/{kind}", None, json.dumps(body))
+        assert status == 422, (kind, body)
+        one_sentence(answer)
+    for query in ("limit=0", "limit=-1", "limit=1001", "limit=1e3", "limit=NaN", "limit=" + "9" * 5000):
+        status, answer = engine.raw("GET", f"/v1/jobs?{query}")
+        assert status == 422
+        one_sentence(answer)
+
+
+HUGE = b'{"clip": "' + b"x" * (2 << 20) + b'"}'
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "statuses"),
+    [
+        (HUGE, "application/json", [413]),
+        (iter([HUGE[:700_000]] * 3), "application/json", [413]),  # sent in chunks, its size not said beforehand
+        (b"\xff\xfe", "application/json", [400, 422]),
+        (b"", "application/json", [422]),
+        (b'{"clip": "/x"', "application/json", [422]),
+        (b"[" * 500_000, "application/json", [400, 422]),
+        (b'{"a":' * 100_000, "application/json", [400, 422]),
+        (b'{"clip": ' + b"9" * 100_000 + b"}", "application/json", [400, 422]),
+        (b'{"clip": "/x", "face": 1e400}', "application/json", [422]),
+        (b'{"clip": "\\ud800"}', "application/json", [400, 422]),
+        (b'{"clip": "/x"}', "text/plain", [422]),
+        (b'{"clip": "/x"}', "application/x-www-form-urlencoded", [422]),
+        (b"--x\r\n\r\n--x--", "multipart/form-data; boundary=x", [422]),
+        (pickle.dumps({"clip": "/x"}), "application/json", [400, 422]),
+        (pickle.dumps({"clip": "/x"}), "application/octet-stream", [422]),
+        (b'{"clip": "/x"}', "application/json; charset=utf-16", [422]),
+        (b"\x1f\x8b\x08\0\0\0\0\0", "application/json", [400, 422]),
+    ],
+)
+def test_bodies_that_are_not_what_they_should_be_are_refused(engine, body, content_type, statuses):
+    headers = {"Authorization": f"Bearer {engine.token}", "Content-Type": content_type}
+    status, answer = engine.raw("POST", "/v1/track", headers, body)
+    assert status in statuses
+    one_sentence(answer)
+    assert engine.client().health()
+
+
+@pytest.mark.parametrize("suffix", [".exe", ".pkl", ".pt", ".py", ".npy", "wav", "./../x", ".wav/..", ".WAVE", ""])
+def test_uploads_of_other_kinds_are_refused(engine, suffix):
+    with pytest.raises(CmetError):
+        engine.client().request("POST", "files", raw=b"MZ", suffix=suffix)
+    assert not list((engine.root / "uploads").iterdir())
+
+
+def test_methods_and_places_that_are_not_there_are_refused_in_a_sentence(engine):
+    for method, path, status in [
+        ("DELETE", "/v1/jobs", 405),
+        ("PUT", "/v1/track", 405),
+        ("TRACE", "/v1/health", 405),
+        ("GET", "/v1/../etc/passwd", 404),
+        ("GET", "/v1/jobs/", 404),
+        ("GET", "/v2/health", 404),
+        ("GET", "/docs", 404),
+    ]:
+        got, body = engine.raw(method, path)
+        assert got == status, (method, path)
+        one_sentence(body)
+
+
+@pytest.mark.parametrize("identity", ["nope", "..", "%2e%2e", "%2e%2e%2f%2e%2e", "a" * 500, "%00", "%ff", "20261101-000000-000000000-00000000", "%C2%B2", "*"])  # fmt: skip
+@pytest.mark.parametrize("rest", ["", "/log", "/preview", "/files/edited.mp4", "/files/..%2fstate.json", "/cancel"])
+def test_a_job_that_does_not_exist_is_said(engine, identity, rest):
+    status, body = engine.raw("POST" if rest == "/cancel" else "GET", f"/v1/jobs/{identity}{rest}")
+    assert status in (404, 405)
+    one_sentence(body)
+
+
+def test_half_a_request_is_not_waited_for_for_ever(monkeypatch):
+    """However slowly its bytes come; what is sent in time is answered, also on a connection that was used before."""
+    monkeypatch.setattr(server, "HEADER_SECONDS", 0.5)
+
+    async def app(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
+        await send({"type": "http.response.body", "body": b""})
+
+    service = uvicorn.Server(uvicorn.Config(app, http=server.PromptProtocol, lifespan="off", log_level="warning"))
+    listener = socket.create_server(("127.0.0.1", 0))
+    thread = threading.Thread(target=service.run, args=([listener],))
+    thread.start()
+    address = listener.getsockname()
+    whole = b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"
+    with socket.create_connection(address) as silent, socket.create_connection(address) as used:
+        for _ in range(2):
+            used.sendall(whole)
+            assert used.recv(1000).startswith(b"HTTP/1.1 200")
+        started = time.monotonic()
+        with contextlib.suppress(OSError):
+            for byte in whole[:-1] * 9:
+                used.sendall(bytes([byte]))
+                time.sleep(0.05)
+        assert 0.4 < time.monotonic() - started < 2
+        silent.settimeout(2)
+        assert silent.recv(1) == b""
+    service.should_exit = True
+    thread.join()
+
+
+def test_a_body_that_comes_too_slowly_is_refused(tmp_path, monkeypatch):
+    import asyncio
+
+    monkeypatch.setattr(server, "BODY_SECONDS", 0.3)
+    app, runner = server.create_app(tmp_path / "root", "secret", server.AllowedFolders([tmp_path]))
+    sent = []
+
+    async def receive():
+        await asyncio.sleep(0.1)
+        return {"type": "http.request", "body": b" ", "more_body": True}
+
+    async def send(message):
+        sent.append(message)
+
+    scope = {
+        "type": "http", "method": "POST", "path": "/v1/track", "raw_path": b"/v1/track", "query_string": b"", "http_version": "1.1",
+        "scheme": "http", "server": ("127.0.0.1", 1), "client": ("127.0.0.1", 2), "root_path": "",
+        "headers": [(b"host", b"127.0.0.1:1"), (b"authorization", b"Bearer secret"), (b"content-type", b"application/json")],
+    }  # fmt: skip
+    asyncio.run(asyncio.wait_for(app(scope, receive, send), 5))
+    runner.stop()
+    assert sent[0]["status"] == 408
+    one_sentence(sent[1]["body"])
+
+
+def test_the_door_stays_open_while_others_knock(engine):
+    """Many idle connections are closed or refused; a client is answered in the end."""
+    idle = [socket.create_connection(("127.0.0.1", engine.port), timeout=5) for _ in range(250)]
+    for connection in idle:
+        connection.close()
+    assert engine.client().health()["version"]
 
 
 def test_an_upload_can_be_named_in_a_job(engine, tmp_path):
-    client = engine[0]
+    client = engine.client()
     voice = tmp_path / "voice.wav"
     voice.write_bytes(b"not a voice")
     path = client.upload(voice)
-    job = client.vector([path], [path], "wistful")
-    while (state := client.job(job["id"]))["state"] in ("queued", "running"):
-        time.sleep(0.05)
+    assert client.upload(voice) == path
+    state = finished(client, client.vector([path], [path], "wistful"))
     assert state["state"] == "failed" and state["error"].endswith(".")
 
 
-def test_a_job_that_does_not_exist_is_said(engine):
-    for identity in ("nope", "..", "%2e%2e", "a" * 500):
-        with pytest.raises(CmetError):
-            engine[0].job(identity)
+class _Harm:
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self):
+        return (Path.touch, (self.target,))
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".csv", ".json"])
+def test_a_pickle_from_a_client_is_never_run(engine, traps, tmp_path, suffix):
+    harmed = tmp_path / "harmed"
+    archive = io.BytesIO()
+    np.savez(archive, coefficients=np.array([_Harm(harmed)], dtype=object))
+    for number, data in enumerate((archive.getvalue(), pickle.dumps(_Harm(harmed)))):
+        harm = tmp_path / f"harm{number}{suffix}"
+        harm.write_bytes(data)
+        client = engine.client()
+        state = finished(client, client.render(traps / "take.mp4", client.upload(harm)))
+        assert state["state"] == "failed"
+        one_sentence(json.dumps({"error": state["error"]}).encode())
+    assert not harmed.exists()
 
 
 def test_a_client_only_talks_to_loopback():
     for url in ("http://example.org:80/v1", "https://127.0.0.1:5/v1", "http://127.0.0.1/v1", "file:///etc/passwd"):
         with pytest.raises(CmetError):
             Client(url, "token")
+
+
+def test_metrics_are_what_prometheus_reads(engine):
+    """The text format, version 0.0.4: every sample belongs to a family whose type was said, and is a number."""
+    status, body = engine.raw("GET", "/v1/metrics")
+    assert status == 200
+    types: dict[str, str] = {}
+    samples: dict[str, float] = {}
+    for line in body.decode().splitlines():
+        if line.startswith("# TYPE "):
+            _, _, name, kind = line.split(" ")
+            types[name] = kind
+        elif not line.startswith("#"):
+            name, value = line.rsplit(" ", 1)
+            assert name.split("{")[0] in types
+            samples[name] = float(value)
+    assert types["cmet_jobs_finished_total"] == "counter" and types["cmet_jobs_waiting"] == "gauge"
+    assert samples['cmet_jobs_finished_total{state="failed"}'] >= 1

@@ -1,0 +1,93 @@
+"""A real `cmet serve` for tests: started, killed, started again in the same folder."""
+
+import http.client
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from cmet_engine.client import Client
+
+
+class RunningEngine:
+    """`cmet serve` over a folder of its own; it ends with the tests.
+
+    Args:
+        folder: made when absent; holds `root` (the engine's), `films` (what clients may use) and the address.
+        slots: how many jobs run at the same time.
+        environment: variables for the engine and its workers.
+    """
+
+    def __init__(self, folder: Path, slots: int = 1, environment: dict[str, str] | None = None) -> None:
+        self.folder, self.slots = folder, slots
+        self.root, self.films, self.token_file = folder / "root", folder / "films", folder / "engine.json"
+        self.films.mkdir(parents=True, exist_ok=True)
+        self.environment = {**os.environ, **(environment or {})}
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> Client:
+        """Start it, wait until it answers."""
+        self.token_file.unlink(missing_ok=True)
+        command = [
+            sys.executable, "-m", "cmet_engine.cli", "serve", "--root", self.root, "--allow", self.films,
+            "--token-file", self.token_file, "--slots", self.slots, "--parent", os.getpid(),
+        ]  # fmt: skip
+        self.process = subprocess.Popen([str(word) for word in command], env=self.environment)
+        deadline = time.monotonic() + 60
+        while not self.token_file.exists():
+            assert self.process.poll() is None and time.monotonic() < deadline, "the engine did not start"
+            time.sleep(0.05)
+        return self.client()
+
+    def client(self, name: str = "") -> Client:
+        """A client of the engine that runs now."""
+        return Client.from_file(self.token_file, name)
+
+    def kill(self) -> None:
+        """kill -9, as a crash would."""
+        assert self.process
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+    def stop(self) -> None:
+        """End it in order."""
+        if self.process and self.process.poll() is None:
+            self.process.terminate()
+            self.process.wait(timeout=20)
+
+    @property
+    def token(self) -> str:
+        """The secret of this start."""
+        return str(json.loads(self.token_file.read_text())["token"])
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        return int(json.loads(self.token_file.read_text())["url"].split(":")[2].split("/")[0])
+
+    def raw(self, method: str, path: str, headers: dict[str, str] | None = None, body: Any = None) -> tuple[int, bytes]:
+        """One request as it stands; without `headers` the right token is sent."""
+        if headers is None:
+            headers = {"Authorization": f"Bearer {self.token}", "Content-Type": "application/json"}
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        try:
+            connection.request(method, path, body, headers)
+            response = connection.getresponse()
+            return response.status, response.read()
+        finally:
+            connection.close()
+
+
+def one_sentence(answer: bytes) -> str:
+    """The sentence of a refusal, checked: one, without a traceback, a class name or a place in the code."""
+    document = json.loads(answer)
+    assert list(document) == ["error"]
+    sentence = document["error"]
+    assert re.fullmatch(r"[A-Z'/0-9a-f][^\n\r\x00]{5,4300}[.!]", sentence), sentence
+    assert not re.search(r"Traceback|File \"|\.py\b|site-packages|object at 0x", sentence), sentence
+    return sentence
