@@ -91,7 +91,15 @@ def add_commands(command: Adder, commands: Any) -> None:
     )
     sub.add_argument("--config", type=Path, metavar="FILE", help="JSON with any number of the training's settings")
     sub.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    sub.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="weights to write (.safetensors)")
+    sub.add_argument("--workers", type=int, default=1, metavar="N", help="threads that make batches (default 1)")
+    sub.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="weights to write: .safetensors, or .pth with --space edtalk; its checkpoint beside it is gone on from",
+    )
     sub.add_argument("--force", action="store_true", help="replace earlier weights")
     sub = command("extract", _extract, "EDTalk's expression codes of videos, to train a connector in that space", train)
     sub.add_argument("--videos", type=Path, required=True, metavar="DIR", help="MEAD or CREMA-D videos")
@@ -261,47 +269,21 @@ def _eval_speech(options: argparse.Namespace) -> Any:
 
 
 def _connector(options: argparse.Namespace) -> Any:
-    from cmet_engine.emotion import connector_training, judge
-    from cmet_engine.emotion.speech import load_encoder
+    from cmet_engine.emotion import connector_training
 
     if not options.speech:
         raise CmetError("No speech was given; add --speech DIR.")
-    config = connector_training.ConnectorConfig.load(options.config) if options.config else None
-    speech = connector_training.read_speech(options.speech, load_encoder(device=options.device), options.progress)
-    checkpoint = options.output.with_suffix(".checkpoint")
-    if options.space == "edtalk" or options.videos:
-        kind = connector_training.ConnectorConfig
-        config = config or (kind.published() if options.space == "edtalk" else kind())
-        if options.space == "edtalk":
-            if options.codes is None:
-                raise CmetError("No codes were given; add --codes DIR (`cmet train extract` writes them).")
-            codes = connector_training.read_codes(options.codes)
-        else:
-            codes = connector_training.track_videos(
-                options.videos, options.output.with_suffix(".tracks"), options.progress
-            )
-        batches = connector_training.PairedBatches(speech, codes, config)
-        network, curve = connector_training.train_connector(
-            batches, config, checkpoint=checkpoint, device=options.device, progress=options.progress
-        )
-        figures = {"loss": curve.rows[-1] if curve.rows else None}
-        connector_training.save_connector(network, config, options.output, figures, force=options.force)
-        return {"connector": options.output, **figures}
-    if options.faces is None or options.pictures is None:
-        raise CmetError(
-            "Unpaired training needs --faces DIR and --pictures DIR; paired training needs --videos or --codes."
-        )
-    figures = connector_training.train_embedded(
-        speech,
-        connector_training.read_tracks(sorted(options.faces.glob("*.npz"))),
-        judge.load_pictures(options.pictures),
-        options.output,
-        config,
-        checkpoint=checkpoint,
-        device=options.device,
-        force=options.force,
-        progress=options.progress,
-    )
+    if options.space == "edtalk" and options.codes is None:
+        raise CmetError("No codes were given; add --codes DIR (`cmet train extract` writes them).")
+    if options.pictures is not None and options.faces is None:
+        raise CmetError("Labelled pictures need tracks of talking people beside them; add --faces DIR.")
+    figures = connector_training.train_from_folders(
+        options.output, speech=options.speech, pictures=options.pictures, tracks=[options.faces] if options.faces else [],
+        videos=options.videos, codes=options.codes,
+        config=connector_training.ConnectorConfig.load(options.config) if options.config else None,
+        checkpoint=options.output.with_suffix(".checkpoint"), device=options.device, workers=options.workers,
+        force=options.force, progress=options.progress,
+    )  # fmt: skip
     return figures if options.json else json.dumps(figures, indent=2, default=str)
 
 

@@ -22,6 +22,7 @@ from torch import Tensor
 from cmet_engine import arkit
 from cmet_engine.emotion import losses, prior
 from cmet_engine.emotion.connector import WINDOW, Connector, code_deltas
+from cmet_engine.emotion.training_run import ahead, write_losses
 from cmet_engine.errors import CmetError
 from cmet_engine.files import check_writable, whole_file
 from cmet_engine.track import CoefficientTrack
@@ -428,6 +429,10 @@ def connector_loss(
     return total, (reconstruction, contrast, direction)
 
 
+PARTS = ("total", "reconstruction", "contrastive", "directional")
+"""What a row of a `Curve` holds after the step."""
+
+
 @dataclass
 class Curve:
     """Losses along a run: one row per report: step, total, reconstruction, contrastive, directional."""
@@ -441,6 +446,8 @@ def train_connector(
     *,
     checkpoint: Path | None = None,
     device: str = "cpu",
+    workers: int = 1,
+    mixed_precision: bool | None = None,
     start: Connector | None = None,
     progress: Progress | None = None,
 ) -> tuple[Connector, Curve]:
@@ -450,7 +457,9 @@ def train_connector(
         batches: step number -> batch: `UnpairedBatches` or `PairedBatches`.
         config: every number.
         checkpoint: file that the run is saved to every `checkpoint_every` steps and resumed from when it is there.
-        device: `cpu` or `cuda`; on a GPU the arithmetic is mixed precision.
+        device: `cpu` or `cuda`.
+        workers: threads that make batches ahead.
+        mixed_precision: matrix products in bfloat16; None does so on a GPU.
         start: a trained network of the same sizes to go on from; None starts afresh.
 
     Returns:
@@ -486,10 +495,10 @@ def train_connector(
         average, first, curve.rows = state["average"], state["step"], state["curve"]
         torch.set_rng_state(state["random"].cpu())
     network.train()
-    mixed = device.startswith("cuda")
-    for step in range(first, config.steps):
-        batch = batches(step)
-        with torch.autocast("cuda", torch.bfloat16, enabled=mixed):
+    kind = torch.device(device).type
+    mixed = kind == "cuda" if mixed_precision is None else mixed_precision
+    for step, batch in enumerate(ahead(batches, first, config.steps, workers), first):
+        with torch.autocast(kind, torch.bfloat16, enabled=mixed):
             total, parts = connector_loss(network, batch, config, device)
         if not torch.isfinite(total):
             raise CmetError(
@@ -822,6 +831,7 @@ def train_embedded(
     compare: bool = True,
     checkpoint: Path | None = None,
     device: str = "cpu",
+    workers: int = 1,
     start: Connector | None = None,
     force: bool = False,
     progress: Progress | None = None,
@@ -833,11 +843,11 @@ def train_embedded(
         faces: coefficient tracks of talking people at `FRAME_RATE`, from `read_tracks`; the last fifth (at least one) is kept
             for measuring.
         pictures: labelled pictures, from `judge.load_pictures`; people of group 0 are kept for measuring.
-        output: the safetensors file; the loss curve goes beside it as `.csv`.
+        output: the safetensors file; the loss curve goes beside it as `.csv` and `.svg`.
         config: every number; None takes the defaults.
         held_speakers: voices kept for measuring.
         compare: also fit ridge and MLP and measure all three on what was kept.
-        checkpoint, device, start, progress: see `train_connector`.
+        checkpoint, device, workers, start, progress: see `train_connector`.
         force: replace an earlier file.
 
     Returns:
@@ -850,21 +860,18 @@ def train_embedded(
     check_writable(output, force=force)
     known, unheard = _split(speech, faces, pictures, config, held_speakers)
     network, curve = train_connector(
-        known, config, checkpoint=checkpoint, device=device, start=start, progress=progress
+        known, config, checkpoint=checkpoint, device=device, workers=workers, start=start, progress=progress
     )
     network = network.cpu()
-    parts = ("step", "total", "reconstruction", "contrastive", "directional")
     figures: dict[str, Any] = {
         "speech_clips": len(speech.emotion),
         "held_speakers": list(held_speakers),
-        "losses": dict(zip(parts, curve.rows[-1], strict=True)),
+        "losses": dict(zip(("step", *PARTS), curve.rows[-1], strict=True)),
     }
     if compare:
         figures["held_out"] = compare_models(network, known, unheard)
     save_connector(network, config, output, figures, force=force)
-    with whole_file(Path(output).with_suffix(".csv"), force=True) as temporary:
-        header = "step,total,reconstruction,contrastive,directional\n"
-        temporary.write_text(header + "".join(",".join(f"{v:g}" for v in row) + "\n" for row in curve.rows), "utf-8")
+    write_losses(Path(output).parent, PARTS, curve.rows, Path(output).stem)
     return figures
 
 
@@ -909,6 +916,7 @@ def train_from_folders(
     hear: bool = True,
     checkpoint: Path | None = None,
     device: str = "cpu",
+    workers: int = 1,
     force: bool = False,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
@@ -922,10 +930,10 @@ def train_from_folders(
         output: safetensors file for D = 52, a checkpoint in the published form (`state_dict`) for D = 10.
         speech: corpus folders, see `read_speech`.
         hear: also hear the speech with the embedded encoder.
-        config, checkpoint, device, force, progress: see `train_connector`.
+        config, checkpoint, device, workers, force, progress: see `train_connector`.
 
     Returns:
-        The figures of the run.
+        The figures of the run. Its loss curve lies beside `output` as `.csv` and `.svg`.
 
     Raises:
         CmetError: data is missing or of an unknown layout, or the output cannot be written.
@@ -943,7 +951,7 @@ def train_from_folders(
         labelled = load_pictures(pictures)
         return train_embedded(
             voices, read_tracks(tracks), labelled.reviewed(), output, config, checkpoint=checkpoint, device=device,
-            force=force, progress=progress,
+            workers=workers, force=force, progress=progress,
         )  # fmt: skip
     if codes is not None:
         config, paired = config or ConnectorConfig.published(), read_codes(codes)
@@ -952,13 +960,16 @@ def train_from_folders(
         cache = output.parent / f"{output.stem}-tracks"
         config, paired = config or ConnectorConfig(), track_videos(videos, cache, progress)
     batches = PairedBatches(voices, paired, config)
-    network, curve = train_connector(batches, config, checkpoint=checkpoint, device=device, progress=progress)
-    figures = {"pairs": len(paired), "losses": curve.rows[-1]}
+    network, curve = train_connector(
+        batches, config, checkpoint=checkpoint, device=device, workers=workers, progress=progress
+    )
+    figures = {"pairs": len(paired), "losses": dict(zip(("step", *PARTS), curve.rows[-1], strict=True))}
     if codes is not None:
         with whole_file(output, force=force) as temporary:
             torch.save({"state_dict": network.cpu().state_dict()}, temporary)
     else:
         save_connector(network.cpu(), config, output, figures, force=force)
+    write_losses(output.parent, PARTS, curve.rows, output.stem)
     return figures
 
 

@@ -12,8 +12,7 @@ import json
 import math
 import re
 import sys
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -35,6 +34,7 @@ from cmet_engine.emotion.speech import (
     check_voice,
     save_student,
 )
+from cmet_engine.emotion.training_run import ahead, write_losses
 from cmet_engine.errors import CmetError
 from cmet_engine.files import check_writable, whole_file
 from cmet_engine.media import audio
@@ -684,14 +684,14 @@ def train(
                 },
                 temporary,
             )
-        _write_losses(output, history)
+        write_losses(output, LOSSES, history)
 
     last = config.steps if until is None else min(until, config.steps)
     bar = tqdm(
         total=config.steps, initial=first, desc="encoder", unit="step", disable=progress is not None, mininterval=5
     )
     try:
-        for step, batch in zip(range(first, last), _ahead(batches, first, last, workers), strict=True):
+        for step, batch in zip(range(first, last), ahead(batches, first, last, workers), strict=True):
             parts = _step(student, optimiser, batch, step, targets, centre, config, device, mixed_precision)
             _follow(average, student.state_dict(), min(config.average, (step + 1) / (step + 10)))
             history.append([step + 1, *(round(parts.get(n, 0.0), 5) for n in LOSSES)])
@@ -850,44 +850,3 @@ def _follow(average: dict[str, torch.Tensor], state: dict[str, torch.Tensor], de
             average[key].lerp_(value, 1 - decay)
         else:
             average[key].copy_(value)
-
-
-def _ahead(
-    batches: Batches, first: int, last: int, workers: int
-) -> Iterator[tuple[torch.Tensor, torch.Tensor, np.ndarray]]:
-    """Batches number `first` to `last`, some of them made ahead by threads."""
-    if workers < 1:
-        yield from map(batches, range(first, last))
-        return
-    with ThreadPoolExecutor(workers) as pool:
-        waiting: list[Future] = []
-        for step in range(first, last + 2 * workers):
-            if step < last:
-                waiting.append(pool.submit(batches, step))
-            if step >= first + 2 * workers:
-                yield waiting.pop(0).result()
-
-
-def _write_losses(output: Path, history: list[list[float]]) -> None:
-    """The losses so far as losses.csv, and drawn (mean over 50 steps) as losses.svg."""
-    with whole_file(output / "losses.csv", force=True) as temporary, temporary.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["step", *LOSSES])
-        writer.writerows(history)
-    values = np.array(history, float)
-    width = max(1, len(values) // 200)
-    rows = len(values) // width
-    means = values[: rows * width].reshape(rows, width, -1).mean(1)  # [R, 1 + losses]
-    top = float(means[:, 1:].max()) or 1.0
-    lines = []
-    for number, (name, colour) in enumerate(zip(LOSSES, ("#c33", "#36c", "#393", "#a6a"), strict=True), 1):
-        points = " ".join(f"{40 + 700 * r[0] / means[-1, 0]:.1f},{290 - 270 * r[number] / top:.1f}" for r in means)
-        lines.append(f'<polyline points="{points}" fill="none" stroke="{colour}"/>')
-        lines.append(f'<text x="{60 + 120 * number}" y="16" fill="{colour}">{name} {means[-1, number]:.3f}</text>')
-    with whole_file(output / "losses.svg", force=True) as temporary:
-        temporary.write_text(
-            '<svg xmlns="http://www.w3.org/2000/svg" width="760" height="320" font-family="sans-serif" font-size="12">'
-            f'<rect width="760" height="320" fill="#fff"/>{"".join(lines)}<text x="40" y="310">steps 1 to {int(means[-1, 0])}, '
-            f"0 to {top:.2f}</text></svg>\n",
-            "utf-8",
-        )

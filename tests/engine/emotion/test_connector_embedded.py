@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from cmet_engine import arkit
+from cmet_engine.cli import main
 from cmet_engine.emotion import connector_training as training
 from cmet_engine.emotion import edit, losses, prior
 from cmet_engine.emotion.connector import WINDOW
@@ -324,3 +325,38 @@ def test_the_published_kind_is_trained_from_folders(folders):
     config.build().load_state_dict(state, strict=True)
     with pytest.raises(CmetError, match="one kind of faces"):
         training.train_from_folders(folders / "d.pth", speech=[folders / "speech"])
+
+
+def test_threads_change_nothing_and_mixed_precision_keeps_the_weights_whole(tiny):
+    config, batches = tiny
+    plain, _ = training.train_connector(batches, config, workers=0)
+    threads, _ = training.train_connector(batches, config, workers=3)
+    mixed, curve = training.train_connector(batches, config, mixed_precision=True)
+    for name, value in plain.state_dict().items():
+        assert torch.equal(value, threads.state_dict()[name])
+    assert np.isfinite(curve.rows).all() and all(v.dtype != torch.bfloat16 for v in mixed.state_dict().values())
+    assert any(not torch.equal(v, mixed.state_dict()[n]) for n, v in plain.state_dict().items())
+
+
+def test_the_command_trains_in_the_published_space(folders, capsys):
+    config = folders / "numbers.json"
+    config.write_text(json.dumps({**TINY, "expression_dim": 10}))
+    output = folders / "mine.pth"
+    arguments = [
+        "train",
+        "connector",
+        "--space",
+        "edtalk",
+        "--speech",
+        folders / "speech",
+        "--config",
+        config,
+        "-o",
+        output,
+    ]
+    assert main([str(a) for a in arguments]) == 1
+    assert "--codes" in capsys.readouterr().err
+    assert main([str(a) for a in (*arguments, "--codes", folders / "codes", "--workers", 2)]) == 0
+    state = torch.load(output, weights_only=True)["state_dict"]
+    training.ConnectorConfig(**json.loads(config.read_text())).build().load_state_dict(state, strict=True)
+    assert output.with_suffix(".csv").exists() and output.with_suffix(".svg").read_text().startswith("<svg")
