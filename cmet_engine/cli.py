@@ -243,10 +243,9 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument(
         "--neutral",
         type=Path,
-        required=True,
         action="append",
         metavar="PATH",
-        help="recordings of the same voices without it",
+        help="recordings of the same voices without it (default: the library's neutral, which leaves the speaker in)",
     )
     sub.add_argument("--name", required=True, help="name of the new emotion")
     sub.add_argument("--force", action="store_true", help="replace an emotion of the same name")
@@ -405,8 +404,9 @@ def _vector(options: argparse.Namespace) -> dict[str, Any]:
     from cmet_engine.emotion import library
     from cmet_engine.emotion.speech import load_encoder
 
-    options.progress("hear", 0, None)
-    vector = library.emotion_vector(options.paths, options.neutral, options.name, load_encoder())
+    vector = library.emotion_vector(
+        options.paths, options.neutral, options.name, load_encoder(), progress=options.progress
+    )
     path = library.save_user_vector(vector, force=options.force)
     return {"emotion": options.name, "stored": path, "about": library.describe_vector(vector)}
 

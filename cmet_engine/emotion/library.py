@@ -301,7 +301,8 @@ def describe_vector(vector: EmotionVector) -> str:
         lines.append("near: " + (", ".join(close) if close else "no known emotion") + " (cosine)")
     if meta.get("files"):
         pool, calm = len(meta["files"]), len(meta.get("neutral_files") or [])
-        lines.append(f"made from {pool} recording{'s' * (pool != 1)} against {calm or 'the library´s'} neutral")
+        against = f"{calm} neutral" if calm else "the library's neutral"
+        lines.append(f"made from {pool} recording{'s' * (pool != 1)} against {against}")
     if meta.get("consistency") is not None:
         lines.append(f"recordings agree with each other: {meta['consistency']:.2f} (mean cosine)")
     if vector.reliability is not None:

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from voices import speak, write_wav
 
+from cmet_engine.cli import main
 from cmet_engine.emotion import library
 from cmet_engine.emotion.speech import load_encoder
 from cmet_engine.errors import CmetError
@@ -76,6 +77,12 @@ def test_a_vector_from_folders_is_stored_and_found_again(encoder, pools, home):
     library.save_user_vector(vector, force=True)
     library.remove_user_vector("lively")
     assert "lively" not in library.load_library()
+
+
+def test_the_command_does_without_neutral_recordings_and_says_so(pools, home, capsys):
+    assert main(["vector", str(pools / "lively"), "--name", "alone", "-q"]) == 0
+    said = capsys.readouterr().out
+    assert "the library's neutral" in said and "keeps something of the speaker" in said
 
 
 def test_the_opposite_pools_give_the_opposite_vector(encoder, pools):
