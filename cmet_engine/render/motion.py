@@ -16,7 +16,7 @@ from safetensors.numpy import load_file
 from cmet_engine import arkit
 from cmet_engine.errors import CmetError
 from cmet_engine.face.blendshapes import load_basis
-from cmet_engine.face.lips import INNER_LIPS
+from cmet_engine.face.lips import INNER_LIPS, LIDS
 from cmet_engine.face.pose import LANDMARKS, denormalise_motion, normalise, template
 from cmet_engine.models import asset
 
@@ -31,13 +31,22 @@ UNSEEN_SHARE = np.array([0.6 if n.startswith("noseSneer") else 1.0 for n in UNSE
 """A sneer comes with a raised upper lip, which the network moves already: its own share is smaller."""
 
 _DRIVEN = {
-    "mouthFrown": 1.05, "mouthPress": 0.75, "mouthStretch": 0.8, "browInnerUp": 1.25, "browDown": 1.15,
-    "mouthShrugLower": 1.5, "eyeBlink": 1.2, "mouthUpperUp": 1.4,
+    "mouthFrown": 1.15, "mouthPress": 0.75, "mouthStretch": 0.8, "browInnerUp": 1.8, "browOuterUp": 1.7, "browDown": 1.35,
+    "mouthShrugLower": 1.7, "eyeBlink": 2.0, "eyeSquint": 1.4, "eyeWide": 1.4, "mouthUpperUp": 1.4, "mouthDimple": 0.4,
+    "mouthSmile": 1.2,
 }  # fmt: skip
 DRIVE = np.array([next((v for k, v in _DRIVEN.items() if n.startswith(k)), 1.1) for n in arkit.NAMES], np.float32)
 """What the network is asked for, per unit of change: most of it comes out a little weak, a stretched mouth too strong."""
 
 IRIS = slice(468, LANDMARKS)
+
+MIDDLE = 0.28
+"""Half the width, in outer-eye distances, of the strip down the middle in which left and right blend."""
+
+LEFT_EYE_CORNER = 263
+
+BROW_ALONE = 0.7
+"""A brow raised alone rises as a whole, but ARKit has one `browInnerUp` for both: its side gets this share of the lead."""
 
 
 @dataclass(frozen=True)
@@ -63,16 +72,20 @@ class Motion:
     def pose_free(self, points: np.ndarray, delta: np.ndarray) -> np.ndarray:
         """Motion [N, 478, 3] in outer-eye distances of pose-free faces [N, 478, 3] for a change [N, 52]; 0 for none.
 
-        The face is seen in a mirror too and both answers are averaged, so left and right are treated alike.
+        The network knows how a whole face moves; people hardly ever move one half alone, so it draws that weakly. Each half is
+        therefore taken from a face of which both sides do what this one does, and they blend across the middle. The face is seen
+        in a mirror too and both answers are averaged, so left and right are treated alike.
         """
         delta = np.asarray(delta, np.float32)
         seen = delta * np.where(delta > 0, DRIVE, 1.1)
         seen[:, arkit.columns(arkit.GAZE)] = 0
         points = points.astype(np.float32)
         mirror, sides = template().mirror, np.array([-1, 1, 1], np.float32)
-        motion = self._answer(points, seen)
-        motion += (self._answer((points * sides)[:, mirror], seen[:, arkit.MIRROR]) * sides)[:, mirror]
-        motion /= 2
+        motion = np.zeros_like(points)
+        for share, both in zip(_halves(), _evened(seen), strict=True):
+            answer = self._answer(points, both)
+            answer += (self._answer((points * sides)[:, mirror], both) * sides)[:, mirror]
+            motion += answer * share[:, None] / 2
         rest = np.zeros_like(delta)
         unseen = arkit.columns(UNSEEN)
         rest[:, unseen] = delta[:, unseen] * UNSEEN_SHARE
@@ -94,6 +107,25 @@ class Motion:
             if i < len(self.layers) - 1:
                 x = x / (1 + np.exp(-x))
         return x
+
+
+def _halves() -> tuple[np.ndarray, np.ndarray]:
+    """How far each landmark belongs to the left and to the right half of the face: [478] each, together 1."""
+    x = template().points[:, 0]
+    left = _smoothstep(x * np.sign(x[LEFT_EYE_CORNER]), -MIDDLE, MIDDLE).astype(np.float32)
+    return left, 1 - left
+
+
+def _evened(change: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The change [N, 52] with both sides doing what the left one does, and what the right one does."""
+    left, right = np.array([[arkit.INDEX[a], arkit.INDEX[b]] for a, b in arkit.PAIRS]).T
+    results = change.copy(), change.copy()
+    results[0][:, right], results[1][:, left] = change[:, left], change[:, right]
+    inner = arkit.INDEX["browInnerUp"]
+    lead = change[:, arkit.INDEX["browOuterUpLeft"]] - change[:, arkit.INDEX["browOuterUpRight"]]
+    for result, above in zip(results, (lead, -lead), strict=True):
+        result[:, inner] += BROW_ALONE * np.maximum(above, 0)
+    return results
 
 
 @cache
@@ -128,8 +160,9 @@ def landmark_motion(landmarks: np.ndarray, delta: np.ndarray) -> np.ndarray:
     points, pose = normalise(landmarks)
     known = np.isfinite(points).all((1, 2))
     points = np.where(known[:, None, None], points, template().points)
-    motion = keep_brows(points, load_motion().pose_free(points, delta))
-    motion = keep_lips(points, motion, np.asarray(delta, np.float64))
+    wanted = np.asarray(delta, np.float64)
+    motion = keep_lids(points, load_motion().pose_free(points, delta), wanted)
+    motion = keep_lips(points, keep_brows(points, motion), wanted)
     return np.where(known[:, None, None], np.nan_to_num(denormalise_motion(motion, pose)), 0.0)
 
 
@@ -137,20 +170,101 @@ _BROW, _LID = (65, 52, 53), (158, 159, 160)  # lower edge of the right brow, and
 BROW_LEAST = 0.35
 """A brow comes no nearer to the lid than this share of where it was: it would cover the eye."""
 
+BROW_MOST = 0.9
+"""A brow rises from the lid by at most this share of where it was: the skin between them is all that the frame shows of it."""
+
 
 def keep_brows(points: np.ndarray, motion: np.ndarray) -> np.ndarray:
-    """Hold brows back that would come down over the eyes; `points` and `motion` are pose-free [N, 478, 3]."""
+    """Hold brows back that would come down over the eyes, or rise further than the skin below them can be stretched.
+
+    Args:
+        points: [N, 478, 3] pose-free.
+        motion: [N, 478, 3], how they would move.
+    """
     face, mirror = template().points, template().mirror
     result = motion.copy()
     for brow, lid in ((list(_BROW), list(_LID)), (mirror[list(_BROW)], mirror[list(_LID)])):
-        before = (points[:, brow, 1] - points[:, lid, 1]).mean(1)
-        nearer = -(motion[:, brow, 1] - motion[:, lid, 1]).mean(1)
-        room = (1 - BROW_LEAST) * np.maximum(before, 0.02)
-        share = np.minimum(1.0, room / np.maximum(nearer, 1e-6))  # [N]
+        before = np.maximum((points[:, brow, 1] - points[:, lid, 1]).mean(1), 0.02)
+        rise = (motion[:, brow, 1] - motion[:, lid, 1]).mean(1)
+        up, down = np.maximum(rise, 0) / (BROW_MOST * before), np.maximum(-rise, 1e-6)
+        share = np.minimum(1.0, (1 - BROW_LEAST) * before / down) * (1 + up**4) ** -0.25  # [N]
         outer = np.sign(face[brow, 0].mean())
         low, high = face[lid, 1].mean(), face[brow, 1].mean()
         field = _smoothstep(face[:, 1], float(low), float(high)) * _smoothstep(outer * face[:, 0], -0.06, 0.06)
         result *= 1 - field[None, :, None] * (1 - share)[:, None, None]
+    return result
+
+
+LOWER_LID = 0.25
+"""Share of a change of the eye's opening that the lower lid takes; of a squint it takes the larger part."""
+
+LOWER_LID_SQUINT = 0.6
+
+EYE_WIDEST = 0.45
+"""An eye opens further by at most this share of its opening: more of the eyeball than that was not seen."""
+
+_LID_REACH = 0.07
+"""How far around the lids a correction of their motion is spread, in outer-eye distances."""
+
+_EYE_CORNERS = ((263, 362), (33, 133))  # outer and inner, of the left and the right eye
+
+
+@cache
+def _lid_fields() -> tuple[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray], ...]:
+    """For the left and the right eye and every landmark: share [478] of a correction of the lids, whether it follows the
+    upper one [478], and between which places along the eye (index [478] and part [478]; the corners are the first and last).
+    """
+    from cmet_engine.render.mesh import OPENINGS
+
+    points = template().points
+    results = []
+    for pairs, (outer, inner), lids in zip(LIDS, _EYE_CORNERS, (OPENINGS[1], OPENINGS[0]), strict=True):
+        upper, lower = np.array(sorted(pairs, key=lambda pair: abs(points[pair[0], 0] - points[outer, 0]))).T
+        sign = np.sign(points[inner, 0] - points[outer, 0])
+        along = sign * points[[outer, *upper, inner], 0]
+        place = np.clip(sign * points[:, 0], along[0], along[-1])
+        tops = np.interp(place, along, points[[outer, *upper, inner], 1])
+        bottoms = np.interp(place, along, points[[outer, *lower, inner], 1])
+        above = points[:, 1] > (tops + bottoms) / 2
+        above[list(lids[0])], above[list(lids[1])] = True, False
+        away = np.maximum(np.maximum(points[:, 1] - tops, bottoms - points[:, 1]), 0)
+        share = np.exp(-(away**2 + (sign * points[:, 0] - place) ** 2) / _LID_REACH**2)
+        share[IRIS] = 0
+        index = np.clip(np.searchsorted(along, place) - 1, 0, len(along) - 2)
+        results.append((share, above, index, (place - along[index]) / (along[index + 1] - along[index])))
+    return tuple(results)
+
+
+def keep_lids(points: np.ndarray, motion: np.ndarray, delta: np.ndarray) -> np.ndarray:
+    """Let eyes open and close by their lids, the upper one above all, instead of sliding over the eyeball.
+
+    Args:
+        points: [N, 478, 3] pose-free.
+        motion: [N, 478, 3], how they would move.
+        delta: [N, 52] change of the coefficients.
+    """
+    result = motion.copy()
+    face = template().points
+    for side, pairs, (outer, _), (share, above, index, part) in zip(
+        ("Left", "Right"), LIDS, _EYE_CORNERS, _lid_fields(), strict=True
+    ):
+        upper, lower = np.array(sorted(pairs, key=lambda pair: abs(face[pair[0], 0] - face[outer, 0]))).T
+        gap = points[:, upper, 1] - points[:, lower, 1]  # [N, 4]
+        change = motion[:, upper, 1] - motion[:, lower, 1]
+        change = np.clip(change, -np.maximum(gap, 0), EYE_WIDEST * np.maximum(gap, 0))
+        squint, blink, wide = (delta[:, arkit.INDEX[name + side]] for name in ("eyeSquint", "eyeBlink", "eyeWide"))
+        of_squint = np.abs(squint) / np.maximum(np.abs(squint) + np.abs(blink) + np.abs(wide), 1e-6)
+        lower_share = LOWER_LID + (LOWER_LID_SQUINT - LOWER_LID) * of_squint[:, None]
+        to_upper = np.pad(change * (1 - lower_share) - motion[:, upper, 1], ((0, 0), (1, 1)))
+        to_lower = np.pad(-change * lower_share - motion[:, lower, 1], ((0, 0), (1, 1)))
+        for ends in (to_upper, to_lower):  # the corners are fixed to the bone
+            ends[:, 0], ends[:, -1] = (-motion[:, corner, 1] for corner in _EYE_CORNERS[side == "Right"])
+        spread = np.where(
+            above,
+            to_upper[:, index] * (1 - part) + to_upper[:, index + 1] * part,
+            to_lower[:, index] * (1 - part) + to_lower[:, index + 1] * part,
+        )
+        result[..., 1] += spread * share
     return result
 
 

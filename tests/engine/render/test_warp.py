@@ -7,7 +7,7 @@ import pytest
 
 from cmet_engine import arkit
 from cmet_engine.errors import CmetError
-from cmet_engine.face.lips import INNER_LIPS, lip_opening
+from cmet_engine.face.lips import INNER_LIPS, LIDS, eye_opening, lip_opening
 from cmet_engine.face.pose import Pose, denormalise, template
 from cmet_engine.face.tracker import FaceGeometry
 from cmet_engine.render.evaluation import evaluate_edit, format_figures
@@ -137,6 +137,41 @@ def test_a_smile_lifts_the_corners_of_the_mouth_and_a_frown_lowers_the_brows():
     assert (frown[brows, 1] > 1).all()
 
 
+def test_one_side_alone_moves_as_far_as_together_with_the_other():
+    both = landmark_motion(head()[None], delta(mouthSmile=0.6))[0]
+    left = landmark_motion(head()[None], delta(mouthSmileLeft=0.6))[0]
+    assert np.allclose(left[291, :2], both[291, :2], atol=0.2 * np.abs(both[291, :2]).max())
+    assert np.abs(left[61, :2]).max() < 0.1 * np.abs(both[61, :2]).max()
+    brow = landmark_motion(head()[None], delta(browOuterUpRight=0.7))[0]
+    assert brow[[52, 105], 1].max() < -3 and np.abs(brow[[282, 334], 1]).max() < 1
+
+
+@pytest.mark.parametrize("change", [{"browInnerUp": 0.8}, {"eyeWide": 0.5, "browOuterUp": 0.6}, {"eyeBlink": 0.4}])
+def test_eyes_open_and_close_by_their_lids_and_do_not_slide(change):
+    face = head()[None]
+    motion = landmark_motion(face, delta(**change))[0, :, 1]
+    upper, lower = np.array([pair for side in LIDS for pair in side]).T
+    assert np.abs(motion[[33, 133, 362, 263]]).max() < 0.3
+    opened = motion[lower].mean() - motion[upper].mean()
+    assert np.abs(motion[lower]).mean() < 0.5 * max(abs(opened), 0.5)
+    assert opened < 0.5 * eye_opening(face).mean() * np.linalg.norm(face[0, 33] - face[0, 263])
+    if "eyeBlink" in change:
+        assert opened < -1
+
+
+def test_brows_that_lie_on_the_lids_rise_less_than_others():
+    points = template().points.copy()
+    brows = [70, 63, 105, 66, 107, 46, 53, 52, 65, 55, 300, 293, 334, 296, 336, 276, 283, 282, 295, 285]
+    low = points.copy()
+    low[brows, 1] -= 0.1
+    pose = Pose(np.array([90.0]), np.eye(3)[None], np.array([[160.0, -140.0, 0.0]]))
+    rise = [
+        -landmark_motion(denormalise(p[None], pose), delta(browInnerUp=0.9))[0, [52, 282], 1].mean()
+        for p in (points, low)
+    ]
+    assert 2 < rise[1] < 0.8 * rise[0]
+
+
 @pytest.mark.parametrize("name", ["mouthSmile", "mouthFrown", "mouthUpperUp", "noseSneer", "mouthStretch"])
 def test_closed_lips_stay_closed_unless_the_jaw_is_asked_to_open(name):
     points = template().points.copy()
@@ -169,7 +204,7 @@ def test_a_turned_away_half_is_held():
 
 def test_the_edit_is_in_the_picture_of_a_real_clip(shared):
     figures = evaluate_edit(
-        [shared / "data/clips/style_furious_talk2_clip1.mp4"],
+        [shared / "data/clips/style_vscodehappy_clip1.mp4"],
         ["happy", "surprised"],
         landmarker=shared / "data/models/face_landmarker.task",
         frames=6,
