@@ -60,6 +60,11 @@ class RunningEngine:
             self.process.terminate()
             self.process.wait(timeout=20)
 
+    def memory(self) -> int:
+        """Bytes in use (RSS) by the engine and all processes below it."""
+        assert self.process
+        return memory_of(self.process.pid)
+
     @property
     def token(self) -> str:
         """The secret of this start."""
@@ -83,11 +88,27 @@ class RunningEngine:
             connection.close()
 
 
-def one_sentence(answer: bytes) -> str:
-    """The sentence of a refusal, checked: one, without a traceback, a class name or a place in the code."""
+def memory_of(pid: int) -> int:
+    """Bytes in use (RSS) by a process and all below it; what they share is counted more than once."""
+    try:
+        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+        children = [
+            int(c) for task in Path(f"/proc/{pid}/task").iterdir() for c in (task / "children").read_text().split()
+        ]
+    except (OSError, IndexError):
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE") + sum(memory_of(child) for child in children)
+
+
+def refusal(answer: bytes) -> str:
+    """The sentence of an answer that refuses, checked."""
     document = json.loads(answer)
     assert list(document) == ["error"]
-    sentence = document["error"]
+    return one_sentence(document["error"])
+
+
+def one_sentence(sentence: str) -> str:
+    """A sentence for users, checked: one, without a traceback, a class name or a place in the code."""
     assert re.fullmatch(r"[A-Z'/0-9a-f][^\n\r\x00]{5,4300}[.!]", sentence), sentence
     assert not re.search(r"Traceback|File \"|\.py\b|site-packages|object at 0x", sentence), sentence
     return sentence

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
-from running_engine import one_sentence
+from running_engine import refusal
 
 schemathesis = pytest.importorskip("schemathesis", reason="needs the package schemathesis (the extra 'dev')")
 
@@ -61,6 +61,6 @@ def test_every_operation_keeps_to_its_description(described, request):
                 excluded.append(checks.get_one("negative_data_rejection"))
             case.validate_response(response, excluded_checks=excluded)
             if response.status_code >= 400:
-                one_sentence(response.content)
+                refusal(response.content)
 
         ask()

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import uvicorn
-from running_engine import RunningEngine, one_sentence
+from running_engine import RunningEngine, one_sentence, refusal
 
 from cmet_engine.client import Client
 from cmet_engine.errors import CmetError
@@ -65,7 +65,7 @@ def test_requests_without_the_right_door_key_are_refused(engine, headers, status
     headers = {k: v.replace("RIGHT", f"Bearer {engine.token}") for k, v in headers.items()}
     got, body = engine.raw("GET", path, headers)
     assert got == status
-    assert engine.token not in one_sentence(body)
+    assert engine.token not in refusal(body)
 
 
 def test_the_token_is_compared_in_constant_time(monkeypatch):
@@ -120,7 +120,7 @@ def test_paths_out_of_the_allowed_folders_are_refused(engine, traps, kind, name)
             continue  # a folder of recordings may be named
         status, answer = engine.raw("POST", f"/v1/{kind}", None, json.dumps(body))
         assert status in (400, 422)
-        sentence = one_sentence(answer)
+        sentence = refusal(answer)
         for secret in ("root:x:", str(engine.root), "/etc/passwd"):
             assert secret in name or secret not in sentence
     assert not engine.client().jobs()
@@ -163,11 +163,11 @@ def test_numbers_counts_and_words_are_bounded(engine, traps):
     ]:
         status, answer = engine.raw("POST", f"/v1/{kind}", None, json.dumps(body))
         assert status == 422, (kind, body)
-        one_sentence(answer)
+        refusal(answer)
     for query in ("limit=0", "limit=-1", "limit=1001", "limit=1e3", "limit=NaN", "limit=" + "9" * 5000):
         status, answer = engine.raw("GET", f"/v1/jobs?{query}")
         assert status == 422
-        one_sentence(answer)
+        refusal(answer)
 
 
 HUGE = b'{"clip": "' + b"x" * (2 << 20) + b'"}'
@@ -199,7 +199,7 @@ def test_bodies_that_are_not_what_they_should_be_are_refused(engine, body, conte
     headers = {"Authorization": f"Bearer {engine.token}", "Content-Type": content_type}
     status, answer = engine.raw("POST", "/v1/track", headers, body)
     assert status in statuses
-    one_sentence(answer)
+    refusal(answer)
     assert engine.client().health()
 
 
@@ -222,7 +222,7 @@ def test_methods_and_places_that_are_not_there_are_refused_in_a_sentence(engine)
     ]:
         got, body = engine.raw(method, path)
         assert got == status, (method, path)
-        one_sentence(body)
+        refusal(body)
 
 
 @pytest.mark.parametrize("identity", ["nope", "..", "%2e%2e", "%2e%2e%2f%2e%2e", "a" * 500, "%00", "%ff", "20261101-000000-000000000-00000000", "%C2%B2", "*"])  # fmt: skip
@@ -230,7 +230,7 @@ def test_methods_and_places_that_are_not_there_are_refused_in_a_sentence(engine)
 def test_a_job_that_does_not_exist_is_said(engine, identity, rest):
     status, body = engine.raw("POST" if rest == "/cancel" else "GET", f"/v1/jobs/{identity}{rest}")
     assert status in (404, 405)
-    one_sentence(body)
+    refusal(body)
 
 
 def test_half_a_request_is_not_waited_for_for_ever(monkeypatch):
@@ -285,7 +285,7 @@ def test_a_body_that_comes_too_slowly_is_refused(tmp_path, monkeypatch):
     asyncio.run(asyncio.wait_for(app(scope, receive, send), 5))
     runner.stop()
     assert sent[0]["status"] == 408
-    one_sentence(sent[1]["body"])
+    refusal(sent[1]["body"])
 
 
 def test_the_door_stays_open_while_others_knock(engine):
@@ -325,7 +325,7 @@ def test_a_pickle_from_a_client_is_never_run(engine, traps, tmp_path, suffix):
         client = engine.client()
         state = finished(client, client.render(traps / "take.mp4", client.upload(harm)))
         assert state["state"] == "failed"
-        one_sentence(json.dumps({"error": state["error"]}).encode())
+        one_sentence(state["error"])
     assert not harmed.exists()
 
 
