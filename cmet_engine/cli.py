@@ -7,13 +7,15 @@ import argparse
 import json
 import logging
 import os
+import shutil
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from cmet_engine import __version__, cli_training
+from cmet_engine import __version__, batch, cli_training
 from cmet_engine.errors import CmetError
 
 STAGES = {
@@ -55,6 +57,53 @@ class ProgressBar:
         if self._bar is not None:
             self._bar.close()
             self._bar = None
+
+
+class BatchTable:
+    """Shows a batch on standard error: a line for every finished row, and on a terminal below them what is being done now."""
+
+    def __init__(self, shown: bool) -> None:
+        self._shown = shown
+        self._live = shown and sys.stderr.isatty()
+        self._lock = threading.Lock()
+        self._now: dict[int, str] = {}
+        self._summary = ""
+        self._drawn, self._drawn_at = 0, 0.0
+        self._worked = 0
+
+    def watch(self, row: batch.Row, stage: str, done: int, total: int | None) -> None:
+        """Take the progress of a row."""
+        part = f"{done}/{total} {done / total:4.0%}" if total else f"{done}"
+        with self._lock:
+            self._now[row.number] = f"  {Path(row.values['clip']).name[:40]:<40} {STAGES.get(stage, stage):<24} {part}"
+            if time.monotonic() - self._drawn_at > 0.2:
+                self._draw()
+
+    def report(self, row: batch.Row, line: dict[str, Any], summary: batch.Summary, rows: int) -> None:
+        """Take a finished row."""
+        if not self._shown:
+            return
+        finished = summary.done + summary.failed + summary.skipped
+        self._worked += line["seconds"] > 0  # what failed before it was begun says nothing of the pace
+        pace = f", {summary.seconds / self._worked * (rows - finished) / 60:.1f} min left" if self._worked else ""
+        outcome = "done" if line["state"] == "done" else f"FAILED: {line['error']}"
+        with self._lock:
+            self._now.pop(row.number, None)
+            self._summary = f"{finished} of {rows}, {summary.failed} failed{pace if finished < rows else ''}"
+            self._draw(f"[{finished}/{rows}] {Path(line['clip']).name} {line['seconds']:.1f} s {outcome}")
+
+    def _draw(self, finished: str | None = None) -> None:
+        if not self._live:
+            if finished:
+                print(f"{finished} ({self._summary})", file=sys.stderr)
+            return
+        width = shutil.get_terminal_size().columns
+        table = [line[: width - 1] for line in (*self._now.values(), self._summary)]
+        above = [finished] if finished else []
+        print(
+            f"\x1b[{self._drawn}F\x1b[J" * bool(self._drawn) + "\n".join([*above, *table]), file=sys.stderr, flush=True
+        )
+        self._drawn, self._drawn_at = len(table), time.monotonic()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -310,7 +359,8 @@ def build_parser() -> argparse.ArgumentParser:
     sub.add_argument("--slots", type=int, default=1, metavar="N", help="jobs at the same time (default 1)")
 
     sub = command("batch", _batch, "many clips, resumable")
-    sub.add_argument("manifest", type=Path, metavar="MANIFEST", help=".csv or .jsonl; see --columns")
+    sub.formatter_class, sub.epilog = argparse.RawDescriptionHelpFormatter, batch.__doc__
+    sub.add_argument("manifest", type=Path, metavar="MANIFEST", help=".csv or .jsonl; its columns are described below")
     sub.add_argument("--init", type=Path, metavar="FOLDER", help="write MANIFEST from the clips below FOLDER, and stop")
     sub.add_argument("--emotions", default="happy", help="with --init: the emotions column (default happy)")
     sub.add_argument(
@@ -526,28 +576,15 @@ def _serve(options: argparse.Namespace) -> int:
 
 
 def _batch(options: argparse.Namespace) -> int:
-    from cmet_engine import batch
-
     if options.init is not None:
         rows = batch.write_manifest(options.init, options.manifest, emotions=options.emotions, force=options.force)
         _print_result({"manifest": options.manifest, "rows": rows}, options.json)
         return 0
 
-    def report(row: batch.Row, line: dict[str, Any], summary: batch.Summary, rows: int) -> None:
-        if options.quiet:
-            return
-        finished = summary.done + summary.failed
-        left = rows - summary.skipped - finished
-        estimate = f"{summary.seconds / finished * left / 60:.1f} min left" if left else "all rows finished"
-        outcome = "done" if line["state"] == "done" else f"FAILED: {line['error']}"
-        print(
-            f"[{finished + summary.skipped}/{rows}] {Path(line['clip']).name} {line['seconds']:.1f} s {outcome} ({estimate})",
-            file=sys.stderr,
-        )
-
+    table = BatchTable(shown=not options.quiet)
     summary = batch.run_batch(
         options.manifest, workers=options.workers, ray_address=options.ray, resume=options.resume, retry=options.retry,
-        force=options.force, report=report,
+        force=options.force, report=table.report, watch=table.watch,
     )  # fmt: skip
     result = {
         "done": summary.done,

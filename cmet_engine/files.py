@@ -3,9 +3,11 @@
 import contextlib
 import errno
 import os
+import re
 import shutil
+import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from cmet_engine.errors import CmetError
@@ -34,6 +36,45 @@ def check_writable(path: str | Path, *, force: bool = False) -> Path:
     if not os.access(path.parent, os.W_OK):
         raise CmetError(f"The folder {path.parent} is not writable; choose another or change its permissions.")
     return path
+
+
+@contextlib.contextmanager
+def exclusive(path: Path, sentence: str) -> Iterator[None]:
+    """Hold the lock file `path` while the block runs; the lock ends with the process, however it ends.
+
+    Raises:
+        CmetError: another process holds it; with `sentence`.
+    """
+    with path.open("a+") as file:
+        try:
+            if sys.platform == "win32":
+                import msvcrt
+
+                msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+            else:
+                import fcntl
+
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise CmetError(sentence) from error
+        yield
+
+
+def remove_leftovers(outputs: Iterable[Path]) -> None:
+    """Remove what a killed process left beside its outputs: the temporary names of `whole_file` and `whole_folder`.
+
+    Only while nothing writes to these outputs.
+    """
+    stems: dict[Path, set[str]] = {}
+    for path in outputs:
+        stems.setdefault(path.parent, set()).update((path.name[:40], path.stem[:40]))
+    for folder, names in stems.items():
+        if not folder.is_dir():
+            continue
+        for entry in folder.iterdir():
+            temporary = re.fullmatch(r"\.(.{1,40})-[a-z0-9_]{8}(\.\w+)?", entry.name)
+            if temporary and temporary[1] in names:
+                shutil.rmtree(entry, ignore_errors=True) if entry.is_dir() else entry.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

@@ -14,7 +14,6 @@ import os
 import secrets
 import shutil
 import socket
-import sys
 import threading
 import time
 from pathlib import Path
@@ -32,6 +31,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from cmet_engine import __version__
 from cmet_engine.errors import CmetError
+from cmet_engine.files import exclusive
 from cmet_engine.serve import jobs as states
 from cmet_engine.serve.jobs import Job, JobStore
 from cmet_engine.serve.paths import AllowedFolders
@@ -556,7 +556,8 @@ def serve(
         CmetError: the port or the folder is in use, or a folder is missing.
     """
     root.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with _exclusive(root):
+    busy = f"Another engine is using {root}; stop it, or give another folder with --root."
+    with exclusive(root / "lock", busy):
         token = secrets.token_urlsafe(32)
         door, _ = create_app(root, token, AllowedFolders(allow), slots)
         listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
@@ -582,25 +583,3 @@ def serve(
             if token_file is not None:
                 token_file.unlink(missing_ok=True)
     return 0
-
-
-@contextlib.contextmanager
-def _exclusive(root: Path) -> Any:
-    """Hold the folder for this engine alone; the lock ends with the process, however it ends."""
-    file = (root / "lock").open("a+")
-    try:
-        if sys.platform == "win32":
-            import msvcrt
-
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-        else:
-            import fcntl
-
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        file.close()
-        raise CmetError(f"Another engine is using {root}; stop it, or give another folder with --root.") from error
-    try:
-        yield
-    finally:
-        file.close()
