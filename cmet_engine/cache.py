@@ -1,4 +1,4 @@
-"""What was worked out once and can be used again: tracked geometry, by the content of the clip.
+"""What was worked out once and can be used again: what was seen and heard in a clip or a recording, by its content.
 
 Entries are folders below `<user folder>/cache`, named by a hash of everything they depend on; the least recently used
 go when the limit is passed. Losing the cache loses nothing but time.
@@ -10,14 +10,19 @@ import importlib.metadata
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 from cmet_engine import __version__
-from cmet_engine.models import sha256, user_folder
+from cmet_engine.models import asset, sha256, user_folder
 
 DEFAULT_LIMIT = 4 << 30  # bytes; 10 minutes of geometry at 25 fps take 90 MB
 LIMIT_VARIABLE = "CMET_CACHE_BYTES"
+_NEW = ".new-"  # entries that are being written
+_ABANDONED = 3600.0  # seconds after which nobody writes to one any more
+
+_known: dict[tuple[object, ...], str] = {}  # checksums of files, by everything that tells a change
 
 
 def folder() -> Path:
@@ -36,8 +41,22 @@ def limit() -> int:
 def key(kind: str, clip: Path, *settings: object) -> str:
     """Name of an entry: a hash of the clip's content, the settings, and the versions that work on it."""
     versions = (__version__, importlib.metadata.version("mediapipe"))
-    text = repr((kind, sha256(clip), settings, versions))
+    text = repr((kind, content(clip), settings, versions))
     return f"{kind}-{hashlib.sha256(text.encode()).hexdigest()[:32]}"
+
+
+def content(path: Path) -> str:
+    """SHA-256 of a file; read once a process, and again when the file was changed."""
+    about = path.stat()
+    mark = (path.absolute(), about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns)
+    if mark not in _known:
+        _known[mark] = sha256(path)
+    return _known[mark]
+
+
+def weights(*names: str) -> tuple[str, ...]:
+    """Checksums of embedded weights by their names without suffix, for entries that depend on them."""
+    return tuple(content(asset(f"{name}.safetensors")) for name in names)
 
 
 def get(name: str) -> Path | None:
@@ -50,15 +69,16 @@ def get(name: str) -> Path | None:
     return path
 
 
-def put(name: str, fill: Callable[[Path], None]) -> None:
+def put(name: str, fill: Callable[[Path], object]) -> None:
     """Add an entry; `fill(folder)` writes its files. A cache that cannot be written is passed over silently."""
     if limit() <= 0:
         return
     with contextlib.suppress(OSError):
         folder().mkdir(parents=True, exist_ok=True, mode=0o700)
-        temporary = Path(tempfile.mkdtemp(dir=folder(), prefix=".new-"))
+        temporary = Path(tempfile.mkdtemp(dir=folder(), prefix=_NEW))
         try:
             fill(temporary)
+            shutil.rmtree(folder() / name, ignore_errors=True)  # one that could not be read
             temporary.rename(folder() / name)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -72,7 +92,7 @@ def size() -> int:
 
 def shrink(most: int) -> int:
     """Remove the least recently used entries until at most `most` bytes stay; returns the bytes freed."""
-    entries = sorted(_entries(), key=lambda entry: entry.stat().st_mtime)
+    entries = sorted(_entries(), key=_used)
     sizes = {entry: _size(entry) for entry in entries}
     total = sum(sizes.values())
     before = total
@@ -85,7 +105,21 @@ def shrink(most: int) -> int:
 
 
 def _entries() -> list[Path]:
-    return [path for path in folder().iterdir() if path.is_dir()] if folder().is_dir() else []
+    found = []
+    for path in folder().iterdir() if folder().is_dir() else ():
+        if not path.name.startswith(_NEW):
+            found += [path] if path.is_dir() else []
+        elif _used(path) < time.time() - _ABANDONED:  # its writer was killed
+            shutil.rmtree(path, ignore_errors=True)
+    return found
+
+
+def _used(entry: Path) -> float:
+    """When an entry was last used; 0 when another process has just removed it."""
+    try:
+        return entry.stat().st_mtime
+    except OSError:
+        return 0.0
 
 
 def _size(entry: Path) -> int:

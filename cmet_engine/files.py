@@ -39,24 +39,28 @@ def check_writable(path: str | Path, *, force: bool = False) -> Path:
 
 
 @contextlib.contextmanager
-def exclusive(path: Path, sentence: str) -> Iterator[None]:
+def exclusive(path: Path, busy: str | None = None) -> Iterator[None]:
     """Hold the lock file `path` while the block runs; the lock ends with the process, however it ends.
 
+    Args:
+        path: made when absent, and left there.
+        busy: what to say when another process holds it; None waits for it.
+
     Raises:
-        CmetError: another process holds it; with `sentence`.
+        CmetError: another process holds it; with the sentence `busy`.
     """
     with path.open("a+") as file:
         try:
             if sys.platform == "win32":
                 import msvcrt
 
-                msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+                msvcrt.locking(file.fileno(), msvcrt.LK_LOCK if busy is None else msvcrt.LK_NBLCK, 1)
             else:
                 import fcntl
 
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(file, fcntl.LOCK_EX | (0 if busy is None else fcntl.LOCK_NB))
         except OSError as error:
-            raise CmetError(sentence) from error
+            raise CmetError(busy or f"{path} cannot be locked: {error.strerror}.") from error
         yield
 
 

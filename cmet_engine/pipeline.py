@@ -1,7 +1,8 @@
 """The whole way of the data, one step after the other: footage to track, track to edit, edit to video and report.
 
 This module only orchestrates; each step lives in its own folder. Everything that takes long reports through
-`progress(stage, done, total)`; an exception raised there cancels the work, and nothing half-written stays.
+`progress(stage, done, total)`; an exception raised there cancels the work, and nothing half-written stays. Given a folder
+for finished `pieces`, work that was interrupted, however roughly, goes on from them, with the same result bit for bit.
 """
 
 import contextlib
@@ -18,9 +19,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cmet_engine import __version__
+from cmet_engine import __version__, cache
 from cmet_engine.errors import CmetError
 from cmet_engine.files import check_writable, whole_folder
+from cmet_engine.pieces import Pieces, load_arrays, save_arrays
 from cmet_engine.timeline import EmotionKey, EmotionTimeline
 from cmet_engine.track import CoefficientTrack
 
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 Progress = Callable[[str, int, int | None], None]
+Preview = Callable[[np.ndarray], None]
 
 RENDERERS = ("warp", "edtalk", "none")
 MODES = ("add", "replace")
@@ -43,6 +46,8 @@ LIPS_CLOSED, LIPS_OPEN = (
     0.02,
     0.03,
 )  # opening between the inner lips, in outer-eye distances: closed below, parted above
+COEFFICIENTS = "coefficients.npz"
+NOTES = "notes.npz"  # what is kept of a rendering beside its pieces
 SMALL_FACE = 80  # pixels
 FAR_TURN = 45  # degrees of head yaw
 
@@ -90,9 +95,11 @@ class EditResult:
 
 
 def track_clip(
-    clip: Path, *, face: int = 0, progress: Progress | None = None
+    clip: Path, *, face: int = 0, progress: Progress | None = None, pieces: Pieces | None = None
 ) -> "tuple[FaceGeometry, CoefficientTrack]":
     """Find the face in every frame of a clip and read its coefficients.
+
+    Both are cached by the clip's content. `pieces` is where finished parts of the tracking are kept.
 
     Returns:
         The geometry (landmarks, pose) and the coefficient track, one entry for every frame of the clip.
@@ -100,20 +107,27 @@ def track_clip(
     Raises:
         CmetError: the clip cannot be read, or no frame shows a face.
     """
-    from cmet_engine import cache
     from cmet_engine.face.blendshapes import load_solver
     from cmet_engine.face.tracker import FaceGeometry, track
 
-    name = cache.key("geometry", clip, face) if clip.is_file() else None
     geometry = None
+    name = cache.key("geometry", clip, face) if clip.is_file() else None
     if name and (entry := cache.get(name)):
         with contextlib.suppress(OSError, ValueError, KeyError):
             geometry = FaceGeometry.load(entry)
     if geometry is None:
-        geometry = track(clip, face=face, progress=progress)
+        folder = pieces.stage("tracking", clip, face) if pieces and name else None
+        geometry = track(clip, face=face, progress=progress, pieces=folder)
         if name:
             cache.put(name, geometry.save)
-    return geometry, load_solver().track(geometry, progress)
+    name = name and cache.key("coefficients", clip, face, *cache.weights("face_solver", "face_basis", "face_template"))
+    if name and (entry := cache.get(name)):
+        with contextlib.suppress(OSError, CmetError):
+            return geometry, CoefficientTrack.load(entry / COEFFICIENTS)
+    source = load_solver().track(geometry, progress)
+    if name:
+        cache.put(name, lambda folder: source.save(folder / COEFFICIENTS))
+    return geometry, source
 
 
 def emotion_vectors(clip: Path, settings: EditSettings) -> "tuple[EmotionTimeline, dict[str, EmotionVector]]":
@@ -218,6 +232,8 @@ def edit_clip(
     *,
     force: bool = False,
     progress: Progress | None = None,
+    pieces: Pieces | None = None,
+    preview: Preview | None = None,
 ) -> EditResult:
     """Edit a clip: `output`/edited.mp4, source.npz, edited.npz, report.html and report.json, all or nothing.
 
@@ -227,6 +243,9 @@ def edit_clip(
         output: folder for the results; made when absent.
         force: replace earlier results in `output`.
         progress: called as `progress(stage, done, total)`.
+        pieces: where to keep finished pieces, and go on from them. The report then leaves out how fast the work was, for
+            that is another figure each time.
+        preview: called with every edited frame, uint8 [H, W, 3].
 
     Returns:
         Paths, measured figures and messages.
@@ -251,14 +270,14 @@ def edit_clip(
                 if progress:
                     progress(stage, done, total)
 
-            geometry, source = track_clip(clip, face=settings.face, progress=watch)
+            geometry, source = track_clip(clip, face=settings.face, progress=watch, pieces=pieces)
             heard = listening.result()
         timeline = heard.timeline
         source.save(folder / "source.npz")
         messages = _tracking_messages(geometry)
         rendered = RenderedFrames()
         if settings.renderer == "edtalk":
-            rendered, edited = _draw(clip, geometry, source, heard, settings, folder, progress)
+            rendered, edited = _draw(clip, geometry, source, heard, settings, folder, progress, pieces, preview)
             messages += rendered.messages
             source = fitted(source, edited)  # a portrait that speaks may be longer or shorter than the clip
         else:
@@ -275,6 +294,8 @@ def edit_clip(
                 renderer=settings.renderer,
                 description=edit_description(timeline, settings),
                 progress=progress,
+                pieces=pieces,
+                preview=preview,
             )
             messages += rendered.messages
         report = EditReport(
@@ -286,7 +307,7 @@ def edit_clip(
                 for index, before, after in zip(rendered.index, rendered.before, rendered.after, strict=True)
             ],
             faces_lost=int((~geometry.valid).sum()), cuts=geometry.cuts, messages=messages,
-            speed=len(source) / (time.perf_counter() - started), **rendered.figures,
+            speed=None if pieces else len(source) / (time.perf_counter() - started), **rendered.figures,
         )  # fmt: skip
         write_report(folder / "report.html", folder / "report.json", report)
     final = Path(output)
@@ -327,6 +348,8 @@ def _draw(
     settings: EditSettings,
     folder: Path,
     progress: Progress | None,
+    pieces: Pieces | None,
+    preview: Preview | None,
 ) -> "tuple[RenderedFrames, CoefficientTrack]":
     """Let the published models draw the clip, or a portrait; the edited track is read from what they drew."""
     from cmet_engine.media import audio
@@ -347,12 +370,12 @@ def _draw(
         )  # fmt: skip
         rendered = render_frames(
             clip, geometry, source, source, video, renderer="edtalk", painter=painter, sound=settings.lips,
-            description=description, progress=progress,
+            description=description, progress=progress, pieces=pieces, preview=preview,
         )  # fmt: skip
         rendered.messages += painter.messages
     drawn = video.parent if "%" in video.name else video  # numbered pictures are read as a folder
     try:
-        edited = track_clip(drawn, progress=progress)[1]
+        edited = track_clip(drawn, progress=progress, pieces=pieces)[1]
     except CmetError:
         rendered.messages.append("No face was found in what was drawn; the edited track is the clip's own.")
         edited = source
@@ -370,6 +393,8 @@ def render_clip(
     rate_factor: int | None = None,
     force: bool = False,
     progress: Progress | None = None,
+    pieces: Pieces | None = None,
+    preview: Preview | None = None,
 ) -> Path:
     """Render a clip with the curves of `edited` (from a file, or read back from a rig).
 
@@ -383,6 +408,7 @@ def render_clip(
         rate_factor: of H.264, from 0 (largest file) to 51; None is the usual one. ProRes has one quality.
         force: replace an earlier file.
         progress: called as `progress(stage, done, total)`.
+        pieces, preview: see `edit_clip`.
 
     Raises:
         CmetError: anything that the user can mend; one sentence.
@@ -391,12 +417,13 @@ def render_clip(
     if output.exists() and clip.exists() and output.samefile(clip):
         raise CmetError(f"{output} is the clip itself; give the video another name.")
     check_renderer(renderer)
-    geometry, tracked = track_clip(clip, face=face, progress=progress)
+    geometry, tracked = track_clip(clip, face=face, progress=progress, pieces=pieces)
     source = tracked if source is None else fitted(source, tracked)
     edited = fitted(edited, tracked)
     render_frames(
         clip, geometry, source, edited, output, renderer=renderer,
         description="coefficient curves", rate_factor=rate_factor, progress=progress, force=force,
+        pieces=pieces, preview=preview,
     )  # fmt: skip
     return output
 
@@ -443,6 +470,8 @@ def render_frames(
     rate_factor: int | None = None,
     force: bool = False,
     progress: Progress | None = None,
+    pieces: Pieces | None = None,
+    preview: Preview | None = None,
 ) -> RenderedFrames:
     """Stream the clip through the renderer into `output`, sound untouched; and keep a few frames to look at.
 
@@ -451,7 +480,7 @@ def render_frames(
     Memory does not grow with the clip: frames are read, edited and written one by one; only the report's moments
     stay, scaled down, and the landmarks of the frames that are measured again.
     """
-    from cmet_engine.media.video import RATE_FACTOR, VideoReader, VideoWriter
+    from cmet_engine.media.video import RATE_FACTOR, SEGMENT, VideoReader, VideoWriter
 
     reader = VideoReader(clip)
     info = reader.info
@@ -459,33 +488,59 @@ def render_frames(
     kept = RenderedFrames()
     painter = painter or _renderer(renderer, geometry, source, edited)
     total = len(source)
+    rate_factor = RATE_FACTOR if rate_factor is None else rate_factor
+    metadata = _metadata(renderer, description)
+    folder = None
+    if pieces:
+        folder = pieces.stage(
+            "render", clip, sound, output.name, rate_factor, metadata, geometry.fade, geometry.valid,
+            (part for _, part in geometry.chunks()), source.coefficients, edited.coefficients, getattr(painter, "state", None),
+        )  # fmt: skip
     with ExitStack() as stack:
         check = stack.enter_context(contextlib.closing(_Check(geometry, CHECKED_FRAMES)))
         writer = stack.enter_context(
             VideoWriter(
-                output,
-                info.width,
-                info.height,
-                info.fps,
-                sound_from=sound or info,
-                metadata=_metadata(renderer, description),
-                rate_factor=RATE_FACTOR if rate_factor is None else rate_factor,
-                force=force,
+                output, info.width, info.height, info.fps, sound_from=sound or info, metadata=metadata,
+                rate_factor=rate_factor, force=force, pieces=folder,
             )
-        )
-        for frame in reader:
+        )  # fmt: skip
+        if folder:
+            _recall(folder / NOTES, kept, check, writer.frames)
+        for frame in reader.frames(writer.frames):
             picture = painter.render(frame.image, frame.index)
-            writer.write(picture, frame.time)
             if frame.index in moments:
                 kept.index.append(frame.index)
                 kept.before.append(_shrunk(frame.image))
                 kept.after.append(_shrunk(picture))
             check.look(frame.index, frame.image, picture)
+            if folder and (frame.index + 1) % SEGMENT == 0:
+                _note(folder / NOTES, kept, check)  # before its last frame is given away, which finishes the segment
+            writer.write(picture, frame.time)
+            if preview:
+                preview(picture)
             if progress:
                 progress("render", frame.index + 1, total)
+        if folder:
+            _note(folder / NOTES, kept, check)
         kept.figures = check.figures(source, edited)
     kept.messages = [*reader.warnings, *writer.notes]
     return kept
+
+
+def _note(path: Path, kept: RenderedFrames, check: "_Check") -> None:
+    """Keep what was noted of the frames so far, for `_recall`."""
+    numbers = {"shown": np.array(kept.index, np.int64), "checked": np.array(check.index, np.int64)}
+    images = {"before": kept.before, "after": kept.after, "face_before": check.before, "face_after": check.after}
+    save_arrays(path, **numbers, **{name: np.array(values) for name, values in images.items()})
+
+
+def _recall(path: Path, kept: RenderedFrames, check: "_Check", frames: int) -> None:
+    """Take up what was noted of the first `frames` frames before an interruption."""
+    if noted := load_arrays(path):
+        shown, checked = (int((noted[name] < frames).sum()) for name in ("shown", "checked"))
+        kept.index, check.index = noted["shown"][:shown].tolist(), noted["checked"][:checked].tolist()
+        kept.before, kept.after = list(noted["before"][:shown]), list(noted["after"][:shown])
+        check.before, check.after = list(noted["face_before"][:checked]), list(noted["face_after"][:checked])
 
 
 def _renderer(name: str, geometry: "FaceGeometry", source: CoefficientTrack, edited: CoefficientTrack) -> Any:

@@ -21,6 +21,7 @@ from cmet_engine.face.mesh import Box, Detector, Mesh, box_of, cut_window
 from cmet_engine.face.pose import LANDMARKS, normalise, rotation_degrees, template
 from cmet_engine.face.smooth import smooth_shot
 from cmet_engine.media.video import VideoReader
+from cmet_engine.pieces import load_arrays, save_arrays
 
 Progress = Callable[[str, int, int | None], None]
 
@@ -37,6 +38,9 @@ CUT_LEAST = 22.0  # mean change of the picture, of 255, below which nothing is a
 CUT_TIMES = 5.0  # and how many times the usual change it must be
 FADE_SECONDS = 0.2  # the edit fades out and in over this long where the face is lost
 CHUNK = 512  # frames worked on at a time once tracking is done: 3 MB
+SEGMENT = (
+    512  # frames after which nothing is carried on but what can be written down, so that tracking can go on from there
+)
 
 
 class Landmarks:
@@ -193,7 +197,9 @@ class FaceGeometry:
             yield part, self.landmarks[part]
 
 
-def track(path: str | Path, *, face: int = 0, progress: Progress | None = None) -> FaceGeometry:
+def track(
+    path: str | Path, *, face: int = 0, progress: Progress | None = None, pieces: Path | None = None
+) -> FaceGeometry:
     """Find one person's face in every frame of a clip.
 
     Args:
@@ -201,6 +207,8 @@ def track(path: str | Path, *, face: int = 0, progress: Progress | None = None) 
         face: which person, where there are several: 0 is the largest face over the first second that shows any, 1 the
             next smaller, and so on; of equal faces the one further left comes first.
         progress: called with ("tracking", frames done, frames in all or None); what it raises ends the work.
+        pieces: folder in which finished segments are kept; those that are there already are taken over. The result is the
+            same. The caller makes sure that they are of the same clip and face.
 
     Raises:
         CmetError: not a readable video, no face in any frame, or fewer faces than `face` asks for.
@@ -216,8 +224,16 @@ def track(path: str | Path, *, face: int = 0, progress: Progress | None = None) 
     valid: list[bool] = []
     cut_finder = _CutFinder()
     with contextlib.closing(_Follower()) as follower:
-        follower.choose(_first_faces(reader, follower.detector), face, path.name)
-        for frame in reader:
+        while pieces and (segment := load_arrays(_piece(pieces, len(valid)))):
+            raw.append(segment["landmarks"])
+            times += segment["times"].tolist()
+            cuts += segment["cuts"].tolist()
+            valid += segment["valid"].tolist()
+            follower.go_on(segment)
+            cut_finder.go_on(segment)
+        if not valid:
+            follower.choose(_first_faces(reader, follower.detector), face, path.name)
+        for frame in reader.frames(len(valid)):
             cut = cut_finder.is_cut(frame.image)
             if cut:
                 cuts.append(len(valid))
@@ -225,6 +241,15 @@ def track(path: str | Path, *, face: int = 0, progress: Progress | None = None) 
             raw.append(np.full((LANDMARKS, 3), np.nan) if points is None else points)
             valid.append(points is not None)
             times.append(float(frame.time))
+            if len(valid) % SEGMENT == 0:
+                follower.renew()
+                if pieces:
+                    first = len(valid) - SEGMENT
+                    save_arrays(
+                        _piece(pieces, first), landmarks=raw[first:], times=np.array(times[first:]),
+                        cuts=np.array([c for c in cuts if c >= first], np.int64), valid=np.array(valid[first:]),
+                        **follower.state(), **cut_finder.state(),
+                    )  # fmt: skip
             if progress:
                 progress(STAGE, len(valid), info.frames)
     if not valid:
@@ -233,6 +258,11 @@ def track(path: str | Path, *, face: int = 0, progress: Progress | None = None) 
     if not found.any():
         raise CmetError(f"{path.name}: no face was found in any of its {len(found)} frames; use a clip that shows one.")
     return _finish(raw, found, cuts, info, np.array(times))
+
+
+def _piece(folder: Path, first: int) -> Path:
+    """File of the segment that begins with a frame."""
+    return folder / f"{first:08d}.npz"
 
 
 def _first_faces(reader: Any, detector: Detector) -> list[Box]:
@@ -278,6 +308,25 @@ class _Follower:
         self._look: np.ndarray | None = None  # how it looked, over the last second or so
         self._lost = 0
         self._frames = 0
+        self._renewed = False
+
+    def renew(self) -> None:
+        """Let go of what only MediaPipe knows: what comes depends on nothing but `state` and the frames."""
+        self._mesh.forget()
+        self._renewed = True
+
+    def state(self) -> dict[str, np.ndarray]:
+        """What there is to know after `renew`, for `go_on`."""
+        box = [] if self._box is None else [self._box.x, self._box.y, self._box.side, self._box.score]
+        look = np.empty(0, np.float32) if self._look is None else self._look
+        return {"box": np.array(box, np.float64), "look": look, "lost": np.array([self._lost, self._frames])}
+
+    def go_on(self, state: dict[str, np.ndarray]) -> None:
+        """Go on from a `state`."""
+        self._box = Box(*state["box"].tolist()) if len(state["box"]) else None
+        self._look = state["look"] if len(state["look"]) else None
+        self._lost, self._frames = state["lost"].tolist()
+        self._renewed = True
 
     def close(self) -> None:
         """Let go of MediaPipe's graphs."""
@@ -306,7 +355,10 @@ class _Follower:
         if not cut and not self._lost and self._box:
             # a second look searches the whole window anew when the place it followed is lost
             points = self._find(image, self._box)
-            points = self._find(image, self._box) if points is None else points
+            if points is None or self._renewed:
+                again = self._find(image, self._box)
+                points = points if again is None else again
+        self._renewed = False
         if points is None:
             points = self._search(image, cut)
         self._frames += 1
@@ -380,6 +432,15 @@ class _CutFinder:
     def __init__(self) -> None:
         self._last: np.ndarray | None = None
         self._usual = CUT_LEAST / CUT_TIMES
+
+    def state(self) -> dict[str, np.ndarray]:
+        """What is known of the frames before, for `go_on`."""
+        assert self._last is not None
+        return {"last": self._last, "usual": np.array(self._usual)}
+
+    def go_on(self, state: dict[str, np.ndarray]) -> None:
+        """Go on from a `state`."""
+        self._last, self._usual = state["last"], float(state["usual"])
 
     def is_cut(self, image: np.ndarray) -> bool:
         import cv2

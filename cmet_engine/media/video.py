@@ -14,6 +14,10 @@ BT.601 and the result does not name one either: a player treats both alike.
 H.264 in 4:2:0 cannot describe an odd width or height: its cropping counts in steps of two pixels (ITU-T H.264, 7.4.2.1.1,
 CropUnitX and CropUnitY). Clips of odd size are therefore written in 4:4:4, where the step is one pixel: the size stays exact,
 and Chromium and the players built on FFmpeg (VLC, mpv) show it; QuickTime does not (use .mov there).
+
+Every `SEGMENT` pictures are encoded by an encoder of their own, so the bytes of a segment depend on its pictures alone. Finished
+segments can be kept in a folder (`pieces`): a writer that finds them there goes on behind them, and its file equals, bit for
+bit, that of a writer that was never interrupted.
 """
 
 import contextlib
@@ -23,6 +27,8 @@ import math
 import os
 import queue
 import re
+import shutil
+import struct
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -34,6 +40,7 @@ from typing import Any, cast
 import av
 import cv2
 import numpy as np
+from av.codec.context import Flags
 from av.container import InputContainer
 from av.video.reformatter import Interpolation, VideoReformatter
 
@@ -44,6 +51,7 @@ from cmet_engine.media.source import FRAME_NUMBER, is_pattern, open_media
 # x264's constant rate factor. 18 is commonly held to be visually lossless; 13 is the largest at which every clip of a
 # varied set comes back at 40 dB or better in its worst frame, noise included.
 RATE_FACTOR = 13
+SEGMENT = 64  # pictures that are encoded together, and lost at the most when the work is interrupted
 SEQUENCE_RATE = Fraction(25)  # frames a second of an image sequence, which does not say its own
 MOVIE_SUFFIXES = (".mp4", ".m4v", ".mkv", ".mov")
 IMAGE_SUFFIXES = (".png", ".exr")
@@ -62,6 +70,8 @@ _BT601 = 6
 _MATRICES = {1, 4, 5, 6, 7, 9}  # AVColorSpace values that FFmpeg's scaler converts
 _HDR = {16, 18}  # AVCOL_TRC_SMPTE2084 (PQ), AVCOL_TRC_ARIB_STD_B67 (HLG)
 _LIMITED, _FULL = 1, 2  # AVCOL_RANGE_MPEG, AVCOL_RANGE_JPEG
+_X264_THREADS = 4  # x264's bytes depend on their number, which must not depend on the machine
+_PACKET = struct.Struct("<qI?")  # of a kept packet: time stamp in ticks, bytes that follow, keyframe
 _STOP = object()
 
 
@@ -177,10 +187,14 @@ class VideoReader:
         self.warnings: list[str] = list(self.info.warnings)
 
     def __iter__(self) -> Iterator[Frame]:
-        frames = self._decode()
+        return self.frames()
+
+    def frames(self, start: int = 0) -> Iterator[Frame]:
+        """The frames from number `start` on. Those before are decoded too, so that numbers and times stay the same."""
+        frames = self._decode(start)
         return _ahead(frames, self.prefetch) if self.prefetch > 0 else frames
 
-    def _decode(self) -> Iterator[Frame]:
+    def _decode(self, start: int) -> Iterator[Frame]:
         info, count, damaged = self.info, 0, 0
         first: int | None = None
         last = Fraction(-1)
@@ -205,7 +219,10 @@ class VideoReader:
                 if count and time <= last:
                     time = last + (1 / info.fps if not info.variable else time_base)
                 last = time
-                yield Frame(count, time, to_rgb(decoded))
+                if not count:
+                    to_rgb.orient(decoded)
+                if count >= start:
+                    yield Frame(count, time, to_rgb(decoded))
                 count += 1
         if not count:
             raise CmetError(f"{info.path}: not one frame can be decoded; export or copy the clip again.")
@@ -233,10 +250,13 @@ class VideoWriter:
         metadata: tags of the file, such as {"title": …, "comment": …}; an image sequence has none.
         force: replace an earlier output.
         rate_factor: x264's rate factor, 0 (largest) to 51.
+        pieces: folder in which finished segments are kept; those that are there already are taken over. The caller makes sure
+            that they are of the same work, and removes them when it is done.
 
     Attributes:
         notes: sentences to show to the user, complete after the block.
-        frames: pictures written so far.
+        frames: pictures written so far; at the beginning of the block those that were taken over (a multiple of `SEGMENT`, or
+            all that there are): the next one follows them.
 
     Raises:
         CmetError: the suffix is unknown, the output cannot be written, or `sound_from` cannot be read.
@@ -253,6 +273,7 @@ class VideoWriter:
         metadata: dict[str, str] | None = None,
         force: bool = False,
         rate_factor: int = RATE_FACTOR,
+        pieces: Path | None = None,
     ) -> None:
         self.path = Path(path)
         self.width, self.height = int(width), int(height)
@@ -264,6 +285,7 @@ class VideoWriter:
         self.metadata = {str(k): str(v) for k, v in (metadata or {}).items()}
         self.force = force
         self.rate_factor = rate_factor
+        self.pieces = pieces
         self.notes: list[str] = []
         self.frames = 0
         self._like, self._sound = _describe(sound_from)
@@ -286,6 +308,7 @@ class VideoWriter:
         kind = _MovieSink if self.path.suffix.lower() in MOVIE_SUFFIXES else _ImageSink
         with self._translated(), contextlib.ExitStack() as stack:
             self._sink = kind(self, stack)
+            self.frames = self._sink.take_over()
             self._stack = stack.pop_all()
         self._thread = threading.Thread(target=self._encode, name=f"encode {self.path.name}", daemon=True)
         self._thread.start()
@@ -391,6 +414,10 @@ class VideoWriter:
 class _Sink:
     """Where a writer's pictures go; used by one thread."""
 
+    def take_over(self) -> int:
+        """Go on behind the pieces that are there; returns how many pictures they hold."""
+        raise NotImplementedError
+
     def add(self, frame: av.VideoFrame, time: Fraction) -> None:
         raise NotImplementedError
 
@@ -410,7 +437,8 @@ class _MovieSink(_Sink):
         self.time_base = _time_base(writer.fps, like)
         suffix = writer.path.suffix.lower()
         temporary = stack.enter_context(whole_file(writer.path, force=writer.force))
-        options = {"movflags": "+faststart+use_metadata_tags"} if suffix != ".mkv" else {}
+        # Matroska's muxer numbers its files at random unless told not to
+        options = {"movflags": "+faststart+use_metadata_tags"} if suffix != ".mkv" else {"fflags": "+bitexact"}
         self.container = av.open(
             str(temporary.absolute()),
             "w",
@@ -420,29 +448,54 @@ class _MovieSink(_Sink):
         stack.callback(self.container.close)
         self.container.metadata.update(writer.metadata)
         if suffix == ".mov" and writer.width % 2:  # FFmpeg's 4:2:2 encoders spoil the last columns of an odd width
-            codec, pixels, tuning = "prores_ks", "yuv444p10le", {"profile": "4444", "vendor": "apl0"}
+            self.codec, self.pixels, self.tuning = "prores_ks", "yuv444p10le", {"profile": "4444", "vendor": "apl0"}
         elif suffix == ".mov":
-            codec, pixels, tuning = "prores_aw", "yuv422p10le", {"profile": "3", "vendor": "apl0"}  # 3 is HQ
+            self.codec, self.pixels = "prores_aw", "yuv422p10le"
+            self.tuning = {"profile": "3", "vendor": "apl0"}  # 3 is HQ
         else:
             odd = writer.width % 2 or writer.height % 2
-            codec, pixels = "libx264", "yuv444p" if odd else "yuv420p"
-            tuning = {"crf": str(writer.rate_factor), "preset": "superfast"}
-        self.stream = cast(Any, self.container.add_stream(codec, rate=writer.fps, options=tuning))
-        context = self.stream.codec_context
-        self.stream.width, self.stream.height, self.stream.pix_fmt = writer.width, writer.height, pixels
-        context.time_base = self.stream.time_base = self.time_base
-        context.framerate = writer.fps
+            self.codec, self.pixels = "libx264", "yuv444p" if odd else "yuv420p"
+            self.tuning = {"crf": str(writer.rate_factor), "preset": "superfast"}
+        # Describes the stream and encodes nothing: every segment has an encoder of its own, set up alike.
+        self.stream = cast(Any, self.container.add_stream(self.codec, rate=writer.fps, options=self.tuning))
+        self._set_up(self.stream.codec_context)
+        self.stream.time_base = self.time_base
+        self.reformatter = VideoReformatter()
+        self.sounds = _SoundCopy(writer, self.container, stack) if writer._sound else None
+        self.container.start_encoding()
+        self.depth = self.stream.codec_context.reorder_depth
+        self.stamps: list[int] = []  # ticks of all pictures
+        self.muxed = 0  # packets
+        self.encoder: Any = None
+        self.kept: Any = None
+
+    def _set_up(self, context: Any) -> None:
+        writer, like = self.writer, self.writer._like
+        context.width, context.height, context.pix_fmt = writer.width, writer.height, self.pixels
+        context.time_base, context.framerate = self.time_base, writer.fps
         context.color_range = _FULL if self.colors.full_range else _LIMITED
         context.colorspace = self.colors.matrix
         context.color_primaries, context.color_trc = self.colors.primaries, self.colors.transfer
         if like and like.pixel_aspect != 1:
             context.sample_aspect_ratio = like.pixel_aspect
-        self.stream.thread_count = 0  # as many as the encoder finds useful
-        self.pixels = pixels
-        self.reformatter = VideoReformatter()
-        self.sounds = _SoundCopy(writer, self.container, stack) if writer._sound else None
+        context.thread_count = _X264_THREADS if self.codec == "libx264" else 0
+        context.flags |= Flags.global_header
+
+    def take_over(self) -> int:
+        for path in _finished(self.writer.pieces, ".segment"):
+            packets = list(_kept_packets(path))
+            self.stamps += sorted(cast(int, packet.pts) for packet in packets)
+            for packet in packets:
+                self._mux(packet)
+        return len(self.stamps)
 
     def add(self, frame: av.VideoFrame, time: Fraction) -> None:
+        if self.encoder is None:
+            self.encoder = cast(Any, av.CodecContext.create(self.codec, "w"))
+            self._set_up(self.encoder)
+            self.encoder.options = self.tuning
+            if self.writer.pieces:
+                self.kept = _piece(self.writer.pieces, len(self.stamps), ".part").open("wb")
         conversion = self.colors.conversion
         picture = self.reformatter.reformat(
             frame,
@@ -453,27 +506,57 @@ class _MovieSink(_Sink):
             threads=1,
         )
         picture.colorspace = self.colors.matrix
-        at = time + self.offset
-        picture.pts, picture.time_base = round(at / self.time_base), self.time_base
-        self._mux(self.stream.encode(picture))
-        if self.sounds:
-            self.sounds.until(at)
+        picture.pts, picture.time_base = round((time + self.offset) / self.time_base), self.time_base
+        self.stamps.append(picture.pts)
+        self._take(self.encoder.encode(picture))
+        if len(self.stamps) % SEGMENT == 0:
+            self._end_segment()
+
+    def _end_segment(self) -> None:
+        if self.encoder is None:
+            return
+        self._take(self.encoder.encode(None))
+        self.encoder = None
+        if self.kept:
+            self.kept.flush()
+            os.fsync(self.kept.fileno())
+            self.kept.close()
+            part = Path(self.kept.name)
+            part.replace(part.with_suffix(".segment"))
 
     def finish(self) -> None:
-        self._mux(self.stream.encode(None))
+        self._end_segment()
         if self.sounds:
             self.sounds.until(None)
         self.container.close()
 
     def close(self) -> None:
+        if self.kept:
+            self.kept.close()
         self.container.close()
 
-    def _mux(self, packets: list[av.Packet]) -> None:
-        step = round(1 / self.writer.fps / self.time_base)
+    def _take(self, packets: list[av.Packet]) -> None:
         for packet in packets:
-            if not packet.duration:
-                packet.duration = step  # without it the last frame has no length and the mean rate comes out wrong
-            self.container.mux(packet)
+            if self.kept:
+                self.kept.write(_PACKET.pack(packet.pts, packet.size, packet.is_keyframe))
+                self.kept.write(packet)
+            self._mux(packet)
+
+    def _mux(self, packet: av.Packet) -> None:
+        """Write a packet, and the sound that belongs before it.
+
+        Its time of decoding is that of the picture shown `depth` before it. Encoders say the same, but at the beginning of
+        a segment they do not know what was before, and guess wrong where frames are unevenly spaced.
+        """
+        step = round(1 / self.writer.fps / self.time_base)
+        before = self.muxed - self.depth
+        packet.dts = self.stamps[before] if before >= 0 else self.stamps[0] + before * step
+        packet.duration = step  # without it the last frame has no length and the mean rate comes out wrong
+        packet.time_base, packet.stream = self.time_base, self.stream
+        self.muxed += 1
+        if self.sounds:
+            self.sounds.until(packet.dts * self.time_base)
+        self.container.mux(packet)
 
 
 class _ImageSink(_Sink):
@@ -492,22 +575,45 @@ class _ImageSink(_Sink):
         self.done = False
         self.names: set[str] = set()
         self.folder = stack.enter_context(whole_folder(folder, force=True))
+        self.pieces = writer.pieces
         if writer._sound:
             writer.notes.append("An image sequence holds no sound; it stays in the source clip.")
 
-    def add(self, frame: av.VideoFrame, time: Fraction) -> None:
+    def take_over(self) -> int:
+        found = _finished(self.pieces, Path(self.pattern).suffix.lower(), 1)
+        for path in found[: len(found) // SEGMENT * SEGMENT]:
+            self._place(path)
+        return self.count
+
+    def _place(self, path: Path) -> None:
+        """Put a finished picture into the sequence; it stays where it is too, until the whole is done."""
         self.count += 1
         name = self.pattern % self.count
-        target = self.folder / name
         self.names.add(name)
+        try:
+            os.link(path, self.folder / name)
+        except OSError:  # another disk, or one that knows no links
+            shutil.copyfile(path, self.folder / name)
+
+    def add(self, frame: av.VideoFrame, time: Fraction) -> None:
+        suffix = Path(self.pattern).suffix.lower()
         rgb = frame.to_ndarray()
-        if target.suffix.lower() == ".png":
-            done, data = cv2.imencode(".png", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_PNG_COMPRESSION, 3])
+        if suffix == ".png":
+            done, picture = cv2.imencode(".png", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_PNG_COMPRESSION, 3])
             if not done:
-                raise CmetError(f"{name} cannot be encoded as PNG.")
-            target.write_bytes(data.tobytes())
+                raise CmetError(f"Picture {self.count + 1} cannot be encoded as PNG.")
+            data = picture.tobytes()
         else:
-            target.write_bytes(_exr(_LINEAR[rgb]))
+            data = _exr(_LINEAR[rgb])
+        if self.pieces:
+            part = _piece(self.pieces, self.count, ".part")
+            part.write_bytes(data)
+            self._place(part.replace(part.with_suffix(suffix)))
+            return
+        self.count += 1
+        name = self.pattern % self.count
+        self.names.add(name)
+        (self.folder / name).write_bytes(data)
 
     def finish(self) -> None:
         self.done = True
@@ -516,6 +622,29 @@ class _ImageSink(_Sink):
         for path in kept:
             if self.done and path.name not in self.names:
                 path.unlink()
+
+
+def _piece(folder: Path, first: int, suffix: str) -> Path:
+    """File of the piece that begins with a picture, by its number."""
+    return folder / f"{first:08d}{suffix}"
+
+
+def _finished(folder: Path | None, suffix: str, step: int = SEGMENT) -> list[Path]:
+    """The finished pieces of `step` pictures each, in order, up to the first gap."""
+    found: list[Path] = []
+    while folder and (path := _piece(folder, len(found) * step, suffix)).is_file():
+        found.append(path)
+    return found
+
+
+def _kept_packets(path: Path) -> Iterator[av.Packet]:
+    """The packets of a finished segment, in the order of decoding."""
+    with path.open("rb") as file:
+        while head := file.read(_PACKET.size):
+            stamp, size, key = _PACKET.unpack(head)
+            packet = av.Packet(file.read(size))
+            packet.pts, packet.is_keyframe = stamp, key
+            yield packet
 
 
 class _SoundCopy:
@@ -622,12 +751,16 @@ class _ToRgb:
     def __init__(self, info: VideoInfo) -> None:
         self.info = info
         self.reformatter = VideoReformatter()
-        self.orientation: tuple[bool, bool, bool] | None = None
+        self.orientation = (False, False, False)
+
+    def orient(self, first: av.VideoFrame) -> None:
+        """Take the orientation of the clip from its first frame.
+
+        Of no other: a frame whose side data was looked at is kept until the garbage collector runs.
+        """
+        self.orientation = _orientation(first)
 
     def __call__(self, frame: av.VideoFrame) -> np.ndarray:
-        if self.orientation is None:
-            # Asked of the first frame only: a frame whose side data was looked at is kept until the garbage collector runs.
-            self.orientation = _orientation(frame)
         image = _upright(self._stored(frame), self.orientation)
         if image.shape[:2] != (self.info.height, self.info.width):  # the clip changes its size on the way
             image = cv2.resize(image, (self.info.width, self.info.height), interpolation=cv2.INTER_AREA)

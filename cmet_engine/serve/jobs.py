@@ -5,7 +5,8 @@
         state.json      where it stands: queued, running, done, failed, cancelled; progress; error; result
         log.txt         what the worker said
         preview.jpg     the newest edited picture
-        pieces/         finished pieces, kept over a crash
+        pieces/         finished pieces, kept over a crash until the job is finished
+        lock            held by the process that works on the job
         results/        the results, complete once the state is `done`, with their checksums in the state
 
 A job that was running when the engine died is queued again at the next start, and goes on from its pieces.
@@ -30,24 +31,56 @@ from cmet_engine.models import sha256
 QUEUED, RUNNING, DONE, FAILED, CANCELLED = "queued", "running", "done", "failed", "cancelled"
 FINISHED = (DONE, FAILED, CANCELLED)
 IDENTITY = re.compile(r"[0-9a-f-]{20,40}")
-MAX_ATTEMPTS = 5  # a job that takes the engine down this often is at fault itself
+RECORD = ("job.json", "state.json", "log.txt")
+MAX_ENGINE_DEATHS = 5  # a job during which the engine dies this often, and that gets no further, is at fault itself
+MAX_WORKER_DEATHS = 2  # the same for its worker; too little memory is the usual reason
 
 
 @dataclass
 class JobState:
-    """Where a job stands. Times are seconds since the epoch; `eta` seconds, None while unknown."""
+    """Where a job stands. Times are seconds since the epoch; `eta` seconds, None while unknown.
+
+    `engine_deaths` and `worker_deaths` count since the last time that the job had more finished pieces, `kept`.
+    """
 
     state: str = QUEUED
     stage: str = ""
     done: int = 0
     total: int | None = None
     attempts: int = 0
+    engine_deaths: int = 0
+    worker_deaths: int = 0
+    kept: int = 0
     queued_at: float = 0.0
     started_at: float | None = None
     finished_at: float | None = None
     error: str | None = None
     result: dict[str, Any] = field(default_factory=dict)
     checksums: dict[str, str] = field(default_factory=dict)
+
+    def requeue(self, kept: int, *, engine: bool) -> str | None:
+        """Begin again after a death; how far the work had come shows once a worker has taken up its pieces.
+
+        Args:
+            kept: how many finished pieces there are.
+            engine: the engine died, not a worker alone.
+
+        Returns:
+            Why the job is not worth another attempt, in a sentence; None when it is.
+        """
+        self.state, self.stage, self.done, self.total = QUEUED, "", 0, None
+        if kept > self.kept:
+            self.kept, self.engine_deaths, self.worker_deaths = kept, 0, 0
+        self.engine_deaths += engine
+        self.worker_deaths += not engine
+        if self.engine_deaths >= MAX_ENGINE_DEATHS:
+            return f"The engine ended {MAX_ENGINE_DEATHS} times at the same place of this job."
+        if self.worker_deaths >= MAX_WORKER_DEATHS:
+            return (
+                f"The worker ended unexpectedly {MAX_WORKER_DEATHS} times at the same place; "
+                "the job's log may say why (too little memory is the usual reason)."
+            )
+        return None
 
     @property
     def eta(self) -> float | None:
@@ -98,6 +131,11 @@ class Job:
         return self.folder / "pieces"
 
     @property
+    def kept(self) -> int:
+        """How many finished pieces there are."""
+        return sum(path.is_file() for path in self.pieces.rglob("*.*")) if self.pieces.is_dir() else 0
+
+    @property
     def results(self) -> Path:
         """Folder of results."""
         return self.folder / "results"
@@ -107,10 +145,20 @@ class Job:
         with (self.folder / "log.txt").open("a", encoding="utf-8") as file:
             file.write(f"{time.strftime('%Y-%m-%dT%H:%M:%S')} {text}\n")
 
-    def clear_unfinished(self) -> None:
-        """Remove everything but the record of a job that was cancelled."""
-        for folder in (self.pieces, self.results):
-            shutil.rmtree(folder, ignore_errors=True)
+    @property
+    def preview(self) -> Path:
+        """The newest edited picture."""
+        return self.folder / "preview.jpg"
+
+    def clear(self, *keep: str) -> None:
+        """Remove everything but the record of the job and the files and folders named."""
+        for path in self.folder.iterdir():
+            if path.name in (*RECORD, *keep):
+                continue
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
 
     def verify(self) -> None:
         """Compare the results with their recorded checksums.
@@ -152,13 +200,9 @@ class JobStore:
             )  # the engine died while it was being recorded: never confirmed
             return
         if state.state == RUNNING:
-            state.state = QUEUED
-            if state.attempts >= MAX_ATTEMPTS:
-                state.state, state.error, state.finished_at = (
-                    FAILED,
-                    f"The engine ended {MAX_ATTEMPTS} times during this job.",
-                    time.time(),
-                )
+            if error := state.requeue(job.kept, engine=True):
+                state.state, state.error, state.finished_at = FAILED, error, time.time()
+                job.clear()
             job.state = state
             job.log("the engine ended during this job; it is queued again")
             self.recovered.append(job.id)

@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from cmet_engine.models import sha256
@@ -20,7 +21,6 @@ log = logging.getLogger(__name__)
 
 IDLE_SECONDS = 120.0  # a warm worker is let go after this long without a job; with it goes all GPU memory
 SAVE_INTERVAL = 1.0  # seconds between two writes of a running job's progress
-RETRIES = 1  # a job whose worker died (not the engine) is tried again this often
 
 
 class Worker:
@@ -197,23 +197,23 @@ class Runner:
             elif "error" in answer:
                 state.error = answer["error"]
                 self._finish(job, state, states.FAILED)
-            elif state.attempts <= RETRIES:
+            elif error := state.requeue(job.kept, engine=False):
+                state.error = error
+                self._finish(job, state, states.FAILED)
+            else:
                 job.log("the worker ended unexpectedly; the job is tried again")
-                state.state = states.QUEUED
                 job.state = state
                 self.live.pop(job.id, None)
                 self._workers.pop(job.id, None)
                 self.store.requeue(job)
-            else:
-                state.error = "The worker ended unexpectedly, twice; the job's log may say why (too little memory is the usual reason)."
-                self._finish(job, state, states.FAILED)
         return bool(answer)
 
     def _finish(self, job: Job, state: states.JobState, outcome: str) -> None:
-        state.state, state.finished_at = outcome, time.time()
         if outcome != states.DONE:
-            job.clear_unfinished()
-        job.state = state
+            job.clear()  # nothing of it may be seen once it counts as finished
+        job.state = replace(state, state=outcome, finished_at=time.time())
+        if outcome == states.DONE:
+            job.clear("results", job.preview.name)
         self.counts[outcome] += 1
         self.live.pop(job.id, None)
         self._workers.pop(job.id, None)

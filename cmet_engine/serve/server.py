@@ -53,6 +53,9 @@ ClientName = Annotated[
 ]
 
 
+VideoFormat = Literal["mp4", "mov", "mkv", "png", "exr"]  # the last two are numbered pictures
+
+
 class _Request(BaseModel):
     model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
 
@@ -90,7 +93,7 @@ class EditRequest(_Request):
     renderer: Literal["warp", "edtalk", "none"] = "warp"
     face: Annotated[int, Field(ge=0, le=20)] = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    format: Literal["mp4", "mov", "mkv"] = "mp4"
+    format: VideoFormat = "mp4"
 
 
 class RenderRequest(_Request):
@@ -101,7 +104,7 @@ class RenderRequest(_Request):
     source: Text | None = None
     renderer: Literal["warp", "edtalk"] = "warp"
     face: Annotated[int, Field(ge=0, le=20)] = 0
-    format: Literal["mp4", "mov", "mkv"] = "mp4"
+    format: VideoFormat = "mp4"
     rate_factor: Annotated[int, Field(ge=0, le=51)] | None = None  # rate factor of H.264; None is the writer's own
 
 
@@ -420,7 +423,9 @@ def create_app(root: Path, token: str, allowed: AllowedFolders, slots: int = 1) 
             raise HTTPException(404, "There is no preview yet.")
         return FileResponse(path, media_type="image/jpeg")
 
-    @app.get(f"/{API}/jobs/{{identity}}/files/{{name}}", response_class=FileResponse, responses={**ANY_FILE, **UNKNOWN})
+    @app.get(
+        f"/{API}/jobs/{{identity}}/files/{{name:path}}", response_class=FileResponse, responses={**ANY_FILE, **UNKNOWN}
+    )
     def job_file(identity: str, name: str) -> FileResponse:
         """One result of a finished job."""
         job = store.get(identity)

@@ -19,13 +19,43 @@ from typing import Any
 
 from cmet_engine.batch import run_row
 from cmet_engine.errors import CmetError
+from cmet_engine.files import exclusive, whole_file
+from cmet_engine.pieces import Pieces
 from cmet_engine.serve.jobs import Job
 
 EVENT_INTERVAL = 0.1  # seconds between two progress events
+PREVIEW_INTERVAL = 1.0  # seconds between two preview pictures
+PREVIEW_SIZE = 640  # pixels on their long side
+
+
+class Preview:
+    """Keeps the newest edited picture in a JPEG file, renewed about once a second."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._next = 0.0
+
+    def __call__(self, picture: Any) -> None:
+        """Take an edited frame, uint8 [H, W, 3]."""
+        import cv2
+
+        if time.monotonic() < self._next:
+            return
+        self._next = time.monotonic() + PREVIEW_INTERVAL
+        scale = min(1.0, PREVIEW_SIZE / max(picture.shape[:2]))
+        size = [max(1, round(side * scale)) for side in picture.shape[1::-1]]
+        small = cv2.cvtColor(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2BGR)
+        with whole_file(self._path, force=True) as temporary:
+            temporary.write_bytes(cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, 85])[1].tobytes())
+
+
+def video_name(kind: str) -> str:
+    """Name of an edited video in the results, by its format; numbered pictures have a folder of their own."""
+    return f"frames/%06d.{kind}" if kind in ("png", "exr") else f"edited.{kind}"
 
 
 def run_job(job: Job, progress: Any) -> dict[str, Any]:
-    """Do one job into its folder's `results`.
+    """Do one job into its folder's `results`, going on from the pieces of an earlier attempt.
 
     Returns:
         The figures for the job's result.
@@ -39,10 +69,11 @@ def run_job(job: Job, progress: Any) -> dict[str, Any]:
 
     request = job.request
     kind, given = request["kind"], request["parameters"]
-    job.pieces.mkdir(exist_ok=True)
-    job.results.mkdir(exist_ok=True)
+    job.clear("pieces", "lock")
+    job.results.mkdir()
+    pieces, preview = Pieces(job.pieces), Preview(job.preview)
     if kind == "track":
-        _, track = pipeline.track_clip(Path(given["clip"]), face=given["face"], progress=progress)
+        _, track = pipeline.track_clip(Path(given["clip"]), face=given["face"], progress=progress, pieces=pieces)
         track.save(job.results / f"track.{given['format']}")
         return {"frames": len(track), "fps": str(track.fps), "frames_with_face": int(track.valid.sum())}
     if kind == "edit":
@@ -57,22 +88,26 @@ def run_job(job: Job, progress: Any) -> dict[str, Any]:
             given["renderer"],
             given["face"],
             given["device"],
-            f"edited.{given['format']}",
+            video_name(given["format"]),
         )
-        result = pipeline.edit_clip(Path(given["clip"]), settings, job.results, force=True, progress=progress)
+        result = pipeline.edit_clip(
+            Path(given["clip"]), settings, job.results, force=True, progress=progress, pieces=pieces, preview=preview
+        )
         return {"figures": result.figures, "messages": result.messages}
     if kind == "render":
         source = CoefficientTrack.load(given["source"]) if given["source"] else None
         pipeline.render_clip(
             Path(given["clip"]),
             CoefficientTrack.load(given["track"]),
-            job.results / f"edited.{given['format']}",
+            job.results / video_name(given["format"]),
             source=source,
             renderer=given["renderer"],
             face=given["face"],
             rate_factor=given.get("rate_factor"),
             force=True,
             progress=progress,
+            pieces=pieces,
+            preview=preview,
         )
         return {}
     if kind == "vector":
@@ -113,6 +148,8 @@ def main() -> None:
         with contextlib.ExitStack() as stack:
             if "folder" in task:
                 job = Job(Path(task["folder"]))
+                # the worker of an engine that was killed may take a moment to be gone
+                stack.enter_context(exclusive(job.folder / "lock"))
                 handler = logging.StreamHandler(
                     stack.enter_context((job.folder / "log.txt").open("a", encoding="utf-8"))
                 )
