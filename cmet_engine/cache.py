@@ -14,11 +14,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
+
 from cmet_engine import __version__
 from cmet_engine.models import asset, sha256, user_folder
 
 DEFAULT_LIMIT = 4 << 30  # bytes; 10 minutes of geometry at 25 fps take 90 MB
 LIMIT_VARIABLE = "CMET_CACHE_BYTES"
+_ARRAYS = "arrays.npz"
 _NEW = ".new-"  # entries that are being written
 _ABANDONED = 3600.0  # seconds after which nobody writes to one any more
 
@@ -83,6 +86,17 @@ def put(name: str, fill: Callable[[Path], object]) -> None:
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
         shrink(limit())
+
+
+def arrays(name: str | None, work: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Arrays by name, from the entry `name`, or worked out and put there; None is never cached."""
+    if name and (entry := get(name)):
+        with contextlib.suppress(OSError, ValueError), np.load(entry / _ARRAYS, allow_pickle=False) as stored:
+            return dict(stored)
+    found = work()
+    if name:
+        put(name, lambda folder: np.savez(folder / _ARRAYS, **found))  # type: ignore[arg-type]
+    return found
 
 
 def size() -> int:

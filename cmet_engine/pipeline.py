@@ -209,17 +209,22 @@ def listen(clip: Path, settings: EditSettings) -> Heard:
     Raises:
         CmetError: an emotion is unknown, the speech cannot be used, or nothing was asked for.
     """
-    from cmet_engine.emotion.speech import load_encoder
+    from cmet_engine.emotion.speech import Along, intensity, load_encoder
     from cmet_engine.media import audio
 
     heard = Heard(*emotion_vectors(clip, settings))
     if not audio.has_sound(clip):
         return heard
     try:
-        wave = audio.load(clip)
-        audio.check_speech(wave, audio.RATE, clip.name)
-        encoder = load_encoder("embedded", device=settings.device)
-        heard.intensity = {n: encoder.intensity(wave, audio.RATE, v.vector) for n, v in heard.vectors.items()}
+
+        def hear() -> dict[str, np.ndarray]:
+            wave = audio.load(clip)
+            audio.check_speech(wave, audio.RATE, clip.name)
+            return load_encoder("embedded", device=settings.device).along(wave, audio.RATE)._asdict()
+
+        name = cache.key("voice", clip, settings.device, *cache.weights("speech_encoder"))
+        along = Along(**cache.arrays(name, hear))
+        heard.intensity = {name: intensity(along, v.vector) for name, v in heard.vectors.items()}
     except CmetError as error:
         log.info("the clip's own voice is not used: %s", error)
     return heard

@@ -7,6 +7,7 @@ the protections of lips, blinks and speech shapes; and the sum kept in range.
 
 import difflib
 import functools
+import hashlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -49,6 +50,9 @@ STANDING_SECONDS = 0.5
 
 OPPOSITE_SHARE = 0.6
 """How much of an action's amount its antagonist gets where an emotion is reversed."""
+
+REMEMBERED = 4
+"""Answers of `expression_deltas` that are kept: of ten minutes and two emotions each takes 12 MB."""
 
 _ANTAGONISTS = {
     "mouthSmile": "mouthFrown",
@@ -260,8 +264,28 @@ def expression_deltas(
         times: [N] seconds.
 
     Returns:
-        Name -> [N, 52], smooth in time. A vector of no length (neutral) changes nothing.
+        Name -> [N, 52], smooth in time. A vector of no length (neutral) changes nothing. The last answers are remembered, for
+        another strength asks the same again.
     """
+    digest = hashlib.sha256(repr(list(vectors)).encode())
+    for array in (base, times, *(vector.vector for vector in vectors.values())):
+        digest.update(np.ascontiguousarray(array).data)
+    key = digest.digest()
+    result = _remembered.get(key)
+    if result is None:
+        result = _expression_deltas(vectors, base, times)
+        _remembered[key] = result
+        while len(_remembered) > REMEMBERED:
+            _remembered.pop(next(iter(_remembered)), None)
+    return {name: delta.copy() for name, delta in result.items()}
+
+
+_remembered: dict[bytes, dict[str, np.ndarray]] = {}
+
+
+def _expression_deltas(
+    vectors: "Mapping[str, EmotionVector]", base: np.ndarray, times: np.ndarray
+) -> dict[str, np.ndarray]:
     from cmet_engine.emotion.connector import code_deltas
     from cmet_engine.emotion.connector_training import EXPRESSION_SCALE, FRAME_RATE, resampled, unit_vector
 

@@ -10,7 +10,7 @@ import itertools
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 from scipy.fft import dct
 
-from cmet_engine import models
+from cmet_engine import cache, models
 from cmet_engine.emotion.acoustics import AUDIBLE, BANDS, RATE, VOICED, acoustics
 from cmet_engine.emotion.speech import SPACE, Encoder, check_voice
 from cmet_engine.errors import CmetError
@@ -344,6 +344,18 @@ class _Recording:
 
 
 def _hear(path: Path, encoder: Encoder) -> _Recording:
+    """One recording, heard once: what was heard is cached by its content."""
+
+    def listen() -> dict[str, np.ndarray]:
+        recording = _heard(path, encoder)
+        return {**asdict(recording), "path": np.array(path.name), "message": np.array(recording.message or "")}
+
+    name = cache.key("recording", path, path.name, encoder.identity) if encoder.identity else None
+    found = cache.arrays(name, listen)
+    return _Recording(path, found["feature"], float(found["neutral"]), found["voice"], str(found["message"]) or None)
+
+
+def _heard(path: Path, encoder: Encoder) -> _Recording:
     wave = audio.load(path, RATE)[: int(MOST_SECONDS * RATE)]
     message = audio.check_speech(wave, RATE, path.name)
     heard = acoustics(wave)

@@ -24,7 +24,7 @@ from scipy.ndimage import gaussian_filter1d
 from scipy.signal import resample_poly
 from torch import nn
 
-from cmet_engine import models
+from cmet_engine import cache, models
 from cmet_engine.emotion.acoustics import (
     AUDIBLE,
     BANDS,
@@ -280,10 +280,20 @@ _STRETCH = 500  # acoustic frames
 _PART, _MARGIN = 1400, 100  # acoustic frames: a long clip is heard in parts of 14 s with a second around them
 
 
+class Along(NamedTuple):
+    """What is heard along a recording, whatever emotion is asked about."""
+
+    times: np.ndarray  # float64 [F] seconds
+    features: np.ndarray  # float32 [F, 1024]
+    spoken: np.ndarray  # float64 [F], share of speech around
+    energy: np.ndarray  # float64 [F], loudness around
+
+
 class Encoder:
     """The embedded speech encoder: numpy in, numpy out.
 
     Attributes:
+        identity: tells what it answers apart from what others answer, for a cache; None for weights from nowhere.
         emotions: names of the emotions that `emotions_of` scores.
         figures: what was measured on speakers not trained on, by name.
     """
@@ -293,6 +303,7 @@ class Encoder:
         self.student = student.eval().to(self.device)
         self.emotions = student.config.emotions
         self.figures = figures or {}
+        self.identity: tuple[str, str] | None = None
 
     def utterance(self, wave: np.ndarray, rate: int) -> np.ndarray:
         """Where a recording lies in the emotion2vec+ large space.
@@ -368,28 +379,16 @@ class Encoder:
         Raises:
             CmetError: see `utterance`; or the vector has another length.
         """
-        vector = np.asarray(vector, np.float64)
-        if vector.shape != (SPACE,) or not np.isfinite(vector).all():
-            raise CmetError(f"An emotion vector must hold {SPACE} numbers; this one has shape {list(vector.shape)}.")
+        return intensity(self.along(wave, rate), vector)
+
+    def along(self, wave: np.ndarray, rate: int) -> Along:
+        """What `intensity` needs of a recording; see `utterance` for arguments and errors."""
         heard = self._acoustics(wave, rate)
         times, features = self.frames(wave, rate)
         at = np.minimum((times * 100).astype(int), len(heard) - 1)
         spoken = gaussian_filter1d((heard[:, BANDS + 3] > AUDIBLE).astype(np.float64), 15)[at]  # [F]
         energy = gaussian_filter1d(heard[:, BANDS + 3].astype(np.float64), 25)[at]
-        length = max(float(np.linalg.norm(vector)), 1e-6)
-        strength = features.astype(np.float64) @ vector / length  # [F]
-
-        def relative(values: np.ndarray, least: float) -> np.ndarray:
-            mean = np.average(values, weights=spoken + 1e-6)
-            deviation = math.sqrt(np.average((values - mean) ** 2, weights=spoken + 1e-6))
-            return (values - mean) / max(deviation, least)
-
-        change = np.tanh(0.7 * (2 * relative(strength, 0.15 * length) + relative(energy, 1.0)) / 3)
-        # pauses: weigh by speech while smoothing, so that they continue what is around them
-        smooth = gaussian_filter1d(change * (spoken + 1e-3), 1.0, mode="nearest")
-        smooth /= gaussian_filter1d(spoken + 1e-3, 1.0, mode="nearest")
-        smooth -= np.average(smooth, weights=spoken + 1e-6)
-        return times, np.clip(1 + 0.5 * smooth, 0.5, 1.5).astype(np.float32)
+        return Along(times, features, spoken, energy)
 
     def _acoustics(self, wave: np.ndarray, rate: int) -> np.ndarray:
         audio.check_speech(wave, rate, "The recording")
@@ -513,6 +512,28 @@ def load_student(path: str | Path) -> tuple[Student, dict]:
     return student, json.loads(about.get("figures", "{}"))
 
 
+def intensity(along: Along, vector: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """How strongly a voice carries an emotion at each moment; see `Encoder.intensity`."""
+    vector = np.asarray(vector, np.float64)
+    if vector.shape != (SPACE,) or not np.isfinite(vector).all():
+        raise CmetError(f"An emotion vector must hold {SPACE} numbers; this one has shape {list(vector.shape)}.")
+    times, features, spoken, energy = along
+    length = max(float(np.linalg.norm(vector)), 1e-6)
+    strength = features.astype(np.float64) @ vector / length  # [F]
+
+    def relative(values: np.ndarray, least: float) -> np.ndarray:
+        mean = np.average(values, weights=spoken + 1e-6)
+        deviation = math.sqrt(np.average((values - mean) ** 2, weights=spoken + 1e-6))
+        return (values - mean) / max(deviation, least)
+
+    change = np.tanh(0.7 * (2 * relative(strength, 0.15 * length) + relative(energy, 1.0)) / 3)
+    # pauses: weigh by speech while smoothing, so that they continue what is around them
+    smooth = gaussian_filter1d(change * (spoken + 1e-3), 1.0, mode="nearest")
+    smooth /= gaussian_filter1d(spoken + 1e-3, 1.0, mode="nearest")
+    smooth -= np.average(smooth, weights=spoken + 1e-6)
+    return times, np.clip(1 + 0.5 * smooth, 0.5, 1.5).astype(np.float32)
+
+
 @functools.cache
 def load_encoder(name: str = "embedded", *, device: str = "cpu") -> Encoder:
     """A speech encoder that is ready to use.
@@ -528,5 +549,8 @@ def load_encoder(name: str = "embedded", *, device: str = "cpu") -> Encoder:
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device.startswith("cuda") and not torch.cuda.is_available():
         raise CmetError(f"The device '{device}' is not on this machine; use cpu or auto.")
-    student, figures = load_student(models.asset(EMBEDDED) if name == "embedded" else name)
-    return Encoder(student, device=device, figures=figures)
+    path = models.asset(EMBEDDED) if name == "embedded" else Path(name)
+    student, figures = load_student(path)
+    encoder = Encoder(student, device=device, figures=figures)
+    encoder.identity = (cache.content(path), device)
+    return encoder

@@ -20,9 +20,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cmet_engine import models
+from cmet_engine import cache, models
 from cmet_engine.emotion.connector import Connector, code_deltas
 from cmet_engine.errors import CmetError
+from cmet_engine.media.video import SEGMENT
+from cmet_engine.pieces import fingerprint
 from cmet_engine.render.edtalk.audio2lip import Audio2Lip, smooth
 from cmet_engine.render.edtalk.crop import SIZE, Crops, follow, squares
 from cmet_engine.render.edtalk.generator import Generator, Source
@@ -51,11 +53,13 @@ class Networks:
         generator: EDTalk.
         connector: C-MET's, 10 codes.
         audio2lip: lips from sound; None where lips come from the clip.
+        identity: checksum of the generator's weights; None for weights from nowhere.
     """
 
     generator: Generator
     connector: Connector
     audio2lip: Audio2Lip | None = None
+    identity: str | None = None
 
     @classmethod
     def load(cls, *, voice: bool) -> "Networks":
@@ -71,7 +75,7 @@ class Networks:
         audio2lip = models.load("audio2lip") if voice else None
         assert isinstance(generator, Generator) and isinstance(connector, Connector)
         assert audio2lip is None or isinstance(audio2lip, Audio2Lip)
-        return cls(generator, connector, audio2lip)
+        return cls(generator, connector, audio2lip, cache.content(models.path_of("edtalk_generator")))
 
     def to(self, device: str) -> "Networks":
         """The same on another device."""
@@ -292,7 +296,7 @@ class EdtalkRenderer:
         wanted = _emotions(timeline, vectors)
         self.drawer = Drawer(networks or Networks.load(voice=voice is not None), device, batch, self._say)
         self.crops = follow(geometry)
-        self.codes, self._shots = read_clip(clip, geometry, self.crops, self.drawer, progress)
+        self.codes, self._shots = _read_once(clip, geometry, self.crops, self.drawer, progress)
         self._source: tuple[int, Source] | None = None  # of one shot at a time: its feature maps take 65 MB
         if voice is not None:
             self.codes.lip = lips_at(speech_lips(voice, self.drawer), geometry.times)
@@ -322,6 +326,12 @@ class EdtalkRenderer:
         mask = outline_mask(points) * np.float32(self._geometry.fade[index])
         return paste(image, self.enhanced(face), mask, self.crops, index, shot.align)
 
+    @property
+    def state(self) -> Iterator[Any]:
+        """What the pictures depend on beside the clip, for a checksum."""
+        yield from (self.expression, self.codes.pose, self.codes.lip)
+        yield self.drawer.device, self.drawer.networks.identity, self._enhancer is not None
+
     def _say(self, sentence: str) -> None:
         if sentence not in self.messages:
             self.messages.append(sentence)
@@ -343,7 +353,8 @@ class EdtalkRenderer:
     def _picture(self, shot: _Shot, index: int) -> np.ndarray:
         """The drawn crop of a frame; the following ones of the batch are drawn with it."""
         if index not in self._drawn:
-            fade = self._geometry.fade[index : shot.last]
+            end = index - index % SEGMENT + SEGMENT  # batches keep to segments, so that resumed work has the same ones
+            fade = self._geometry.fade[index : min(shot.last, end)]
             frames = index + np.flatnonzero(fade > 0)[: self.drawer.batch]
             pictures = self._draw(shot, frames, self.expression)
             self._drawn = dict(zip(frames.tolist(), pictures, strict=True))
@@ -395,6 +406,26 @@ class EdtalkRenderer:
             for name, change in changes.items():
                 edited[part] += weights[name][part, None] * change
         return edited
+
+
+def _read_once(
+    clip: str | Path, geometry: "FaceGeometry", crops: Crops, drawer: Drawer, progress: Progress | None
+) -> tuple[Codes, list[_Shot]]:
+    """What `read_clip` gives, cached by the clip's content."""
+
+    def read() -> dict[str, np.ndarray]:
+        codes, shots = read_clip(clip, geometry, crops, drawer, progress)
+        bounds = np.array([(shot.first, shot.last) for shot in shots], np.int64)
+        return {**vars(codes), "bounds": bounds, "looks": np.array([shot.look for shot in shots])}
+
+    name, path, identity = None, Path(clip), drawer.networks.identity
+    if identity and path.is_file():
+        where = fingerprint(crops.centres, crops.sides, geometry.valid, geometry.fade)
+        name = cache.key("codes", path, where, identity, drawer.device, drawer.batch)
+    found = cache.arrays(name, read)
+    codes = Codes(found["expression"], found["pose"], found["lip"])
+    shots = [_Shot(int(a), int(b), look) for (a, b), look in zip(found["bounds"], found["looks"], strict=True)]
+    return codes, shots
 
 
 def read_clip(

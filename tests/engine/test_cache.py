@@ -1,0 +1,89 @@
+"""What was seen and heard once is not worked out again."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cmet_engine import cache, pipeline
+from cmet_engine.emotion import edit, library, speech
+from cmet_engine.face import blendshapes, tracker
+from cmet_engine.pipeline import EditSettings, edit_clip, track_clip
+from cmet_engine.timeline import EmotionTimeline
+
+SAMPLE = Path(__file__).parents[2] / "cmet_engine" / "assets" / "sample" / "talking_head.mp4"
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory):
+    """A user folder in which an edit by voice was made; the sound of the sample is its own voice here."""
+    home = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CMET_HOME", str(home))
+        voice = home / "voice.mp4"
+        shutil.copy(SAMPLE, voice)
+        settings = EditSettings(EmotionTimeline.parse(["happy"]), speech=voice, renderer="none")
+        edit_clip(SAMPLE, settings, home / "first")
+    return home, settings
+
+
+def forbidden(*arguments, **options):
+    raise AssertionError("this was known already")
+
+
+@pytest.fixture
+def lazy(filled, monkeypatch):
+    """Everything that looks or listens is taken away."""
+    home, settings = filled
+    monkeypatch.setenv("CMET_HOME", str(home))
+    monkeypatch.setattr(tracker, "track", forbidden)
+    monkeypatch.setattr(blendshapes.Solver, "track", forbidden)
+    monkeypatch.setattr(speech.Encoder, "along", forbidden)
+    monkeypatch.setattr(library, "_heard", forbidden)
+    return home, settings
+
+
+def test_another_strength_neither_tracks_nor_listens_again(lazy):
+    home, settings = lazy
+    again = edit_clip(SAMPLE, pipeline.replace(settings, strength=0.5), home / "weaker", force=True)
+    one, other = (pipeline.CoefficientTrack.load(home / name / "edited.npz") for name in ("first", "weaker"))
+    assert again.files and not np.array_equal(one.coefficients, other.coefficients)
+
+
+def test_what_comes_from_the_cache_is_what_was_worked_out(lazy):
+    home, settings = lazy
+    edit._remembered.clear()
+    edit_clip(SAMPLE, settings, home / "again", force=True)
+    for name in ("source.npz", "edited.npz"):
+        assert (home / "first" / name).read_bytes() == (home / "again" / name).read_bytes()
+
+
+def test_a_changed_clip_is_looked_at_again(lazy, tmp_path):
+    clip = tmp_path / "clip.mp4"
+    clip.write_bytes(SAMPLE.read_bytes() + b"\0\0\0\x08free")
+    with pytest.raises(AssertionError, match="known already"):
+        track_clip(clip)
+
+
+def test_a_damaged_entry_is_replaced(filled, monkeypatch):
+    home, _ = filled
+    monkeypatch.setenv("CMET_HOME", str(home))
+    name = cache.key("test", SAMPLE)
+    cache.put(name, lambda folder: (folder / "arrays.npz").write_bytes(b"not an archive"))
+    assert cache.arrays(name, lambda: {"a": np.arange(3)})["a"].tolist() == [0, 1, 2]
+    assert cache.arrays(name, forbidden)["a"].tolist() == [0, 1, 2]
+
+
+def test_the_least_recently_used_goes_first_and_a_killed_writers_rest_too(tmp_path, monkeypatch):
+    monkeypatch.setenv("CMET_HOME", str(tmp_path))
+    for number in range(4):
+        cache.put(f"test-{number}", lambda folder: (folder / "data").write_bytes(bytes(1000)))
+        cache.os.utime(cache.folder() / f"test-{number}", (number, number))
+    rest = cache.folder() / ".new-abandoned"
+    rest.mkdir()
+    cache.os.utime(rest, (0, 0))
+    assert cache.get("test-0")
+    assert cache.size() == 4000
+    assert cache.shrink(2000) == 2000
+    assert {p.name for p in cache.folder().iterdir()} == {"test-0", "test-3"}
