@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import importlib.util
+import json
 import os
 import platform
 import shutil
@@ -11,9 +12,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from cmet_engine import cache, models
 from cmet_engine.errors import CmetError
 
 NEEDED = ("numpy", "scipy", "torch", "transformers", "librosa", "mediapipe", "av", "safetensors", "fastapi", "uvicorn")
+EXACTLY = {"mediapipe": "0.10.21", "numpy": "1."}  # the last with the face models; what it and bpy can use
+DRIVER = Path("/proc/driver/nvidia/version")  # where the driver of a GPU says what it is (Linux)
 DISK_NEEDED = 2 << 30  # bytes; a long clip's results and temporary files
 
 
@@ -28,96 +32,121 @@ class Finding:
 
 
 def examine() -> Iterator[Finding]:
-    """Look at everything the engine uses, one finding after the other."""
+    """Look at everything the engine uses, one finding after the other; a look that fails is a finding, too."""
+    for name, look in LOOKS.items():
+        try:
+            yield from look()
+        except Exception as error:
+            yield Finding(name, False, f"cannot be examined: {error}", "Install the package again: pip install cmet")
+
+
+def _python() -> Iterator[Finding]:
     version = platform.python_version()
-    yield Finding(
-        "Python", sys.version_info >= (3, 11), version, "" if sys.version_info >= (3, 11) else "Install Python 3.11."
-    )
+    right = sys.version_info >= (3, 11)
+    yield Finding("Python", right, version, "" if right else "Install Python 3.11 and the package in it.")
+
+
+def _packages() -> Iterator[Finding]:
     for name in NEEDED:
         try:
-            yield Finding(name, True, importlib.metadata.version(name))
+            version = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             yield Finding(name, False, "not installed", f"pip install {name}")
-    numpy = importlib.metadata.version("numpy")
-    if int(numpy.split(".")[0]) >= 2:
-        yield Finding("numpy version", False, numpy, "mediapipe and bpy need numpy below 2: pip install 'numpy<2'")
-    yield _gpu()
-    yield _codecs()
-    yield _tracker()
-    yield _embedded()
-    if importlib.util.find_spec("bpy"):
-        yield Finding("Blender (bpy)", True, importlib.metadata.version("bpy"))
-    else:
-        yield Finding(
-            "Blender (bpy)", None, "not installed", "Only needed to export onto rigs: pip install 'cmet[blender]'"
-        )
-    folder = Path(tempfile.gettempdir())
-    free = shutil.disk_usage(folder).free
-    yield Finding(
-        "disk",
-        free > DISK_NEEDED,
-        f"{free / 2**30:.1f} GiB free in {folder}",
-        "" if free > DISK_NEEDED else "Free some space.",
-    )
-    writable = os.access(folder, os.W_OK)
-    yield Finding(
-        "temporary folder", writable, str(folder), "" if writable else "Set TMPDIR to a folder you may write to."
-    )
+            continue
+        wanted = EXACTLY.get(name, "")
+        if version.startswith(wanted):
+            yield Finding(name, True, version)
+        else:
+            yield Finding(name, False, f"{version}; {wanted}* is needed", f"pip install '{name}=={wanted}*'")
 
 
-def _gpu() -> Finding:
+def _gpu() -> Iterator[Finding]:
+    driver = next(iter(DRIVER.read_text("utf-8").splitlines()), "") if DRIVER.exists() else ""
     try:
         import torch
     except Exception as error:
-        return Finding("GPU", False, f"torch does not load: {error}", "Install torch again.")
+        yield Finding("GPU", False, f"torch does not load: {error}", "pip install --force-reinstall torch")
+        return
     if torch.cuda.is_available():
         properties = torch.cuda.get_device_properties(0)
-        return Finding(
-            "GPU", True, f"{properties.name}, {properties.total_memory / 2**30:.0f} GiB, CUDA {torch.version.cuda}"
+        memory = f"{properties.total_memory / 2**30:.0f} GiB"
+        yield Finding("GPU", True, f"{properties.name}, {memory}, CUDA {torch.version.cuda}; {driver}")
+    elif driver and torch.version.cuda is None:
+        yield Finding(
+            "GPU", False, f"there ({driver}), but torch is built without CUDA", "Install a build of torch for CUDA."
         )
-    return Finding(
-        "GPU", None, "none; everything runs on the CPU", "For a GPU install its driver and a CUDA build of torch."
-    )
+    elif driver:
+        yield Finding(
+            "GPU", False, f"there ({driver}), but torch cannot use it",
+            f"Update the driver to one for CUDA {torch.version.cuda}, or allow this user to use the GPU.",
+        )  # fmt: skip
+    else:
+        yield Finding(
+            "GPU", None, "none; everything runs on the CPU", "For a GPU install its driver and a CUDA build of torch."
+        )
 
 
-def _codecs() -> Finding:
+def _codecs() -> Iterator[Finding]:
     import av.codec
 
     missing = [name for name in ("libx264", "aac", "prores_ks", "png", "exr") if name not in av.codec.codecs_available]
     if missing:
-        return Finding(
-            "codecs",
-            False,
-            f"missing: {', '.join(missing)}",
-            "Install av from the package registry: pip install --force-reinstall av",
-        )
-    return Finding("codecs", True, "H.264, AAC, ProRes, PNG, EXR")
+        advice = "Install av as its authors build it: pip install --force-reinstall av"
+        yield Finding("codecs", False, f"missing: {', '.join(missing)}", advice)
+    else:
+        yield Finding("codecs", True, "H.264, AAC, ProRes, PNG, EXR")
 
 
-def _tracker() -> Finding:
+def _tracker() -> Iterator[Finding]:
     try:
         from cmet_engine.face.mesh import Mesh
 
         Mesh().close()
+        yield Finding("face tracker", True, "starts")
     except Exception as error:
-        return Finding(
-            "face tracker",
-            False,
-            f"does not start: {error}",
-            "pip install mediapipe==0.10.21, and the system library libgl1",
-        )
-    return Finding("face tracker", True, "starts")
+        advice = "pip install mediapipe==0.10.21, and the system libraries libgl1 and libegl1"
+        yield Finding("face tracker", False, f"does not start: {error}", advice)
 
 
-def _embedded() -> Finding:
-    import json
-
-    from cmet_engine.models import CHECKSUMS, asset
-
+def _models() -> Iterator[Finding]:
     try:
-        names = list(json.loads(CHECKSUMS.read_text("utf-8")))
+        names = list(json.loads(models.CHECKSUMS.read_text("utf-8")))
         for name in names:
-            asset(name)
-    except (OSError, CmetError) as error:
-        return Finding("embedded models", False, str(error), "Install the package again.")
-    return Finding("embedded models", True, f"{len(names)} files, checksums right")
+            models.asset(name)
+        yield Finding("embedded models", True, f"{len(names)} files, checksums right")
+    except (OSError, ValueError, CmetError) as error:
+        yield Finding("embedded models", False, str(error), "pip install --force-reinstall cmet")
+    published = list(models.describe())
+    here = [row["name"] for row in published if row["here"]]
+    yield Finding(
+        "published models", True if here else None, f"{len(here)} of {len(published)} are here",
+        "" if here else "Only needed for --renderer edtalk: cmet models pull cmet",
+    )  # fmt: skip
+
+
+def _blender() -> Iterator[Finding]:
+    if importlib.util.find_spec("bpy"):
+        yield Finding("Blender (bpy)", True, importlib.metadata.version("bpy"))
+    else:
+        advice = "Only needed to put tracks on characters: pip install 'cmet[blender]'"
+        yield Finding("Blender (bpy)", None, "not installed", advice)
+
+
+def _folders() -> Iterator[Finding]:
+    for name, folder in (("temporary folder", Path(tempfile.gettempdir())), ("user folder", models.user_folder())):
+        variable = "TMPDIR" if name == "temporary folder" else "CMET_HOME"
+        there = next(place for place in (folder, *folder.parents) if place.exists())
+        if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+            advice = f"Make it writable: chmod u+rwx '{there}'; or set {variable} to a folder that is."
+            yield Finding(name, False, f"{folder} may not be written", advice)
+            continue
+        free = shutil.disk_usage(there).free
+        enough = free > DISK_NEEDED
+        advice = f"Free {(DISK_NEEDED - free) / 2**30:.1f} GiB (cmet cache --clear gives back {cache.size() / 2**30:.1f}), or set {variable} to another disk."
+        yield Finding(name, enough, f"{free / 2**30:.1f} GiB free in {folder}", "" if enough else advice)
+
+
+LOOKS = {
+    "Python": _python, "packages": _packages, "GPU": _gpu, "codecs": _codecs, "face tracker": _tracker, "models": _models,
+    "Blender": _blender, "folders": _folders,
+}  # fmt: skip

@@ -27,7 +27,7 @@ class RunningEngine:
         self.folder, self.slots = folder, slots
         self.root, self.films, self.token_file = folder / "root", folder / "films", folder / "engine.json"
         self.films.mkdir(parents=True, exist_ok=True)
-        self.environment = {**os.environ, **(environment or {})}
+        self.environment = {**os.environ, "CMET_HOME": str(folder / "home"), **(environment or {})}
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> Client:
