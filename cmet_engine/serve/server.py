@@ -48,6 +48,9 @@ BODY_SECONDS = 60.0  # within which its body must be here
 UPLOAD_SUFFIXES = (".wav", ".flac", ".mp3", ".m4a", ".ogg", ".npz", ".csv", ".json", ".mp4", ".mov", ".png", ".jpg")
 
 Text = Annotated[str, Field(max_length=4096)]
+Emotion = Annotated[
+    str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")
+]  # a name, a blend or a key
 ClientName = Annotated[
     str, Query(max_length=80, pattern=r"^[\w .-]*$", description="who asks; jobs of different clients take turns")
 ]
@@ -63,7 +66,7 @@ class _Request(BaseModel):
 class EmotionKeyRequest(_Request):
     """One key of the emotion timeline; see `cmet_engine.timeline.EmotionKey`."""
 
-    emotion: Annotated[str, Field(min_length=1, max_length=200)]
+    emotion: Emotion
     strength: Annotated[float, Field(ge=-10, le=10)] = 1.0
     start: Annotated[float, Field(ge=0, le=1e6)] = 0.0
     end: Annotated[float, Field(gt=0, le=1e6)] | None = None
@@ -84,7 +87,7 @@ class EditRequest(_Request):
     """Edit the emotion of a clip."""
 
     clip: Text
-    emotions: Annotated[list[Annotated[str, Field(max_length=200)]], Field(max_length=200)] = []
+    emotions: Annotated[list[Emotion], Field(max_length=200)] = []
     keys: Annotated[list[EmotionKeyRequest], Field(max_length=1000)] = []
     speech: Text | None = None
     neutral: Text | None = None

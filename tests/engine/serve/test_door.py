@@ -144,6 +144,8 @@ def test_numbers_counts_and_words_are_bounded(engine, traps):
         ("edit", {"clip": clip, "emotions": ["happy"] * 201}),
         ("edit", {"clip": clip, "emotions": ["happy" * 100]}),
         ("edit", {"clip": clip, "emotions": ["happy@5-1"]}),
+        ("edit", {"clip": clip, "emotions": ["0\n0"]}),
+        ("edit", {"clip": clip, "emotions": [""]}),
         ("edit", {"clip": clip, "emotions": ["happy=nan"]}),
         ("edit", {"clip": clip, "emotions": ["happy=1e999"]}),
         ("edit", {"clip": clip, "emotions": ["happy@-3-"]}),
