@@ -356,7 +356,13 @@ def build_parser() -> argparse.ArgumentParser:
         help="write address and token there, readable by you alone (default: print them)",
     )
     sub.add_argument("--parent", type=int, metavar="PID", help="end when this process ends")
-    sub.add_argument("--slots", type=int, default=1, metavar="N", help="jobs at the same time (default 1)")
+    sub.add_argument(
+        "--slots",
+        type=int,
+        default=1,
+        metavar="N",
+        help="edits and renders at the same time (default 1); tracking and listening go on beside them",
+    )
 
     sub = command("batch", _batch, "many clips, resumable")
     sub.formatter_class, sub.epilog = argparse.RawDescriptionHelpFormatter, batch.__doc__

@@ -106,6 +106,18 @@ class Client:
             "POST", "vector", {"paths": paths, "neutral": neutral, "name": name, **parameters}, client=self._name
         )
 
+    def live(self, clip: str | Path, time: float, **parameters: Any) -> dict[str, Any]:
+        """Coefficients of a tracked clip and of its edit (`emotions`, `keys`, `strength`, `mode`) at a moment, at once.
+
+        Returns:
+            `frame`, `time`, and `source` and `edited` as {name: value}.
+        """
+        return self.request("POST", "live", {"clip": str(clip), "time": time, **parameters})
+
+    def live_picture(self, clip: str | Path, time: float, **parameters: Any) -> bytes:
+        """The drawn frame of such an edit at a moment (JPEG)."""
+        return self.request("POST", "live/picture", {"clip": str(clip), "time": time, **parameters})
+
     def jobs(self) -> list[dict[str, Any]]:
         """The newest jobs, newest first."""
         return self.request("GET", "jobs")

@@ -108,13 +108,10 @@ def track_clip(
         CmetError: the clip cannot be read, or no frame shows a face.
     """
     from cmet_engine.face.blendshapes import load_solver
-    from cmet_engine.face.tracker import FaceGeometry, track
+    from cmet_engine.face.tracker import track
 
-    geometry = None
     name = cache.key("geometry", clip, face) if clip.is_file() else None
-    if name and (entry := cache.get(name)):
-        with contextlib.suppress(OSError, ValueError, KeyError):
-            geometry = FaceGeometry.load(entry)
+    geometry = _cached_geometry(name)
     if geometry is None:
         folder = pieces.stage("tracking", clip, face) if pieces and name else None
         geometry = track(clip, face=face, progress=progress, pieces=folder)
@@ -128,6 +125,26 @@ def track_clip(
     if name:
         cache.put(name, lambda folder: source.save(folder / COEFFICIENTS))
     return geometry, source
+
+
+def tracked(clip: Path, *, face: int = 0) -> "tuple[FaceGeometry, CoefficientTrack]":
+    """What `track_clip` gives, at once.
+
+    Raises:
+        CmetError: the clip was not tracked before.
+    """
+    if _cached_geometry(cache.key("geometry", clip, face)) is None:
+        raise CmetError(f"The clip {clip.name} was not tracked yet; track or edit it first.")
+    return track_clip(clip, face=face)
+
+
+def _cached_geometry(name: str | None) -> "FaceGeometry | None":
+    from cmet_engine.face.tracker import FaceGeometry
+
+    if name and (entry := cache.get(name)):
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            return FaceGeometry.load(entry)
+    return None
 
 
 def emotion_vectors(clip: Path, settings: EditSettings) -> "tuple[EmotionTimeline, dict[str, EmotionVector]]":

@@ -234,6 +234,38 @@ class VideoReader:
             self.warnings.append(sentence)
 
 
+def frame_at(path: str | Path, time: Fraction) -> np.ndarray:
+    """The picture of a clip that is shown at `time` seconds from the first frame, without decoding all before it.
+
+    Returns:
+        uint8 [H, W, 3] RGB, upright. Of a damaged or interlaced clip it may be the frame beside.
+
+    Raises:
+        CmetError: see `probe`.
+    """
+    source = _Source.of(path)
+    with source.open() as container:
+        stream = _video_stream(container, source.path)
+        first = next((frame for frame in _tolerant(container, stream) if frame is not None), None)
+        if first is None:
+            raise CmetError(f"{path}: not one frame can be decoded; export or copy the clip again.")
+        orientation, time_base = _orientation(first), Fraction(stream.time_base)
+        wanted = (first.pts or 0) + time / time_base
+        best = first
+        with contextlib.suppress(
+            av.error.FFmpegError, OSError
+        ):  # numbered pictures cannot be sought: from the beginning
+            container.seek(math.floor(wanted), stream=stream)
+        for frame in _tolerant(container, stream):
+            if frame is None or frame.pts is None:
+                continue
+            if frame.pts > wanted:
+                break
+            best = frame
+        to_rgb = _ToRgb(VideoInfo(source.path, 0, 0, SEQUENCE_RATE, False, None, 0.0, False, 0, 8))
+        return _upright(to_rgb._stored(best), orientation)
+
+
 class VideoWriter:
     """Writes pictures as a video or an image sequence that appears whole or not at all.
 

@@ -21,6 +21,7 @@ import tempfile
 import threading
 import time
 from collections import OrderedDict
+from collections.abc import Container
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from cmet_engine.models import sha256
 QUEUED, RUNNING, DONE, FAILED, CANCELLED = "queued", "running", "done", "failed", "cancelled"
 FINISHED = (DONE, FAILED, CANCELLED)
 IDENTITY = re.compile(r"[0-9a-f-]{20,40}")
+KINDS = ("edit", "render", "track", "vector")
 RECORD = ("job.json", "state.json", "log.txt")
 MAX_ENGINE_DEATHS = 5  # a job during which the engine dies this often, and that gets no further, is at fault itself
 MAX_WORKER_DEATHS = 2  # the same for its worker; too little memory is the usual reason
@@ -185,7 +187,7 @@ class JobStore:
         self.folder.mkdir(parents=True, exist_ok=True)
         self.keep = keep
         self._lock = threading.Lock()
-        self._queues: OrderedDict[str, list[str]] = OrderedDict()
+        self._queues: OrderedDict[str, list[tuple[str, str]]] = OrderedDict()  # by client: kinds and ids of jobs
         self.recovered: list[str] = []
         for path in sorted(self.folder.iterdir()):
             self._recover(Job(path))
@@ -207,7 +209,7 @@ class JobStore:
             job.log("the engine ended during this job; it is queued again")
             self.recovered.append(job.id)
         if state.state == QUEUED:
-            self._queues.setdefault(request["client"], []).append(job.id)
+            self._queues.setdefault(request["client"], []).append((request["kind"], job.id))
 
     def submit(self, kind: str, parameters: dict[str, Any], client: str) -> Job:
         """Record a job and queue it; it exists whole once this returns."""
@@ -219,7 +221,7 @@ class JobStore:
         job = Job(self.folder / identity)
         temporary.rename(job.folder)
         with self._lock:
-            self._queues.setdefault(client, []).append(identity)
+            self._queues.setdefault(client, []).append((kind, identity))
         self._forget_old()
         return job
 
@@ -237,24 +239,27 @@ class JobStore:
         """Every job, oldest first."""
         return [Job(path) for path in sorted(self.folder.iterdir()) if (path / "job.json").is_file()]
 
-    def next(self) -> Job | None:
-        """Take the next job: the clients in turn, each one's jobs in order. None when nothing waits."""
+    def next(self, kinds: Container[str] = KINDS) -> Job | None:
+        """Take the next job of some kinds: the clients in turn, each one's jobs in order. None when nothing waits."""
         with self._lock:
-            while self._queues:
-                client, waiting = next(iter(self._queues.items()))
-                job = Job(self.folder / waiting.pop(0))
-                if waiting:
-                    self._queues.move_to_end(client)
-                else:
+            for client, waiting in list(self._queues.items()):
+                for entry in [entry for entry in waiting if entry[0] in kinds]:
+                    waiting.remove(entry)
+                    job = Job(self.folder / entry[1])
+                    if job.state.state == QUEUED:
+                        self._queues.move_to_end(client)
+                        if not waiting:
+                            del self._queues[client]
+                        return job
+                if not waiting:
                     del self._queues[client]
-                if job.state.state == QUEUED:
-                    return job
         return None
 
     def requeue(self, job: Job) -> None:
         """Put a job back at the end of its client's queue."""
         with self._lock:
-            self._queues.setdefault(job.request["client"], []).append(job.id)
+            request = job.request
+            self._queues.setdefault(request["client"], []).append((request["kind"], job.id))
 
     def waiting(self) -> int:
         """How many jobs are queued."""

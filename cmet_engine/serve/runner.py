@@ -1,4 +1,4 @@
-"""Takes jobs from the queue and has workers do them: one at a time on the GPU, others beside it on the CPU."""
+"""Takes jobs from the queue and has workers do them: what may use the GPU one at a time, light work on the CPU beside it."""
 
 import contextlib
 import json
@@ -15,11 +15,15 @@ from typing import Any
 
 from cmet_engine.models import sha256
 from cmet_engine.serve import jobs as states
+from cmet_engine.serve.events import Events
 from cmet_engine.serve.jobs import Job, JobStore
 
 log = logging.getLogger(__name__)
 
 IDLE_SECONDS = 120.0  # a warm worker is let go after this long without a job; with it goes all GPU memory
+HEAVY = ("edit", "render")  # kinds of jobs that draw pictures, on the GPU where there is one
+LIGHT = ("track", "vector")
+NO_GPU = {"CUDA_VISIBLE_DEVICES": ""}  # for workers that must not take memory from the one that draws
 SAVE_INTERVAL = 1.0  # seconds between two writes of a running job's progress
 
 
@@ -73,24 +77,27 @@ class Worker:
 
 
 class Runner:
-    """Runs the jobs of a store in `slots` threads, each with a worker of its own.
+    """Runs the jobs of a store, each thread with a worker of its own: edits and renders in `slots` of them, tracking and
+    listening in one more, so that they do not wait for pictures.
 
     Args:
         store: the jobs.
-        slots: how many jobs run at the same time.
+        slots: how many edits and renders run at the same time.
         environment: environment variables for the workers.
     """
 
     def __init__(self, store: JobStore, slots: int = 1, environment: dict[str, str] | None = None) -> None:
         self.store = store
+        self.idle_seconds = IDLE_SECONDS
         self.live: dict[str, states.JobState] = {}
         self.counts = {states.DONE: 0, states.FAILED: 0, states.CANCELLED: 0}
-        self._environment = environment
+        self.events = Events(store.folder.parent / "log.jsonl")
         self._workers: dict[str, Worker] = {}
         self._cancelled: set[str] = set()
         self._wake = threading.Condition()
         self._stopping = False
-        self._threads = [threading.Thread(target=self._loop, daemon=True) for _ in range(slots)]
+        lanes = [(HEAVY, environment or {})] * slots + [(LIGHT, {**(environment or {}), **NO_GPU})]
+        self._threads = [threading.Thread(target=self._loop, args=lane, daemon=True) for lane in lanes]
         for thread in self._threads:
             thread.start()
 
@@ -116,7 +123,7 @@ class Runner:
         if worker is not None:
             worker.kill()
             for _ in range(100):
-                if job.state.state in states.FINISHED:
+                if self.state(job).state in states.FINISHED:
                     break
                 time.sleep(0.01)
 
@@ -131,16 +138,16 @@ class Runner:
         for thread in self._threads:
             thread.join(timeout=5)
 
-    def _loop(self) -> None:
+    def _loop(self, kinds: tuple[str, ...], environment: dict[str, str]) -> None:
         worker: Worker | None = None
         idle_since = time.monotonic()
         while True:
             with self._wake:
                 if self._stopping:
                     break
-                job = self.store.next()
+                job = self.store.next(kinds)
                 if job is None:
-                    if worker and time.monotonic() - idle_since > IDLE_SECONDS:
+                    if worker and time.monotonic() - idle_since > self.idle_seconds:
                         worker.kill()
                         worker = None
                     self._wake.wait(timeout=1.0)
@@ -148,7 +155,7 @@ class Runner:
                 if job.id in self._cancelled:
                     continue
                 if worker is None or worker.process.poll() is not None:
-                    worker = Worker(self._environment)
+                    worker = Worker(environment)
                 self._workers[job.id] = worker
                 state = job.state
                 state.state, state.attempts, state.started_at = states.RUNNING, state.attempts + 1, time.time()
@@ -169,10 +176,12 @@ class Runner:
     def _work(self, job: Job, state: states.JobState, worker: Worker) -> bool:
         """Have `worker` do `job`; returns whether the worker is still usable."""
         saved = 0.0
+        self.events("started", job, attempt=state.attempts)
 
         def progress(event: dict[str, Any]) -> None:
             nonlocal saved
             if event["stage"] != state.stage:
+                self._end_stage(job, state)
                 state.started_at = time.time()
             state.stage, state.done, state.total = event["stage"], event["done"], event["total"]
             if time.monotonic() - saved > SAVE_INTERVAL:
@@ -180,6 +189,7 @@ class Runner:
                 job.state = state
 
         answer = worker.ask({"folder": str(job.folder)}, progress) or {}
+        self._end_stage(job, state)
         with self._wake:
             if self._stopping and not answer:
                 return False  # stays `running` on the disk: the next engine goes on with it
@@ -202,16 +212,25 @@ class Runner:
                 self._finish(job, state, states.FAILED)
             else:
                 job.log("the worker ended unexpectedly; the job is tried again")
+                self.events("retried", job)
                 job.state = state
                 self.live.pop(job.id, None)
                 self._workers.pop(job.id, None)
                 self.store.requeue(job)
         return bool(answer)
 
+    def _end_stage(self, job: Job, state: states.JobState) -> None:
+        if state.stage and state.started_at:
+            seconds = round(time.time() - state.started_at, 3)
+            self.events("stage", job, stage=state.stage, done=state.done, total=state.total, seconds=seconds)
+
     def _finish(self, job: Job, state: states.JobState, outcome: str) -> None:
         if outcome != states.DONE:
             job.clear()  # nothing of it may be seen once it counts as finished
-        job.state = replace(state, state=outcome, finished_at=time.time())
+        now = time.time()
+        job.state = replace(state, state=outcome, finished_at=now)
+        error = {"error": state.error} if outcome == states.FAILED else {}
+        self.events(outcome, job, seconds=round(now - state.queued_at, 3), **error)
         if outcome == states.DONE:
             job.clear("results", job.preview.name)
         self.counts[outcome] += 1

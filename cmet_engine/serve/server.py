@@ -5,6 +5,7 @@ sent. The heavy work runs in worker processes, so that this one always answers.
 """
 
 import asyncio
+import base64
 import contextlib
 import errno
 import hashlib
@@ -23,7 +24,7 @@ import h11
 import uvicorn
 from fastapi import Body, Depends, FastAPI, HTTPException, Query, Request, Security
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse
+from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse, Response
 from fastapi.security import HTTPBearer
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException as StarletteHTTPException
@@ -33,7 +34,9 @@ from cmet_engine import __version__
 from cmet_engine.errors import CmetError
 from cmet_engine.files import exclusive
 from cmet_engine.serve import jobs as states
+from cmet_engine.serve import reuse
 from cmet_engine.serve.jobs import Job, JobStore
+from cmet_engine.serve.live import BusyError, Reader
 from cmet_engine.serve.paths import AllowedFolders
 from cmet_engine.serve.runner import Runner
 
@@ -43,6 +46,7 @@ MAX_UPLOAD = 64 << 20  # bytes; larger files are named by path instead
 MAX_UPLOADS = 4 << 30  # bytes of all uploads together
 UPLOAD_DAYS = 7  # an upload that was not sent again for so long is removed at the next start
 MAX_WAITING = 10_000  # queued jobs
+LIVE_SECONDS = 4.0  # for an answer about a moment; below the time-out of clients
 HEADER_SECONDS = 10.0  # within which the head of a request must be here
 BODY_SECONDS = 60.0  # within which its body must be here
 UPLOAD_SUFFIXES = (".wav", ".flac", ".mp3", ".m4a", ".ogg", ".npz", ".csv", ".json", ".mp4", ".mov", ".png", ".jpg")
@@ -111,6 +115,18 @@ class RenderRequest(_Request):
     rate_factor: Annotated[int, Field(ge=0, le=51)] | None = None  # rate factor of H.264; None is the writer's own
 
 
+class LiveRequest(_Request):
+    """Read an edit at one moment of a clip that was tracked before."""
+
+    clip: Text
+    time: Annotated[float, Field(ge=0, le=1e6)]
+    emotions: Annotated[list[Annotated[str, Field(max_length=200)]], Field(max_length=200)] = []
+    keys: Annotated[list[EmotionKeyRequest], Field(max_length=1000)] = []
+    strength: Annotated[float, Field(ge=-10, le=10)] = 1.0
+    mode: Literal["add", "replace"] = "add"
+    face: Annotated[int, Field(ge=0, le=20)] = 0
+
+
 class VectorRequest(_Request):
     """Add an emotion to the library of the user who runs the engine."""
 
@@ -170,6 +186,15 @@ UNKNOWN: Responses = {404: _refusal("There is no such job or file.")}
 BUSY: Responses = {429: _refusal("Too much is waiting already.")}
 PICTURE: Responses = {200: {"content": {"image/jpeg": {}}, "description": "A picture."}}
 ANY_FILE: Responses = {200: {"content": {"*/*": {}}, "description": "The file."}}
+
+
+class LiveAnswer(BaseModel):
+    """A clip's coefficients at a frame, as they are and as edited, by name."""
+
+    frame: int
+    time: float
+    source: dict[str, float]
+    edited: dict[str, float]
 
 
 class Door:
@@ -273,7 +298,7 @@ def create_app(root: Path, token: str, allowed: AllowedFolders, slots: int = 1) 
         root: folder of the engine's own: jobs, uploads.
         token: the secret of this start.
         allowed: folders whose files clients may name.
-        slots: how many jobs run at the same time.
+        slots: how many edits and renders run at the same time; tracking and listening go on beside them.
     """
     root.mkdir(parents=True, exist_ok=True, mode=0o700)
     uploads = root / "uploads"
@@ -283,12 +308,14 @@ def create_app(root: Path, token: str, allowed: AllowedFolders, slots: int = 1) 
             path.unlink()
     store = JobStore(root)
     allowed = AllowedFolders([*allowed.folders, uploads, store.folder])
-    runner = Runner(store, slots)
+    reuse.prune(root)
+    runner, reader = Runner(store, slots), Reader()
     started = time.time()
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> Any:
         yield
+        reader.stop()
         runner.stop()
 
     app = FastAPI(
@@ -341,6 +368,7 @@ def create_app(root: Path, token: str, allowed: AllowedFolders, slots: int = 1) 
         if store.waiting() >= MAX_WAITING:
             raise HTTPException(429, f"{MAX_WAITING} jobs are waiting already; try again later.")
         job = store.submit(kind, parameters.model_dump(), client)
+        runner.events("queued", job)
         runner.wake()
         return answer(job)
 
@@ -394,6 +422,23 @@ def create_app(root: Path, token: str, allowed: AllowedFolders, slots: int = 1) 
         request.paths = [str(allowed.readable(p, folder_too=True)) for p in request.paths]
         request.neutral = [str(allowed.readable(p, folder_too=True)) for p in request.neutral]
         return submit("vector", request, client)
+
+    def live(request: LiveRequest, picture: bool) -> dict[str, Any]:
+        request.clip = str(allowed.readable(request.clip))
+        try:
+            return reader.ask({**request.model_dump(), "picture": picture}, LIVE_SECONDS)
+        except BusyError as error:
+            raise HTTPException(429, "The reader is busy or getting ready; ask again.") from error
+
+    @app.post(f"/{API}/live", responses=BUSY)
+    def read_live(request: LiveRequest) -> LiveAnswer:
+        """Read the coefficients of an edit at one moment; the clip must have been tracked before."""
+        return LiveAnswer(**live(request, False))
+
+    @app.post(f"/{API}/live/picture", response_class=Response, responses={**PICTURE, **BUSY})
+    def draw_live(request: LiveRequest) -> Response:
+        """Draw the frame of an edit at one moment, as a JPEG of at most 960 pixels."""
+        return Response(base64.b64decode(live(request, True)["picture"]), media_type="image/jpeg")
 
     @app.get(f"/{API}/jobs")
     def list_jobs(limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> list[JobAnswer]:
@@ -558,7 +603,7 @@ def serve(
         port: loopback port; 0 takes a free one.
         token_file: where to write address and token (readable by the user alone); None prints them.
         parent: end when this process ends.
-        slots: how many jobs run at the same time.
+        slots: how many edits and renders run at the same time; tracking and listening go on beside them.
 
     Raises:
         CmetError: the port or the folder is in use, or a folder is missing.

@@ -1,6 +1,6 @@
 """The process that does the jobs, one at a time, and stays warm between them.
 
-It reads tasks from standard input (a job's folder, or a row of a batch), a JSON object a line, and answers with events on standard output, a JSON
+It reads tasks from standard input (a job's folder, a row of a batch, or a moment of a clip to read), a JSON object a line, and answers with events on standard output, a JSON
 object a line: `{"stage", "done", "total"}` while working, then `{"result"}` or `{"error"}`. When its standard input
 closes (the engine is gone) it ends at once, whatever it is doing.
 """
@@ -21,6 +21,7 @@ from cmet_engine.batch import run_row
 from cmet_engine.errors import CmetError
 from cmet_engine.files import exclusive, whole_file
 from cmet_engine.pieces import Pieces
+from cmet_engine.serve import reuse
 from cmet_engine.serve.jobs import Job
 
 EVENT_INTERVAL = 0.1  # seconds between two progress events
@@ -70,6 +71,8 @@ def run_job(job: Job, progress: Any) -> dict[str, Any]:
     request = job.request
     kind, given = request["kind"], request["parameters"]
     job.clear("pieces", "lock")
+    if (earlier := reuse.earlier(job)) is not None:
+        return earlier
     job.results.mkdir()
     pieces, preview = Pieces(job.pieces), Preview(job.preview)
     if kind == "track":
@@ -134,6 +137,7 @@ def main() -> None:
         os._exit(0)
 
     threading.Thread(target=listen, daemon=True).start()
+    scrubber: Any = None
     while True:
         task = json.loads(jobs.get())
         last = 0.0
@@ -157,6 +161,12 @@ def main() -> None:
                 logging.getLogger().addHandler(handler)
                 stack.callback(logging.getLogger().removeHandler, handler)
                 answer = attempt(run_job, job, progress)
+            elif "live" in task:
+                if scrubber is None:
+                    from cmet_engine.serve.live import Scrubber
+
+                    scrubber = Scrubber()
+                answer = attempt(scrubber.answer, task["live"])
             else:
                 answer = attempt(run_row, task["row"], progress, force=task["force"])
         print(json.dumps(answer, default=str), file=events)
