@@ -12,6 +12,7 @@ The manifest is a CSV file with a header, or JSON lines, with these columns (onl
     strength   multiplies all strengths (1)
     mode       add (default) or replace
     renderer   warp (default), edtalk or none
+    quality    of warp: auto (default), draft, standard or best
     face       which face, 0 the largest (0)
     track      render: the wanted curves
     source     render: the clip's own curves
@@ -59,6 +60,7 @@ COLUMNS = (
     "strength",
     "mode",
     "renderer",
+    "quality",
     "face",
     "track",
     "source",
@@ -193,7 +195,11 @@ def _values(manifest: Path, entry: dict[str, Any]) -> dict[str, Any]:
                 raise ValueError
         except (ValueError, TypeError, OverflowError) as error:
             raise CmetError(f"The column '{name}' is '{values[name]}', which is no number that it can take.") from error
-    for name, allowed in (("mode", ("add", "replace")), ("renderer", ("warp", "edtalk", "none"))):
+    for name, allowed in (
+        ("mode", ("add", "replace")),
+        ("renderer", ("warp", "edtalk", "none")),
+        ("quality", ("auto", "draft", "standard", "best")),
+    ):
         if values.setdefault(name, allowed[0]) not in allowed:
             raise CmetError(f"The column '{name}' is '{values[name]}', not one of {', '.join(allowed)}.")
     for name in (*INPUTS, "output"):
@@ -264,6 +270,7 @@ def run_row(
             values["mode"],
             values["renderer"],
             values["face"],
+            quality=values["quality"],
         )
         result = pipeline.edit_clip(clip, settings, output, force=force, progress=progress)
         return {
@@ -279,6 +286,7 @@ def run_row(
     if kind == "render":
         source = CoefficientTrack.load(values["source"]) if "source" in values else None
         edited = CoefficientTrack.load(values["track"])
+        notes: list[str] = []
         pipeline.render_clip(
             clip,
             edited,
@@ -286,10 +294,12 @@ def run_row(
             source=source,
             renderer=values["renderer"],
             face=values["face"],
+            quality=values["quality"],
             force=force,
             progress=progress,
+            notes=notes,
         )
-        return {"outputs": [str(output)]}
+        return {"outputs": [str(output)], "messages": notes}
     if "rig" not in values:
         CoefficientTrack.load(clip).save(output, force=force)
         return {"outputs": [str(output)]}

@@ -99,6 +99,11 @@ def arrays(name: str | None, work: Callable[[], dict[str, np.ndarray]]) -> dict[
     return found
 
 
+def forget(name: str) -> None:
+    """Remove an entry, if it is there."""
+    shutil.rmtree(folder() / name, ignore_errors=True)
+
+
 def size() -> int:
     """Bytes that the cache takes."""
     return sum(_size(entry) for entry in _entries())

@@ -236,6 +236,7 @@ def build_parser() -> argparse.ArgumentParser:
         default="warp",
         help="how the video is made; none writes the tracks alone",
     )
+    _quality_argument(sub)
     sub.add_argument(
         "--lips", type=Path, metavar="FILE", help="a recording that the lips shall speak (with --renderer edtalk)"
     )
@@ -251,12 +252,7 @@ def build_parser() -> argparse.ArgumentParser:
         choices=(".mp4", ".mov", ".mkv", ".png", ".exr"),
         help="H.264 .mp4 or .mkv, ProRes .mov, or numbered .png or .exr pictures (default .mp4)",
     )
-    sub.add_argument(
-        "--device",
-        choices=("auto", "cpu", "cuda"),
-        default="auto",
-        help="where the networks run (default: a GPU when there is one)",
-    )
+    _device_argument(sub)
     sub.add_argument(
         "-o",
         "--output",
@@ -276,6 +272,8 @@ def build_parser() -> argparse.ArgumentParser:
         help="the clip's own curves that EDITED was made from (default: tracked anew)",
     )
     sub.add_argument("--renderer", choices=("warp", "edtalk"), default="warp", help="how the video is made")
+    _quality_argument(sub)
+    _device_argument(sub)
     sub.add_argument(
         "-o",
         "--output",
@@ -396,6 +394,25 @@ def _clip_arguments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--force", action="store_true", help="replace earlier results")
 
 
+def _quality_argument(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument(
+        "--quality",
+        choices=("auto", "draft", "standard", "best"),
+        default="auto",
+        help="draft moves the frame's own pixels; standard refines with a network fitted to the clip; best takes longer; "
+        "auto is standard on a GPU, else draft (default auto)",
+    )
+
+
+def _device_argument(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument(
+        "--device",
+        choices=("auto", "cpu", "cuda"),
+        default="auto",
+        help="where the networks run (default: a GPU when there is one)",
+    )
+
+
 def _track(options: argparse.Namespace) -> dict[str, Any]:
     from cmet_engine import pipeline
     from cmet_engine.files import check_writable
@@ -430,6 +447,7 @@ def _edit(options: argparse.Namespace) -> dict[str, Any]:
         video_name,
         options.lips,
         options.portrait,
+        options.quality,
     )
     started = time.perf_counter()
     result = pipeline.edit_clip(options.clip, settings, options.output, force=options.force, progress=options.progress)
@@ -449,11 +467,12 @@ def _render(options: argparse.Namespace) -> dict[str, Any]:
 
     edited = CoefficientTrack.load(options.track)
     source = CoefficientTrack.load(options.source) if options.source else None
+    notes: list[str] = []
     output = pipeline.render_clip(
         options.clip, edited, options.output, source=source, renderer=options.renderer, face=options.face,
-        force=options.force, progress=options.progress,
+        quality=options.quality, device=options.device, force=options.force, progress=options.progress, notes=notes,
     )  # fmt: skip
-    return {"video": output}
+    return {"video": output, "note": notes}
 
 
 def _vector(options: argparse.Namespace) -> dict[str, Any]:

@@ -53,6 +53,14 @@ def add_commands(command: Adder, commands: Any) -> None:
         "--task", type=Path, required=True, metavar="FILE", help="the reader: MediaPipe's face_landmarker.task"
     )
     sub.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="weights to write (.safetensors)")
+    sub = command(
+        "refiner", _refiner, "the network that blends frames of a clip, as the fit to a clip starts from it", train
+    )
+    sub.add_argument("--clips", type=Path, required=True, metavar="DIR", help="videos of talking people (.mp4)")
+    sub.add_argument("--test-clips", type=Path, metavar="FILE", help="names of the clips kept aside, one a line")
+    sub.add_argument("--work", type=Path, required=True, metavar="DIR", help="lessons and checkpoint; a run goes on from there")  # fmt: skip
+    sub.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    sub.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="weights to write (.safetensors)")
     sub = command("encoder", _encoder, "the speech encoder", train)
     _speech_arguments(sub)
     sub.add_argument(
@@ -152,6 +160,13 @@ def add_commands(command: Adder, commands: Any) -> None:
     sub.add_argument("--pictures", type=Path, required=True, metavar="DIR", help="labelled pictures")
     sub.add_argument("--weights", type=Path, metavar="FILE", help="a connector of yours (default: the embedded one)")
     sub.add_argument("--leave-out", action="store_true", help="also train without each emotion and ask for it (long)")
+    sub = command(
+        "renderer", _eval_renderer, "the refined renderer against the draft, on the held-out end of each clip", evaluate
+    )
+    _clips(sub)
+    sub.add_argument("--quality", choices=("standard", "best"), default="standard")
+    sub.add_argument("--no-fit", action="store_true", help="measure the generic start, not fitted to the clip")
+    sub.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
     sub = command("edit", _eval_edit, "is the edit in the picture, and everything else still there", evaluate)
     _clips(sub)
 
@@ -230,6 +245,17 @@ def _motion(options: argparse.Namespace) -> Any:
             test_clips=read_names(options.test_clips), progress=options.progress,
         )  # fmt: skip
     return {"motion": options.output}
+
+
+def _refiner(options: argparse.Namespace) -> Any:
+    from cmet_engine.face.training import read_names
+    from cmet_engine.render.refine.training import train_generic
+
+    _existing(options.clips, options.test_clips)
+    aside = read_names(options.test_clips)
+    clips = [path for path in sorted(options.clips.glob("*.mp4")) if path.stem not in aside]
+    figures = train_generic(clips, options.output, options.work, device=options.device, progress=options.progress)
+    return {"refiner": options.output, **figures}
 
 
 def _eval_solver(options: argparse.Namespace) -> Any:
@@ -352,3 +378,28 @@ def _eval_edit(options: argparse.Namespace) -> Any:
     )
     _written(options, [asdict(f) for f in figures])
     return [asdict(f) for f in figures] if options.json else evaluation.format_figures(figures)
+
+
+def _eval_renderer(options: argparse.Namespace) -> Any:
+    from cmet_engine.emotion import prior
+    from cmet_engine.render.refine import evaluation
+
+    _existing(*options.clips, options.landmarker)
+    more = {"frames": options.frames} if options.frames else {}
+    emotions = prior.BASIC if options.emotions is None else options.emotions
+    figures = []
+    for number, clip in enumerate(options.clips):
+        options.progress("measuring", number, len(options.clips))
+        measured = evaluation.evaluate_clip(
+            clip,
+            emotions,
+            options.quality,
+            fit=not options.no_fit,
+            landmarker=options.landmarker,
+            device=options.device,
+            **more,
+        )
+        if measured is not None:
+            figures.append(measured)
+    _written(options, [f.as_dict() for f in figures])
+    return [f.as_dict() for f in figures] if options.json else evaluation.format_figures(figures)

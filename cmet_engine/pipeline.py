@@ -10,8 +10,9 @@ import importlib.metadata
 import itertools
 import logging
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -29,6 +30,7 @@ from cmet_engine.track import CoefficientTrack
 if TYPE_CHECKING:
     from cmet_engine.emotion.library import EmotionVector
     from cmet_engine.face.tracker import FaceGeometry
+    from cmet_engine.media.video import Frame
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +71,7 @@ class EditSettings:
         video_name: name of the video in the output folder; its suffix chooses the format.
         lips: a recording that the lips shall speak instead of the clip's own sound (`edtalk` only).
         portrait: a picture that shall speak, with the clip for head motion and expression (`edtalk` only).
+        quality: of `warp`: `draft`, `standard`, `best`, or `auto`; see `warp_renderer`.
     """
 
     timeline: EmotionTimeline = field(default_factory=EmotionTimeline)
@@ -82,6 +85,7 @@ class EditSettings:
     video_name: str = "edited.mp4"
     lips: Path | None = None
     portrait: Path | None = None
+    quality: str = "auto"
 
 
 @dataclass
@@ -307,13 +311,18 @@ def edit_clip(
         edited.meta["edit"] = edit_description(timeline, settings)
         edited.save(folder / "edited.npz")
         if settings.renderer == "warp":
+            painter, notes = warp_renderer(
+                clip, geometry, source, edited,
+                quality=settings.quality, face=settings.face, device=settings.device, progress=progress,
+            )  # fmt: skip
+            messages += notes
             rendered = render_frames(
                 clip,
                 geometry,
                 source,
                 edited,
                 folder / settings.video_name,
-                renderer=settings.renderer,
+                painter=painter,
                 description=edit_description(timeline, settings),
                 progress=progress,
                 pieces=pieces,
@@ -394,7 +403,6 @@ def _draw(
             clip, geometry, source, source, video, renderer="edtalk", painter=painter, sound=settings.lips,
             description=description, progress=progress, pieces=pieces, preview=preview,
         )  # fmt: skip
-        rendered.messages += painter.messages
     drawn = video.parent if "%" in video.name else video  # numbered pictures are read as a folder
     try:
         edited = track_clip(drawn, progress=progress, pieces=pieces)[1]
@@ -412,11 +420,14 @@ def render_clip(
     source: CoefficientTrack | None = None,
     renderer: str = "warp",
     face: int = 0,
+    quality: str = "auto",
+    device: str = "auto",
     rate_factor: int | None = None,
     force: bool = False,
     progress: Progress | None = None,
     pieces: Pieces | None = None,
     preview: Preview | None = None,
+    notes: list[str] | None = None,
 ) -> Path:
     """Render a clip with the curves of `edited` (from a file, or read back from a rig).
 
@@ -427,10 +438,13 @@ def render_clip(
         source: the clip's own curves that `edited` was made from; tracked anew when None.
         renderer: `warp` or `edtalk`.
         face: which face, 0 the largest.
+        quality: `draft`, `standard`, `best`, or `auto`; see `warp_renderer`.
+        device: `auto`, `cpu` or `cuda` for the networks.
         rate_factor: of H.264, from 0 (largest file) to 51; None is the usual one. ProRes has one quality.
         force: replace an earlier file.
         progress: called as `progress(stage, done, total)`.
         pieces, preview: see `edit_clip`.
+        notes: sentences worth reading are added to it.
 
     Raises:
         CmetError: anything that the user can mend; one sentence.
@@ -439,14 +453,23 @@ def render_clip(
     if output.exists() and clip.exists() and output.samefile(clip):
         raise CmetError(f"{output} is the clip itself; give the video another name.")
     check_renderer(renderer)
+    if renderer != "warp":
+        raise CmetError(
+            "EDTalk draws emotions, not curves; use `cmet edit --renderer edtalk`, or render with --renderer warp."
+        )
     geometry, tracked = track_clip(clip, face=face, progress=progress, pieces=pieces)
     source = tracked if source is None else fitted(source, tracked)
     edited = fitted(edited, tracked)
-    render_frames(
-        clip, geometry, source, edited, output, renderer=renderer,
+    painter, messages = warp_renderer(
+        clip, geometry, source, edited, quality=quality, face=face, device=device, progress=progress
+    )
+    rendered = render_frames(
+        clip, geometry, source, edited, output, painter=painter,
         description="coefficient curves", rate_factor=rate_factor, progress=progress, force=force,
         pieces=pieces, preview=preview,
     )  # fmt: skip
+    if notes is not None:
+        notes += [*messages, *rendered.messages]
     return output
 
 
@@ -486,7 +509,7 @@ def render_frames(
     output: Path,
     *,
     renderer: str = "warp",
-    painter: Any = None,
+    painter: Any,
     sound: Path | None = None,
     description: str = "",
     rate_factor: int | None = None,
@@ -497,7 +520,7 @@ def render_frames(
 ) -> RenderedFrames:
     """Stream the clip through the renderer into `output`, sound untouched; and keep a few frames to look at.
 
-    `painter` is a renderer made already, `sound` a recording that takes the place of the clip's sound.
+    `painter` offers `render(image, index) -> image`, `renderer` is its name, `sound` a recording that takes the place of the clip's sound.
 
     Memory does not grow with the clip: frames are read, edited and written one by one; only the report's moments
     stay, scaled down, and the landmarks of the frames that are measured again.
@@ -508,7 +531,6 @@ def render_frames(
     info = reader.info
     moments = set(_moments(source, edited))
     kept = RenderedFrames()
-    painter = painter or _renderer(renderer, geometry, source, edited)
     total = len(source)
     rate_factor = RATE_FACTOR if rate_factor is None else rate_factor
     metadata = _metadata(renderer, description)
@@ -528,8 +550,7 @@ def render_frames(
         )  # fmt: skip
         if folder:
             _recall(folder / NOTES, kept, check, writer.frames)
-        for frame in reader.frames(writer.frames):
-            picture = painter.render(frame.image, frame.index)
+        for frame, picture in _painted(reader.frames(writer.frames), painter):
             if frame.index in moments:
                 kept.index.append(frame.index)
                 kept.before.append(_shrunk(frame.image))
@@ -545,7 +566,7 @@ def render_frames(
         if folder:
             _note(folder / NOTES, kept, check)
         kept.figures = check.figures(source, edited)
-    kept.messages = [*reader.warnings, *writer.notes]
+    kept.messages = [*reader.warnings, *writer.notes, *getattr(painter, "messages", [])]
     return kept
 
 
@@ -565,17 +586,61 @@ def _recall(path: Path, kept: RenderedFrames, check: "_Check", frames: int) -> N
         check.before, check.after = list(noted["face_before"][:checked]), list(noted["face_after"][:checked])
 
 
-def _renderer(name: str, geometry: "FaceGeometry", source: CoefficientTrack, edited: CoefficientTrack) -> Any:
-    """The renderer of a name; all of them offer `render(image, index) -> image`."""
-    if name == "warp":
-        from cmet_engine.render.warp import WarpRenderer
+def _painted(frames: "Iterable[Frame]", painter: Any) -> "Iterator[tuple[Frame, np.ndarray]]":
+    """Every frame with its picture, in order; as many at a time as the painter has `workers`."""
+    workers = getattr(painter, "workers", 1)
+    if workers < 2:
+        for frame in frames:
+            yield frame, painter.render(frame.image, frame.index)
+        return
+    waiting: deque[tuple[Frame, Future[np.ndarray]]] = deque()
+    with ThreadPoolExecutor(max_workers=workers) as pool:
+        try:
+            for frame in frames:
+                waiting.append((frame, pool.submit(painter.render, frame.image, frame.index)))
+                if len(waiting) > workers:
+                    done, picture = waiting.popleft()
+                    yield done, picture.result()
+            while waiting:
+                done, picture = waiting.popleft()
+                yield done, picture.result()
+        finally:
+            for _, picture in waiting:
+                picture.cancel()
 
-        return WarpRenderer(geometry, source, edited)
-    if name == "edtalk":
-        raise CmetError(
-            "EDTalk draws emotions, not curves; use `cmet edit --renderer edtalk`, or render with --renderer warp."
-        )
-    raise CmetError(f"The renderer '{name}' is unknown; use one of {', '.join(RENDERERS)}.")
+
+def warp_renderer(
+    clip: Path,
+    geometry: "FaceGeometry",
+    source: CoefficientTrack,
+    edited: CoefficientTrack,
+    *,
+    quality: str = "auto",
+    face: int = 0,
+    device: str = "auto",
+    progress: Progress | None = None,
+) -> tuple[Any, list[str]]:
+    """The `warp` renderer at a quality, and what the user should know about it.
+
+    `draft` moves the frame's own pixels; `standard` blends in what other frames of the clip show better, by a network that
+    is fitted to the clip first; `best` does so in finer detail. `auto` is `standard` on a GPU and `draft` without one.
+
+    Raises:
+        CmetError: the quality is unknown, or the clip cannot be read.
+    """
+    from cmet_engine.render.refine import fitting
+    from cmet_engine.render.warp import WarpRenderer
+
+    if quality not in fitting.QUALITIES:
+        raise CmetError(f"The quality '{quality}' is unknown; use one of {', '.join(fitting.QUALITIES)}.")
+    level = fitting.resolve(quality, device)
+    if level == "draft":
+        messages = [] if quality == "draft" else [fitting.advice(len(geometry))]
+        return WarpRenderer(geometry, source, edited), messages
+    from cmet_engine.render.refine.renderer import RefinedRenderer
+
+    ready = fitting.prepare(clip, geometry, source, level, face=face, device=device, progress=progress)
+    return RefinedRenderer(geometry, source, edited, ready.crops, ready.network, ready.size), ready.messages
 
 
 def _metadata(renderer: str, description: str) -> dict[str, str]:
@@ -705,6 +770,7 @@ def _settings_table(settings: EditSettings) -> dict[str, Any]:
     table: dict[str, Any] = {
         "mode": settings.mode,
         "renderer": settings.renderer,
+        "quality": settings.quality,
         "strength": settings.strength,
         "face": settings.face,
     }
@@ -743,9 +809,12 @@ def _tracking_messages(geometry: "FaceGeometry") -> list[str]:
         messages.append(
             f"The face is only {width:.0f} pixels wide; fine movements cannot be read well below {SMALL_FACE}."
         )
-    yaw = np.abs(geometry.head_rotation[geometry.valid, 0])
-    if turned := int((yaw > FAR_TURN).sum()):
+    turned = geometry.valid & (np.abs(geometry.head_rotation[:, 0]) > FAR_TURN)
+    if turned.any():
+        edges = np.flatnonzero(np.diff(np.concatenate([[0], turned.astype(np.int8), [0]])))
+        spans = [f"{geometry.times[a]:.2f} to {geometry.times[b - 1]:.2f} s" for a, b in edges.reshape(-1, 2)]
+        more = f" and {len(spans) - 5} more times" if len(spans) > 5 else ""
         messages.append(
-            f"The head is turned by more than {FAR_TURN} degrees in {turned} frames; the edit is less exact there."
+            f"The head is turned by more than {FAR_TURN} degrees at {', '.join(spans[:5])}{more}; the edit fades there."
         )
     return messages

@@ -136,7 +136,7 @@ def evaluate_edit(
                 EditFigures(
                     path.stem,
                     emotion,
-                    *_realised(source, edited, spread, before[1], after[1]),
+                    *realised(source, edited, spread, before[1], after[1]),
                     *_kept(before[0], after[0]),
                     outside_psnr=_outside_psnr(geometry, middle, originals, rendered),
                     flicker=_flicker(geometry, middle, originals, rendered),
@@ -145,7 +145,7 @@ def evaluate_edit(
     return result
 
 
-def _realised(
+def realised(
     source: CoefficientTrack, edited: CoefficientTrack, frames: np.ndarray, before: np.ndarray, after: np.ndarray
 ) -> tuple[float | None, float | None, float | None, dict[str, tuple[float, float]]]:
     """`realised`, `realised_middle`, `same_sign` and `coefficients` of `EditFigures`."""

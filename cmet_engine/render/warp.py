@@ -89,6 +89,11 @@ class WarpRenderer:
             return image
         return warp(image, landmarks, moves)
 
+    def target(self, index: int) -> np.ndarray:
+        """Where the landmarks of frame `index` lie once it is edited: float64 [478, 3] pixels."""
+        landmarks, moves = self._prepared(index)
+        return landmarks + moves
+
     def _prepared(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Landmarks [478, 3] of a frame and how they move [478, 3], both in pixels."""
         if not self._start <= index < self._start + len(self._landmarks):

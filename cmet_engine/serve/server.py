@@ -98,6 +98,7 @@ class EditRequest(_Request):
     strength: Annotated[float, Field(ge=-10, le=10)] = 1.0
     mode: Literal["add", "replace"] = "add"
     renderer: Literal["warp", "edtalk", "none"] = "warp"
+    quality: Literal["auto", "draft", "standard", "best"] = "auto"
     face: Annotated[int, Field(ge=0, le=20)] = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
     format: VideoFormat = "mp4"
@@ -110,7 +111,9 @@ class RenderRequest(_Request):
     track: Text
     source: Text | None = None
     renderer: Literal["warp", "edtalk"] = "warp"
+    quality: Literal["auto", "draft", "standard", "best"] = "auto"
     face: Annotated[int, Field(ge=0, le=20)] = 0
+    device: Literal["auto", "cpu", "cuda"] = "auto"
     format: VideoFormat = "mp4"
     rate_factor: Annotated[int, Field(ge=0, le=51)] | None = None  # rate factor of H.264; None is the writer's own
 

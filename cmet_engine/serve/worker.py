@@ -92,12 +92,14 @@ def run_job(job: Job, progress: Any) -> dict[str, Any]:
             given["face"],
             given["device"],
             video_name(given["format"]),
+            quality=given.get("quality", "auto"),
         )
         result = pipeline.edit_clip(
             Path(given["clip"]), settings, job.results, force=True, progress=progress, pieces=pieces, preview=preview
         )
         return {"figures": result.figures, "messages": result.messages}
     if kind == "render":
+        notes: list[str] = []
         source = CoefficientTrack.load(given["source"]) if given["source"] else None
         pipeline.render_clip(
             Path(given["clip"]),
@@ -106,13 +108,16 @@ def run_job(job: Job, progress: Any) -> dict[str, Any]:
             source=source,
             renderer=given["renderer"],
             face=given["face"],
+            quality=given.get("quality", "auto"),
+            device=given.get("device", "auto"),
             rate_factor=given.get("rate_factor"),
             force=True,
             progress=progress,
             pieces=pieces,
             preview=preview,
+            notes=notes,
         )
-        return {}
+        return {"messages": notes}
     if kind == "vector":
         from cmet_engine.emotion import library
         from cmet_engine.emotion.speech import load_encoder

@@ -1,0 +1,200 @@
+"""What the network sees of one target: the draft and two borrowed pictures in the face's square, and the geometry around them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from cmet_engine.render import mesh
+from cmet_engine.render.refine.space import MOST_STRETCH, Raster
+
+SLOTS = 2
+PARTS = ("mouth", "eyes")
+BETWEEN = (-0.22, 0.02)
+"""Between these heights on the mean face, what is borrowed for the mouth turns into what is borrowed for the eyes."""
+
+BEND = 0.12
+"""Landmarks that lie so many face sizes off count as bent fully."""
+
+GAIN_MOST = 1.45
+"""Borrowed pictures are brightened or darkened by at most this factor to match the draft."""
+
+GAIN_WIDTH = 0.1
+"""Gaussian width over which their brightness is compared, as a share of the square."""
+
+OWN, FIRST, SECOND = 0.0, -2.0, -2.7
+"""Rule of thumb for the weights of draft and borrowed pictures, as logits: away from eyes and mouth…"""
+
+OPENING_BONUS = 4.0
+"""… and how much more a borrowed picture counts at eyes and mouth."""
+
+
+@dataclass(frozen=True)
+class Borrowed:
+    """One picture to borrow from: uint8 [h, w, 3], its landmarks [478, 3] in it, and its share of its slot and part."""
+
+    image: np.ndarray
+    landmarks: np.ndarray
+    share: float = 1.0
+
+
+Slot = dict[str, Sequence[Borrowed]]
+"""What is borrowed for the `mouth` and for the `eyes`."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A borrowed picture laid out for a target.
+
+    Attributes:
+        borrowed: the picture.
+        sources: float32 [R, R, 2], where in it every pixel of the square comes from.
+        gain: float32 [R, R, 3], how much brighter it must become.
+        share: float32 [R, R], its part of its slot; those of a slot sum to 1.
+    """
+
+    borrowed: Borrowed
+    sources: np.ndarray
+    gain: np.ndarray
+    share: np.ndarray
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What the network takes for one target, R pixels a side.
+
+    Attributes:
+        pictures: float32 [R, R, 9], draft and borrowed pictures, 0 to 255.
+        geometry: float32 [R, R, 12], each about -1 to 1.
+        prior: float32 [R, R, 3], logits of the weights by rule of thumb.
+        mask: float32 [R, R], 0 where the draft must stay.
+        pieces: of each slot, for drawing at full resolution.
+    """
+
+    pictures: np.ndarray
+    geometry: np.ndarray
+    prior: np.ndarray
+    mask: np.ndarray
+    pieces: list[list[Piece]]
+
+
+def remap(image: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """Colours of an image at places [h, w, 2], its edge beyond it; shrunk first where the places are far apart."""
+    step = float(np.median(np.abs(np.diff(at[..., 0], axis=1)))) if at.shape[1] > 1 else 1.0
+    if step > 1.6:
+        scale = 1 / step
+        image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        at = (at + 0.5) * scale - 0.5
+    x, y = np.ascontiguousarray(at[..., 0], np.float32), np.ascontiguousarray(at[..., 1], np.float32)
+    return cv2.remap(image, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+
+
+def into_square(image: np.ndarray, square: np.ndarray, size: int) -> np.ndarray:
+    """A picture of the frame in the square: [R, R, C]."""
+    scale = float(np.sqrt(abs(np.linalg.det(square[:, :2]))))
+    if scale < 0.65:  # averaged down before it is sampled
+        corners = np.array([[0, 0], [size, 0], [0, size], [size, size]]) @ np.linalg.inv(square[:, :2]).T
+        corners = corners - np.linalg.inv(square[:, :2]) @ square[:, 2]
+        low = np.clip(np.floor(corners.min(0)).astype(int) - 2, 0, np.array(image.shape[1::-1]) - 2)
+        high = np.clip(np.ceil(corners.max(0)).astype(int) + 3, low + 2, image.shape[1::-1])
+        part = image[low[1] : high[1], low[0] : high[0]]
+        w, h = max(2, round(part.shape[1] * scale)), max(2, round(part.shape[0] * scale))
+        sx, sy = w / part.shape[1], h / part.shape[0]
+        image = cv2.resize(part, (w, h), interpolation=cv2.INTER_AREA)
+        # small (u, v) = ((x - low + .5) * s - .5)
+        back = np.array([[1 / sx, 0, low[0] + 0.5 / sx - 0.5], [0, 1 / sy, low[1] + 0.5 / sy - 0.5]])
+        square = np.column_stack([square[:, :2] @ back[:, :2], square[:, :2] @ back[:, 2] + square[:, 2]])
+    result: np.ndarray = cv2.warpAffine(
+        image, square, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
+    return result
+
+
+def inputs_for(draft: np.ndarray, raster: Raster, own: np.ndarray, slots: Sequence[Slot]) -> Inputs:
+    """Lay out everything for one target.
+
+    Args:
+        draft: uint8 [R, R, 3], the draft in the square.
+        raster: the target's mesh.
+        own: [478, 3], landmarks that the draft was made from, in any pixels.
+        slots: two; what is borrowed.
+    """
+    size = raster.size
+    place = raster.canonical()
+    low, high = BETWEEN
+    upper = np.clip((place[..., 1] - low) / (high - low), 0, 1) * raster.inside
+    inward = raster.inward()
+    eyes = ((raster.opening == 1) | (raster.opening == 2)).astype(np.float32)
+    mouth = (raster.opening == 3).astype(np.float32)
+    skin = (1 - cv2.dilate(np.maximum(eyes, mouth), np.ones((3, 3), np.uint8))) * inward
+    stretches, bends = [raster.stretch(own)], [_bend(raster, own)]
+    pictures, pieces = [draft.astype(np.float32)], []
+    for slot in slots:
+        laid: list[Piece] = []
+        picture = np.zeros((size, size, 3), np.float32)
+        stretch, bend = np.zeros((size, size), np.float32), np.zeros((size, size), np.float32)
+        for part, share in zip(PARTS, (1 - upper, upper), strict=True):
+            for borrowed in slot[part]:
+                sources = raster.sources(borrowed.landmarks)
+                colours = remap(borrowed.image, sources).astype(np.float32)
+                gain = _gain(pictures[0], colours, skin)
+                weight = share * np.float32(borrowed.share)
+                picture += weight[..., None] * np.minimum(colours * gain, 255)
+                stretch += weight * raster.stretch(borrowed.landmarks)
+                bend += weight * _bend(raster, borrowed.landmarks)
+                laid.append(Piece(borrowed, sources, gain, weight))
+        pictures.append(picture)
+        pieces.append(laid)
+        stretches.append(stretch)
+        bends.append(bend)
+    geometry = np.concatenate(
+        [place, np.stack([eyes, mouth, inward, *(s / MOST_STRETCH for s in stretches), *bends], -1)], -1
+    ).astype(np.float32)
+    near = np.maximum(_grown(eyes, 0.025 * size), _grown(mouth + _lips(raster), 0.03 * size))
+    bonus = OPENING_BONUS * near
+    prior = np.stack([np.full_like(bonus, OWN), FIRST + bonus, SECOND + bonus], -1)
+    mask = np.clip(inward * 2.5, 0, 1)
+    return Inputs(np.concatenate(pictures, -1), geometry, prior.astype(np.float32), mask, pieces)
+
+
+def _grown(mask: np.ndarray, width: float) -> np.ndarray:
+    """A mask widened and softened by `width` pixels."""
+    reach = 2 * max(1, round(width)) + 1
+    return cv2.GaussianBlur(cv2.dilate(mask, np.ones((reach, reach), np.uint8)), (0, 0), width)
+
+
+def _lips(raster: Raster) -> np.ndarray:
+    """The red of the lips: float32 [R, R]."""
+    drawn = np.zeros((raster.size, raster.size), np.float32)
+    outline = np.concatenate(
+        [raster.target[list(mesh.UPPER_LIP_OUTER)], raster.target[list(mesh.LOWER_LIP_OUTER)][::-1]]
+    )
+    cv2.fillPoly(drawn, [np.round(outline * 16).astype(np.int32)], (1.0,), shift=4)
+    return drawn
+
+
+def _bend(raster: Raster, landmarks: np.ndarray) -> np.ndarray:
+    """How far each place has moved beyond position, size and roll, in `BEND` face sizes: float32 [R, R], at most 1."""
+    source = np.asarray(landmarks[: mesh.SKIN, :2], np.float64)
+    plane = np.column_stack([source, np.ones(len(source))])
+    fit = np.linalg.lstsq(plane, raster.target, rcond=None)[0]
+    away = np.linalg.norm(plane @ fit - raster.target, axis=1) / (BEND * raster.size)
+    result: np.ndarray = np.minimum(raster.values(away[:, None])[..., 0], 1)
+    return result
+
+
+def _gain(draft: np.ndarray, colours: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """What to multiply borrowed colours with to have the draft's brightness, slowly varying: float32 [R, R, 3]."""
+    size = len(draft)
+    small = (max(8, size // 6),) * 2
+
+    def spread(values: np.ndarray) -> np.ndarray:
+        shrunk = cv2.resize(values, small, interpolation=cv2.INTER_AREA)
+        return cv2.GaussianBlur(shrunk, (0, 0), GAIN_WIDTH * small[0])
+
+    there = np.stack([spread(draft[..., k] * weight) for k in range(3)], -1)
+    here = np.stack([spread(colours[..., k] * weight) for k in range(3)], -1)
+    floor = 4 * spread(weight)[..., None] + 1e-3
+    ratio = np.clip((there + floor) / (here + floor), 1 / GAIN_MOST, GAIN_MOST)
+    return cv2.resize(ratio, (size, size), interpolation=cv2.INTER_LINEAR)
