@@ -22,9 +22,7 @@ STAGES = {
     "hear": "listening to the voice",
     "tracking": "tracking the face",
     "solving": "reading the coefficients",
-    "edit": "editing",
     "render": "rendering",
-    "check": "measuring the result",
     "train": "training",
     "fit": "fitting to the clip",
 }
@@ -467,9 +465,10 @@ def _render(options: argparse.Namespace) -> dict[str, Any]:
 
     edited = CoefficientTrack.load(options.track)
     source = CoefficientTrack.load(options.source) if options.source else None
+    output = options.output / "edited.mp4" if options.output.is_dir() else options.output
     notes: list[str] = []
     output = pipeline.render_clip(
-        options.clip, edited, options.output, source=source, renderer=options.renderer, face=options.face,
+        options.clip, edited, output, source=source, renderer=options.renderer, face=options.face,
         quality=options.quality, device=options.device, force=options.force, progress=options.progress, notes=notes,
     )  # fmt: skip
     return {"video": output, "note": notes}

@@ -44,10 +44,7 @@ CHECKED_FRAMES = 32  # frames of the result that are tracked again to measure wh
 SHOWN_MOMENTS = 5  # frames that the report shows before and after
 SHOWN_SIZE = 720  # pixels on the long side of those
 ASKED_AT_LEAST = 0.2  # a coefficient counts as changed by the edit from here on
-LIPS_CLOSED, LIPS_OPEN = (
-    0.02,
-    0.03,
-)  # opening between the inner lips, in outer-eye distances: closed below, parted above
+OUTSIDE_FRAMES = 24  # frames of the written video that are compared with the clip outside the face
 COEFFICIENTS = "coefficients.npz"
 NOTES = "notes.npz"  # what is kept of a rendering beside its pieces
 SMALL_FACE = 80  # pixels
@@ -526,6 +523,7 @@ def render_frames(
     stay, scaled down, and the landmarks of the frames that are measured again.
     """
     from cmet_engine.media.video import RATE_FACTOR, SEGMENT, VideoReader, VideoWriter
+    from cmet_engine.render.outside import psnr_of_video
 
     reader = VideoReader(clip)
     info = reader.info
@@ -566,6 +564,10 @@ def render_frames(
         if folder:
             _note(folder / NOTES, kept, check)
         kept.figures = check.figures(source, edited)
+    with contextlib.suppress(CmetError):  # a format that cannot be read back is not measured
+        written = psnr_of_video(clip, output.parent if "%" in output.name else output, geometry, OUTSIDE_FRAMES)
+        if written is not None:
+            kept.figures["outside_psnr"] = round(written, 2)
     kept.messages = [*reader.warnings, *writer.notes, *getattr(painter, "messages", [])]
     return kept
 
@@ -736,7 +738,7 @@ class _Check:
     def figures(self, source: CoefficientTrack, edited: CoefficientTrack) -> dict[str, float]:
         """What was asked against what is measured, under the names of `report.EditReport`."""
         from cmet_engine.face.blendshapes import load_solver
-        from cmet_engine.face.lips import lip_opening
+        from cmet_engine.face.lips import LIPS_CLOSED, LIPS_OPEN, lip_opening
 
         if len(self.index) < 2:
             return {}

@@ -76,7 +76,7 @@ class EditReport:
         same_sign: share of strongly changed coefficients that moved in the asked direction, 0 to 1.
         lips_closed_kept: share of the source's frames with closed lips whose lips are still closed, 0 to 1.
         lip_correlation: correlation of the opening between the inner lips, before and after.
-        outside_psnr: dB by which the picture outside the face equals the source.
+        outside_psnr: dB by which the written picture outside the face equals the source, over the first frames.
         faces_lost: frames without a face, left as they were.
         cuts: first frame of every shot after the first.
         speed: frames a second of the whole work.

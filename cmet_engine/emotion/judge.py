@@ -21,7 +21,8 @@ from scipy.optimize import minimize
 from cmet_engine import arkit
 from cmet_engine.emotion import prior
 from cmet_engine.errors import CmetError
-from cmet_engine.face.lips import LIPS_CLOSED
+from cmet_engine.face.lips import LIPS_CLOSED, LIPS_OPEN
+from cmet_engine.face.mesh import Landmarker
 from cmet_engine.files import whole_file
 from cmet_engine.models import ASSETS, asset, record
 from cmet_engine.timeline import EmotionTimeline
@@ -266,12 +267,9 @@ def _measure(clip: JudgedClip, values: dict[str, list[float]], readable: np.ndar
         values["lips"].append(float(np.corrcoef(clip.lips)[0, 1]))
         closed = clip.lips[0] < LIPS_CLOSED
         if closed.any():
-            values["closed"].append(float((clip.lips[1][closed] < LIPS_CLOSED + CLOSED_TOLERANCE).mean()))
+            values["closed"].append(float((clip.lips[1][closed] < LIPS_OPEN).mean()))
     if clip.flicker is not None:
         values["flicker"].append(clip.flicker)
-
-
-CLOSED_TOLERANCE = 0.005
 
 
 def edited_clips(
@@ -301,18 +299,17 @@ def edited_clips(
     """
     from cmet_engine.emotion.edit import edit_track
     from cmet_engine.emotion.library import load_library
-    from cmet_engine.face.blendshapes import load_basis, load_solver
+    from cmet_engine.face.blendshapes import load_basis
     from cmet_engine.face.lips import lip_opening
-    from cmet_engine.face.tracker import track as track_face
     from cmet_engine.media.video import VideoReader
+    from cmet_engine.pipeline import track_clip
 
-    library, solver = load_library(), load_solver()
+    library = load_library()
     reader = FrameReader(landmarker) if render else None
     for done, path in enumerate(paths):
         if progress:
             progress("judging", done, len(paths))
-        geometry = track_face(path)
-        source = solver.track(geometry)
+        geometry, source = track_clip(path)
         shown = _runs(np.flatnonzero(geometry.valid), frames)
         landmarks = np.asarray(geometry.landmarks[:])
         images, before, first = {}, None, None
@@ -362,51 +359,34 @@ class FrameReader:
 
     With `face_landmarker.task` this is a reader that no part of the edit was fitted through at run time; without it the
     embedded tracker and solver read the pictures.
+
+    Raises:
+        CmetError: the file is missing or is no face landmarker.
     """
 
     def __init__(self, landmarker: Path | None) -> None:
-        import mediapipe as mp
-
-        self._mp = mp
-        if landmarker is not None:
-            if not Path(landmarker).is_file():
-                raise CmetError(f"The face landmarker {landmarker} is missing; give the path of face_landmarker.task.")
-            vision = mp.tasks.vision
-            self._task = vision.FaceLandmarker.create_from_options(
-                vision.FaceLandmarkerOptions(
-                    base_options=mp.tasks.BaseOptions(model_asset_path=str(landmarker)), output_face_blendshapes=True
-                )
-            )
-        else:
-            self._task = None
-            self._mesh = mp.solutions.face_mesh.FaceMesh(static_image_mode=True, refine_landmarks=True)
+        self._scored = landmarker is not None
+        self._landmarker = Landmarker(None if landmarker is None else Path(landmarker))
 
     def __call__(self, images: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
         """Read RGB pictures [H, W, 3]."""
         landmarks = np.full((len(images), 478, 3), np.nan, np.float32)
         scores = np.full((len(images), arkit.COUNT), np.nan, np.float32)
         for row, image in enumerate(images):
-            image = np.ascontiguousarray(image)
-            size = np.array([image.shape[1], image.shape[0], image.shape[1]], np.float32)
-            if self._task is not None:
-                found = self._task.detect(self._mp.Image(image_format=self._mp.ImageFormat.SRGB, data=image))
-                if found.face_landmarks:
-                    landmarks[row] = [(p.x, p.y, p.z) for p in found.face_landmarks[0]] * size
-                    scores[row] = 0
-                    for shape in found.face_blendshapes[0]:
-                        if shape.category_name in arkit.INDEX:
-                            scores[row, arkit.INDEX[shape.category_name]] = shape.score
-            else:
-                found = self._mesh.process(image)
-                if found.multi_face_landmarks:
-                    landmarks[row] = [(p.x, p.y, p.z) for p in found.multi_face_landmarks[0].landmark] * size
-        if self._task is None:
+            if found := self._landmarker.look(image):
+                landmarks[row] = found[0]
+                scores[row] = 0
+                scores[row, _TASK_COLUMNS] = found[1][1:]  # the first is `_neutral`
+        seen = np.isfinite(landmarks).all((1, 2))
+        if not self._scored and seen.any():
             from cmet_engine.face.blendshapes import load_solver
 
-            seen = np.isfinite(landmarks).all((1, 2))
-            if seen.any():
-                scores[seen] = load_solver().coefficients(landmarks[seen])
+            scores[seen] = load_solver().coefficients(landmarks[seen])
         return landmarks, scores
+
+
+_TASK_COLUMNS = arkit.columns(sorted(name for name in arkit.NAMES if name != "tongueOut"))
+"""MediaPipe reports its scores in alphabetical order, without `tongueOut`."""
 
 
 def reliability(figures: dict[str, Any]) -> dict[str, Any]:

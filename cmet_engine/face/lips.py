@@ -16,6 +16,9 @@ LIDS = (
 LIPS_CLOSED = 0.02
 """Lips count as closed below this opening: 2 % of the outer-eye distance, about 2 mm on an adult."""
 
+LIPS_OPEN = 0.03
+"""Lips that were closed count as parted above this opening; between the two is what a tracker cannot tell."""
+
 
 def _gaps(points: np.ndarray, pairs: tuple[tuple[int, int], ...]) -> np.ndarray:
     upper, lower = np.array(pairs).T

@@ -5,10 +5,13 @@ import os
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
+
+from cmet_engine.errors import CmetError
 
 CROP = 384  # pixels or so: the face takes half of it, about the 192 pixels of MediaPipe's own input
 WINDOW = 2.0  # side of the window in face sizes: room for a tilted head and for a step between two frames
@@ -114,6 +117,69 @@ class Mesh:
         self._talkative = False
         points = np.array([(p.x, p.y, p.z) for p in result[0].landmark], np.float32) * side
         return points + np.array([left, top, 0], np.float32)
+
+
+class Landmarker:
+    """The one face in a whole picture, as MediaPipe's face landmarker sees it, with its blendshape scores.
+
+    Args:
+        task: `face_landmarker.task`; None looks with the bundled face mesh, which knows no scores.
+        clip: pictures are the frames of one clip, in order, and the face is followed.
+
+    Raises:
+        CmetError: the file is missing or is no face landmarker.
+    """
+
+    def __init__(self, task: Path | None, *, clip: bool = False) -> None:
+        self._clip, self._task = clip, task is not None
+        if task is not None and not task.is_file():
+            raise CmetError(f"The face landmarker {task} is missing; give the path of face_landmarker.task.")
+        with quiet():
+            mediapipe = load_mediapipe()
+            self._image, self._format = mediapipe.Image, mediapipe.ImageFormat.SRGB
+            self._graph: Any
+            if task is None:
+                self._graph = mediapipe.solutions.face_mesh.FaceMesh(
+                    static_image_mode=not clip, refine_landmarks=True, max_num_faces=1
+                )
+            else:
+                vision = mediapipe.tasks.vision
+                options = vision.FaceLandmarkerOptions(
+                    base_options=mediapipe.tasks.BaseOptions(model_asset_path=str(task)),
+                    running_mode=vision.RunningMode.VIDEO if clip else vision.RunningMode.IMAGE,
+                    output_face_blendshapes=True,
+                    num_faces=1,
+                )
+                try:
+                    self._graph = vision.FaceLandmarker.create_from_options(options)
+                except (RuntimeError, ValueError) as error:
+                    raise CmetError(f"{task} is not MediaPipe's face_landmarker.task.") from error
+            if not clip:  # whose time stamps begin with the first frame
+                self.look(np.zeros((CROP, CROP, 3), np.uint8))  # the first call starts the threads that write
+
+    def close(self) -> None:
+        """Let go of the graph."""
+        with quiet():
+            self._graph.close()
+
+    def look(self, image: np.ndarray, milliseconds: int = 0) -> tuple[np.ndarray, np.ndarray] | None:
+        """Landmarks float32 [478, 3] in pixels and 52 scores in MediaPipe's order (0 without a task), or None."""
+        scores = np.zeros(52, np.float32)
+        if self._task:
+            picture = self._image(image_format=self._format, data=np.ascontiguousarray(image))
+            found = self._graph.detect_for_video(picture, milliseconds) if self._clip else self._graph.detect(picture)
+            if not found.face_landmarks:
+                return None
+            face = found.face_landmarks[0]
+            scores = np.array([c.score for c in found.face_blendshapes[0]], np.float32)
+        else:
+            faces = self._graph.process(np.ascontiguousarray(image)).multi_face_landmarks
+            if not faces:
+                return None
+            face = faces[0].landmark
+        height, width = image.shape[:2]
+        points = np.array([(p.x, p.y, p.z) for p in face], np.float32) * np.array([width, height, width], np.float32)
+        return points, scores
 
 
 def cut_window(image: np.ndarray, x: float, y: float, side: float, size: int) -> tuple[np.ndarray, int, int, int]:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from cmet_engine.errors import CmetError
-from cmet_engine.face.mesh import Mesh, box_of, quiet
+from cmet_engine.face.mesh import Landmarker, Mesh, box_of
 from cmet_engine.face.pose import LANDMARKS
 from cmet_engine.face.teacher import OUTPUTS
 from cmet_engine.face.tracker import Progress, track
@@ -21,44 +21,6 @@ VARIANTS = 2  # of every picture, beside the picture itself
 CLIP_STEP = 10  # frames between those of a clip that are also seen varied
 BEND = 0.035  # standard deviation of the displacement in picture widths, at its largest
 TURN = 25.0  # degrees either way in the plane
-
-
-class Landmarker:
-    """MediaPipe's face landmarker with its blendshape scores, for single pictures or for a clip."""
-
-    def __init__(self, task: Path, *, clip: bool = False) -> None:
-        with quiet():
-            import mediapipe
-            from mediapipe.tasks import python as tasks
-            from mediapipe.tasks.python import vision
-
-            self._image = mediapipe.Image
-            self._format = mediapipe.ImageFormat.SRGB
-            mode = vision.RunningMode.VIDEO if clip else vision.RunningMode.IMAGE
-            options = vision.FaceLandmarkerOptions(
-                base_options=tasks.BaseOptions(model_asset_path=str(task)),
-                running_mode=mode,
-                output_face_blendshapes=True,
-                num_faces=1,
-            )
-            self._landmarker: Any = vision.FaceLandmarker.create_from_options(options)
-        self._clip = clip
-
-    def close(self) -> None:
-        """Let go of the graph."""
-        self._landmarker.close()
-
-    def look(self, image: np.ndarray, milliseconds: int = 0) -> tuple[np.ndarray, np.ndarray] | None:
-        """Landmarks float32 [478, 3] in pixels and 52 scores in the teacher's order, or None."""
-        picture: Any = self._image(image_format=self._format, data=np.ascontiguousarray(image))
-        found = (
-            self._landmarker.detect_for_video(picture, milliseconds) if self._clip else self._landmarker.detect(picture)
-        )
-        if not found.face_landmarks:
-            return None
-        height, width = image.shape[:2]
-        points = np.array([(p.x, p.y, p.z) for p in found.face_landmarks[0]], np.float32) * [width, height, width]
-        return points.astype(np.float32), np.array([c.score for c in found.face_blendshapes[0]], np.float32)
 
 
 def varied(image: np.ndarray, random: np.random.Generator) -> np.ndarray:

@@ -8,19 +8,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from cmet_engine import arkit
 from cmet_engine.emotion.edit import edit_track
 from cmet_engine.emotion.judge import FrameReader
 from cmet_engine.emotion.library import load_library
-from cmet_engine.face.blendshapes import load_solver
-from cmet_engine.face.lips import LIPS_CLOSED, eye_opening, lip_opening
+from cmet_engine.face.lips import LIPS_CLOSED, LIPS_OPEN, eye_opening, lip_opening
 from cmet_engine.face.tracker import FaceGeometry
-from cmet_engine.face.tracker import track as track_face
 from cmet_engine.media.video import VideoReader, VideoWriter
-from cmet_engine.render import mesh
+from cmet_engine.pipeline import track_clip
+from cmet_engine.render.outside import outside, psnr
 from cmet_engine.render.warp import WarpRenderer
 from cmet_engine.timeline import EmotionTimeline
 from cmet_engine.track import CoefficientTrack
@@ -39,8 +37,8 @@ SELDOM_READ: tuple[str, ...] = tuple(
 
 _READ = np.array([n not in SELDOM_READ and arkit.mirrored(n) not in SELDOM_READ for n in arkit.NAMES])
 
-OUTSIDE = 0.5
-"""Outside is what lies beyond the hull of the face grown by this share of its size."""
+LIP_FRAMES, CLOSED_FRAMES = 24, 24
+"""Frames of each clip in which lips are looked at, at least, and closed ones beside these, as far as there are so many."""
 
 BLINK = 0.6
 """An eye is shut below this share of its median opening."""
@@ -59,8 +57,9 @@ class EditFigures:
         realised_middle: median of the single coefficients' shares.
         same_sign: share of these coefficients that moved the way they were asked to.
         coefficients: (asked, measured) for each of them, means over the frames.
-        lips_closed_kept: share of frames with closed lips whose lips are still closed; None where none are.
-        lips_correlation: of the opening between the inner lips before and after, in the rendered frames.
+        lips_closed_kept: share of frames with closed lips whose lips are still closed, among up to `CLOSED_FRAMES` of the
+            clip's closed ones beside those read anyway; None where none are.
+        lips_correlation: of the opening between the inner lips before and after, in `LIP_FRAMES` or more frames, evenly spaced.
         blinks_kept: share of shut eyes that are still shut; None where none are.
         outside_psnr: dB, of the encoded result against the source outside the face; `inf` where every pixel is equal.
         flicker: mean size of the second difference in time of the face's pixels, over the source's own.
@@ -107,42 +106,50 @@ def evaluate_edit(
     Raises:
         CmetError: a clip cannot be read or shows no face, an emotion is unknown, or the landmarker is missing.
     """
-    library, solver, reader = load_library(), load_solver(), FrameReader(landmarker)
+    library, reader = load_library(), FrameReader(landmarker)
     result: list[EditFigures] = []
     total = len(paths) * len(emotions)
     for path in paths:
-        geometry = track_face(path)
-        source = solver.track(geometry)
+        geometry, source = track_clip(path)
         usable = np.flatnonzero(geometry.valid & (geometry.fade >= 1))
         if not len(usable):
             continue
-        spread = np.unique(usable[np.linspace(0, len(usable) - 1, min(frames, len(usable))).round().astype(int)])
+        lips = _spread(usable, max(LIP_FRAMES, frames))
+        spread = lips[np.linspace(0, len(lips) - 1, min(frames, len(lips))).round().astype(int)]
+        closed = usable[lip_opening(np.asarray(geometry.landmarks[:])[usable]) < LIPS_CLOSED]
+        read = np.union1d(lips, _spread(closed, CLOSED_FRAMES))
         first = max(0, (len(geometry) - run) // 2)
         middle = np.arange(first, min(first + run, len(geometry)))
-        wanted = {int(i) for i in (*spread, *middle)}
+        wanted = {int(i) for i in (*read, *middle)}
         images = {frame.index: frame.image for frame in VideoReader(path) if frame.index in wanted}
-        spread = np.array([i for i in spread if i in images])
+        read = np.array([i for i in read if i in images])
         middle = np.array([i for i in middle if i in images])
-        before = reader([images[i] for i in spread])
+        before = reader([images[i] for i in read])
+        among, even = np.isin(read, spread), np.isin(read, lips)
         for emotion in emotions:
             if progress:
                 progress("measuring", len(result), total)
             edited = edit_track(source, EmotionTimeline.parse([f"{emotion}={strength}"]), library)
             renderer = WarpRenderer(geometry, source, edited)
-            after = reader([renderer.render(images[i], int(i)) for i in spread])
+            after = reader([renderer.render(images[i], int(i)) for i in read])
             rendered = [renderer.render(images[i], int(i)) for i in middle]
             originals = [images[i] for i in middle]
             result.append(
                 EditFigures(
                     path.stem,
                     emotion,
-                    *realised(source, edited, spread, before[1], after[1]),
-                    *_kept(before[0], after[0]),
+                    *realised(source, edited, read[among], before[1][among], after[1][among]),
+                    *_kept(before[0], after[0], even),
                     outside_psnr=_outside_psnr(geometry, middle, originals, rendered),
                     flicker=_flicker(geometry, middle, originals, rendered),
                 )
             )
     return result
+
+
+def _spread(frames: np.ndarray, count: int) -> np.ndarray:
+    """At most `count` of the frames, evenly spaced."""
+    return np.unique(frames[np.linspace(0, len(frames) - 1, min(count, len(frames))).round().astype(int)])
 
 
 def realised(
@@ -162,33 +169,25 @@ def realised(
     return float((m * np.sign(a)).sum() / np.abs(a).sum()), float(np.median(m / a)), float((m * a > 0).mean()), pairs
 
 
-def _kept(before: np.ndarray, after: np.ndarray) -> tuple[float | None, float | None, float | None]:
-    """`lips_closed_kept`, `lips_correlation` and `blinks_kept` of landmarks [K, 478, 3] before and after."""
+def _kept(before: np.ndarray, after: np.ndarray, even: np.ndarray) -> tuple[float | None, float | None, float | None]:
+    """`lips_closed_kept`, `lips_correlation` and `blinks_kept` of landmarks [K, 478, 3] before and after; the correlation
+    over the frames where `even` [K] is True, because the others were chosen for their closed lips.
+    """
     both = np.isfinite(before).all((1, 2)) & np.isfinite(after).all((1, 2))
     if both.sum() < 3:
         return None, None, None
-    before, after = before[both], after[both]
+    before, after, even = before[both], after[both], even[both]
     lips = lip_opening(before), lip_opening(after)
     closed = lips[0] < LIPS_CLOSED
     eyes = eye_opening(before), eye_opening(after)
     shut = eyes[0] < BLINK * np.median(eyes[0], axis=0)
     still = eyes[1] < BLINK * np.median(eyes[1], axis=0) + 0.01
-    correlation = float(np.corrcoef(*lips)[0, 1]) if min(v.std() for v in lips) > 1e-3 else None
+    moving = even.sum() >= 3 and min(v[even].std() for v in lips) > 1e-3
     return (
-        float((lips[1][closed] < LIPS_CLOSED + 0.01).mean()) if closed.any() else None,
-        correlation,
+        float((lips[1][closed] < LIPS_OPEN).mean()) if closed.any() else None,
+        float(np.corrcoef(lips[0][even], lips[1][even])[0, 1]) if moving else None,
         float(still[shut].mean()) if shut.any() else None,
     )
-
-
-def _outside(geometry: FaceGeometry, index: int, shape: tuple[int, ...]) -> np.ndarray:
-    """bool [H, W], what lies beyond the grown hull of the face in one frame."""
-    points = np.ascontiguousarray(geometry.landmarks[index][: mesh.SKIN, :2], np.float32)
-    hull = cv2.convexHull(points)[:, 0]
-    grown = hull.mean(0) + (1 + OUTSIDE) * (hull - hull.mean(0))
-    mask = np.ones(shape[:2], np.uint8)
-    cv2.fillConvexPoly(mask, np.round(grown).astype(np.int32), (0,))
-    return mask.astype(bool)
 
 
 def _outside_psnr(
@@ -204,14 +203,7 @@ def _outside_psnr(
             for image in rendered:
                 writer.write(image)
         decoded = [frame.image for frame in VideoReader(path)]
-    error, count = 0.0, 0
-    for index, original, image in zip(frames, originals, decoded, strict=True):
-        outside = _outside(geometry, int(index), original.shape)
-        difference = original[outside].astype(np.float64) - image[outside]
-        error, count = error + float((difference**2).sum()), count + difference.size
-    if not count:
-        return None
-    return float(10 * np.log10(255**2 * count / error)) if error else float("inf")
+    return psnr(geometry, zip(frames.tolist(), originals, decoded, strict=True))
 
 
 def _flicker(
@@ -220,7 +212,7 @@ def _flicker(
     """Second difference in time inside the face, result over source."""
     sums = np.zeros(2)
     for k in range(1, len(frames) - 1):
-        inside = ~_outside(geometry, int(frames[k]), originals[k].shape)
+        inside = ~outside(geometry, int(frames[k]), originals[k].shape)
         for which, images in enumerate((originals, rendered)):
             a, b, c = (images[k + d][inside].astype(np.float32) for d in (-1, 0, 1))
             sums[which] += float(np.abs(a - 2 * b + c).mean())

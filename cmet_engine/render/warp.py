@@ -196,14 +196,17 @@ def _skin_flow(
     f1, f2 = sb - sa, sc - sa
     gx = (f1 * e2[:, 1:] - f2 * e1[:, 1:]) / area
     gy = (f2 * e1[:, :1] - f1 * e2[:, :1]) / area
-    table = np.zeros((len(corners) + 1, 6), np.float32)
-    table[:-1] = np.concatenate([gx, gy, sa - gx * a[:, :1] - gy * a[:, 1:]], 1)
+    table = np.zeros((len(corners) + 1, 10), np.float32)
+    low, high = np.minimum(np.minimum(sa, sb), sc), np.maximum(np.maximum(sa, sb), sc)
+    table[:-1] = np.concatenate([gx, gy, sa - gx * a[:, :1] - gy * a[:, 1:], low, high], 1)
     x = np.arange(columns, dtype=np.float32)[None, :]
     y = np.arange(rows, dtype=np.float32)[:, None]
-    entry = table[which]  # [h, w, 6]
+    entry = table[which]  # [h, w, 10]
     flow: Any = np.empty((rows, columns, 2), np.float32)
     for k in range(2):
-        flow[..., k] = entry[..., k] * x + entry[..., 2 + k] * y + entry[..., 4 + k]
+        linear = entry[..., k] * x + entry[..., 2 + k] * y + entry[..., 4 + k]
+        # a pixel of a thin triangle may have its centre outside it: no corner goes as far as the plane does there
+        flow[..., k] = np.clip(linear, entry[..., 6 + k], entry[..., 8 + k])
     flow = _round_off(flow, target - corner, size, scale)
     if scale < 1:
         flow = cv2.resize(flow, (x1 - x0, y1 - y0), interpolation=cv2.INTER_LINEAR)

@@ -132,6 +132,11 @@ def test_a_file_that_is_no_video_is_refused(tmp_path, capsys, content):
     assert not (tmp_path / "out").exists()
 
 
+def test_the_report_says_that_the_rest_of_the_picture_is_as_it_was(edited):
+    measured = json.loads((edited / "report.json").read_text("utf-8"))["measured"]
+    assert measured["outside_psnr_db"] > 40
+
+
 def test_wrong_use_is_status_two(capsys):
     with pytest.raises(SystemExit) as stop:
         main(["edit"])
@@ -144,9 +149,10 @@ def test_a_track_renders_again_and_a_hand_made_change_shows(tmp_path, capsys, ed
     changed = source.copy()
     changed["browInnerUp"][:] = np.minimum(source["browInnerUp"] + 0.5, 1)
     changed.save(tmp_path / "brow.npz")
-    status, _, err = run(capsys, "render", SAMPLE, "--track", tmp_path / "brow.npz", "-o", tmp_path / "brow.mp4", "-q")
+    (tmp_path / "brow").mkdir()  # a folder gets the video under its usual name
+    status, _, err = run(capsys, "render", SAMPLE, "--track", tmp_path / "brow.npz", "-o", tmp_path / "brow", "-q")
     assert status == 0, err
-    status, _, err = run(capsys, "track", tmp_path / "brow.mp4", "-o", tmp_path / "again.csv", "-q")
+    status, _, err = run(capsys, "track", tmp_path / "brow" / "edited.mp4", "-o", tmp_path / "again.csv", "-q")
     assert status == 0, err
     again = CoefficientTrack.load(tmp_path / "again.csv")
     assert again.fps == source.fps

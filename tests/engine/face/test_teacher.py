@@ -2,7 +2,7 @@ import numpy as np
 import torch
 
 from cmet_engine import arkit
-from cmet_engine.face.observe import Landmarker
+from cmet_engine.face.mesh import Landmarker
 from cmet_engine.face.teacher import OUTPUTS, Teacher
 from cmet_engine.face.training import canonical
 from cmet_engine.media.video import VideoReader

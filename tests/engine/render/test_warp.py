@@ -137,10 +137,10 @@ def test_a_smile_lifts_the_corners_of_the_mouth_and_a_frown_lowers_the_brows():
     assert (frown[brows, 1] > 1).all()
 
 
-def test_one_side_alone_moves_as_far_as_together_with_the_other():
+def test_one_side_alone_moves_at_least_as_far_as_together_with_the_other():
     both = landmark_motion(head()[None], delta(mouthSmile=0.6))[0]
     left = landmark_motion(head()[None], delta(mouthSmileLeft=0.6))[0]
-    assert np.allclose(left[291, :2], both[291, :2], atol=0.2 * np.abs(both[291, :2]).max())
+    assert (np.abs(left[291, :2] / both[291, :2] - 1.2) < 0.25).all()
     assert np.abs(left[61, :2]).max() < 0.1 * np.abs(both[61, :2]).max()
     brow = landmark_motion(head()[None], delta(browOuterUpRight=0.7))[0]
     assert brow[[52, 105], 1].max() < -3 and np.abs(brow[[282, 334], 1]).max() < 1
