@@ -88,27 +88,27 @@ _RELAX_SCOWL = {"browDown": 0.7, "mouthFrown": 0.7, "mouthPress": 0.4}
 MAKEUP: dict[str, Makeup] = {
     "angry": Makeup(
         (
-            Variant(0.35, "4D 5B 7C 10C 23B 16D 25B"),
-            Variant(0.35, "4E 5B 7C 17B 24C 9B"),
-            Variant(0.30, "4D 7C 9C 10C 16D 25B 20A 29A"),
+            Variant(0.50, "4E 5C 7D 16D 25C 26C 20B"),
+            Variant(0.30, "4E 5B 7D 16D 25B 22C 26C 15A"),
+            Variant(0.20, "4E 5C 7C 17B 23B 16C 26C 29B"),
         ),
         {**_RELAX_SMILE, **_RELAX_BROWS},
         "EMFACS",
     ),
     "contempt": Makeup(
         (
-            Variant(0.5, "L12D L14E 7B L10A 17B 24A"),
-            Variant(0.3, "L14E L12C 7B 24B 17B"),
-            Variant(0.2, "L10C L14D L12D 7B 17A"),
+            Variant(0.5, "L12D L14D L24A 17B"),
+            Variant(0.3, "L14E L12D 7A L24A 17B"),
+            Variant(0.2, "L14D L12D 7A L24B 17B"),
         ),
-        {**_RELAX_BROWS, "mouthSmile": 0.5},
+        {**_RELAX_SMILE, "browInnerUp": 0.3},
         "CONTEMPT",
     ),
     "disgusted": Makeup(
         (
-            Variant(0.4, "9E 10C 17C 4C 7C 43A 15A"),
-            Variant(0.3, "9E 10C 15B 17B 4B 6B 43B"),
-            Variant(0.3, "9E 10C 17C 7C 4C 43A 15B"),
+            Variant(0.4, "9E 10E 17C 4B 7B 43B 15A"),
+            Variant(0.3, "9E 10D 17B 4C 6B 7B 43A"),
+            Variant(0.3, "9E 10E 17B 4B 7B 43A 16C 25B"),
         ),
         {**_RELAX_SMILE, **_RELAX_BROWS},
         "EMFACS, DU",
@@ -119,7 +119,7 @@ MAKEUP: dict[str, Makeup] = {
             Variant(0.3, "1E 2B 4C 5D 20D 25B 15A"),
             Variant(0.2, "1E 4B 5D 20D 16A 25B 26A 10A"),
         ),
-        {**_RELAX_SMILE, "eyeSquint": 0.7, "eyeBlink": 0.4, "mouthPress": 0.5},
+        {"mouthSmile": 0.7, "mouthDimple": 0.5, "eyeSquint": 0.7, "eyeBlink": 0.4, "mouthPress": 0.5},
         "EMFACS, DU",
     ),
     "happy": Makeup(
@@ -133,9 +133,9 @@ MAKEUP: dict[str, Makeup] = {
     ),
     "sad": Makeup(
         (
-            Variant(0.5, "1E 4A 15C 17C 43C 7A"),
-            Variant(0.3, "1E 4B 15C 17B 6A 7B 43B 24A"),
-            Variant(0.2, "1D 15C 43C 20B 17C 7A 24A"),
+            Variant(0.5, "1D 15A 17C 43C 7B 24B"),
+            Variant(0.3, "1E 15B 17C 43C 7B 24B"),
+            Variant(0.2, "1D 15A 17C 43C 6A 7B 24B"),
         ),
         {**_RELAX_SMILE, "browOuterUp": 0.3, "eyeWide": 0.7},
         "EMFACS, DU",
@@ -146,7 +146,7 @@ MAKEUP: dict[str, Makeup] = {
             Variant(0.3, "1D 2D 5D 26C 25B"),
             Variant(0.2, "1D 2E 5C 26D"),
         ),
-        {**_RELAX_SMILE, **_RELAX_SCOWL, "eyeSquint": 0.6, "eyeBlink": 0.3},
+        {**_RELAX_SCOWL, "mouthSmile": 0.6, "eyeSquint": 0.6, "eyeBlink": 0.3},
         "EMFACS",
     ),
     "charismatic": Makeup(
@@ -159,8 +159,8 @@ MAKEUP: dict[str, Makeup] = {
     ),
     "desirous": Makeup(
         (
-            Variant(0.5, "43C 7C 18B 25B 12A"),
-            Variant(0.5, "43C 7B 18A 25B 4A L12B"),
+            Variant(0.5, "43C 7C 18B 25B 12B"),
+            Variant(0.5, "43C 7C 18A 25B L12C 12A"),
         ),
         {"browOuterUp": 0.4, "eyeWide": 0.8, "mouthFrown": 0.5},
         "DESIRE",
@@ -191,15 +191,17 @@ MAKEUP: dict[str, Makeup] = {
     ),
     "sarcastic": Makeup(
         (
-            Variant(0.5, "R2E 2A L4B R12D R14D 7C 43A"),
-            Variant(0.3, "R2E 2B R12D R14E 7C 43A"),
-            Variant(0.2, "R2E 2A L4B 7C 43B R12C R14D 17A"),
+            Variant(0.5, "R2E L4C R12E R14B 7C 43B"),
+            Variant(0.3, "R2E L4B R12E R14C 7C 43B"),
+            Variant(0.2, "R2E L4C 7C 43B R12D R14B 17A"),
         ),
-        {"browInnerUp": 0.3, "mouthSmile": 0.5},
+        {"browInnerUp": 0.3, "mouthSmile": 0.7},
         "IRONY",
     ),
 }
-"""The thirteen emotions that the library holds. `relaxes` is the share of the actor's own coefficient that gives way."""
+"""The thirteen emotions that the library holds. `relaxes` is the share of the actor's own coefficient that gives way: what the
+emotion's own actions pull the other way (raised brows under a scowl, a smile under pressed or stretched lips), and what
+would contradict it at a glance. Raised brows over contempt mostly stay."""
 
 
 def _sided(name: str, side: str) -> list[str]:

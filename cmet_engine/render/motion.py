@@ -32,7 +32,7 @@ UNSEEN_SHARE = np.array([0.6 if n.startswith("noseSneer") else 1.0 for n in UNSE
 
 _DRIVEN = {
     "mouthFrown": 1.15, "mouthPress": 0.65, "mouthStretch": 0.8, "browInnerUp": 1.8, "browOuterUp": 1.7, "browDown": 1.6,
-    "mouthShrugLower": 1.7, "eyeBlink": 2.0, "eyeSquint": 1.5, "eyeWide": 1.4, "mouthUpperUp": 1.4, "mouthDimple": 0.4,
+    "mouthShrugLower": 2.4, "eyeBlink": 2.0, "eyeSquint": 1.5, "eyeWide": 1.4, "mouthUpperUp": 1.4, "mouthDimple": 0.4,
     "mouthSmile": 1.2,
 }  # fmt: skip
 DRIVE = np.array([next((v for k, v in _DRIVEN.items() if n.startswith(k)), 1.1) for n in arkit.NAMES], np.float32)
@@ -45,7 +45,7 @@ MIDDLE = 0.28
 
 LEFT_EYE_CORNER = 263
 
-ALONE = np.array([0.25 if n.startswith("mouthSmile") else 0.0 for n in arkit.NAMES], np.float32)
+ALONE = np.array([0.4 if n.startswith("mouthSmile") else 0.0 for n in arkit.NAMES], np.float32)
 """How much further one side goes where it acts alone, by its lead over the other: people and readers notice half a smile less."""
 
 BROW_ALONE = 0.7
