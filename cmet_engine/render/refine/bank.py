@@ -33,6 +33,24 @@ HASTE = 0.5
 OTHER_SHOT = 10.0
 """Cost of borrowing across a cut: only where the own shot has nothing."""
 
+SHUT = 3.0
+"""An eye that is less open than wanted costs so much more than one that is more open: it hides the iris."""
+
+BLINKS = 3.0
+"""Cost, per unit of opening, of borrowing an eye that is shut further than three quarters of the frame's own."""
+
+EYES_TRUSTED = (0.6, 0.8, 1.25, 1.7)
+"""Opening of a borrowed eye over the wanted one: of no use below the first and above the last, of full use in the middle."""
+
+MOUTH_TRUSTED = (0.8, 1.4)
+"""How far a borrowed mouth lies from the wanted one over how far the frame's own does: of full use below the first…"""
+
+MOUTH_LEAST = 0.1
+"""… and of so much use above the second."""
+
+ALIKE = 0.02
+"""Mouths that lie no further apart than this are alike."""
+
 SWITCH = 0.02
 """Cost of borrowing from another frame than the one before did."""
 
@@ -92,16 +110,32 @@ def looks_of(landmarks: np.ndarray, shot: np.ndarray | int = 0, haste: np.ndarra
     )
 
 
-def costs(wanted: Looks, offered: Looks, part: str) -> np.ndarray:
-    """How badly each of the B offered faces serves each of the N wanted ones for `mouth` or `eyes`: float32 [N, B]."""
+def costs(wanted: Looks, own: Looks, offered: Looks, part: str) -> np.ndarray:
+    """How badly each of the B offered faces serves each of the N wanted ones for `mouth` or `eyes`: float32 [N, B].
+
+    `own` are the faces that the wanted ones are made from: lids that an edit lowers are not those of a blink.
+    """
     if part == "mouth":
-        a, b = wanted.lips, offered.lips
+        away = wanted.lips[:, None] - offered.lips[None]
     else:
-        a, b = wanted.eyes, offered.eyes
-    distance = np.sqrt(((a[:, None] - b[None]) ** 2).sum(-1))
+        away = wanted.eyes[:, None] - offered.eyes[None]
+        away[..., :2] *= np.where(away[..., :2] > 0, SHUT, 1.0)
+    distance = np.sqrt((away**2).sum(-1))
+    if part == "eyes":
+        least = 0.75 * own.eyes[:, None, :2]
+        distance = distance + BLINKS * np.maximum(least - offered.eyes[None, :, :2], 0).max(-1)
     turn = np.sqrt(((wanted.turn[:, None] - offered.turn[None]) ** 2).sum(-1))
     shot = wanted.shot[:, None] != offered.shot[None]
     return distance + TURN * turn + HASTE * offered.haste[None] + OTHER_SHOT * shot
+
+
+def trust(wanted: Looks, own: Looks, offered: Looks, part: str) -> float:
+    """How far one offered face can stand for a wanted one, where the frame's own face is there too: 0 to 1."""
+    if part == "eyes":
+        ratio = (np.maximum(offered.eyes[:2], 0) + 0.02) / (np.maximum(wanted.eyes[:2], 0) + 0.02)
+        return float(np.interp(ratio, EYES_TRUSTED, (0.0, 1.0, 1.0, 0.0)).min())
+    away, own_away = (float(np.linalg.norm(wanted.lips - looks.lips)) for looks in (offered, own))
+    return float(np.interp(away / max(own_away, ALIKE), MOUTH_TRUSTED, (1.0, MOUTH_LEAST)))
 
 
 def choose_bank(looks: Looks, usable: np.ndarray, count: int = BANK) -> np.ndarray:

@@ -108,14 +108,16 @@ def ssim(a: np.ndarray, b: np.ndarray, where: np.ndarray) -> float:
     return float(similarity[where].mean())
 
 
-def best_slots(crops: bank.Crops, target: np.ndarray) -> list[Slot]:
-    """What a single face [478, 3] borrows from a bank: the best entry and the next best for each part."""
+def best_slots(crops: bank.Crops, own: np.ndarray, target: np.ndarray) -> list[Slot]:
+    """What a single face [478, 3], made from landmarks `own`, borrows from a bank: the best entry and the next for each part."""
     slots: list[dict[str, Sequence[Borrowed]]] = [{}, {}]
+    wanted, here = bank.looks_of(target[None]), bank.looks_of(own[None])
     for part in ("mouth", "eyes"):
-        order = np.argsort(bank.costs(bank.looks_of(target[None]), crops.looks, part)[0])
+        order = np.argsort(bank.costs(wanted, wanted, crops.looks, part)[0])
         for k, slot in enumerate(slots):
             entry = int(order[min(k, len(order) - 1)])
-            slot[part] = [Borrowed(crops.images[entry], crops.landmarks[entry])]
+            trust = bank.trust(wanted[0], here[0], crops.looks[entry], part)
+            slot[part] = [Borrowed(crops.images[entry], crops.landmarks[entry], 1.0, trust)]
     return slots  # type: ignore[return-value]
 
 
@@ -133,7 +135,7 @@ def reconstruct(
     for i, j in pairs:
         own, target = (np.asarray(geometry.landmarks[k], np.float64) for k in (i, j))
         draft = warp(images[i], own, target - own)
-        made = (draft, refine(draft, own, target, best_slots(crops, target), network, size))
+        made = (draft, refine(draft, own, target, best_slots(crops, own, target), network, size))
         for name, where in regions_of(target, draft.shape).items():
             if where.any():
                 signal[name].append(tuple(psnr(m, images[j], where) for m in made))  # type: ignore[arg-type]

@@ -175,7 +175,7 @@ def _loans(crops: bank.Crops, j: int, random: np.random.Generator) -> list[Slot]
     offered = random.permutation(allowed)[:OFFERED]
     slots: list[dict[str, Sequence[Borrowed]]] = [{}, {}]
     for part in ("mouth", "eyes"):
-        order = offered[np.argsort(bank.costs(crops.looks[[j]], crops.looks[offered], part)[0])]
+        order = offered[np.argsort(bank.costs(crops.looks[[j]], crops.looks[[j]], crops.looks[offered], part)[0])]
         skip = int(random.integers(min(8, len(order)))) if random.random() < 0.25 else 0
         for k, slot in enumerate(slots):
             entry = int(order[min(skip + k, len(order) - 1)])

@@ -26,17 +26,23 @@ GAIN_WIDTH = 0.1
 OWN, FIRST, SECOND = 0.0, -2.0, -2.7
 """Rule of thumb for the weights of draft and borrowed pictures, as logits: away from eyes and mouth…"""
 
+LEAST_TRUST = 0.003
+"""What cannot be trusted at all still counts so much."""
+
 OPENING_BONUS = 4.0
 """… and how much more a borrowed picture counts at eyes and mouth."""
 
 
 @dataclass(frozen=True)
 class Borrowed:
-    """One picture to borrow from: uint8 [h, w, 3], its landmarks [478, 3] in it, and its share of its slot and part."""
+    """One picture to borrow from: uint8 [h, w, 3], its landmarks [478, 3] in it, its share of its slot and part, and how far
+    it can stand for what is wanted, 0 to 1.
+    """
 
     image: np.ndarray
     landmarks: np.ndarray
     share: float = 1.0
+    trust: float = 1.0
 
 
 Slot = dict[str, Sequence[Borrowed]]
@@ -129,11 +135,12 @@ def inputs_for(draft: np.ndarray, raster: Raster, own: np.ndarray, slots: Sequen
     mouth = (raster.opening == 3).astype(np.float32)
     skin = (1 - cv2.dilate(np.maximum(eyes, mouth), np.ones((3, 3), np.uint8))) * inward
     stretches, bends = [raster.stretch(own)], [_bend(raster, own)]
+    doubts: list[np.ndarray] = []
     pictures, pieces = [draft.astype(np.float32)], []
     for slot in slots:
         laid: list[Piece] = []
         picture = np.zeros((size, size, 3), np.float32)
-        stretch, bend = np.zeros((size, size), np.float32), np.zeros((size, size), np.float32)
+        stretch, bend, doubt = (np.zeros((size, size), np.float32) for _ in range(3))
         for part, share in zip(PARTS, (1 - upper, upper), strict=True):
             for borrowed in slot[part]:
                 sources = raster.sources(borrowed.landmarks)
@@ -143,17 +150,19 @@ def inputs_for(draft: np.ndarray, raster: Raster, own: np.ndarray, slots: Sequen
                 picture += weight[..., None] * np.minimum(colours * gain, 255)
                 stretch += weight * raster.stretch(borrowed.landmarks)
                 bend += weight * _bend(raster, borrowed.landmarks)
+                doubt += weight * np.float32(np.log(max(borrowed.trust, LEAST_TRUST)))
                 laid.append(Piece(borrowed, sources, gain, weight))
         pictures.append(picture)
         pieces.append(laid)
         stretches.append(stretch)
         bends.append(bend)
+        doubts.append(doubt)
     geometry = np.concatenate(
         [place, np.stack([eyes, mouth, inward, *(s / MOST_STRETCH for s in stretches), *bends], -1)], -1
     ).astype(np.float32)
     near = np.maximum(_grown(eyes, 0.025 * size), _grown(mouth + _lips(raster), 0.03 * size))
     bonus = OPENING_BONUS * near
-    prior = np.stack([np.full_like(bonus, OWN), FIRST + bonus, SECOND + bonus], -1)
+    prior = np.stack([np.full_like(bonus, OWN), FIRST + bonus + doubts[0], SECOND + bonus + doubts[1]], -1)
     mask = np.clip(inward * 2.5, 0, 1)
     return Inputs(np.concatenate(pictures, -1), geometry, prior.astype(np.float32), mask, pieces)
 

@@ -123,7 +123,7 @@ def test_loans_change_seldom_and_gently():
 
 def test_a_cut_is_not_faded_over_and_shots_do_not_lend_to_each_other(clip):
     looks = bank.looks_of(np.repeat(np.asarray(clip[1].landmarks[:1]), 4, 0), np.array([0, 0, 1, 1]))
-    cost = bank.costs(looks, looks[[0, 3]], "mouth")
+    cost = bank.costs(looks, looks, looks[[0, 3]], "mouth")
     cut = np.array([False, False, True, False])
     path = bank.paths(cost, cut)
     assert path.tolist() == [0, 0, 1, 1]
@@ -320,7 +320,7 @@ def test_a_small_and_a_cut_off_face_are_drawn(images, home):
 def test_flickering_light_does_not_come_along_with_what_is_borrowed(clip, prepared, images):
     geometry = clip[1]
     target = np.asarray(geometry.landmarks[10], np.float64)
-    slots = best_slots(prepared.crops, target)
+    slots = best_slots(prepared.crops, target, target)
     bright, dark = (np.clip(images[10] * f, 0, 255).astype(np.uint8) for f in (1.0, 0.75))
     a, b = (refine(i, target, target, slots, prepared.network, prepared.size) for i in (bright, dark))
     mouth = cv2.boundingRect(target[[61, 291, 0, 17], :2].astype(np.float32))
