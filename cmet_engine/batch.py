@@ -24,7 +24,7 @@ for it. A row that is wrong fails alone. Rows that put tracks on characters run 
 
 With `--ray`, manifest, inputs and outputs must lie on storage that every machine of the cluster sees under the same path,
 and every machine needs this package (with `bpy` for export and apply) and its models. A row asks Ray for one core and
-2 GiB, and for a GPU only where it has use for one (`edtalk`) and the cluster has any.
+2 GiB, and for a GPU only where it has use for one (to draw, unless the quality is draft) and the cluster has any.
 """
 
 import csv
@@ -619,12 +619,15 @@ class _Cluster:
 
 
 def uses_gpu(values: dict[str, Any]) -> bool:
-    """Whether a row has use for a GPU: the EDTalk generator; everything else is done as fast on a core."""
-    return values["kind"] in ("edit", "render") and values["renderer"] == "edtalk"
+    """Whether a row has use for a GPU: to draw with EDTalk or to refine (`auto` does where there is one); see `warp_renderer`."""
+    draws = values["kind"] in ("edit", "render") and values["renderer"] != "none"
+    return draws and not (values["renderer"] == "warp" and values["quality"] == "draft")
 
 
 def _on_ray(values: dict[str, Any], force: bool) -> dict[str, Any]:
-    from cmet_engine.serve.worker import attempt
+    from cmet_engine.serve.worker import attempt, give_memory_back
 
     started = time.monotonic()
-    return {**attempt(run_row, values, force=force), "seconds": round(time.monotonic() - started, 2)}
+    answer = attempt(run_row, values, force=force)
+    give_memory_back()
+    return {**answer, "seconds": round(time.monotonic() - started, 2)}

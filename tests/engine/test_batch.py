@@ -69,13 +69,9 @@ def test_a_row_with_too_many_cells_is_wrong_alone(tmp_path):
 
 
 def test_a_gpu_is_asked_for_where_it_is_of_use(tmp_path):
-    text = "clip,kind,renderer,track\na.mp4,edit,edtalk,\nb.mp4,edit,warp,\nc.mp4,render,edtalk,t.npz\nd.mp4,track,,\n"
-    assert [batch.uses_gpu(row.values) for row in batch.read_manifest(manifest(tmp_path, text))] == [
-        True,
-        False,
-        True,
-        False,
-    ]
+    text = "clip,kind,renderer,quality\na.mp4,edit,edtalk,\nb.mp4,edit,warp,draft\nc.mp4,edit,,\nd.mp4,edit,none,\ne.mp4,track,,\n"
+    found = [batch.uses_gpu(row.values) for row in batch.read_manifest(manifest(tmp_path, text))]
+    assert found == [True, False, True, False, False]
 
 
 @given(st.binary(max_size=300), st.sampled_from([".csv", ".jsonl"]))

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from running_engine import children_of
 from short_clips import small
 
 from cmet_engine import batch, cli
@@ -139,17 +140,12 @@ def test_what_was_there_before_is_not_overwritten(write, tmp_path):
     assert batch.run_batch(manifest, force=True).done == 1
 
 
-def children(pid: int) -> list[int]:
-    text = "".join(task.read_text() for task in Path(f"/proc/{pid}/task").glob("*/children"))
-    return [int(child) for child in text.split()]
-
-
 def test_a_row_whose_worker_dies_is_done_again(write):
     manifest = write({"clip": "c0.mp4", "emotions": "happy"}, {"kind": "track", "clip": "c1.mp4"})
     process = start(manifest)
-    wait_for(lambda: "running" in states(manifest) and children(process.pid))
+    wait_for(lambda: "running" in states(manifest) and children_of(process.pid))
     time.sleep(1)
-    os.kill(children(process.pid)[0], signal.SIGKILL)
+    os.kill(children_of(process.pid)[0], signal.SIGKILL)
     assert process.wait(timeout=120) == 0
     assert [(line["state"], line["attempts"]) for line in lines(manifest)] == [("done", 2), ("done", 1)]
 
