@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from cmet_engine import cache, models
-from cmet_engine.emotion.library import sound_files, user_folder
 from cmet_engine.errors import CmetError
 from cmet_engine.models import CHECKSUMS
 from cmet_engine.pieces import fingerprint
@@ -26,6 +25,8 @@ def identity(request: dict[str, Any]) -> str | None:
         CmetError: a folder holds no recordings.
         OSError: a file is gone.
     """
+    from cmet_engine.emotion.library import sound_files, user_folder  # brings torch: not before there is work
+
     if request["kind"] == "vector":
         return None
     given = request["parameters"]

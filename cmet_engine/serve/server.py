@@ -306,6 +306,8 @@ def create_app(root: Path, token: str, allowed: AllowedFolders, slots: int = 1) 
     root.mkdir(parents=True, exist_ok=True, mode=0o700)
     uploads = root / "uploads"
     uploads.mkdir(exist_ok=True)
+    for path in [*root.glob(".*"), *root.glob("*/.*")]:  # what a killed engine was writing, and nobody was told of
+        shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink()
     for path in uploads.iterdir():
         if path.stat().st_mtime < time.time() - UPLOAD_DAYS * 86400:
             path.unlink()
