@@ -12,10 +12,12 @@ from cmet_engine import models, pipeline
 from cmet_engine.checkpoints import NETWORKS
 from cmet_engine.errors import CmetError
 from cmet_engine.media.video import VideoReader, VideoWriter, probe
+from cmet_engine.pieces import Pieces
 from cmet_engine.render.edtalk import pipeline as edtalk
 from cmet_engine.timeline import EmotionTimeline
 from cmet_engine.track import CoefficientTrack
 
+SAMPLE = Path(__file__).parents[2] / "cmet_engine" / "assets" / "sample" / "talking_head.mp4"
 HAPPY = EmotionTimeline.parse(["happy"])
 
 
@@ -30,6 +32,7 @@ def weights(tmp_path, monkeypatch):
     from cmet_engine.render.edtalk import Audio2Lip, Generator
 
     monkeypatch.setenv("CMET_MODELS", str(tmp_path / "models"))
+    monkeypatch.setenv("CMET_HOME", str(tmp_path / "home"))  # what these networks say is of no use to others
     makers = {
         "connector": lambda: Connector(10, width=64, layers=1, feedforward=32),
         "edtalk_generator": lambda: Generator(style_dim=48, max_channels=8, channel_budget=1024, expression_hidden=8),
@@ -97,6 +100,34 @@ def test_a_clip_is_edited_from_end_to_end(clip, tmp_path, weights):
     assert len(source) == len(edited) == before.frames
     assert "happy" in edited.meta["edit"]
     assert (result.folder / "report.html").stat().st_size > 10_000
+
+
+class Killed(BaseException):
+    """Stands for kill -9."""
+
+
+@pytest.mark.slow
+def test_interrupted_drawing_equals_uninterrupted(tmp_path, weights, monkeypatch):
+    def stop(stage: str, done: int, total: int | None) -> None:
+        if stage == "render" and done == 100:
+            raise Killed
+
+    def once(*arguments):
+        raise AssertionError("the clip was encoded already")
+
+    whole = pipeline.edit_clip(SAMPLE, settings(), tmp_path / "whole", pieces=Pieces(tmp_path / "calm"))
+    monkeypatch.setattr(edtalk, "read_clip", once)
+    pieces = Pieces(tmp_path / "pieces")
+    with pytest.raises(Killed):
+        pipeline.edit_clip(SAMPLE, settings(), tmp_path / "broken", pieces=pieces, progress=stop)
+    frames = []
+    broken = pipeline.edit_clip(
+        SAMPLE, settings(), tmp_path / "broken", pieces=pieces, progress=lambda s, d, t: frames.append((s, d))
+    )
+    assert next(done for stage, done in frames if stage == "render") == 65
+    assert broken.files.keys() == whole.files.keys()
+    for name in whole.files:
+        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "broken" / name).read_bytes(), name
 
 
 @pytest.mark.slow

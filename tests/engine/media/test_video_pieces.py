@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from cmet_engine.media import video
-from cmet_engine.media.video import SEGMENT, VideoReader, VideoWriter
+from cmet_engine.media.video import SEGMENT, VideoReader, VideoWriter, frame_at
 
 MakeClip = Callable[..., Path]
 FRAMES = 2 * SEGMENT + 22
@@ -118,3 +118,16 @@ def test_frames_from_the_middle_are_the_same_frames(make_clip: MakeClip):
     assert [f.index for f in part] == list(range(17, 30))
     for one, other in zip(whole[17:], part, strict=True):
         assert one.time == other.time and np.array_equal(one.image, other.image)
+
+
+@pytest.mark.parametrize("ticks", [None, UNEVEN[:40]])
+def test_one_frame_can_be_had_without_the_others(make_clip: MakeClip, ticks):
+    clip = make_clip(
+        "clip.mp4", frames=40, rotation=90, ticks=ticks, sound="aac", options={"crf": "4", "g": "12"},
+        time_base=Fraction(1, 1000) if ticks else None,
+    )  # fmt: skip
+    frames = list(VideoReader(clip))
+    for number in (0, 1, 11, 12, 25, 39):
+        until = frames[number + 1].time if number < 39 else frames[number].time + Fraction(1, 1000)
+        image = frame_at(clip, (frames[number].time + until) / 2)
+        assert np.array_equal(image, frames[number].image), number

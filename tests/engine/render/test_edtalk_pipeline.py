@@ -258,6 +258,24 @@ def test_too_little_memory_means_smaller_batches_said_once(networks, monkeypatch
         drawer.read(images)
 
 
+def test_a_gpu_that_does_not_hold_one_frame_leaves_the_work_to_the_cpu(networks, monkeypatch):
+    said: list[str] = []
+    drawer = edtalk.Drawer(networks, "cpu", 4, said.append)
+    drawer.device = "cuda"
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+    tried = []
+
+    def work(part):
+        tried.append((drawer.device, drawer.batch))
+        if drawer.device == "cuda":
+            raise torch.OutOfMemoryError("no memory")
+        return "drawn"
+
+    assert drawer._guarded(work, slice(0, 4)) == drawer._guarded(work, slice(0, 4)) == "drawn"
+    assert tried == [("cuda", 4), ("cuda", 2), ("cuda", 1), ("cpu", 4), ("cpu", 4)]
+    assert len(said) == 2 and "fewer frames" in said[0] and "on the CPU" in said[1]
+
+
 def test_the_square_lies_where_the_published_crops_lie(shared):
     """A clip that was cut by EDTalk's own script: our square is nearly the whole picture."""
     from cmet_engine.face.mesh import Box, Mesh
