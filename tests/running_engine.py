@@ -27,6 +27,7 @@ class RunningEngine:
     def __init__(self, folder: Path, slots: int = 1, environment: dict[str, str] | None = None) -> None:
         self.folder, self.slots = folder, slots
         self.root, self.films, self.token_file = folder / "root", folder / "films", folder / "engine.json"
+        self.allow = [self.films]
         self.films.mkdir(parents=True, exist_ok=True)
         self.environment = {**os.environ, "CMET_HOME": str(folder / "home"), **(environment or {})}
         self.process: subprocess.Popen[bytes] | None = None
@@ -35,7 +36,7 @@ class RunningEngine:
         """Start it, wait until it answers."""
         self.token_file.unlink(missing_ok=True)
         command = [
-            sys.executable, "-m", "cmet_engine.cli", "serve", "--root", self.root, "--allow", self.films,
+            sys.executable, "-m", "cmet_engine.cli", "serve", "--root", self.root, *(w for folder in self.allow for w in ("--allow", folder)),
             "--token-file", self.token_file, "--slots", self.slots, "--parent", os.getpid(),
         ]  # fmt: skip
         self.process = subprocess.Popen([str(word) for word in command], env=self.environment)

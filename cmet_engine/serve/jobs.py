@@ -42,6 +42,7 @@ MAX_WORKER_DEATHS = 2  # the same for its worker; too little memory is the usual
 class JobState:
     """Where a job stands. Times are seconds since the epoch; `eta` seconds, None while unknown.
 
+    `stage_at` is when the current stage began, with `stage_from` of its `total` done already before an interruption.
     `engine_deaths` and `worker_deaths` count since the last time that the job had more finished pieces, `kept`.
     """
 
@@ -49,6 +50,8 @@ class JobState:
     stage: str = ""
     done: int = 0
     total: int | None = None
+    stage_at: float | None = None
+    stage_from: int = 0
     attempts: int = 0
     engine_deaths: int = 0
     worker_deaths: int = 0
@@ -87,9 +90,10 @@ class JobState:
     @property
     def eta(self) -> float | None:
         """Seconds that the current stage still needs, from its pace so far."""
-        if self.state != RUNNING or not self.total or not self.done or not self.started_at:
+        worked = self.done - self.stage_from
+        if self.state != RUNNING or not self.total or worked <= 0 or not self.stage_at:
             return None
-        return max(0.0, (time.time() - self.started_at) * (self.total - self.done) / self.done)
+        return max(0.0, (time.time() - self.stage_at) * (self.total - self.done) / worked)
 
 
 def write_atomically(path: Path, data: bytes) -> None:

@@ -182,7 +182,7 @@ class Runner:
             nonlocal saved
             if event["stage"] != state.stage:
                 self._end_stage(job, state)
-                state.started_at = time.time()
+                state.stage_at, state.stage_from = time.time(), event["done"] - 1
             state.stage, state.done, state.total = event["stage"], event["done"], event["total"]
             if time.monotonic() - saved > SAVE_INTERVAL:
                 saved = time.monotonic()
@@ -220,8 +220,8 @@ class Runner:
         return bool(answer)
 
     def _end_stage(self, job: Job, state: states.JobState) -> None:
-        if state.stage and state.started_at:
-            seconds = round(time.time() - state.started_at, 3)
+        if state.stage and state.stage_at:
+            seconds = round(time.time() - state.stage_at, 3)
             self.events("stage", job, stage=state.stage, done=state.done, total=state.total, seconds=seconds)
 
     def _finish(self, job: Job, state: states.JobState, outcome: str) -> None:

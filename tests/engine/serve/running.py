@@ -4,44 +4,36 @@ import contextlib
 import hashlib
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from running_engine import RunningEngine
+
 from cmet_engine.client import Client
-from cmet_engine.errors import CmetError
 
 SAMPLE = Path(__file__).parents[3] / "cmet_engine" / "assets" / "sample" / "talking_head.mp4"
 FINISHED = ("done", "failed", "cancelled")
 
 
-class Engine:
-    """An engine on a folder of its own, with a user folder (cache, library) of its own beside it."""
+class Engine(RunningEngine):
+    """A running engine that may read the sample, with a user folder (cache, library) of its own, and what jobs do in it."""
 
-    def __init__(self, folder: Path, *options: str) -> None:
-        self.folder, self.options = folder, options
-        self.root = folder / "root"
-        self.process: subprocess.Popen[bytes] | None = None
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder, environment={"CMET_HOME": str(folder / "home")})
+        self.allow = [folder, SAMPLE.parent]
         self.start()
 
-    def start(self) -> None:
-        address = self.folder / "engine.json"
-        address.unlink(missing_ok=True)
-        command = [sys.executable, "-m", "cmet_engine.cli", "serve", "--root", self.root, "--allow", SAMPLE.parent]
-        command += ["--allow", self.folder, "--token-file", address, "--parent", os.getpid(), *self.options]
-        environment = {**os.environ, "CMET_HOME": str(self.folder / "home")}
-        self.process = subprocess.Popen([str(part) for part in command], env=environment)
-        self.wait(address.exists, 60)
-        self.client = Client.from_file(address, "test")
-        self.client.health()
+    def start(self) -> Client:
+        self.asker = super().start()
+        self.asker.health()
+        return self.asker
 
     def wait(self, condition: Callable[[], Any], seconds: float = 120) -> None:
         end = time.monotonic() + seconds
         while not condition():
-            assert self.process is None or self.process.poll() is None, "the engine ended"
+            assert self.process and self.process.poll() is None, "the engine ended"
             assert time.monotonic() < end, "waited in vain"
             time.sleep(0.02)
 
@@ -49,7 +41,7 @@ class Engine:
         """Wait until a running job has come so far; it must not be finished before."""
 
         def there() -> bool:
-            state = self.client.job(job)
+            state = self.asker.job(job)
             assert state["state"] not in FINISHED, state
             return state["stage"] == stage and state["done"] >= done
 
@@ -59,7 +51,7 @@ class Engine:
         state: dict[str, Any] = {}
 
         def there() -> bool:
-            state.update(self.client.job(job))
+            state.update(self.asker.job(job))
             return state["state"] in FINISHED
 
         self.wait(there)
@@ -76,22 +68,9 @@ class Engine:
                     found.append(int(stat.parent.name))
         return found
 
-    def kill(self) -> None:
-        """kill -9."""
-        assert self.process
-        self.process.kill()
-        self.process.wait()
-        self.process = None
-
     def kill_workers(self) -> None:
         for pid in self.workers():
             os.kill(pid, signal.SIGKILL)
-
-    def stop(self) -> None:
-        if self.process:
-            self.process.terminate()
-            self.process.wait(timeout=20)
-            self.process = None
 
     def job_folder(self, job: str) -> Path:
         return self.root / "jobs" / job
@@ -108,6 +87,3 @@ def gone(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
     except OSError:
         return True
-
-
-__all__ = ["FINISHED", "SAMPLE", "CmetError", "Engine", "digest", "gone"]

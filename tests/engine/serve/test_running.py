@@ -11,9 +11,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from running import FINISHED, SAMPLE, CmetError, Engine, digest, gone
+from running import FINISHED, SAMPLE, Engine, digest, gone
 
 from cmet_engine.client import Client
+from cmet_engine.errors import CmetError
 from cmet_engine.media.video import VideoReader
 from cmet_engine.serve import jobs as states
 from cmet_engine.serve.jobs import Job, JobStore
@@ -34,7 +35,7 @@ def engine(tmp_path_factory):
 @pytest.fixture(scope="module")
 def tracked(engine):
     """A track of the sample; from now on it is cached."""
-    state = engine.finished(engine.client.track(SAMPLE)["id"])
+    state = engine.finished(engine.asker.track(SAMPLE)["id"])
     assert state["state"] == "done", state["error"]
     return CoefficientTrack.load(state["files"]["track.npz"])
 
@@ -47,11 +48,11 @@ def leftovers(folder: Path) -> list[str]:
 def test_cancel_answers_within_a_second_and_leaves_nothing(engine, stage, done):
     clip = engine.folder / "clip.mp4"
     clip.write_bytes(SAMPLE.read_bytes() + b"\0\0\0\x0cfree" + os.urandom(4))  # so that nothing is cached
-    job = engine.client.edit(clip, emotions=["happy"])["id"]
+    job = engine.asker.edit(clip, emotions=["happy"])["id"]
     engine.reaches(job, stage, done)
     workers = engine.workers()
     start = time.monotonic()
-    state = engine.client.cancel(job)
+    state = engine.asker.cancel(job)
     taken = time.monotonic() - start
     assert state["state"] == "cancelled" and not state["files"]
     assert taken < 1.0
@@ -62,17 +63,17 @@ def test_cancel_answers_within_a_second_and_leaves_nothing(engine, stage, done):
 
 
 def test_health_preview_and_tracking_beside_a_rendering(engine, tracked):
-    job = engine.client.edit(SAMPLE, emotions=["sad"])["id"]
+    job = engine.asker.edit(SAMPLE, emotions=["sad"])["id"]
     engine.reaches(job, "render", 1)
-    beside = engine.client.track(SAMPLE, format="csv")["id"]
+    beside = engine.asker.track(SAMPLE, format="csv")["id"]
     waits, picture = [], None
-    while (state := engine.client.job(job))["state"] not in FINISHED:
+    while (state := engine.asker.job(job))["state"] not in FINISHED:
         start = time.monotonic()
-        assert engine.client.health()["jobs_running"] >= 1 or engine.client.job(job)["state"] in FINISHED
+        assert engine.asker.health()["jobs_running"] >= 1 or engine.asker.job(job)["state"] in FINISHED
         waits.append(time.monotonic() - start)
         with contextlib.suppress(CmetError):
-            picture = engine.client.preview(job)
-            assert engine.client.job(beside)["state"] in ("queued", "running", "done")
+            picture = engine.asker.preview(job)
+            assert engine.asker.job(beside)["state"] in ("queued", "running", "done")
         time.sleep(0.05)
     assert state["state"] == "done"
     assert sorted(waits)[len(waits) // 2] < 0.5
@@ -93,24 +94,24 @@ def test_tracking_does_not_wait_for_pictures(tmp_path):
 
 
 def test_the_same_again_is_there_at_once_and_another_strength_renders_only(engine, tracked):
-    first = engine.finished(engine.client.edit(SAMPLE, emotions=["fear"])["id"])
+    first = engine.finished(engine.asker.edit(SAMPLE, emotions=["fear"])["id"])
     start = time.monotonic()
-    again = engine.finished(engine.client.edit(SAMPLE, emotions=["fear"])["id"])
+    again = engine.finished(engine.asker.edit(SAMPLE, emotions=["fear"])["id"])
     assert time.monotonic() - start < 5
     assert again["id"] != first["id"] and digest(again["files"]) == digest(first["files"])
     assert again["result"] == first["result"]
-    assert "the same was done" in engine.client.log(again["id"])
-    weaker = engine.finished(engine.client.edit(SAMPLE, emotions=["fear"], strength=0.5)["id"])
+    assert "the same was done" in engine.asker.log(again["id"])
+    weaker = engine.finished(engine.asker.edit(SAMPLE, emotions=["fear"], strength=0.5)["id"])
     assert digest(weaker["files"])["edited.mp4"] != digest(first["files"])["edited.mp4"]
     stages = [line["stage"] for line in events(engine, weaker["id"]) if line["event"] == "stage"]
     assert stages == ["render"]
 
 
 def test_damaged_results_are_not_used_again(engine, tracked):
-    first = engine.finished(engine.client.track(SAMPLE, format="json")["id"])
+    first = engine.finished(engine.asker.track(SAMPLE, format="json")["id"])
     Path(first["files"]["track.json"]).write_text("{}")
-    again = engine.finished(engine.client.track(SAMPLE, format="json")["id"])
-    assert "the same was done" not in engine.client.log(again["id"])
+    again = engine.finished(engine.asker.track(SAMPLE, format="json")["id"])
+    assert "the same was done" not in engine.asker.log(again["id"])
     assert len(CoefficientTrack.load(again["files"]["track.json"])) == len(tracked)
 
 
@@ -120,7 +121,7 @@ def events(engine: Engine, job: str) -> list[dict]:
 
 
 def test_the_log_for_machines_tells_what_happened(engine, tracked):
-    job = engine.client.edit(SAMPLE, emotions=["nonsense"])["id"]
+    job = engine.asker.edit(SAMPLE, emotions=["nonsense"])["id"]
     state = engine.finished(job)
     lines = events(engine, job)
     assert [line["event"] for line in lines] == ["queued", "started", "failed"]
@@ -129,13 +130,13 @@ def test_the_log_for_machines_tells_what_happened(engine, tracked):
 
 def test_a_moment_of_an_edit_is_what_the_edit_holds(engine, tracked):
     timeline = {"emotions": ["happy=0.8@0-3", "sad@2-5"], "strength": 0.7}
-    state = engine.finished(engine.client.edit(SAMPLE, renderer="none", **timeline)["id"])
+    state = engine.finished(engine.asker.edit(SAMPLE, renderer="none", **timeline)["id"])
     edited = CoefficientTrack.load(state["files"]["edited.npz"])
     ask(engine, 0.0, **timeline)  # warm
     taken = []
     for frame in (0, 60, 77, 149):
         start = time.perf_counter()
-        answer = engine.client.live(SAMPLE, frame / 25 + 0.01, **timeline)
+        answer = engine.asker.live(SAMPLE, frame / 25 + 0.01, **timeline)
         taken.append(time.perf_counter() - start)
         assert answer["frame"] == frame and answer["time"] == pytest.approx(frame / 25)
         for name, track in (("source", tracked), ("edited", edited)):
@@ -147,7 +148,7 @@ def test_a_moment_of_an_edit_can_be_drawn(engine, tracked):
     ask(engine, 0.0)
     for _ in range(20):
         with contextlib.suppress(CmetError):
-            picture = engine.client.live_picture(SAMPLE, 2.0)
+            picture = engine.asker.live_picture(SAMPLE, 2.0)
             break
     image = cv2.imdecode(np.frombuffer(picture, np.uint8), cv2.IMREAD_COLOR)[..., ::-1].astype(float)
     shown = next(frame.image for frame in VideoReader(SAMPLE) if frame.index == 50)
@@ -158,7 +159,7 @@ def ask(engine: Engine, moment: float, **timeline: object) -> dict:
     """Ask until the reader is ready."""
     for _ in range(20):
         with contextlib.suppress(CmetError):
-            return engine.client.live(SAMPLE, moment, **timeline)
+            return engine.asker.live(SAMPLE, moment, **timeline)
     raise AssertionError("the reader does not get ready")
 
 
@@ -167,9 +168,9 @@ def test_a_clip_that_was_not_tracked_is_said(engine, tracked):
     clip = engine.folder / "untracked.mp4"
     clip.write_bytes(SAMPLE.read_bytes() + b"\0\0\0\x08free")
     with pytest.raises(CmetError, match="track or edit it first"):
-        engine.client.live(clip, 0.0)
+        engine.asker.live(clip, 0.0)
     with pytest.raises(CmetError, match="unknown"):
-        engine.client.live(SAMPLE, 0.0, emotions=["nonsense"])
+        engine.asker.live(SAMPLE, 0.0, emotions=["nonsense"])
 
 
 def test_idle_workers_let_go_of_all_memory(tmp_path):

@@ -1,9 +1,11 @@
 """Jobs that are killed go on from their finished pieces, and their results equal uninterrupted ones bit for bit."""
 
+import random
 import sys
+import time
 
 import pytest
-from running import SAMPLE, Engine, digest
+from running import FINISHED, SAMPLE, Engine, digest
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="finds worker processes in /proc")
 
@@ -16,7 +18,7 @@ def uninterrupted(tmp_path_factory):
     engine = Engine(tmp_path_factory.mktemp("calm"))
     found = {}
     for suffix in ("mp4", "png"):
-        state = engine.finished(engine.client.edit(SAMPLE, format=suffix, **EDIT)["id"])
+        state = engine.finished(engine.asker.edit(SAMPLE, format=suffix, **EDIT)["id"])
         assert state["state"] == "done", state["error"]
         found[suffix] = digest(state["files"])
         assert not (engine.job_folder(state["id"]) / "pieces").exists()
@@ -33,7 +35,7 @@ def engine(tmp_path):
 
 @pytest.mark.parametrize("suffix", ["mp4", "png"])
 def test_kill_9_of_engine_and_worker_costs_only_unfinished_pieces(engine, uninterrupted, suffix):
-    job = engine.client.edit(SAMPLE, format=suffix, **EDIT)["id"]
+    job = engine.asker.edit(SAMPLE, format=suffix, **EDIT)["id"]
     engine.reaches(job, "tracking", 30)
     engine.kill()
     engine.start()
@@ -41,12 +43,12 @@ def test_kill_9_of_engine_and_worker_costs_only_unfinished_pieces(engine, uninte
     engine.kill()
     engine.start()
     engine.reaches(job, "render", 1)
-    assert engine.client.job(job)["done"] > 64, "finished pieces were done again"
+    assert engine.asker.job(job)["done"] > 64, "finished pieces were done again"
     engine.kill_workers()
     state = engine.finished(job)
     assert state["state"] == "done", state["error"]
     assert digest(state["files"]) == uninterrupted[suffix]
-    assert "begins anew" not in engine.client.log(job)
+    assert "begins anew" not in engine.asker.log(job)
     names = {path.name for path in engine.job_folder(job).iterdir()}
     assert names == {"job.json", "state.json", "log.txt", "preview.jpg", "results"}
 
@@ -55,7 +57,7 @@ def test_pieces_of_another_clip_are_not_used(engine, uninterrupted, tmp_path):
     """The clip is exported again while the engine is dead."""
     clip = tmp_path / "take.mp4"
     clip.write_bytes(SAMPLE.read_bytes())
-    job = engine.client.edit(clip, **EDIT)["id"]
+    job = engine.asker.edit(clip, **EDIT)["id"]
     engine.reaches(job, "render", 70)
     engine.kill()
     data = SAMPLE.read_bytes()
@@ -64,4 +66,31 @@ def test_pieces_of_another_clip_are_not_used(engine, uninterrupted, tmp_path):
     state = engine.finished(job)
     assert state["state"] == "done", state["error"]
     assert digest({"v": state["files"]["edited.mp4"]})["v"] == uninterrupted["mp4"]["edited.mp4"]
-    assert "render begins anew" in engine.client.log(job)
+    assert "render begins anew" in engine.asker.log(job)
+
+
+def test_kills_at_random_moments(engine, uninterrupted, request):
+    """Engine or worker, at any moment of a job; `--long` makes it ten jobs."""
+    draw = random.Random(7)
+    for number in range(10 if request.config.getoption("--long") else 1):
+        clip = engine.folder / f"take{number}.mp4"  # of a content of its own, so that everything is done anew
+        clip.write_bytes(SAMPLE.read_bytes() + b"\0\0\0\x0cfree" + number.to_bytes(4))
+        job, kills = engine.asker.edit(clip, **EDIT)["id"], []
+        for _ in range(3):
+            engine.wait(lambda job=job: engine.asker.job(job)["stage"] or engine.asker.job(job)["state"] in FINISHED)
+            time.sleep(draw.uniform(0, 4))
+            state = engine.asker.job(job)
+            if state["state"] in FINISHED:
+                break
+            kills.append((state["stage"], state["done"]))
+            if draw.random() < 0.7 or any(stage == "worker" for stage, _ in kills):
+                engine.kill()
+                engine.start()
+            else:
+                kills.append(("worker", 0))
+                engine.kill_workers()
+        state = engine.finished(job)
+        print(job, kills, state["state"])
+        assert state["state"] == "done", (kills, state["error"])
+        assert digest(state["files"])["edited.mp4"] == uninterrupted["mp4"]["edited.mp4"], kills
+        assert digest(state["files"])["edited.npz"] == uninterrupted["mp4"]["edited.npz"], kills
