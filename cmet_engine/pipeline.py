@@ -266,7 +266,7 @@ def edit_clip(
         output: folder for the results; made when absent.
         force: replace earlier results in `output`.
         progress: called as `progress(stage, done, total)`.
-        pieces: where to keep finished pieces, and go on from them. The report then leaves out how fast the work was, for
+        pieces: where to keep finished pieces, and go on from them. The report then leaves out how fast the work is, for
             that is another figure each time.
         preview: called with every edited frame, uint8 [H, W, 3].
 
@@ -310,7 +310,7 @@ def edit_clip(
         if settings.renderer == "warp":
             painter, notes = warp_renderer(
                 clip, geometry, source, edited,
-                quality=settings.quality, face=settings.face, device=settings.device, progress=progress,
+                quality=settings.quality, face=settings.face, device=settings.device, timed=pieces is None, progress=progress,
             )  # fmt: skip
             messages += notes
             rendered = render_frames(
@@ -458,7 +458,15 @@ def render_clip(
     source = tracked if source is None else fitted(source, tracked)
     edited = fitted(edited, tracked)
     painter, messages = warp_renderer(
-        clip, geometry, source, edited, quality=quality, face=face, device=device, progress=progress
+        clip,
+        geometry,
+        source,
+        edited,
+        quality=quality,
+        face=face,
+        device=device,
+        timed=pieces is None,
+        progress=progress,
     )
     rendered = render_frames(
         clip, geometry, source, edited, output, painter=painter,
@@ -547,7 +555,7 @@ def render_frames(
             )
         )  # fmt: skip
         if folder:
-            _recall(folder / NOTES, kept, check, writer.frames)
+            _recall(folder / NOTES, kept, check, painter, writer.frames)
         for frame, picture in _painted(reader.frames(writer.frames), painter):
             if frame.index in moments:
                 kept.index.append(frame.index)
@@ -555,14 +563,16 @@ def render_frames(
                 kept.after.append(_shrunk(picture))
             check.look(frame.index, frame.image, picture)
             if folder and (frame.index + 1) % SEGMENT == 0:
-                _note(folder / NOTES, kept, check)  # before its last frame is given away, which finishes the segment
+                _note(
+                    folder / NOTES, kept, check, painter
+                )  # before its last frame is given away, which finishes the segment
             writer.write(picture, frame.time)
             if preview:
                 preview(picture)
             if progress:
                 progress("render", frame.index + 1, total)
         if folder:
-            _note(folder / NOTES, kept, check)
+            _note(folder / NOTES, kept, check, painter)
         kept.figures = check.figures(source, edited)
     with contextlib.suppress(CmetError):  # a format that cannot be read back is not measured
         written = psnr_of_video(clip, output.parent if "%" in output.name else output, geometry, OUTSIDE_FRAMES)
@@ -572,20 +582,23 @@ def render_frames(
     return kept
 
 
-def _note(path: Path, kept: RenderedFrames, check: "_Check") -> None:
+def _note(path: Path, kept: RenderedFrames, check: "_Check", painter: Any) -> None:
     """Keep what was noted of the frames so far, for `_recall`."""
     numbers = {"shown": np.array(kept.index, np.int64), "checked": np.array(check.index, np.int64)}
+    numbers["covered"] = np.array(sorted(getattr(painter, "covered", ())), np.int64)
     images = {"before": kept.before, "after": kept.after, "face_before": check.before, "face_after": check.after}
     save_arrays(path, **numbers, **{name: np.array(values) for name, values in images.items()})
 
 
-def _recall(path: Path, kept: RenderedFrames, check: "_Check", frames: int) -> None:
+def _recall(path: Path, kept: RenderedFrames, check: "_Check", painter: Any, frames: int) -> None:
     """Take up what was noted of the first `frames` frames before an interruption."""
     if noted := load_arrays(path):
         shown, checked = (int((noted[name] < frames).sum()) for name in ("shown", "checked"))
         kept.index, check.index = noted["shown"][:shown].tolist(), noted["checked"][:checked].tolist()
         kept.before, kept.after = list(noted["before"][:shown]), list(noted["after"][:shown])
         check.before, check.after = list(noted["face_before"][:checked]), list(noted["face_after"][:checked])
+        if hasattr(painter, "covered"):
+            painter.covered.update(noted["covered"][noted["covered"] < frames].tolist())
 
 
 def _painted(frames: "Iterable[Frame]", painter: Any) -> "Iterator[tuple[Frame, np.ndarray]]":
@@ -620,12 +633,14 @@ def warp_renderer(
     quality: str = "auto",
     face: int = 0,
     device: str = "auto",
+    timed: bool = True,
     progress: Progress | None = None,
 ) -> tuple[Any, list[str]]:
     """The `warp` renderer at a quality, and what the user should know about it.
 
     `draft` moves the frame's own pixels; `standard` blends in what other frames of the clip show better, by a network that
-    is fitted to the clip first; `best` does so in finer detail. `auto` is `standard` on a GPU and `draft` without one.
+    is fitted to the clip first; `best` does so in finer detail. `auto` is `standard` on a GPU and `draft` without one. `timed`
+    says how long it takes, which is measured, and another figure each time.
 
     Raises:
         CmetError: the quality is unknown, or the clip cannot be read.
@@ -637,11 +652,11 @@ def warp_renderer(
         raise CmetError(f"The quality '{quality}' is unknown; use one of {', '.join(fitting.QUALITIES)}.")
     level = fitting.resolve(quality, device)
     if level == "draft":
-        messages = [] if quality == "draft" else [fitting.advice(len(geometry))]
+        messages = [] if quality == "draft" else [fitting.advice(len(geometry) if timed else None)]
         return WarpRenderer(geometry, source, edited), messages
     from cmet_engine.render.refine.renderer import RefinedRenderer
 
-    ready = fitting.prepare(clip, geometry, source, level, face=face, device=device, progress=progress)
+    ready = fitting.prepare(clip, geometry, source, level, face=face, device=device, timed=timed, progress=progress)
     return RefinedRenderer(geometry, source, edited, ready.crops, ready.network, ready.size), ready.messages
 
 

@@ -117,11 +117,12 @@ def estimate(frames: int, quality: str = "standard") -> float:
     return float(work / (SHARE_OF_PEAK * speed) + frames * FRAME_SECONDS * scale)
 
 
-def advice(frames: int) -> str:
-    """One sentence for those who got a draft because there is no GPU."""
+def advice(frames: int | None) -> str:
+    """One sentence for those who got a draft because there is no GPU; with an estimate for a clip of `frames`."""
+    takes = "that takes longer" if frames is None else f"here that takes {duration(estimate(frames))} the first time"
     return (
         "This is a draft: the picture's own pixels were moved. --quality standard takes teeth, lids and folds from other "
-        f"frames of the clip; here that takes {duration(estimate(frames))} the first time."
+        f"frames of the clip; {takes}."
     )
 
 
@@ -144,6 +145,7 @@ def prepare(
     device: str = "auto",
     among: np.ndarray | None = None,
     steps: int | None = None,
+    timed: bool = True,
     progress: Progress | None = None,
 ) -> Prepared:
     """Choose and read the bank, and fit the network to the clip unless that was done before.
@@ -157,6 +159,7 @@ def prepare(
         device: `auto`, `cpu` or `cuda`.
         among: frames that bank and fit may see; None for all that show the face.
         steps: of the fit; None for those of the quality, 0 for the generic start as it is.
+        timed: say how long it will about take where that is long; in the log alone where not.
         progress: called with ("fit", steps done, in all); what it raises ends the work, and the fit goes on from there
             the next time.
 
@@ -184,10 +187,9 @@ def prepare(
             "what an edit uncovers is made up from the picture itself."
         )
     if unit == "cpu" and steps and (seconds := estimate(len(geometry), quality)) > UNREASONABLE:
-        messages.append(
-            f"On this processor '{quality}' takes {duration(seconds)} for this clip; --quality draft is quick."
-        )
-        log.warning(messages[-1])  # now, not when it is over
+        sentence = f"On this processor '{quality}' takes {duration(seconds)} for this clip; --quality draft is quick."
+        messages += [sentence] if timed else []
+        log.warning(sentence)  # now, not when it is over
     if steps:
         parts = (face, quality, steps, cache.weights(WEIGHTS), hashlib.sha256(usable.tobytes()).hexdigest())
         _fit(network, clip, geometry, source, usable, level, steps, parts, progress)

@@ -62,6 +62,9 @@ class RefinedRenderer(WarpRenderer):
         crops: the frames to borrow from.
         network: a `Refiner`, on its device.
         size: side of the square, a multiple of 16.
+
+    Attributes:
+        covered: frames in which something covers part of the face, of those drawn so far.
     """
 
     def __init__(
@@ -79,7 +82,7 @@ class RefinedRenderer(WarpRenderer):
         self._usual = occlusion.learn(crops)
         self._crops = self._uncovered(crops)
         self._mixtures = self._choose() if len(self._crops) else []
-        self._covered = 0
+        self.covered: set[int] = set()
         self.workers = min(MOST_WORKERS, os.cpu_count() or 1)
 
     @property
@@ -93,11 +96,11 @@ class RefinedRenderer(WarpRenderer):
     @property
     def messages(self) -> list[str]:
         """What was met while rendering, in sentences."""
-        if not self._covered:
+        if not self.covered:
             return []
-        frames = "frame" if self._covered == 1 else "frames"
+        frames = "frame" if len(self.covered) == 1 else "frames"
         return [
-            f"Something seems to cover part of the face in {self._covered} {frames}; there only the draft was drawn. What has "
+            f"Something seems to cover part of the face in {len(self.covered)} {frames}; there only the draft was drawn. What has "
             "the skin's own colour, or covers the face all the time, is not noticed."
         ]
 
@@ -172,8 +175,7 @@ class RefinedRenderer(WarpRenderer):
         landmarks, moves = self._prepared(index)
         covered = self._usual.unusual(image, landmarks)
         if occlusion.covered_share(covered) >= occlusion.COVERED:
-            with self._lock:
-                self._covered += 1
+            self.covered.add(index)
         return refine(draft, landmarks, landmarks + moves, self.slots(index), self._network, self._size, covered)
 
 

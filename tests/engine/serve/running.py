@@ -26,7 +26,8 @@ class Engine(RunningEngine):
         self.start()
 
     def start(self) -> Client:
-        self.asker = super().start()
+        super().start()
+        self.asker = self.client("test")
         self.asker.health()
         return self.asker
 
