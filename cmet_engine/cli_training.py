@@ -74,6 +74,11 @@ def add_commands(command: Adder, commands: Any) -> None:
     sub.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
     sub.add_argument("--workers", type=int, default=1, metavar="N", help="threads that make batches (default 1)")
     sub.add_argument("--no-resume", action="store_true", help="begin anew")
+    sub.add_argument(
+        "--embed",
+        action="store_true",
+        help="then make it the embedded encoder: weights, library and checksums of this copy",
+    )
     sub = command("connector", _connector, "emotion of speech to expression of faces", train)
     sub.add_argument(
         "--speech",
@@ -282,6 +287,11 @@ def _encoder(options: argparse.Namespace) -> Any:
         options.data, options.output, config=_training_config(options.config), device=options.device,
         workers=options.workers, resume=not options.no_resume, cache=options.cache,
     )  # fmt: skip
+    if options.embed:
+        from cmet_engine.emotion.speech_evaluation import embed, figures_text
+
+        figures = embed(options.output, options.data, cache=options.cache)
+        return figures if options.json else figures_text(figures)
     return {"encoder": encoder}
 
 

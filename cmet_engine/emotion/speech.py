@@ -60,7 +60,9 @@ class StudentConfig:
         members: networks over the clip's statistics, whose answers are averaged.
         member_width: their two hidden layers.
         member_dropout: probability, in training.
-        share: weight of the sequence part in an utterance, the rest is that of the members.
+        share: weight of the sequence part in the place of an utterance, the rest is that of the members.
+        score_share: the same for its scores.
+        lean: how far an utterance is drawn from there to the places of the emotions that it is scored as.
         emotions: classes of the emotion reading, the first is neutral.
     """
 
@@ -72,10 +74,12 @@ class StudentConfig:
     embedding: int = 256
     basis: int = 64
     dropout: float = 0.2
-    members: int = 4
+    members: int = 8
     member_width: tuple[int, int] = (192, 128)
     member_dropout: float = 0.5
-    share: float = 0.3
+    share: float = 0.2
+    score_share: float = 0.4
+    lean: float = 0.25
     emotions: tuple[str, ...] = EMOTIONS
 
 
@@ -163,6 +167,7 @@ class Student(nn.Module):
 
     space_mean: torch.Tensor
     space_basis: torch.Tensor
+    prototypes: torch.Tensor
     input_mean: torch.Tensor
     input_scale: torch.Tensor
 
@@ -203,6 +208,7 @@ class Student(nn.Module):
         self.register_buffer("input_scale", torch.ones(CHANNELS))
         self.register_buffer("space_mean", torch.zeros(SPACE))
         self.register_buffer("space_basis", torch.zeros(config.basis, SPACE))
+        self.register_buffer("prototypes", torch.zeros(len(config.emotions), SPACE))
 
     def scaled_statistics(self, statistics: torch.Tensor) -> torch.Tensor:
         """Statistics [..., 834] in units of their spread over the training clips, at most 4 of them."""
@@ -270,7 +276,7 @@ class Student(nn.Module):
         return Reading(*(part[:, 0] for part in reading))
 
 
-FORMAT = "cmet-speech-encoder/1"
+FORMAT = "cmet-speech-encoder/2"
 EMBEDDED = "speech_encoder.safetensors"
 STEP = 0.25  # seconds between two frame readings
 _STRIDE = 8  # acoustic frames in one step of the network
@@ -421,9 +427,11 @@ class Encoder:
             statistics = torch.from_numpy(summarise(heard))[None].to(self.device)
             features, scores = self.student.whole(statistics)
             reading = self.student.pooled(hidden, mask[:, None].float(), summary)
-            share = self.student.config.share
-            features = (1 - share) * features[0] + share * reading.features[0, 0].float()
-            scores = (1 - share) * scores[0] + share * reading.scores[0, 0].float()
+            config = self.student.config
+            features = torch.lerp(features[0], reading.features[0, 0].float(), config.share)
+            scores = torch.lerp(scores[0], reading.scores[0, 0].float(), config.score_share)
+            # labels of many speakers taught the scores, the teacher's features of two most of the places
+            features = torch.lerp(features, scores.softmax(0) @ self.student.prototypes, config.lean)
         return features.cpu().numpy(), scores.cpu().numpy()
 
 

@@ -20,10 +20,9 @@ from typing import Any
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy.signal import resample_poly
 from tqdm import tqdm
 
-from cmet_engine.emotion.acoustics import BANDS, CHANNELS, FLOOR, RATE, STATISTICS, acoustics, summarise
+from cmet_engine.emotion.acoustics import BANDS, CHANNELS, FLOOR, RATE, STATISTICS, VOICED, acoustics, summarise
 from cmet_engine.emotion.speech import (
     EMOTIONS,
     SPACE,
@@ -35,12 +34,13 @@ from cmet_engine.emotion.speech import (
     save_student,
 )
 from cmet_engine.emotion.training_run import ahead, write_losses
+from cmet_engine.emotion.voices import new_voice, speak_as
 from cmet_engine.errors import CmetError
 from cmet_engine.files import check_writable, whole_file
 from cmet_engine.media import audio
 
-SPEEDS = {"1.00": (1, 1), "0.91": (11, 10), "1.10": (10, 11), "0.84": (19, 16), "1.19": (16, 19)}
-"""Speed copies of every clip, resampled (up, down): pitch, formants and rate move together (Ko et al. 2015)."""
+COPIES = 8  # of every clip, each speaker in another voice (`voices`): there are few speakers to learn from
+TEMPO = 0.15  # natural log, how much faster or slower those speak at the most
 
 VARIED = 3  # copies of every clip through other rooms, microphones and lines, for the statistics
 
@@ -82,8 +82,8 @@ class Clips:
     Attributes:
         names, dataset, speaker, emotion: text, one per clip.
         teacher: float32 [N, 1024], NaN where the teacher was never run.
-        acoustics: one list per speed copy (the first at the natural speed), each of N arrays float16 [F, 84].
-        statistics: float32 [copies, N, 834] of the clips, first at the natural speed, see `all_statistics`.
+        acoustics: one list per voice (the first is the natural one), each of N arrays float16 [F, 84].
+        statistics: float32 [copies, N, 834] of the clips, first the natural ones, see `all_statistics`.
     """
 
     names: list[str]
@@ -118,21 +118,22 @@ class TrainingConfig:
         learning_rate, warmup, weight_decay, clip: AdamW with a linear rise and a cosine fall; length of the gradient.
         average: decay of the running average of the weights, which is what is saved.
         crop: acoustic frames of a batch, shortest and longest.
-        rates: tempo against the speed copy, slowest and fastest.
+        rates: tempo against the prepared copy, slowest and fastest.
         label_smoothing: share of each label that is spread over all classes.
         label, distill, pseudo, direction, contrast: weights of the losses; `pseudo` is what the teacher's mean for an emotion weighs for a
             clip the teacher never heard, `direction` what the angle weighs against the distance.
+        difference: weight of the difference from the same speaker's neutral clips in the batch: what an emotion vector is
+            made of.
         temperature: of the contrast between emotions (Khosla et al. 2020).
         mixup, mixup_shape: share of batches whose clips are mixed in pairs, and the Beta distribution they are mixed by.
         held_out: speakers that are never trained on.
         held_out_every: every how many-th clip of an extended emotion is not trained on (0: none; one voice speaks them all).
         shares: how much of a batch each dataset takes; one not named takes 1.
         balance: 1 draws every emotion of a dataset equally often, 0 as often as it has clips.
+        calm: added to the score of neutral once all is trained, for most speech is: batches hold emotions about equally often.
         checkpoint: steps between two checkpoints.
         member_steps, member_batch, member_rate, member_decay: the same for the networks over the clip's statistics.
         member_noise: normal noise on the scaled statistics.
-        difference: weight, for those, of the difference from the same speaker's neutral clips in the batch: what an emotion
-            vector is made of.
         student: shape of the network.
     """
 
@@ -152,6 +153,7 @@ class TrainingConfig:
     pseudo: float = 0.3
     direction: float = 0.5
     contrast: float = 0.2
+    difference: float = 0.5
     temperature: float = 0.15
     mixup: float = 0.3
     mixup_shape: float = 0.4
@@ -163,13 +165,13 @@ class TrainingConfig:
         default_factory=lambda: {"ravdess": 1.0, "emodb": 0.6, "mead": 1.0, "gemini": 0.35, "meld": 0.03}
     )
     balance: float = 0.5
+    calm: float = 0.5
     checkpoint: int = 250
     member_steps: int = 1200
     member_batch: int = 256
     member_rate: float = 2e-3
     member_decay: float = 0.1
     member_noise: float = 0.3
-    difference: float = 0.5
     student: StudentConfig = field(default_factory=StudentConfig)
 
     @classmethod
@@ -295,9 +297,9 @@ def _read_crema(folder: Path) -> list[Recording]:
 def prepare(
     corpus: Corpus, cache: str | Path | None = None, *, to_train: bool = True, progress: Progress | None = None
 ) -> Clips:
-    """Acoustics of every recording at every speed; kept in the folder `cache` so that the next run starts at once.
+    """Acoustics of every recording, also in other voices; kept in the folder `cache` so that the next run starts at once.
 
-    With `to_train` off only what measuring needs: the natural speed, and no statistics.
+    With `to_train` off only what measuring needs: the natural voice, and no statistics.
 
     A recording that cannot be used (no sound, no voice) is left out, with one line on standard error.
 
@@ -306,43 +308,23 @@ def prepare(
     """
     recordings = corpus.recordings
     key = hashlib.sha256("\n".join(f"{r.path} {r.path.stat().st_size}" for r in recordings).encode()).hexdigest()[:16]
-    speeds = SPEEDS if to_train else {"1.00": SPEEDS["1.00"]}
-    kind = "acoustics" if to_train else "natural"
+    kind = "voices" if to_train else "natural"
     stored = None if cache is None else Path(cache) / f"{kind}_{key}.npz"
     if stored is not None and stored.is_file():
         with np.load(stored) as file:
-            kept, starts, values = file["kept"], file["starts"], [file[f"speed_{s}"] for s in speeds]
-            statistics = file["statistics"]
+            kept, starts, statistics = file["kept"], file["starts"], file["statistics"]
+            values = [file[f"copy_{n}"] for n in range(len(starts))]
         copies = [[v[a:b] for a, b in itertools.pairwise(n)] for v, n in zip(values, starts, strict=True)]
     else:
-        kept_list: list[int] = []
-        copies = [[] for _ in speeds]
-        for number, recording in enumerate(tqdm(recordings, "listening", unit="clip", disable=progress is not None)):
-            if progress:
-                progress("listen", number, len(recordings))
-            try:
-                wave = audio.load(recording.path, RATE)
-                audio.check_speech(wave, RATE, recording.name)
-                natural = acoustics(wave)
-                check_voice(natural, recording.name)
-            except CmetError as error:
-                tqdm.write(f"left out: {error}", file=sys.stderr)
-                continue
-            kept_list.append(number)
-            for copy, (up, down) in zip(copies, speeds.values(), strict=True):
-                copy.append(
-                    (natural if up == down else acoustics(resample_poly(wave, up, down).astype(np.float32))).astype(
-                        np.float16
-                    )
-                )
-        if not kept_list:
-            raise CmetError("None of the recordings can be used; each was named above.")
-        kept = np.array(kept_list)
+        kept, natural = _listen(recordings, progress)
+        copies = [natural]
+        if to_train:
+            copies += _other_voices([recordings[n] for n in kept], natural, progress)
         statistics = all_statistics(copies) if to_train else np.zeros((0, len(kept), STATISTICS), np.float32)
         starts = np.array([np.cumsum([0] + [len(a) for a in copy]) for copy in copies])
         if stored is not None:
             stored.parent.mkdir(parents=True, exist_ok=True)
-            arrays = {f"speed_{s}": np.concatenate(copy) for s, copy in zip(speeds, copies, strict=True)}
+            arrays = {f"copy_{n}": np.concatenate(copy) for n, copy in enumerate(copies)}
             with whole_file(stored, force=True) as temporary:
                 np.savez(temporary, kept=kept, starts=starts, statistics=statistics, **arrays)
     chosen = [recordings[n] for n in kept]
@@ -358,11 +340,62 @@ def prepare(
     )
 
 
+def _listen(recordings: list[Recording], progress: Progress | None) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Which recordings can be used, int [N], and their acoustics float16 [F, 84]."""
+    kept, heard = [], []
+    for number, recording in enumerate(tqdm(recordings, "listening", unit="clip", disable=progress is not None)):
+        if progress:
+            progress("listen", number, len(recordings))
+        try:
+            wave = audio.load(recording.path, RATE)
+            audio.check_speech(wave, RATE, recording.name)
+            natural = acoustics(wave)
+            check_voice(natural, recording.name)
+        except CmetError as error:
+            tqdm.write(f"left out: {error}", file=sys.stderr)
+            continue
+        kept.append(number)
+        heard.append(natural.astype(np.float16))
+    if not kept:
+        raise CmetError("None of the recordings can be used; each was named above.")
+    return np.array(kept), heard
+
+
+def _other_voices(
+    recordings: list[Recording], natural: list[np.ndarray], progress: Progress | None
+) -> list[list[np.ndarray]]:
+    """Acoustics float16 [F, 84] of all `recordings`, `COPIES` times, every speaker in another voice each time.
+
+    All clips of a speaker are changed alike, so that neutral and emotional speech are still one person's; deep voices and
+    high ones take turns.
+    """
+    speakers = np.array([recording.speaker for recording in recordings])
+    calm = np.array([recording.emotion == "neutral" for recording in recordings])
+    plans = []
+    for number, speaker in enumerate(np.unique(speakers)):
+        own = speakers == speaker
+        own = own & calm if (own & calm).any() else own
+        heard = np.concatenate([natural[n][natural[n][:, BANDS + 2] > VOICED, BANDS] for n in np.flatnonzero(own)])
+        height = float(150 * 2 ** np.median(heard.astype(np.float64)))  # Hz
+        turn = [np.random.default_rng([7, number, copy]) for copy in range(COPIES)]
+        plans.append([new_voice(height, (copy + number) % 2 == 1, random) for copy, random in enumerate(turn)])
+    place = np.unique(speakers, return_inverse=True)[1]
+    copies: list[list[np.ndarray]] = [[] for _ in range(COPIES)]
+    for clip, recording in enumerate(tqdm(recordings, "other voices", unit="clip", disable=progress is not None)):
+        if progress:
+            progress("other voices", clip, len(recordings))
+        wave = audio.load(recording.path, RATE)
+        for copy in range(COPIES):
+            tempo = float(np.exp(np.random.default_rng([8, copy, clip]).uniform(-TEMPO, TEMPO)))
+            copies[copy].append(acoustics(speak_as(wave, plans[place[clip]][copy], tempo)).astype(np.float16))
+    return copies
+
+
 def all_statistics(copies: list[list[np.ndarray]]) -> np.ndarray:
-    """Statistics of every clip at every speed, then of the clips at their natural speed varied by `augment`.
+    """Statistics of every clip in every voice, then of the natural clips varied by `augment`.
 
     Args:
-        copies: acoustics by speed, as in `Clips`.
+        copies: acoustics by voice, as in `Clips`.
 
     Returns:
         float32 [copies, N, 834]; the same for the same clips, since each clip's variation has a seed of its own.
@@ -502,13 +535,17 @@ class Targets:
         places: float32 [N, 1024], the teacher's feature, or its mean for the emotion where the teacher was never run.
         weight: float32 [N], of those places in the loss.
         labels: int64 [N], class, -1 where labels are not used.
+        speaker: int64 [N], number of the speaker.
         spread: mean squared distance of the teacher's features from their mean.
+        prototypes: float32 [classes, 1024], mean place of each emotion.
     """
 
     places: torch.Tensor
     weight: torch.Tensor
     labels: torch.Tensor
+    speaker: torch.Tensor
     spread: float
+    prototypes: torch.Tensor
 
 
 def make_targets(clips: Clips, chosen: np.ndarray, config: TrainingConfig) -> Targets:
@@ -538,7 +575,9 @@ def make_targets(clips: Clips, chosen: np.ndarray, config: TrainingConfig) -> Ta
         torch.from_numpy(places.astype(np.float32)),
         torch.from_numpy(weight.astype(np.float32)),
         torch.from_numpy(labels),
+        torch.from_numpy(np.unique(clips.speaker, return_inverse=True)[1]),
         spread,
+        torch.from_numpy(means.astype(np.float32)),
     )
 
 
@@ -599,6 +638,8 @@ def losses(
         "direction": config.direction
         * ((1 - F.cosine_similarity(features - centre, places - centre, dim=1)) * weight).mean(),
     }
+    if config.difference and mixed is None:
+        parts["difference"] = config.difference * difference_loss(features, places, torch.from_numpy(picked), targets)
     if config.contrast and mixed is None and int((labels >= 0).sum()) > 1:
         # Khosla et al. 2020, Supervised Contrastive Learning, equation 2
         unit = F.normalize(reading.embedding.float()[labels >= 0], dim=1)
@@ -611,6 +652,28 @@ def losses(
         if bool((pairs > 0).any()):
             parts["contrast"] = -config.contrast * ((log_share * alike).sum(1) / pairs.clamp(min=1))[pairs > 0].mean()
     return parts
+
+
+def difference_loss(places: torch.Tensor, wanted: torch.Tensor, rows: torch.Tensor, targets: Targets) -> torch.Tensor:
+    """How far the difference of each emotional clip from the same speaker's neutral ones in the batch is off: angle and distance.
+
+    Args:
+        places, wanted: [B, any], where the clips lie and where they should.
+        rows: int64 [B], which clips they are.
+        targets: of all clips.
+
+    Returns:
+        Mean over the clips that have a neutral one beside them, weighted as their places are; 0 without any.
+    """
+    labels, speaker, weight = (t[rows].to(places.device) for t in (targets.labels, targets.speaker, targets.weight))
+    calm = ((speaker[:, None] == speaker[None]) & (labels == 0)[None]).to(places.dtype)  # [B, B]
+    measured = (calm.sum(1) > 0) & (labels > 0)
+    if not bool(measured.any()):
+        return places.sum() * 0
+    average = calm / calm.sum(1, keepdim=True).clamp(min=1)
+    vector, true = ((p - average @ p)[measured] for p in (places, wanted))
+    off = 1 - F.cosine_similarity(vector, true, dim=1) + ((vector - true) ** 2).sum(1) / targets.spread
+    return (off * weight[measured]).mean()
 
 
 def train(
@@ -709,6 +772,11 @@ def train(
     student = student.cpu()
     if last == config.steps:
         train_members(student, clips, chosen, targets, config, output / "members.pt", progress=progress)
+        with torch.no_grad():
+            student.prototypes.copy_(targets.prototypes)
+            for name, bias in student.named_parameters():
+                if name.endswith("scores.bias"):
+                    bias[0] += config.calm
         save_student(student, output / "encoder.safetensors", {}, force=True)
         with whole_file(output / "config.json", force=True) as temporary:
             temporary.write_text(config.to_json(), "utf-8")
@@ -760,8 +828,6 @@ def _train_member(
     weights = clip_weights(clips, chosen, config)
     weights = weights / weights.sum()
     statistics = student.scaled_statistics(torch.from_numpy(clips.statistics))  # [copies, N, 834]
-    _, speakers = np.unique(clips.speaker, return_inverse=True)
-    speaker = torch.from_numpy(speakers)
     # distances and angles are taken along the principal directions: the rest of the space holds 1 % of the variance
     length = student.space_basis.norm(dim=1).clamp(min=1e-6)  # [basis]
     wanted_places = (targets.places - student.space_mean) @ (student.space_basis / length[:, None]).T  # [N, basis]
@@ -790,20 +856,14 @@ def _train_member(
             loss = loss + config.label * F.cross_entropy(
                 scores[known], labels[known], label_smoothing=config.label_smoothing
             )
-        calm = ((speaker[rows][:, None] == speaker[rows][None]) & (labels == 0)[None]).float()  # [B, B]
-        measured = (calm.sum(1) > 0) & (labels > 0)
-        if config.difference and bool(measured.any()):
-            average = calm / calm.sum(1, keepdim=True).clamp(min=1)
-            vector = (moved - average @ moved)[measured]
-            true = (wanted - average @ wanted)[measured]
-            off = 1 - F.cosine_similarity(vector, true, dim=1) + ((vector - true) ** 2).sum(1) / targets.spread
-            loss = loss + config.difference * (off * weight[measured]).mean()
+        if config.difference:
+            loss = loss + config.difference * difference_loss(moved, wanted, rows, targets)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
 
 
-LOSSES = ("label", "distance", "direction", "contrast")
+LOSSES = ("label", "distance", "direction", "difference", "contrast")
 
 
 def _step(

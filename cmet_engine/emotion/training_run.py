@@ -11,7 +11,7 @@ import numpy as np
 from cmet_engine.files import whole_file
 
 T = TypeVar("T")
-COLOURS = ("#c33", "#36c", "#393", "#a6a")
+COLOURS = ("#c33", "#36c", "#393", "#a6a", "#c80")
 
 
 def ahead(batches: Callable[[int], T], first: int, last: int, workers: int) -> Iterator[T]:
@@ -46,7 +46,7 @@ def write_losses(folder: Path, names: Sequence[str], history: Sequence[Sequence[
         )
         lines.append(f'<polyline points="{points}" fill="none" stroke="{colour}"/>')
         lines.append(
-            f'<text x="{60 + 160 * (number - 1)}" y="16" fill="{colour}">{name} {means[-1, number]:.3f}</text>'
+            f'<text x="{50 + 140 * (number - 1)}" y="16" fill="{colour}">{name} {means[-1, number]:.3f}</text>'
         )
     with whole_file(folder / f"{stem}.svg", force=True) as temporary:
         temporary.write_text(

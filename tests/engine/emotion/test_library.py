@@ -2,7 +2,8 @@ import json
 
 import numpy as np
 import pytest
-from voices import speak, write_wav
+from scipy.io import wavfile
+from voices import RATE, speak, write_wav
 
 from cmet_engine.cli import main
 from cmet_engine.emotion import library
@@ -167,3 +168,24 @@ def test_another_persons_neutral_is_noticed(encoder, shared):
         return "another person" in " ".join(library.emotion_vector(wanted, neutral, "x", encoder).meta["messages"])
 
     assert warned(other) and not warned(own)
+
+
+def test_exchanged_pools_are_noticed(encoder, shared):
+    speech = shared / "data/speech/ravdess"  # actors kept from the encoder's training
+    told = []
+    for actor in (17, 18, 19, 20):
+        calm = [speech / f"03-01-01-01-0{s}-0{r}-{actor}.flac" for s in (1, 2) for r in (1, 2)]
+        angry = [speech / f"03-01-05-02-0{s}-0{r}-{actor}.flac" for s in (1, 2) for r in (1, 2)]
+        for pools in ((angry, calm), (calm, angry)):
+            messages = " ".join(library.emotion_vector(*pools, "x", encoder).meta["messages"])
+            told.append("were the two pools exchanged" in messages)
+    assert not any(told[::2]), "pools in order are left in peace"
+    assert sum(told[1::2]) >= 3, "exchanged ones are noticed"
+
+
+def test_a_recording_of_what_are_not_numbers_is_named(encoder, tmp_path):
+    sound = speak()
+    sound[1000:1100] = np.nan
+    wavfile.write(tmp_path / "holes.wav", RATE, sound.astype(np.float32))
+    with pytest.raises(CmetError, match=r"holes\.wav"):
+        library.emotion_vector([tmp_path / "holes.wav"], None, "x", encoder)

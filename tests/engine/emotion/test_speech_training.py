@@ -8,11 +8,12 @@ from voices import RATE, speak, write_wav
 
 from cmet_engine.emotion import speech_evaluation as evaluation
 from cmet_engine.emotion import speech_training as training
+from cmet_engine.emotion import voices as other_voices
 from cmet_engine.emotion.acoustics import STATISTICS, acoustics, summarise
 from cmet_engine.emotion.speech import Encoder, StudentConfig, load_encoder
 from cmet_engine.errors import CmetError
 
-VOICES = {"neutral": (110, 0.02), "happy": (210, 0.5), "sad": (95, 0.1)}
+VOICES = {"neutral": (110, 0.02), "happy": (210, 0.5), "sad": (95, 0.3)}
 SMALL = StudentConfig(
     stem=(4, 8), channels=32, blocks=1, heads=2, embedding=16, basis=8, members=2, member_width=(16, 8)
 )
@@ -55,18 +56,45 @@ def test_a_corpus_is_read_with_its_teacher(corpus):
 def test_prepared_clips_come_back_from_the_cache(corpus, tmp_path):
     first = training.prepare(training.read_corpus(corpus), tmp_path)
     second = training.prepare(training.read_corpus(corpus), tmp_path)
-    assert first.statistics.shape == (len(training.SPEEDS) + training.VARIED, 27, STATISTICS)
+    assert first.statistics.shape == (1 + training.COPIES + training.VARIED, 27, STATISTICS)
     np.testing.assert_array_equal(first.statistics, second.statistics)
     np.testing.assert_array_equal(first.acoustics[2][5], second.acoustics[2][5])
-    assert len(first.acoustics[1][0]) > len(first.acoustics[0][0]) > len(first.acoustics[2][0])
 
 
-def test_speed_copies_move_the_pitch(clips):
-    def middle(copy):
-        return np.median(clips.acoustics[copy][0][:, 80].astype(float))
+def test_a_speaker_gets_deep_and_high_voices_that_keep_the_emotions_apart(clips):
+    def height(copy, emotion):
+        own = (clips.speaker == "mead_1") & (clips.emotion == emotion)
+        heard = np.concatenate([clips.acoustics[copy][n] for n in np.flatnonzero(own)])
+        return 150 * 2 ** np.median(heard[heard[:, 82] > 0.5, 80].astype(float))
 
-    assert middle(1) - middle(0) == pytest.approx(-np.log2(1.1), abs=0.03)
-    assert middle(2) - middle(0) == pytest.approx(np.log2(1.1), abs=0.03)
+    copies = range(1, 1 + training.COPIES)
+    neutral = np.array([height(copy, "neutral") for copy in copies])
+    assert neutral.min() < 145 and neutral.max() > 155 and np.ptp(neutral) > 60
+    assert all(height(copy, "happy") > 1.3 * height(copy, "neutral") for copy in copies)
+
+
+@pytest.mark.parametrize(("factor", "tempo"), [(1.5, 1.0), (0.7, 1.0), (1.0, 1.2)])
+def test_pitch_moves_and_formants_stay(factor, tempo):
+    wave = speak(3.0, pitch=140, lively=0.02)
+    changed = other_voices.shift_pitch(wave, factor, tempo)
+    assert len(changed) == pytest.approx(len(wave) / tempo, abs=2)
+    before, after = acoustics(wave), acoustics(changed)
+
+    def middle(heard):
+        return np.median(heard[heard[:, 82] > 0.5, 80])
+
+    assert middle(after) - middle(before) == pytest.approx(np.log2(factor), abs=0.05)
+    smooth = [h[h[:, 83] > -5, :80].mean(0).reshape(10, 8).mean(1) for h in (before, after)]
+    assert np.corrcoef(*smooth)[0, 1] > 0.95
+
+
+def test_resampling_before_it_moves_formants_alone():
+    wave = speak(3.0, pitch=140, lively=0.02)
+    plain, changed = acoustics(wave), acoustics(other_voices.speak_as(wave, other_voices.Voice(1.2, 1.0)))
+    assert len(changed) == pytest.approx(len(plain), abs=2)
+    high = [(h[h[:, 83] > -5][:, 35:60]).mean() for h in (plain, changed)]
+    assert high[1] > high[0] + 0.2
+    assert abs(np.median(changed[changed[:, 82] > 0.5, 80]) - np.median(plain[plain[:, 82] > 0.5, 80])) < 0.05
 
 
 @pytest.mark.parametrize("frames", [1, 2, 7, 30, 1501])
@@ -122,7 +150,7 @@ def test_held_out_speakers_are_never_drawn(clips):
 
 
 def test_members_learn_what_the_statistics_tell(clips, tmp_path):
-    alone = dataclasses.replace(SMALL, share=0.0)
+    alone = dataclasses.replace(SMALL, share=0.0, score_share=0.0)
     config = dataclasses.replace(CONFIG, steps=2, member_steps=200, member_batch=32, student=alone)
     student = training.train(clips, config, tmp_path)
     figures = evaluation.evaluate(Encoder(student), clips, config)

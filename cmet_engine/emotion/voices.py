@@ -1,0 +1,89 @@
+"""Voices that nobody has: the same words and feeling from a smaller or larger throat, higher or deeper, to train with.
+
+The speech that there is to learn from has few speakers. Pitch moves apart from formants by overlap-add at pitch periods
+(Moulines and Charpentier 1990, TD-PSOLA); formants move by resampling before it.
+"""
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+import numpy as np
+import torch
+from scipy.signal import resample_poly
+
+from cmet_engine.emotion.acoustics import HOP, RATE, pitch
+
+UNVOICED = 100  # samples between two marks where there is no pitch
+DEEP, HIGH = (85.0, 150.0), (150.0, 280.0)  # Hz; a new voice speaks at a height from one of them
+_EDGE = 2000  # samples of silence around a wave, more than the longest period
+
+
+@dataclass(frozen=True)
+class Voice:
+    """How a voice is changed: factors of its formants and of its pitch."""
+
+    formants: float
+    pitch: float
+
+
+def new_voice(height: float, deep: bool, random: np.random.Generator) -> Voice:
+    """A random voice made from one that speaks at `height` Hz; formants follow the pitch as they do between people."""
+    low, high = DEEP if deep else HIGH
+    target = np.exp(random.uniform(np.log(low), np.log(high)))
+    factor = float(np.clip(target / height, 0.5, 2.2))
+    formants = factor ** random.uniform(0.1, 0.4) * np.exp(random.normal(0, 0.04))
+    return Voice(float(np.clip(formants, 0.82, 1.22)), factor)
+
+
+def speak_as(wave: np.ndarray, voice: Voice, tempo: float = 1.0) -> np.ndarray:
+    """`wave` float32 [S] at 16 kHz in another voice, `tempo` times as fast: float32 [about S / tempo]."""
+    formants = Fraction(voice.formants).limit_denominator(24)
+    moved = resample_poly(wave, formants.denominator, formants.numerator).astype(np.float32)
+    return shift_pitch(moved, voice.pitch / float(formants), tempo / float(formants))
+
+
+def shift_pitch(wave: np.ndarray, factor: float, tempo: float = 1.0) -> np.ndarray:
+    """Pitch times `factor`, formants as they are, `tempo` times as fast: float32 [S] at 16 kHz -> float32 [S / tempo]."""
+    marks, periods, voiced = _marks(wave)
+    length = int(len(wave) / tempo)
+    padded = np.pad(wave, (_EDGE, 2 * _EDGE))
+    sound = np.zeros(length + 3 * _EDGE, np.float32)
+    weight = np.full(length + 3 * _EDGE, 1e-3, np.float32)
+    windows: dict[int, np.ndarray] = {}
+    at, near = 0.0, 0
+    while at < length:
+        source = at * tempo
+        while near + 1 < len(marks) and abs(marks[near + 1] - source) <= abs(marks[near] - source):
+            near += 1
+        half = int(periods[near])
+        window = windows.setdefault(half, np.hanning(2 * half + 1).astype(np.float32))
+        centre, first = marks[near] + _EDGE, int(at) - half + _EDGE
+        sound[first : first + len(window)] += padded[centre - half : centre + half + 1] * window
+        weight[first : first + len(window)] += window
+        at += periods[near] / factor if voiced[near] else periods[near]
+    sound, weight = sound[_EDGE : _EDGE + length], weight[_EDGE : _EDGE + length]
+    # grains that lie apart leave dips, those that overlap add up
+    return sound / np.maximum(weight, 0.3 if factor < 1 else 1.0)
+
+
+def _marks(wave: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Where periods of `wave` [S] begin (samples, at a peak), how long they are (samples), and whether they are voiced."""
+    frames = max(1, len(wave) // HOP)
+    frequency = pitch(torch.from_numpy(wave - wave.mean()), frames)[0].numpy()  # Hz, 0 where unvoiced
+    loudness = np.abs(wave)
+    marks: list[int] = []
+    periods, voiced = [], []
+    at = 0.0
+    while at < len(wave) - 1:
+        hertz = frequency[min(int(at / HOP + 0.5), frames - 1)]
+        place = int(at)
+        period = float(RATE / hertz) if hertz > 0 else float(UNVOICED)
+        if hertz > 0:
+            first, last = max(0, int(at - 0.2 * period)), min(len(wave), int(at + 0.2 * period) + 1)
+            peak = first + int(loudness[first:last].argmax())
+            place = peak if not marks or peak - marks[-1] >= 0.5 * period else place
+        marks.append(place)
+        periods.append(period)
+        voiced.append(hertz > 0)
+        at = (place if hertz > 0 else at) + period
+    return np.array(marks), np.array(periods), np.array(voiced)
