@@ -171,20 +171,24 @@ def test_evaluation_makes_a_library(clips, tmp_path):
         assert file.get_tensor("happy").shape == file.get_tensor("neutral_place").shape == (1024,)
 
 
-def test_a_run_becomes_the_embedded_encoder(corpus, tmp_path, monkeypatch):
+def test_one_command_trains_and_embeds(corpus, tmp_path, monkeypatch, capsys):
     from cmet_engine import models
+    from cmet_engine.cli import main
 
     monkeypatch.setattr(models, "ASSETS", tmp_path / "assets")
     monkeypatch.setattr(models, "CHECKSUMS", tmp_path / "assets" / "checksums.json")
     (tmp_path / "assets").mkdir()
-    path = training.train_folder(corpus, tmp_path / "run", config=CONFIG)
-    figures = evaluation.embed(tmp_path / "run", corpus)
+    (tmp_path / "config.json").write_text(CONFIG.to_json())
+    command = ["train", "encoder", "--data", str(corpus), "-o", str(tmp_path / "run"), "--embed", "--json"]
+    assert main([*command, "--config", str(tmp_path / "config.json")]) == 0
+    figures = json.loads(capsys.readouterr().out)
     text = evaluation.figures_text(figures)
     assert "mead_3" in text and "right from the clip alone" in text
     assert set(json.loads((tmp_path / "assets" / "checksums.json").read_text())) == {
         "speech_encoder.safetensors", "emotion_library.safetensors",
     }  # fmt: skip
-    measured = evaluation.evaluate_folder(corpus, load_encoder(str(path)), CONFIG)
+    embedded = load_encoder(str(tmp_path / "assets" / "speech_encoder.safetensors"))
+    measured = evaluation.evaluate_folder(corpus, embedded, CONFIG)
     assert measured["mead"] == figures["mead"] and measured["speed"] > 0
 
 
