@@ -39,11 +39,6 @@ from cmet_engine.errors import CmetError
 from cmet_engine.files import check_writable, whole_file
 from cmet_engine.media import audio
 
-COPIES = 8  # of every clip, each speaker in another voice (`voices`): there are few speakers to learn from
-TEMPO = 0.15  # natural log, how much faster or slower those speak at the most
-
-VARIED = 3  # copies of every clip through other rooms, microphones and lines, for the statistics
-
 SAME = {"calm": "neutral", "disgust": "disgusted", "fearful": "fear", "surprise": "surprised", "boredom": "bored"}
 """Labels of corpora that are classes here under another name."""
 
@@ -114,6 +109,9 @@ class TrainingConfig:
 
     Attributes:
         seed: the same seed gives the same weights on the same machine.
+        voices: other voices that every speaker gets (`voices`): there are few speakers to learn from.
+        tempo: how much faster or slower those speak at the most, natural log.
+        varied: copies of every clip through other rooms, microphones and lines, for the statistics.
         steps, batch: how many batches of how many clips.
         learning_rate, warmup, weight_decay, clip: AdamW with a linear rise and a cosine fall; length of the gradient.
         average: decay of the running average of the weights, which is what is saved.
@@ -138,6 +136,9 @@ class TrainingConfig:
     """
 
     seed: int = 1
+    voices: int = 8
+    tempo: float = 0.15
+    varied: int = 3
     steps: int = 2400
     batch: int = 32
     learning_rate: float = 2e-3
@@ -295,20 +296,31 @@ def _read_crema(folder: Path) -> list[Recording]:
 
 
 def prepare(
-    corpus: Corpus, cache: str | Path | None = None, *, to_train: bool = True, progress: Progress | None = None
+    corpus: Corpus,
+    cache: str | Path | None = None,
+    config: TrainingConfig | None = None,
+    *,
+    to_train: bool = True,
+    progress: Progress | None = None,
 ) -> Clips:
     """Acoustics of every recording, also in other voices; kept in the folder `cache` so that the next run starts at once.
 
-    With `to_train` off only what measuring needs: the natural voice, and no statistics.
-
     A recording that cannot be used (no sound, no voice) is left out, with one line on standard error.
+
+    Args:
+        corpus: what `read_corpus` gives.
+        cache: folder; None keeps nothing.
+        config: how many voices and variations; None: the defaults.
+        to_train: off, only what measuring needs: the natural voice, and no statistics.
+        progress: called as `progress(stage, done, total)`.
 
     Raises:
         CmetError: no recording can be used, or the cache folder cannot be written.
     """
+    config = config or TrainingConfig()
     recordings = corpus.recordings
     key = hashlib.sha256("\n".join(f"{r.path} {r.path.stat().st_size}" for r in recordings).encode()).hexdigest()[:16]
-    kind = "voices" if to_train else "natural"
+    kind = f"voices_{config.voices}_{config.tempo:g}_{config.varied}" if to_train else "natural"
     stored = None if cache is None else Path(cache) / f"{kind}_{key}.npz"
     if stored is not None and stored.is_file():
         with np.load(stored) as file:
@@ -319,8 +331,10 @@ def prepare(
         kept, natural = _listen(recordings, progress)
         copies = [natural]
         if to_train:
-            copies += _other_voices([recordings[n] for n in kept], natural, progress)
-        statistics = all_statistics(copies) if to_train else np.zeros((0, len(kept), STATISTICS), np.float32)
+            copies += _other_voices([recordings[n] for n in kept], natural, config, progress)
+        statistics = (
+            all_statistics(copies, config.varied) if to_train else np.zeros((0, len(kept), STATISTICS), np.float32)
+        )
         starts = np.array([np.cumsum([0] + [len(a) for a in copy]) for copy in copies])
         if stored is not None:
             stored.parent.mkdir(parents=True, exist_ok=True)
@@ -362,9 +376,9 @@ def _listen(recordings: list[Recording], progress: Progress | None) -> tuple[np.
 
 
 def _other_voices(
-    recordings: list[Recording], natural: list[np.ndarray], progress: Progress | None
+    recordings: list[Recording], natural: list[np.ndarray], config: TrainingConfig, progress: Progress | None
 ) -> list[list[np.ndarray]]:
-    """Acoustics float16 [F, 84] of all `recordings`, `COPIES` times, every speaker in another voice each time.
+    """Acoustics float16 [F, 84] of all `recordings`, `config.voices` times, every speaker in another voice each time.
 
     All clips of a speaker are changed alike, so that neutral and emotional speech are still one person's; deep voices and
     high ones take turns.
@@ -377,34 +391,35 @@ def _other_voices(
         own = own & calm if (own & calm).any() else own
         heard = np.concatenate([natural[n][natural[n][:, BANDS + 2] > VOICED, BANDS] for n in np.flatnonzero(own)])
         height = float(150 * 2 ** np.median(heard.astype(np.float64)))  # Hz
-        turn = [np.random.default_rng([7, number, copy]) for copy in range(COPIES)]
+        turn = [np.random.default_rng([7, number, copy]) for copy in range(config.voices)]
         plans.append([new_voice(height, (copy + number) % 2 == 1, random) for copy, random in enumerate(turn)])
     place = np.unique(speakers, return_inverse=True)[1]
-    copies: list[list[np.ndarray]] = [[] for _ in range(COPIES)]
+    copies: list[list[np.ndarray]] = [[] for _ in range(config.voices)]
     for clip, recording in enumerate(tqdm(recordings, "other voices", unit="clip", disable=progress is not None)):
         if progress:
             progress("other voices", clip, len(recordings))
         wave = audio.load(recording.path, RATE)
-        for copy in range(COPIES):
-            tempo = float(np.exp(np.random.default_rng([8, copy, clip]).uniform(-TEMPO, TEMPO)))
+        for copy in range(config.voices):
+            tempo = float(np.exp(np.random.default_rng([8, copy, clip]).uniform(-config.tempo, config.tempo)))
             copies[copy].append(acoustics(speak_as(wave, plans[place[clip]][copy], tempo)).astype(np.float16))
     return copies
 
 
-def all_statistics(copies: list[list[np.ndarray]]) -> np.ndarray:
+def all_statistics(copies: list[list[np.ndarray]], rounds: int) -> np.ndarray:
     """Statistics of every clip in every voice, then of the natural clips varied by `augment`.
 
     Args:
         copies: acoustics by voice, as in `Clips`.
+        rounds: how often each is varied.
 
     Returns:
         float32 [copies, N, 834]; the same for the same clips, since each clip's variation has a seed of its own.
     """
     result = [np.stack([summarise(heard) for heard in copy]) for copy in copies]
-    for round_ in range(VARIED):
+    for round_ in range(rounds):
         varied = []
         for number, heard in enumerate(copies[0]):
-            random = torch.Generator().manual_seed(number * VARIED + round_)
+            random = torch.Generator().manual_seed(number * rounds + round_)
             batch = torch.from_numpy(heard.astype(np.float32))[None]
             varied.append(summarise(augment(batch, torch.tensor([len(heard)]), random)[0].numpy()))
         result.append(np.stack(varied))
@@ -435,8 +450,9 @@ def train_folder(
         CmetError: see `read_corpus`, `prepare` and `train`.
     """
     output = Path(output)
-    clips = prepare(read_corpus(corpus), output / "cache" if cache is None else cache, progress=progress)
-    train(clips, config or TrainingConfig(), output, device=device, workers=workers, resume=resume, progress=progress)
+    config = config or TrainingConfig()
+    clips = prepare(read_corpus(corpus), output / "cache" if cache is None else cache, config, progress=progress)
+    train(clips, config, output, device=device, workers=workers, resume=resume, progress=progress)
     return output / "encoder.safetensors"
 
 

@@ -18,7 +18,7 @@ SMALL = StudentConfig(
     stem=(4, 8), channels=32, blocks=1, heads=2, embedding=16, basis=8, members=2, member_width=(16, 8)
 )
 CONFIG = training.TrainingConfig(
-    steps=6, batch=6, crop=(60, 80), warmup=2, checkpoint=2, member_steps=4, member_batch=8, held_out=("mead_3",),
+    voices=2, varied=1, steps=6, batch=6, crop=(60, 80), warmup=2, checkpoint=2, member_steps=4, member_batch=8, held_out=("mead_3",),
     held_out_every=0, student=SMALL,
 )  # fmt: skip
 
@@ -56,7 +56,10 @@ def test_a_corpus_is_read_with_its_teacher(corpus):
 def test_prepared_clips_come_back_from_the_cache(corpus, tmp_path):
     first = training.prepare(training.read_corpus(corpus), tmp_path)
     second = training.prepare(training.read_corpus(corpus), tmp_path)
-    assert first.statistics.shape == (1 + training.COPIES + training.VARIED, 27, STATISTICS)
+    default = training.TrainingConfig()
+    assert first.statistics.shape == (1 + default.voices + default.varied, 27, STATISTICS)
+    fewer = training.prepare(training.read_corpus(corpus), tmp_path, CONFIG)
+    assert fewer.statistics.shape == (1 + 2 + 1, 27, STATISTICS)
     np.testing.assert_array_equal(first.statistics, second.statistics)
     np.testing.assert_array_equal(first.acoustics[2][5], second.acoustics[2][5])
 
@@ -67,7 +70,7 @@ def test_a_speaker_gets_deep_and_high_voices_that_keep_the_emotions_apart(clips)
         heard = np.concatenate([clips.acoustics[copy][n] for n in np.flatnonzero(own)])
         return 150 * 2 ** np.median(heard[heard[:, 82] > 0.5, 80].astype(float))
 
-    copies = range(1, 1 + training.COPIES)
+    copies = range(1, len(clips.acoustics))
     neutral = np.array([height(copy, "neutral") for copy in copies])
     assert neutral.min() < 145 and neutral.max() > 155 and np.ptp(neutral) > 60
     assert all(height(copy, "happy") > 1.3 * height(copy, "neutral") for copy in copies)
