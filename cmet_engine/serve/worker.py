@@ -127,7 +127,9 @@ def run_job(job: Job, progress: Any) -> dict[str, Any]:
         vector = library.emotion_vector(
             [Path(p) for p in given["paths"]], [Path(p) for p in given["neutral"]], given["name"], load_encoder()
         )
-        library.save_user_vector(vector, force=given["replace"])
+        held = library.load_library().get(vector.name)
+        if held is None or abs(held.vector - vector.vector).max() > 1e-5:  # else an attempt that was killed stored it
+            library.save_user_vector(vector, force=given["replace"])
         return {"about": library.describe_vector(vector)}
     raise CmetError(f"The kind of job '{kind}' is unknown.")
 

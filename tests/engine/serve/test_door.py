@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import uvicorn
 from running_engine import RunningEngine, one_sentence, refusal
+from short_clips import small
 
 from cmet_engine.client import Client
 from cmet_engine.errors import CmetError
@@ -353,3 +354,11 @@ def test_metrics_are_what_prometheus_reads(engine):
             samples[name] = float(value)
     assert types["cmet_jobs_finished_total"] == "counter" and types["cmet_jobs_waiting"] == "gauge"
     assert samples['cmet_jobs_finished_total{state="failed"}'] >= 1
+
+
+def test_an_emotion_that_a_killed_attempt_stored_already_is_no_reason_to_fail(engine, traps):
+    client = engine.client()
+    voice, calm = (str(small(traps / f"voice{n}.mp4", start=n, frames=30, size=64)) for n in (0, 60))
+    for _ in range(2):  # the second finds what it would store itself
+        state = finished(client, client.vector([voice], [calm], "mine"))
+        assert state["state"] == "done", state["error"]
