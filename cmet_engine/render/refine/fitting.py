@@ -263,6 +263,8 @@ def _fit(
     if progress:
         progress(STAGE, begin, steps)
     training.optimise(network, batch, steps, start=begin, rate=FIT_RATE, state=optimiser_state, after=after)
+    # the numbers that the cache holds, so that the first rendering equals those that take them from there
+    network.load_state_dict({name: value.half().to(value.dtype) for name, value in network.state_dict().items()})
     if name:
         cache.put(name, lambda folder: training.save_refiner(network, folder / "refiner.safetensors"))
         cache.forget(unfinished)
