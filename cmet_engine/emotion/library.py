@@ -36,7 +36,7 @@ MOST_SECONDS = 600.0  # of one recording; beyond that it adds nothing to a mean
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,39}")
 _RESERVED = frozenset("voice con prn aux nul".split()) | {f"{d}{n}" for d in ("com", "lpt") for n in range(1, 10)}
 _WEAK = 3.0  # length of a vector that is hardly more than the spread of neutral speech; strong emotions measure 8 to 15
-_LOOSE = 0.3  # mean pairwise cosine of the recordings below which they do not sound alike
+_LOOSE = 0.4  # mean pairwise cosine of the recordings below which they do not sound alike
 _OTHER_VOICE = 1.5  # `voice_distance` above which it is somebody else; strong emotion passes it in one pool of ten
 _OTHER_CLIP = 1.7  # the same where a pool is a clip or two
 

@@ -183,6 +183,19 @@ def test_exchanged_pools_are_noticed(encoder, shared):
     assert sum(told[1::2]) >= 3, "exchanged ones are noticed"
 
 
+def test_mixed_up_labels_are_noticed(encoder, shared):
+    speech = (
+        shared / "data/speech/emodb"
+    )  # speaker 08, kept from the encoder's training; W is anger, T sadness, N neutral
+    angry, sad, calm = (sorted(speech.glob(f"08???{letter}?.flac"))[:4] for letter in "WTN")
+
+    def told(pool):
+        return " ".join(library.emotion_vector(pool, calm, "x", encoder).meta["messages"])
+
+    assert "may hold several emotions" in told(angry + sad)
+    assert "several emotions" not in told(angry) and "several emotions" not in told(sad)
+
+
 def test_a_recording_of_what_are_not_numbers_is_named(encoder, tmp_path):
     sound = speak()
     sound[1000:1100] = np.nan
