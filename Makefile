@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SAMPLE := cmet_engine/assets/sample/talking_head.mp4
 
-.PHONY: demo test lint benchmark extension clean
+.PHONY: demo test soak lint benchmark extension clean
 
 # The libraries that mediapipe and bpy load, by the names of a Debian or Ubuntu package.
 SYSTEM := libgl1 libegl1 libx11-6 libxrender1 libxfixes3 libxi6 libxkbcommon0 libsm6
@@ -28,6 +28,9 @@ demo: .venv/ready ## the main job on the sample that ships with the project
 
 test: .venv/ready ## all tests
 	$(BIN)/python -m pytest
+
+soak: .venv/ready ## the long forms of the tests under load and with damaged media, a quarter of an hour
+	$(BIN)/python -m pytest --long -s tests/soak tests/engine/serve/test_description.py
 
 lint: .venv/ready
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
