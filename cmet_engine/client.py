@@ -101,7 +101,7 @@ class Client:
         return self.request("POST", "render", {"clip": str(clip), "track": str(track), **parameters}, client=self._name)
 
     def vector(self, paths: list[str], neutral: list[str], name: str, **parameters: Any) -> dict[str, Any]:
-        """Queue: a new emotion from recordings. Returns the job."""
+        """Queue: a new emotion from recordings; `neutral` may be empty (the library's neutral). Returns the job."""
         return self.request(
             "POST", "vector", {"paths": paths, "neutral": neutral, "name": name, **parameters}, client=self._name
         )

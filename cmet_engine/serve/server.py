@@ -134,7 +134,7 @@ class VectorRequest(_Request):
     """Add an emotion to the library of the user who runs the engine."""
 
     paths: Annotated[list[Text], Field(min_length=1, max_length=1000)]
-    neutral: Annotated[list[Text], Field(min_length=1, max_length=1000)]
+    neutral: Annotated[list[Text], Field(max_length=1000)] = []  # none: the library's neutral
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
     replace: bool = False
 

@@ -362,3 +362,11 @@ def test_an_emotion_that_a_killed_attempt_stored_already_is_no_reason_to_fail(en
     for _ in range(2):  # the second finds what it would store itself
         state = finished(client, client.vector([voice], [calm], "mine"))
         assert state["state"] == "done", state["error"]
+
+
+def test_a_vector_without_neutral_recordings_says_what_that_means(engine, traps):
+    client = engine.client()
+    voice = str(small(traps / "voice.mp4", start=0, frames=30, size=64))
+    state = finished(client, client.vector([voice], [], "alone"))
+    assert state["state"] == "done", state["error"]
+    assert "the library's neutral" in str(state["result"])
