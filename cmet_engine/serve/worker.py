@@ -179,7 +179,8 @@ def main() -> None:
             else:
                 answer = attempt(run_row, task["row"], progress, force=task["force"])
         print(json.dumps(answer, default=str), file=events)
-        give_memory_back()
+        if "live" not in task:  # the next of those follows at once, and would wait for it
+            give_memory_back()
 
 
 def give_memory_back() -> None:
