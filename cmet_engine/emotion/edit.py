@@ -93,7 +93,7 @@ LIPS_CLOSED = 0.055
 opening (its 3rd percentile) plus `CLIP_MARGIN` counts too."""
 
 CLIP_MARGIN = 0.02
-OPENING_RANGE = 0.055
+OPENING_RANGE = 0.08
 """So much further open, nothing is held back any more."""
 
 _OPENERS = {"jawOpen": 1.0, "mouthLowerDown": 1.0, "mouthFunnel": 1.0, "mouthUpperUp": 0.5}

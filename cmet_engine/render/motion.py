@@ -31,8 +31,8 @@ UNSEEN_SHARE = np.array([0.6 if n.startswith("noseSneer") else 1.0 for n in UNSE
 """A sneer comes with a raised upper lip, which the network moves already: its own share is smaller."""
 
 _DRIVEN = {
-    "mouthFrown": 1.15, "mouthPress": 0.65, "mouthStretch": 0.8, "browInnerUp": 1.8, "browOuterUp": 1.7, "browDown": 1.6,
-    "mouthShrugLower": 2.4, "eyeBlink": 2.0, "eyeSquint": 1.5, "eyeWide": 1.4, "mouthUpperUp": 1.4, "mouthDimple": 0.4,
+    "mouthFrown": 1.15, "mouthPress": 0.65, "mouthStretch": 0.8, "browInnerUp": 2.3, "browOuterUp": 1.7, "browDown": 1.6,
+    "mouthShrugLower": 1.5, "eyeBlink": 2.0, "eyeSquint": 1.5, "eyeWide": 1.4, "mouthUpperUp": 1.4, "mouthDimple": 0.4,
     "mouthSmile": 1.2,
 }  # fmt: skip
 DRIVE = np.array([next((v for k, v in _DRIVEN.items() if n.startswith(k)), 1.1) for n in arkit.NAMES], np.float32)
@@ -45,7 +45,7 @@ MIDDLE = 0.28
 
 LEFT_EYE_CORNER = 263
 
-ALONE = np.array([0.4 if n.startswith("mouthSmile") else 0.0 for n in arkit.NAMES], np.float32)
+ALONE = np.array([0.25 if n.startswith("mouthSmile") else 0.0 for n in arkit.NAMES], np.float32)
 """How much further one side goes where it acts alone, by its lead over the other: people and readers notice half a smile less."""
 
 BROW_ALONE = 0.7
@@ -211,9 +211,9 @@ LOWER_LID_SQUINT = 0.6
 EYE_WIDEST = 0.45
 """An eye opens further by at most this share of its opening: more of the eyeball than that was not seen."""
 
-EYE_NARROWEST, SQUINT_CLOSES = 0.7, 0.5
-"""An eye closes by at most the share that `eyeBlink` and this part of `eyeSquint` ask for, and never by more than the first:
-the reader that the network was trained with notices late how far a lid has come down."""
+EYE_NARROWEST, BLINK_CLOSES, SQUINT_CLOSES = 0.7, 1.4, 0.5
+"""An eye closes by at most these shares of what `eyeBlink` and `eyeSquint` ask for together, and never by more than the first
+share of its opening: the reader that the network was trained with notices late how far a lid has come down."""
 
 _LID_REACH = 0.07
 """How far around the lids a correction of their motion is spread, in outer-eye distances."""
@@ -264,7 +264,9 @@ def keep_lids(points: np.ndarray, motion: np.ndarray, delta: np.ndarray) -> np.n
         gap = points[:, upper, 1] - points[:, lower, 1]  # [N, 4]
         change = motion[:, upper, 1] - motion[:, lower, 1]
         squint, blink, wide = (delta[:, arkit.INDEX[name + side]] for name in ("eyeSquint", "eyeBlink", "eyeWide"))
-        closing = np.clip(1.2 * np.maximum(blink, 0) + SQUINT_CLOSES * np.maximum(squint, 0), 0.05, EYE_NARROWEST)
+        closing = np.clip(
+            BLINK_CLOSES * np.maximum(blink, 0) + SQUINT_CLOSES * np.maximum(squint, 0), 0.05, EYE_NARROWEST
+        )
         change = np.clip(change, -closing[:, None] * np.maximum(gap, 0), EYE_WIDEST * np.maximum(gap, 0))
         of_squint = np.abs(squint) / np.maximum(np.abs(squint) + np.abs(blink) + np.abs(wide), 1e-6)
         lower_share = LOWER_LID + (LOWER_LID_SQUINT - LOWER_LID) * of_squint[:, None]
@@ -286,6 +288,12 @@ LIPS_TOUCH, LIPS_APART = 0.015, 0.05
 
 LIPS_TOUCHING = (0.01, 0.03)
 """Touching surely below the first opening, surely not above the second."""
+
+FURTHER_OPEN = 0.45
+"""An emotion opens the mouth further by at most this share of how far speech has opened it, so that the rhythm stays."""
+
+JAW_OF_EMOTION, LIP_GAP_OF_JAW = 0.2, 0.35
+"""What `jawOpen` is raised by beyond the first (by hand, or by a strong edit) opens the lips whatever they did, by so much."""
 
 _LIP_REACH = 0.09
 """How far around the inner lips a correction of their opening is spread, in outer-eye distances."""
@@ -340,6 +348,9 @@ def keep_lips(points: np.ndarray, motion: np.ndarray, delta: np.ndarray) -> np.n
     wanted = change * (1 - held[:, None])
     # what is said is said by how far the lips open: an emotion shapes them and leaves their mean opening alone
     wanted -= (1 - parting)[:, None] * wanted.mean(1, keepdims=True)
+    jaw = np.maximum(delta[:, arkit.INDEX["jawOpen"]] - JAW_OF_EMOTION, 0)
+    most = FURTHER_OPEN * np.maximum(before.mean(1), 0) + LIP_GAP_OF_JAW * jaw
+    wanted -= np.maximum(wanted.mean(1) - most, 0)[:, None]
     wanted = np.maximum(before + wanted, np.minimum(before, 0.002)) - before
     correction = np.pad(wanted - change, ((0, 0), (1, 1)))  # [N, 7]: 0 in the corners
     share, pairs, order = _lip_field()
