@@ -29,7 +29,7 @@ RATE = 1e-3
 CLOSE_WEIGHT = 5.0
 """How much more eyes and mouth count than the rest of the face."""
 
-STEPS, LESSONS, SIZE = 2800, 110, 192
+STEPS, LESSONS, SIZE = 1600, 110, 192
 """Of the generic start: steps, lessons made from each clip, and side of the square."""
 
 CHECKPOINT_STEPS = 100
