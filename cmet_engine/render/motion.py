@@ -170,8 +170,44 @@ def landmark_motion(landmarks: np.ndarray, delta: np.ndarray) -> np.ndarray:
     points = np.where(known[:, None, None], points, template().points)
     wanted = np.asarray(delta, np.float64)
     motion = keep_lids(points, load_motion().pose_free(points, delta), wanted)
-    motion = keep_lips(points, keep_brows(points, motion), wanted)
+    motion = keep_lips(points, keep_brows(points, round_corners(motion)), wanted)
     return np.where(known[:, None, None], np.nan_to_num(denormalise_motion(motion, pose)), 0.0)
+
+
+LIP_CORNERS, CORNER_REACH = (61, 291), 0.11
+"""Outer corners of the mouth, and how far around them (outer-eye distances) the skin goes along."""
+
+
+@cache
+def _corner_shares() -> np.ndarray:
+    """How far each landmark follows each corner of the mouth: [478, 2]; lips follow their own motion."""
+    import cv2
+
+    from cmet_engine.render import mesh
+
+    points = template().points
+    away = np.linalg.norm(points[:, None, :2] - points[None, list(LIP_CORNERS), :2], axis=2)
+    shares = np.exp(-((away / CORNER_REACH) ** 2))
+    outline = points[[*mesh.UPPER_LIP_OUTER, *mesh.LOWER_LIP_OUTER[::-1]], :2].astype(np.float32)
+    lips = [cv2.pointPolygonTest(outline, (float(x), float(y)), False) >= 0 for x, y in points[:, :2]]
+    shares[lips] = 0
+    shares[IRIS] = 0
+    return shares
+
+
+def round_corners(motion: np.ndarray) -> np.ndarray:
+    """Let the skin beside the mouth's corners go along with them: a corner that moves alone bends into a hook.
+
+    Args:
+        motion: [N, 478, 3] pose-free.
+
+    Returns:
+        [N, 478, 3].
+    """
+    result = motion.copy()
+    for corner, share in zip(LIP_CORNERS, _corner_shares().T, strict=True):
+        result += share[None, :, None] * (motion[:, corner, None] - motion)
+    return result
 
 
 _BROW, _LID = (65, 52, 53), (158, 159, 160)  # lower edge of the right brow, and the upper lid below it

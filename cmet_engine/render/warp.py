@@ -36,6 +36,15 @@ DARKNESS = 0.25
 TEETH_PART = (0.3, 0.8)
 """Between these depths of an open mouth, from the upper lip on, what goes with the skull turns into what goes with the jaw."""
 
+TONGUE_PART = (0.15, 1.0)
+"""The same where the mouth was open already."""
+
+TEETH = (1.1, 0.9)
+"""Brightness of an open mouth as a share of the lips': from the first on it shows teeth, below the second tongue and throat."""
+
+DARK_FROM = (1.0, 3.0)
+"""Pixels: a slit narrower than the first gets no darkness, which would be a dotted line; from the second on it gets all."""
+
 _ROW = 256
 _SUBPIXEL = 4  # bits of a fraction of a pixel in OpenCV's drawing
 
@@ -381,7 +390,13 @@ def _draw_mouth(result: np.ndarray, image: np.ndarray, mouth: _Opening, lips: np
         jaw_move: [2] pixels.
     """
     with_upper, with_lower = mouth.drawn(0.02 * mouth.width, 0.05 * mouth.width, 0.75)
-    low, high = TEETH_PART
+    gap_before = mouth.gap - (mouth.lower_shift - mouth.upper_shift) @ mouth.across
+    points = np.clip(np.round(lips).astype(int), 0, np.array(image.shape[1::-1]) - 1)
+    red = image[points[:, 1], points[:, 0]].astype(np.float32).mean(0)
+    # an open mouth that shows tongue and throat stretches well; teeth keep their size and part over a dark gap
+    seen = mouth.sample(image, jaw_move * (mouth.to_upper / mouth.gap)[:, None])
+    tongue = float(smoothstep(gap_before.max() / mouth.width, 0.08, 0.2) * smoothstep(seen.mean() / red.mean(), *TEETH))
+    low, high = ((1 - tongue) * a + tongue * b for a, b in zip(TEETH_PART, TONGUE_PART, strict=True))
     middle = mouth.lower_shift[np.abs(mouth.u / mouth.width - 0.5) < 0.25]
     if len(middle) and (middle.mean(0) - jaw_move) @ mouth.across > 0:
         jaw_move = middle.mean(
@@ -393,10 +408,10 @@ def _draw_mouth(result: np.ndarray, image: np.ndarray, mouth: _Opening, lips: np
     colours = mouth.sample(image, shift)
     # how much of the original one pixel across shows where upper and lower teeth part: below about a half it is a smear
     t = np.clip((depth - low) / (high - low), 0, 1)
-    spread = 1 - (jaw_move @ mouth.across) * 6 * t * (1 - t) / ((high - low) * mouth.gap)
-    gap_before = mouth.gap - (mouth.lower_shift - mouth.upper_shift) @ mouth.across
+    spread = 1 - (jaw_move @ mouth.across) * 1.5 / ((high - low) * mouth.gap)
+    smear = smoothstep(spread, 0.75, 0.55) * smoothstep(t, 0.0, 0.35) * smoothstep(t, 1.0, 0.65) * (1 - tongue)
     inner = 1 - np.maximum(*mouth.carried(0.02 * mouth.width, 0.04 * mouth.width))[:, 0]
-    share = np.maximum(smoothstep(spread, 0.6, 0.2), smoothstep(gap_before / mouth.gap, 0.35, 0.1) * inner)[:, None]
-    points = np.clip(np.round(lips).astype(int), 0, np.array(image.shape[1::-1]) - 1)
-    dark = image[points[:, 1], points[:, 0]].astype(np.float32).mean(0) * DARKNESS
+    new = smoothstep(gap_before / mouth.gap, 0.35, 0.1) * inner
+    share = (np.maximum(smear, new) * smoothstep(mouth.gap, *DARK_FROM))[:, None]
+    dark = red * DARKNESS
     mouth.paste(result, colours + (dark - colours) * share)

@@ -2,6 +2,7 @@
 
 from fractions import Fraction
 
+import cv2
 import numpy as np
 import pytest
 
@@ -10,9 +11,10 @@ from cmet_engine.errors import CmetError
 from cmet_engine.face.lips import INNER_LIPS, LIDS, eye_opening, lip_opening
 from cmet_engine.face.pose import Pose, denormalise, template
 from cmet_engine.face.tracker import FaceGeometry
+from cmet_engine.render import mesh
 from cmet_engine.render.evaluation import evaluate_edit, format_figures
 from cmet_engine.render.motion import landmark_motion
-from cmet_engine.render.warp import WarpRenderer, facing_weights
+from cmet_engine.render.warp import WarpRenderer, facing_weights, warp
 from cmet_engine.track import CoefficientTrack
 
 FRAMES, WIDTH, HEIGHT = 4, 320, 280
@@ -183,6 +185,33 @@ def test_closed_lips_stay_closed_unless_the_jaw_is_asked_to_open(name):
     assert lip_opening(closed)[0] < 0.01
     assert lip_opening(closed + landmark_motion(closed, delta(**{name: 0.8})))[0] < 0.02
     assert lip_opening(closed + landmark_motion(closed, delta(jawOpen=0.8)))[0] > 0.04
+
+
+def test_the_skin_beside_a_corner_of_the_mouth_goes_along_with_it():
+    landmarks = head()
+    delta = np.zeros((1, arkit.COUNT), np.float32)
+    delta[0, arkit.INDEX["mouthSmileLeft"]] = delta[0, arkit.INDEX["mouthDimpleLeft"]] = 0.7
+    rise = -landmark_motion(landmarks[None], delta)[0, :, 1]
+    corner, beside = 291, 287  # 287 is the next landmark of the cheek
+    assert rise[corner] > 2 and rise[beside] > 0.6 * rise[corner]
+
+
+def test_a_mouth_that_shows_its_tongue_opens_without_a_dark_band_and_teeth_part_over_one():
+    landmarks = head()
+    landmarks[list(mesh.UPPER_LIP_INNER), 1] -= 6 * np.sin(np.linspace(0, np.pi, 11))
+    landmarks[list(mesh.LOWER_LIP_INNER), 1] += 6 * np.sin(np.linspace(0, np.pi, 11))
+    moves = np.zeros_like(landmarks)
+    moves[list(mesh.LOWER_LIP_INNER[1:-1]), 1] = 9
+    moves[list(mesh.CHIN), 1] = 9
+    middle = landmarks[[13, 14], :2].mean(0).astype(int)
+    darkest = {}
+    for name, inside in (("tongue", 110), ("teeth", 240)):
+        image = np.full((HEIGHT, WIDTH, 3), 150, np.uint8)
+        outline = np.concatenate([landmarks[list(mesh.UPPER_LIP_INNER), :2], landmarks[list(mesh.LOWER_LIP_INNER), :2][::-1]])
+        cv2.fillPoly(image, [np.round(outline).astype(np.int32)], (inside,) * 3)
+        drawn = warp(image, landmarks.astype(np.float64), moves.astype(np.float64))
+        darkest[name] = int(drawn[middle[1] - 8 : middle[1] + 16, middle[0]].min())
+    assert darkest["tongue"] > 90 and darkest["teeth"] < 60
 
 
 def test_eyeballs_stay_while_the_lids_move(picture):
