@@ -133,11 +133,11 @@ MAKEUP: dict[str, Makeup] = {
     ),
     "sad": Makeup(
         (
-            Variant(0.5, "1D 15A 17C 43C 7B 24B"),
-            Variant(0.3, "1E 15B 17C 43C 7B 24B"),
-            Variant(0.2, "1D 15A 17C 43C 6A 7B 24B"),
+            Variant(0.5, "1E 15B 17B 43A 7A 24A"),
+            Variant(0.3, "1E 4A 15C 17B 43B 7A 24A"),
+            Variant(0.2, "1E 15C 17B 43A 6A 7A 24A"),
         ),
-        {**_RELAX_SMILE, "browOuterUp": 0.3, "eyeWide": 0.7},
+        {**_RELAX_SMILE, "eyeWide": 0.7},
         "EMFACS, DU",
     ),
     "surprised": Makeup(

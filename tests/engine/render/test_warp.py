@@ -207,7 +207,9 @@ def test_a_mouth_that_shows_its_tongue_opens_without_a_dark_band_and_teeth_part_
     darkest = {}
     for name, inside in (("tongue", 110), ("teeth", 240)):
         image = np.full((HEIGHT, WIDTH, 3), 150, np.uint8)
-        outline = np.concatenate([landmarks[list(mesh.UPPER_LIP_INNER), :2], landmarks[list(mesh.LOWER_LIP_INNER), :2][::-1]])
+        outline = np.concatenate(
+            [landmarks[list(mesh.UPPER_LIP_INNER), :2], landmarks[list(mesh.LOWER_LIP_INNER), :2][::-1]]
+        )
         cv2.fillPoly(image, [np.round(outline).astype(np.int32)], (inside,) * 3)
         drawn = warp(image, landmarks.astype(np.float64), moves.astype(np.float64))
         darkest[name] = int(drawn[middle[1] - 8 : middle[1] + 16, middle[0]].min())
