@@ -360,6 +360,10 @@ def _lip_field() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return share, pairs[order], order
 
 
+PRESSED, LIPS_MOVE = 0.012, 0.04
+"""By how much touching lips are pressed together (outer-eye distances) once they move by the second amount."""
+
+
 def keep_lips(points: np.ndarray, motion: np.ndarray, delta: np.ndarray) -> np.ndarray:
     """Keep lips closed that are closed and not asked to part, and lips from passing through each other.
 
@@ -387,6 +391,9 @@ def keep_lips(points: np.ndarray, motion: np.ndarray, delta: np.ndarray) -> np.n
     jaw = np.maximum(delta[:, arkit.INDEX["jawOpen"]] - JAW_OF_EMOTION, 0)
     most = FURTHER_OPEN * np.maximum(before.mean(1), 0) + LIP_GAP_OF_JAW * jaw
     wanted -= np.maximum(wanted.mean(1) - most, 0)[:, None]
+    # lips that move while they touch are pressed together: a tracker, and an eye, sees stretched lips parted sooner
+    moved = np.clip(np.abs(motion[:, upper]).max((1, 2)) / LIPS_MOVE, 0, 1)
+    wanted -= (PRESSED * moved * touching * (1 - parting))[:, None]
     wanted = np.maximum(before + wanted, np.minimum(before, 0.002)) - before
     correction = np.pad(wanted - change, ((0, 0), (1, 1)))  # [N, 7]: 0 in the corners
     share, pairs, order = _lip_field()
