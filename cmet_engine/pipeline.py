@@ -530,6 +530,7 @@ def render_frames(
     Memory does not grow with the clip: frames are read, edited and written one by one; only the report's moments
     stay, scaled down, and the landmarks of the frames that are measured again.
     """
+    from cmet_engine.media.picture import shrunk
     from cmet_engine.media.video import RATE_FACTOR, SEGMENT, VideoReader, VideoWriter
     from cmet_engine.render.outside import psnr_of_video
 
@@ -559,8 +560,8 @@ def render_frames(
         for frame, picture in _painted(reader.frames(writer.frames), painter):
             if frame.index in moments:
                 kept.index.append(frame.index)
-                kept.before.append(_shrunk(frame.image))
-                kept.after.append(_shrunk(picture))
+                kept.before.append(shrunk(frame.image, SHOWN_SIZE))
+                kept.after.append(shrunk(picture, SHOWN_SIZE))
             check.look(frame.index, frame.image, picture)
             if folder and (frame.index + 1) % SEGMENT == 0:
                 _note(
@@ -692,17 +693,6 @@ def _moments(source: CoefficientTrack, edited: CoefficientTrack) -> list[int]:
     edges = np.linspace(0, len(source), min(SHOWN_MOMENTS, len(source)) + 1).astype(int)
     stretches = [range(a, b) for a, b in itertools.pairwise(edges) if b > a]
     return sorted({max(stretch, key=lambda i: (change[i], -i)) for stretch in stretches})
-
-
-def _shrunk(image: np.ndarray) -> np.ndarray:
-    """A copy of a frame no larger than the report shows it."""
-    import cv2
-
-    scale = SHOWN_SIZE / max(image.shape[:2])
-    if scale >= 1:
-        return image.copy()
-    size = max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale))
-    return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
 
 
 def _face_box(geometry: "FaceGeometry", index: int, picture: np.ndarray) -> tuple[float, float, float, float] | None:

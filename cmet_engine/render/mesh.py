@@ -87,3 +87,25 @@ def layers() -> tuple[np.ndarray, np.ndarray]:
     parts = [np.array(rings, np.int32), triangles(), np.array(holes, np.int32)]
     kind = np.concatenate([np.full(len(part), i, np.int32) for i, part in enumerate(parts)])
     return np.concatenate(parts), kind
+
+
+def gradients(
+    corners: tuple[np.ndarray, np.ndarray, np.ndarray], values: tuple[np.ndarray, np.ndarray, np.ndarray], least: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """How values that are linear within triangles change with the place.
+
+    Args:
+        corners: three times [T, 2], places of the corners.
+        values: three times [T, C], the values there.
+        least: twice the area below which a triangle counts as flat.
+
+    Returns:
+        Change with x [T, C] and with y [T, C], 0 in flat triangles; and which are flat, bool [T].
+    """
+    a, b, c = corners
+    e1, e2 = b - a, c - a
+    area = e1[:, 0] * e2[:, 1] - e1[:, 1] * e2[:, 0]
+    flat = np.abs(area) < least
+    area = np.where(flat, np.inf, area)[:, None]
+    f1, f2 = values[1] - values[0], values[2] - values[0]
+    return (f1 * e2[:, 1:] - f2 * e1[:, 1:]) / area, (f2 * e1[:, :1] - f1 * e2[:, :1]) / area, flat

@@ -9,7 +9,9 @@ blind to (`cheekSquint`, `noseSneer`, `cheekPuff`, `jawForward`, `tongueOut`) an
 
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
+import cv2
 import numpy as np
 from safetensors.numpy import load_file
 
@@ -19,6 +21,7 @@ from cmet_engine.face.blendshapes import load_basis
 from cmet_engine.face.lips import INNER_LIPS, LIDS
 from cmet_engine.face.pose import LANDMARKS, denormalise_motion, normalise, template
 from cmet_engine.models import asset
+from cmet_engine.render import mesh
 
 MOTION_FILE = "warp_motion.safetensors"
 
@@ -115,7 +118,7 @@ class Motion:
 def _halves() -> tuple[np.ndarray, np.ndarray]:
     """How far each landmark belongs to the left and to the right half of the face: [478] each, together 1."""
     x = template().points[:, 0]
-    left = _smoothstep(x * np.sign(x[LEFT_EYE_CORNER]), -MIDDLE, MIDDLE).astype(np.float32)
+    left = smoothstep(x * np.sign(x[LEFT_EYE_CORNER]), -MIDDLE, MIDDLE).astype(np.float32)
     return left, 1 - left
 
 
@@ -181,10 +184,6 @@ LIP_CORNERS, CORNER_REACH = (61, 291), 0.11
 @cache
 def _corner_shares() -> np.ndarray:
     """How far each landmark follows each corner of the mouth: [478, 2]; lips follow their own motion."""
-    import cv2
-
-    from cmet_engine.render import mesh
-
     points = template().points
     away = np.linalg.norm(points[:, None, :2] - points[None, list(LIP_CORNERS), :2], axis=2)
     shares = np.exp(-((away / CORNER_REACH) ** 2))
@@ -234,7 +233,7 @@ def keep_brows(points: np.ndarray, motion: np.ndarray) -> np.ndarray:
         share = np.minimum(1.0, (1 - BROW_LEAST) * before / down) * (1 + up**4) ** -0.25  # [N]
         outer = np.sign(face[brow, 0].mean())
         low, high = face[lid, 1].mean(), face[brow, 1].mean()
-        field = _smoothstep(face[:, 1], float(low), float(high)) * _smoothstep(outer * face[:, 0], -0.06, 0.06)
+        field = smoothstep(face[:, 1], float(low), float(high)) * smoothstep(outer * face[:, 0], -0.06, 0.06)
         result *= 1 - field[None, :, None] * (1 - share)[:, None, None]
     return result
 
@@ -350,10 +349,8 @@ def _lip_field() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     middle = (seam + under) / 2
     above = points[:, 1] - middle
     inside = (points[:, 0] > min(left[0], right[0]) - 0.02) & (points[:, 0] < max(left[0], right[0]) + 0.02)
-    from cmet_engine.render.mesh import LOWER_LIP_INNER, UPPER_LIP_INNER
-
     side = np.sign(above)
-    side[list(UPPER_LIP_INNER)], side[list(LOWER_LIP_INNER)] = 1, -1
+    side[list(mesh.UPPER_LIP_INNER)], side[list(mesh.LOWER_LIP_INNER)] = 1, -1
     side[[78, 308]] = 0
     share = side * np.exp(-((np.maximum(np.abs(above) - 0.02, 0) / _LIP_REACH) ** 2)) * inside
     share[IRIS] = 0
@@ -379,11 +376,11 @@ def keep_lips(points: np.ndarray, motion: np.ndarray, delta: np.ndarray) -> np.n
     before = points[:, upper, 1] - points[:, lower, 1]  # [N, 5]
     change = motion[:, upper, 1] - motion[:, lower, 1]
     asked = sum(share * np.maximum(delta[:, arkit.INDEX[name]], 0) for name, share in _PARTING.items())
-    held = 1 - _smoothstep(before.mean(1), LIPS_TOUCH, LIPS_APART)
+    held = 1 - smoothstep(before.mean(1), LIPS_TOUCH, LIPS_APART)
     # touching lips take a clear wish to part: a little jaw under a p, b or m is the emotion's, not the speaker's
-    touching = 1 - _smoothstep(before.mean(1), *LIPS_TOUCHING)
+    touching = 1 - smoothstep(before.mean(1), *LIPS_TOUCHING)
     asked = np.asarray(asked)
-    parting = (1 - touching) * _smoothstep(asked, 0.04, 0.14) + touching * _smoothstep(asked, 0.2, 0.4)
+    parting = (1 - touching) * smoothstep(asked, 0.04, 0.14) + touching * smoothstep(asked, 0.2, 0.4)
     held = held * (1 - parting)
     wanted = change * (1 - held[:, None])
     # what is said is said by how far the lips open: an emotion shapes them and leaves their mean opening alone
@@ -407,6 +404,7 @@ def keep_lips(points: np.ndarray, motion: np.ndarray, delta: np.ndarray) -> np.n
     return result
 
 
-def _smoothstep(values: np.ndarray, low: float, high: float) -> np.ndarray:
+def smoothstep(values: Any, low: float, high: float) -> Any:
+    """0 below `low`, 1 above `high`, smooth between; the other way round where `low` is the larger."""
     t = np.clip((values - low) / (high - low), 0, 1)
     return t * t * (3 - 2 * t)

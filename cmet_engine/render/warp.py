@@ -12,7 +12,7 @@ import numpy as np
 
 from cmet_engine.errors import CmetError
 from cmet_engine.render import mesh
-from cmet_engine.render.motion import landmark_motion
+from cmet_engine.render.motion import landmark_motion, smoothstep
 from cmet_engine.track import CoefficientTrack
 
 CHUNK = 64
@@ -47,12 +47,6 @@ DARK_FROM = (1.0, 3.0)
 
 _ROW = 256
 _SUBPIXEL = 4  # bits of a fraction of a pixel in OpenCV's drawing
-
-
-def smoothstep(values: Any, low: float, high: float) -> Any:
-    """0 below `low`, 1 above `high`, smooth between; the other way round where `low` is the larger."""
-    t = np.clip((values - low) / (high - low), 0, 1)
-    return t * t * (3 - 2 * t)
 
 
 class WarpRenderer:
@@ -199,12 +193,7 @@ def _skin_flow(
     # shift within a triangle is linear in the place: shift = gx * x + gy * y + constant
     a, b, c = ((target[corners[:, k]] - corner) * scale for k in range(3))
     sa, sb, sc = (shift[corners[:, k]] for k in range(3))
-    e1, e2 = b - a, c - a
-    area = e1[:, 0] * e2[:, 1] - e1[:, 1] * e2[:, 0]
-    area = np.where(np.abs(area) < 0.05, np.inf, area)[:, None]
-    f1, f2 = sb - sa, sc - sa
-    gx = (f1 * e2[:, 1:] - f2 * e1[:, 1:]) / area
-    gy = (f2 * e1[:, :1] - f1 * e2[:, :1]) / area
+    gx, gy, _ = mesh.gradients((a, b, c), (sa, sb, sc), 0.05)
     table = np.zeros((len(corners) + 1, 10), np.float32)
     low, high = np.minimum(np.minimum(sa, sb), sc), np.maximum(np.maximum(sa, sb), sc)
     table[:-1] = np.concatenate([gx, gy, sa - gx * a[:, :1] - gy * a[:, 1:], low, high], 1)
@@ -394,8 +383,10 @@ def _draw_mouth(result: np.ndarray, image: np.ndarray, mouth: _Opening, lips: np
     points = np.clip(np.round(lips).astype(int), 0, np.array(image.shape[1::-1]) - 1)
     red = image[points[:, 1], points[:, 0]].astype(np.float32).mean(0)
     # an open mouth that shows tongue and throat stretches well; teeth keep their size and part over a dark gap
-    seen = mouth.sample(image, jaw_move * (mouth.to_upper / mouth.gap)[:, None])
-    tongue = float(smoothstep(gap_before.max() / mouth.width, 0.08, 0.2) * smoothstep(seen.mean() / red.mean(), *TEETH))
+    tongue = float(smoothstep(gap_before.max() / mouth.width, 0.08, 0.2))
+    if tongue:
+        seen = mouth.sample(image, jaw_move * (mouth.to_upper / mouth.gap)[:, None])
+        tongue *= float(smoothstep(seen.mean() / red.mean(), *TEETH))
     low, high = ((1 - tongue) * a + tongue * b for a, b in zip(TEETH_PART, TONGUE_PART, strict=True))
     middle = mouth.lower_shift[np.abs(mouth.u / mouth.width - 0.5) < 0.25]
     if len(middle) and (middle.mean(0) - jaw_move) @ mouth.across > 0:

@@ -93,20 +93,13 @@ class Scrubber:
         return self._kept[name]
 
     def _picture(self, clip: Path, geometry: Any, renderer: Any, frame: int) -> str:
-        import cv2
-
+        from cmet_engine.media.picture import small_jpeg
         from cmet_engine.media.video import frame_at
 
         until = geometry.times[frame + 1] if frame + 1 < len(geometry) else geometry.times[frame] + 1e-3
         middle = Fraction(float(geometry.times[frame] + until) / 2)  # times are rounded, so ask for the time between
         image = self._keep(("frame", cache.content(clip), frame), lambda: frame_at(clip, middle))
-        drawn = renderer.render(image, frame)
-        scale = min(1.0, PICTURE_SIZE / max(drawn.shape[:2]))
-        if scale < 1:
-            size = [max(1, round(side * scale)) for side in drawn.shape[1::-1]]
-            drawn = cv2.resize(drawn, size, interpolation=cv2.INTER_AREA)
-        data = cv2.imencode(".jpg", cv2.cvtColor(drawn, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 85])[1]
-        return base64.b64encode(data.tobytes()).decode()
+        return base64.b64encode(small_jpeg(renderer.render(image, frame), PICTURE_SIZE)).decode()
 
 
 def _named(values: np.ndarray) -> dict[str, float]:

@@ -40,16 +40,13 @@ class Preview:
 
     def __call__(self, picture: Any) -> None:
         """Take an edited frame, uint8 [H, W, 3]."""
-        import cv2
+        from cmet_engine.media.picture import small_jpeg
 
         if time.monotonic() < self._next:
             return
         self._next = time.monotonic() + PREVIEW_INTERVAL
-        scale = min(1.0, PREVIEW_SIZE / max(picture.shape[:2]))
-        size = [max(1, round(side * scale)) for side in picture.shape[1::-1]]
-        small = cv2.cvtColor(cv2.resize(picture, size, interpolation=cv2.INTER_AREA), cv2.COLOR_RGB2BGR)
         with whole_file(self._path, force=True) as temporary:
-            temporary.write_bytes(cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, 85])[1].tobytes())
+            temporary.write_bytes(small_jpeg(picture, PREVIEW_SIZE))
 
 
 def video_name(kind: str) -> str:

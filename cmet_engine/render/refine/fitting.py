@@ -91,16 +91,18 @@ class Prepared:
 
 def chosen_device(device: str) -> str:
     """`cuda` where it is there and wanted, else `cpu`."""
+    if device == "cpu":
+        return "cpu"
     import torch
 
-    return "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def resolve(quality: str, device: str) -> str:
     """`auto` becomes `standard` on a GPU and `draft` without one."""
     if quality != "auto":
         return quality
-    return "standard" if device != "cpu" and chosen_device(device) == "cuda" else "draft"
+    return "standard" if chosen_device(device) == "cuda" else "draft"
 
 
 def estimate(frames: int, quality: str = "standard") -> float:

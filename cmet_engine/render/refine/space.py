@@ -105,13 +105,7 @@ class Raster:
         corners = _corners()
         a, b, c = (self.target[corners[:, k]] for k in range(3))
         va, vb, vc = (np.asarray(at_landmarks, np.float64)[corners[:, k]] for k in range(3))
-        e1, e2 = b - a, c - a
-        area = e1[:, 0] * e2[:, 1] - e1[:, 1] * e2[:, 0]
-        area = np.where(np.abs(area) < 0.02, np.inf, area)[:, None]
-        f1, f2 = vb - va, vc - va
-        gx = (f1 * e2[:, 1:] - f2 * e1[:, 1:]) / area
-        gy = (f2 * e1[:, :1] - f1 * e2[:, :1]) / area
-        flat = np.isinf(area[:, 0])  # a triangle without area is one place
+        gx, gy, flat = mesh.gradients((a, b, c), (va, vb, vc), 0.02)  # a flat triangle is one place
         middle = (va + vb + vc) / 3
         constant = np.where(flat[:, None], middle, va - gx * a[:, :1] - gy * a[:, 1:])
         channels = va.shape[1]
