@@ -10,7 +10,7 @@ import itertools
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from scipy.fft import dct
 
 from cmet_engine import cache, models
 from cmet_engine.emotion.acoustics import AUDIBLE, BANDS, RATE, VOICED, acoustics
-from cmet_engine.emotion.speech import SPACE, Encoder, check_voice
+from cmet_engine.emotion.speech import SPACE, Encoder, Listened, check_voice
 from cmet_engine.errors import CmetError
 from cmet_engine.files import whole_file
 from cmet_engine.media import audio
@@ -248,8 +248,12 @@ def emotion_vector(
         heard.append(_hear(path, encoder))
     messages = [recording.message for recording in heard if recording.message]
     pool, calm = heard[: len(wanted)], heard[len(wanted) :]
-    reference = np.mean([r.feature for r in calm], 0) if calm else neutral_place()
-    each = np.stack([r.feature for r in pool]) - reference  # [N, 1024]
+    strangers = _identity(pool, calm)
+    if calm and not strangers:
+        features, rest = encoder.pools([r.heard for r in pool], [r.heard for r in calm])
+    else:  # neutral speech of somebody else says nothing of how this voice departs from its own rest
+        features, rest = (np.array([encoder.told(r.heard).features for r in part]) for part in (pool, calm))
+    each = features - (rest.mean(0) if calm else neutral_place())  # [N, 1024]
     vector = each.mean(0).astype(np.float32)
     length = float(np.linalg.norm(vector))
     near = _near(vector)
@@ -275,7 +279,7 @@ def emotion_vector(
         messages += _outliers(pool, each)
     if calm:
         messages += _swapped(pool, calm)
-    messages += _identity(pool, calm)
+    messages += strangers
     reliability = None if consistency is None else float(np.clip(consistency, 0, 1))
     meta = {
         "origin": "user",
@@ -337,7 +341,7 @@ def sound_files(paths: Sequence[str | Path]) -> list[Path]:
 @dataclass(frozen=True)
 class _Recording:
     path: Path
-    feature: np.ndarray  # [1024]
+    heard: Listened
     neutral: float  # probability
     voice: np.ndarray  # what `voice_measures` gives
     message: str | None
@@ -348,11 +352,13 @@ def _hear(path: Path, encoder: Encoder) -> _Recording:
 
     def listen() -> dict[str, np.ndarray]:
         recording = _heard(path, encoder)
-        return {**asdict(recording), "path": np.array(path.name), "message": np.array(recording.message or "")}
+        told = {"neutral": np.array(recording.neutral), "message": np.array(recording.message or "")}
+        return {**recording.heard._asdict(), **told, "voice": recording.voice}
 
     name = cache.key("recording", path, path.name, encoder.identity) if encoder.identity else None
     found = cache.arrays(name, listen)
-    return _Recording(path, found["feature"], float(found["neutral"]), found["voice"], str(found["message"]) or None)
+    heard = Listened(*(found[name] for name in Listened._fields))
+    return _Recording(path, heard, float(found["neutral"]), found["voice"], str(found["message"]) or None)
 
 
 def _heard(path: Path, encoder: Encoder) -> _Recording:
@@ -360,9 +366,9 @@ def _heard(path: Path, encoder: Encoder) -> _Recording:
     message = audio.check_speech(wave, RATE, path.name)
     heard = acoustics(wave)
     check_voice(heard, path.name)
-    reading = encoder.hear(heard)
-    neutral = reading.probabilities()[encoder.emotions.index("neutral")]
-    return _Recording(path, reading.features, float(neutral), voice_measures(heard), message)
+    listened = encoder.listen(heard)
+    neutral = encoder.told(listened).probabilities()[encoder.emotions.index("neutral")]
+    return _Recording(path, listened, float(neutral), voice_measures(heard), message)
 
 
 def voice_measures(heard: np.ndarray) -> np.ndarray:

@@ -1,16 +1,18 @@
 """How emotional speech is heard: a small student network in the emotion2vec+ large space (1024 dimensions).
 
 A wave becomes log-mel bands and a pitch track (`acoustics`). One part of the `Student` pays attention over time and gives a
-reading along the clip; another judges the statistics of the clip as a whole; an utterance is the weighted mean of both.
-`Encoder` puts them behind plain numpy calls. Gain does not matter: every clip is measured against its own loud frames,
-as the teacher normalises its wave.
+reading along the clip; a second looks at the bands as at a picture; a third judges the statistics of the clip as a whole. An
+utterance is the weighted mean of all three. Where neutral speech of the same voice is at hand, as it is wherever an emotion
+vector is made from two pools, the third part is told how the clip differs from it: much of what makes a voice sound
+moved is how it departs from its own rest. `Encoder` puts all of it behind plain numpy calls. Gain does not matter: every
+clip is measured against its own loud frames, as the teacher normalises its wave.
 """
 
 import functools
 import itertools
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -58,10 +60,17 @@ class StudentConfig:
         basis: principal directions of the teacher's space that the output spans.
         dropout: probability, in training.
         members: networks over the clip's statistics, whose answers are averaged.
-        member_width: their two hidden layers.
+        relatives: networks that also know how these differ from neutral speech of the same voice; they take the members' place then.
+        member_width: two hidden layers of either.
         member_dropout: probability, in training.
-        share: weight of the sequence part in the place of an utterance, the rest is that of the members.
-        score_share: the same for its scores.
+        pictures: networks that look at bands over time as at a picture, whose answers are averaged.
+        picture_channels: of their blocks of convolutions.
+        picture_width: channels that they pool over time.
+        picture_embedding: length of their utterance embedding.
+        picture_dropout: probability, in training.
+        share: weight of the sequence part in the place of an utterance.
+        picture_share: weight of the pictures in it; the rest is that of the members.
+        score_share, picture_score_share: the same for its scores.
         lean: how far an utterance is drawn from there to the places of the emotions that it is scored as.
         emotions: classes of the emotion reading, the first is neutral.
     """
@@ -75,10 +84,18 @@ class StudentConfig:
     basis: int = 64
     dropout: float = 0.2
     members: int = 8
+    relatives: int = 6
     member_width: tuple[int, int] = (192, 128)
     member_dropout: float = 0.5
-    share: float = 0.2
-    score_share: float = 0.4
+    pictures: int = 2
+    picture_channels: tuple[int, int, int, int] = (16, 32, 64, 96)
+    picture_width: int = 160
+    picture_embedding: int = 128
+    picture_dropout: float = 0.4
+    share: float = 0.1
+    picture_share: float = 0.2
+    score_share: float = 0.2
+    picture_score_share: float = 0.3
     lean: float = 0.25
     emotions: tuple[str, ...] = EMOTIONS
 
@@ -134,23 +151,28 @@ class Reading(NamedTuple):
 
 
 class Member(nn.Module):
-    """Two hidden layers over the statistics of a clip, with a linear way past them that carries over to new voices best."""
+    """Two hidden layers over the statistics of a clip, with a linear way past them that carries over to new voices best.
 
-    def __init__(self, config: StudentConfig) -> None:
+    Args:
+        config: shape.
+        inputs: numbers that it is told, statistics once, or twice for a network that also knows their differences from neutral.
+    """
+
+    def __init__(self, config: StudentConfig, inputs: int) -> None:
         super().__init__()
         first, second = config.member_width
-        self.first = nn.Linear(STATISTICS, first)
+        self.first = nn.Linear(inputs, first)
         self.second = nn.Linear(first, second)
         self.dropout = nn.Dropout(config.member_dropout)
         self.scores = nn.Linear(second, len(config.emotions))
         self.place = nn.Linear(second, config.basis)
-        self.straight_scores = nn.Linear(STATISTICS, len(config.emotions), bias=False)
-        self.straight_place = nn.Linear(STATISTICS, config.basis, bias=False)
+        self.straight_scores = nn.Linear(inputs, len(config.emotions), bias=False)
+        self.straight_place = nn.Linear(inputs, config.basis, bias=False)
         nn.init.zeros_(self.straight_scores.weight)
         nn.init.zeros_(self.straight_place.weight)
 
     def forward(self, statistics: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Scaled `statistics` [B, 834] -> scores [B, classes], coordinates [B, basis]."""
+        """Scaled `statistics` [B, inputs] -> scores [B, classes], coordinates [B, basis]."""
         hidden = F.silu(self.first(self.dropout(statistics)))
         hidden = self.dropout(F.silu(self.second(self.dropout(hidden))))
         return (
@@ -159,11 +181,72 @@ class Member(nn.Module):
         )
 
 
+class Heights(NamedTuple):
+    """A batch of clips as the parts over time take it, one column every 20 ms."""
+
+    scaled: torch.Tensor  # [B, T, 84], channels in units of their spread
+    inside: torch.Tensor  # bool [B, T], not padding
+    statistics: torch.Tensor  # [B, 420] over the spoken columns
+    pictures: (
+        torch.Tensor
+    )  # [B, 2, T, 40], bands as they are, and without the clip's own average: that tells nothing of the microphone
+
+
+class Picture(nn.Module):
+    """Convolutions over time and bands, pooled over time by attention: mean, deviation and peak (after Okabe et al. 2018)."""
+
+    def __init__(self, config: StudentConfig) -> None:
+        super().__init__()
+        channels = (2, *config.picture_channels)
+        self.convolutions = nn.ModuleList()
+        self.norms = nn.ModuleList()
+        for before, after in itertools.pairwise(channels):
+            for inputs in (before, after):
+                self.convolutions.append(nn.Conv2d(inputs, after, 3, padding=1, bias=False))
+                self.norms.append(nn.BatchNorm2d(after))
+        self.tracks = nn.ModuleList([nn.Conv1d(CHANNELS - BANDS, 32, 9, 4, 4), nn.Conv1d(32, 48, 5, 4, 2)])
+        self.track_norms = nn.ModuleList([nn.BatchNorm1d(32), nn.BatchNorm1d(48)])
+        self.mix = nn.Conv1d(channels[-1] * (BANDS // 32) + 48, config.picture_width, 1)
+        self.attention = nn.Conv1d(config.picture_width, config.heads, 1)
+        self.project = nn.Linear(3 * config.picture_width, config.picture_embedding)
+        self.dropout = nn.Dropout(config.picture_dropout)
+        self.scores = nn.Linear(config.picture_embedding, len(config.emotions))
+        self.place = nn.Linear(config.picture_embedding, config.basis)
+        self.heads = config.heads
+
+    def forward(self, clips: Heights) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Scores [B, classes], coordinates [B, basis] and embedding [B, picture_embedding] of a batch of clips."""
+        columns = clips.scaled.shape[1]
+        beyond = -columns % 16  # four halvings
+        hidden = F.pad(clips.pictures, (0, 0, 0, beyond))
+        for number, (convolution, norm) in enumerate(zip(self.convolutions, self.norms, strict=True)):
+            hidden = F.relu(norm(convolution(hidden)))
+            if number % 2:
+                hidden = F.avg_pool2d(hidden, 2)  # -> [B, c, T/16, 2] in the end
+        keep = clips.inside[:, :, None].to(clips.scaled.dtype)
+        tracks = F.pad((clips.scaled[:, :, BANDS:] * keep).transpose(1, 2), (0, beyond))
+        for convolution, norm in zip(self.tracks, self.track_norms, strict=True):
+            tracks = F.relu(norm(convolution(tracks)))  # -> [B, 48, T/16]
+        hidden = torch.cat([hidden.transpose(2, 3).flatten(1, 2), tracks], 1)
+        hidden = F.relu(self.mix(self.dropout(hidden))).float()  # [B, W, T/16]
+        beside = ~F.pad(clips.inside, (0, beyond)).unflatten(1, (-1, 16)).any(2)[:, None]  # [B, 1, T/16]
+        attention = self.attention(hidden).float().masked_fill(beside, -1e4).softmax(2)  # [B, H, T/16]
+        values = hidden.unflatten(1, (self.heads, -1))  # [B, H, W/H, T/16]
+        mean = (values * attention[:, :, None]).sum(3)
+        deviation = ((values**2 * attention[:, :, None]).sum(3) - mean**2).clamp(min=1e-5).sqrt()
+        peak = hidden.masked_fill(beside, 0).amax(2)
+        pooled = torch.cat([mean.flatten(1), deviation.flatten(1), peak], 1)
+        embedding = F.relu(self.project(self.dropout(pooled)))
+        active = self.dropout(embedding)
+        return self.scores(active), self.place(active), embedding
+
+
 class Student(nn.Module):
     """Log-mel and pitch in, attention over time, a point in the emotion2vec+ large space out."""
 
     statistics_mean: torch.Tensor
     statistics_scale: torch.Tensor
+    difference_scale: torch.Tensor
 
     space_mean: torch.Tensor
     space_basis: torch.Tensor
@@ -201,9 +284,12 @@ class Student(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
         self.scores = nn.Linear(config.embedding, len(config.emotions))
         self.place = nn.Linear(config.embedding, config.basis)
-        self.members = nn.ModuleList([Member(config) for _ in range(config.members)])
+        self.members = nn.ModuleList([Member(config, STATISTICS) for _ in range(config.members)])
+        self.relatives = nn.ModuleList([Member(config, 2 * STATISTICS) for _ in range(config.relatives)])
+        self.pictures = nn.ModuleList([Picture(config) for _ in range(config.pictures)])
         self.register_buffer("statistics_mean", torch.zeros(STATISTICS))
         self.register_buffer("statistics_scale", torch.ones(STATISTICS))
+        self.register_buffer("difference_scale", torch.ones(STATISTICS))
         self.register_buffer("input_mean", torch.zeros(CHANNELS))
         self.register_buffer("input_scale", torch.ones(CHANNELS))
         self.register_buffer("space_mean", torch.zeros(SPACE))
@@ -214,38 +300,58 @@ class Student(nn.Module):
         """Statistics [..., 834] in units of their spread over the training clips, at most 4 of them."""
         return ((statistics - self.statistics_mean) / self.statistics_scale).clamp(-4, 4)
 
+    def scaled_differences(self, statistics: torch.Tensor, neutral: torch.Tensor) -> torch.Tensor:
+        """What the relatives are told: scaled `statistics` [..., 834], and how they differ from those of `neutral` [..., 834] speech: [..., 1668]."""
+        differences = ((statistics - neutral) / self.difference_scale).clamp(-4, 4)
+        return torch.cat([self.scaled_statistics(statistics), differences], -1)
+
     def whole(self, statistics: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """What the members say of clips with these `statistics` [B, 834]: features [B, 1024], scores [B, classes]."""
-        answers = [member(self.scaled_statistics(statistics)) for member in self.members]
+        return self._together(self.members, self.scaled_statistics(statistics))
+
+    def beside(self, statistics: torch.Tensor, neutral: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """The same from the relatives, who also know the mean statistics of `neutral` [834] speech of the same voice."""
+        return self._together(self.relatives, self.scaled_differences(statistics, neutral.expand_as(statistics)))
+
+    def _together(self, networks: nn.ModuleList, told: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        answers = [network(told) for network in networks]
         scores, places = (torch.stack(parts).mean(0) for parts in zip(*answers, strict=True))
         return self.space_mean + places @ self.space_basis, scores
 
-    def sequence(
-        self, acoustics: torch.Tensor, lengths: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """`acoustics` [B, F, 84] and their true lengths [B] -> hidden [B, T, C] (T = ceil(F / 8)), mask [B, T], summary [B, 128]."""
+    def heights(self, acoustics: torch.Tensor, lengths: torch.Tensor) -> Heights:
+        """`acoustics` [B, F, 84] and their true lengths [B] as the parts over time take them, T = ceil(F / 2)."""
         scaled = (acoustics - self.input_mean) / self.input_scale
-        scaled = F.avg_pool1d(scaled.transpose(1, 2), 2, ceil_mode=True).transpose(1, 2)  # [B, F/2, 84], 20 ms
+        scaled = F.avg_pool1d(scaled.transpose(1, 2), 2, ceil_mode=True).transpose(1, 2)  # [B, T, 84], 20 ms
         lengths = ((lengths + 1) // 2).clamp(max=scaled.shape[1])
-        inside = torch.arange(scaled.shape[1], device=scaled.device)[None] < lengths[:, None]  # [B, F/2]
+        inside = torch.arange(scaled.shape[1], device=scaled.device)[None] < lengths[:, None]  # [B, T]
         energy = scaled[:, :, -1] * self.input_scale[-1] + self.input_mean[-1]
         loud = inside & (energy > AUDIBLE)
         loud = torch.where(loud.sum(1, keepdim=True) >= 5, loud, inside)
         statistics, mean = _statistics(scaled, loud)
-        summary = self.summary(statistics)
         keep = inside[:, :, None].to(scaled.dtype)
-        halves = scaled[:, :, :BANDS].unflatten(2, (BANDS // 2, 2)).mean(3)  # [B, F/2, 40]
+        halves = scaled[:, :, :BANDS].unflatten(2, (BANDS // 2, 2)).mean(3)  # [B, T, 40]
         own = mean[:, None, :BANDS].unflatten(2, (BANDS // 2, 2)).mean(3)
-        # the second picture has the clip's own average removed: it tells nothing of the microphone
-        pictures = torch.stack([halves * keep, (halves - own) * keep], 1)  # [B, 2, F/2, 40]
+        return Heights(scaled, inside, statistics, torch.stack([halves * keep, (halves - own) * keep], 1))
+
+    def looked(self, number: int, clips: Heights) -> Reading:
+        """What picture network `number` says of a batch of clips."""
+        scores, place, embedding = self.pictures[number](clips)
+        return Reading(self.space_mean + place @ self.space_basis, scores, embedding)
+
+    def sequence(self, clips: Heights) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """A batch of clips of T columns -> hidden [B, T / 4, C], mask [B, T / 4] (where there is sound), summary [B, 128]."""
+        summary = self.summary(clips.statistics)
+        pictures = clips.pictures
         for convolution, norm in zip(self.stem, self.stem_norms, strict=True):
-            pictures = F.silu(norm(convolution(pictures)))  # -> [B, c, F/8, 10]
-        tracks = F.silu(self.tracks((scaled[:, :, BANDS:] * keep).transpose(1, 2)))  # [B, 32, F/8]
+            pictures = F.silu(norm(convolution(pictures)))  # -> [B, c, T/4, 10]
+        keep = clips.inside[:, :, None].to(clips.scaled.dtype)
+        tracks = F.silu(self.tracks((clips.scaled[:, :, BANDS:] * keep).transpose(1, 2)))  # [B, 32, T/4]
         steps = min(pictures.shape[2], tracks.shape[2])
         joined = torch.cat([pictures[:, :, :steps].transpose(1, 2).flatten(2), tracks[:, :, :steps].transpose(1, 2)], 2)
+        lengths = clips.inside.sum(1)
         mask = (
             torch.arange(steps, device=joined.device)[None] < ((lengths + 3) // 4).clamp(max=steps)[:, None]
-        )  # [B, T]
+        )  # [B, T/4]
         hidden = (self.entry(joined) * mask[:, :, None]).transpose(1, 2)
         for block in self.blocks:
             hidden = block(hidden, mask[:, None].float())
@@ -269,14 +375,14 @@ class Student(nn.Module):
         active = self.dropout(F.silu(embedding))
         return Reading(self.space_mean + self.place(active) @ self.space_basis, self.scores(active), embedding)
 
-    def forward(self, acoustics: torch.Tensor, lengths: torch.Tensor) -> Reading:
-        """Utterance readings of `acoustics` [B, F, 84] with true lengths [B]: features [B, 1024], scores [B, classes]."""
-        hidden, mask, summary = self.sequence(acoustics, lengths)
+    def forward(self, clips: Heights) -> Reading:
+        """What the sequence part says of a batch of clips: features [B, 1024], scores [B, classes], embedding."""
+        hidden, mask, summary = self.sequence(clips)
         reading = self.pooled(hidden, mask[:, None].float(), summary)
         return Reading(*(part[:, 0] for part in reading))
 
 
-FORMAT = "cmet-speech-encoder/2"
+FORMAT = "cmet-speech-encoder/3"
 EMBEDDED = "speech_encoder.safetensors"
 STEP = 0.25  # seconds between two frame readings
 _STRIDE = 8  # acoustic frames in one step of the network
@@ -295,6 +401,19 @@ class Along(NamedTuple):
     energy: np.ndarray  # float64 [F], loudness around
 
 
+class Listened(NamedTuple):
+    """A recording in stretches of some seconds, heard once, before it is known what neutral speech it is to be told apart from."""
+
+    statistics: np.ndarray  # float32 [K, 834]
+    places: np.ndarray  # float32 [K, 1024], what the parts over time say, times their weights
+    scores: np.ndarray  # float32 [K, classes], the same
+    weights: np.ndarray  # float32 [K], how much is spoken in each, sum 1
+
+    def rest(self) -> np.ndarray:
+        """Mean statistics of the recording: float32 [834]."""
+        return self.weights @ self.statistics
+
+
 class Encoder:
     """The embedded speech encoder: numpy in, numpy out.
 
@@ -311,12 +430,13 @@ class Encoder:
         self.figures = figures or {}
         self.identity: tuple[str, str] | None = None
 
-    def utterance(self, wave: np.ndarray, rate: int) -> np.ndarray:
+    def utterance(self, wave: np.ndarray, rate: int, neutral: np.ndarray | None = None) -> np.ndarray:
         """Where a recording lies in the emotion2vec+ large space.
 
         Args:
             wave: float [S] in [-1, 1], mono, any length from 0.3 s.
             rate: samples a second; other than 16000 is resampled.
+            neutral: mean of `Listened.rest` [834] over neutral recordings of the same voice, if there are any.
 
         Returns:
             float32 [1024].
@@ -324,7 +444,7 @@ class Encoder:
         Raises:
             CmetError: the wave is not mono, holds values that are not numbers, is too short or silent, or nobody speaks.
         """
-        return self.hear(self._acoustics(wave, rate)).features
+        return self.told(self.listen(self._acoustics(wave, rate)), neutral).features
 
     def emotions_of(self, wave: np.ndarray, rate: int) -> dict[str, float]:
         """Probability of every emotion the encoder was taught by labels; see `utterance` for arguments and errors."""
@@ -352,7 +472,8 @@ class Encoder:
             chosen = np.flatnonzero((times * 100 >= start) & ((times * 100 < stop) | (stop >= len(heard))))
             if not len(chosen):
                 continue
-            hidden, mask, summary = self._sequence(part.acoustics)
+            with torch.inference_mode():
+                hidden, mask, summary = self.student.sequence(self._heights(part.acoustics))
             at = (np.arange(hidden.shape[1]) * _STRIDE + part.first) / 100 - seconds
             near = np.exp(-0.5 * ((at[None] - (times[chosen, None] - seconds)) / _SPAN) ** 2)  # [P, T]
             weight = torch.from_numpy(near.astype(np.float32)).to(self.device) * mask[0].float()
@@ -363,7 +484,8 @@ class Encoder:
         rows = np.stack([summarise(heard[first : first + _WINDOW]) for first in windows])
         with torch.inference_mode():
             local = self.student.whole(torch.from_numpy(rows).to(self.device))[0].cpu().numpy()
-        features = self.student.config.share * features + (1 - self.student.config.share) * local
+        share = self.student.config.share + self.student.config.picture_share
+        features = share * features + (1 - share) * local
         spoken = gaussian_filter1d((heard[:, BANDS + 3] > AUDIBLE).astype(np.float64), 25)[at] + 1e-6  # [F]
         features += self.hear(heard).features - np.average(features, axis=0, weights=spoken).astype(np.float32)
         return times, features
@@ -402,37 +524,75 @@ class Encoder:
         check_voice(heard, "The recording")
         return heard
 
-    def _sequence(self, heard: np.ndarray) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def _heights(self, heard: np.ndarray) -> Heights:
+        """`heard` [F, 84] as a batch of one."""
         batch = torch.from_numpy(heard)[None].to(self.device)
-        with torch.inference_mode():
-            return self.student.sequence(batch, torch.tensor([len(heard)], device=self.device))
+        return self.student.heights(batch, torch.tensor([len(heard)], device=self.device))
 
     def hear(self, heard: np.ndarray) -> "Heard":
-        """What the encoder says of a whole recording, given as `acoustics` [F, 84].
+        """What the encoder says of a whole recording, given as `acoustics` [F, 84]."""
+        return self.told(self.listen(heard))
+
+    def listen(self, heard: np.ndarray) -> Listened:
+        """Hear a whole recording, given as `acoustics` [F, 84].
 
         A long recording is heard in stretches of about five seconds, like those it was trained with, weighted by
         how much is spoken in each.
         """
         stretches = np.array_split(heard, max(1, round(len(heard) / _STRETCH)))
-        weights = np.array([(part[:, BANDS + 3] > AUDIBLE).sum() + 1e-3 for part in stretches])
-        readings = [self._reading(part) for part in stretches]
-        weights /= weights.sum()
-        features, scores = (weights @ np.stack([reading[k] for reading in readings]) for k in range(2))
-        return Heard(features.astype(np.float32), scores.astype(np.float32))
-
-    def _reading(self, heard: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Features [1024] and scores [classes] of a stretch [F, 84]: sequence part and members together."""
-        hidden, mask, summary = self._sequence(heard)
+        weights = np.array([(part[:, BANDS + 3] > AUDIBLE).sum() + 1e-3 for part in stretches], np.float32)
+        config = self.student.config
+        places, scores = [], []
         with torch.inference_mode():
-            statistics = torch.from_numpy(summarise(heard))[None].to(self.device)
-            features, scores = self.student.whole(statistics)
-            reading = self.student.pooled(hidden, mask[:, None].float(), summary)
-            config = self.student.config
-            features = torch.lerp(features[0], reading.features[0, 0].float(), config.share)
-            scores = torch.lerp(scores[0], reading.scores[0, 0].float(), config.score_share)
+            for part in stretches:
+                clips = self._heights(part)
+                readings = [(self.student(clips), config.share, config.score_share)]
+                for number in range(config.pictures):
+                    shares = (config.picture_share / config.pictures, config.picture_score_share / config.pictures)
+                    readings.append((self.student.looked(number, clips), *shares))
+                places.append(sum(share * reading.features[0] for reading, share, _ in readings))
+                scores.append(sum(share * reading.scores[0] for reading, _, share in readings))
+        return Listened(
+            np.stack([summarise(part) for part in stretches]),
+            torch.stack(places).cpu().numpy(),
+            torch.stack(scores).cpu().numpy(),
+            weights / weights.sum(),
+        )
+
+    def told(self, listened: Listened, neutral: np.ndarray | None = None) -> "Heard":
+        """What the encoder says of a recording it `listened` to.
+
+        Args:
+            listened: what `listen` gives.
+            neutral: mean of `Listened.rest` [834] over neutral recordings of the same voice; None: the recording alone tells.
+        """
+        config = self.student.config
+        with torch.inference_mode():
+            statistics, places, scores = (torch.from_numpy(part).to(self.device) for part in listened[:3])
+            if neutral is None:
+                features, judged = self.student.whole(statistics)
+            else:
+                features, judged = self.student.beside(statistics, torch.from_numpy(neutral).to(self.device))
+            features = places + (1 - config.share - config.picture_share) * features
+            scores = scores + (1 - config.score_share - config.picture_score_share) * judged
             # labels of many speakers taught the scores, the teacher's features of two most of the places
-            features = torch.lerp(features, scores.softmax(0) @ self.student.prototypes, config.lean)
-        return features.cpu().numpy(), scores.cpu().numpy()
+            features = torch.lerp(features, scores.softmax(1) @ self.student.prototypes, config.lean)
+        return Heard(listened.weights @ features.cpu().numpy(), listened.weights @ scores.cpu().numpy())
+
+    def pools(self, wanted: Sequence[Listened], neutral: Sequence[Listened]) -> tuple[np.ndarray, np.ndarray]:
+        """Features of two pools of one voice, each recording told apart from the neutral ones, a neutral one from the others.
+
+        Returns:
+            float32 [N, 1024] of the `wanted` and [M, 1024] of the `neutral` recordings.
+        """
+        rests = np.stack([recording.rest() for recording in neutral])  # [M, 834]
+        total = rests.sum(0)
+        others = [(total - own) / (len(rests) - 1) for own in rests] if len(rests) > 1 else [total]
+        rest = (total / len(rests)).astype(np.float32)
+        return (
+            np.stack([self.told(recording, rest).features for recording in wanted]),
+            np.stack([self.told(r, o.astype(np.float32)).features for r, o in zip(neutral, others, strict=True)]),
+        )
 
 
 class Heard(NamedTuple):

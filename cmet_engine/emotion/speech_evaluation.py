@@ -7,7 +7,7 @@ emotions told apart, agreement of its emotion vectors with the teacher's, where 
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from cmet_engine.emotion.acoustics import RATE
 from cmet_engine.emotion.library import BASIC, EXTENDED, voice_measures
 from cmet_engine.emotion.library import EMBEDDED as EMBEDDED_LIBRARY
 from cmet_engine.emotion.library import FORMAT as LIBRARY_FORMAT
-from cmet_engine.emotion.speech import EMBEDDED, EMOTIONS, Encoder, Heard, load_student, save_student
+from cmet_engine.emotion.speech import EMBEDDED, EMOTIONS, Encoder, Heard, Listened, load_student, save_student
 from cmet_engine.emotion.speech_training import Clips, TrainingConfig, held_out, prepare, read_corpus
 from cmet_engine.errors import CmetError
 from cmet_engine.files import whole_file
@@ -34,47 +34,50 @@ DRAWS = 20  # random pools that a figure is averaged over
 Progress = Callable[[str, int, int | None], None]
 
 
-def hear_all(encoder: Encoder, clips: Clips, chosen: np.ndarray, progress: Progress | None = None) -> Heard:
-    """What the encoder says of the `chosen` [M] clips: features [M, 1024], scores [M, classes]."""
+def listen_all(encoder: Encoder, clips: Clips, chosen: np.ndarray, progress: Progress | None = None) -> list[Listened]:
+    """The `chosen` [M] clips as the encoder hears them."""
     heard = []
     for number, clip in enumerate(chosen):
         if progress:
             progress("hear", number, len(chosen))
-        heard.append(encoder.hear(clips.acoustics[0][clip].astype(np.float32)))
+        heard.append(encoder.listen(clips.acoustics[0][clip].astype(np.float32)))
+    return heard
+
+
+def hear_all(encoder: Encoder, clips: Clips, chosen: np.ndarray) -> Heard:
+    """What the encoder says of the `chosen` [M] clips alone: features [M, 1024], scores [M, classes]."""
+    return _told(encoder, listen_all(encoder, clips, chosen))
+
+
+def _told(encoder: Encoder, listened: Sequence[Listened]) -> Heard:
+    heard = [encoder.told(recording) for recording in listened]
     return Heard(np.stack([h.features for h in heard]), np.stack([h.scores for h in heard]))
 
 
-def told_apart(
-    clips: Clips, chosen: np.ndarray, scores: np.ndarray, *, usual: np.ndarray | None = None
-) -> dict[str, Any]:
-    """How many of the `chosen` [M] clips get their own label among the eight emotions.
+def beside_neutral(encoder: Encoder, clips: Clips, chosen: np.ndarray, listened: Sequence[Listened]) -> Heard:
+    """What the encoder says of the `chosen` [M] clips beside the neutral ones of the same speaker among them, but for the clip itself.
 
-    Args:
-        clips, chosen: what was heard.
-        scores: logits [M, classes].
-        usual: average scores of neutral speech in training [classes]. Given, each speaker's scores are moved so that the
-            average of their own neutral clips (without the clip that is judged) comes to lie there: what is known when
-            neutral speech of the speaker is at hand. None: each clip is judged alone.
+    A speaker with fewer than two neutral clips is heard from each clip alone.
+    """
+    heard: list[Heard] = []
+    rests = np.stack([recording.rest() for recording in listened])  # [M, 834]
+    calm = clips.emotion[chosen] == "neutral"
+    for number, recording in enumerate(listened):
+        pool = np.flatnonzero(calm & (clips.speaker[chosen] == clips.speaker[chosen[number]]))
+        pool = pool[pool != number]
+        heard.append(encoder.told(recording, rests[pool].mean(0) if len(pool) else None))
+    return Heard(np.stack([h.features for h in heard]), np.stack([h.scores for h in heard]))
+
+
+def told_apart(clips: Clips, chosen: np.ndarray, scores: np.ndarray) -> dict[str, Any]:
+    """How many of the `chosen` [M] clips get their own label among the eight emotions, by their `scores` [M, classes].
 
     Returns:
         `right` (share of clips), `balanced` (mean over emotions), `clips`, `confusion` (counts, truth by row).
     """
     labels = clips.labels(EIGHT)[chosen]
     use = labels >= 0
-    logits = scores[:, : len(EIGHT)].astype(np.float64).copy()
-    if usual is not None:
-        for speaker in np.unique(clips.speaker[chosen]):
-            own = np.flatnonzero(clips.speaker[chosen] == speaker)
-            calm = own[labels[own] == 0]
-            if len(calm) < 2:
-                continue
-            total = logits[calm].sum(0)
-            zero = np.tile(total / len(calm), (len(own), 1))
-            for row, clip in enumerate(own):
-                if labels[clip] == 0:
-                    zero[row] = (total - logits[clip]) / (len(calm) - 1)
-            logits[own] = logits[own] - zero + usual[: len(EIGHT)]
-    said = logits.argmax(1)
+    said = scores[:, : len(EIGHT)].argmax(1)
     confusion = np.zeros((len(EIGHT), len(EIGHT)), int)
     np.add.at(confusion, (labels[use], said[use]), 1)
     present = confusion.sum(1) > 0
@@ -87,12 +90,15 @@ def told_apart(
     }
 
 
-def vector_agreement(clips: Clips, chosen: np.ndarray, features: np.ndarray, *, seed: int = 0) -> dict[str, float]:
+def vector_agreement(
+    encoder: Encoder, clips: Clips, chosen: np.ndarray, listened: Sequence[Listened], *, seed: int = 0
+) -> dict[str, float]:
     """Cosine between the student's and the teacher's emotion vectors of one speaker, over pools of ten clips.
 
     Args:
+        encoder: what heard the clips.
         clips, chosen: clips [M] of one speaker, all heard by the teacher.
-        features: the student's [M, 1024].
+        listened: what `listen_all` gives of them.
         seed: of the random pools.
 
     Returns:
@@ -110,12 +116,8 @@ def vector_agreement(clips: Clips, chosen: np.ndarray, features: np.ndarray, *, 
         for _ in range(DRAWS):
             pool = random.choice(own, min(POOL, len(own)), replace=False)
             zero = random.choice(calm, min(POOL, len(calm)), replace=False)
-            cosines.append(
-                _cosine(
-                    features[pool].mean(0) - features[zero].mean(0),
-                    teacher[pool].mean(0) - teacher[zero].mean(0),
-                )
-            )
+            wanted, rest = encoder.pools([listened[n] for n in pool], [listened[n] for n in zero])
+            cosines.append(_cosine(wanted.mean(0) - rest.mean(0), teacher[pool].mean(0) - teacher[zero].mean(0)))
         result[name] = round(float(np.mean(cosines)), 3)
     return result
 
@@ -126,7 +128,7 @@ def evaluate(
     """Every figure of the model card, on the clips that `config` holds out.
 
     Returns:
-        By dataset: emotions told apart from the clip alone and against the speaker's neutral; by taught speaker: cosines of
+        By dataset: emotions told apart from the clip alone and beside the speaker's neutral; by taught speaker: cosines of
         the emotion vectors; `extended`: nearest basic emotion by student and teacher; `speed`: seconds of sound a second.
 
     Raises:
@@ -137,30 +139,27 @@ def evaluate(
     if not len(chosen):
         raise CmetError("The configuration holds no speaker out; name some in 'held_out' to measure with.")
     began = time.perf_counter()
-    heard = hear_all(encoder, clips, chosen, progress)
+    listened = listen_all(encoder, clips, chosen, progress)
+    heard = _told(encoder, listened)
     network_seconds = time.perf_counter() - began
     sound_seconds = sum(len(clips.acoustics[0][n]) for n in chosen) / 100
     figures: dict[str, Any] = {
         "held_out": list(config.held_out),
         "network_speed": round(sound_seconds / network_seconds),
     }
-    known_calm = np.flatnonzero(~apart & (clips.emotion == "neutral"))
-    usual = np.mean([
-        hear_all(encoder, clips, known_calm[clips.dataset[known_calm] == dataset][:40]).scores.mean(0)
-        for dataset in np.unique(clips.dataset[known_calm])
-    ], 0) if len(known_calm) else np.zeros(len(encoder.emotions))  # fmt: skip
+    beside = beside_neutral(encoder, clips, chosen, listened)
     for dataset in np.unique(clips.dataset[chosen]):
         own = np.flatnonzero((clips.dataset[chosen] == dataset) & (clips.labels(EIGHT)[chosen] >= 0))
         if len(own):
             figures[str(dataset)] = {
                 "alone": told_apart(clips, chosen[own], heard.scores[own]),
-                "against_neutral": told_apart(clips, chosen[own], heard.scores[own], usual=usual),
+                "beside_neutral": told_apart(clips, chosen[own], beside.scores[own]),
             }
     vectors = {}
     for speaker in config.held_out:
         own = np.flatnonzero((clips.speaker[chosen] == speaker) & clips.taught[chosen])
         if len(own):
-            cosines = vector_agreement(clips, chosen[own], heard.features[own])
+            cosines = vector_agreement(encoder, clips, chosen[own], [listened[n] for n in own])
             vectors[speaker] = {**cosines, "mean": round(float(np.mean(list(cosines.values()))), 3)}
     figures["vectors"] = vectors
     figures["extended"] = extended_places(encoder, clips, config, chosen, heard.features)
@@ -197,10 +196,10 @@ def figures_text(figures: dict[str, Any]) -> str:
     lines = [f"speakers never heard: {', '.join(figures['held_out'])}"]
     for dataset, entry in figures.items():
         if isinstance(entry, dict) and "alone" in entry:
-            alone, against = entry["alone"], entry["against_neutral"]
+            alone, beside = entry["alone"], entry["beside_neutral"]
             lines.append(
                 f"{dataset:<9} {alone['clips']:4d} clips: {alone['right']:.1%} right from the clip alone (mean over emotions "
-                f"{alone['balanced']:.1%}), {against['right']:.1%} against the speaker's neutral ({against['balanced']:.1%})"
+                f"{alone['balanced']:.1%}), {beside['right']:.1%} beside the speaker's neutral ({beside['balanced']:.1%})"
             )
     for speaker, cosines in figures["vectors"].items():
         each = ", ".join(f"{name} {value:.2f}" for name, value in cosines.items() if name != "mean")

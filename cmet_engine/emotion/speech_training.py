@@ -6,13 +6,14 @@ that was interrupted ends where an uninterrupted one does.
 """
 
 import csv
+import functools
 import hashlib
 import itertools
 import json
 import math
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from cmet_engine.emotion.acoustics import BANDS, CHANNELS, FLOOR, RATE, STATISTI
 from cmet_engine.emotion.speech import (
     EMOTIONS,
     SPACE,
+    Heights,
     Member,
     Reading,
     Student,
@@ -130,6 +132,9 @@ class TrainingConfig:
         balance: 1 draws every emotion of a dataset equally often, 0 as often as it has clips.
         calm: added to the score of neutral once all is trained, for most speech is: batches hold emotions about equally often.
         checkpoint: steps between two checkpoints.
+        picture_steps, picture_rate, picture_decay, picture_mixup: the same for each of the pictures.
+        natural: share of their clips that speak in their own voice, the others in one of the `voices`.
+        bend: their formants move by this much, standard deviation of the natural log.
         member_steps, member_batch, member_rate, member_decay: the same for the networks over the clip's statistics.
         member_noise: normal noise on the scaled statistics.
         student: shape of the network.
@@ -168,6 +173,12 @@ class TrainingConfig:
     balance: float = 0.5
     calm: float = 0.5
     checkpoint: int = 250
+    picture_steps: int = 5000
+    picture_rate: float = 1.5e-3
+    picture_decay: float = 0.05
+    picture_mixup: float = 0.5
+    natural: float = 0.5
+    bend: float = 0.07
     member_steps: int = 1200
     member_batch: int = 256
     member_rate: float = 2e-3
@@ -510,17 +521,36 @@ def augment(batch: torch.Tensor, lengths: torch.Tensor, random: torch.Generator)
     return torch.cat([mel, tracks], 2)
 
 
-class Batches:
-    """Endless random batches, each made from the seed and its number alone, so that a resumed run sees what it would have seen."""
+def bend_formants(batch: torch.Tensor, random: np.random.Generator, amount: float) -> torch.Tensor:
+    """Stretch the bands of every clip of `batch` [B, F, 84] by a factor of its own, as another length of the vocal tract would (Jaitly and Hinton 2013)."""
+    factor = torch.from_numpy(np.exp(random.normal(0, amount, (len(batch), 1))).astype(np.float32))
+    at = (torch.arange(BANDS)[None] * factor).clamp(max=BANDS - 1.001)  # [B, 80]
+    low, share = at.long()[:, None], (at % 1)[:, None]
+    mel = batch[:, :, :BANDS]
+    bent = [mel.gather(2, place.expand(-1, mel.shape[1], -1)) for place in (low, low + 1)]
+    return torch.cat([torch.lerp(*bent, share), batch[:, :, BANDS:]], 2)
 
-    def __init__(self, clips: Clips, chosen: np.ndarray, weights: np.ndarray, config: TrainingConfig) -> None:
-        self.clips, self.chosen, self.config = clips, chosen, config
+
+class Batches:
+    """Endless random batches, each made from the seed and its number alone, so that a resumed run sees what it would have seen.
+
+    Args:
+        clips, chosen, weights: what is drawn from and how often.
+        config: every number.
+        stream: 0 for the sequence part, whose clips speak in any voice equally often; another number for each picture,
+            whose clips speak in their own voice more often and have their formants bent.
+    """
+
+    def __init__(
+        self, clips: Clips, chosen: np.ndarray, weights: np.ndarray, config: TrainingConfig, stream: int = 0
+    ) -> None:
+        self.clips, self.chosen, self.config, self.stream = clips, chosen, config, stream
         self.probability = weights / weights.sum()
 
     def __call__(self, step: int) -> tuple[torch.Tensor, torch.Tensor, np.ndarray]:
         """Batch number `step`: acoustics [B, F, 84], lengths [B], clip numbers [B]."""
         config = self.config
-        random = np.random.default_rng([config.seed, step])
+        random = np.random.default_rng([config.seed, step, *([2, self.stream] if self.stream else [])])
         picked = random.choice(self.chosen, config.batch, p=self.probability)
         frames = int(random.integers(config.crop[0], config.crop[1] + 1))
         batch = np.zeros((config.batch, frames, CHANNELS), np.float32)
@@ -528,7 +558,8 @@ class Batches:
         batch[:, :, BANDS + 3] = FLOOR
         lengths = np.zeros(config.batch, np.int64)
         for row, clip in enumerate(picked):
-            copy = self.clips.acoustics[random.integers(len(self.clips.acoustics))][clip]
+            natural = self.stream and random.random() < config.natural
+            copy = self.clips.acoustics[0 if natural else random.integers(len(self.clips.acoustics))][clip]
             rate = random.uniform(*config.rates)
             total = max(2, int(len(copy) / rate))
             start = random.integers(0, max(1, total - frames + 1))
@@ -540,7 +571,38 @@ class Batches:
             lengths[row] = length
         generator = torch.Generator().manual_seed(int(random.integers(2**31)))
         tensor, sizes = torch.from_numpy(batch), torch.from_numpy(lengths)
+        if self.stream and config.bend:
+            tensor = bend_formants(tensor, random, config.bend)
         return augment(tensor, sizes, generator), sizes, picked
+
+
+def from_rest(clips: Clips, chosen: np.ndarray, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Statistics of neutral speech that clips are told apart from: that of some other neutral clips of the same voice.
+
+    Every clip has a random pool of its own in every copy, of one clip up to all there are, as users have few or many.
+
+    Args:
+        clips: every copy of a speaker is another voice, with neutral clips of its own.
+        chosen: clips [M] whose neutral speech may be used.
+        seed: of the pools.
+
+    Returns:
+        float32 [copies, N, 834], and bool [N], whether there is neutral speech for the clip at all.
+    """
+    random = np.random.default_rng([seed, 3])
+    calm = np.zeros(len(clips), bool)
+    calm[chosen] = clips.emotion[chosen] == "neutral"
+    rest, known = np.zeros_like(clips.statistics), np.zeros(len(clips), bool)
+    for clip in chosen:
+        pool = np.flatnonzero(calm & (clips.speaker == clips.speaker[clip]))
+        pool = pool[pool != clip]
+        if not len(pool):
+            continue
+        known[clip] = True
+        for copy in range(len(rest)):
+            count = round(len(pool) ** random.random())
+            rest[copy, clip] = clips.statistics[copy, random.choice(pool, count, replace=False)].mean(0)
+    return rest, known
 
 
 @dataclass(frozen=True)
@@ -611,6 +673,9 @@ def new_student(clips: Clips, chosen: np.ndarray, config: TrainingConfig) -> Stu
     usual = clips.statistics[0][chosen]
     student.statistics_mean.copy_(torch.from_numpy(usual.mean(0)))
     student.statistics_scale.copy_(torch.from_numpy(usual.std(0) + 1e-6))
+    of = np.unique(clips.speaker[chosen], return_inverse=True)[1]
+    own = np.stack([usual[of == speaker].mean(0) for speaker in range(of.max() + 1)])
+    student.difference_scale.copy_(torch.from_numpy((usual - own[of]).std(0) + 1e-6))
     student.space_mean.copy_(torch.from_numpy(centre))
     student.space_basis[:count] = torch.from_numpy(directions[:count] * (scale[:count, None] / math.sqrt(len(known))))
     return student
@@ -732,61 +797,21 @@ def train(
         raise CmetError("No clip is left to train on; check the labels and the speakers that are held out.")
     targets = make_targets(clips, chosen, config)
     student = new_student(clips, chosen, config).to(device)
-    centre = student.space_mean
-    batches = Batches(clips, chosen, clip_weights(clips, chosen, config), config)
-    sequence = [value for name, value in student.named_parameters() if not name.startswith("members.")]
-    optimiser = torch.optim.AdamW(
-        sequence, lr=config.learning_rate, weight_decay=config.weight_decay, betas=(0.9, 0.98)
+    run = Run(clips, chosen, targets, config, output, device, mixed_precision, workers, progress)
+    sequence = [value for name, value in student.named_parameters() if not name.startswith(APART)]
+    own = Part(
+        "train", student, student, sequence, 0, config.steps, config.learning_rate, config.weight_decay, config.mixup
     )
-    average = {key: value.clone() for key, value in student.state_dict().items()}
-    first, history = 0, []
-    stored = output / "checkpoint.pt"
-    if resume and stored.is_file():
-        state = torch.load(stored, map_location=device, weights_only=True)
-        if state["config"] != config.to_json():
-            raise CmetError(f"{stored} is of a run with another configuration; give another folder or remove it.")
-        first, history = state["step"], state["history"]
-        student.load_state_dict(state["student"])
-        optimiser.load_state_dict(state["optimiser"])
-        average = state["average"]
-
-    def keep(step: int) -> None:
-        with whole_file(stored, force=True) as temporary:
-            torch.save(
-                {
-                    "config": config.to_json(),
-                    "step": step,
-                    "student": student.state_dict(),
-                    "optimiser": optimiser.state_dict(),
-                    "average": average,
-                    "history": history,
-                },
-                temporary,
-            )
-        write_losses(output, LOSSES, history)
-
-    last = config.steps if until is None else min(until, config.steps)
-    bar = tqdm(
-        total=config.steps, initial=first, desc="encoder", unit="step", disable=progress is not None, mininterval=5
-    )
-    try:
-        for step, batch in zip(range(first, last), ahead(batches, first, last, workers), strict=True):
-            parts = _step(student, optimiser, batch, step, targets, centre, config, device, mixed_precision)
-            _follow(average, student.state_dict(), min(config.average, (step + 1) / (step + 10)))
-            history.append([step + 1, *(round(parts.get(n, 0.0), 5) for n in LOSSES)])
-            if (step + 1) % config.checkpoint == 0 or step + 1 == last:
-                keep(step + 1)
-            bar.update()
-            bar.set_postfix(
-                {n: f"{np.mean([h[k + 1] for h in history[-50:]]):.3f}" for k, n in enumerate(LOSSES)}, refresh=False
-            )
-            if progress:
-                progress("train", step + 1, config.steps)
-    finally:
-        bar.close()
-    student.load_state_dict(average)
-    student = student.cpu()
-    if last == config.steps:
+    fit_part(run, own, student, resume=resume, until=until)
+    if until is None or until >= config.steps:
+        for number, picture in enumerate(student.pictures):
+            part = Part(
+                f"train picture {number + 1}", picture, functools.partial(student.looked, number),
+                list(picture.parameters()), number + 1, config.picture_steps, config.picture_rate, config.picture_decay,
+                config.picture_mixup,
+            )  # fmt: skip
+            fit_part(run, part, student, resume=resume)
+        student = student.cpu()
         train_members(student, clips, chosen, targets, config, output / "members.pt", progress=progress)
         with torch.no_grad():
             student.prototypes.copy_(targets.prototypes)
@@ -796,7 +821,108 @@ def train(
         save_student(student, output / "encoder.safetensors", {}, force=True)
         with whole_file(output / "config.json", force=True) as temporary:
             temporary.write_text(config.to_json(), "utf-8")
-    return student.eval()
+    return student.cpu().eval()
+
+
+APART = ("members.", "relatives.", "pictures.")
+"""Parameters that the sequence part does not train."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What all parts of a training run share; see `train`."""
+
+    clips: Clips
+    chosen: np.ndarray
+    targets: Targets
+    config: TrainingConfig
+    output: Path
+    device: str
+    mixed_precision: bool
+    workers: int
+    progress: Progress | None
+
+
+@dataclass(frozen=True)
+class Part:
+    """One network of the student that learns from batches of clips over time.
+
+    Attributes:
+        name: as the progress calls it.
+        module: what is trained and averaged.
+        read: `Heights` of a batch -> its reading.
+        parameters: of the module, those that are trained.
+        stream: which batches it sees, see `Batches`.
+        steps, rate, decay, mixup: see `TrainingConfig`.
+    """
+
+    name: str
+    module: torch.nn.Module
+    read: Callable[[Heights], Reading]
+    parameters: list[torch.nn.Parameter]
+    stream: int
+    steps: int
+    rate: float
+    decay: float
+    mixup: float
+
+    def state(self) -> dict[str, torch.Tensor]:
+        """Its part of the weights, without those that others train."""
+        return {key: value for key, value in self.module.state_dict().items() if not key.startswith(APART)}
+
+
+def fit_part(run: Run, part: Part, student: Student, *, resume: bool, until: int | None = None) -> None:
+    """Train one part; it ends with its averaged weights. Goes on from its checkpoint; stops after step `until`, if given."""
+    config, stored = run.config, run.output / f"checkpoint{part.stream or ''}.pt"
+    weights = clip_weights(run.clips, run.chosen, config)
+    batches = Batches(run.clips, run.chosen, weights, config, part.stream)
+    optimiser = torch.optim.AdamW(part.parameters, lr=part.rate, weight_decay=part.decay, betas=(0.9, 0.98))
+    average = {key: value.clone() for key, value in part.state().items()}
+    first, history = 0, []
+    if resume and stored.is_file():
+        state = torch.load(stored, map_location=run.device, weights_only=True)
+        if state["config"] != config.to_json():
+            raise CmetError(f"{stored} is of a run with another configuration; give another folder or remove it.")
+        first, history = state["step"], state["history"]
+        part.module.load_state_dict(state["network"], strict=False)
+        optimiser.load_state_dict(state["optimiser"])
+        average = state["average"]
+
+    def keep(step: int) -> None:
+        with whole_file(stored, force=True) as temporary:
+            torch.save(
+                {
+                    "config": config.to_json(),
+                    "step": step,
+                    "network": part.state(),
+                    "optimiser": optimiser.state_dict(),
+                    "average": average,
+                    "history": history,
+                },
+                temporary,
+            )
+        write_losses(run.output, LOSSES, history, f"losses{part.stream or ''}")
+
+    last = part.steps if until is None else min(until, part.steps)
+    bar = tqdm(
+        total=part.steps, initial=first, desc=part.name, unit="step", disable=run.progress is not None, mininterval=5
+    )
+    try:
+        for step, batch in zip(range(first, last), ahead(batches, first, last, run.workers), strict=True):
+            parts = _step(run, part, student, optimiser, batch, step)
+            _follow(average, part.state(), min(config.average, (step + 1) / (step + 10)))
+            history.append([step + 1, *(round(parts.get(n, 0.0), 5) for n in LOSSES)])
+            if (step + 1) % config.checkpoint == 0 or step + 1 == last:
+                keep(step + 1)
+            bar.update()
+            bar.set_postfix(
+                {n: f"{np.mean([h[k + 1] for h in history[-50:]]):.3f}" for k, n in enumerate(LOSSES)}, refresh=False
+            )
+            if run.progress:
+                run.progress(part.name, step + 1, part.steps)
+    finally:
+        bar.close()
+    part.module.load_state_dict(average, strict=False)
 
 
 def train_members(
@@ -815,10 +941,26 @@ def train_members(
         state = torch.load(stored, weights_only=True)
         if state["config"] == config.to_json():
             done = state["members"]
-    for number, member in enumerate(student.members):
+    statistics = torch.from_numpy(clips.statistics)
+    alone = student.scaled_statistics(statistics)  # [copies, N, 834]
+    rest, known = from_rest(clips, chosen, config.seed)
+    beside = student.scaled_differences(statistics, torch.from_numpy(rest)) if student.relatives else alone
+    networks = [(member, alone, chosen) for member in student.members]
+    networks += [(relative, beside, chosen[known[chosen]]) for relative in student.relatives]
+    if student.relatives and not known.any():
+        raise CmetError(
+            "No speaker to train on has two neutral clips; the student learns from them what a voice at rest is."
+        )
+    for number, (member, told, own) in enumerate(networks):
         assert isinstance(member, Member)
         if number >= len(done):
-            _train_member(student, member, number, clips, chosen, targets, config, progress)
+            steps = _train_member(student, member, number, told, own, clip_weights(clips, own, config), targets, config)
+            for step in tqdm(
+                steps, f"whole clip {number + 1}", config.member_steps, unit="step", disable=progress is not None,
+                mininterval=5,
+            ):  # fmt: skip
+                if progress:
+                    progress("train members", number * config.member_steps + step, len(networks) * config.member_steps)
             done.append(member.state_dict())
             with whole_file(stored, force=True) as temporary:
                 torch.save({"config": config.to_json(), "members": done}, temporary)
@@ -830,36 +972,32 @@ def _train_member(
     student: Student,
     member: Member,
     number: int,
-    clips: Clips,
+    told: torch.Tensor,
     chosen: np.ndarray,
+    weights: np.ndarray,
     targets: Targets,
     config: TrainingConfig,
-    progress: Progress | None,
-) -> None:
+) -> Iterator[int]:
+    """Train one network on what it is `told` [copies, N, inputs] of the `chosen` [M] clips, drawn by their `weights` [M]; yields before every step."""
     random = np.random.default_rng([config.seed, number, 2])
     torch.manual_seed(config.seed * 1_000_003 - 1 - number)
     for module in member.modules():
         if isinstance(module, torch.nn.Linear) and module.bias is not None:
             module.reset_parameters()
-    weights = clip_weights(clips, chosen, config)
     weights = weights / weights.sum()
-    statistics = student.scaled_statistics(torch.from_numpy(clips.statistics))  # [copies, N, 834]
     # distances and angles are taken along the principal directions: the rest of the space holds 1 % of the variance
     length = student.space_basis.norm(dim=1).clamp(min=1e-6)  # [basis]
     wanted_places = (targets.places - student.space_mean) @ (student.space_basis / length[:, None]).T  # [N, basis]
     optimiser = torch.optim.AdamW(member.parameters(), lr=config.member_rate, weight_decay=config.member_decay)
     member.train()
     steps = config.member_steps
-    for step in tqdm(
-        range(steps), f"whole clip {number + 1}", unit="step", disable=progress is not None, mininterval=5
-    ):
-        if progress:
-            progress("train members", number * steps + step, len(student.members) * steps)
+    for step in range(steps):
+        yield step
         rise, fall = min(1.0, (step + 1) / 50), 0.5 + 0.5 * math.cos(math.pi * step / steps)
         for group in optimiser.param_groups:
             group["lr"] = config.member_rate * rise * fall + 1e-6
         picked = random.choice(chosen, config.member_batch, p=weights)
-        batch = statistics[random.integers(len(statistics), size=len(picked)), picked]
+        batch = told[random.integers(len(told), size=len(picked)), picked]
         scores, coordinates = member(batch + config.member_noise * torch.randn(batch.shape))
         moved = coordinates * length  # [B, basis]
         rows = torch.from_numpy(picked)
@@ -883,40 +1021,39 @@ LOSSES = ("label", "distance", "direction", "difference", "contrast")
 
 
 def _step(
+    run: Run,
+    part: Part,
     student: Student,
     optimiser: torch.optim.Optimizer,
     batch: tuple[torch.Tensor, torch.Tensor, np.ndarray],
     step: int,
-    targets: Targets,
-    centre: torch.Tensor,
-    config: TrainingConfig,
-    device: str,
-    mixed_precision: bool,
 ) -> dict[str, float]:
     """One step of the optimiser; returns the parts of the loss."""
+    config = run.config
     heard, lengths, picked = batch
-    torch.manual_seed(config.seed * 1_000_003 + step)  # dropout depends on the step alone: a resumed run repeats it
-    random = np.random.default_rng([config.seed, step, 1])
+    # dropout depends on the step alone: a resumed run repeats it
+    torch.manual_seed(config.seed * 1_000_003 + step + part.stream * 10_000_019)
+    random = np.random.default_rng([config.seed, step, 1, *([part.stream] if part.stream else [])])
     mixed = None
-    if random.random() < config.mixup:
+    if random.random() < part.mixup:
         share = float(random.beta(config.mixup_shape, config.mixup_shape))
         share, partner = max(share, 1 - share), random.permutation(len(picked))
         heard = share * heard + (1 - share) * heard[partner]
         lengths = torch.maximum(lengths, lengths[partner])
         mixed = (share, partner)
     rise = min(1.0, (step + 1) / config.warmup)
-    fall = 0.5 + 0.5 * math.cos(math.pi * max(0, step - config.warmup) / max(1, config.steps - config.warmup))
+    fall = 0.5 + 0.5 * math.cos(math.pi * max(0, step - config.warmup) / max(1, part.steps - config.warmup))
     for group in optimiser.param_groups:
-        group["lr"] = config.learning_rate * rise * fall + 1e-6
-    student.train()
-    with torch.autocast(device.split(":")[0], torch.bfloat16, enabled=mixed_precision):
-        reading = student(heard.to(device), lengths.to(device))
-    parts = losses(reading, targets, picked, mixed, centre, config)
+        group["lr"] = part.rate * rise * fall + 1e-6
+    part.module.train()
+    with torch.autocast(run.device.split(":")[0], torch.bfloat16, enabled=run.mixed_precision):
+        reading = part.read(student.heights(heard.to(run.device), lengths.to(run.device)))
+    parts = losses(reading, run.targets, picked, mixed, student.space_mean, config)
     optimiser.zero_grad()
     torch.stack(list(parts.values())).sum().backward()
-    torch.nn.utils.clip_grad_norm_(optimiser.param_groups[0]["params"], config.clip)
+    torch.nn.utils.clip_grad_norm_(part.parameters, config.clip)
     optimiser.step()
-    return {name: float(part.detach()) for name, part in parts.items()}
+    return {name: float(value.detach()) for name, value in parts.items()}
 
 
 def _follow(average: dict[str, torch.Tensor], state: dict[str, torch.Tensor], decay: float) -> None:

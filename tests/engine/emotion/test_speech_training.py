@@ -1,4 +1,5 @@
 import dataclasses
+import itertools
 import json
 
 import numpy as np
@@ -15,11 +16,12 @@ from cmet_engine.errors import CmetError
 
 VOICES = {"neutral": (110, 0.02), "happy": (210, 0.5), "sad": (95, 0.3)}
 SMALL = StudentConfig(
-    stem=(4, 8), channels=32, blocks=1, heads=2, embedding=16, basis=8, members=2, member_width=(16, 8)
-)
+    stem=(4, 8), channels=32, blocks=1, heads=2, embedding=16, basis=8, members=2, relatives=2, member_width=(16, 8),
+    pictures=1, picture_channels=(2, 4, 4, 4), picture_width=8, picture_embedding=8,
+)  # fmt: skip
 CONFIG = training.TrainingConfig(
-    voices=2, varied=1, steps=6, batch=6, crop=(60, 80), warmup=2, checkpoint=2, member_steps=4, member_batch=8, held_out=("mead_3",),
-    held_out_every=0, student=SMALL,
+    voices=2, varied=1, steps=6, batch=6, crop=(60, 80), warmup=2, checkpoint=2, picture_steps=6, member_steps=4,
+    member_batch=8, held_out=("mead_3",), held_out_every=0, student=SMALL,
 )  # fmt: skip
 
 
@@ -112,21 +114,22 @@ def test_training_writes_an_encoder_that_loads(clips, tmp_path):
     training.train(clips, CONFIG, tmp_path, progress=lambda *a: seen.append(a))
     encoder = load_encoder(str(tmp_path / "encoder.safetensors"))
     assert encoder.utterance(speak(), RATE).shape == (1024,)
-    assert ("train", 6, 6) in seen
+    assert ("train", 6, 6) in seen and ("train picture 1", 6, 6) in seen
     assert training.TrainingConfig.from_json((tmp_path / "config.json").read_text()) == CONFIG
     rows = (tmp_path / "losses.csv").read_text().splitlines()
     assert rows[0].startswith("step,label") and len(rows) == 7
     assert "<polyline" in (tmp_path / "losses.svg").read_text()
 
 
-def test_the_same_seed_gives_the_same_encoder_also_after_a_kill(clips, tmp_path):
+@pytest.mark.parametrize("stage", ["train", "train picture 1", "train members"])
+def test_the_same_seed_gives_the_same_encoder_also_after_a_kill(clips, tmp_path, stage):
     whole = training.train(clips, CONFIG, tmp_path / "whole").state_dict()
 
     class KilledError(Exception):
         pass
 
-    def kill(stage, done, total):
-        if (stage, done) == ("train", 5):
+    def kill(at, done, total):
+        if (at, done) == (stage, 5):
             raise KilledError
 
     with pytest.raises(KilledError):
@@ -153,12 +156,31 @@ def test_held_out_speakers_are_never_drawn(clips):
 
 
 def test_members_learn_what_the_statistics_tell(clips, tmp_path):
-    alone = dataclasses.replace(SMALL, share=0.0, score_share=0.0)
-    config = dataclasses.replace(CONFIG, steps=2, member_steps=200, member_batch=32, student=alone)
+    alone = dataclasses.replace(SMALL, share=0.0, score_share=0.0, picture_share=0.0, picture_score_share=0.0)
+    config = dataclasses.replace(CONFIG, steps=2, picture_steps=2, member_steps=200, member_batch=32, student=alone)
     student = training.train(clips, config, tmp_path)
     figures = evaluation.evaluate(Encoder(student), clips, config)
     assert figures["mead"]["alone"]["right"] >= 0.7, "three voices that a child tells apart"
+    assert figures["mead"]["beside_neutral"]["right"] >= 0.8, "all the more when its calm speech is known"
     assert figures["vectors"]["mead_3"]["happy"] > 0.7
+
+
+def test_pictures_learn_what_the_bands_show(clips, tmp_path):
+    alone = dataclasses.replace(SMALL, share=0.0, score_share=0.0, picture_share=1.0, picture_score_share=1.0)
+    config = dataclasses.replace(CONFIG, steps=2, picture_steps=200, picture_rate=1e-2, member_steps=2, student=alone)
+    figures = evaluation.evaluate(Encoder(training.train(clips, config, tmp_path)), clips, config)
+    assert figures["mead"]["alone"]["right"] >= 0.55, "chance is a third"
+
+
+def test_neutral_speech_to_compare_with_is_the_same_voice_but_another_clip(clips):
+    chosen = np.flatnonzero(clips.speaker != "mead_3")
+    rest, known = training.from_rest(clips, chosen, 1)
+    assert known[chosen].all() and not known[clips.speaker == "mead_3"].any()
+    for clip in chosen:
+        own = np.flatnonzero((clips.speaker == clips.speaker[clip]) & (clips.emotion == "neutral"))
+        pools = [clips.statistics[0, n] for n in own if n != clip]
+        pools += [np.mean(pair, 0) for pair in itertools.combinations(pools, 2)] + [np.mean(pools, 0)]
+        assert min(np.abs(rest[0, clip] - pool).max() for pool in pools) < 1e-4
 
 
 def test_evaluation_makes_a_library(clips, tmp_path):
