@@ -23,9 +23,14 @@ STAGES = {
     "tracking": "tracking the face",
     "solving": "reading the coefficients",
     "render": "rendering",
+    "listen": "listening to the voices",
+    "track": "tracking the faces",
+    "extract": "reading codes",
+    "judging": "judging",
     "train": "training",
     "fit": "fitting to the clip",
 }
+UNITS = {"hear": "file", "listen": "file", "track": "clip", "extract": "clip", "judging": "clip", "train": "step"}
 
 
 class ProgressBar:
@@ -45,7 +50,13 @@ class ProgressBar:
         if stage != self._stage:
             self.close()
             self._stage = stage
-            self._bar = tqdm(desc=STAGES.get(stage, stage), total=total, unit="fr", dynamic_ncols=True, file=sys.stderr)
+            self._bar = tqdm(
+                desc=STAGES.get(stage, stage),
+                total=total,
+                unit=UNITS.get(stage, "fr"),
+                dynamic_ncols=True,
+                file=sys.stderr,
+            )
         if total is not None and self._bar.total != total:
             self._bar.total = total
         self._bar.update(done - self._bar.n)
@@ -115,6 +126,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     bar = ProgressBar(enabled=not (options.quiet or options.json))
     options.progress = bar
+    options.stopped = getattr(options, "stopped", "Stopped; nothing half-finished was left behind.")
     try:
         result = options.run(options)
         bar.close()
@@ -128,7 +140,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(str(error), options.json)
     except KeyboardInterrupt:
         bar.close()
-        return _fail("Stopped; nothing half-finished was left behind.", options.json)
+        return _fail(options.stopped, options.json)
     except MemoryError:
         bar.close()
         return _fail("The machine ran out of memory; close other programs or work on a shorter clip.", options.json)

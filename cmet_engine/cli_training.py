@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cmet_engine.errors import CmetError
-from cmet_engine.files import whole_file
+from cmet_engine.files import check_writable, whole_file
 
 Adder = Callable[..., argparse.ArgumentParser]
 
@@ -71,49 +71,54 @@ def add_commands(command: Adder, commands: Any) -> None:
         metavar="DIR",
         help="weights, loss curves and checkpoints; an interrupted run goes on from there",
     )
-    sub.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    sub.add_argument("--workers", type=int, default=1, metavar="N", help="threads that make batches (default 1)")
-    sub.add_argument("--no-resume", action="store_true", help="begin anew")
+    _machine(sub)
+    sub.add_argument("--no-resume", action="store_true", help="begin anew instead of going on from the last checkpoint")
     sub.add_argument(
         "--embed",
         action="store_true",
         help="then make it the embedded encoder: weights, library and checksums of this copy",
     )
-    sub = command("connector", _connector, "emotion of speech to expression of faces", train)
-    sub.add_argument(
-        "--speech",
-        type=Path,
-        action="append",
-        default=[],
-        metavar="DIR",
-        help="labelled speech: an index.csv, MEAD or CREMA-D; may be given several times",
+    sub = command(
+        "connector",
+        _connector,
+        "emotion of speech to expression of faces; faces come from --pictures with --faces, from --videos, or from --codes",
+        train,
     )
-    sub.add_argument("--faces", type=Path, metavar="DIR", help="tracks of talking people (.npz), for unpaired training")
-    sub.add_argument(
-        "--pictures", type=Path, metavar="DIR", help="labelled pictures: index.csv and mediapipe_blendshapes.npz"
-    )
-    sub.add_argument("--videos", type=Path, metavar="DIR", help="MEAD or CREMA-D videos, for paired training")
+    _speech_folders(sub)
+    _faces(sub)
     sub.add_argument(
         "--space",
         choices=("arkit", "edtalk"),
-        default="arkit",
-        help="52 coefficients, or EDTalk's 10 codes (default arkit)",
+        help="52 coefficients, or EDTalk's 10 codes with the paper's settings (default: edtalk with --codes, else arkit)",
     )
     sub.add_argument(
-        "--codes", type=Path, metavar="DIR", help="with --space edtalk: SPEAKER/EMOTION/NAME.npy, each [n, 10]"
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="JSON with any number of the training's settings; `cmet train config` writes one with all",
     )
-    sub.add_argument("--config", type=Path, metavar="FILE", help="JSON with any number of the training's settings")
-    sub.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
-    sub.add_argument("--workers", type=int, default=1, metavar="N", help="threads that make batches (default 1)")
+    _machine(sub)
     sub.add_argument(
         "-o",
         "--output",
         type=Path,
         required=True,
         metavar="FILE",
-        help="weights to write: .safetensors, or .pth with --space edtalk; its checkpoint beside it is gone on from",
+        help="weights to write: .safetensors, or .pth with --space edtalk; loss curve (.csv, .svg) and checkpoint lie beside it, "
+        "an interrupted run goes on from there",
     )
     sub.add_argument("--force", action="store_true", help="replace earlier weights")
+    sub.add_argument(
+        "--embed", action="store_true", help="then make it the embedded connector of this copy (52 coefficients only)"
+    )
+    sub = command(
+        "config", _config, "write every number of a training at its default, to change and give as --config", train
+    )
+    sub.add_argument(
+        "what", choices=("encoder", "connector", "edtalk"), help="edtalk: a connector with the paper's settings"
+    )
+    sub.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="JSON to write")
+    sub.add_argument("--force", action="store_true", help="replace an earlier file")
     sub = command("extract", _extract, "EDTalk's expression codes of videos, to train a connector in that space", train)
     sub.add_argument("--videos", type=Path, required=True, metavar="DIR", help="MEAD or CREMA-D videos")
     sub.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
@@ -128,7 +133,8 @@ def add_commands(command: Adder, commands: Any) -> None:
         metavar="DIR",
         help="labelled pictures: index.csv and mediapipe_blendshapes.npz",
     )
-    sub.add_argument("-o", "--output", type=Path, required=True, metavar="FILE")
+    sub.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="judge to write (.safetensors)")
+    sub.add_argument("--force", action="store_true", help="replace an earlier judge")
 
     evaluate = command("eval", None, "measure the embedded models on people they never saw").add_subparsers(
         title="what", metavar="WHAT", required=True
@@ -160,9 +166,14 @@ def add_commands(command: Adder, commands: Any) -> None:
         "the connector against ridge and a small MLP, on people and voices kept aside",
         evaluate,
     )
-    sub.add_argument("--speech", type=Path, action="append", required=True, metavar="DIR", help="labelled speech")
-    sub.add_argument("--faces", type=Path, required=True, metavar="DIR", help="tracks of talking people (.npz)")
-    sub.add_argument("--pictures", type=Path, required=True, metavar="DIR", help="labelled pictures")
+    _speech_folders(sub)
+    _faces(sub)
+    sub.add_argument(
+        "--tracks",
+        type=Path,
+        metavar="DIR",
+        help="with --videos: keep their tracks there (training keeps them in NAME-tracks beside its output)",
+    )
     sub.add_argument("--weights", type=Path, metavar="FILE", help="a connector of yours (default: the embedded one)")
     sub.add_argument("--leave-out", action="store_true", help="also train without each emotion and ask for it (long)")
     sub = command(
@@ -194,6 +205,47 @@ def _speech_arguments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--cache", type=Path, metavar="DIR", help="keep the acoustics there for the next run")
     sub.add_argument(
         "--config", type=Path, metavar="FILE", help="JSON with every number of the training, speakers held out included"
+    )
+
+
+def _machine(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument(
+        "--device",
+        choices=("cpu", "cuda"),
+        default="cpu",
+        help="where the network runs; cuda trains in mixed precision (default cpu)",
+    )
+    sub.add_argument("--workers", type=int, default=1, metavar="N", help="threads that make batches ahead (default 1)")
+    sub.set_defaults(stopped="Stopped; the same command goes on from the last checkpoint.")
+
+
+def _speech_folders(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument(
+        "--speech",
+        type=Path,
+        action="append",
+        required=True,
+        metavar="DIR",
+        help="labelled speech: an index.csv, MEAD or CREMA-D as distributed; may be given several times",
+    )
+
+
+def _faces(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--faces", type=Path, metavar="DIR", help="with --pictures: tracks of talking people (.npz)")
+    sub.add_argument(
+        "--pictures", type=Path, metavar="DIR", help="labelled pictures: index.csv and mediapipe_blendshapes.npz"
+    )
+    sub.add_argument(
+        "--videos",
+        type=Path,
+        metavar="DIR",
+        help="videos of the same people as the speech: MEAD or CREMA-D as distributed",
+    )
+    sub.add_argument(
+        "--codes",
+        type=Path,
+        metavar="DIR",
+        help="EDTalk codes of the same people: SPEAKER/EMOTION/NAME.npy, each [n, 10]",
     )
 
 
@@ -304,23 +356,66 @@ def _eval_speech(options: argparse.Namespace) -> Any:
     return figures if options.json else figures_text(figures)
 
 
+def _one_kind_of_faces(options: argparse.Namespace) -> None:
+    """Check that faces are given in one way, and that every folder is there."""
+    _existing(*options.speech, options.faces, options.pictures, options.videos, options.codes)
+    if (options.pictures is None) != (options.faces is None):
+        raise CmetError(
+            "Labelled pictures and tracks of talking people belong together; give both --pictures and --faces."
+        )
+    given = [name for name in ("pictures", "videos", "codes") if getattr(options, name) is not None]
+    if len(given) != 1:
+        found = " and ".join(f"--{name}" for name in given) or "none"
+        raise CmetError(
+            f"Faces are wanted in one way, found {found}: give --pictures with --faces, --videos, or --codes."
+        )
+
+
 def _connector(options: argparse.Namespace) -> Any:
     from cmet_engine.emotion import connector_training
 
-    if not options.speech:
-        raise CmetError("No speech was given; add --speech DIR.")
     if options.space == "edtalk" and options.codes is None:
         raise CmetError("No codes were given; add --codes DIR (`cmet train extract` writes them).")
-    if options.pictures is not None and options.faces is None:
-        raise CmetError("Labelled pictures need tracks of talking people beside them; add --faces DIR.")
+    _one_kind_of_faces(options)
+    published = options.codes is not None
+    if published and options.space == "arkit":
+        raise CmetError("--codes are of EDTalk's space; leave --space arkit out.")
+    wanted = (".pth", ".pt") if published else (".safetensors",)
+    if options.output.suffix not in wanted:
+        raise CmetError(f"{options.output.name}: a connector of this space is written as {wanted[0]}; change the name.")
+    if options.embed and published:
+        raise CmetError(
+            "--embed is for connectors of 52 coefficients; `cmet models convert` takes one of EDTalk's codes."
+        )
+    kind = connector_training.ConnectorConfig
+    defaults = kind.published() if published else kind()
+    config = kind.load(options.config, defaults) if options.config else defaults
+    if config.expression_dim != defaults.expression_dim:
+        raise CmetError(
+            f"{options.config.name}: the setting 'expression_dim' is {config.expression_dim}; these faces have {defaults.expression_dim} numbers."
+        )
     figures = connector_training.train_from_folders(
         options.output, speech=options.speech, pictures=options.pictures, tracks=[options.faces] if options.faces else [],
-        videos=options.videos, codes=options.codes,
-        config=connector_training.ConnectorConfig.load(options.config) if options.config else None,
+        videos=options.videos, codes=options.codes, config=config,
         checkpoint=options.output.with_suffix(".checkpoint"), device=options.device, workers=options.workers,
         force=options.force, progress=options.progress,
     )  # fmt: skip
+    if options.embed:
+        figures["embedded"] = str(connector_training.embed_connector(options.output))
     return figures if options.json else json.dumps(figures, indent=2, default=str)
+
+
+def _config(options: argparse.Namespace) -> Any:
+    from dataclasses import asdict
+
+    from cmet_engine.emotion.connector_training import ConnectorConfig
+    from cmet_engine.emotion.speech_training import TrainingConfig
+
+    connector = ConnectorConfig.published() if options.what == "edtalk" else ConnectorConfig()
+    config = TrainingConfig() if options.what == "encoder" else connector
+    with whole_file(options.output, force=options.force) as temporary:
+        temporary.write_text(json.dumps(asdict(config), indent=2) + "\n", "utf-8")
+    return {"config": options.output}
 
 
 def _extract(options: argparse.Namespace) -> Any:
@@ -334,8 +429,10 @@ def _extract(options: argparse.Namespace) -> Any:
 def _judge(options: argparse.Namespace) -> Any:
     from cmet_engine.emotion.judge import train_judge
 
+    _existing(options.pictures)
+    check_writable(options.output, force=options.force)
     judge, figures = train_judge(options.pictures)
-    judge.save(options.output, force=True)
+    judge.save(options.output, force=options.force)
     return (
         figures
         if options.json
@@ -367,10 +464,11 @@ def _eval_emotion(options: argparse.Namespace) -> Any:
 def _eval_connector(options: argparse.Namespace) -> Any:
     from cmet_engine.emotion.connector_training import evaluate_connector
 
-    _existing(*options.speech, options.faces, options.pictures, options.weights)
+    _one_kind_of_faces(options)
+    _existing(options.weights)
     figures = evaluate_connector(
-        speech=options.speech, pictures=options.pictures, tracks=[options.faces], file=options.weights,
-        leave_out=options.leave_out, progress=options.progress,
+        speech=options.speech, pictures=options.pictures, tracks=[options.faces] if options.faces else [],
+        videos=options.videos, codes=options.codes, cache=options.tracks, file=options.weights, leave_out=options.leave_out, progress=options.progress,
     )  # fmt: skip
     return figures if options.json else json.dumps(figures, indent=2)
 

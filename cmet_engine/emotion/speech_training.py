@@ -12,6 +12,7 @@ import json
 import math
 import re
 import sys
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -33,7 +34,7 @@ from cmet_engine.emotion.speech import (
     check_voice,
     save_student,
 )
-from cmet_engine.emotion.training_run import ahead, write_losses
+from cmet_engine.emotion.training_run import ahead, warn_unknown_labels, write_losses
 from cmet_engine.emotion.voices import new_voice, speak_as
 from cmet_engine.errors import CmetError
 from cmet_engine.files import check_writable, whole_file
@@ -43,6 +44,9 @@ SAME = {"calm": "neutral", "disgust": "disgusted", "fearful": "fear", "surprise"
 """Labels of corpora that are classes here under another name."""
 
 EXTENDED = ("charismatic", "desirous", "empathetic", "envious", "romantic", "sarcastic")
+
+SOUNDS = frozenset(".wav .flac .mp3 .m4a .aac .ogg .opus .mp4".split())
+"""What may lie in a corpus laid out as MEAD is."""
 
 TEACHER = "emotion2vec_plus_large.npz"
 MEAD_EMOTIONS = {e: SAME.get(e, e) for e in "angry contempt disgusted fear happy neutral sad surprised".split()}
@@ -277,21 +281,31 @@ def _read_teacher(path: Path) -> dict[str, np.ndarray]:
 
 def _read_mead(folder: Path) -> list[Recording]:
     recordings = []
+    unknown: Counter[str] = Counter()
     for path in sorted(folder.glob("*/audio/*/level_*/*")):
         speaker, _, emotion = path.relative_to(folder).parts[:3]
-        if path.is_file() and emotion in MEAD_EMOTIONS:
+        if path.suffix.lower() not in SOUNDS or path.name.startswith(".") or not path.is_file():
+            continue
+        if emotion not in MEAD_EMOTIONS:
+            unknown[emotion] += 1
+        else:
             name = path.relative_to(folder).as_posix()
             recordings.append(Recording(path, name, "mead", f"mead_{speaker}", MEAD_EMOTIONS[emotion]))
+    warn_unknown_labels(folder, unknown, list(MEAD_EMOTIONS))
     return recordings
 
 
 def _read_crema(folder: Path) -> list[Recording]:
     recordings = []
+    unknown: Counter[str] = Counter()
     for path in sorted((folder / "AudioWAV").glob("*.wav")):
         match = re.fullmatch(r"(\d{4})_[A-Z]{3}_([A-Z]{3})_[A-Z]{2}", path.stem)
         if match and match[2] in CREMA_EMOTIONS:
             name = path.relative_to(folder).as_posix()
             recordings.append(Recording(path, name, "crema", f"crema_{match[1]}", CREMA_EMOTIONS[match[2]]))
+        else:
+            unknown[match[2] if match else path.stem] += 1
+    warn_unknown_labels(folder, unknown, list(CREMA_EMOTIONS))
     return recordings
 
 
