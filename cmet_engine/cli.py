@@ -118,7 +118,7 @@ class BatchTable:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     parser = build_parser()
-    options = parser.parse_args(arguments)
+    options = parser.parse_args(_joined(sys.argv[1:] if arguments is None else arguments))
     logging.basicConfig(
         level=logging.DEBUG if options.verbose else logging.WARNING,
         stream=sys.stderr,
@@ -162,6 +162,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
             f"An internal fault stopped the work ({type(error).__name__}: {error}); add --verbose to see where.",
             options.json,
         )
+
+
+def _joined(arguments: Sequence[str]) -> list[str]:
+    """The arguments, an emotion that begins with a minus (the opposite) joined to its `--emotion`: argparse would take it for
+    an option."""
+    result: list[str] = []
+    for argument in arguments:
+        if result and result[-1] == "--emotion" and argument.startswith("-") and not argument.startswith("--"):
+            result[-1] += f"={argument}"
+        else:
+            result.append(argument)
+    return result
 
 
 def _fail(sentence: str, as_json: bool) -> int:
@@ -295,14 +307,16 @@ def build_parser() -> argparse.ArgumentParser:
 
     sub = command("vector", _vector, "add an emotion to your library, from how voices sound")
     sub.add_argument(
-        "paths", nargs="+", type=Path, metavar="PATH", help="recordings with the emotion, or folders of them"
+        "paths", nargs="*", type=Path, metavar="PATH", help="recordings with the emotion, or folders of them"
     )
     sub.add_argument(
         "--neutral",
         type=Path,
-        action="append",
+        nargs="+",
+        action="extend",
         metavar="PATH",
-        help="recordings of the same voices without it (default: the library's neutral, which leaves the speaker in)",
+        help="recordings of the same voices without it, or folders of them, after those with it (default: the library's "
+        "neutral, which leaves the speaker in)",
     )
     sub.add_argument("--name", required=True, help="name of the new emotion")
     sub.add_argument("--force", action="store_true", help="replace an emotion of the same name")
@@ -490,11 +504,13 @@ def _vector(options: argparse.Namespace) -> dict[str, Any]:
     from cmet_engine.emotion import library
     from cmet_engine.emotion.speech import load_encoder
 
+    library.check_new(options.name, force=options.force)  # before listening, which takes long
     vector = library.emotion_vector(
         options.paths, options.neutral, options.name, load_encoder(), progress=options.progress
     )
     path = library.save_user_vector(vector, force=options.force)
-    return {"emotion": options.name, "stored": path, "about": library.describe_vector(vector)}
+    result = {"emotion": options.name, "stored": path, "about": library.describe_vector(vector)}
+    return {**result, "reliability": vector.reliability, **vector.meta} if options.json else result
 
 
 def _record(options: argparse.Namespace) -> dict[str, Any]:
@@ -526,13 +542,34 @@ def _emotions(options: argparse.Namespace) -> Any:
         print(f"cmet: {problem}", file=sys.stderr)
     if options.json:
         return [{"name": v.name, "reliability": v.reliability, **v.meta} for v in known]
-    print(f"{'emotion':<16}{'reliability':>12}{'recognised':>12}  origin")
+    width = max(len("emotion"), *(len(vector.name) for vector in known)) + 2
+    print(f"{'emotion':<{width}}{'voice':<16}{'face':<26}origin")
     for vector in known:
-        trust = "not measured" if vector.reliability is None else f"{vector.reliability:.0%}"
-        seen, taken = vector.meta.get("recognised"), vector.meta.get("taken_for")
-        judged = f"{seen:.0%}" if seen is not None else f"~ {taken}" if taken else "-"
-        print(f"{vector.name:<16}{trust:>12}{judged:>12}  {vector.meta.get('origin', '')}")
+        print(
+            f"{vector.name:<{width}}{_trust(vector.reliability):<16}{_seen(vector):<26}{vector.meta.get('origin', '')}"
+        )
+    print(
+        "\nvoice: how well the speech encoder hears the emotion of people it never heard (agreement with its teacher); of your own "
+        "emotions,\n       how far the recordings agree with each other (a single one cannot tell).\n"
+        "face:  how often a judge of faces names the emotion of an edited clip rightly; one that it has no word for: what it looks "
+        "like to it.\nhigh from 70%, fair from 40%. An emotion asked for by name is the teacher's own vector; the voice column counts "
+        "for --speech and `cmet vector`."
+    )
     return None
+
+
+def _trust(share: float | None) -> str:
+    """A share of 1 in words: `80% high`."""
+    if share is None:
+        return "not measured"
+    return f"{share:>4.0%} {'high' if share >= 0.7 else 'fair' if share >= 0.4 else 'low'}"
+
+
+def _seen(vector: Any) -> str:
+    """What a judge of faces makes of an emotion, in words."""
+    if vector.meta.get("recognised") is not None:
+        return _trust(vector.meta["recognised"])
+    return f"like {vector.meta['taken_for']}" if vector.meta.get("taken_for") else "not measured"
 
 
 def _export(options: argparse.Namespace) -> Any:
