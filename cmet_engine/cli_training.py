@@ -79,6 +79,17 @@ def add_commands(command: Adder, commands: Any) -> None:
         help="then make it the embedded encoder: weights, library and checksums of this copy",
     )
     sub = command(
+        "teacher", _teacher, "features of emotion2vec+ large for labelled speech, which the encoder learns from", train
+    )
+    sub.add_argument(
+        "--data",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="labelled speech: an index.csv, MEAD or CREMA-D as distributed; the features are kept there, too",
+    )
+    sub.set_defaults(stopped="Stopped; the same command goes on from the recordings that were kept.")
+    sub = command(
         "connector",
         _connector,
         "emotion of speech to expression of faces; faces come from --pictures with --faces, from --videos, or from --codes",
@@ -149,6 +160,13 @@ def add_commands(command: Adder, commands: Any) -> None:
     sub = command("speech", _eval_speech, "the speech encoder on speakers never heard", evaluate)
     _speech_arguments(sub)
     sub.add_argument("--weights", type=Path, metavar="FILE", help="an encoder of yours (default: the embedded one)")
+    sub.add_argument(
+        "--speakers",
+        nargs="+",
+        metavar="NAME",
+        help="measure on these, or on all, for recordings that the encoder never heard (default: those that the configuration "
+        "keeps from training)",
+    )
     sub = command(
         "emotion", _eval_emotion, "what a judge tells of real faces, edited tracks and rendered frames", evaluate
     )
@@ -338,6 +356,7 @@ def _encoder(options: argparse.Namespace) -> Any:
     encoder = train_folder(
         options.data, options.output, config=_training_config(options.config), device=options.device,
         workers=options.workers, resume=not options.no_resume, cache=options.cache,
+        progress=options.progress if options.quiet or options.json else None,  # None: bars of its own, with the losses
     )  # fmt: skip
     if options.embed:
         from cmet_engine.emotion.speech_evaluation import embed, figures_text
@@ -347,12 +366,36 @@ def _encoder(options: argparse.Namespace) -> Any:
     return {"encoder": encoder}
 
 
+def _teacher(options: argparse.Namespace) -> Any:
+    from cmet_engine.emotion.teaching import teach_folder
+
+    _existing(options.data)
+    return {"features": teach_folder(options.data, progress=options.progress)}
+
+
 def _eval_speech(options: argparse.Namespace) -> Any:
+    from dataclasses import replace
+
     from cmet_engine.emotion.speech import load_encoder
     from cmet_engine.emotion.speech_evaluation import evaluate_folder, figures_text
+    from cmet_engine.emotion.speech_training import read_corpus
 
-    encoder = load_encoder(options.weights or "embedded")
-    figures = evaluate_folder(options.data, encoder, _training_config(options.config), cache=options.cache)
+    encoder, config = load_encoder(str(options.weights or "embedded")), _training_config(options.config)
+    there = {recording.speaker for recording in read_corpus(options.data).recordings}
+    if options.speakers:
+        if unknown := sorted(set(options.speakers) - {*there, "all"}):
+            raise CmetError(f"{options.data} holds no speaker '{unknown[0]}'; known are {', '.join(sorted(there))}.")
+        chosen = there if "all" in options.speakers else set(options.speakers)
+        config = replace(config, held_out=tuple(sorted(chosen)))
+    elif not there & set(config.held_out):
+        raise CmetError(
+            f"{options.data} holds none of the speakers that the configuration keeps from training; name those that the encoder "
+            "never heard with --speakers (all: everybody there)."
+        )
+    figures = evaluate_folder(
+        options.data, encoder, config, cache=options.cache,
+        progress=options.progress if options.quiet or options.json else None,
+    )  # fmt: skip
     return figures if options.json else figures_text(figures)
 
 
