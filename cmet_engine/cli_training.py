@@ -268,7 +268,16 @@ def _faces(sub: argparse.ArgumentParser) -> None:
 
 
 def _clips(sub: argparse.ArgumentParser) -> None:
-    sub.add_argument("clips", nargs="+", type=Path, metavar="CLIP")
+    sub.add_argument(
+        "clips",
+        nargs="+",
+        type=Path,
+        metavar="CLIP",
+        help="a video, a folder of them, or a MEAD or CREMA-D folder as distributed, of which the neutral videos are taken",
+    )
+    sub.add_argument(
+        "--most", type=int, default=20, metavar="N", help="clips taken of a folder, spread over it (default 20)"
+    )
     sub.add_argument("--emotions", nargs="+", metavar="NAME", help="default: the seven basic ones")
     sub.add_argument(
         "--landmarker",
@@ -278,6 +287,7 @@ def _clips(sub: argparse.ArgumentParser) -> None:
     )
     sub.add_argument("--frames", type=int, metavar="N", help="frames looked at in each clip")
     sub.add_argument("-o", "--output", type=Path, metavar="JSON", help="also write the figures there")
+    sub.add_argument("--force", action="store_true", help="replace earlier figures")
 
 
 def _existing(*paths: Path | None) -> None:
@@ -483,25 +493,49 @@ def _judge(options: argparse.Namespace) -> Any:
     )
 
 
+def _taken(options: argparse.Namespace) -> list[Path]:
+    """The clips that were given, folders taken apart; checked together with where the figures go."""
+    from cmet_engine.emotion.corpus_clips import clips_of
+
+    _existing(*options.clips, options.landmarker)
+    if options.output is not None:
+        check_writable(options.output, force=options.force)
+    return clips_of(options.clips, options.most)
+
+
 def _written(options: argparse.Namespace, figures: Any) -> None:
     if options.output is not None:
-        with whole_file(options.output, force=True) as temporary:
+        with whole_file(options.output, force=options.force) as temporary:
             temporary.write_text(json.dumps(figures, indent=2, default=str) + "\n", "utf-8")
 
 
 def _eval_emotion(options: argparse.Namespace) -> Any:
-    from cmet_engine.emotion import judge
+    from cmet_engine.emotion import corpus_clips, judge
 
-    _existing(*options.clips, options.landmarker, options.pictures)
+    _existing(options.pictures)
+    clips = _taken(options)
     more: dict[str, Any] = {"emotions": options.emotions} if options.emotions else {}
     if options.frames:
         more["frames"] = options.frames
+    acted = [path for path in options.clips if path.is_dir() and path not in clips]
     figures = judge.evaluate_clips(
-        options.clips, pictures=options.pictures, render=not options.no_render, landmarker=options.landmarker,
+        clips, pictures=options.pictures, render=not options.no_render, landmarker=options.landmarker,
         progress=options.progress, **more,
     )  # fmt: skip
+    text = []
+    for folder in acted:
+        if corpus_clips.is_corpus(folder):
+            told = corpus_clips.judge_videos(folder, options.most, progress=options.progress)
+            figures.setdefault("acted", {})[str(folder)] = told
+            rates = ", ".join(
+                f"{name} {share:.0%}" for name, share in told["accuracy"].items() if name not in ("all", "balanced")
+            )
+            text.append(
+                f"acted videos in {folder}: the judge is right in {told['accuracy']['all']:.1%} of {told['videos']}, "
+                f"{told['accuracy']['balanced']:.1%} mean over emotions ({rates})"
+            )
     _written(options, figures)
-    return figures if options.json else judge.format_report(figures, figures["real"])
+    return figures if options.json else "\n".join([judge.format_report(figures, figures["real"]), *text])
 
 
 def _eval_connector(options: argparse.Namespace) -> Any:
@@ -522,10 +556,10 @@ def _eval_edit(options: argparse.Namespace) -> Any:
     from cmet_engine.emotion import prior
     from cmet_engine.render import evaluation
 
-    _existing(*options.clips, options.landmarker)
+    clips = _taken(options)
     more = {"frames": options.frames} if options.frames else {}
     figures = evaluation.evaluate_edit(
-        options.clips, options.emotions or prior.BASIC, landmarker=options.landmarker, progress=options.progress, **more
+        clips, options.emotions or prior.BASIC, landmarker=options.landmarker, progress=options.progress, **more
     )
     _written(options, [asdict(f) for f in figures])
     return [asdict(f) for f in figures] if options.json else evaluation.format_figures(figures)
@@ -535,12 +569,12 @@ def _eval_renderer(options: argparse.Namespace) -> Any:
     from cmet_engine.emotion import prior
     from cmet_engine.render.refine import evaluation
 
-    _existing(*options.clips, options.landmarker)
+    clips = _taken(options)
     more = {"frames": options.frames} if options.frames else {}
     emotions = prior.BASIC if options.emotions is None else options.emotions
     figures = []
-    for number, clip in enumerate(options.clips):
-        options.progress("measuring", number, len(options.clips))
+    for number, clip in enumerate(clips):
+        options.progress("measuring", number, len(clips))
         measured = evaluation.evaluate_clip(
             clip,
             emotions,

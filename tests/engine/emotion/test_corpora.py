@@ -77,6 +77,30 @@ def test_a_connector_is_trained_and_measured_on_the_folder_as_it_is(corpora, cor
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("corpus", ["mead", "crema"])
+def test_edits_and_judge_are_measured_on_the_folder_as_it_is(corpora, corpus, tmp_path, capsys):
+    figures = tmp_path / "figures.json"
+    folder = corpora / corpus
+    command = ["eval", "emotion", str(folder), "--no-render", "--most", "1", "--emotions", "happy", "-o", str(figures)]
+    assert main(command) == 0
+    assert "acted videos in" in capsys.readouterr().out
+    measured = json.loads(figures.read_text())
+    assert len(measured["clips"]) == 1 and measured["acted"][str(folder)]["videos"] == 2
+    assert main(command) == 1 and "--force" in capsys.readouterr().err
+
+
+def test_a_folder_of_clips_loses_only_those_that_cannot_be_opened(tmp_path, caplog):
+    from cmet_engine.emotion.corpus_clips import clips_of
+
+    for number in range(3):
+        video(tmp_path / f"{number}.mp4", number, frames=2)
+    (tmp_path / "3.mp4").touch()
+    assert [path.name for path in clips_of([tmp_path], 10)] == ["0.mp4", "1.mp4", "2.mp4"]
+    assert any("3.mp4" in message for message in caplog.messages)
+    assert [path.name for path in clips_of([tmp_path, tmp_path / "0.mp4"], 2)] == ["0.mp4", "0.mp4"]
+
+
+@pytest.mark.slow
 def test_codes_and_voices_without_a_teacher_train_the_published_kind(corpora, tmp_path, capsys):
     rng = np.random.default_rng(0)
     for speaker in ("mead_M003", "mead_W011"):
