@@ -358,7 +358,7 @@ def _hear(path: Path, encoder: Encoder) -> _Recording:
         recording = _heard(path, encoder)
         return {**asdict(recording), "path": np.array(path.name), "message": np.array(recording.message or "")}
 
-    name = cache.key("voice", path, path.name, encoder.identity) if encoder.identity else None
+    name = cache.key("utterance", path, path.name, encoder.identity) if encoder.identity else None
     found = cache.arrays(name, listen)
     return _Recording(path, found["feature"], float(found["neutral"]), found["voice"], str(found["message"]) or None)
 
