@@ -543,17 +543,16 @@ def _emotions(options: argparse.Namespace) -> Any:
     if options.json:
         return [{"name": v.name, "reliability": v.reliability, **v.meta} for v in known]
     width = max(len("emotion"), *(len(vector.name) for vector in known)) + 2
-    print(f"{'emotion':<{width}}{'voice':<16}{'face':<26}origin")
+    print(f"{'emotion':<{width}}{'seen':<18}{'heard':<16}origin")
     for vector in known:
         print(
-            f"{vector.name:<{width}}{_trust(vector.reliability):<16}{_seen(vector):<26}{vector.meta.get('origin', '')}"
+            f"{vector.name:<{width}}{_seen(vector):<18}{_trust(vector.reliability):<16}{vector.meta.get('origin', '')}"
         )
     print(
-        "\nvoice: how well the speech encoder hears the emotion of people it never heard (agreement with its teacher); of your own "
-        "emotions,\n       how far the recordings agree with each other (a single one cannot tell).\n"
-        "face:  how often a judge of faces names the emotion of an edited clip rightly; one that it has no word for: what it looks "
-        "like to it.\nhigh from 70%, fair from 40%. An emotion asked for by name is the teacher's own vector; the voice column counts "
-        "for --speech and `cmet vector`."
+        "\nseen:  share of edited clips of strangers in which a judge of real faces named the emotion; of one that it has no word for, "
+        "what it looks like to it.\nheard: how far the same emotion is found in voices never trained on; of your own emotions, how "
+        "far the recordings agree with each other (a single\n       one cannot tell). It counts for --speech and `cmet vector`; an "
+        "emotion asked for by name is the teacher's own vector.\nhigh from 70%, fair from 40%."
     )
     return None
 

@@ -918,7 +918,7 @@ def read_codes(folder: str | Path) -> dict[tuple[str, str], list[np.ndarray]]:
     for path in sorted(folder.glob("*/*/*.npy")):
         try:
             values = np.load(path, allow_pickle=False).astype(np.float32)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, EOFError) as error:
             raise CmetError(f"{path} is not a file of codes; make it again.") from error
         if not np.isfinite(values).all():
             raise CmetError(f"{path} holds values that are not numbers; make it again.")

@@ -7,6 +7,7 @@ rendered frames that were tracked again, so that its word on edits can be weighe
 
 import csv
 import json
+import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -502,7 +503,7 @@ def load_pictures(folder: str | Path) -> Pictures:
             rows = list(csv.DictReader(file))
         archive = np.load(scores, allow_pickle=False)
         names, values = [str(n) for n in archive["names"]], archive["scores"].astype(np.float32)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise CmetError(f"{index} or {scores.name} beside it cannot be read: {error}.") from error
     if not rows or not {"path", "person", "emotion"} <= rows[0].keys():
         raise CmetError(f"{index} must have the columns path, person and emotion.")

@@ -13,6 +13,7 @@ import math
 import re
 import shutil
 import sys
+import zipfile
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields
@@ -270,7 +271,7 @@ def _read_teacher(path: Path) -> dict[str, np.ndarray]:
     try:
         with np.load(path) as file:
             names, features = [str(name) for name in file["paths"]], np.asarray(file["features"], np.float32)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise CmetError(f"{path}: no teacher's features; it needs the arrays 'paths' and 'features'.") from error
     if features.shape != (len(names), SPACE):
         raise CmetError(f"{path}: 'features' has shape {list(features.shape)}; [{len(names)}, {SPACE}] is needed.")
