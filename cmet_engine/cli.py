@@ -27,10 +27,19 @@ STAGES = {
     "track": "tracking the faces",
     "extract": "reading codes",
     "judging": "judging",
+    "score": "scoring the faces",
     "train": "training",
     "fit": "fitting to the clip",
 }
-UNITS = {"hear": "file", "listen": "file", "track": "clip", "extract": "clip", "judging": "clip", "train": "step"}
+UNITS = {
+    "hear": "file",
+    "listen": "file",
+    "track": "clip",
+    "extract": "clip",
+    "judging": "clip",
+    "score": "clip",
+    "train": "step",
+}
 
 
 class ProgressBar:

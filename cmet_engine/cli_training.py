@@ -136,6 +136,26 @@ def add_commands(command: Adder, commands: Any) -> None:
     sub.add_argument(
         "-o", "--output", type=Path, required=True, metavar="DIR", help="for --codes of `cmet train connector`"
     )
+    sub = command(
+        "pictures", _pictures, "labelled pictures scored once, for the judge and the unpaired connector", train
+    )
+    sub.add_argument(
+        "data",
+        type=Path,
+        metavar="DATA",
+        help="pictures with an index.csv (path, person, emotion) beside them, or MEAD's or CREMA-D's videos as distributed",
+    )
+    sub.add_argument(
+        "--landmarker",
+        type=Path,
+        metavar="FILE",
+        help="MediaPipe's face_landmarker.task, which scores (default: the embedded solver does)",
+    )
+    sub.add_argument("--frames", type=int, default=3, metavar="N", help="pictures taken of each video (default 3)")
+    sub.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="DIR", help="for --pictures of other trainings"
+    )
+    sub.add_argument("--force", action="store_true", help="replace earlier scores")
     sub = command("judge", _judge, "the judge that tells the emotion of a face", train)
     sub.add_argument(
         "--pictures",
@@ -477,6 +497,17 @@ def _extract(options: argparse.Namespace) -> Any:
     _existing(options.videos)
     written = extract_folder(options.videos, options.output, device=options.device, progress=options.progress)
     return {"codes": options.output, "files": len(written)}
+
+
+def _pictures(options: argparse.Namespace) -> Any:
+    from cmet_engine.emotion.labelled_pictures import score_pictures
+
+    _existing(options.data, options.landmarker)
+    counts = score_pictures(
+        options.data, options.output, landmarker=options.landmarker, frames=max(options.frames, 1), force=options.force,
+        progress=options.progress,
+    )  # fmt: skip
+    return {"folder": options.output, "pictures": counts["pictures"], "left out": counts["left_out"]}
 
 
 def _judge(options: argparse.Namespace) -> Any:

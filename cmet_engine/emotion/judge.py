@@ -471,6 +471,8 @@ class Pictures:
         moved = {path: emotion for emotion, paths in review["only_these"].items() for path in paths}
         unsure = set(review["only_these"])
         left_out = set(review["left_out"])
+        if np.isin([*moved, *left_out], self.path).mean() < 0.5:
+            return self  # other pictures than those that were looked at
         labels = np.array(
             [
                 moved.get(p, "" if e in unsure or p in left_out else e)

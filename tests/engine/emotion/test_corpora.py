@@ -89,6 +89,34 @@ def test_edits_and_judge_are_measured_on_the_folder_as_it_is(corpora, corpus, tm
     assert main(command) == 1 and "--force" in capsys.readouterr().err
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("corpus", ["mead", "crema"])
+def test_pictures_are_taken_of_labelled_videos(corpora, corpus, tmp_path, capsys):
+    from cmet_engine.emotion.judge import load_pictures
+
+    command = ["train", "pictures", str(corpora / corpus), "-o", str(tmp_path), "--frames", "2", "--json"]
+    assert main(command) == 0
+    assert json.loads(capsys.readouterr().out)["pictures"] == 8
+    pictures = load_pictures(tmp_path)
+    assert sorted(set(pictures.emotion)) == ["happy", "neutral"] and len(set(pictures.person)) == 2
+    assert pictures.coefficients.max() > 0.1
+    assert main(command) == 1 and "--force" in capsys.readouterr().err
+
+
+def test_pictures_that_are_mislabelled_or_show_nobody_are_named(tmp_path, capsys, caplog):
+    import cv2
+
+    cv2.imwrite(str(tmp_path / "wall.png"), np.full((200, 200, 3), 120, np.uint8))
+    (tmp_path / "index.csv").write_text("path,person,emotion\nwall.png,a,gloomy\n")
+    command = ["train", "pictures", str(tmp_path), "-o", str(tmp_path / "out")]
+    assert main(command) == 1 and "line 2: the emotion 'gloomy'" in capsys.readouterr().err
+    (tmp_path / "index.csv").write_text("path,person,emotion\nwall.png,a,sad\nabsent.png,b,sad\n")
+    assert main(command) == 1 and "No face was found in any of the 2" in capsys.readouterr().err
+    assert all(any(name in message for message in caplog.messages) for name in ("wall.png", "absent.png"))
+    (tmp_path / "index.csv").unlink()
+    assert main(command) == 1 and "VideoFlash/1001_DFA_ANG_XX.flv" in capsys.readouterr().err
+
+
 def test_a_folder_of_clips_loses_only_those_that_cannot_be_opened(tmp_path, caplog):
     from cmet_engine.emotion.corpus_clips import clips_of
 
