@@ -166,6 +166,7 @@ def add_commands(command: Adder, commands: Any) -> None:
     )
     sub.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="judge to write (.safetensors)")
     sub.add_argument("--force", action="store_true", help="replace an earlier judge")
+    sub.add_argument("--embed", action="store_true", help="then make it the embedded judge of this copy")
 
     evaluate = command("eval", None, "measure the embedded models on people they never saw").add_subparsers(
         title="what", metavar="WHAT", required=True
@@ -198,6 +199,12 @@ def add_commands(command: Adder, commands: Any) -> None:
         help="labelled pictures, to measure the judge itself on people kept aside",
     )
     sub.add_argument("--no-render", action="store_true", help="judge the tracks alone")
+    sub.add_argument("--judge", type=Path, metavar="FILE", help="a judge of yours (default: the embedded one)")
+    sub.add_argument(
+        "--embed",
+        action="store_true",
+        help="keep the figures as what `cmet emotions` shows of each emotion in this copy",
+    )
     sub = command(
         "connector",
         _eval_connector,
@@ -511,12 +518,14 @@ def _pictures(options: argparse.Namespace) -> Any:
 
 
 def _judge(options: argparse.Namespace) -> Any:
-    from cmet_engine.emotion.judge import train_judge
+    from cmet_engine.emotion.judge import embed_judge, train_judge
 
     _existing(options.pictures)
     check_writable(options.output, force=options.force)
     judge, figures = train_judge(options.pictures)
     judge.save(options.output, force=options.force)
+    if options.embed:
+        embed_judge(judge)
     return (
         figures
         if options.json
@@ -543,20 +552,20 @@ def _written(options: argparse.Namespace, figures: Any) -> None:
 def _eval_emotion(options: argparse.Namespace) -> Any:
     from cmet_engine.emotion import corpus_clips, judge
 
-    _existing(options.pictures)
+    _existing(options.pictures, options.judge)
     clips = _taken(options)
     more: dict[str, Any] = {"emotions": options.emotions} if options.emotions else {}
     if options.frames:
         more["frames"] = options.frames
     acted = [path for path in options.clips if path.is_dir() and path not in clips]
     figures = judge.evaluate_clips(
-        clips, pictures=options.pictures, render=not options.no_render, landmarker=options.landmarker,
+        clips, pictures=options.pictures, weights=options.judge, render=not options.no_render, landmarker=options.landmarker,
         progress=options.progress, **more,
     )  # fmt: skip
     text = []
     for folder in acted:
         if corpus_clips.is_corpus(folder):
-            told = corpus_clips.judge_videos(folder, options.most, progress=options.progress)
+            told = corpus_clips.judge_videos(folder, options.most, weights=options.judge, progress=options.progress)
             figures.setdefault("acted", {})[str(folder)] = told
             rates = ", ".join(
                 f"{name} {share:.0%}" for name, share in told["accuracy"].items() if name not in ("all", "balanced")
@@ -566,6 +575,8 @@ def _eval_emotion(options: argparse.Namespace) -> Any:
                 f"{told['accuracy']['balanced']:.1%} mean over emotions ({rates})"
             )
     _written(options, figures)
+    if options.embed:
+        judge.write_reliability(figures)
     return figures if options.json else "\n".join([judge.format_report(figures, figures["real"]), *text])
 
 

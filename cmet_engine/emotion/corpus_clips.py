@@ -55,12 +55,15 @@ def is_corpus(folder: Path) -> bool:
     return any(next(folder.glob(pattern), None) is not None for pattern in (MEAD_VIDEO, CREMA_VIDEO))
 
 
-def judge_videos(folder: Path, most: int, *, progress: Progress | None = None) -> dict[str, Any]:
+def judge_videos(
+    folder: Path, most: int, *, weights: Path | None = None, progress: Progress | None = None
+) -> dict[str, Any]:
     """What the judge says of the acted videos of a MEAD or CREMA-D folder, each as a whole.
 
     Args:
         folder: see `find_videos`.
         most: of each emotion, spread over the folder.
+        weights: a judge to ask; None asks the embedded one.
         progress: called as `progress("judging", done, total)`.
 
     Returns:
@@ -74,7 +77,7 @@ def judge_videos(folder: Path, most: int, *, progress: Progress | None = None) -
 
     labelled = find_videos(folder)
     chosen = [pair for e in EMOTIONS for pair in _spread([(path, e) for path, _, own in labelled if own == e], most)]
-    judge, table = Judge.load(), np.zeros((len(EMOTIONS), len(EMOTIONS)), int)
+    judge, table = Judge.load(weights), np.zeros((len(EMOTIONS), len(EMOTIONS)), int)
     for number, (path, emotion) in enumerate(chosen, 1):
         try:
             track = track_clip(path)[1]
