@@ -59,7 +59,7 @@ def add_commands(command: Adder, commands: Any) -> None:
     sub.add_argument("--clips", type=Path, required=True, metavar="DIR", help="videos of talking people (.mp4)")
     sub.add_argument("--test-clips", type=Path, metavar="FILE", help="names of the clips kept aside, one a line")
     sub.add_argument("--work", type=Path, required=True, metavar="DIR", help="lessons and checkpoint; a run goes on from there")  # fmt: skip
-    sub.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    sub.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where the network runs (default cpu)")
     sub.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="weights to write (.safetensors)")
     sub = command("encoder", _encoder, "the speech encoder", train)
     _speech_arguments(sub)
@@ -305,14 +305,24 @@ def _clips(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
         "--most", type=int, default=20, metavar="N", help="clips taken of a folder, spread over it (default 20)"
     )
-    sub.add_argument("--emotions", nargs="+", metavar="NAME", help="default: the seven basic ones")
+    sub.add_argument(
+        "--emotions",
+        nargs="+",
+        metavar="NAME",
+        help="which are asked for (default: the basic ones; of `eval emotion` all)",
+    )
     sub.add_argument(
         "--landmarker",
         type=Path,
         metavar="FILE",
         help="MediaPipe's face_landmarker.task, an independent reader (default: the embedded solver reads)",
     )
-    sub.add_argument("--frames", type=int, metavar="N", help="frames looked at in each clip")
+    sub.add_argument(
+        "--frames",
+        type=int,
+        metavar="N",
+        help="frames looked at in each clip (default 12 of `eval emotion`, else as many as the figures need)",
+    )
     sub.add_argument("-o", "--output", type=Path, metavar="JSON", help="also write the figures there")
     sub.add_argument("--force", action="store_true", help="replace earlier figures")
 
@@ -321,6 +331,14 @@ def _existing(*paths: Path | None) -> None:
     for path in paths:
         if path is not None and not path.exists():
             raise CmetError(f"{path} does not exist.")
+
+
+def _device_there(device: str) -> None:
+    if device == "cuda":
+        import torch
+
+        if not torch.cuda.is_available():
+            raise CmetError("The device 'cuda' is not on this machine; use --device cpu.")
 
 
 def _observe(options: argparse.Namespace) -> Any:
@@ -364,6 +382,7 @@ def _refiner(options: argparse.Namespace) -> Any:
     from cmet_engine.render.refine.training import train_generic
 
     _existing(options.clips, options.test_clips)
+    _device_there(options.device)
     aside = read_names(options.test_clips)
     clips = [path for path in sorted(options.clips.glob("*.mp4")) if path.stem not in aside]
     figures = train_generic(clips, options.output, options.work, device=options.device, progress=options.progress)
@@ -390,6 +409,7 @@ def _training_config(path: Path | None) -> Any:
 def _encoder(options: argparse.Namespace) -> Any:
     from cmet_engine.emotion.speech_training import train_folder
 
+    _device_there(options.device)
     encoder = train_folder(
         options.data, options.output, config=_training_config(options.config), device=options.device,
         workers=options.workers, resume=not options.no_resume, cache=options.cache,
@@ -457,6 +477,7 @@ def _connector(options: argparse.Namespace) -> Any:
     if options.space == "edtalk" and options.codes is None:
         raise CmetError("No codes were given; add --codes DIR (`cmet train extract` writes them).")
     _one_kind_of_faces(options)
+    _device_there(options.device)
     published = options.codes is not None
     if published and options.space == "arkit":
         raise CmetError("--codes are of EDTalk's space; leave --space arkit out.")

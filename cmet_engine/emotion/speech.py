@@ -475,7 +475,7 @@ def to_rate(wave: np.ndarray, rate: int) -> np.ndarray:
     return resample_poly(np.asarray(wave, np.float64), RATE // common, int(rate) // common).astype(np.float32)
 
 
-_RUMBLE = 0.1  # octaves that the pitch of noise moves from frame to frame; of 2,005 recordings of speech 0.006 to 0.045
+_RUMBLE = 0.1  # octaves that the pitch of noise moves from frame to frame; of speech 0.006 to 0.045
 _HELD = 120  # frames that voiced stretches of music last; those of speech at most 52
 
 
