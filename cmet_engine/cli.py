@@ -23,8 +23,22 @@ STAGES = {
     "tracking": "tracking the face",
     "solving": "reading the coefficients",
     "render": "rendering",
+    "listen": "listening to the voices",
+    "track": "tracking the faces",
+    "extract": "reading codes",
+    "judging": "judging",
+    "score": "scoring the faces",
     "train": "training",
     "fit": "fitting to the clip",
+}
+UNITS = {
+    "hear": "file",
+    "listen": "file",
+    "track": "clip",
+    "extract": "clip",
+    "judging": "clip",
+    "score": "clip",
+    "train": "step",
 }
 
 
@@ -45,7 +59,13 @@ class ProgressBar:
         if stage != self._stage:
             self.close()
             self._stage = stage
-            self._bar = tqdm(desc=STAGES.get(stage, stage), total=total, unit="fr", dynamic_ncols=True, file=sys.stderr)
+            self._bar = tqdm(
+                desc=STAGES.get(stage, stage),
+                total=total,
+                unit=UNITS.get(stage, "fr"),
+                dynamic_ncols=True,
+                file=sys.stderr,
+            )
         if total is not None and self._bar.total != total:
             self._bar.total = total
         self._bar.update(done - self._bar.n)
@@ -107,7 +127,7 @@ class BatchTable:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     parser = build_parser()
-    options = parser.parse_args(arguments)
+    options = parser.parse_args(_joined(sys.argv[1:] if arguments is None else arguments))
     logging.basicConfig(
         level=logging.DEBUG if options.verbose else logging.WARNING,
         stream=sys.stderr,
@@ -115,6 +135,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     bar = ProgressBar(enabled=not (options.quiet or options.json))
     options.progress = bar
+    options.stopped = getattr(options, "stopped", "Stopped; nothing half-finished was left behind.")
     try:
         result = options.run(options)
         bar.close()
@@ -128,7 +149,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(str(error), options.json)
     except KeyboardInterrupt:
         bar.close()
-        return _fail("Stopped; nothing half-finished was left behind.", options.json)
+        return _fail(options.stopped, options.json)
     except MemoryError:
         bar.close()
         return _fail("The machine ran out of memory; close other programs or work on a shorter clip.", options.json)
@@ -150,6 +171,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
             f"An internal fault stopped the work ({type(error).__name__}: {error}); add --verbose to see where.",
             options.json,
         )
+
+
+def _joined(arguments: Sequence[str]) -> list[str]:
+    """The arguments, an emotion that begins with a minus (the opposite) joined to its `--emotion`: argparse would take it for
+    an option."""
+    result: list[str] = []
+    for argument in arguments:
+        if result and result[-1] == "--emotion" and argument.startswith("-") and not argument.startswith("--"):
+            result[-1] += f"={argument}"
+        else:
+            result.append(argument)
+    return result
 
 
 def _fail(sentence: str, as_json: bool) -> int:
@@ -283,14 +316,16 @@ def build_parser() -> argparse.ArgumentParser:
 
     sub = command("vector", _vector, "add an emotion to your library, from how voices sound")
     sub.add_argument(
-        "paths", nargs="+", type=Path, metavar="PATH", help="recordings with the emotion, or folders of them"
+        "paths", nargs="*", type=Path, metavar="PATH", help="recordings with the emotion, or folders of them"
     )
     sub.add_argument(
         "--neutral",
         type=Path,
-        action="append",
+        nargs="+",
+        action="extend",
         metavar="PATH",
-        help="recordings of the same voices without it (default: the library's neutral, which leaves the speaker in)",
+        help="recordings of the same voices without it, or folders of them, after those with it (default: the library's "
+        "neutral, which leaves the speaker in)",
     )
     sub.add_argument("--name", required=True, help="name of the new emotion")
     sub.add_argument("--force", action="store_true", help="replace an emotion of the same name")
@@ -478,11 +513,13 @@ def _vector(options: argparse.Namespace) -> dict[str, Any]:
     from cmet_engine.emotion import library
     from cmet_engine.emotion.speech import load_encoder
 
+    library.check_new(options.name, force=options.force)  # before listening, which takes long
     vector = library.emotion_vector(
         options.paths, options.neutral, options.name, load_encoder(), progress=options.progress
     )
     path = library.save_user_vector(vector, force=options.force)
-    return {"emotion": options.name, "stored": path, "about": library.describe_vector(vector)}
+    result = {"emotion": options.name, "stored": path, "about": library.describe_vector(vector)}
+    return {**result, "reliability": vector.reliability, **vector.meta} if options.json else result
 
 
 def _record(options: argparse.Namespace) -> dict[str, Any]:
@@ -514,13 +551,33 @@ def _emotions(options: argparse.Namespace) -> Any:
         print(f"cmet: {problem}", file=sys.stderr)
     if options.json:
         return [{"name": v.name, "reliability": v.reliability, **v.meta} for v in known]
-    print(f"{'emotion':<16}{'reliability':>12}{'recognised':>12}  origin")
+    width = max(len("emotion"), *(len(vector.name) for vector in known)) + 2
+    print(f"{'emotion':<{width}}{'seen':<18}{'heard':<16}origin")
     for vector in known:
-        trust = "not measured" if vector.reliability is None else f"{vector.reliability:.0%}"
-        seen, taken = vector.meta.get("recognised"), vector.meta.get("taken_for")
-        judged = f"{seen:.0%}" if seen is not None else f"~ {taken}" if taken else "-"
-        print(f"{vector.name:<16}{trust:>12}{judged:>12}  {vector.meta.get('origin', '')}")
+        print(
+            f"{vector.name:<{width}}{_seen(vector):<18}{_trust(vector.reliability):<16}{vector.meta.get('origin', '')}"
+        )
+    print(
+        "\nseen:  share of edited clips of strangers in which a judge of real faces named the emotion; of one that it has no word for, "
+        "what it looks like to it.\nheard: how far the same emotion is found in voices never trained on; of your own emotions, how "
+        "far the recordings agree with each other (a single\n       one cannot tell). It counts for --speech and `cmet vector`; an "
+        "emotion asked for by name is the teacher's own vector.\nhigh from 70%, fair from 40%."
+    )
     return None
+
+
+def _trust(share: float | None) -> str:
+    """A share of 1 in words: `80% high`."""
+    if share is None:
+        return "not measured"
+    return f"{share:>4.0%} {'high' if share >= 0.7 else 'fair' if share >= 0.4 else 'low'}"
+
+
+def _seen(vector: Any) -> str:
+    """What a judge of faces makes of an emotion, in words."""
+    if vector.meta.get("recognised") is not None:
+        return _trust(vector.meta["recognised"])
+    return f"like {vector.meta['taken_for']}" if vector.meta.get("taken_for") else "not measured"
 
 
 def _export(options: argparse.Namespace) -> Any:

@@ -51,7 +51,7 @@ class _ConvBlock(nn.Module):
         return self.activation(y + x if self.residual else y)
 
 
-def _code_encoder(code_dim: int, base: int, width: int) -> nn.Sequential:
+def code_encoder(code_dim: int, base: int, width: int) -> nn.Sequential:
     """[B, 1, D] -> [B, width, 1]: two halvings along the codes, one convolution over what remains, then pointwise."""
     remaining = (code_dim + 3) // 4  # length after two strides of two: 10 -> 5 -> 3
     # The published network (10 codes) reads two of the three positions that remain; a larger space is read whole.
@@ -166,8 +166,8 @@ class Connector(nn.Module):
         self.expression_dim = expression_dim
         self.speech_dim = speech_dim
         self.fusion_transformer_encoder = _Fusion(width, layers, heads, feedforward, dropout)
-        self.exp_encoder = _code_encoder(expression_dim, base_channels, width)
-        self.ref_encoder = _code_encoder(expression_dim, base_channels, width)
+        self.exp_encoder = code_encoder(expression_dim, base_channels, width)
+        self.ref_encoder = code_encoder(expression_dim, base_channels, width)
         self.speaker_encoder = _SpeechEncoder(speech_dim, width)
         self.projector = _Projector(width, expression_dim)
         self.Norm = nn.LayerNorm(width)

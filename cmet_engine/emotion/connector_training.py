@@ -8,10 +8,12 @@ Paired (D = 10): codes of the same actor speaking neutrally and with emotion, as
 import json
 import logging
 import math
+import pickle
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
@@ -21,8 +23,8 @@ from torch import Tensor
 
 from cmet_engine import arkit
 from cmet_engine.emotion import losses, prior
-from cmet_engine.emotion.connector import WINDOW, Connector, code_deltas
-from cmet_engine.emotion.training_run import ahead, write_losses
+from cmet_engine.emotion.connector import WINDOW, Connector, code_deltas, code_encoder
+from cmet_engine.emotion.training_run import ahead, load_state, save_state, warn_unknown_labels, write_losses
 from cmet_engine.errors import CmetError
 from cmet_engine.files import check_writable, whole_file
 from cmet_engine.track import CoefficientTrack
@@ -34,6 +36,14 @@ log = logging.getLogger(__name__)
 
 Progress = Callable[[str, int, int | None], None]
 
+
+class Hearing(Protocol):
+    """A speech encoder: `emotion.speech.Encoder` or `emotion.emotion2vec.PublishedEncoder`."""
+
+    def utterance(self, wave: np.ndarray, rate: int) -> np.ndarray:
+        """Where a wave [S] lies in the emotion2vec+ space: float32 [1024]."""
+
+
 VECTOR_NORM = 10.0  # length of the emotion vectors that the network sees; the teacher's own are 9 to 13 long
 VECTOR_FLOOR = 0.5  # vectors much shorter than this stay short: a voice that hardly differs from neutral
 EXPRESSION_SCALE = 8.0
@@ -43,11 +53,7 @@ the paper's loss weights were chosen."""
 AS_HEARD = " as heard"
 """Added to the name of a speaker whose features come from the embedded encoder instead of the teacher: the two are never mixed."""
 
-HEARD_SHARE = 0.2
-"""How often a voice is drawn as the encoder hears it, where the teacher heard it, too."""
-
 FRAME_RATE = 25  # frames a second of the tracks that the network sees (the rate of the paper's data)
-
 
 HELD_SPEAKERS = ("mead_W009", "ravdess_17", "ravdess_18", "ravdess_19", "ravdess_20", "emodb_08", "emodb_10")
 """Voices that neither the embedded speech encoder nor the connector was trained on."""
@@ -55,7 +61,38 @@ HELD_SPEAKERS = ("mead_W009", "ravdess_17", "ravdess_18", "ravdess_19", "ravdess
 
 @dataclass(frozen=True)
 class ConnectorConfig:
-    """Every number of a training run; `load` reads them from a JSON file, missing ones keep their default."""
+    """Every number of a training run; `load` reads them from a JSON file, missing ones keep their default.
+
+    Attributes:
+        seed: the same seed and data give the same weights on the same machine.
+        expression_dim: D, numbers that describe the expression of one frame: 52 coefficients or EDTalk's 10 codes.
+        speech_dim: length of the emotion vector.
+        width, layers, heads, feedforward, dropout, base_channels: of the network, see `Connector`.
+        steps, batch: how many batches of how many windows.
+        learning_rate, warmup, final_rate, weight_decay, clip: AdamW; a linear rise over `warmup` steps and a cosine fall to
+            `final_rate` of the rate (warmup 0: the rate stays); the most that the gradient measures.
+        average: decay of the running average of the weights, which is what is saved (0: the weights themselves).
+        contrastive, directional: weights of these losses beside the reconstruction's 1.
+        focal_beta, focal_gamma, temperature: of the reconstruction and of the contrast, see `losses`.
+        checkpoint_every: steps between two checkpoints.
+        held_speakers: voices (and their faces) that are never trained on but measured with. Where the data holds none of
+            them, every fifth speaker is kept; an empty list keeps nobody.
+        pool: clips that an emotion vector is the mean of, on each side.
+        heard_share: how often a voice is drawn as the embedded encoder hears it, where the teacher heard it, too.
+        scaled_vectors: bring emotion vectors to the length that `cmet edit` brings them to; off, they stay as heard.
+        reference: how often the change of the window before is shown; otherwise zeros, as in the first window of a clip.
+        common: share of the vectors that are an emotion's mean over voices, moved by noise of up to `common_noise` of its length.
+        vector_noise: normal noise on every number of a vector.
+        blend, blend_range: share of the rows that blend two emotions, and the part of the second, least and most.
+        pictures: share of the expressions that take their direction from a labelled picture, of those that agree with the
+            published expression by a cosine of `agreement`.
+        bank: draws of voices and of faces an emotion, made once.
+        candidates: of so many drawn expressions the one nearest to what the actor does is taken.
+        reference_drift, reference_noise: the reference is multiplied by a number in this range, and moved by normal noise.
+
+    From `reference_drift` up to `common` only data that is not paired knows these numbers. The window (5 frames), the frame
+    rate (25) and the scale of the coefficients (8) are part of what the weights mean, not of a run.
+    """
 
     seed: int = 1
     expression_dim: int = arkit.COUNT
@@ -70,52 +107,95 @@ class ConnectorConfig:
     batch: int = 64
     learning_rate: float = 1e-3
     warmup: int = 200
+    final_rate: float = 0.02
     weight_decay: float = 1e-5
-    pool: int = 10
-    blend: float = 0.2
-    common: float = 0.6
-    pictures: float = 0.35
-    candidates: int = 4
-    reference: float = 0.7
+    clip: float = 1.0
     average: float = 0.998
     contrastive: float = losses.CONTRASTIVE_WEIGHT
     directional: float = losses.DIRECTIONAL_WEIGHT
     focal_beta: float = losses.FOCAL_BETA
     focal_gamma: float = losses.FOCAL_GAMMA
+    temperature: float = losses.TEMPERATURE
     checkpoint_every: int = 500
+    held_speakers: tuple[str, ...] = HELD_SPEAKERS
+    pool: int = 10
+    heard_share: float = 0.2
+    scaled_vectors: bool = True
+    reference: float = 0.7
+    common: float = 0.6
+    common_noise: float = 0.35
+    vector_noise: float = 0.02
+    blend: float = 0.2
+    blend_range: tuple[float, float] = (0.15, 0.5)
+    pictures: float = 0.35
+    agreement: float = 0.25
+    bank: int = 600
+    candidates: int = 4
+    reference_drift: tuple[float, float] = (0.7, 1.15)
+    reference_noise: float = 0.02
 
     @classmethod
-    def load(cls, path: str | Path) -> "ConnectorConfig":
-        """Read a JSON object of these numbers.
+    def load(cls, path: str | Path, defaults: "ConnectorConfig | None" = None) -> "ConnectorConfig":
+        """Read a JSON object of these numbers; those that are missing are taken from `defaults`.
 
         Raises:
-            CmetError: the file cannot be read, or a field is unknown or of the wrong kind.
+            CmetError: the file cannot be read, or a field is unknown, of the wrong kind, or out of range.
         """
-        path = Path(path)
+        path, defaults = Path(path), defaults or cls()
         try:
             document = json.loads(path.read_text("utf-8"))
         except OSError as error:
             raise CmetError(f"Cannot read {path}: {error.strerror}.") from error
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise CmetError(f"{path.name}: not valid JSON.") from error
-        known = {f.name: type(f.default) for f in fields(cls)}
         if not isinstance(document, dict):
             raise CmetError(f"{path.name}: a JSON object of settings is wanted.")
+        values = asdict(defaults)
         for name, value in document.items():
-            if name not in known:
-                raise CmetError(f"{path.name}: the setting '{name}' is unknown; known are {', '.join(known)}.")
-            if isinstance(value, bool) or not isinstance(value, (int, float) if known[name] is float else known[name]):
+            if name not in values:
+                raise CmetError(f"{path.name}: the setting '{name}' is unknown; known are {', '.join(values)}.")
+            default = values[name]
+            if not _is_like(value, default):
                 raise CmetError(
-                    f"{path.name}: the setting '{name}' is '{value}'; it must be of kind {known[name].__name__}."
+                    f"{path.name}: the setting '{name}' is {value!r}; something like {default!r} is wanted."
                 )
-        return cls(**document)
+            values[name] = tuple(value) if isinstance(value, list) else value
+        config = cls(**values)
+        if problem := config.problem():
+            raise CmetError(f"{path.name}: {problem}")
+        return config
+
+    def problem(self) -> str | None:
+        """A sentence naming the first setting that no run can work with, else None."""
+        for name, value in asdict(self).items():
+            numbers = [v for v in (value if isinstance(value, tuple) else (value,)) if not isinstance(v, str)]
+            least = 1 if name in _COUNTS else 0
+            if any(not (math.isfinite(v) and v >= least) for v in numbers):
+                return f"the setting '{name}' is {value!r}; it must be {least} or more."
+            if name in _SHARES and any(v > 1 for v in numbers):
+                return f"the setting '{name}' is {value!r}; it must lie between 0 and 1."
+        for name in ("learning_rate", "clip", "temperature"):
+            if getattr(self, name) == 0:
+                return f"the setting '{name}' is 0; it must be more."
+        if self.width % self.heads:
+            return f"the setting 'width' is {self.width}; it must be a multiple of 'heads' ({self.heads})."
+        try:
+            code_encoder(self.expression_dim, self.base_channels, self.width)
+        except ValueError as error:
+            return f"the sizes do not fit: {error}."
+        return None
+
+    def __post_init__(self) -> None:
+        for name, value in asdict(self).items():
+            if isinstance(value, list):  # as JSON keeps a tuple
+                object.__setattr__(self, name, tuple(value))
 
     @classmethod
     def published(cls) -> "ConnectorConfig":
         """The paper's own settings for EDTalk's 10 codes."""
         return cls(
             expression_dim=10, width=1024, layers=4, feedforward=1024, steps=200_000, batch=128, learning_rate=1e-4, warmup=0,
-            blend=0.0, reference=1.0, average=0.0, checkpoint_every=5000,
+            blend=0.0, reference=1.0, average=0.0, checkpoint_every=5000, scaled_vectors=False,
         )  # fmt: skip
 
     def build(self) -> Connector:
@@ -130,6 +210,21 @@ class ConnectorConfig:
             dropout=self.dropout,
             base_channels=self.base_channels,
         )
+
+
+_COUNTS = frozenset("expression_dim speech_dim width layers heads feedforward base_channels steps batch checkpoint_every pool bank candidates".split())  # fmt: skip
+_SHARES = frozenset("dropout average heard_share reference common blend blend_range pictures agreement final_rate".split())  # fmt: skip
+
+
+def _is_like(value: Any, default: Any) -> bool:
+    """Whether a value read from JSON is of the kind of `default`: a number, a yes or no, a pair of numbers, a list of names."""
+    if isinstance(default, tuple):
+        names = not default or isinstance(default[0], str)
+        fits = isinstance(value, list) and (names or len(value) == len(default))
+        return fits and all(isinstance(v, str) if names else _is_like(v, default[0]) for v in value)
+    if isinstance(default, float):
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    return type(value) is type(default)
 
 
 @dataclass(frozen=True)
@@ -183,8 +278,8 @@ def unit_vector(vector: np.ndarray) -> np.ndarray:
 class VectorSampler:
     """Draws emotion vectors: the mean of a pool of emotional clips minus the mean of a pool of the same voice's neutral ones."""
 
-    def __init__(self, speech: Speech, pool: int) -> None:
-        self.speech, self.pool = speech, pool
+    def __init__(self, speech: Speech, config: ConnectorConfig) -> None:
+        self.speech, self.config = speech, config
         self._rows: dict[tuple[str, str], np.ndarray] = {}
         for speaker in np.unique(speech.speaker):
             for emotion in np.unique(speech.emotion[speech.speaker == speaker]):
@@ -199,19 +294,26 @@ class VectorSampler:
         """Voices that have clips of an emotion."""
         return [s for s, e in self._rows if e == emotion]
 
+    def has(self, speaker: str, emotion: str) -> bool:
+        """Whether a voice has clips of an emotion, as the teacher or as the encoder hears it."""
+        return (speaker, emotion) in self._rows or (speaker + AS_HEARD, emotion) in self._rows
+
     def __call__(self, emotion: str, rng: np.random.Generator, speaker: str | None = None) -> np.ndarray:
         """One vector [1024] of an emotion, from `speaker` or from one at random."""
-        if speaker is None:
-            heard: list[str] = []
-            taught: list[str] = []
-            for name in self.speakers(emotion):
-                (heard if name.endswith(AS_HEARD) else taught).append(name)
-            pool = heard if not taught or (heard and rng.random() < HEARD_SHARE) else taught
-            speaker = pool[rng.integers(len(pool))]
-        emotional = rng.choice(self._rows[speaker, emotion], self.pool)
-        neutral = rng.choice(self._rows.get((speaker, "neutral"), self._neutral[speaker.endswith(AS_HEARD)]), self.pool)
+        wanted = self.speakers(emotion)
+        if speaker is not None:
+            wanted = [s for s in wanted if s in (speaker, speaker + AS_HEARD)]
+        heard = [s for s in wanted if s.endswith(AS_HEARD)]
+        taught = [s for s in wanted if not s.endswith(AS_HEARD)]
+        pool = heard if not taught or (heard and rng.random() < self.config.heard_share) else taught
+        voice = pool[rng.integers(len(pool))]
+        emotional = rng.choice(self._rows[voice, emotion], self.config.pool)
+        neutral = rng.choice(
+            self._rows.get((voice, "neutral"), self._neutral[voice.endswith(AS_HEARD)]), self.config.pool
+        )
         features = self.speech.features
-        return unit_vector(features[emotional].mean(0, dtype=np.float64) - features[neutral].mean(0, dtype=np.float64))
+        vector = features[emotional].mean(0, dtype=np.float64) - features[neutral].mean(0, dtype=np.float64)
+        return unit_vector(vector) if self.config.scaled_vectors else vector.astype(np.float32)
 
 
 class ExpressionSampler:
@@ -221,10 +323,8 @@ class ExpressionSampler:
     published expression, for what MediaPipe can see; what it is blind to comes from the published expression.
     """
 
-    AGREEMENT = 0.25  # least cosine with the published expression; labels of pictures are noisy
-
-    def __init__(self, faces: Faces, share: float) -> None:
-        self.share = share
+    def __init__(self, faces: Faces, config: ConnectorConfig) -> None:
+        self.share = config.pictures
         blind = [
             n.startswith(("cheekSquint", "noseSneer", "cheekPuff", "jawForward", "tongueOut")) for n in arkit.NAMES
         ]
@@ -237,7 +337,7 @@ class ExpressionSampler:
             moves = np.where(self._visible, faces.pictures[faces.emotion == emotion] - rest, 0)
             wanted = np.where(self._visible, prior.mean(emotion), 0)
             cosines = moves @ wanted / (np.linalg.norm(moves, axis=1) * np.linalg.norm(wanted) + 1e-9)
-            self._directions[emotion] = moves[cosines >= self.AGREEMENT]
+            self._directions[emotion] = moves[cosines >= config.agreement]  # labels of pictures are noisy
 
     def pictures(self, emotion: str) -> int:
         """How many pictures show the published actions of an emotion."""
@@ -273,27 +373,25 @@ class UnpairedBatches:
     added that, out of a few draws, is nearest to what the actor does anyway. Some rows are blends of two emotions.
     """
 
-    BANK = 600  # draws of voices and of faces an emotion, made once
-
     def __init__(self, speech: Speech, faces: Faces, config: ConnectorConfig, emotions: Sequence[str]) -> None:
         rng = np.random.default_rng(config.seed)
-        voices, looks = VectorSampler(speech, config.pool), ExpressionSampler(faces, config.pictures)
+        voices, looks = VectorSampler(speech, config), ExpressionSampler(faces, config)
         for emotion in emotions:
             if not voices.speakers(emotion):
                 raise CmetError(f"There is no speech labelled '{emotion}'; add some or leave the emotion out.")
         self.config, self.emotions = config, list(emotions)
-        self._vectors = np.stack([[voices(e, rng) for _ in range(self.BANK)] for e in emotions])  # [E, K, 1024]
+        self._vectors = np.stack([[voices(e, rng) for _ in range(config.bank)] for e in emotions])  # [E, K, 1024]
         taught = np.array([not s.endswith(AS_HEARD) for s in speech.speaker])
         common = pooled_vectors(
             speech.chosen(taught) if (taught & (speech.emotion == "neutral")).any() else speech, emotions
         )
-        count = round(config.common * self.BANK)
+        count = round(config.common * config.bank)
         for number, emotion in enumerate(emotions):
             if emotion in common:
                 noise = rng.normal(size=(count, self._vectors.shape[-1])) * VECTOR_NORM / 32
-                spread = rng.uniform(0, 0.35, (count, 1))  # length of the noise beside the vector's
+                spread = rng.uniform(0, config.common_noise, (count, 1))  # length of the noise beside the vector's
                 self._vectors[number, :count] = unit_vector(common[emotion]) + spread * noise
-        self._added = np.stack([looks(e, self.BANK, rng) for e in emotions])  # [E, K, 52]
+        self._added = np.stack([looks(e, config.bank, rng) for e in emotions])  # [E, K, 52]
         self._relaxes = np.stack([prior.relaxes(e) for e in emotions])  # [E, 52]
         self._tracks = [t for t in faces.tracks if len(t) >= 2 * WINDOW]
         share = np.sqrt(np.array([len(t) for t in self._tracks], np.float64))
@@ -311,16 +409,16 @@ class UnpairedBatches:
 
         label = rng.integers(len(self.emotions), size=count)
         other = rng.integers(len(self.emotions), size=count)
-        part = np.where(rng.random(count) < config.blend, rng.uniform(0.15, 0.5, count), 0)[:, None]
+        part = np.where(rng.random(count) < config.blend, rng.uniform(*config.blend_range, count), 0)[:, None]
         first, second = self._draw(label, window, rng), self._draw(other, window, rng)
         vector, added, relaxed = ((1 - part) * a + part * b for a, b in zip(first, second, strict=True))
         emotional = np.clip(window + added[:, None] - relaxed[:, None] * window, 0, 1)
 
         before = (emotional - window)[:, :WINDOW]
         seen = (rng.random(count) < config.reference)[:, None, None]
-        drift = rng.uniform(0.7, 1.15, (count, 1, 1))
-        before = seen * (drift * before + rng.normal(0, 0.02, before.shape))
-        vector = vector + rng.normal(0, 0.02, vector.shape)
+        drift = rng.uniform(*config.reference_drift, (count, 1, 1))
+        before = seen * (drift * before + rng.normal(0, config.reference_noise, before.shape))
+        vector = vector + rng.normal(0, config.vector_noise, vector.shape)
 
         def tensor(values: np.ndarray) -> Tensor:
             return torch.as_tensor(values, dtype=torch.float32)
@@ -337,11 +435,11 @@ class UnpairedBatches:
         self, label: np.ndarray, window: np.ndarray, rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Emotion vectors [B, 1024], added expressions [B, 52] and relaxed shares [B, 52] for labels [B]."""
-        candidates = rng.integers(self.BANK, size=(len(label), self.config.candidates))
+        candidates = rng.integers(self.config.bank, size=(len(label), self.config.candidates))
         looks = self._added[label[:, None], candidates]  # [B, K, 52]
         apart = (((looks - window.mean(1)[:, None]) ** 2) * (looks > 0.05)).sum(-1)  # [B, K]
         look = looks[np.arange(len(label)), apart.argmin(1)]
-        return self._vectors[label, rng.integers(self.BANK, size=len(label))], look, self._relaxes[label]
+        return self._vectors[label, rng.integers(self.config.bank, size=len(label))], look, self._relaxes[label]
 
 
 class PairedBatches:
@@ -358,7 +456,7 @@ class PairedBatches:
 
     def __init__(self, speech: Speech, codes: dict[tuple[str, str], list[np.ndarray]], config: ConnectorConfig) -> None:
         self.config = config
-        self._voices = VectorSampler(speech, config.pool)
+        self._voices = VectorSampler(speech, config)
         self._codes = {k: [c for c in v if len(c) >= 2 * WINDOW] for k, v in codes.items()}
         for (speaker, emotion), tracks in codes.items():
             for track in tracks:
@@ -370,13 +468,14 @@ class PairedBatches:
         self._pairs = [
             (s, e)
             for s, e in self._codes
-            if e != "neutral"
-            and self._codes[s, e]
-            and self._codes.get((s, "neutral"))
-            and s in self._voices.speakers(e)
+            if e != "neutral" and self._codes[s, e] and self._codes.get((s, "neutral")) and self._voices.has(s, e)
         ]
         if not self._pairs:
-            raise CmetError("No speaker has neutral and emotional faces and speech; check the labels and the folders.")
+            faces, voices = (", ".join(sorted(names)[:5]) or "none" for names in ({s for s, _ in codes}, {s.replace(AS_HEARD, "") for s in speech.speaker}))  # fmt: skip
+            raise CmetError(
+                "No speaker has both neutral and emotional faces, and speech of that emotion; the faces are of "
+                f"{faces}, the speech is of {voices}; check the labels and the folders."
+            )
         self._labels = sorted({e for _, e in self._pairs})
 
     def __call__(self, step: int) -> Batch:
@@ -404,6 +503,9 @@ class PairedBatches:
         return track[start : start + 2 * WINDOW]
 
 
+Batches = UnpairedBatches | PairedBatches
+
+
 def connector_loss(
     network: Connector, batch: Batch, config: ConnectorConfig, device: str = "cpu"
 ) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor]]:
@@ -422,8 +524,9 @@ def connector_loss(
     reconstruction = losses.focal_reconstruction(forward, wanted, **focus)
     reconstruction = reconstruction + losses.focal_reconstruction(backward, -wanted, **focus)
     change = (moved - calm).mean(1)  # [B, width]
-    contrast = losses.contrastive(change, tokens[1][1].squeeze(1), emotion)
-    contrast = (contrast + losses.contrastive(-change, tokens[-1][1].squeeze(1), emotion)) / 2
+    contrast = losses.contrastive(change, tokens[1][1].squeeze(1), emotion, temperature=config.temperature)
+    back = losses.contrastive(-change, tokens[-1][1].squeeze(1), emotion, temperature=config.temperature)
+    contrast = (contrast + back) / 2
     direction = losses.directional(forward, backward)
     total = reconstruction + config.contrastive * contrast + config.directional * direction
     return total, (reconstruction, contrast, direction)
@@ -466,7 +569,7 @@ def train_connector(
         The network in evaluation mode (with a running average of its weights) and the loss curve.
 
     Raises:
-        CmetError: the checkpoint is of a run with other settings, or the loss is no longer a number.
+        CmetError: the checkpoint is damaged or of a run with other settings or data, the disk is full, or the loss is no longer a number.
     """
     torch.manual_seed(config.seed)
     network = config.build()
@@ -480,20 +583,36 @@ def train_connector(
             return 1.0
         if step < config.warmup:
             return (step + 1) / config.warmup
-        return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(step / config.steps, 1)))
+        return config.final_rate + (1 - config.final_rate) * 0.5 * (1 + math.cos(math.pi * min(step / config.steps, 1)))
 
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, rate)
     average = {k: v.detach().clone() for k, v in network.state_dict().items()}
     curve, first = Curve(), 0
+    look = _first_look(batches)
     if checkpoint is not None and checkpoint.exists():
-        state = torch.load(checkpoint, map_location=device, weights_only=True)
-        if state["config"] != asdict(config):
+        state = load_state(checkpoint, device)
+        if state.get("config") != asdict(config):
             raise CmetError(f"{checkpoint} belongs to a run with other settings; choose another file or remove it.")
+        then = state["look"].cpu()
+        if then.shape != look.shape or not torch.allclose(then, look, atol=0.02, rtol=0.02):
+            raise CmetError(f"{checkpoint} belongs to a run on other data; choose another file or remove it.")
         network.load_state_dict(state["network"])
         optimiser.load_state_dict(state["optimiser"])
         schedule.load_state_dict(state["schedule"])
         average, first, curve.rows = state["average"], state["step"], state["curve"]
         torch.set_rng_state(state["random"].cpu())
+
+    def keep(step: int) -> None:
+        if checkpoint is None:
+            return
+        save_state(checkpoint, {
+            "config": asdict(config), "network": network.state_dict(), "optimiser": optimiser.state_dict(),
+            "schedule": schedule.state_dict(), "average": average, "step": step, "curve": curve.rows,
+            "random": torch.get_rng_state(), "look": look,
+        })  # fmt: skip
+
+    if first == 0:
+        keep(0)  # a disk that is full is told before the work, not after it
     network.train()
     kind = torch.device(device).type
     mixed = kind == "cuda" if mixed_precision is None else mixed_precision
@@ -506,7 +625,7 @@ def train_connector(
             )
         optimiser.zero_grad()
         total.backward()
-        torch.nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        torch.nn.utils.clip_grad_norm_(network.parameters(), config.clip)
         optimiser.step()
         schedule.step()
         with torch.no_grad():
@@ -518,20 +637,18 @@ def train_connector(
                     average[name].copy_(value)
         if step % 50 == 0 or step + 1 == config.steps:
             curve.rows.append([step, total.item(), *(p.item() for p in parts)])
-        if checkpoint is not None and ((step + 1) % config.checkpoint_every == 0 or step + 1 == config.steps):
-            with whole_file(checkpoint, force=True) as temporary:
-                torch.save(
-                    {
-                        "config": asdict(config), "network": network.state_dict(), "optimiser": optimiser.state_dict(),
-                        "schedule": schedule.state_dict(), "average": average, "step": step + 1, "curve": curve.rows,
-                        "random": torch.get_rng_state(),
-                    },
-                    temporary,
-                )  # fmt: skip
+        if (step + 1) % config.checkpoint_every == 0 or step + 1 == config.steps:
+            keep(step + 1)
         if progress:
             progress("train", step + 1, config.steps)
     network.load_state_dict(average)
     return network.eval(), curve
+
+
+def _first_look(batches: Callable[[int], Batch]) -> Tensor:
+    """The first batch in a few numbers [B, 5]: a checkpoint of a run on other data is told by it."""
+    first = batches(0)
+    return torch.cat((first.speech[:, 0, :4], first.emotional.mean((1, 2))[:, None]), 1)
 
 
 def save_connector(
@@ -557,7 +674,23 @@ def load_connector(path: str | Path) -> tuple[Connector, dict]:
     Raises:
         CmetError: the file is missing, damaged, or of another kind.
     """
+    network, _, figures = read_connector(path)
+    return network, figures
+
+
+def read_connector(path: str | Path) -> tuple[Connector, ConnectorConfig, dict]:
+    """A connector in evaluation mode, the settings it was trained with, and its figures.
+
+    Args:
+        path: what `cmet train connector` wrote: `.safetensors`, or `.pth` in the published form. The published checkpoint itself
+            says nothing of settings and figures: then they are the paper's, and none.
+
+    Raises:
+        CmetError: the file is missing, damaged, or of another kind.
+    """
     path = Path(path)
+    if path.suffix in (".pth", ".pt"):
+        return _read_published(path)
     try:
         with safe_open(path, "pt") as file:
             header = file.metadata() or {}
@@ -568,18 +701,67 @@ def load_connector(path: str | Path) -> tuple[Connector, dict]:
         network.load_state_dict(
             {**tables, **{k: v.float() if v.is_floating_point() else v for k, v in tensors.items()}}
         )
-        return network.eval(), json.loads(header.get("figures", "{}"))
+        return network.eval(), config, json.loads(header.get("figures", "{}"))
     except FileNotFoundError as error:
         raise CmetError(f"The connector {path} is missing.") from error
     except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise CmetError(f"{path.name} is not a connector that `cmet train connector` wrote.") from error
 
 
-def read_speech(folders: Sequence[str | Path], encoder: Any = None, progress: Progress | None = None) -> Speech:
+def embed_connector(path: str | Path) -> Path:
+    """Make a trained connector of 52 coefficients the embedded one of this copy: weights and checksum; returns the file.
+
+    Raises:
+        CmetError: it is not such a connector, or the installation cannot be written.
+    """
+    from cmet_engine.emotion.edit import CONNECTOR_FILE
+    from cmet_engine.models import ASSETS, record
+
+    network, _, _ = read_connector(path)
+    if network.expression_dim != arkit.COUNT:
+        raise CmetError(
+            f"{path} works on {network.expression_dim} numbers a frame; the embedded connector on {arkit.COUNT}."
+        )
+    with whole_file(ASSETS / CONNECTOR_FILE, force=True) as temporary:
+        temporary.write_bytes(Path(path).read_bytes())
+    record(CONNECTOR_FILE)
+    return ASSETS / CONNECTOR_FILE
+
+
+def _read_published(path: Path) -> tuple[Connector, ConnectorConfig, dict]:
+    """`read_connector` of a checkpoint in the published form."""
+    if not path.is_file():
+        raise CmetError(f"The connector {path} is missing.")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        config = (
+            ConnectorConfig(**json.loads(content["config"])) if "config" in content else ConnectorConfig.published()
+        )
+        network = config.build()
+        network.load_state_dict(content["state_dict"])
+        return network.eval(), config, json.loads(content.get("figures", "{}"))
+    except (OSError, KeyError, TypeError, ValueError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise CmetError(f"{path.name} is not a connector that `cmet train connector` wrote.") from error
+
+
+def read_speech(
+    folders: Sequence[str | Path],
+    encoder: "Hearing | None" = None,
+    progress: Progress | None = None,
+    *,
+    instead: "Hearing | None" = None,
+) -> Speech:
     """Features of labelled speech in corpus folders (layouts: see `speech_training.read_corpus`).
 
-    The teacher's features are used where they lie beside the recordings. With an `encoder` every recording is also heard
-    by it, as a speaker of its own (`AS_HEARD`), so that vectors which users make with the encoder are familiar.
+    The teacher's features are used where they lie beside the recordings. A recording that cannot be heard is left out with a
+    warning that names it.
+
+    Args:
+        folders: the corpora.
+        encoder: also hears every recording, as a speaker of its own (`AS_HEARD`), so that vectors which users make with
+            it are familiar.
+        progress: called as `progress("listen", done, total)`.
+        instead: hears the recordings that the teacher was never run on, in the teacher's place.
 
     Raises:
         CmetError: a folder is of no known layout, or nothing usable is in it.
@@ -599,13 +781,16 @@ def read_speech(folders: Sequence[str | Path], encoder: Any = None, progress: Pr
         for number, recording in enumerate(corpus.recordings):
             if recording.name in corpus.teacher:
                 add(corpus.teacher[recording.name], recording.emotion, recording.speaker)
-            if encoder is not None:
+            listener = instead if encoder is None and recording.name not in corpus.teacher else encoder
+            if listener is not None:
                 try:
-                    heard = encoder.utterance(audio.load(recording.path), audio.RATE)
+                    wave = audio.load(recording.path)
+                    audio.check_speech(wave, audio.RATE, recording.name)
+                    heard = listener.utterance(wave, audio.RATE)
                 except CmetError as error:
-                    log.warning("left out: %s", error)
-                    continue
-                add(heard, recording.emotion, recording.speaker + AS_HEARD)
+                    log.warning("left out: %s", str(error).replace("The recording", recording.name, 1))
+                else:
+                    add(heard, recording.emotion, recording.speaker + (AS_HEARD if listener is encoder else ""))
             if progress:
                 progress("listen", number + 1, len(corpus.recordings))
     if not features:
@@ -625,11 +810,16 @@ def read_tracks(paths: Sequence[str | Path]) -> list[np.ndarray]:
         if not files:
             raise CmetError(f"{path} holds no .npz track; make some with: cmet track CLIP -o {path}/CLIP.npz")
         for file in files:
-            track = CoefficientTrack.load(file)
-            seen = track.valid
-            if seen.sum() >= 2 * WINDOW:
-                tracks.append(resampled(track.coefficients[seen], track.times[seen], FRAME_RATE)[0])
+            tracks += _at_frame_rate(CoefficientTrack.load(file))
     return tracks
+
+
+def _at_frame_rate(track: CoefficientTrack) -> list[np.ndarray]:
+    """The frames with a face [n, 52] at `FRAME_RATE`; none where there are too few of them for a pair of windows."""
+    seen = track.valid
+    if seen.sum() < 2 * WINDOW:
+        return []
+    return [resampled(track.coefficients[seen], track.times[seen], FRAME_RATE)[0]]
 
 
 def resampled(values: np.ndarray, times: np.ndarray, rate: float) -> tuple[np.ndarray, np.ndarray]:
@@ -654,14 +844,22 @@ def find_videos(folder: str | Path) -> list[tuple[Path, str, str]]:
 
     folder = Path(folder)
     found = []
+    unknown: Counter[str] = Counter()
     for path in sorted(folder.glob(MEAD_VIDEO)):
         speaker, _, _, emotion = path.relative_to(folder).parts[:4]
         if emotion in MEAD_EMOTIONS:
             found.append((path, f"mead_{speaker}", MEAD_EMOTIONS[emotion]))
+        else:
+            unknown[emotion] += 1
+    warn_unknown_labels(folder, unknown, list(MEAD_EMOTIONS))
+    unknown = Counter()
     for path in sorted(folder.glob(CREMA_VIDEO)):
         parts = path.stem.split("_")
         if len(parts) == 4 and parts[2] in CREMA_EMOTIONS:
             found.append((path, f"crema_{parts[0]}", CREMA_EMOTIONS[parts[2]]))
+        else:
+            unknown[parts[2] if len(parts) == 4 else path.stem] += 1
+    warn_unknown_labels(folder, unknown, list(CREMA_EMOTIONS))
     if not found:
         raise CmetError(
             f"{folder} holds no videos of a known layout: MEAD's SPEAKER/video/front/EMOTION/level_N/NNN.mp4 or "
@@ -671,26 +869,41 @@ def find_videos(folder: str | Path) -> list[tuple[Path, str, str]]:
 
 
 def track_videos(
-    folder: str | Path, cache: Path, progress: Progress | None = None
+    folder: str | Path, cache: Path | None, progress: Progress | None = None
 ) -> dict[tuple[str, str], list[np.ndarray]]:
-    """Faces of a MEAD or CREMA-D folder as `PairedBatches` takes them; tracks are kept in `cache` for the next run."""
-    from cmet_engine.face.blendshapes import load_solver
-    from cmet_engine.face.tracker import track
+    """Faces of a MEAD or CREMA-D folder as `PairedBatches` takes them.
+
+    A video that cannot be read or shows no face is left out with a warning that names it.
+
+    Args:
+        folder: see `find_videos`.
+        cache: folder in which the tracks are kept for the next run; None tracks as `cmet track` does, with the program's own cache.
+        progress: called as `progress("track", done, total)`.
+
+    Raises:
+        CmetError: the folder has no known layout, or not one video can be used.
+    """
+    from cmet_engine.pipeline import track_clip
 
     videos = find_videos(folder)
     codes: dict[tuple[str, str], list[np.ndarray]] = {}
     for number, (path, speaker, emotion) in enumerate(videos):
-        stored = cache / f"{'_'.join(path.relative_to(folder).with_suffix('').parts)}.npz"
-        if not stored.exists():
-            cache.mkdir(parents=True, exist_ok=True)
-            try:
-                load_solver().track(track(path)).save(stored)
-            except CmetError as error:
-                log.warning("left out: %s", error)
-                continue
-        codes.setdefault((speaker, emotion), []).extend(read_tracks([stored]))
+        stored = None if cache is None else cache / f"{'_'.join(path.relative_to(folder).with_suffix('').parts)}.npz"
+        try:
+            if stored is not None and stored.exists():
+                track = CoefficientTrack.load(stored)
+            else:
+                track = track_clip(path)[1]
+                if stored is not None:
+                    stored.parent.mkdir(parents=True, exist_ok=True)
+                    track.save(stored)
+            codes.setdefault((speaker, emotion), []).extend(_at_frame_rate(track))
+        except CmetError as error:
+            log.warning("left out: %s", error)
         if progress:
             progress("track", number + 1, len(videos))
+    if not any(codes.values()):
+        raise CmetError(f"Not one of the {len(videos)} videos in {folder} shows a face that can be tracked.")
     return codes
 
 
@@ -705,7 +918,7 @@ def read_codes(folder: str | Path) -> dict[tuple[str, str], list[np.ndarray]]:
     for path in sorted(folder.glob("*/*/*.npy")):
         try:
             values = np.load(path, allow_pickle=False).astype(np.float32)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, EOFError) as error:
             raise CmetError(f"{path} is not a file of codes; make it again.") from error
         if not np.isfinite(values).all():
             raise CmetError(f"{path} holds values that are not numbers; make it again.")
@@ -772,7 +985,7 @@ def zero_shot(
 
 
 def compare_models(
-    network: Connector, train: UnpairedBatches, held_out: UnpairedBatches, steps: int = 40, penalty: float = 30.0
+    network: Connector, train: Batches, held_out: Batches, steps: int = 40, penalty: float = 30.0
 ) -> dict[str, dict[str, float]]:
     """The connector against ridge regression and a small MLP, on people and speakers that none of them was trained on.
 
@@ -783,7 +996,7 @@ def compare_models(
         For `connector`, `ridge`, `mlp`: `explained` (share of the variance of the change) and `cosine` with it.
     """
 
-    def collect(batches: UnpairedBatches, first: int) -> tuple[np.ndarray, np.ndarray, list[Batch]]:
+    def collect(batches: Batches, first: int) -> tuple[np.ndarray, np.ndarray, list[Batch]]:
         drawn = [batches(first + k) for k in range(steps)]
         inputs = [torch.cat((b.speech.squeeze(1) / VECTOR_NORM, b.neutral.mean(1)), 1) for b in drawn]
         changes = [(b.emotional - b.neutral).mean(1) for b in drawn]
@@ -827,7 +1040,6 @@ def train_embedded(
     output: str | Path,
     config: ConnectorConfig | None = None,
     *,
-    held_speakers: Sequence[str] = HELD_SPEAKERS,
     compare: bool = True,
     checkpoint: Path | None = None,
     device: str = "cpu",
@@ -845,7 +1057,6 @@ def train_embedded(
         pictures: labelled pictures, from `judge.load_pictures`; people of group 0 are kept for measuring.
         output: the safetensors file; the loss curve goes beside it as `.csv` and `.svg`.
         config: every number; None takes the defaults.
-        held_speakers: voices kept for measuring.
         compare: also fit ridge and MLP and measure all three on what was kept.
         checkpoint, device, workers, start, progress: see `train_connector`.
         force: replace an earlier file.
@@ -858,14 +1069,14 @@ def train_embedded(
     """
     config = config or ConnectorConfig()
     check_writable(output, force=force)
-    known, unheard = _split(speech, faces, pictures, config, held_speakers)
+    known, unheard = _split(speech, faces, pictures, config)
     network, curve = train_connector(
         known, config, checkpoint=checkpoint, device=device, workers=workers, start=start, progress=progress
     )
     network = network.cpu()
     figures: dict[str, Any] = {
         "speech_clips": len(speech.emotion),
-        "held_speakers": list(held_speakers),
+        "held_speakers": list(config.held_speakers),
         "losses": dict(zip(("step", *PARTS), curve.rows[-1], strict=True)),
     }
     if compare:
@@ -880,7 +1091,6 @@ def _split(
     faces: Sequence[np.ndarray],
     pictures: "Pictures",
     config: ConnectorConfig,
-    held_speakers: Sequence[str] = HELD_SPEAKERS,
 ) -> tuple[UnpairedBatches, UnpairedBatches]:
     """Batches to train with, and batches of voices, people and tracks that are kept from it.
 
@@ -888,7 +1098,7 @@ def _split(
     cannot be kept by voice: every fifth of its clips is.
     """
     emotions = [e for e in prior.EMOTIONS if (speech.emotion == e).any()]
-    held = np.isin(np.char.replace(speech.speaker.astype(str), AS_HEARD, ""), held_speakers)
+    held = np.isin(np.char.replace(speech.speaker.astype(str), AS_HEARD, ""), config.held_speakers)
     for emotion in (*emotions, "neutral"):
         rows = np.flatnonzero(speech.emotion == emotion)
         if not held[rows].any() or held[rows].all():
@@ -902,6 +1112,38 @@ def _split(
         UnpairedBatches(speech.chosen(~held), learned, config, emotions),
         UnpairedBatches(speech.chosen(held), kept, config, present),
     )
+
+
+def split_pairs(
+    speech: Speech, faces: dict[tuple[str, str], list[np.ndarray]], config: ConnectorConfig
+) -> tuple[PairedBatches, PairedBatches | None, list[str]]:
+    """Batches of the speakers that are trained on, of those that are kept aside (None: nobody), and the names of these.
+
+    Kept aside are those of `config.held_speakers` that are there; where none is, every fifth speaker, unless the list is empty.
+
+    Raises:
+        CmetError: nobody is left to train on, or faces and voices do not match.
+    """
+    people = sorted({speaker for speaker, _ in faces})
+    held = [p for p in people if p in config.held_speakers]
+    if not held and config.held_speakers and len(people) > 1:
+        held = people[::5]
+    if len(held) == len(people):
+        raise CmetError(
+            f"Every speaker with faces is kept aside ({', '.join(held)}); leave some out of 'held_speakers' in the configuration."
+        )
+
+    def batches(chosen: Callable[[str], bool]) -> PairedBatches:
+        voices = np.array([chosen(str(s).removesuffix(AS_HEARD)) for s in speech.speaker])
+        return PairedBatches(speech.chosen(voices), {k: v for k, v in faces.items() if chosen(k[0])}, config)
+
+    known = batches(lambda speaker: speaker not in held)
+    try:
+        unheard = batches(lambda speaker: speaker in held) if held else None
+    except CmetError as error:
+        log.warning("nobody can be measured with who was not trained on: %s", error)
+        unheard = None
+    return known, unheard, held
 
 
 def train_from_folders(
@@ -926,10 +1168,13 @@ def train_from_folders(
     - `videos`: MEAD or CREMA-D as distributed, tracked first (D = 52, pairs of the same actor);
     - `codes`: EDTalk codes, `SPEAKER/EMOTION/NAME.npy` (D = 10, the paper's settings unless `config` says otherwise).
 
+    Pairs are measured on speakers kept aside (`split_pairs`), where there are any.
+
     Args:
         output: safetensors file for D = 52, a checkpoint in the published form (`state_dict`) for D = 10.
         speech: corpus folders, see `read_speech`.
-        hear: also hear the speech with the embedded encoder.
+        hear: also hear the speech with the embedded encoder; with `codes` only the recordings without a teacher's feature are
+            heard, by emotion2vec+ large if its weights are on this machine.
         config, checkpoint, device, workers, force, progress: see `train_connector`.
 
     Returns:
@@ -946,38 +1191,77 @@ def train_from_folders(
         raise CmetError(
             "Give one kind of faces: labelled pictures with tracks, a folder of videos, or a folder of codes."
         )
-    voices = read_speech(speech, load_encoder(device=device) if hear and codes is None else None, progress)
+    run: dict[str, Any] = {"checkpoint": checkpoint, "device": device, "workers": workers, "progress": progress}
     if pictures is not None:
-        labelled = load_pictures(pictures)
-        return train_embedded(
-            voices, read_tracks(tracks), labelled.reviewed(), output, config, checkpoint=checkpoint, device=device,
-            workers=workers, force=force, progress=progress,
-        )  # fmt: skip
+        labelled, talking = load_pictures(pictures), read_tracks(tracks)  # read before listening, which takes long
+        voices = read_speech(speech, load_encoder(device=device) if hear else None, progress)
+        return train_embedded(voices, talking, labelled.reviewed(), output, config, force=force, **run)
+    config = config or (ConnectorConfig() if codes is None else ConnectorConfig.published())
+    voices, paired = _read_pairs(speech, videos, codes, hear, device, output.parent / f"{output.stem}-tracks", progress)
+    known, unheard, held = split_pairs(voices, paired, config)
+    network, curve = train_connector(known, config, **run)
+    network = network.cpu()
+    figures: dict[str, Any] = {
+        "pairs": len(paired),
+        "held_speakers": held,
+        "losses": dict(zip(("step", *PARTS), curve.rows[-1], strict=True)),
+    }
+    if unheard is not None:
+        figures["held_out"] = compare_models(network, known, unheard)
     if codes is not None:
-        config, paired = config or ConnectorConfig.published(), read_codes(codes)
-    else:
-        assert videos is not None
-        cache = output.parent / f"{output.stem}-tracks"
-        config, paired = config or ConnectorConfig(), track_videos(videos, cache, progress)
-    batches = PairedBatches(voices, paired, config)
-    network, curve = train_connector(
-        batches, config, checkpoint=checkpoint, device=device, workers=workers, progress=progress
-    )
-    figures = {"pairs": len(paired), "losses": dict(zip(("step", *PARTS), curve.rows[-1], strict=True))}
-    if codes is not None:
+        content = {
+            "state_dict": network.state_dict(), "config": json.dumps(asdict(config)), "figures": json.dumps(figures),
+        }  # fmt: skip
         with whole_file(output, force=force) as temporary:
-            torch.save({"state_dict": network.cpu().state_dict()}, temporary)
+            torch.save(content, temporary)
     else:
-        save_connector(network.cpu(), config, output, figures, force=force)
+        save_connector(network, config, output, figures, force=force)
     write_losses(output.parent, PARTS, curve.rows, output.stem)
     return figures
+
+
+def _read_pairs(
+    speech: Sequence[str | Path],
+    videos: str | Path | None,
+    codes: str | Path | None,
+    hear: bool,
+    device: str,
+    cache: Path | None,
+    progress: Progress | None,
+) -> tuple[Speech, dict[tuple[str, str], list[np.ndarray]]]:
+    """Voices and faces of the same people, from folders."""
+    from cmet_engine import models
+    from cmet_engine.emotion.emotion2vec import PublishedEncoder
+    from cmet_engine.emotion.speech import load_encoder
+    from cmet_engine.emotion.speech_training import read_corpus
+
+    for folder in speech:
+        read_corpus(folder)  # a wrong layout is told before the videos are tracked, which takes long
+    if codes is None:
+        assert videos is not None
+        faces = track_videos(videos, cache, progress)
+        return read_speech(speech, load_encoder(device=device) if hear else None, progress), faces
+    faces = read_codes(codes)
+    if not hear:
+        return read_speech(speech, None, progress), faces
+    published = models.is_here("emotion2vec_plus_large")
+    listener: Hearing = PublishedEncoder(device=device) if published else load_encoder(device=device)
+    if not published and any(len(read_corpus(f).teacher) < len(read_corpus(f).recordings) for f in speech):
+        log.warning(
+            "recordings without a teacher's feature are heard by the embedded encoder, which only comes near the "
+            "emotion2vec+ large that the published connector listens to; `cmet models pull emotion2vec` brings that here."
+        )
+    return read_speech(speech, None, progress, instead=listener), faces
 
 
 def evaluate_connector(
     *,
     speech: Sequence[str | Path],
-    pictures: str | Path,
-    tracks: Sequence[str | Path],
+    pictures: str | Path | None = None,
+    tracks: Sequence[str | Path] = (),
+    videos: str | Path | None = None,
+    codes: str | Path | None = None,
+    cache: Path | None = None,
     file: str | Path | None = None,
     hear: bool = True,
     leave_out: bool = False,
@@ -987,7 +1271,8 @@ def evaluate_connector(
     """What `cmet eval connector` does: a trained connector against ridge and MLP on people and voices kept aside.
 
     Args:
-        speech, pictures, tracks: as in training.
+        speech, pictures, tracks, videos, codes: as in training.
+        cache: folder in which tracks of `videos` are kept.
         file: the connector; None takes the embedded one.
         hear: also use the speech as the embedded encoder hears it.
         leave_out: also train once without each emotion, `steps` long, and compare what is then predicted for it.
@@ -996,18 +1281,36 @@ def evaluate_connector(
         `held_out` from `compare_models`; with `leave_out` also `zero_shot`.
 
     Raises:
-        CmetError: data is missing.
+        CmetError: data is missing, nobody in it was kept aside, or the connector is of another space.
     """
     from cmet_engine.emotion.edit import CONNECTOR_FILE
     from cmet_engine.emotion.judge import load_pictures
     from cmet_engine.emotion.speech import load_encoder
     from cmet_engine.models import asset
 
-    network, _ = load_connector(file or asset(CONNECTOR_FILE))
+    if (codes is not None) + (videos is not None) + (pictures is not None) != 1:
+        raise CmetError(
+            "Give one kind of faces: labelled pictures with tracks, a folder of videos, or a folder of codes."
+        )
+    network, config, _ = read_connector(file or asset(CONNECTOR_FILE))
+    wanted = arkit.COUNT if codes is None else ConnectorConfig.published().expression_dim
+    if network.expression_dim != wanted:
+        raise CmetError(
+            f"The connector works on {network.expression_dim} numbers a frame, these faces have {wanted}; "
+            "give one that was trained on such faces with --weights."
+        )
+    if pictures is None:
+        voices, paired = _read_pairs(speech, videos, codes, hear, "cpu", cache, progress)
+        known, unheard, held = split_pairs(voices, paired, config)
+        if unheard is None:
+            raise CmetError(
+                "Nobody in this data was kept from training; name speakers in 'held_speakers' and train again."
+            )
+        return {"held_speakers": held, "held_out": compare_models(network, known, unheard)}
+    labelled, faces = load_pictures(pictures).reviewed(), read_tracks(tracks)
     voices = read_speech(speech, load_encoder() if hear else None, progress)
-    labelled, faces, config = load_pictures(pictures).reviewed(), read_tracks(tracks), ConnectorConfig()
-    known, unheard = _split(voices, faces, labelled, config)
-    result: dict[str, Any] = {"held_out": compare_models(network, known, unheard)}
+    known_unpaired, unheard_unpaired = _split(voices, faces, labelled, config)
+    result: dict[str, Any] = {"held_out": compare_models(network, known_unpaired, unheard_unpaired)}
     if leave_out:
         short = ConnectorConfig(steps=steps, warmup=50)
         emotions = [e for e in prior.EMOTIONS if (voices.emotion == e).any()]

@@ -7,6 +7,7 @@ rendered frames that were tracked again, so that its word on edits can be weighe
 
 import csv
 import json
+import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -389,6 +390,13 @@ _TASK_COLUMNS = arkit.columns(sorted(name for name in arkit.NAMES if name != "to
 """MediaPipe reports its scores in alphabetical order, without `tongueOut`."""
 
 
+def embed_judge(judge: Judge) -> Path:
+    """Make a judge the embedded one of this copy: weights and checksum; returns the file."""
+    judge.save(ASSETS / JUDGE_FILE, force=True)
+    record(JUDGE_FILE)
+    return ASSETS / JUDGE_FILE
+
+
 def reliability(figures: dict[str, Any]) -> dict[str, Any]:
     """What `cmet emotions` shows for each emotion, from `evaluate_emotion`'s figures: JSON values.
 
@@ -470,6 +478,8 @@ class Pictures:
         moved = {path: emotion for emotion, paths in review["only_these"].items() for path in paths}
         unsure = set(review["only_these"])
         left_out = set(review["left_out"])
+        if np.isin([*moved, *left_out], self.path).mean() < 0.5:
+            return self  # other pictures than those that were looked at
         labels = np.array(
             [
                 moved.get(p, "" if e in unsure or p in left_out else e)
@@ -502,7 +512,7 @@ def load_pictures(folder: str | Path) -> Pictures:
             rows = list(csv.DictReader(file))
         archive = np.load(scores, allow_pickle=False)
         names, values = [str(n) for n in archive["names"]], archive["scores"].astype(np.float32)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise CmetError(f"{index} or {scores.name} beside it cannot be read: {error}.") from error
     if not rows or not {"path", "person", "emotion"} <= rows[0].keys():
         raise CmetError(f"{index} must have the columns path, person and emotion.")
@@ -534,12 +544,19 @@ def train_judge(folder: str | Path) -> tuple[Judge, dict[str, Any]]:
     given = load_pictures(folder)
     pictures = given.reviewed()
     training = pictures.chosen(pictures.fold != 0)
+    if len(np.unique(training.fold)) < 2:
+        raise CmetError(
+            f"The pictures show {len(np.unique(pictures.person))} people; some are kept for measuring and the others must "
+            "fall into several groups, so give pictures of ten people or more."
+        )
     judge = fit_judge(training.coefficients, training.emotion)
     figures: dict[str, Any] = {}
     table = cross_validated(training.coefficients, training.emotion, training.fold)
     figures["real"] = {"confusion": table.tolist(), "accuracy": accuracy(table)}
     for name, source in (("real_kept_aside", pictures), ("real_kept_aside_labels_as_they_came", given)):
         kept = source.chosen(source.fold == 0)
+        if not len(kept.emotion):
+            continue
         table = confusion(judge, kept.coefficients, kept.emotion)
         figures[name] = {"confusion": table.tolist(), "accuracy": accuracy(table)}
     figures["readable"] = [n for n, seen in zip(arkit.NAMES, readable(given), strict=True) if seen]
@@ -551,6 +568,7 @@ def evaluate_clips(
     *,
     emotions: Sequence[str] = prior.EMOTIONS,
     pictures: Path | None = None,
+    weights: Path | None = None,
     mode: str = "add",
     strength: float = 1.0,
     render: bool = True,
@@ -565,6 +583,7 @@ def evaluate_clips(
         emotions: which to ask for.
         pictures: folder of labelled pictures, to say which coefficients MediaPipe reports at all; None uses what the
             embedded judge noted when it was trained.
+        weights: a judge to ask; None asks the embedded one.
         mode, strength, render, landmarker, frames, progress: see `edited_clips`.
 
     Returns:
@@ -574,7 +593,7 @@ def evaluate_clips(
     Raises:
         CmetError: a clip cannot be read, or a file is missing.
     """
-    judge = Judge.load()
+    judge = Judge.load(weights)
     noted = judge.figures.get("readable")
     seen = readable(load_pictures(pictures)) if pictures else np.isin(arkit.NAMES, noted) if noted else None
     clips = edited_clips(

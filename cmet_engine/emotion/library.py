@@ -22,7 +22,7 @@ from cmet_engine import cache, models
 from cmet_engine.emotion.acoustics import AUDIBLE, BANDS, RATE, VOICED, acoustics
 from cmet_engine.emotion.speech import SPACE, Encoder, Listened, check_voice
 from cmet_engine.errors import CmetError
-from cmet_engine.files import whole_file
+from cmet_engine.files import check_writable, whole_file
 from cmet_engine.media import audio
 
 FORMAT = "cmet-emotion/1"
@@ -136,23 +136,33 @@ def check_name(name: str) -> str:
     return name
 
 
-def save_user_vector(vector: EmotionVector, *, force: bool = False) -> Path:
-    """Add an emotion to the user's library; returns the file.
+def check_new(name: str, *, force: bool = False) -> Path:
+    """Check that an emotion of this name can be added to the user's library; returns the file it will be.
 
     Raises:
         CmetError: the name cannot be used, it exists and `force` is off, or the folder cannot be written.
     """
-    check_name(vector.name)
+    check_name(name)
     folder = user_folder()
-    path = folder / f"{vector.name}.json"
-    if path.exists() and not force:
-        raise CmetError(
-            f"Your library holds '{vector.name}' already; choose another name or add --force to replace it."
-        )
+    path = folder / f"{name}.json"
+    known = next((file.stem for file in _user_files() if file.stem.lower() == name.lower()), None)
+    if known is not None and (not force or known != name):
+        advice = "choose another name" if known != name else "choose another name or add --force to replace it"
+        raise CmetError(f"Your library holds '{known}' already; {advice}.")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise CmetError(f"Cannot make the folder of your emotions {folder}: {error.strerror}.") from error
+    return check_writable(path, force=force)
+
+
+def save_user_vector(vector: EmotionVector, *, force: bool = False) -> Path:
+    """Add an emotion to the user's library; returns the file.
+
+    Raises:
+        CmetError: see `check_new`.
+    """
+    path = check_new(vector.name, force=force)
     document = {
         "format": FORMAT,
         "name": vector.name,
@@ -235,7 +245,9 @@ def emotion_vector(
     """
     wanted, neutral = sound_files(paths), sound_files(neutral_paths or [])
     if not wanted:
-        raise CmetError("No recording of the emotion was given; name a file or a folder.")
+        raise CmetError(
+            "No recording of the emotion was given; name files or folders of it first, then the neutral ones."
+        )
     both = {p.resolve() for p in wanted} & {p.resolve() for p in neutral}
     if both:
         raise CmetError(
@@ -271,12 +283,8 @@ def emotion_vector(
         messages.append(
             f"It lies only {length:.1f} from neutral (strong emotions 8 to 15): the recordings sound almost neutral."
         )
-    if consistency is not None and consistency < _LOOSE:
-        messages.append(
-            f"The recordings hardly agree with each other (mean cosine {consistency:.2f}); they may hold several emotions."
-        )
-    if consistency is not None and len(pool) > 2:
-        messages += _outliers(pool, each)
+    if consistency is not None:
+        messages += _mixed(pool, each, consistency)
     if calm:
         messages += _swapped(pool, calm)
     messages += strangers
@@ -355,7 +363,7 @@ def _hear(path: Path, encoder: Encoder) -> _Recording:
         told = {"neutral": np.array(recording.neutral), "message": np.array(recording.message or "")}
         return {**recording.heard._asdict(), **told, "voice": recording.voice}
 
-    name = cache.key("recording", path, path.name, encoder.identity) if encoder.identity else None
+    name = cache.key("utterance", path, path.name, encoder.identity) if encoder.identity else None
     found = cache.arrays(name, listen)
     heard = Listened(*(found[name] for name in Listened._fields))
     return _Recording(path, heard, float(found["neutral"]), found["voice"], str(found["message"]) or None)
@@ -364,7 +372,7 @@ def _hear(path: Path, encoder: Encoder) -> _Recording:
 def _heard(path: Path, encoder: Encoder) -> _Recording:
     wave = audio.load(path, RATE)[: int(MOST_SECONDS * RATE)]
     message = audio.check_speech(wave, RATE, path.name)
-    heard = acoustics(wave)
+    heard = acoustics(audio.without_pauses(wave))
     check_voice(heard, path.name)
     listened = encoder.listen(heard)
     neutral = encoder.told(listened).probabilities()[encoder.emotions.index("neutral")]
@@ -418,13 +426,52 @@ def _swapped(pool: list[_Recording], calm: list[_Recording]) -> list[str]:
     return []
 
 
-def _outliers(pool: list[_Recording], each: np.ndarray) -> list[str]:
-    """A sentence naming the recordings that point away from the others."""
-    total = each.sum(0)
-    odd = [r.path.name for r, own in zip(pool, each, strict=True) if _cosine(own, total - own) < -0.1]
-    if odd and len(odd) <= len(pool) // 3:
-        return [f"{', '.join(odd[:3])}{' …' if len(odd) > 3 else ''} sounds unlike the others; is the label right?"]
+def _mixed(pool: list[_Recording], each: np.ndarray, consistency: float) -> list[str]:
+    """A sentence when the recordings [N, 1024] hardly agree, fall into two groups, or one is unlike all others.
+
+    Over pools of eight clips of three speakers of MEAD, eight of EMO-DB and six of RAVDESS the limits speak up in 5 % of those of one
+    emotion; they find 40 % of those that are half of another one, and 36 % of the single strays, nine of ten of which they name
+    right.
+    """
+    if consistency < _LOOSE:
+        return [
+            f"The recordings hardly agree with each other (mean cosine {consistency:.2f}); they may hold several emotions."
+        ]
+    if len(pool) < 4:
+        return []
+    unit = each / np.maximum(np.linalg.norm(each, axis=1, keepdims=True), 1e-9)
+    cosines = unit @ unit.T
+    with_others = np.array([_cosine(own, each.sum(0) - own) for own in each])
+    order = with_others.argsort()
+    least, second = with_others[order[:2]]
+    if min(np.median(with_others) - least, 2 * (second - least)) > 0.4 and np.median(with_others) > 0.8:
+        return [f"{pool[order[0]].path.name} sounds unlike the others; is its label right?"]
+    one = _two_groups(unit)
+    few = one if one.sum() * 2 <= len(one) else ~one
+    if few.sum() < 2:
+        return []
+    between = float(cosines[np.ix_(few, ~few)].mean())
+    within = min(float(cosines[np.ix_(g, g)].sum() - g.sum()) / (g.sum() * (g.sum() - 1)) for g in (few, ~few))
+    if between < 0.6 and within - between > 0.35:
+        names = [recording.path.name for recording, here in zip(pool, few, strict=True) if here]
+        return [
+            f"The recordings fall into two groups that sound unlike each other; are the labels mixed up? One group is "
+            f"{', '.join(names[:4])}{' …' if len(names) > 4 else ''}."
+        ]
     return []
+
+
+def _two_groups(unit: np.ndarray) -> np.ndarray:
+    """bool [N]: the directions [N, 1024] parted in two by their nearest mean, beginning along the axis of most spread."""
+    centred = unit - unit.mean(0)
+    side = centred @ np.linalg.svd(centred, full_matrices=False)[2][0] > 0
+    for _ in range(10):
+        means = [unit[group].mean(0) for group in (side, ~side)]
+        moved = unit @ (means[0] / np.linalg.norm(means[0])) > unit @ (means[1] / np.linalg.norm(means[1]))
+        if moved.all() or not moved.any() or (moved == side).all():
+            break
+        side = moved
+    return side
 
 
 def _pairwise_cosine(each: np.ndarray) -> float | None:

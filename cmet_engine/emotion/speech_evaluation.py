@@ -269,7 +269,7 @@ def speed(encoder: Encoder, seconds: float = 20.0, repeats: int = 2) -> float:
     rng = np.random.default_rng(0)
     at = np.arange(int(seconds * RATE)) / RATE
     hum = sum(np.sin(2 * np.pi * 120 * k * at + 3 * np.sin(2 * np.pi * 2 * at)) / k for k in range(1, 20))
-    wave = (0.2 * hum * (0.6 + 0.4 * np.sin(2 * np.pi * 3 * at)) + 0.01 * rng.standard_normal(len(at))).astype(
+    wave = (0.2 * hum * np.maximum(np.sin(2 * np.pi * 3 * at), 0) + 0.01 * rng.standard_normal(len(at))).astype(
         np.float32
     )
     encoder.utterance(wave[: 3 * RATE], RATE)

@@ -12,7 +12,10 @@ import itertools
 import json
 import math
 import re
+import shutil
 import sys
+import zipfile
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -35,7 +38,7 @@ from cmet_engine.emotion.speech import (
     check_voice,
     save_student,
 )
-from cmet_engine.emotion.training_run import ahead, write_losses
+from cmet_engine.emotion.training_run import ahead, load_state, warn_unknown_labels, write_losses
 from cmet_engine.emotion.voices import new_voice, speak_as
 from cmet_engine.errors import CmetError
 from cmet_engine.files import check_writable, whole_file
@@ -45,6 +48,9 @@ SAME = {"calm": "neutral", "disgust": "disgusted", "fearful": "fear", "surprise"
 """Labels of corpora that are classes here under another name."""
 
 EXTENDED = ("charismatic", "desirous", "empathetic", "envious", "romantic", "sarcastic")
+
+SOUNDS = frozenset(".wav .flac .mp3 .m4a .aac .ogg .opus .mp4".split())
+"""What may lie in a corpus laid out as MEAD is."""
 
 TEACHER = "emotion2vec_plus_large.npz"
 MEAD_EMOTIONS = {e: SAME.get(e, e) for e in "angry contempt disgusted fear happy neutral sad surprised".split()}
@@ -228,10 +234,12 @@ def _from_dict(kind: type, given: Any, name: str) -> Any:
 def read_corpus(folder: str | Path) -> Corpus:
     """Find labelled recordings in a folder, in one of three layouts.
 
-    - `index.csv` with the columns path, dataset, speaker, emotion, and beside it, if there is one,
-      `emotion2vec_plus_large.npz` with `paths` and `features` [N, 1024] of the teacher;
+    - `index.csv` with the columns path, dataset, speaker, emotion;
     - MEAD as distributed: `SPEAKER/audio/EMOTION/level_N/NNN.m4a` (any sound file);
     - CREMA-D as distributed: `AudioWAV/1001_DFA_ANG_XX.wav`.
+
+    In each, `emotion2vec_plus_large.npz` may lie in the folder: `paths` (as the index has them, or from the folder on) and
+    `features` [N, 1024] of the teacher (`cmet train teacher` writes it).
 
     Raises:
         CmetError: the layout is none of these, a label is unknown, a file is missing, or a teacher's feature is not made
@@ -241,12 +249,10 @@ def read_corpus(folder: str | Path) -> Corpus:
     if not folder.is_dir():
         raise CmetError(f"{folder} is not a folder; give the folder of a speech corpus.")
     teacher: dict[str, np.ndarray] = {}
-    if (folder / "index.csv").is_file():
-        recordings = _read_index(folder)
-        if (folder / TEACHER).is_file():
-            teacher = _read_teacher(folder / TEACHER)
-    else:
-        recordings = _read_mead(folder) or _read_crema(folder)
+    indexed = (folder / "index.csv").is_file()
+    recordings = _read_index(folder) if indexed else _read_mead(folder) or _read_crema(folder)
+    if (folder / TEACHER).is_file():
+        teacher = _read_teacher(folder / TEACHER)
     if not recordings:
         raise CmetError(
             f"{folder} is not a speech corpus: it needs an index.csv, or MEAD's SPEAKER/audio/EMOTION/level_N/NNN.m4a, or "
@@ -276,7 +282,7 @@ def _read_teacher(path: Path) -> dict[str, np.ndarray]:
     try:
         with np.load(path) as file:
             names, features = [str(name) for name in file["paths"]], np.asarray(file["features"], np.float32)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise CmetError(f"{path}: no teacher's features; it needs the arrays 'paths' and 'features'.") from error
     if features.shape != (len(names), SPACE):
         raise CmetError(f"{path}: 'features' has shape {list(features.shape)}; [{len(names)}, {SPACE}] is needed.")
@@ -288,21 +294,31 @@ def _read_teacher(path: Path) -> dict[str, np.ndarray]:
 
 def _read_mead(folder: Path) -> list[Recording]:
     recordings = []
+    unknown: Counter[str] = Counter()
     for path in sorted(folder.glob("*/audio/*/level_*/*")):
         speaker, _, emotion = path.relative_to(folder).parts[:3]
-        if path.is_file() and emotion in MEAD_EMOTIONS:
+        if path.suffix.lower() not in SOUNDS or path.name.startswith(".") or not path.is_file():
+            continue
+        if emotion not in MEAD_EMOTIONS:
+            unknown[emotion] += 1
+        else:
             name = path.relative_to(folder).as_posix()
             recordings.append(Recording(path, name, "mead", f"mead_{speaker}", MEAD_EMOTIONS[emotion]))
+    warn_unknown_labels(folder, unknown, list(MEAD_EMOTIONS))
     return recordings
 
 
 def _read_crema(folder: Path) -> list[Recording]:
     recordings = []
+    unknown: Counter[str] = Counter()
     for path in sorted((folder / "AudioWAV").glob("*.wav")):
         match = re.fullmatch(r"(\d{4})_[A-Z]{3}_([A-Z]{3})_[A-Z]{2}", path.stem)
         if match and match[2] in CREMA_EMOTIONS:
             name = path.relative_to(folder).as_posix()
             recordings.append(Recording(path, name, "crema", f"crema_{match[1]}", CREMA_EMOTIONS[match[2]]))
+        else:
+            unknown[match[2] if match else path.stem] += 1
+    warn_unknown_labels(folder, unknown, list(CREMA_EMOTIONS))
     return recordings
 
 
@@ -462,9 +478,64 @@ def train_folder(
     """
     output = Path(output)
     config = config or TrainingConfig()
-    clips = prepare(read_corpus(corpus), output / "cache" if cache is None else cache, config, progress=progress)
+    found = read_corpus(corpus)
+    # whatever would stop the run is said before listening, which takes long
+    if not any(r.name in found.teacher and r.speaker not in config.held_out for r in found.recordings):
+        raise CmetError(
+            f"{corpus}: no recording to train on has a feature of the teacher, which the encoder learns the space from; "
+            f"{TEACHER} must lie there (`cmet models pull emotion2vec`, then `cmet train teacher --data {corpus}`)."
+        )
+    begin_run(output, found, config, resume=resume)
+    clips = prepare(found, output / "cache" if cache is None else cache, config, progress=progress)
     train(clips, config, output, device=device, workers=workers, resume=resume, progress=progress)
     return output / "encoder.safetensors"
+
+
+RUN = "run.json"
+"""In a run's folder: what it was begun with, so that no other run goes on from its checkpoints."""
+
+NEEDED_BYTES = 200_000_000  # for checkpoints and weights
+
+
+def begin_run(output: Path, corpus: Corpus, config: TrainingConfig, *, resume: bool) -> None:
+    """Make the folder of a run and check that it can begin, or go on, there.
+
+    Args:
+        output: made when absent.
+        corpus, config: what the run is begun with.
+        resume: off, checkpoints that are there are removed.
+
+    Raises:
+        CmetError: the folder cannot be made or written, its disk is nearly full, a checkpoint is damaged, or it is of a run with
+            another configuration or on other recordings.
+    """
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise CmetError(f"Cannot make the folder {output}: {error.strerror}.") from error
+    check_writable(output / "encoder.safetensors", force=True)
+    free = shutil.disk_usage(output).free
+    if free < NEEDED_BYTES:
+        raise CmetError(
+            f"The disk that holds {output} has {free // 1_000_000} MB left; {NEEDED_BYTES // 1_000_000} are needed."
+        )
+    rows = sorted(f"{r.name} {r.speaker} {r.emotion} {r.name in corpus.teacher}" for r in corpus.recordings)
+    digest = hashlib.sha256("\n".join(rows).encode()).hexdigest()
+    begun = {"config": json.loads(config.to_json()), "recordings": digest}
+    stored = [*sorted(output.glob("checkpoint*.pt")), output / "members.pt"]
+    if not resume:
+        for path in stored:
+            path.unlink(missing_ok=True)
+    elif (output / RUN).is_file() and any(path.is_file() for path in stored):
+        before = json.loads((output / RUN).read_text("utf-8"))
+        for key, words in (("config", "with another configuration"), ("recordings", "on other recordings")):
+            if before.get(key) != begun[key]:
+                raise CmetError(f"{output} holds a run {words}; give another folder, or --no-resume to begin anew.")
+        for path in stored:
+            if path.is_file():
+                load_state(path)
+    with whole_file(output / RUN, force=True) as temporary:
+        temporary.write_text(json.dumps(begun, indent=2) + "\n", "utf-8")
 
 
 def held_out(clips: Clips, config: TrainingConfig) -> np.ndarray:
@@ -880,7 +951,7 @@ def fit_part(run: Run, part: Part, student: Student, *, resume: bool, until: int
     average = {key: value.clone() for key, value in part.state().items()}
     first, history = 0, []
     if resume and stored.is_file():
-        state = torch.load(stored, map_location=run.device, weights_only=True)
+        state = load_state(stored, run.device)
         if state["config"] != config.to_json():
             raise CmetError(f"{stored} is of a run with another configuration; give another folder or remove it.")
         first, history = state["step"], state["history"]
@@ -938,7 +1009,7 @@ def train_members(
     """Train the student's networks over the clip's statistics, one after another; finished ones are kept in the file `stored`."""
     done: list[dict[str, torch.Tensor]] = []
     if stored.is_file():
-        state = torch.load(stored, weights_only=True)
+        state = load_state(stored)
         if state["config"] == config.to_json():
             done = state["members"]
     statistics = torch.from_numpy(clips.statistics)

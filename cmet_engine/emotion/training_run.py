@@ -1,14 +1,22 @@
-"""What every training here does around its steps: batches made ahead by threads, losses written as numbers and drawn."""
+"""What every training here does around its steps: batches made ahead by threads, checkpoints, losses as numbers and drawn."""
 
 import csv
+import io
+import logging
+import pickle
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
+import torch
 
+from cmet_engine.errors import CmetError
 from cmet_engine.files import whole_file
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 COLOURS = ("#c33", "#36c", "#393", "#a6a", "#c80")
@@ -26,6 +34,42 @@ def ahead(batches: Callable[[int], T], first: int, last: int, workers: int) -> I
                 waiting.append(pool.submit(batches, step))
             if step >= first + 2 * workers:
                 yield waiting.pop(0).result()
+
+
+def save_state(path: Path, state: dict[str, Any]) -> None:
+    """Write a checkpoint whole or not at all; an earlier one stays until then.
+
+    Raises:
+        CmetError: the disk is full or the folder cannot be written.
+    """
+    buffer = io.BytesIO()  # torch's own writer hides why it could not write
+    torch.save(state, buffer)
+    with whole_file(path, force=True) as temporary:
+        temporary.write_bytes(buffer.getbuffer())
+
+
+def load_state(path: Path, device: str = "cpu") -> dict[str, Any]:
+    """Read a checkpoint that `save_state` wrote.
+
+    Raises:
+        CmetError: the file is damaged or no checkpoint.
+    """
+    try:
+        state = torch.load(path, map_location=device, weights_only=True)
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as error:
+        raise CmetError(f"{path} is damaged or no checkpoint; remove it to begin anew.") from error
+    if not isinstance(state, dict):
+        raise CmetError(f"{path} is damaged or no checkpoint; remove it to begin anew.")
+    return state
+
+
+def warn_unknown_labels(folder: Path, found: Counter[str], known: Sequence[str]) -> None:
+    """Say which labels of a corpus are no emotion, and how many files are left out for it."""
+    for label, count in sorted(found.items()):
+        log.warning(
+            "left out: %d file%s labelled '%s' in %s; known labels are %s.",
+            count, "s" * (count != 1), label, folder, ", ".join(known),
+        )  # fmt: skip
 
 
 def write_losses(folder: Path, names: Sequence[str], history: Sequence[Sequence[float]], stem: str = "losses") -> None:

@@ -16,6 +16,8 @@ MIN_SPEECH = 0.3  # seconds; shorter than a syllable says nothing about emotion
 _SILENT = 1e-3  # peak amplitude, -60 dB below full scale: the noise floor of an ordinary microphone
 _CLIPPED = 0.999  # amplitude at which a sample counts as clipped
 _CLIPPED_SHARE = 1e-3  # of all samples: more is heard as distortion
+_QUIET = 1e-2  # amplitude beside the loudest moment, -40 dB: where nobody speaks
+_PAUSE = 0.5  # seconds around what is spoken that are kept
 
 
 def has_sound(path: str | Path) -> bool:
@@ -118,6 +120,25 @@ def check_speech(wave: np.ndarray, rate: int, name: str) -> str | None:
     if clipped > _CLIPPED_SHARE:
         return f"{name} is clipped in {clipped:.1%} of its samples; the emotion may be read less well."
     return None
+
+
+def without_pauses(wave: np.ndarray, rate: int = RATE) -> np.ndarray:
+    """A wave float32 [S] without what lies more than half a second from everything that is spoken.
+
+    A recording that somebody forgot to stop is then heard like one that was cut.
+    """
+    step = rate // 50
+    count = len(wave) // step
+    if count < 2:
+        return wave
+    level = np.sqrt(np.square(wave[: count * step].reshape(count, step)).mean(1))  # [count], every 20 ms
+    spoken = level > _QUIET * np.median(np.sort(level)[-5:])  # one click is not the loudest moment
+    reach = round(_PAUSE * rate / step)
+    kept = np.convolve(spoken, np.ones(2 * reach + 1), "same") > 0.5
+    if kept.all():
+        return wave
+    inside = np.repeat(kept, step)
+    return wave[: len(inside)][inside]
 
 
 # The mel spectrogram of Wav2Lip (Prajwal et al. 2020), which EDTalk's Audio2Lip was trained on.

@@ -237,3 +237,11 @@ def test_times_beyond_the_clip_are_named() -> None:
 )
 def test_blends(text: str, weights: dict[str, float]) -> None:
     assert parse_blend(text) == pytest.approx(weights)
+
+
+def test_the_command_line_takes_an_opposite_as_it_is_written():
+    from cmet_engine.cli import _joined, build_parser
+
+    given = ["edit", "clip.mp4", "-o", "out", "--emotion", "-0.7*happy", "--emotion", "sad", "--mode", "add"]
+    options = build_parser().parse_args(_joined(given))
+    assert options.emotion == ["-0.7*happy", "sad"] and options.mode == "add"

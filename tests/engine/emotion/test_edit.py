@@ -123,6 +123,57 @@ def test_emphasis_makes_it_stronger_where_the_voice_is(library):
     assert change[110:].mean() > change[:40].mean() + 0.1
 
 
+def _added(result: CoefficientTrack, source: CoefficientTrack) -> np.ndarray:
+    return result.coefficients.astype(float) - source.coefficients
+
+
+def _jumps(values: np.ndarray) -> float:
+    return float(np.abs(np.diff(values, 2, axis=0)).mean())
+
+
+@pytest.mark.parametrize("emotion", ["happy", "angry", "sad"])
+def test_the_edit_is_alive_without_jitter(library, emotion):
+    source = talking(300)
+    voice = 1 + 0.3 * np.sin(2 * np.pi * 0.25 * source.times)
+    added = _added(edited(library, emotion, source, emphasis=voice), source)
+    size = np.abs(added).sum(1)
+    assert size.std() > 0.05 * size.mean(), "the change of a talking face is not one constant"
+    assert _jumps(added) < 0.5 * _jumps(source.coefficients), "and moves more calmly than the face itself"
+    gain = size / np.abs(_added(edited(library, emotion, source), source)).sum(1)
+    assert np.corrcoef(gain, voice)[0, 1] > 0.9 and gain.max() / gain.min() > 1.1, (
+        "stronger where the voice stresses it"
+    )
+
+
+@pytest.mark.parametrize("emotion", ["happy", "angry", "sad"])
+def test_it_varies_with_the_actor(library, emotion):
+    calm, lively = talking(seed=0), talking(seed=1)
+    for name in ("browInnerUp", "browOuterUpLeft", "browOuterUpRight", "mouthSmileLeft", "mouthSmileRight"):
+        lively.coefficients[:, arkit.INDEX[name]] = 0.5
+    one, other = (_added(edited(library, emotion, track), track).mean(0) for track in (calm, lively))
+    assert np.abs(one - other).max() > 0.1
+    assert one @ other / np.linalg.norm(one) / np.linalg.norm(other) > 0.3, "it is still the same emotion"
+
+
+@pytest.mark.slow
+def test_on_a_real_clip_the_edit_follows_the_clips_own_voice(shared, tmp_path):
+    from cmet_engine import pipeline
+    from cmet_engine.emotion.speech import load_encoder
+    from cmet_engine.media import audio
+
+    clip = shared / "data/clips/hdtf_radio1.mp4"
+    asked = pipeline.EditSettings(EmotionTimeline.parse(["happy"]), renderer="none")
+    files = pipeline.edit_clip(clip, asked, tmp_path / "out").files
+    source, result = (CoefficientTrack.load(files[name]) for name in ("source.npz", "edited.npz"))
+    added, emotion = _added(result, source), load_library()
+    times, stress = load_encoder().intensity(audio.load(clip), audio.RATE, emotion["happy"].vector)
+    silent = edit.edit_track(source, asked.timeline, emotion)
+    gain = np.abs(added).sum(1) / np.abs(_added(silent, source)).sum(1)
+    assert np.corrcoef(gain, np.interp(source.times, times, stress))[0, 1] > 0.8
+    assert gain.max() - gain.min() > 0.1
+    assert _jumps(result.coefficients) < 1.2 * _jumps(source.coefficients)
+
+
 def test_an_unknown_emotion_names_the_nearest(library):
     with pytest.raises(CmetError, match="Did you mean 'happy'"):
         edited(library, "hapy")

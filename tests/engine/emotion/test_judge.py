@@ -115,6 +115,22 @@ def test_pictures_of_a_folder_are_checked(tmp_path):
         judging.load_pictures(tmp_path)
 
 
+def test_pictures_of_one_person_are_too_few(tmp_path):
+    faces, emotion = labelled()
+    rows = ["path,person,emotion", *(f"{n}.jpg,me,{e}" for n, e in enumerate(emotion))]
+    (tmp_path / "index.csv").write_text("\n".join(rows) + "\n")
+    np.savez(tmp_path / "mediapipe_blendshapes.npz", names=np.array(arkit.NAMES), scores=faces + 0.01)
+    with pytest.raises(CmetError, match=r"show 1 people.*ten people or more"):
+        judging.train_judge(tmp_path)
+
+
+def test_the_review_of_our_pictures_leaves_other_peoples_labels_alone():
+    faces, emotion = labelled()
+    names = np.array([f"own/{n}.jpg" for n in range(len(emotion))])
+    pictures = judging.Pictures(faces, emotion, names, names)
+    assert set(pictures.reviewed().emotion) == set(emotion) >= {"fear", "disgusted", "contempt"}
+
+
 def test_the_embedded_judge_beats_chance_on_people_it_never_saw(shared):
     pictures = judging.load_pictures(shared / "data" / "faces" / "stills")
     kept = pictures.chosen(pictures.fold == 0)

@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -194,6 +195,80 @@ def test_mixed_up_labels_are_noticed(encoder, shared):
 
     assert "may hold several emotions" in told(angry + sad)
     assert "several emotions" not in told(angry) and "several emotions" not in told(sad)
+
+
+def test_a_stray_recording_is_named(encoder, shared):
+    speech = shared / "data/speech/emodb"
+    angry, sad, calm = (sorted(speech.glob(f"08???{letter}?.flac"))[:7] for letter in "WTN")
+    messages = " ".join(library.emotion_vector(angry + sad[:1], calm, "x", encoder).meta["messages"])
+    assert f"{sad[0].name} sounds unlike the others" in messages
+
+
+def test_two_groups_are_told_apart_and_one_is_left_in_peace():
+    rng = np.random.default_rng(0)
+    one, other = rng.normal(size=(2, 1024))
+
+    def said(*centres):
+        each = np.stack([centre + 0.3 * rng.normal(size=1024) for centre in centres])
+        pool = [library._Recording(Path(f"{n}.wav"), row, 0.0, np.zeros(66), None) for n, row in enumerate(each)]
+        return " ".join(library._mixed(pool, each, library._pairwise_cosine(each)))
+
+    assert said(*[one] * 8) == ""
+    assert "two groups" in said(*[one] * 5, *[one * 0.35 + other] * 3) and "5.wav, 6.wav, 7.wav" in said(
+        *[one] * 5, *[one * 0.35 + other] * 3
+    )
+    assert "7.wav sounds unlike" in said(*[one] * 7, other)
+    assert "hardly agree" in said(one, -one, other, -other)
+
+
+def test_silence_around_speech_changes_nothing(encoder, tmp_path, monkeypatch):
+    sound = speak(1.5, pitch=220, lively=0.5)
+    plain = write_wav(tmp_path / "plain.wav", sound)
+    forgotten = write_wav(tmp_path / "forgotten.wav", np.concatenate([sound, np.zeros(20 * RATE)]))
+    one, other = (library.emotion_vector([path], None, "x", encoder).vector for path in (plain, forgotten))
+    assert one @ other / np.linalg.norm(one) / np.linalg.norm(other) > 0.97
+
+
+@pytest.mark.parametrize("kind", ["rumble", "wind", "chords", "held"])
+def test_sound_without_speech_is_refused(encoder, kind, tmp_path):
+    rng, time = np.random.default_rng(0), np.arange(4 * RATE) / RATE
+    walk = np.cumsum(rng.normal(size=len(time)))
+    rumble = walk - np.convolve(walk, np.ones(800) / 800, "same")
+    sound = {
+        "rumble": rumble,
+        "wind": rumble * (1 + 0.8 * np.sin(2 * np.pi * 0.7 * time)),
+        "chords": sum(np.sin(2 * np.pi * f * 2 ** (np.floor(2 * time) % 3 / 6) * time) for f in (220, 277, 330)),
+        "held": sum(np.sin(2 * np.pi * h * 300 * time + 0.5 * np.sin(35 * time)) / h for h in range(1, 12)),
+    }[kind]
+    path = write_wav(tmp_path / "no_speech.wav", 0.3 * sound / np.abs(sound).max())
+    with pytest.raises(CmetError, match=r"no_speech\.wav.*in which somebody speaks"):
+        library.emotion_vector([path], None, "x", encoder)
+
+
+def test_a_name_is_refused_before_anything_is_heard(pools, home, capsys, monkeypatch):
+    monkeypatch.setattr(library, "emotion_vector", lambda *a, **k: pytest.fail("was heard"))
+    library.save_user_vector(library.EmotionVector("mine", np.ones(1024, np.float32)))
+    for name, words in (("happy", "embedded library"), ("mine", "--force"), ("Mine", "'mine' already")):
+        assert main(["vector", str(pools / "lively"), "--name", name]) == 1
+        assert words in capsys.readouterr().err
+
+
+def test_the_command_takes_many_files_and_gives_numbers(pools, home, capsys):
+    calm = sorted(map(str, (pools / "flat").iterdir()))
+    assert main(["vector", str(pools / "lively"), "--neutral", *calm, "--name", "many", "--json"]) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["neutral_files"] == ["0.wav", "1.wav", "2.wav", "3.wav"] and said["length"] > 0
+    assert said["consistency"] == pytest.approx(said["reliability"], abs=1e-3) and set(said["near"]) >= {"happy", "sad"}
+
+
+def test_the_list_says_in_words_how_far_to_trust_each(home, capsys):
+    library.save_user_vector(library.EmotionVector("a_rather_long_name", np.ones(1024, np.float32)))
+    assert main(["emotions"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    (own,) = (line for line in lines if line.startswith("a_rather_long_name"))
+    assert own.split(None, 1)[1].startswith("not measured")
+    assert any(line.startswith("happy") and "high" in line for line in lines)
+    assert any(line.startswith("seen:") for line in lines) and any(line.startswith("heard:") for line in lines)
 
 
 def test_a_recording_of_what_are_not_numbers_is_named(encoder, tmp_path):

@@ -217,6 +217,72 @@ def test_one_command_trains_and_embeds(corpus, tmp_path, monkeypatch, capsys):
     assert measured["mead"] == figures["mead"] and measured["speed"] > 0
 
 
+def test_what_would_stop_a_run_is_said_before_listening(corpus, tmp_path, monkeypatch):
+    begun = tmp_path / "run"
+    training.train_folder(corpus, begun, config=CONFIG)
+    monkeypatch.setattr(training, "prepare", lambda *a, **k: pytest.fail("listened first"))
+    other = dataclasses.replace(CONFIG, steps=7)
+    with pytest.raises(CmetError, match="another configuration"):
+        training.train_folder(corpus, begun, config=other)
+    for name in ("checkpoint.pt", "members.pt"):
+        (begun / name).rename(begun / "kept")
+        (begun / name).write_bytes(b"cut")
+        with pytest.raises(CmetError, match=f"{name} is damaged"):
+            training.train_folder(corpus, begun, config=CONFIG)
+        (begun / "kept").rename(begun / name)
+    without = tmp_path / "without"
+    write_wav(without / "AudioWAV" / "1001_DFA_ANG_XX.wav", speak(0.6))
+    with pytest.raises(CmetError, match="cmet train teacher"):
+        training.train_folder(without, tmp_path / "new", config=CONFIG)
+    with pytest.raises(CmetError, match="other recordings"):
+        np.savez(
+            without / training.TEACHER, paths=np.array(["AudioWAV/1001_DFA_ANG_XX.wav"]), features=np.ones((1, 1024))
+        )
+        training.train_folder(without, begun, config=CONFIG)
+    (tmp_path / "file").touch()
+    with pytest.raises(CmetError, match="Cannot make the folder"):
+        training.train_folder(corpus, tmp_path / "file", config=CONFIG)
+
+
+def test_the_teacher_hears_a_folder_once(tmp_path, caplog):
+    from cmet_engine.emotion.teaching import teach_folder
+
+    class Teacher:
+        heard = 0
+
+        def utterance(self, wave, rate):
+            self.heard += 1
+            return np.full(1024, self.heard, np.float32)
+
+    teacher = Teacher()
+    place = tmp_path / "M003" / "audio"
+    for emotion in ("angry", "neutral"):
+        write_wav(place / emotion / "level_1" / "001.wav", speak(0.6))
+    (place / "neutral" / "level_1" / "002.m4a").touch()
+    teach_folder(tmp_path, teacher)
+    assert any("002.m4a is empty" in message for message in caplog.messages)
+    known = training.read_corpus(tmp_path).teacher
+    assert set(known) == {"M003/audio/angry/level_1/001.wav", "M003/audio/neutral/level_1/001.wav"}
+    write_wav(place / "happy" / "level_1" / "001.wav", speak(0.6))
+    teach_folder(tmp_path, teacher)
+    assert teacher.heard == 3 and len(training.read_corpus(tmp_path).teacher) == 3
+
+
+def test_an_encoder_is_measured_on_a_corpus_that_no_training_knows(tmp_path, capsys):
+    from cmet_engine.cli import main
+
+    for code, (pitch, lively) in (("NEU", (110, 0.02)), ("HAP", (210, 0.5))):
+        for take in ("DFA", "IEO"):
+            sound = speak(0.8, pitch=pitch, lively=lively, seed=len(take))
+            write_wav(tmp_path / "AudioWAV" / f"1001_{take}_{code}_XX.wav", sound)
+    command = ["eval", "speech", "--data", str(tmp_path), "--json"]
+    assert main(command) == 1 and "--speakers" in capsys.readouterr().err
+    assert main([*command, "--speakers", "all"]) == 0
+    figures = json.loads(capsys.readouterr().out)
+    assert figures["held_out"] == ["crema_1001"] and figures["crema"]["alone"]["clips"] == 4
+    assert main([*command, "--speakers", "crema_9"]) == 1 and "crema_1001" in capsys.readouterr().err
+
+
 def test_mead_and_crema_are_read_as_distributed(tmp_path):
     for emotion in ("angry", "neutral"):
         write_wav(tmp_path / "mead" / "M003" / "audio" / emotion / "level_1" / "001.wav", speak(0.6))
