@@ -559,7 +559,8 @@ def train_connector(
     Args:
         batches: step number -> batch: `UnpairedBatches` or `PairedBatches`.
         config: every number.
-        checkpoint: file that the run is saved to every `checkpoint_every` steps and resumed from when it is there.
+        checkpoint: file that the run is saved to every `checkpoint_every` steps, the losses so far beside it as `.csv` and `.svg`,
+            and resumed from when it is there.
         device: `cpu` or `cuda`.
         workers: threads that make batches ahead.
         mixed_precision: matrix products in bfloat16; None does so on a GPU.
@@ -610,6 +611,8 @@ def train_connector(
             "schedule": schedule.state_dict(), "average": average, "step": step, "curve": curve.rows,
             "random": torch.get_rng_state(), "look": look,
         })  # fmt: skip
+        if curve.rows:
+            write_losses(checkpoint.parent, PARTS, curve.rows, checkpoint.stem)
 
     if first == 0:
         keep(0)  # a disk that is full is told before the work, not after it
