@@ -103,6 +103,23 @@ def test_pictures_are_taken_of_labelled_videos(corpora, corpus, tmp_path, capsys
     assert main(command) == 1 and "--force" in capsys.readouterr().err
 
 
+def test_scores_beside_the_pictures_leave_their_index_alone(tmp_path, caplog):
+    import cv2
+
+    from cmet_engine.emotion.judge import load_pictures
+    from cmet_engine.emotion.labelled_pictures import score_pictures
+    from cmet_engine.media.video import VideoReader
+
+    face = next(iter(VideoReader(SAMPLE))).image
+    cv2.imwrite(str(tmp_path / "face.png"), cv2.cvtColor(face, cv2.COLOR_RGB2BGR))
+    cv2.imwrite(str(tmp_path / "wall.png"), np.full((200, 200, 3), 120, np.uint8))
+    index = "path,person,emotion,note\nwall.png,a,sad,x\nface.png,b,happy,y\n"
+    (tmp_path / "index.csv").write_text(index)
+    assert score_pictures(tmp_path, tmp_path) == {"pictures": 1, "left_out": 1}
+    assert (tmp_path / "index.csv").read_text() == index
+    assert load_pictures(tmp_path).path.tolist() == ["face.png"]
+
+
 def test_pictures_that_are_mislabelled_or_show_nobody_are_named(tmp_path, capsys, caplog):
     import cv2
 
