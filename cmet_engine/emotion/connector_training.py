@@ -24,7 +24,14 @@ from torch import Tensor
 from cmet_engine import arkit
 from cmet_engine.emotion import losses, prior
 from cmet_engine.emotion.connector import WINDOW, Connector, code_deltas, code_encoder
-from cmet_engine.emotion.training_run import ahead, load_state, save_state, warn_unknown_labels, write_losses
+from cmet_engine.emotion.training_run import (
+    ahead,
+    layout_hint,
+    load_state,
+    save_state,
+    warn_unknown_labels,
+    write_losses,
+)
 from cmet_engine.errors import CmetError
 from cmet_engine.files import check_writable, whole_file
 from cmet_engine.track import CoefficientTrack
@@ -866,7 +873,7 @@ def find_videos(folder: str | Path) -> list[tuple[Path, str, str]]:
     if not found:
         raise CmetError(
             f"{folder} holds no videos of a known layout: MEAD's SPEAKER/video/front/EMOTION/level_N/NNN.mp4 or "
-            "CREMA-D's VideoFlash/1001_DFA_ANG_XX.flv."
+            f"CREMA-D's VideoFlash/1001_DFA_ANG_XX.flv{layout_hint(folder)}."
         )
     return found
 

@@ -167,6 +167,23 @@ def test_codes_and_voices_without_a_teacher_train_the_published_kind(corpora, tm
     assert "--weights" in capsys.readouterr().err
 
 
+def test_a_wrong_folder_says_which_is_right(corpora, tmp_path):
+    from cmet_engine.emotion.speech_training import read_corpus
+
+    for read, place in (
+        (read_corpus, corpora / "mead" / "M003"),
+        (read_corpus, corpora / "crema" / "AudioWAV"),
+        (training.find_videos, corpora / "mead" / "W011"),
+        (training.find_videos, corpora / "crema" / "VideoFlash"),
+    ):
+        with pytest.raises(training.CmetError, match=f"give the folder above it, .*{place.parent.name}"):
+            read(place)
+    (tmp_path / "M003").mkdir()
+    (tmp_path / "M003" / "audio.tar").touch()
+    with pytest.raises(training.CmetError, match=r"unpack the \.tar files"):
+        read_corpus(tmp_path)
+
+
 def test_what_cannot_be_used_is_named_and_left_out(tmp_path, caplog):
     folder = tmp_path / "M003" / "audio"
     write_wav(folder / "neutral" / "level_1" / "001.wav", speak(0.8))
