@@ -97,7 +97,7 @@ class ConnectorConfig:
         candidates: of so many drawn expressions the one nearest to what the actor does is taken.
         reference_drift, reference_noise: the reference is multiplied by a number in this range, and moved by normal noise.
 
-    From `reference_drift` up to `common` only data that is not paired knows these numbers. The window (5 frames), the frame
+    From `common` on, the numbers above are of data that is not paired. The window (5 frames), the frame
     rate (25) and the scale of the coefficients (8) are part of what the weights mean, not of a run.
     """
 
@@ -116,7 +116,12 @@ class ConnectorConfig:
     warmup: int = 200
     final_rate: float = 0.02
     weight_decay: float = 1e-5
-    clip: float = 1.0
+    pool: int = 10
+    blend: float = 0.2
+    common: float = 0.6
+    pictures: float = 0.35
+    candidates: int = 4
+    reference: float = 0.7
     average: float = 0.998
     contrastive: float = losses.CONTRASTIVE_WEIGHT
     directional: float = losses.DIRECTIONAL_WEIGHT
@@ -124,20 +129,15 @@ class ConnectorConfig:
     focal_gamma: float = losses.FOCAL_GAMMA
     temperature: float = losses.TEMPERATURE
     checkpoint_every: int = 500
+    clip: float = 1.0
     held_speakers: tuple[str, ...] = HELD_SPEAKERS
-    pool: int = 10
     heard_share: float = 0.2
     scaled_vectors: bool = True
-    reference: float = 0.7
-    common: float = 0.6
     common_noise: float = 0.35
     vector_noise: float = 0.02
-    blend: float = 0.2
     blend_range: tuple[float, float] = (0.15, 0.5)
-    pictures: float = 0.35
     agreement: float = 0.25
     bank: int = 600
-    candidates: int = 4
     reference_drift: tuple[float, float] = (0.7, 1.15)
     reference_noise: float = 0.02
 
