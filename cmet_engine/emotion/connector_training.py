@@ -24,7 +24,14 @@ from torch import Tensor
 from cmet_engine import arkit
 from cmet_engine.emotion import losses, prior
 from cmet_engine.emotion.connector import WINDOW, Connector, code_deltas, code_encoder
-from cmet_engine.emotion.training_run import ahead, load_state, save_state, warn_unknown_labels, write_losses
+from cmet_engine.emotion.training_run import (
+    ahead,
+    layout_hint,
+    load_state,
+    save_state,
+    warn_unknown_labels,
+    write_losses,
+)
 from cmet_engine.errors import CmetError
 from cmet_engine.files import check_writable, whole_file
 from cmet_engine.track import CoefficientTrack
@@ -90,7 +97,7 @@ class ConnectorConfig:
         candidates: of so many drawn expressions the one nearest to what the actor does is taken.
         reference_drift, reference_noise: the reference is multiplied by a number in this range, and moved by normal noise.
 
-    From `reference_drift` up to `common` only data that is not paired knows these numbers. The window (5 frames), the frame
+    From `common` on, the numbers above are of data that is not paired. The window (5 frames), the frame
     rate (25) and the scale of the coefficients (8) are part of what the weights mean, not of a run.
     """
 
@@ -109,7 +116,12 @@ class ConnectorConfig:
     warmup: int = 200
     final_rate: float = 0.02
     weight_decay: float = 1e-5
-    clip: float = 1.0
+    pool: int = 10
+    blend: float = 0.2
+    common: float = 0.6
+    pictures: float = 0.35
+    candidates: int = 4
+    reference: float = 0.7
     average: float = 0.998
     contrastive: float = losses.CONTRASTIVE_WEIGHT
     directional: float = losses.DIRECTIONAL_WEIGHT
@@ -117,20 +129,15 @@ class ConnectorConfig:
     focal_gamma: float = losses.FOCAL_GAMMA
     temperature: float = losses.TEMPERATURE
     checkpoint_every: int = 500
+    clip: float = 1.0
     held_speakers: tuple[str, ...] = HELD_SPEAKERS
-    pool: int = 10
     heard_share: float = 0.2
     scaled_vectors: bool = True
-    reference: float = 0.7
-    common: float = 0.6
     common_noise: float = 0.35
     vector_noise: float = 0.02
-    blend: float = 0.2
     blend_range: tuple[float, float] = (0.15, 0.5)
-    pictures: float = 0.35
     agreement: float = 0.25
     bank: int = 600
-    candidates: int = 4
     reference_drift: tuple[float, float] = (0.7, 1.15)
     reference_noise: float = 0.02
 
@@ -559,7 +566,8 @@ def train_connector(
     Args:
         batches: step number -> batch: `UnpairedBatches` or `PairedBatches`.
         config: every number.
-        checkpoint: file that the run is saved to every `checkpoint_every` steps and resumed from when it is there.
+        checkpoint: file that the run is saved to every `checkpoint_every` steps, the losses so far beside it as `.csv` and `.svg`,
+            and resumed from when it is there.
         device: `cpu` or `cuda`.
         workers: threads that make batches ahead.
         mixed_precision: matrix products in bfloat16; None does so on a GPU.
@@ -610,6 +618,8 @@ def train_connector(
             "schedule": schedule.state_dict(), "average": average, "step": step, "curve": curve.rows,
             "random": torch.get_rng_state(), "look": look,
         })  # fmt: skip
+        if curve.rows:
+            write_losses(checkpoint.parent, PARTS, curve.rows, checkpoint.stem)
 
     if first == 0:
         keep(0)  # a disk that is full is told before the work, not after it
@@ -863,7 +873,7 @@ def find_videos(folder: str | Path) -> list[tuple[Path, str, str]]:
     if not found:
         raise CmetError(
             f"{folder} holds no videos of a known layout: MEAD's SPEAKER/video/front/EMOTION/level_N/NNN.mp4 or "
-            "CREMA-D's VideoFlash/1001_DFA_ANG_XX.flv."
+            f"CREMA-D's VideoFlash/1001_DFA_ANG_XX.flv{layout_hint(folder)}."
         )
     return found
 

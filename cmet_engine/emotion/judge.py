@@ -542,13 +542,13 @@ def train_judge(folder: str | Path) -> tuple[Judge, dict[str, Any]]:
         CmetError: see `load_pictures` and `fit_judge`.
     """
     given = load_pictures(folder)
+    if len(set(given.fold) - {0}) < 2:
+        raise CmetError(
+            f"The pictures show {len(np.unique(given.person))} people; some are kept for measuring and the others must fall "
+            "into several groups, so give pictures of ten people or more."
+        )
     pictures = given.reviewed()
     training = pictures.chosen(pictures.fold != 0)
-    if len(np.unique(training.fold)) < 2:
-        raise CmetError(
-            f"The pictures show {len(np.unique(pictures.person))} people; some are kept for measuring and the others must "
-            "fall into several groups, so give pictures of ten people or more."
-        )
     judge = fit_judge(training.coefficients, training.emotion)
     figures: dict[str, Any] = {}
     table = cross_validated(training.coefficients, training.emotion, training.fold)

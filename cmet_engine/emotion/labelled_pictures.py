@@ -34,7 +34,8 @@ def score_pictures(
 
     Args:
         data: a folder with an `index.csv` (columns path, person, emotion) beside its pictures, or the videos of MEAD or CREMA-D.
-        output: folder for `index.csv` and `mediapipe_blendshapes.npz`; made when absent. It may be `data` itself.
+        output: folder for `index.csv` and `mediapipe_blendshapes.npz`; made when absent. It may be `data` itself, whose index then
+            stays as it is.
         landmarker: MediaPipe's `face_landmarker.task`, which scores; None scores with the embedded solver.
         frames: taken of each video, spread over its middle half, where the emotion is at its height.
         force: replace earlier scores.
@@ -52,7 +53,8 @@ def score_pictures(
     except OSError as error:
         raise CmetError(f"Cannot make the folder {output}: {error.strerror}.") from error
     check_writable(output / SCORES, force=force)
-    if output.resolve() != data.resolve():
+    in_place = output.resolve() == data.resolve() and (data / INDEX).is_file()
+    if not in_place:
         check_writable(output / INDEX, force=force)
     labelled = list(_labelled(data))
     reader = FrameReader(landmarker)
@@ -71,13 +73,19 @@ def score_pictures(
                 log.warning("left out: no face was found in %s", path)
         except CmetError as error:
             log.warning("left out: %s", error)
-        left_out += not seen
+        if not seen:
+            left_out += 1
+            if in_place:  # the index stays as it is, so every row of it has its scores
+                rows.append((name, person, emotion))
+                scores.append(np.full(arkit.COUNT, np.nan, np.float32))
         if progress:
             progress("score", number, len(labelled))
-    if not rows:
+    if left_out == len(labelled):
         raise CmetError(f"No face was found in any of the {len(labelled)} pictures of {data}.")
     with whole_file(output / SCORES, force=True) as temporary:
         np.savez(temporary, names=np.array(arkit.NAMES), scores=np.stack(scores).astype(np.float16))
+    if in_place:
+        return {"pictures": len(rows) - left_out, "left_out": left_out}
     with whole_file(output / INDEX, force=True) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(("path", "person", "emotion"))

@@ -38,7 +38,7 @@ from cmet_engine.emotion.speech import (
     check_voice,
     save_student,
 )
-from cmet_engine.emotion.training_run import ahead, load_state, warn_unknown_labels, write_losses
+from cmet_engine.emotion.training_run import ahead, layout_hint, load_state, warn_unknown_labels, write_losses
 from cmet_engine.emotion.voices import new_voice, speak_as
 from cmet_engine.errors import CmetError
 from cmet_engine.files import check_writable, whole_file
@@ -256,7 +256,7 @@ def read_corpus(folder: str | Path) -> Corpus:
     if not recordings:
         raise CmetError(
             f"{folder} is not a speech corpus: it needs an index.csv, or MEAD's SPEAKER/audio/EMOTION/level_N/NNN.m4a, or "
-            "CREMA-D's AudioWAV/1001_DFA_ANG_XX.wav."
+            f"CREMA-D's AudioWAV/1001_DFA_ANG_XX.wav{layout_hint(folder)}."
         )
     return Corpus(recordings, teacher)
 

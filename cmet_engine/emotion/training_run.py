@@ -72,6 +72,15 @@ def warn_unknown_labels(folder: Path, found: Counter[str], known: Sequence[str])
         )  # fmt: skip
 
 
+def layout_hint(folder: Path) -> str:
+    """What is probably amiss with a corpus folder of no known layout: a clause to end a sentence with, or nothing."""
+    if next(folder.glob("*/*.tar"), None) or next(folder.glob("*.tar"), None):
+        return "; unpack the .tar files there first"
+    if (folder / "audio").is_dir() or (folder / "video").is_dir() or folder.name in ("AudioWAV", "VideoFlash"):
+        return f"; give the folder above it, {folder.resolve().parent}"
+    return ""
+
+
 def write_losses(folder: Path, names: Sequence[str], history: Sequence[Sequence[float]], stem: str = "losses") -> None:
     """The losses so far, rows of (step, one value a name), as STEM.csv and drawn (mean of neighbours) as STEM.svg."""
     with whole_file(folder / f"{stem}.csv", force=True) as temporary, temporary.open("w", newline="") as file:

@@ -145,6 +145,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tiny, tmp_path):
     checkpoint = tmp_path / "run.pt"
     with pytest.raises(KilledError):
         training.train_connector(batches, config, checkpoint=checkpoint, progress=kill)
+    assert (tmp_path / "run.csv").is_file() and (tmp_path / "run.svg").is_file()  # of a run that was killed, too
     resumed, _ = training.train_connector(batches, config, checkpoint=checkpoint)
     for a, b in zip(whole.parameters(), resumed.parameters(), strict=True):
         torch.testing.assert_close(a, b)

@@ -103,6 +103,23 @@ def test_pictures_are_taken_of_labelled_videos(corpora, corpus, tmp_path, capsys
     assert main(command) == 1 and "--force" in capsys.readouterr().err
 
 
+def test_scores_beside_the_pictures_leave_their_index_alone(tmp_path, caplog):
+    import cv2
+
+    from cmet_engine.emotion.judge import load_pictures
+    from cmet_engine.emotion.labelled_pictures import score_pictures
+    from cmet_engine.media.video import VideoReader
+
+    face = next(iter(VideoReader(SAMPLE))).image
+    cv2.imwrite(str(tmp_path / "face.png"), cv2.cvtColor(face, cv2.COLOR_RGB2BGR))
+    cv2.imwrite(str(tmp_path / "wall.png"), np.full((200, 200, 3), 120, np.uint8))
+    index = "path,person,emotion,note\nwall.png,a,sad,x\nface.png,b,happy,y\n"
+    (tmp_path / "index.csv").write_text(index)
+    assert score_pictures(tmp_path, tmp_path) == {"pictures": 1, "left_out": 1}
+    assert (tmp_path / "index.csv").read_text() == index
+    assert load_pictures(tmp_path).path.tolist() == ["face.png"]
+
+
 def test_pictures_that_are_mislabelled_or_show_nobody_are_named(tmp_path, capsys, caplog):
     import cv2
 
@@ -148,6 +165,23 @@ def test_codes_and_voices_without_a_teacher_train_the_published_kind(corpora, tm
     assert "connector" in json.loads(capsys.readouterr().out)["held_out"]
     assert main(["eval", "connector", *data]) == 1
     assert "--weights" in capsys.readouterr().err
+
+
+def test_a_wrong_folder_says_which_is_right(corpora, tmp_path):
+    from cmet_engine.emotion.speech_training import read_corpus
+
+    for read, place in (
+        (read_corpus, corpora / "mead" / "M003"),
+        (read_corpus, corpora / "crema" / "AudioWAV"),
+        (training.find_videos, corpora / "mead" / "W011"),
+        (training.find_videos, corpora / "crema" / "VideoFlash"),
+    ):
+        with pytest.raises(training.CmetError, match=f"give the folder above it, .*{place.parent.name}"):
+            read(place)
+    (tmp_path / "M003").mkdir()
+    (tmp_path / "M003" / "audio.tar").touch()
+    with pytest.raises(training.CmetError, match=r"unpack the \.tar files"):
+        read_corpus(tmp_path)
 
 
 def test_what_cannot_be_used_is_named_and_left_out(tmp_path, caplog):

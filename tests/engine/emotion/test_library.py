@@ -171,6 +171,23 @@ def test_another_persons_neutral_is_noticed(encoder, shared):
     assert warned(other) and not warned(own)
 
 
+def test_several_people_in_a_pool_are_noticed(encoder, shared):
+    speech = shared / "data/speech/ravdess"
+
+    def of(actor, emotion, level):
+        return [speech / f"03-01-{emotion}-{level}-0{s}-0{r}-{actor}.flac" for s in (1, 2) for r in (1, 2)]
+
+    def said(wanted, neutral):
+        return " ".join(library.emotion_vector(wanted, neutral, "x", encoder).meta["messages"])
+
+    man, woman = (of(actor, "04", "02") for actor in (19, 20))
+    calm_man, calm_woman = (of(actor, "01", "01") for actor in (19, 20))
+    assert "of several people" in said(man + woman, calm_man)
+    assert "of several people" in said(man + woman, None)
+    assert "people" not in said(man + woman, calm_man + calm_woman), "who speaks is then on both sides, and cancels"
+    assert "people" not in said(man, calm_man) and "people" not in said(woman, calm_woman)
+
+
 def test_exchanged_pools_are_noticed(encoder, shared):
     speech = shared / "data/speech/ravdess"  # actors kept from the encoder's training
     told = []
