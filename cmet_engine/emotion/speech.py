@@ -84,7 +84,7 @@ class StudentConfig:
     basis: int = 64
     dropout: float = 0.2
     members: int = 8
-    relatives: int = 6
+    relatives: int = 4
     member_width: tuple[int, int] = (192, 128)
     member_dropout: float = 0.5
     pictures: int = 2
