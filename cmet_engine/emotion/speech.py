@@ -96,7 +96,7 @@ class StudentConfig:
     picture_share: float = 0.2
     score_share: float = 0.2
     picture_score_share: float = 0.3
-    lean: float = 0.25
+    lean: float = 0.35
     emotions: tuple[str, ...] = EMOTIONS
 
 

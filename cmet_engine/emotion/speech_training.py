@@ -598,8 +598,8 @@ def bend_formants(batch: torch.Tensor, random: np.random.Generator, amount: floa
     at = (torch.arange(BANDS)[None] * factor).clamp(max=BANDS - 1.001)  # [B, 80]
     low, share = at.long()[:, None], (at % 1)[:, None]
     mel = batch[:, :, :BANDS]
-    bent = [mel.gather(2, place.expand(-1, mel.shape[1], -1)) for place in (low, low + 1)]
-    return torch.cat([torch.lerp(*bent, share), batch[:, :, BANDS:]], 2)
+    below, above = (mel.gather(2, place.expand(-1, mel.shape[1], -1)) for place in (low, low + 1))
+    return torch.cat([torch.lerp(below, above, share), batch[:, :, BANDS:]], 2)
 
 
 class Batches:
