@@ -93,16 +93,16 @@ LIPS_CLOSED = 0.055
 opening (its 3rd percentile) plus `CLIP_MARGIN` counts too."""
 
 CLIP_MARGIN = 0.02
-OPENING_RANGE = 0.08
+OPENING_RANGE = 0.05
 """So much further open, nothing is held back any more."""
 
-_OPENERS = {"jawOpen": 1.0, "mouthLowerDown": 1.0, "mouthFunnel": 1.0, "mouthUpperUp": 0.5}
+_OPENERS = {"jawOpen": 1.0, "mouthLowerDown": 1.0, "mouthFunnel": 1.0, "mouthUpperUp": 0.25}
 """What parts the lips, and the share of it that a closure holds back; the rest of a raised upper lip the lower lip follows."""
 
 CLOSURE_MARGIN = 0.008
 """Lips that are closed are pressed together by this much more under an edit, in outer-eye distances."""
 
-MOST_BROW = 0.75
+MOST_BROW = 1.0
 """How far an edit lowers the brows at the most: `browDown` added plus raised brows (mean of inner and outer) given back."""
 
 LEAST_BLINK = 0.3
