@@ -514,12 +514,14 @@ def _emotions(options: argparse.Namespace) -> Any:
         print(f"cmet: {problem}", file=sys.stderr)
     if options.json:
         return [{"name": v.name, "reliability": v.reliability, **v.meta} for v in known]
-    print(f"{'emotion':<16}{'reliability':>12}{'recognised':>12}  origin")
+    print(f"{'emotion':<16}{'seen':>12}{'heard':>14}  origin")
     for vector in known:
         trust = "not measured" if vector.reliability is None else f"{vector.reliability:.0%}"
         seen, taken = vector.meta.get("recognised"), vector.meta.get("taken_for")
         judged = f"{seen:.0%}" if seen is not None else f"~ {taken}" if taken else "-"
-        print(f"{vector.name:<16}{trust:>12}{judged:>12}  {vector.meta.get('origin', '')}")
+        print(f"{vector.name:<16}{judged:>12}{trust:>14}  {vector.meta.get('origin', '')}")
+    print("seen: share of edited, rendered clips of strangers in which a judge of real faces named the emotion (~: one that it")
+    print("does not know, and what it is nearest to); heard: how far the same emotion is found in voices never trained on.")
     return None
 
 

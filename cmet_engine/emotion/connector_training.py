@@ -74,8 +74,8 @@ class ConnectorConfig:
     pool: int = 10
     blend: float = 0.2
     common: float = 0.6
-    pictures: float = 0.35
-    candidates: int = 4
+    pictures: float = 0.1
+    candidates: int = 2
     reference: float = 0.7
     average: float = 0.998
     contrastive: float = losses.CONTRASTIVE_WEIGHT

@@ -440,10 +440,20 @@ def write_reliability(figures: dict[str, Any]) -> Path:
     return path
 
 
+WEAK = 0.5
+"""An emotion of which the judge tells a smaller share on real faces is named in the report."""
+
+
 def format_report(figures: dict[str, Any], real: dict[str, Any]) -> str:
     """The figures as text for the terminal: accuracy and confusion of real faces, tracks and rendered frames."""
     lines = []
-    sections = [("real faces of people not trained on", real), ("edited tracks", figures.get("tracks")), ("rendered frames, tracked again", figures.get("rendered"))]  # fmt: skip
+    crossed = figures.get("real_cross_validated")
+    sections = [
+        ("real faces of people kept aside", real),
+        ("real faces of other people, each unseen by the judge asked", crossed),
+        ("edited tracks", figures.get("tracks")),
+        ("rendered frames, tracked again", figures.get("rendered")),
+    ]
     for title, section in sections:
         if not section:
             continue
@@ -454,6 +464,12 @@ def format_report(figures: dict[str, Any], real: dict[str, Any]) -> str:
         for name, row in zip(names, table, strict=True):
             share = f"{rates[name]:>9.0%}" if name in rates else "        -"
             lines.append(f"  {name:<12} " + " ".join(f"{v:>9}" for v in row) + f" {share}")
+    rates = (crossed or real)["accuracy"]
+    weak = [f"{e} ({rates[e]:.0%})" for e in prior.BASIC if rates.get(e, 1.0) < WEAK]
+    if weak:
+        lines.append(
+            f"Of real faces the judge tells less than half: {', '.join(weak)}. Its word on their edits weighs less."
+        )
     lines.append("emotion       realised  same sign  lips corr  closed kept  flicker")
     for emotion, values in figures["per_emotion"].items():
         cells = [values.get(k) for k in ("realised", "same_sign", "lips", "closed", "flicker")]
@@ -586,8 +602,9 @@ def evaluate_clips(
         mode, strength, render, landmarker, frames, progress: see `edited_clips`.
 
     Returns:
-        The figures of `evaluate_emotion`, with `real` (the judge on real faces), `clips`, `settings`, and
-        `reliability` for every emotion.
+        The figures of `evaluate_emotion`, with `real` (the judge on real faces of people kept aside), `real_cross_validated`
+        (on the other people, each asked of a judge that had not seen them: more pictures of the rare emotions), `clips`,
+        `settings`, and `reliability` for every emotion.
 
     Raises:
         CmetError: a clip cannot be read, or a file is missing.
@@ -601,6 +618,7 @@ def evaluate_clips(
     )  # fmt: skip
     figures = evaluate_emotion(clips, judge, readable=seen)
     figures["real"] = judge.figures.get("real_kept_aside") or judge.figures.get("real")
+    figures["real_cross_validated"] = judge.figures.get("real")
     figures["clips"] = [p.name for p in paths]
     figures["settings"] = {"mode": mode, "strength": strength, "frames": frames, "landmarker": landmarker is not None}
     figures["reliability"] = reliability(figures)

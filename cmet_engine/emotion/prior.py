@@ -88,18 +88,17 @@ _RELAX_SCOWL = {"browDown": 0.7, "mouthFrown": 0.7, "mouthPress": 0.4}
 MAKEUP: dict[str, Makeup] = {
     "angry": Makeup(
         (
-            Variant(0.50, "4E 5A 7D 16E 25B 26C"),
-            Variant(0.30, "4E 5A 7D 16E 22B 26C"),
-            Variant(0.20, "4E 5A 7D 16E 26C 29B"),
+            Variant(0.50, "4E 5A 7D 16E 25B 26D"),
+            Variant(0.30, "4E 5A 7D 16E 22B 26D"),
+            Variant(0.20, "4E 5A 7D 15A 16E 26D 29B"),
         ),
         {**_RELAX_SMILE, **_RELAX_BROWS, "eyeWide": 0.5},
         "EMFACS",
     ),
     "contempt": Makeup(
         (
-            Variant(0.5, "L12B L14D L24D 24A 17C 7C 4B"),
-            Variant(0.3, "L12C L14D L24C 24A 17C 7C 4B"),
-            Variant(0.2, "L12B L14D L24D 24A 17C 7C 4B"),
+            Variant(0.7, "L12B L14E L24D 24A 17C 7C 4B"),
+            Variant(0.3, "L12B L14E L24D 17C 7C 4B"),
         ),
         {**_RELAX_SMILE, **_RELAX_BROWS, "mouthSmile": 1.0},
         "CONTEMPT",

@@ -113,11 +113,11 @@ def _amounts(change: np.ndarray) -> list[float]:
 
 def _profile(line: np.ndarray, size: tuple[int, int], sigma: float) -> Any:
     """Shade [h, w] of a line [SAMPLES, 2] in pixels of a grid: 1 in its middle, a little below 0 beside it, 0 at its ends."""
-    mask = np.zeros((size[1], size[0]), np.float32)
+    mask: Any = np.zeros((size[1], size[0]), np.float32)
     fade = np.sin(np.pi * np.linspace(0.06, 0.94, len(line))) ** 0.8
-    points = np.round(line * 16).astype(int)
+    points = np.round(line * 16).astype(int).tolist()
     for start, end, value in zip(points[:-1], points[1:], (fade[:-1] + fade[1:]) / 2, strict=True):
-        cv2.line(mask, start.tolist(), end.tolist(), float(value), 1, cv2.LINE_8, 4)
+        cv2.line(mask, start, end, (float(value),), 1, cv2.LINE_8, 4)
     core = cv2.GaussianBlur(mask, (0, 0), sigma) * (sigma * np.sqrt(2 * np.pi))
     around = cv2.GaussianBlur(mask, (0, 0), sigma * EDGE_WIDTH) * (sigma * np.sqrt(2 * np.pi))
     return core - EDGES * around

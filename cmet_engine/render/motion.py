@@ -36,7 +36,7 @@ UNSEEN_SHARE = np.array([0.6 if n.startswith("noseSneer") else 1.0 for n in UNSE
 _DRIVEN = {
     "mouthFrown": 1.15, "mouthPress": 0.9, "mouthStretch": 0.8, "browInnerUp": 2.3, "browOuterUp": 1.7, "browDown": 1.6,
     "mouthShrugLower": 1.5, "eyeBlink": 2.0, "eyeSquint": 1.5, "eyeWide": 2.8, "mouthUpperUp": 1.4, "mouthDimple": 0.4,
-    "mouthSmile": 1.2, "mouthLowerDown": 1.6, "jawOpen": 1.25,
+    "mouthSmile": 1.2, "mouthLowerDown": 1.6, "jawOpen": 1.2,
 }  # fmt: skip
 DRIVE = np.array([next((v for k, v in _DRIVEN.items() if n.startswith(k)), 1.1) for n in arkit.NAMES], np.float32)
 """What the network is asked for, per unit of change: most of it comes out a little weak, a stretched mouth too strong."""
@@ -365,16 +365,16 @@ LIPS_TOUCH, LIPS_APART = 0.015, 0.05
 LIPS_TOUCHING = (0.01, 0.03)
 """Touching surely below the first opening, surely not above the second."""
 
-FURTHER_OPEN = 0.8
+FURTHER_OPEN = 0.7
 """An emotion opens the mouth further by at most this share of how far speech has opened it, so that the rhythm stays."""
 
-JAW_OF_EMOTION, LIP_GAP_OF_JAW = 0.12, 0.35
+JAW_OF_EMOTION, LIP_GAP_OF_JAW = 0.3, 0.35
 """What `jawOpen` is raised by beyond the first (by hand, or by a strong edit) opens the lips whatever they did, by so much."""
 
 _LIP_REACH = 0.09
 """How far around the inner lips a correction of their opening is spread, in outer-eye distances."""
 
-_PARTING = {"jawOpen": 1.0, "mouthLowerDownLeft": 0.3, "mouthLowerDownRight": 0.3, "mouthFunnel": 0.5}
+_PARTING = {"jawOpen": 1.2, "mouthLowerDownLeft": 0.3, "mouthLowerDownRight": 0.3, "mouthFunnel": 0.5}
 
 
 @cache
@@ -398,7 +398,7 @@ def _lip_field() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return share, pairs[order], order
 
 
-PRESSED, LIPS_MOVE = 0.012, 0.04
+PRESSED, LIPS_MOVE = 0.016, 0.015
 """By how much touching lips are pressed together (outer-eye distances) once they move by the second amount."""
 
 

@@ -109,7 +109,17 @@ def test_it_measures_what_an_edit_did():
     assert set(shown) == set(prior.EMOTIONS)
     assert json.loads(json.dumps(shown)) == shown
     text = judging.format_report(figures, {"confusion": np.eye(8, dtype=int), "accuracy": judging.accuracy(np.eye(8, dtype=int))})  # fmt: skip
-    assert "rendered frames" in text and "sarcastic is not one" in text
+    assert "rendered frames" in text and "sarcastic is not one" in text and "less than half" not in text
+
+
+def test_the_report_says_what_the_judge_cannot_tell_on_real_faces():
+    faces, emotion = labelled()
+    figures = judging.evaluate_emotion([clip("happy", 0.5)], judging.fit_judge(faces, emotion))
+    table = np.eye(8, dtype=int) * 10
+    table[3] = [0, 0, 0, 4, 0, 0, 6, 0]
+    figures["real_cross_validated"] = {"confusion": table, "accuracy": judging.accuracy(table)}
+    text = judging.format_report(figures, {"confusion": np.eye(8, dtype=int), "accuracy": judging.accuracy(np.eye(8, dtype=int))})  # fmt: skip
+    assert "less than half: fear (40%)." in text
 
 
 def test_without_pictures_only_tracks_are_judged():
