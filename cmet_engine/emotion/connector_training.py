@@ -72,7 +72,7 @@ class ConnectorConfig:
     warmup: int = 200
     weight_decay: float = 1e-5
     pool: int = 10
-    blend: float = 0.2
+    blend: float = 0.6
     common: float = 0.6
     pictures: float = 0.1
     candidates: int = 2

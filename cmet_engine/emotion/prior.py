@@ -132,11 +132,11 @@ MAKEUP: dict[str, Makeup] = {
     ),
     "sad": Makeup(
         (
-            Variant(0.5, "1D 4B 15B 17D 43B 24B"),
-            Variant(0.3, "1D 4B 15C 17D 43B 7A 24A"),
-            Variant(0.2, "1C 4B 15B 17D 43C 6A 24B"),
+            Variant(0.5, "1C 4B 15B 17C 43B 7A 24A"),
+            Variant(0.3, "1D 4B 15C 17C 43B 24A"),
+            Variant(0.2, "1C 4B 15B 17C 43B 6A 7A 24A"),
         ),
-        {**_RELAX_SMILE, "mouthSmile": 1.0, "eyeWide": 0.7, "browOuterUp": 0.6},
+        {**_RELAX_SMILE, "mouthSmile": 1.0, "mouthUpperUp": 0.3, "eyeWide": 0.7, "browOuterUp": 0.6},
         "EMFACS, DU",
     ),
     "surprised": Makeup(

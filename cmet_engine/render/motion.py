@@ -365,7 +365,7 @@ LIPS_TOUCH, LIPS_APART = 0.015, 0.05
 LIPS_TOUCHING = (0.01, 0.03)
 """Touching surely below the first opening, surely not above the second."""
 
-FURTHER_OPEN = 0.7
+FURTHER_OPEN = 0.6
 """An emotion opens the mouth further by at most this share of how far speech has opened it, so that the rhythm stays."""
 
 JAW_OF_EMOTION, LIP_GAP_OF_JAW = 0.3, 0.35
