@@ -520,8 +520,12 @@ def _emotions(options: argparse.Namespace) -> Any:
         seen, taken = vector.meta.get("recognised"), vector.meta.get("taken_for")
         judged = f"{seen:.0%}" if seen is not None else f"~ {taken}" if taken else "-"
         print(f"{vector.name:<16}{judged:>12}{trust:>14}  {vector.meta.get('origin', '')}")
-    print("seen: share of edited, rendered clips of strangers in which a judge of real faces named the emotion (~: one that it")
-    print("does not know, and what it is nearest to); heard: how far the same emotion is found in voices never trained on.")
+    print(
+        "seen: share of edited, rendered clips of strangers in which a judge of real faces named the emotion (~: one that it"
+    )
+    print(
+        "does not know, and what it is nearest to); heard: how far the same emotion is found in voices never trained on."
+    )
     return None
 
 

@@ -35,7 +35,7 @@ UNSEEN_SHARE = np.array([0.6 if n.startswith("noseSneer") else 1.0 for n in UNSE
 
 _DRIVEN = {
     "mouthFrown": 1.15, "mouthPress": 0.9, "mouthStretch": 0.8, "browInnerUp": 2.3, "browOuterUp": 1.7, "browDown": 1.6,
-    "mouthShrugLower": 1.5, "eyeBlink": 2.0, "eyeSquint": 1.5, "eyeWide": 2.8, "mouthUpperUp": 1.4, "mouthDimple": 0.4,
+    "mouthShrugLower": 1.2, "eyeBlink": 2.0, "eyeSquint": 1.5, "eyeWide": 2.8, "mouthUpperUp": 1.4, "mouthDimple": 0.4,
     "mouthSmile": 1.2, "mouthLowerDown": 1.6, "jawOpen": 1.2,
 }  # fmt: skip
 DRIVE = np.array([next((v for k, v in _DRIVEN.items() if n.startswith(k)), 1.1) for n in arkit.NAMES], np.float32)
