@@ -117,10 +117,10 @@ class ConnectorConfig:
     final_rate: float = 0.02
     weight_decay: float = 1e-5
     pool: int = 10
-    blend: float = 0.2
+    blend: float = 0.6
     common: float = 0.6
-    pictures: float = 0.35
-    candidates: int = 4
+    pictures: float = 0.1
+    candidates: int = 2
     reference: float = 0.7
     average: float = 0.998
     contrastive: float = losses.CONTRASTIVE_WEIGHT

@@ -93,16 +93,19 @@ LIPS_CLOSED = 0.055
 opening (its 3rd percentile) plus `CLIP_MARGIN` counts too."""
 
 CLIP_MARGIN = 0.02
-OPENING_RANGE = 0.08
+OPENING_RANGE = 0.05
 """So much further open, nothing is held back any more."""
 
-_OPENERS = {"jawOpen": 1.0, "mouthLowerDown": 1.0, "mouthFunnel": 1.0, "mouthUpperUp": 0.5}
+_OPENERS = {"jawOpen": 1.0, "mouthLowerDown": 1.0, "mouthFunnel": 1.0, "mouthUpperUp": 0.25}
 """What parts the lips, and the share of it that a closure holds back; the rest of a raised upper lip the lower lip follows."""
+
+_CLOSERS = {"mouthShrugLower": 0.85, "mouthShrugUpper": 0.5, "mouthPress": 0.3, "mouthRollLower": 0.7, "mouthRollUpper": 0.7, "mouthUpperUp": 0.1}  # fmt: skip
+"""What closes or thickens lips that speech has opened, and the share of it that an open mouth holds back."""
 
 CLOSURE_MARGIN = 0.008
 """Lips that are closed are pressed together by this much more under an edit, in outer-eye distances."""
 
-MOST_BROW = 0.75
+MOST_BROW = 1.0
 """How far an edit lowers the brows at the most: `browDown` added plus raised brows (mean of inner and outer) given back."""
 
 LEAST_BLINK = 0.3
@@ -145,6 +148,7 @@ def _mask(prefixes: tuple[str, ...]) -> np.ndarray:
 
 _GAP_ROW = _by_side(LIP_GAP, split=True)
 _OPENER = _by_side(_OPENERS)
+_CLOSER = _by_side(_CLOSERS)
 _SPREADER = _mask(_SPREADERS)
 _GAZE = _mask(("eyeLook",))
 _HELD = _mask(_STANDING)
@@ -376,6 +380,7 @@ def _protect(source: np.ndarray, change: np.ndarray, fps: float) -> np.ndarray:
     closed = _closed_share(source, fps)[:, None]  # [N, 1]
     held = np.maximum(change, 0) * _OPENER
     change -= closed * held
+    change -= (1 - closed) * np.maximum(change, 0) * _CLOSER
     rounded = np.clip(source[:, [arkit.INDEX[n] for n in _ROUNDED]].max(1, initial=0), 0, 1)[:, None]
     change[:, _SPREADER] *= 1 - 0.5 * rounded
 

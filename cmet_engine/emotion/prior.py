@@ -49,8 +49,8 @@ ACTIONS: dict[str, dict[str, float]] = {
     "12": {"mouthSmile": 1.0},
     "14": {"mouthDimple": 0.7, "mouthPress": 0.35},
     "15": {"mouthFrown": 0.65},
-    "16": {"mouthLowerDown": 0.5},
-    "17": {"mouthShrugLower": 0.6, "mouthShrugUpper": 0.2},
+    "16": {"mouthLowerDown": 0.65},
+    "17": {"mouthShrugLower": 0.6, "mouthShrugUpper": 0.1},
     "18": {"mouthPucker": 0.6},
     "20": {"mouthStretch": 0.75},
     "22": {"mouthFunnel": 0.35},
@@ -82,33 +82,32 @@ class Makeup:
 
 
 _RELAX_SMILE = {"mouthSmile": 0.9, "mouthDimple": 0.5, "cheekSquint": 0.6}
-_RELAX_BROWS = {"browInnerUp": 0.7, "browOuterUp": 0.7}
+_RELAX_BROWS = {"browInnerUp": 0.9, "browOuterUp": 0.9}
 _RELAX_SCOWL = {"browDown": 0.7, "mouthFrown": 0.7, "mouthPress": 0.4}
 
 MAKEUP: dict[str, Makeup] = {
     "angry": Makeup(
         (
-            Variant(0.50, "4E 5C 7D 16D 25C 26C 20B"),
-            Variant(0.30, "4E 5B 7D 16D 25B 22C 26C 15A"),
-            Variant(0.20, "4E 5C 7C 17B 23B 16C 26C 29B"),
+            Variant(0.50, "4E 5A 7D 16E 25B 26D"),
+            Variant(0.30, "4E 5A 7D 16E 22B 26D"),
+            Variant(0.20, "4E 5A 7D 15A 16E 26D 29B"),
         ),
-        {**_RELAX_SMILE, **_RELAX_BROWS},
+        {**_RELAX_SMILE, **_RELAX_BROWS, "eyeWide": 0.5},
         "EMFACS",
     ),
     "contempt": Makeup(
         (
-            Variant(0.5, "L12D L14D L24A 17B"),
-            Variant(0.3, "L14E L12D 7A L24A 17B"),
-            Variant(0.2, "L14D L12D 7A L24B 17B"),
+            Variant(0.7, "L12B L14E L24D 24A 17C 7C 4B"),
+            Variant(0.3, "L12B L14E L24D 17C 7C 4B"),
         ),
-        {**_RELAX_SMILE, "browInnerUp": 0.3},
+        {**_RELAX_SMILE, **_RELAX_BROWS, "mouthSmile": 1.0},
         "CONTEMPT",
     ),
     "disgusted": Makeup(
         (
-            Variant(0.4, "9E 10E 17C 4B 7B 43B 15A"),
-            Variant(0.3, "9E 10D 17B 4C 6B 7B 43A"),
-            Variant(0.3, "9E 10E 17B 4B 7B 43A 16C 25B"),
+            Variant(0.4, "9E 10E 17C 4B 7B 43B 15B"),
+            Variant(0.3, "9E 10E 17C 4C 7B 43B 15B"),
+            Variant(0.3, "9E 10E 17C 4B 7B 43B 15B 16C"),
         ),
         {**_RELAX_SMILE, **_RELAX_BROWS},
         "EMFACS, DU",
@@ -133,18 +132,18 @@ MAKEUP: dict[str, Makeup] = {
     ),
     "sad": Makeup(
         (
-            Variant(0.5, "1E 15B 17B 43A 7A 24A"),
-            Variant(0.3, "1E 4A 15C 17B 43B 7A 24A"),
-            Variant(0.2, "1E 15C 17B 43A 6A 7A 24A"),
+            Variant(0.5, "1C 4B 15B 17C 43B 7A 24A"),
+            Variant(0.3, "1D 4B 15C 17C 43B 24A"),
+            Variant(0.2, "1C 4B 15B 17C 43B 6A 7A 24A"),
         ),
-        {**_RELAX_SMILE, "eyeWide": 0.7},
+        {**_RELAX_SMILE, "mouthSmile": 1.0, "mouthUpperUp": 0.3, "eyeWide": 0.7, "browOuterUp": 0.6},
         "EMFACS, DU",
     ),
     "surprised": Makeup(
         (
-            Variant(0.5, "1D 2E 5D 26D 25B"),
-            Variant(0.3, "1D 2D 5D 26C 25B"),
-            Variant(0.2, "1D 2E 5C 26D"),
+            Variant(0.5, "1C 2E 5E 26E 25B"),
+            Variant(0.3, "1C 2E 5E 26E 25B"),
+            Variant(0.2, "1C 2E 5E 26E"),
         ),
         {**_RELAX_SCOWL, "mouthSmile": 0.6, "eyeSquint": 0.6, "eyeBlink": 0.3},
         "EMFACS",

@@ -34,9 +34,9 @@ UNSEEN_SHARE = np.array([0.6 if n.startswith("noseSneer") else 1.0 for n in UNSE
 """A sneer comes with a raised upper lip, which the network moves already: its own share is smaller."""
 
 _DRIVEN = {
-    "mouthFrown": 1.15, "mouthPress": 0.65, "mouthStretch": 0.8, "browInnerUp": 2.3, "browOuterUp": 1.7, "browDown": 1.6,
-    "mouthShrugLower": 1.5, "eyeBlink": 2.0, "eyeSquint": 1.5, "eyeWide": 1.4, "mouthUpperUp": 1.4, "mouthDimple": 0.4,
-    "mouthSmile": 1.2,
+    "mouthFrown": 1.15, "mouthPress": 0.9, "mouthStretch": 0.8, "browInnerUp": 2.3, "browOuterUp": 1.7, "browDown": 1.6,
+    "mouthShrugLower": 1.2, "eyeBlink": 2.0, "eyeSquint": 1.5, "eyeWide": 2.8, "mouthUpperUp": 1.4, "mouthDimple": 0.4,
+    "mouthSmile": 1.2, "mouthLowerDown": 1.6, "jawOpen": 1.2,
 }  # fmt: skip
 DRIVE = np.array([next((v for k, v in _DRIVEN.items() if n.startswith(k)), 1.1) for n in arkit.NAMES], np.float32)
 """What the network is asked for, per unit of change: most of it comes out a little weak, a stretched mouth too strong."""
@@ -172,7 +172,7 @@ def landmark_motion(landmarks: np.ndarray, delta: np.ndarray) -> np.ndarray:
     known = np.isfinite(points).all((1, 2))
     points = np.where(known[:, None, None], points, template().points)
     wanted = np.asarray(delta, np.float64)
-    motion = keep_lids(points, load_motion().pose_free(points, delta), wanted)
+    motion = keep_lids(points, tilt_brows(load_motion().pose_free(points, delta), wanted), wanted)
     motion = keep_lips(points, keep_brows(points, round_corners(motion)), wanted)
     return np.where(known[:, None, None], np.nan_to_num(denormalise_motion(motion, pose)), 0.0)
 
@@ -209,6 +209,47 @@ def round_corners(motion: np.ndarray) -> np.ndarray:
     return result
 
 
+BROW_INNER, BROW_OUTER = 0.2, 0.5
+"""Where, sideways from the middle in outer-eye distances, the inner part of a brow ends and the outer part begins."""
+
+OUTER_STAYS = 1.0
+"""Share of the rise of the outer part that is taken back where the inner part is asked to rise alone (FACS AU 1 without 2)."""
+
+DRAWN_IN = 0.022
+"""How far inner brows that rise and are lowered at once come together (FACS AU 1+4), in outer-eye distances."""
+
+
+def tilt_brows(motion: np.ndarray, delta: np.ndarray) -> np.ndarray:
+    """Raise the inner ends of the brows alone where only they are asked to rise: sad and fearful brows slant, they do not arch.
+
+    Few people can do it at will, so the motions that faces were seen to make raise the whole brow.
+
+    Args:
+        motion: [N, 478, 3] pose-free.
+        delta: [N, 52] change of the coefficients.
+
+    Returns:
+        [N, 478, 3].
+    """
+    points = template().points
+    result = motion.copy()
+    inner = np.maximum(delta[:, arkit.INDEX["browInnerUp"]], 0)
+    low, high = points[_EYELID_TOP, 1], points[_BROW_TOP, 1]
+    height = smoothstep(points[:, 1], float(low), float(high))
+    for side, sign in (("Left", np.sign(points[LEFT_EYE_CORNER, 0])), ("Right", -np.sign(points[LEFT_EYE_CORNER, 0]))):
+        outer = np.maximum(delta[:, arkit.INDEX["browOuterUp" + side]], 0)
+        alone = smoothstep(inner, 0.05, 0.25) * np.clip(1 - outer / np.maximum(inner, 1e-6), 0, 1)  # [N]
+        place = sign * points[:, 0]
+        field = height * smoothstep(place, BROW_INNER, BROW_OUTER) * OUTER_STAYS
+        result[..., 1] -= alone[:, None] * field * np.maximum(motion[..., 1], 0)
+        together = np.minimum(inner, np.maximum(delta[:, arkit.INDEX["browDown" + side]], 0) / 0.18) * (inner > 0)
+        near = height * smoothstep(place, 0.02, 0.1) * smoothstep(place, BROW_OUTER, BROW_INNER)
+        result[..., 0] -= sign * DRAWN_IN * np.clip(together, 0, 1)[:, None] * near
+    return result
+
+
+_EYELID_TOP, _BROW_TOP = 159, 105  # the height at which a correction of the brows begins, and from which it is full
+
 _BROW, _LID = (65, 52, 53), (158, 159, 160)  # lower edge of the right brow, and the upper lid below it
 BROW_LEAST = 0.35
 """A brow comes no nearer to the lid than this share of where it was: it would cover the eye."""
@@ -243,7 +284,7 @@ LOWER_LID = 0.25
 
 LOWER_LID_SQUINT = 0.6
 
-EYE_WIDEST = 0.45
+EYE_WIDEST = 0.55
 """An eye opens further by at most this share of its opening: more of the eyeball than that was not seen."""
 
 EYE_NARROWEST, BLINK_CLOSES, SQUINT_CLOSES = 0.7, 1.4, 0.5
@@ -324,16 +365,16 @@ LIPS_TOUCH, LIPS_APART = 0.015, 0.05
 LIPS_TOUCHING = (0.01, 0.03)
 """Touching surely below the first opening, surely not above the second."""
 
-FURTHER_OPEN = 0.45
+FURTHER_OPEN = 0.6
 """An emotion opens the mouth further by at most this share of how far speech has opened it, so that the rhythm stays."""
 
-JAW_OF_EMOTION, LIP_GAP_OF_JAW = 0.2, 0.35
+JAW_OF_EMOTION, LIP_GAP_OF_JAW = 0.3, 0.35
 """What `jawOpen` is raised by beyond the first (by hand, or by a strong edit) opens the lips whatever they did, by so much."""
 
 _LIP_REACH = 0.09
 """How far around the inner lips a correction of their opening is spread, in outer-eye distances."""
 
-_PARTING = {"jawOpen": 1.0, "mouthLowerDownLeft": 0.3, "mouthLowerDownRight": 0.3, "mouthFunnel": 0.5}
+_PARTING = {"jawOpen": 1.2, "mouthLowerDownLeft": 0.3, "mouthLowerDownRight": 0.3, "mouthFunnel": 0.5}
 
 
 @cache
@@ -357,7 +398,7 @@ def _lip_field() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return share, pairs[order], order
 
 
-PRESSED, LIPS_MOVE = 0.012, 0.04
+PRESSED, LIPS_MOVE = 0.016, 0.015
 """By how much touching lips are pressed together (outer-eye distances) once they move by the second amount."""
 
 

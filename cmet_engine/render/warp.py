@@ -12,6 +12,7 @@ import numpy as np
 
 from cmet_engine.errors import CmetError
 from cmet_engine.render import mesh
+from cmet_engine.render.creases import creased
 from cmet_engine.render.motion import landmark_motion, smoothstep
 from cmet_engine.track import CoefficientTrack
 
@@ -33,17 +34,27 @@ FINE, FINE_UP_TO = 2, 110
 DARKNESS = 0.25
 """Brightness of the inside of a mouth, as a share of the brightness of the lips."""
 
-TEETH_PART = (0.3, 0.8)
-"""Between these depths of an open mouth, from the upper lip on, what goes with the skull turns into what goes with the jaw."""
+TONGUE = 0.5
+"""The same where the tongue lies, before the lower teeth."""
+
+UPPER_ROW, LOWER_ROW = 0.62, 0.33
+"""Of an open mouth that shows teeth, the upper part that goes with the skull, and the lower one that goes with the lower lip."""
+
+ROW_EDGE = 0.05
+"""How soft their edges are, as a share of the opening."""
 
 TONGUE_PART = (0.15, 1.0)
-"""The same where the mouth was open already."""
+"""Where the frame shows tongue and throat: between these depths what goes with the skull turns into what goes with the jaw."""
 
-TEETH = (1.1, 0.9)
-"""Brightness of an open mouth as a share of the lips': from the first on it shows teeth, below the second tongue and throat."""
+TEETH = (1.25, 1.1)
+"""Brightness of the brightest tenth of an open mouth as a share of the lips': from the first on it shows teeth, below the second
+tongue and throat."""
 
 DARK_FROM = (1.0, 3.0)
 """Pixels: a slit narrower than the first gets no darkness, which would be a dotted line; from the second on it gets all."""
+
+SLIT = (0.6, 1.8)
+"""Pixels: what lies between lips nearer than the first is not drawn, from the second on all of it is."""
 
 _ROW = 256
 _SUBPIXEL = 4  # bits of a fraction of a pixel in OpenCV's drawing
@@ -90,7 +101,9 @@ class WarpRenderer:
         landmarks, moves = self._prepared(index)
         if not np.isfinite(moves).all() or np.abs(moves[:, :2]).max() < STILL:
             return image
-        return warp(image, landmarks, moves)
+        drawn = warp(image, landmarks, moves)
+        change = (self._edited[index] - self._source[index]) * float(self._geometry.fade[index])
+        return creased(drawn, landmarks + moves, change, facing_weights(landmarks[None])[0])
 
     def target(self, index: int) -> np.ndarray:
         """Where the landmarks of frame `index` lie once it is edited: float64 [478, 3] pixels."""
@@ -322,12 +335,16 @@ class _Opening:
         colours = cv2.remap(image, at, np.empty(0), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         return colours.reshape(-1, 3)[:count].astype(np.float32)
 
-    def paste(self, result: np.ndarray, colours: np.ndarray) -> None:
-        """Put the colours [K, 3] of the places inside over the picture, its edge pixels by the share that is inside."""
+    def paste(self, result: np.ndarray, colours: np.ndarray, opaque: np.ndarray | float = 1.0) -> None:
+        """Put the colours [K, 3] of the places inside over the picture, its edge pixels by the share that is inside.
+
+        `opaque` [K] is how far they cover what was drawn there before.
+        """
         left, top, right, bottom = self.box
-        alpha: Any = self.inside.astype(np.float32)
+        alpha: Any = np.zeros(self.inside.shape, np.float32)
+        alpha[self.inside] = opaque
         fine: Any = np.zeros((*self.inside.shape, 3), np.float32)
-        fine[self.inside] = colours
+        fine[self.inside] = colours * np.reshape(opaque, (-1, 1))
         size = (right - left, bottom - top)
         alpha = cv2.resize(alpha, size, interpolation=cv2.INTER_AREA)[..., None]
         fine = cv2.resize(fine, size, interpolation=cv2.INTER_AREA)
@@ -386,8 +403,10 @@ def _draw_mouth(result: np.ndarray, image: np.ndarray, mouth: _Opening, lips: np
     tongue = float(smoothstep(gap_before.max() / mouth.width, 0.08, 0.2))
     if tongue:
         seen = mouth.sample(image, jaw_move * (mouth.to_upper / mouth.gap)[:, None])
-        tongue *= float(smoothstep(seen.mean() / red.mean(), *TEETH))
-    low, high = ((1 - tongue) * a + tongue * b for a, b in zip(TEETH_PART, TONGUE_PART, strict=True))
+        tongue *= float(smoothstep(np.quantile(seen.mean(1), 0.9) / red.mean(), *TEETH))
+    kept = np.clip(gap_before / mouth.gap, 0, 1)  # of a mouth that opens further: the part that the frame shows
+    upper, lower = UPPER_ROW * kept, 1 - LOWER_ROW * kept
+    low, high = ((1 - tongue) * a + tongue * b for a, b in zip((upper, lower), TONGUE_PART, strict=True))
     middle = mouth.lower_shift[np.abs(mouth.u / mouth.width - 0.5) < 0.25]
     if len(middle) and (middle.mean(0) - jaw_move) @ mouth.across > 0:
         jaw_move = middle.mean(
@@ -397,12 +416,13 @@ def _draw_mouth(result: np.ndarray, image: np.ndarray, mouth: _Opening, lips: np
     teeth = jaw_move * smoothstep(depth, low, high)[:, None]
     shift = teeth * (1 - with_upper - with_lower) + mouth.upper_shift * with_upper + mouth.lower_shift * with_lower
     colours = mouth.sample(image, shift)
-    # how much of the original one pixel across shows where upper and lower teeth part: below about a half it is a smear
-    t = np.clip((depth - low) / (high - low), 0, 1)
-    spread = 1 - (jaw_move @ mouth.across) * 1.5 / ((high - low) * mouth.gap)
-    smear = smoothstep(spread, 0.75, 0.55) * smoothstep(t, 0.0, 0.35) * smoothstep(t, 1.0, 0.65) * (1 - tongue)
+    # teeth are not stretched: what opens between the rows is dark
+    between = smoothstep(depth, low - ROW_EDGE, low + ROW_EDGE) * smoothstep(depth, high + ROW_EDGE, high - ROW_EDGE)
+    smear = between * smoothstep(kept, 0.92, 0.75) * (1 - tongue)
     inner = 1 - np.maximum(*mouth.carried(0.02 * mouth.width, 0.04 * mouth.width))[:, 0]
     new = smoothstep(gap_before / mouth.gap, 0.35, 0.1) * inner
     share = (np.maximum(smear, new) * smoothstep(mouth.gap, *DARK_FROM))[:, None]
-    dark = red * DARKNESS
-    mouth.paste(result, colours + (dark - colours) * share)
+    lit = smoothstep(np.clip((depth - low) / np.maximum(high - low, 1e-3), 0, 1), 0.35, 1.0)
+    dark = red * (DARKNESS + (TONGUE - DARKNESS) * lit)[:, None]
+    # edges that meet cross each other from pixel to pixel: a slit that narrow is left to the skin, or it would be a saw
+    mouth.paste(result, colours + (dark - colours) * share, smoothstep(mouth.gap, *SLIT))

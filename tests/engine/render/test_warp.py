@@ -161,6 +161,23 @@ def test_eyes_open_and_close_by_their_lids_and_do_not_slide(change):
         assert opened < -1
 
 
+def test_inner_brows_asked_alone_slant_and_do_not_arch():
+    inner, outer = [107, 336], [63, 293]
+    slanted = -landmark_motion(head()[None], delta(browInnerUp=0.7))[0, :, 1]
+    arched = -landmark_motion(head()[None], delta(browInnerUp=0.7, browOuterUpLeft=0.7, browOuterUpRight=0.7))[0, :, 1]
+    assert slanted[inner].mean() > 4 * max(slanted[outer].mean(), 0.5)
+    assert arched[outer].mean() > 3 * max(slanted[outer].mean(), 0.5)
+
+
+def test_brows_raised_and_lowered_at_once_come_together():
+    apart, together = (
+        landmark_motion(head()[None], delta(browInnerUp=0.6, browDownLeft=down, browDownRight=down))[0]
+        for down in (0.0, 0.18)
+    )
+    nearer = (together - apart)[[107, 336], 0]
+    assert nearer[0] > 1 > -1 > nearer[1]
+
+
 def test_brows_that_lie_on_the_lids_rise_less_than_others():
     points = template().points.copy()
     brows = [70, 63, 105, 66, 107, 46, 53, 52, 65, 55, 300, 293, 334, 296, 336, 276, 283, 282, 295, 285]
@@ -168,7 +185,7 @@ def test_brows_that_lie_on_the_lids_rise_less_than_others():
     low[brows, 1] -= 0.1
     pose = Pose(np.array([90.0]), np.eye(3)[None], np.array([[160.0, -140.0, 0.0]]))
     rise = [
-        -landmark_motion(denormalise(p[None], pose), delta(browInnerUp=0.9))[0, [52, 282], 1].mean()
+        -landmark_motion(denormalise(p[None], pose), delta(browInnerUp=0.9))[0, [65, 295], 1].mean()
         for p in (points, low)
     ]
     assert 2 < rise[1] < 0.8 * rise[0]
