@@ -322,7 +322,7 @@ def _from_live_link(data: bytes) -> CoefficientTrack:
     for i, row in enumerate(rows):
         match = _TIMECODE.fullmatch(row[0].strip())
         if not match:
-            raise CmetError(f"row {i + 2}: '{row[0]}' is not a timecode like 01:02:03:04.567.")
+            raise CmetError(f"row {i + 2}: {row[0]!r} is not a timecode like 01:02:03:04.567.")
         hours, minutes, seconds = (int(g) for g in match.groups()[:3])
         stamps[i] = hours * 3600 + minutes * 60 + seconds, float(match.group(4))
         if len(row) < 2 or row[1].strip() == "0" or all(not cell.strip() for cell in row[2:]):

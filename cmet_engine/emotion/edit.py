@@ -99,8 +99,14 @@ OPENING_RANGE = 0.05
 _OPENERS = {"jawOpen": 1.0, "mouthLowerDown": 1.0, "mouthFunnel": 1.0, "mouthUpperUp": 0.25}
 """What parts the lips, and the share of it that a closure holds back; the rest of a raised upper lip the lower lip follows."""
 
-_CLOSERS = {"mouthShrugLower": 0.85, "mouthShrugUpper": 0.5, "mouthPress": 0.3, "mouthRollLower": 0.7, "mouthRollUpper": 0.7, "mouthUpperUp": 0.1}  # fmt: skip
+_CLOSERS = {
+    "mouthShrugLower": 1.0, "mouthShrugUpper": 0.5, "mouthPress": 0.8, "mouthDimple": 0.5, "mouthRollLower": 0.7, "mouthRollUpper": 0.7,
+    "mouthUpperUp": 0.3,
+}  # fmt: skip
 """What closes or thickens lips that speech has opened, and the share of it that an open mouth holds back."""
+
+MOST_PRESS = 0.4
+"""How far an edit presses the lips at the most; pressed further their red vanishes from the picture."""
 
 CLOSURE_MARGIN = 0.008
 """Lips that are closed are pressed together by this much more under an edit, in outer-eye distances."""
@@ -150,6 +156,7 @@ _GAP_ROW = _by_side(LIP_GAP, split=True)
 _OPENER = _by_side(_OPENERS)
 _CLOSER = _by_side(_CLOSERS)
 _SPREADER = _mask(_SPREADERS)
+_PRESS = _mask(("mouthPress",))
 _GAZE = _mask(("eyeLook",))
 _HELD = _mask(_STANDING)
 _BAND = _by_side(_NEUTRAL_BAND, 0.03)
@@ -381,6 +388,7 @@ def _protect(source: np.ndarray, change: np.ndarray, fps: float) -> np.ndarray:
     held = np.maximum(change, 0) * _OPENER
     change -= closed * held
     change -= (1 - closed) * np.maximum(change, 0) * _CLOSER
+    change[:, _PRESS] = np.minimum(change[:, _PRESS], MOST_PRESS)
     rounded = np.clip(source[:, [arkit.INDEX[n] for n in _ROUNDED]].max(1, initial=0), 0, 1)[:, None]
     change[:, _SPREADER] *= 1 - 0.5 * rounded
 

@@ -7,6 +7,7 @@ from typing import cast
 
 import av
 import numpy as np
+from scipy.ndimage import binary_dilation
 
 from cmet_engine.errors import CmetError
 from cmet_engine.media.source import is_pattern, open_media
@@ -133,8 +134,7 @@ def without_pauses(wave: np.ndarray, rate: int = RATE) -> np.ndarray:
         return wave
     level = np.sqrt(np.square(wave[: count * step].reshape(count, step)).mean(1))  # [count], every 20 ms
     spoken = level > _QUIET * np.median(np.sort(level)[-5:])  # one click is not the loudest moment
-    reach = round(_PAUSE * rate / step)
-    kept = np.convolve(spoken, np.ones(2 * reach + 1), "same") > 0.5
+    kept = binary_dilation(spoken, iterations=round(_PAUSE * rate / step))
     if kept.all():
         return wave
     inside = np.repeat(kept, step)

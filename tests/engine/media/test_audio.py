@@ -162,3 +162,12 @@ def test_real_speech(shared: Path) -> None:
     found = audio.load(path)
     assert audio.check_speech(found, audio.RATE, path.name) is None
     assert 0.05 < np.abs(found).max() <= 1
+
+
+@pytest.mark.parametrize("seconds", [0.03, 0.35, 0.7, 3.0])
+def test_long_pauses_are_cut_from_recordings_of_any_length(seconds: float) -> None:
+    sound = tone(seconds, audio.RATE)[:, 0].astype(np.float32) / 32768
+    np.testing.assert_array_equal(audio.without_pauses(sound), sound)
+    silence = np.zeros(2 * audio.RATE, np.float32)
+    kept = audio.without_pauses(np.concatenate([silence, sound, silence]))
+    assert len(sound) + 0.9 * audio.RATE < len(kept) < len(sound) + 1.1 * audio.RATE
