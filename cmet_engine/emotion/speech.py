@@ -569,7 +569,7 @@ class Encoder:
         config = self.student.config
         with torch.inference_mode():
             statistics, places, scores = (torch.from_numpy(part).to(self.device) for part in listened[:3])
-            if neutral is None:
+            if neutral is None or not config.relatives:
                 features, judged = self.student.whole(statistics)
             else:
                 features, judged = self.student.beside(statistics, torch.from_numpy(neutral).to(self.device))

@@ -866,6 +866,12 @@ def train(
     chosen = np.flatnonzero(~held_out(clips, config) & ((labels >= 0) | clips.taught))
     if not len(chosen):
         raise CmetError("No clip is left to train on; check the labels and the speakers that are held out.")
+    calm = Counter(clips.speaker[chosen[clips.emotion[chosen] == "neutral"]].tolist())
+    if config.student.relatives and max(calm.values(), default=0) < 2:
+        raise CmetError(
+            "No speaker to train on has two neutral clips, from which the encoder learns what a voice at rest is; add some, or set "
+            "'relatives' of the student to 0."
+        )
     targets = make_targets(clips, chosen, config)
     student = new_student(clips, chosen, config).to(device)
     run = Run(clips, chosen, targets, config, output, device, mixed_precision, workers, progress)
@@ -1018,10 +1024,6 @@ def train_members(
     beside = student.scaled_differences(statistics, torch.from_numpy(rest)) if student.relatives else alone
     networks = [(member, alone, chosen) for member in student.members]
     networks += [(relative, beside, chosen[known[chosen]]) for relative in student.relatives]
-    if student.relatives and not known.any():
-        raise CmetError(
-            "No speaker to train on has two neutral clips; the student learns from them what a voice at rest is."
-        )
     for number, (member, told, own) in enumerate(networks):
         assert isinstance(member, Member)
         if number >= len(done):

@@ -148,6 +148,13 @@ def test_a_checkpoint_of_another_run_is_refused(clips, tmp_path):
         training.train(clips, dataclasses.replace(CONFIG, batch=5), tmp_path)
 
 
+def test_a_corpus_without_neutral_speech_is_refused_before_training(clips, tmp_path):
+    lively = dataclasses.replace(clips, emotion=np.where(clips.emotion == "neutral", "sad", clips.emotion))
+    with pytest.raises(CmetError, match="two neutral clips"):
+        training.train(lively, CONFIG, tmp_path)
+    assert not list(tmp_path.glob("*.pt"))
+
+
 def test_held_out_speakers_are_never_drawn(clips):
     chosen = np.flatnonzero(~training.held_out(clips, CONFIG))
     batches = training.Batches(clips, chosen, training.clip_weights(clips, chosen, CONFIG), CONFIG)
