@@ -53,7 +53,7 @@ TINT = np.array([0.85, 1.0, 1.0], np.float32)
 """How much each of red, green and blue is missing: shaded skin is redder."""
 
 SAMPLES = 17
-GRID = 256
+GRID = 96
 """Longest side of the grid that creases are drawn on; larger faces get it enlarged."""
 
 LEAST = 0.02
