@@ -1197,10 +1197,7 @@ def train_from_folders(
     from cmet_engine.emotion.speech import load_encoder
 
     output = check_writable(output, force=force)
-    if (codes is not None) + (videos is not None) + (pictures is not None) != 1:
-        raise CmetError(
-            "Give one kind of faces: labelled pictures with tracks, a folder of videos, or a folder of codes."
-        )
+    _check_one_kind(pictures, videos, codes)
     run: dict[str, Any] = {"checkpoint": checkpoint, "device": device, "workers": workers, "progress": progress}
     if pictures is not None:
         labelled, talking = load_pictures(pictures), read_tracks(tracks)  # read before listening, which takes long
@@ -1230,6 +1227,13 @@ def train_from_folders(
     return figures
 
 
+def _check_one_kind(pictures: str | Path | None, videos: str | Path | None, codes: str | Path | None) -> None:
+    if (pictures is not None) + (videos is not None) + (codes is not None) != 1:
+        raise CmetError(
+            "Give one kind of faces: labelled pictures with tracks, a folder of videos, or a folder of codes."
+        )
+
+
 def _read_pairs(
     speech: Sequence[str | Path],
     videos: str | Path | None,
@@ -1245,8 +1249,7 @@ def _read_pairs(
     from cmet_engine.emotion.speech import load_encoder
     from cmet_engine.emotion.speech_training import read_corpus
 
-    for folder in speech:
-        read_corpus(folder)  # a wrong layout is told before the videos are tracked, which takes long
+    corpora = [read_corpus(folder) for folder in speech]  # told wrong before the videos are tracked, which takes long
     if codes is None:
         assert videos is not None
         faces = track_videos(videos, cache, progress)
@@ -1256,7 +1259,7 @@ def _read_pairs(
         return read_speech(speech, None, progress), faces
     published = models.is_here("emotion2vec_plus_large")
     listener: Hearing = PublishedEncoder(device=device) if published else load_encoder(device=device)
-    if not published and any(len(read_corpus(f).teacher) < len(read_corpus(f).recordings) for f in speech):
+    if not published and any(len(corpus.teacher) < len(corpus.recordings) for corpus in corpora):
         log.warning(
             "recordings without a teacher's feature are heard by the embedded encoder, which only comes near the "
             "emotion2vec+ large that the published connector listens to; `cmet models pull emotion2vec` brings that here."
@@ -1298,10 +1301,7 @@ def evaluate_connector(
     from cmet_engine.emotion.speech import load_encoder
     from cmet_engine.models import asset
 
-    if (codes is not None) + (videos is not None) + (pictures is not None) != 1:
-        raise CmetError(
-            "Give one kind of faces: labelled pictures with tracks, a folder of videos, or a folder of codes."
-        )
+    _check_one_kind(pictures, videos, codes)
     network, config, _ = read_connector(file or asset(CONNECTOR_FILE))
     wanted = arkit.COUNT if codes is None else ConnectorConfig.published().expression_dim
     if network.expression_dim != wanted:

@@ -463,19 +463,21 @@ class Encoder:
         Raises:
             CmetError: see `utterance`.
         """
-        heard = self._acoustics(wave, rate)
-        duration = len(wave) / rate
-        times = np.arange(max(1, math.ceil(duration / STEP))) * STEP
+        return self._moments(self._acoustics(wave, rate), len(wave) / rate)
+
+    def _moments(self, heard: np.ndarray, seconds: float) -> tuple[np.ndarray, np.ndarray]:
+        """What `frames` gives, of `heard` [F, 84] that lasts so many seconds."""
+        times = np.arange(max(1, math.ceil(seconds / STEP))) * STEP
         features = np.empty((len(times), SPACE), np.float32)
         for start, stop, part in _parts(heard):
-            seconds = start / 100
+            begin = start / 100
             chosen = np.flatnonzero((times * 100 >= start) & ((times * 100 < stop) | (stop >= len(heard))))
             if not len(chosen):
                 continue
             with torch.inference_mode():
                 hidden, mask, summary = self.student.sequence(self._heights(part.acoustics))
-            at = (np.arange(hidden.shape[1]) * _STRIDE + part.first) / 100 - seconds
-            near = np.exp(-0.5 * ((at[None] - (times[chosen, None] - seconds)) / _SPAN) ** 2)  # [P, T]
+            at = (np.arange(hidden.shape[1]) * _STRIDE + part.first) / 100 - begin
+            near = np.exp(-0.5 * ((at[None] - (times[chosen, None] - begin)) / _SPAN) ** 2)  # [P, T]
             weight = torch.from_numpy(near.astype(np.float32)).to(self.device) * mask[0].float()
             with torch.inference_mode():
                 features[chosen] = self.student.pooled(hidden, weight[None], summary).features[0].float().cpu().numpy()
@@ -512,7 +514,7 @@ class Encoder:
     def along(self, wave: np.ndarray, rate: int) -> Along:
         """What `intensity` needs of a recording; see `utterance` for arguments and errors."""
         heard = self._acoustics(wave, rate)
-        times, features = self.frames(wave, rate)
+        times, features = self._moments(heard, len(wave) / rate)
         at = np.minimum((times * 100).astype(int), len(heard) - 1)
         spoken = gaussian_filter1d((heard[:, BANDS + 3] > AUDIBLE).astype(np.float64), 15)[at]  # [F]
         energy = gaussian_filter1d(heard[:, BANDS + 3].astype(np.float64), 25)[at]

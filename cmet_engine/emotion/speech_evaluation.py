@@ -50,7 +50,10 @@ def hear_all(encoder: Encoder, clips: Clips, chosen: np.ndarray) -> Heard:
 
 
 def _told(encoder: Encoder, listened: Sequence[Listened]) -> Heard:
-    heard = [encoder.told(recording) for recording in listened]
+    return _stacked([encoder.told(recording) for recording in listened])
+
+
+def _stacked(heard: Sequence[Heard]) -> Heard:
     return Heard(np.stack([h.features for h in heard]), np.stack([h.scores for h in heard]))
 
 
@@ -66,7 +69,7 @@ def beside_neutral(encoder: Encoder, clips: Clips, chosen: np.ndarray, listened:
         pool = np.flatnonzero(calm & (clips.speaker[chosen] == clips.speaker[chosen[number]]))
         pool = pool[pool != number]
         heard.append(encoder.told(recording, rests[pool].mean(0) if len(pool) else None))
-    return Heard(np.stack([h.features for h in heard]), np.stack([h.scores for h in heard]))
+    return _stacked(heard)
 
 
 def told_apart(clips: Clips, chosen: np.ndarray, scores: np.ndarray) -> dict[str, Any]:

@@ -38,7 +38,14 @@ from cmet_engine.emotion.speech import (
     check_voice,
     save_student,
 )
-from cmet_engine.emotion.training_run import ahead, layout_hint, load_state, warn_unknown_labels, write_losses
+from cmet_engine.emotion.training_run import (
+    ahead,
+    layout_hint,
+    load_state,
+    save_state,
+    warn_unknown_labels,
+    write_losses,
+)
 from cmet_engine.emotion.voices import new_voice, speak_as
 from cmet_engine.errors import CmetError
 from cmet_engine.files import check_writable, whole_file
@@ -966,18 +973,10 @@ def fit_part(run: Run, part: Part, student: Student, *, resume: bool, until: int
         average = state["average"]
 
     def keep(step: int) -> None:
-        with whole_file(stored, force=True) as temporary:
-            torch.save(
-                {
-                    "config": config.to_json(),
-                    "step": step,
-                    "network": part.state(),
-                    "optimiser": optimiser.state_dict(),
-                    "average": average,
-                    "history": history,
-                },
-                temporary,
-            )
+        save_state(stored, {
+            "config": config.to_json(), "step": step, "network": part.state(), "optimiser": optimiser.state_dict(),
+            "average": average, "history": history,
+        })  # fmt: skip
         write_losses(run.output, LOSSES, history, f"losses{part.stream or ''}")
 
     last = part.steps if until is None else min(until, part.steps)
@@ -1020,10 +1019,11 @@ def train_members(
             done = state["members"]
     statistics = torch.from_numpy(clips.statistics)
     alone = student.scaled_statistics(statistics)  # [copies, N, 834]
-    rest, known = from_rest(clips, chosen, config.seed)
-    beside = student.scaled_differences(statistics, torch.from_numpy(rest)) if student.relatives else alone
     networks = [(member, alone, chosen) for member in student.members]
-    networks += [(relative, beside, chosen[known[chosen]]) for relative in student.relatives]
+    if student.relatives:
+        rest, known = from_rest(clips, chosen, config.seed)
+        beside = student.scaled_differences(statistics, torch.from_numpy(rest))  # [copies, N, 1668]
+        networks += [(relative, beside, chosen[known[chosen]]) for relative in student.relatives]
     for number, (member, told, own) in enumerate(networks):
         assert isinstance(member, Member)
         if number >= len(done):
@@ -1035,8 +1035,7 @@ def train_members(
                 if progress:
                     progress("train members", number * config.member_steps + step, len(networks) * config.member_steps)
             done.append(member.state_dict())
-            with whole_file(stored, force=True) as temporary:
-                torch.save({"config": config.to_json(), "members": done}, temporary)
+            save_state(stored, {"config": config.to_json(), "members": done})
         member.load_state_dict(done[number])
         member.eval()
 
