@@ -7,6 +7,7 @@ go when the limit is passed. Losing the cache loses nothing but time.
 import contextlib
 import hashlib
 import importlib.metadata
+import logging
 import os
 import shutil
 import tempfile
@@ -18,6 +19,8 @@ import numpy as np
 
 from cmet_engine import __version__
 from cmet_engine.models import asset, sha256, user_folder
+
+log = logging.getLogger(__name__)
 
 DEFAULT_LIMIT = 4 << 30  # bytes; 10 minutes of geometry at 25 fps take 90 MB
 LIMIT_VARIABLE = "CMET_CACHE_BYTES"
@@ -73,10 +76,10 @@ def get(name: str) -> Path | None:
 
 
 def put(name: str, fill: Callable[[Path], object]) -> None:
-    """Add an entry; `fill(folder)` writes its files. A cache that cannot be written is passed over silently."""
+    """Add an entry; `fill(folder)` writes its files. A cache that cannot be written costs a warning and nothing else."""
     if limit() <= 0:
         return
-    with contextlib.suppress(OSError):
+    try:
         folder().mkdir(parents=True, exist_ok=True, mode=0o700)
         temporary = Path(tempfile.mkdtemp(dir=folder(), prefix=_NEW))
         try:
@@ -86,6 +89,8 @@ def put(name: str, fill: Callable[[Path], object]) -> None:
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
         shrink(limit())
+    except OSError as error:
+        log.warning("%s cannot be kept for the next time: %s", name, error)
 
 
 def arrays(name: str | None, work: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:

@@ -420,7 +420,8 @@ def _read_once(
 
     name, path, identity = None, Path(clip), drawer.networks.identity
     if identity and path.is_file():
-        where = fingerprint(crops.centres, crops.sides, geometry.valid, geometry.fade)
+        landmarks = (part for _, part in geometry.chunks())  # exact where they were read back, unlike what follows from them
+        where = fingerprint(landmarks, geometry.valid, geometry.fade, geometry.cuts, geometry.fps)
         name = cache.key("codes", path, where, identity, drawer.device, drawer.batch)
     found = cache.arrays(name, read)
     codes = Codes(found["expression"], found["pose"], found["lip"])
