@@ -188,6 +188,13 @@ def add_commands(command: Adder, commands: Any) -> None:
         help="measure on these, or on all, for recordings that the encoder never heard (default: those that the configuration "
         "keeps from training)",
     )
+    sub.add_argument(
+        "--folds",
+        type=int,
+        metavar="N",
+        help="leave every speaker out once: how well an encoder trained on this corpus hears people it never heard, without training "
+        "it (listens to the corpus in other voices first, as the training does)",
+    )
     sub = command(
         "emotion", _eval_emotion, "what a judge tells of real faces, edited tracks and rendered frames", evaluate
     )
@@ -434,9 +441,17 @@ def _eval_speech(options: argparse.Namespace) -> Any:
     from dataclasses import replace
 
     from cmet_engine.emotion.speech import load_encoder
-    from cmet_engine.emotion.speech_evaluation import evaluate_folder, figures_text
-    from cmet_engine.emotion.speech_training import read_corpus
+    from cmet_engine.emotion.speech_evaluation import cross_validate, evaluate_folder, figures_text
+    from cmet_engine.emotion.speech_training import prepare, read_corpus
 
+    progress = options.progress if options.quiet or options.json else None
+    if options.folds is not None:
+        if options.weights or options.speakers:
+            raise CmetError("--folds fits anew and leaves everybody out once; leave --weights and --speakers out.")
+        config = _training_config(options.config)
+        clips = prepare(read_corpus(options.data), options.cache, config, progress=progress)
+        figures = cross_validate(clips, config, options.folds, progress=progress)
+        return figures if options.json else figures_text(figures)
     encoder, config = load_encoder(str(options.weights or "embedded")), _training_config(options.config)
     there = {recording.speaker for recording in read_corpus(options.data).recordings}
     if options.speakers:
@@ -449,10 +464,7 @@ def _eval_speech(options: argparse.Namespace) -> Any:
             f"{options.data} holds none of the speakers that the configuration keeps from training; name those that the encoder "
             "never heard with --speakers (all: everybody there)."
         )
-    figures = evaluate_folder(
-        options.data, encoder, config, cache=options.cache,
-        progress=options.progress if options.quiet or options.json else None,
-    )  # fmt: skip
+    figures = evaluate_folder(options.data, encoder, config, cache=options.cache, progress=progress)
     return figures if options.json else figures_text(figures)
 
 

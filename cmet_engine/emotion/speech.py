@@ -1,10 +1,10 @@
 """How emotional speech is heard: a small student network in the emotion2vec+ large space (1024 dimensions).
 
 A wave becomes log-mel bands and a pitch track (`acoustics`). One part of the `Student` pays attention over time and gives a
-reading along the clip; a second looks at the bands as at a picture; a third judges the statistics of the clip as a whole. An
-utterance is the weighted mean of all three. Where neutral speech of the same voice is at hand, as it is wherever an emotion
-vector is made from two pools, the third part is told how the clip differs from it: much of what makes a voice sound
-moved is how it departs from its own rest. `Encoder` puts all of it behind plain numpy calls. Gain does not matter: every
+reading along the clip; a second looks at the bands as at a picture; a third judges the statistics of the clip as a whole by
+the clips it knows that are like it. An utterance is the weighted mean of all three. Where neutral speech of the same voice is
+at hand, as it is wherever an emotion vector is made from two pools, the third part is told how the clip differs from it: much of
+what makes a voice sound moved is how it departs from its own rest. `Encoder` puts all of it behind plain numpy calls. Gain does not matter: every
 clip is measured against its own loud frames, as the teacher normalises its wave.
 """
 
@@ -43,6 +43,10 @@ from cmet_engine.media import audio
 
 SUMMARY = 128  # width of what is known of the clip as a whole
 SPACE = 1024  # dimensions of the emotion2vec+ large space
+WIDEST = 4.0  # units of spread that statistics are told up to
+KNOWN_STEP = WIDEST / 127  # of the known clips' statistics as they are stored
+_STORED = ("known", "known_differences")  # as int8
+_EXACT = ("kernel.", "neutral_kernel.", "statistics_", "difference_")  # as float32
 EMOTIONS = ("neutral", "angry", "contempt", "disgusted", "fear", "happy", "sad", "surprised", "bored")
 
 
@@ -59,17 +63,15 @@ class StudentConfig:
         embedding: length of the utterance embedding.
         basis: principal directions of the teacher's space that the output spans.
         dropout: probability, in training.
-        members: networks over the clip's statistics, whose answers are averaged.
-        relatives: networks that also know how these differ from neutral speech of the same voice; they take the members' place then.
-        member_width: two hidden layers of either.
-        member_dropout: probability, in training.
+        reach: how fast the likeness of two clips falls as their statistics differ, see `Kernel`.
+        sharpness: what the kernels' answers, shares between 0 and 1, are multiplied by to be scores.
         pictures: networks that look at bands over time as at a picture, whose answers are averaged.
         picture_channels: of their blocks of convolutions.
         picture_width: channels that they pool over time.
         picture_embedding: length of their utterance embedding.
         picture_dropout: probability, in training.
         share: weight of the sequence part in the place of an utterance.
-        picture_share: weight of the pictures in it; the rest is that of the members.
+        picture_share: weight of the pictures in it; the rest is that of the kernels.
         score_share, picture_score_share: the same for its scores.
         lean: how far an utterance is drawn from there to the places of the emotions that it is scored as.
         emotions: classes of the emotion reading, the first is neutral.
@@ -83,20 +85,18 @@ class StudentConfig:
     embedding: int = 256
     basis: int = 64
     dropout: float = 0.2
-    members: int = 8
-    relatives: int = 4
-    member_width: tuple[int, int] = (192, 128)
-    member_dropout: float = 0.5
+    reach: float = 1.0
+    sharpness: float = 9.0
     pictures: int = 2
     picture_channels: tuple[int, int, int, int] = (16, 32, 64, 96)
     picture_width: int = 160
     picture_embedding: int = 128
     picture_dropout: float = 0.4
     share: float = 0.1
-    picture_share: float = 0.2
-    score_share: float = 0.2
-    picture_score_share: float = 0.3
-    lean: float = 0.35
+    picture_share: float = 0.3
+    score_share: float = 0.05
+    picture_score_share: float = 0.25
+    lean: float = 0.1
     emotions: tuple[str, ...] = EMOTIONS
 
 
@@ -150,35 +150,42 @@ class Reading(NamedTuple):
     embedding: torch.Tensor  # [..., embedding]
 
 
-class Member(nn.Module):
-    """Two hidden layers over the statistics of a clip, with a linear way past them that carries over to new voices best.
+class Kernel(nn.Module):
+    """Kernel ridge regression: answers for a clip from those that its statistics are like (Saunders et al. 1998).
 
-    Args:
-        config: shape.
-        inputs: numbers that it is told, statistics once, or twice for a network that also knows their differences from neutral.
+    The likeness to a known clip is exp(-reach * d), d the squared distance in units of the known clips' mean square.
+
+    Attributes:
+        weights: float32 [K, answers], what likeness to each known clip adds; the answers are class shares, then coordinates.
+        offset: float32 [answers], the answer for a clip that is like none.
+        unit: float32 [], the known clips' mean square.
     """
 
-    def __init__(self, config: StudentConfig, inputs: int) -> None:
-        super().__init__()
-        first, second = config.member_width
-        self.first = nn.Linear(inputs, first)
-        self.second = nn.Linear(first, second)
-        self.dropout = nn.Dropout(config.member_dropout)
-        self.scores = nn.Linear(second, len(config.emotions))
-        self.place = nn.Linear(second, config.basis)
-        self.straight_scores = nn.Linear(inputs, len(config.emotions), bias=False)
-        self.straight_place = nn.Linear(inputs, config.basis, bias=False)
-        nn.init.zeros_(self.straight_scores.weight)
-        nn.init.zeros_(self.straight_place.weight)
+    weights: torch.Tensor
+    offset: torch.Tensor
+    unit: torch.Tensor
 
-    def forward(self, statistics: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Scaled `statistics` [B, inputs] -> scores [B, classes], coordinates [B, basis]."""
-        hidden = F.silu(self.first(self.dropout(statistics)))
-        hidden = self.dropout(F.silu(self.second(self.dropout(hidden))))
-        return (
-            self.scores(hidden) + self.straight_scores(statistics),
-            self.place(hidden) + self.straight_place(statistics),
-        )
+    def __init__(self, config: StudentConfig, known: int = 0) -> None:
+        super().__init__()
+        answers = len(config.emotions) + config.basis
+        self.reach = config.reach
+        self.register_buffer("weights", torch.zeros(known, answers))
+        self.register_buffer("offset", torch.zeros(answers))
+        self.register_buffer("unit", torch.ones(()))
+
+    def likeness(self, squared: torch.Tensor) -> torch.Tensor:
+        """Of clips by their squared distances [B, K] from the known ones."""
+        return torch.exp(squared * (-self.reach / self.unit))
+
+    def forward(self, squared: torch.Tensor) -> torch.Tensor:
+        """Squared distances [B, K] from the known clips -> [B, answers]."""
+        return self.likeness(squared) @ self.weights + self.offset
+
+
+def squared_distances(some: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
+    """Of every row of `some` [B, D] from every row of `others` [K, D]: [B, K]."""
+    squares = some.square().sum(1, keepdim=True) + others.square().sum(1)
+    return torch.addmm(squares, some, others.T, alpha=-2).clamp(min=0)
 
 
 class Heights(NamedTuple):
@@ -242,7 +249,20 @@ class Picture(nn.Module):
 
 
 class Student(nn.Module):
-    """Log-mel and pitch in, attention over time, a point in the emotion2vec+ large space out."""
+    """Log-mel and pitch in, attention over time, a point in the emotion2vec+ large space out.
+
+    Args:
+        config: shape.
+        known: clips that the kernels know.
+        known_beside: how many of these, the first ones, they know neutral speech of the same voice to.
+
+    Attributes:
+        known: float32 [K, 1173], scaled statistics of the clips that the kernels know.
+        known_differences: float32 [L, 1173], how the first L of them differ from neutral speech of the same voice.
+    """
+
+    known: torch.Tensor
+    known_differences: torch.Tensor
 
     statistics_mean: torch.Tensor
     statistics_scale: torch.Tensor
@@ -254,7 +274,7 @@ class Student(nn.Module):
     input_mean: torch.Tensor
     input_scale: torch.Tensor
 
-    def __init__(self, config: StudentConfig) -> None:
+    def __init__(self, config: StudentConfig, known: int = 0, known_beside: int = 0) -> None:
         super().__init__()
         self.config = config
         first, second = config.stem
@@ -284,9 +304,11 @@ class Student(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
         self.scores = nn.Linear(config.embedding, len(config.emotions))
         self.place = nn.Linear(config.embedding, config.basis)
-        self.members = nn.ModuleList([Member(config, STATISTICS) for _ in range(config.members)])
-        self.relatives = nn.ModuleList([Member(config, 2 * STATISTICS) for _ in range(config.relatives)])
+        self.kernel = Kernel(config, known)
+        self.neutral_kernel = Kernel(config, known_beside)
         self.pictures = nn.ModuleList([Picture(config) for _ in range(config.pictures)])
+        self.register_buffer("known", torch.zeros(known, STATISTICS))
+        self.register_buffer("known_differences", torch.zeros(known_beside, STATISTICS))
         self.register_buffer("statistics_mean", torch.zeros(STATISTICS))
         self.register_buffer("statistics_scale", torch.ones(STATISTICS))
         self.register_buffer("difference_scale", torch.ones(STATISTICS))
@@ -297,26 +319,27 @@ class Student(nn.Module):
         self.register_buffer("prototypes", torch.zeros(len(config.emotions), SPACE))
 
     def scaled_statistics(self, statistics: torch.Tensor) -> torch.Tensor:
-        """Statistics [..., 834] in units of their spread over the training clips, at most 4 of them."""
-        return ((statistics - self.statistics_mean) / self.statistics_scale).clamp(-4, 4)
+        """Statistics [..., 1173] in units of their spread over the training clips, at most 4 of them."""
+        return ((statistics - self.statistics_mean) / self.statistics_scale).clamp(-WIDEST, WIDEST)
 
     def scaled_differences(self, statistics: torch.Tensor, neutral: torch.Tensor) -> torch.Tensor:
-        """What the relatives are told: scaled `statistics` [..., 834], and how they differ from those of `neutral` [..., 834] speech: [..., 1668]."""
-        differences = ((statistics - neutral) / self.difference_scale).clamp(-4, 4)
-        return torch.cat([self.scaled_statistics(statistics), differences], -1)
+        """How `statistics` [..., 1173] differ from those of `neutral` [..., 1173] speech of the same voice, in units of what is usual, at most 4."""
+        return ((statistics - neutral) / self.difference_scale).clamp(-WIDEST, WIDEST)
 
     def whole(self, statistics: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """What the members say of clips with these `statistics` [B, 834]: features [B, 1024], scores [B, classes]."""
-        return self._together(self.members, self.scaled_statistics(statistics))
+        """What likeness to known clips says of clips with these `statistics` [B, 1173]: features [B, 1024], scores [B, classes]."""
+        return self._answers(self.kernel(squared_distances(self.scaled_statistics(statistics), self.known)))
 
     def beside(self, statistics: torch.Tensor, neutral: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The same from the relatives, who also know the mean statistics of `neutral` [834] speech of the same voice."""
-        return self._together(self.relatives, self.scaled_differences(statistics, neutral.expand_as(statistics)))
+        """The same where the mean statistics of `neutral` [1173] speech of the same voice are known too."""
+        squared = squared_distances(self.scaled_statistics(statistics), self.known[: len(self.known_differences)])
+        squared += squared_distances(self.scaled_differences(statistics, neutral), self.known_differences)
+        return self._answers(self.neutral_kernel(squared))
 
-    def _together(self, networks: nn.ModuleList, told: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        answers = [network(told) for network in networks]
-        scores, places = (torch.stack(parts).mean(0) for parts in zip(*answers, strict=True))
-        return self.space_mean + places @ self.space_basis, scores
+    def _answers(self, answers: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        count = len(self.config.emotions)
+        features = self.space_mean + answers[:, count:] @ self.space_basis
+        return features, answers[:, :count] * self.config.sharpness
 
     def heights(self, acoustics: torch.Tensor, lengths: torch.Tensor) -> Heights:
         """`acoustics` [B, F, 84] and their true lengths [B] as the parts over time take them, T = ceil(F / 2)."""
@@ -382,12 +405,12 @@ class Student(nn.Module):
         return Reading(*(part[:, 0] for part in reading))
 
 
-FORMAT = "cmet-speech-encoder/3"
+FORMAT = "cmet-speech-encoder/4"
 EMBEDDED = "speech_encoder.safetensors"
 STEP = 0.25  # seconds between two frame readings
 _STRIDE = 8  # acoustic frames in one step of the network
 _SPAN = 0.5  # seconds, Gaussian width of what one frame reading hears: one or two syllables
-_WINDOW = 200  # acoustic frames that the members hear for one reading
+_WINDOW = 200  # acoustic frames that the kernel hears for one reading
 _STRETCH = 500  # acoustic frames
 _PART, _MARGIN = 1400, 100  # acoustic frames: a long clip is heard in parts of 14 s with a second around them
 
@@ -404,13 +427,13 @@ class Along(NamedTuple):
 class Listened(NamedTuple):
     """A recording in stretches of some seconds, heard once, before it is known what neutral speech it is to be told apart from."""
 
-    statistics: np.ndarray  # float32 [K, 834]
+    statistics: np.ndarray  # float32 [K, 1173]
     places: np.ndarray  # float32 [K, 1024], what the parts over time say, times their weights
     scores: np.ndarray  # float32 [K, classes], the same
     weights: np.ndarray  # float32 [K], how much is spoken in each, sum 1
 
     def rest(self) -> np.ndarray:
-        """Mean statistics of the recording: float32 [834]."""
+        """Mean statistics of the recording: float32 [1173]."""
         return self.weights @ self.statistics
 
 
@@ -436,7 +459,7 @@ class Encoder:
         Args:
             wave: float [S] in [-1, 1], mono, any length from 0.3 s.
             rate: samples a second; other than 16000 is resampled.
-            neutral: mean of `Listened.rest` [834] over neutral recordings of the same voice, if there are any.
+            neutral: mean of `Listened.rest` [1173] over neutral recordings of the same voice, if there are any.
 
         Returns:
             float32 [1024].
@@ -455,7 +478,7 @@ class Encoder:
         """Where the voice lies at each moment, four times a second.
 
         What `utterance` says of the recording, moved by what is heard around each time beyond the recording's average:
-        by the sequence part within about a second, by the members within two.
+        by the sequence part within about a second, by the kernel within two.
 
         Returns:
             Times float64 [F] in seconds from 0, and features float32 [F, 1024].
@@ -566,12 +589,12 @@ class Encoder:
 
         Args:
             listened: what `listen` gives.
-            neutral: mean of `Listened.rest` [834] over neutral recordings of the same voice; None: the recording alone tells.
+            neutral: mean of `Listened.rest` [1173] over neutral recordings of the same voice; None: the recording alone tells.
         """
         config = self.student.config
         with torch.inference_mode():
             statistics, places, scores = (torch.from_numpy(part).to(self.device) for part in listened[:3])
-            if neutral is None or not config.relatives:
+            if neutral is None or not len(self.student.known_differences):
                 features, judged = self.student.whole(statistics)
             else:
                 features, judged = self.student.beside(statistics, torch.from_numpy(neutral).to(self.device))
@@ -587,7 +610,7 @@ class Encoder:
         Returns:
             float32 [N, 1024] of the `wanted` and [M, 1024] of the `neutral` recordings.
         """
-        rests = np.stack([recording.rest() for recording in neutral])  # [M, 834]
+        rests = np.stack([recording.rest() for recording in neutral])  # [M, 1173]
         total = rests.sum(0)
         others = [(total - own) / (len(rests) - 1) for own in rests] if len(rests) > 1 else [total]
         rest = (total / len(rests)).astype(np.float32)
@@ -662,8 +685,12 @@ def check_voice(heard: np.ndarray, name: str) -> None:
 
 
 def save_student(student: Student, path: str | Path, figures: dict, *, force: bool = False) -> None:
-    """Write a student network with its configuration and figures: float16 safetensors."""
-    state = {k: v.half().contiguous() if v.is_floating_point() else v for k, v in student.state_dict().items()}
+    """Write a student network with its configuration and figures: safetensors, float16 but for `_STORED` and `_EXACT`."""
+    state = {
+        k: v.half().contiguous() if v.is_floating_point() and not k.startswith(_EXACT) else v
+        for k, v in student.state_dict().items()
+    }
+    state |= {k: (getattr(student, k) / KNOWN_STEP).round().to(torch.int8).contiguous() for k in _STORED}
     about = {"format": FORMAT, "config": json.dumps(asdict(student.config)), "figures": json.dumps(figures)}
     with whole_file(path, force=force) as temporary:
         save_file(state, temporary, about)
@@ -686,9 +713,10 @@ def load_student(path: str | Path) -> tuple[Student, dict]:
         raise CmetError(f"{path.name} is not a speech encoder of this project (format '{about.get('format')}').")
     given = json.loads(about["config"])
     values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}
-    config = StudentConfig(**values)
-    student = Student(config)
-    student.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in state.items()}, strict=True)
+    state = {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
+    state |= {k: state[k] * KNOWN_STEP for k in _STORED}
+    student = Student(StudentConfig(**values), *(len(state[k]) for k in _STORED))
+    student.load_state_dict(state, strict=True)
     return student, json.loads(about.get("figures", "{}"))
 
 

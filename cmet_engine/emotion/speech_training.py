@@ -16,7 +16,7 @@ import shutil
 import sys
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -29,14 +29,16 @@ from tqdm import tqdm
 from cmet_engine.emotion.acoustics import BANDS, CHANNELS, FLOOR, RATE, STATISTICS, VOICED, acoustics, summarise
 from cmet_engine.emotion.speech import (
     EMOTIONS,
+    KNOWN_STEP,
     SPACE,
     Heights,
-    Member,
+    Kernel,
     Reading,
     Student,
     StudentConfig,
     check_voice,
     save_student,
+    squared_distances,
 )
 from cmet_engine.emotion.training_run import (
     ahead,
@@ -93,7 +95,7 @@ class Clips:
         names, dataset, speaker, emotion: text, one per clip.
         teacher: float32 [N, 1024], NaN where the teacher was never run.
         acoustics: one list per voice (the first is the natural one), each of N arrays float16 [F, 84].
-        statistics: float32 [copies, N, 834] of the clips, first the natural ones, see `all_statistics`.
+        statistics: float32 [copies, N, 1173] of the clips, first the natural ones, see `all_statistics`.
     """
 
     names: list[str]
@@ -148,8 +150,9 @@ class TrainingConfig:
         picture_steps, picture_rate, picture_decay, picture_mixup: the same for each of the pictures.
         natural: share of their clips that speak in their own voice, the others in one of the `voices`.
         bend: their formants move by this much, standard deviation of the natural log.
-        member_steps, member_batch, member_rate, member_decay: the same for the networks over the clip's statistics.
-        member_noise: normal noise on the scaled statistics.
+        kernel_known: most clips that the kernels over the clip's statistics know.
+        kernel_ridge: weight of their smoothness against their error.
+        kernel_natural: how much a clip's natural voice weighs in them against each of its variations.
         student: shape of the network.
     """
 
@@ -192,11 +195,9 @@ class TrainingConfig:
     picture_mixup: float = 0.5
     natural: float = 0.5
     bend: float = 0.07
-    member_steps: int = 1200
-    member_batch: int = 256
-    member_rate: float = 2e-3
-    member_decay: float = 0.1
-    member_noise: float = 0.3
+    kernel_known: int = 2000
+    kernel_ridge: float = 0.04
+    kernel_natural: float = 3.0
     student: StudentConfig = field(default_factory=StudentConfig)
 
     @classmethod
@@ -353,8 +354,8 @@ def prepare(
     """
     config = config or TrainingConfig()
     recordings = corpus.recordings
-    key = hashlib.sha256("\n".join(f"{r.path} {r.path.stat().st_size}" for r in recordings).encode()).hexdigest()[:16]
-    kind = f"voices_{config.voices}_{config.tempo:g}_{config.varied}" if to_train else "natural"
+    key = hashlib.sha256("\n".join(f"{r.name} {r.path.stat().st_size}" for r in recordings).encode()).hexdigest()[:16]
+    kind = f"voices_{config.voices}_{config.tempo:g}_{config.varied}_{STATISTICS}" if to_train else "natural"
     stored = None if cache is None else Path(cache) / f"{kind}_{key}.npz"
     if stored is not None and stored.is_file():
         with np.load(stored) as file:
@@ -447,7 +448,7 @@ def all_statistics(copies: list[list[np.ndarray]], rounds: int) -> np.ndarray:
         rounds: how often each is varied.
 
     Returns:
-        float32 [copies, N, 834]; the same for the same clips, since each clip's variation has a seed of its own.
+        float32 [copies, N, 1173]; the same for the same clips, since each clip's variation has a seed of its own.
     """
     result = [np.stack([summarise(heard) for heard in copy]) for copy in copies]
     for round_ in range(rounds):
@@ -529,7 +530,7 @@ def begin_run(output: Path, corpus: Corpus, config: TrainingConfig, *, resume: b
     rows = sorted(f"{r.name} {r.speaker} {r.emotion} {r.name in corpus.teacher}" for r in corpus.recordings)
     digest = hashlib.sha256("\n".join(rows).encode()).hexdigest()
     begun = {"config": json.loads(config.to_json()), "recordings": digest}
-    stored = [*sorted(output.glob("checkpoint*.pt")), output / "members.pt"]
+    stored = sorted(output.glob("checkpoint*.pt"))
     if not resume:
         for path in stored:
             path.unlink(missing_ok=True)
@@ -553,6 +554,19 @@ def held_out(clips: Clips, config: TrainingConfig) -> np.ndarray:
             own = np.flatnonzero((clips.emotion == emotion) & (clips.dataset == "gemini"))
             apart[own[:: config.held_out_every]] = True
     return apart
+
+
+def to_train_on(clips: Clips, config: TrainingConfig) -> np.ndarray:
+    """Clips int [M] that a run with this configuration trains on.
+
+    Raises:
+        CmetError: there are none.
+    """
+    labels = clips.labels(config.student.emotions)
+    chosen = np.flatnonzero(~held_out(clips, config) & ((labels >= 0) | clips.taught))
+    if not len(chosen):
+        raise CmetError("No clip is left to train on; check the labels and the speakers that are held out.")
+    return chosen
 
 
 def augment(batch: torch.Tensor, lengths: torch.Tensor, random: torch.Generator) -> torch.Tensor:
@@ -665,7 +679,7 @@ def from_rest(clips: Clips, chosen: np.ndarray, seed: int) -> tuple[np.ndarray, 
         seed: of the pools.
 
     Returns:
-        float32 [copies, N, 834], and bool [N], whether there is neutral speech for the clip at all.
+        float32 [copies, N, 1173], and bool [N], whether there is neutral speech for the clip at all.
     """
     random = np.random.default_rng([seed, 3])
     calm = np.zeros(len(clips), bool)
@@ -869,15 +883,11 @@ def train(
     output = Path(output)
     output.mkdir(parents=True, exist_ok=True)
     check_writable(output / "encoder.safetensors", force=True)
-    labels = clips.labels(config.student.emotions)
-    chosen = np.flatnonzero(~held_out(clips, config) & ((labels >= 0) | clips.taught))
-    if not len(chosen):
-        raise CmetError("No clip is left to train on; check the labels and the speakers that are held out.")
+    chosen = to_train_on(clips, config)
     calm = Counter(clips.speaker[chosen[clips.emotion[chosen] == "neutral"]].tolist())
-    if config.student.relatives and max(calm.values(), default=0) < 2:
+    if max(calm.values(), default=0) < 2:
         raise CmetError(
-            "No speaker to train on has two neutral clips, from which the encoder learns what a voice at rest is; add some, or set "
-            "'relatives' of the student to 0."
+            "No speaker to train on has two neutral clips, from which the encoder learns what a voice at rest is; add some."
         )
     targets = make_targets(clips, chosen, config)
     student = new_student(clips, chosen, config).to(device)
@@ -896,7 +906,7 @@ def train(
             )  # fmt: skip
             fit_part(run, part, student, resume=resume)
         student = student.cpu()
-        train_members(student, clips, chosen, targets, config, output / "members.pt", progress=progress)
+        fit_kernels(student, clips, chosen, targets, config, progress=progress)
         with torch.no_grad():
             student.prototypes.copy_(targets.prototypes)
             for name, bias in student.named_parameters():
@@ -908,8 +918,8 @@ def train(
     return student.cpu().eval()
 
 
-APART = ("members.", "relatives.", "pictures.")
-"""Parameters that the sequence part does not train."""
+APART = ("pictures.", "known", "kernel.", "neutral_kernel.")
+"""What the sequence part does not train."""
 
 
 @dataclass(frozen=True)
@@ -1001,92 +1011,107 @@ def fit_part(run: Run, part: Part, student: Student, *, resume: bool, until: int
     part.module.load_state_dict(average, strict=False)
 
 
-def train_members(
+def fit_kernels(
     student: Student,
     clips: Clips,
     chosen: np.ndarray,
     targets: Targets,
     config: TrainingConfig,
-    stored: Path,
     *,
     progress: Progress | None = None,
 ) -> None:
-    """Train the student's networks over the clip's statistics, one after another; finished ones are kept in the file `stored`."""
-    done: list[dict[str, torch.Tensor]] = []
-    if stored.is_file():
-        state = load_state(stored)
-        if state["config"] == config.to_json():
-            done = state["members"]
+    """Fit the student's kernels over the clip's statistics in closed form: what they know are `chosen` [M] clips in their natural voice.
+
+    They answer for every clip in every voice and variation (Nystroem's approximation: Williams and Seeger 2001).
+    """
     statistics = torch.from_numpy(clips.statistics)
-    alone = student.scaled_statistics(statistics)  # [copies, N, 834]
-    networks = [(member, alone, chosen) for member in student.members]
-    if student.relatives:
-        rest, known = from_rest(clips, chosen, config.seed)
-        beside = student.scaled_differences(statistics, torch.from_numpy(rest))  # [copies, N, 1668]
-        networks += [(relative, beside, chosen[known[chosen]]) for relative in student.relatives]
-    for number, (member, told, own) in enumerate(networks):
-        assert isinstance(member, Member)
-        if number >= len(done):
-            steps = _train_member(student, member, number, told, own, clip_weights(clips, own, config), targets, config)
-            for step in tqdm(
-                steps, f"whole clip {number + 1}", config.member_steps, unit="step", disable=progress is not None,
-                mininterval=5,
-            ):  # fmt: skip
-                if progress:
-                    progress("train members", number * config.member_steps + step, len(networks) * config.member_steps)
-            done.append(member.state_dict())
-            save_state(stored, {"config": config.to_json(), "members": done})
-        member.load_state_dict(done[number])
-        member.eval()
+    rest, compared = from_rest(clips, chosen, config.seed)
+    neutral = torch.from_numpy(rest)
+    known = chosen
+    if len(chosen) > config.kernel_known:
+        random = np.random.default_rng([config.seed, 4])
+        known = np.sort(random.choice(chosen, config.kernel_known, replace=False))
+    known = known[np.argsort(~compared[known], kind="stable")]  # those with neutral speech beside them come first
+    first = known[compared[known]]
+    student.known = _stored(student.scaled_statistics(statistics[0, known]))
+    student.known_differences = _stored(student.scaled_differences(statistics[0, first], neutral[0, first]))
+
+    def alone(copy: int, rows: np.ndarray) -> torch.Tensor:
+        return squared_distances(student.scaled_statistics(statistics[copy, rows]), student.known)
+
+    def beside(copy: int, rows: np.ndarray) -> torch.Tensor:
+        told = student.scaled_differences(statistics[copy, rows], neutral[copy, rows])
+        own = student.scaled_statistics(statistics[copy, rows])
+        return squared_distances(own, student.known[: len(first)]) + squared_distances(told, student.known_differences)
+
+    squares = student.known.square().sum(1)
+    student.kernel = Kernel(config.student, len(known))
+    student.kernel.unit = squares.mean()
+    _fit_kernel(student, student.kernel, alone, known, chosen, clips, targets, config, progress)
+    student.neutral_kernel = Kernel(config.student, len(first))
+    student.neutral_kernel.unit = (squares[: len(first)] + student.known_differences.square().sum(1)).mean()
+    own = chosen[compared[chosen]]
+    _fit_kernel(student, student.neutral_kernel, beside, first, own, clips, targets, config, progress)
 
 
-def _train_member(
+def _stored(statistics: torch.Tensor) -> torch.Tensor:
+    """As they come back from the file of a student."""
+    return (statistics / KNOWN_STEP).round() * KNOWN_STEP
+
+
+_ROWS = 4096  # clips whose likeness is worked out at a time
+
+
+def _fit_kernel(
     student: Student,
-    member: Member,
-    number: int,
-    told: torch.Tensor,
-    chosen: np.ndarray,
-    weights: np.ndarray,
+    kernel: Kernel,
+    squared: Callable[[int, np.ndarray], torch.Tensor],
+    known: np.ndarray,
+    rows: np.ndarray,
+    clips: Clips,
     targets: Targets,
     config: TrainingConfig,
-) -> Iterator[int]:
-    """Train one network on what it is `told` [copies, N, inputs] of the `chosen` [M] clips, drawn by their `weights` [M]; yields before every step."""
-    random = np.random.default_rng([config.seed, number, 2])
-    torch.manual_seed(config.seed * 1_000_003 - 1 - number)
-    for module in member.modules():
-        if isinstance(module, torch.nn.Linear) and module.bias is not None:
-            module.reset_parameters()
-    weights = weights / weights.sum()
-    # distances and angles are taken along the principal directions: the rest of the space holds 1 % of the variance
+    progress: Progress | None,
+) -> None:
+    """Fit one kernel, whose unit is set.
+
+    Args:
+        student: whose space the coordinates lie in.
+        kernel: changed in place.
+        squared: copy and clips [R] -> squared distances [R, K] from the known ones.
+        known: clips [K] that it knows.
+        rows: clips [M] that it is fitted to.
+        clips, targets, config: of the training.
+        progress: called as ("fit kernel", copies done, copies).
+    """
     length = student.space_basis.norm(dim=1).clamp(min=1e-6)  # [basis]
-    wanted_places = (targets.places - student.space_mean) @ (student.space_basis / length[:, None]).T  # [N, basis]
-    optimiser = torch.optim.AdamW(member.parameters(), lr=config.member_rate, weight_decay=config.member_decay)
-    member.train()
-    steps = config.member_steps
-    for step in range(steps):
-        yield step
-        rise, fall = min(1.0, (step + 1) / 50), 0.5 + 0.5 * math.cos(math.pi * step / steps)
-        for group in optimiser.param_groups:
-            group["lr"] = config.member_rate * rise * fall + 1e-6
-        picked = random.choice(chosen, config.member_batch, p=weights)
-        batch = told[random.integers(len(told), size=len(picked)), picked]
-        scores, coordinates = member(batch + config.member_noise * torch.randn(batch.shape))
-        moved = coordinates * length  # [B, basis]
-        rows = torch.from_numpy(picked)
-        labels, wanted, weight = targets.labels[rows], wanted_places[rows], targets.weight[rows]
-        known = labels >= 0
-        angle = 1 - F.cosine_similarity(moved, wanted, dim=1)
-        distance = ((moved - wanted) ** 2).sum(1) / targets.spread
-        loss = ((distance + config.direction * angle) * weight).mean()
-        if bool(known.any()):
-            loss = loss + config.label * F.cross_entropy(
-                scores[known], labels[known], label_smoothing=config.label_smoothing
-            )
-        if config.difference:
-            loss = loss + config.difference * difference_loss(moved, wanted, rows, targets)
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
+    places = (targets.places - student.space_mean) @ (student.space_basis / length[:, None] ** 2).T  # [N, basis]
+    classes = F.one_hot(targets.labels.clamp(min=0), len(config.student.emotions)).float()
+    weight = torch.from_numpy(clip_weights(clips, rows, config))
+    weight = (weight / weight.mean()).float()
+    picked = torch.from_numpy(rows)
+    sides = []  # labels and places are known of other clips
+    for sure, wanted in (((targets.labels >= 0).float(), classes), (targets.weight, places)):
+        own = weight * sure[picked]
+        offset = own @ wanted[picked] / own.sum().clamp(min=1e-9)
+        sides.append((own, wanted[picked] - offset, offset))
+    count, copies = len(known), len(clips.statistics)
+    grams = [torch.zeros(count, count, dtype=torch.float64) for _ in sides]
+    moments = [torch.zeros(count, wanted.shape[1], dtype=torch.float64) for _, wanted, _ in sides]
+    for copy in range(copies):
+        if progress:
+            progress("fit kernel", copy, copies)
+        share = (config.kernel_natural if copy == 0 else 1.0) / (config.kernel_natural + copies - 1)
+        for start in range(0, len(rows), _ROWS):
+            part = slice(start, start + _ROWS)
+            likeness = kernel.likeness(squared(copy, rows[part]))  # [R, K]
+            for gram, moment, (own, wanted, _) in zip(grams, moments, sides, strict=True):
+                weighted = likeness.T * (share * own[part])
+                gram += weighted @ likeness
+                moment += weighted @ wanted[part]
+    rough = config.kernel_ridge * kernel.likeness(squared(0, known)).double() + 1e-6 * torch.eye(count)
+    answers = [torch.linalg.solve(gram + rough, moment).float() for gram, moment in zip(grams, moments, strict=True)]
+    kernel.weights, kernel.offset = torch.cat(answers, 1), torch.cat([offset for *_, offset in sides])
 
 
 LOSSES = ("label", "distance", "direction", "difference", "contrast")

@@ -79,9 +79,10 @@ class Networks:
 
     def to(self, device: str) -> "Networks":
         """The same on another device."""
-        for network in (self.generator, self.connector, self.audio2lip):
-            if network is not None:
-                network.to(device)
+        with torch.inference_mode(False):  # weights moved within inference would not tell when they change
+            for network in (self.generator, self.connector, self.audio2lip):
+                if network is not None:
+                    network.to(device)
         return self
 
 
@@ -420,7 +421,8 @@ def _read_once(
 
     name, path, identity = None, Path(clip), drawer.networks.identity
     if identity and path.is_file():
-        landmarks = (part for _, part in geometry.chunks())  # exact where they were read back, unlike what follows from them
+        # landmarks are exact where they were read back, unlike what is worked out from them
+        landmarks = (part for _, part in geometry.chunks())
         where = fingerprint(landmarks, geometry.valid, geometry.fade, geometry.cuts, geometry.fps)
         name = cache.key("codes", path, where, identity, drawer.device, drawer.batch)
     found = cache.arrays(name, read)

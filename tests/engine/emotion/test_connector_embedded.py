@@ -339,6 +339,27 @@ def test_threads_change_nothing_and_mixed_precision_keeps_the_weights_whole(tiny
     assert any(not torch.equal(v, mixed.state_dict()[n]) for n, v in plain.state_dict().items())
 
 
+@pytest.mark.gpu
+@pytest.mark.parametrize("mixed", [False, True])
+def test_a_gpu_trains_it_and_goes_on_after_a_kill(mixed, tmp_path):
+    config = training.ConnectorConfig(**{**TINY, "steps": 60, "learning_rate": 3e-3})
+    batches = training.UnpairedBatches(speech(), faces(), config, prior.EMOTIONS)
+
+    class KilledError(Exception):
+        pass
+
+    def kill(stage, done, total):
+        if done == 31:
+            raise KilledError
+
+    options = {"device": "cuda", "workers": 3, "mixed_precision": mixed, "checkpoint": tmp_path / "run.pt"}
+    with pytest.raises(KilledError):
+        training.train_connector(batches, config, **options, progress=kill)
+    network, curve = training.train_connector(batches, config, **options)
+    assert curve.rows[-1][0] == 59 and curve.rows[-1][2] < 0.5 * curve.rows[0][2]
+    assert all(value.isfinite().all() and value.dtype != torch.bfloat16 for value in network.state_dict().values())
+
+
 def test_the_command_trains_in_the_published_space(folders, capsys):
     config = folders / "numbers.json"
     config.write_text(json.dumps({**TINY, "expression_dim": 10}))

@@ -127,3 +127,12 @@ def test_without_weights_the_encoder_says_how_to_get_them(tmp_path, monkeypatch)
     monkeypatch.setenv("CMET_MODELS", str(tmp_path))
     with pytest.raises(CmetError, match="cmet models pull emotion2vec"):
         PublishedEncoder()
+
+
+@pytest.mark.gpu
+def test_a_gpu_hears_the_same(tiny):
+    wave = waves(1)[0].numpy()
+    one = PublishedEncoder(tiny).utterance(wave, 16000)
+    np.testing.assert_allclose(
+        PublishedEncoder(tiny, device="cuda").utterance(wave, 16000), one, atol=0.01 * np.abs(one).max()
+    )

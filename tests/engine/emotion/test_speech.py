@@ -128,3 +128,18 @@ def test_intensity_rises_where_the_voice_turns_angry(encoder, shared):
         turn = len(calm) / RATE
         rises.append(intensity[times > turn + 0.3].mean() - intensity[times < turn - 0.3].mean())
     assert np.mean(rises) > 0.05 and min(rises) > -0.1, rises
+
+
+@pytest.mark.gpu
+def test_a_gpu_hears_the_same(encoder):
+    wave = speak(7.0)
+    gpu = speech.load_encoder(device="cuda")
+    one, other = (e.utterance(wave, RATE) for e in (encoder, gpu))
+    np.testing.assert_allclose(other, one, atol=0.01 * np.abs(one).max())
+    rest = encoder.listen(speech.acoustics(speak(2.0))).rest()
+    one, other = (e.utterance(wave, RATE, rest) for e in (encoder, gpu))
+    np.testing.assert_allclose(other, one, atol=0.01 * np.abs(one).max())
+    vector = one / np.linalg.norm(one)
+    np.testing.assert_allclose(
+        gpu.intensity(wave, RATE, vector)[1], encoder.intensity(wave, RATE, vector)[1], atol=0.05
+    )

@@ -11,17 +11,17 @@ from cmet_engine.emotion import speech_evaluation as evaluation
 from cmet_engine.emotion import speech_training as training
 from cmet_engine.emotion import voices as other_voices
 from cmet_engine.emotion.acoustics import STATISTICS, acoustics, summarise
-from cmet_engine.emotion.speech import Encoder, StudentConfig, load_encoder
+from cmet_engine.emotion.speech import Encoder, StudentConfig, load_encoder, load_student
 from cmet_engine.errors import CmetError
 
 VOICES = {"neutral": (110, 0.02), "happy": (210, 0.5), "sad": (95, 0.3)}
 SMALL = StudentConfig(
-    stem=(4, 8), channels=32, blocks=1, heads=2, embedding=16, basis=8, members=2, relatives=2, member_width=(16, 8),
-    pictures=1, picture_channels=(2, 4, 4, 4), picture_width=8, picture_embedding=8,
+    stem=(4, 8), channels=32, blocks=1, heads=2, embedding=16, basis=8, pictures=1, picture_channels=(2, 4, 4, 4),
+    picture_width=8, picture_embedding=8,
 )  # fmt: skip
 CONFIG = training.TrainingConfig(
-    voices=2, varied=1, steps=6, batch=6, crop=(60, 80), warmup=2, checkpoint=2, picture_steps=6, member_steps=4,
-    member_batch=8, held_out=("mead_3",), held_out_every=0, student=SMALL,
+    voices=2, varied=1, steps=6, batch=6, crop=(60, 80), warmup=2, checkpoint=2, picture_steps=6,
+    held_out=("mead_3",), held_out_every=0, student=SMALL,
 )  # fmt: skip
 
 
@@ -121,7 +121,7 @@ def test_training_writes_an_encoder_that_loads(clips, tmp_path):
     assert "<polyline" in (tmp_path / "losses.svg").read_text()
 
 
-@pytest.mark.parametrize("stage", ["train", "train picture 1", "train members"])
+@pytest.mark.parametrize("stage", ["train", "train picture 1"])
 def test_the_same_seed_gives_the_same_encoder_also_after_a_kill(clips, tmp_path, stage):
     whole = training.train(clips, CONFIG, tmp_path / "whole").state_dict()
 
@@ -140,6 +140,43 @@ def test_the_same_seed_gives_the_same_encoder_also_after_a_kill(clips, tmp_path,
         torch.testing.assert_close(resumed[key], value, rtol=0, atol=0, msg=key)
     other = training.train(clips, dataclasses.replace(CONFIG, seed=2), tmp_path / "other").state_dict()
     assert any(not torch.equal(other[key], whole[key]) for key in whole)
+
+
+@pytest.mark.gpu
+def test_a_gpu_trains_in_half_precision_and_goes_on_after_a_kill(clips, tmp_path):
+    config = dataclasses.replace(CONFIG, steps=60, picture_steps=40, warmup=5)
+
+    class KilledError(Exception):
+        pass
+
+    def kill(at, done, total):
+        if (at, done) == ("train picture 1", 21):
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        training.train(clips, config, tmp_path, device="cuda", workers=4, progress=kill)
+    student = training.train(clips, config, tmp_path, device="cuda", workers=4)
+    losses = np.loadtxt(tmp_path / "losses.csv", delimiter=",", skiprows=1)[:, 1]
+    assert losses[-10:].mean() < 0.9 * losses[:10].mean()
+    assert all(value.dtype != torch.bfloat16 and value.isfinite().all() for value in student.state_dict().values())
+    assert evaluation.evaluate(Encoder(student, device="cuda"), clips, config)["mead"]["alone"]["right"] >= 0.55
+
+
+def test_everybody_is_left_out_once(clips, corpus, tmp_path, capsys):
+    from cmet_engine.cli import main
+
+    figures = evaluation.cross_validate(clips, CONFIG, 3)
+    assert figures["mead"]["alone"]["clips"] == 27 and figures["mead"]["beside_neutral"]["right"] > 0.8
+    assert set(figures["vectors"]) == {"mead_1", "mead_2", "mead_3"}
+    assert all(cosines["mean"] > 0.6 for cosines in figures["vectors"].values())
+    with pytest.raises(CmetError, match="4 folds cannot be made of at most 3 speakers"):
+        evaluation.cross_validate(clips, CONFIG, 4)
+    (tmp_path / "config.json").write_text(CONFIG.to_json())
+    command = ["eval", "speech", "--data", str(corpus), "--folds", "3", "--config", str(tmp_path / "config.json")]
+    assert main(command) == 0 and "everybody once, in 3 folds" in capsys.readouterr().out
+    assert (
+        main([*command, "--speakers", "all"]) == 1 and "leave --weights and --speakers out" in capsys.readouterr().err
+    )
 
 
 def test_a_checkpoint_of_another_run_is_refused(clips, tmp_path):
@@ -162,19 +199,48 @@ def test_held_out_speakers_are_never_drawn(clips):
     assert drawn == {"mead_1", "mead_2"}
 
 
-def test_members_learn_what_the_statistics_tell(clips, tmp_path):
+def test_kernels_know_clips_that_are_alike(clips, tmp_path):
     alone = dataclasses.replace(SMALL, share=0.0, score_share=0.0, picture_share=0.0, picture_score_share=0.0)
-    config = dataclasses.replace(CONFIG, steps=2, picture_steps=2, member_steps=200, member_batch=32, student=alone)
+    config = dataclasses.replace(CONFIG, steps=2, picture_steps=2, student=alone)
     student = training.train(clips, config, tmp_path)
     figures = evaluation.evaluate(Encoder(student), clips, config)
     assert figures["mead"]["alone"]["right"] >= 0.7, "three voices that a child tells apart"
     assert figures["mead"]["beside_neutral"]["right"] >= 0.8, "all the more when its calm speech is known"
     assert figures["vectors"]["mead_3"]["happy"] > 0.7
+    assert len(student.known) == len(student.known_differences) == 18
+
+
+def test_a_student_from_its_file_answers_the_same(clips, tmp_path):
+    student = training.train(clips, CONFIG, tmp_path)
+    stored, _ = load_student(tmp_path / "encoder.safetensors")
+    torch.testing.assert_close(stored.known, student.known, rtol=0, atol=1e-5)  # what they know is stored exactly
+    rows = torch.from_numpy(clips.statistics[0])
+    for one, other in (
+        (student.whole(rows), stored.whole(rows)),
+        (student.beside(rows, rows[0]), stored.beside(rows, rows[0])),
+    ):
+        torch.testing.assert_close(one[1], other[1], rtol=0.02, atol=0.02)
+
+
+def test_kernels_know_no_more_clips_than_they_may(clips):
+    config = dataclasses.replace(CONFIG, kernel_known=12)
+    chosen = np.flatnonzero(clips.speaker != "mead_3")
+    student = training.new_student(clips, chosen, config)
+    training.fit_kernels(student, clips, chosen, training.make_targets(clips, chosen, config), config)
+    assert student.known.shape == student.known_differences.shape == (12, STATISTICS)
+    _, scores = student.whole(torch.from_numpy(clips.statistics[0, chosen]))
+    labels = clips.labels(config.student.emotions)[chosen]
+    assert (scores.argmax(1).numpy() == labels).mean() > 0.7
 
 
 def test_pictures_learn_what_the_bands_show(clips, tmp_path):
-    alone = dataclasses.replace(SMALL, share=0.0, score_share=0.0, picture_share=1.0, picture_score_share=1.0)
-    config = dataclasses.replace(CONFIG, steps=2, picture_steps=200, picture_rate=1e-2, member_steps=2, student=alone)
+    alone = dataclasses.replace(
+        SMALL, share=0.0, score_share=0.0, picture_share=1.0, picture_score_share=1.0, picture_channels=(6, 8, 8, 8),
+        picture_width=16, picture_embedding=16,
+    )  # fmt: skip
+    config = dataclasses.replace(
+        CONFIG, steps=2, picture_steps=200, picture_rate=1e-2, picture_mixup=0.0, student=alone
+    )
     figures = evaluation.evaluate(Encoder(training.train(clips, config, tmp_path)), clips, config)
     assert figures["mead"]["alone"]["right"] >= 0.55, "chance is a third"
 
@@ -231,7 +297,7 @@ def test_what_would_stop_a_run_is_said_before_listening(corpus, tmp_path, monkey
     other = dataclasses.replace(CONFIG, steps=7)
     with pytest.raises(CmetError, match="another configuration"):
         training.train_folder(corpus, begun, config=other)
-    for name in ("checkpoint.pt", "members.pt"):
+    for name in ("checkpoint.pt", "checkpoint1.pt"):
         (begun / name).rename(begun / "kept")
         (begun / name).write_bytes(b"cut")
         with pytest.raises(CmetError, match=f"{name} is damaged"):

@@ -1,3 +1,4 @@
+from copy import deepcopy
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -274,6 +275,13 @@ def test_a_gpu_that_does_not_hold_one_frame_leaves_the_work_to_the_cpu(networks,
     assert drawer._guarded(work, slice(0, 4)) == drawer._guarded(work, slice(0, 4)) == "drawn"
     assert tried == [("cuda", 4), ("cuda", 2), ("cuda", 1), ("cpu", 4), ("cpu", 4)]
     assert len(said) == 2 and "fewer frames" in said[0] and "on the CPU" in said[1]
+
+
+def test_weights_moved_in_the_midst_of_work_can_be_worked_with(networks):
+    own = deepcopy(networks)
+    with torch.inference_mode():  # as the change from a full GPU to the processor happens
+        own.to("meta")
+    assert not any(parameter.is_inference() for parameter in own.generator.parameters())
 
 
 def test_the_square_lies_where_the_published_crops_lie(shared):
