@@ -262,12 +262,14 @@ def emotion_vector(
     messages = [recording.message for recording in heard if recording.message]
     pool, calm = heard[: len(wanted)], heard[len(wanted) :]
     strangers = _identity(pool, calm)
+    drawn = np.zeros(SPACE, np.float32)  # hides how recordings differ
     if calm and not strangers:
-        features, rest = encoder.pools([r.heard for r in pool], [r.heard for r in calm])
+        features, rest, drawn = encoder.pools([r.heard for r in pool], [r.heard for r in calm])
     else:  # neutral speech of somebody else says nothing of how this voice departs from its own rest
         features, rest = (np.array([encoder.told(r.heard).features for r in part]) for part in (pool, calm))
     each = features - (rest.mean(0) if calm else neutral_place())  # [N, 1024]
     vector = each.mean(0).astype(np.float32)
+    each = each - drawn
     length = float(np.linalg.norm(vector))
     near = _near(vector)
     consistency = _pairwise_cosine(each)

@@ -74,6 +74,7 @@ class StudentConfig:
         picture_share: weight of the pictures in it; the rest is that of the kernels.
         score_share, picture_score_share: the same for its scores.
         lean: how far an utterance is drawn from there to the places of the emotions that it is scored as.
+        pool_lean: how much further a pool of recordings is, beside neutral ones of the same voice.
         emotions: classes of the emotion reading, the first is neutral.
     """
 
@@ -97,6 +98,7 @@ class StudentConfig:
     score_share: float = 0.05
     picture_score_share: float = 0.25
     lean: float = 0.1
+    pool_lean: float = 0.4
     emotions: tuple[str, ...] = EMOTIONS
 
 
@@ -604,20 +606,32 @@ class Encoder:
             features = torch.lerp(features, scores.softmax(1) @ self.student.prototypes, config.lean)
         return Heard(listened.weights @ features.cpu().numpy(), listened.weights @ scores.cpu().numpy())
 
-    def pools(self, wanted: Sequence[Listened], neutral: Sequence[Listened]) -> tuple[np.ndarray, np.ndarray]:
+    def pools(self, wanted: Sequence[Listened], neutral: Sequence[Listened]) -> "Pools":
         """Features of two pools of one voice, each recording told apart from the neutral ones, a neutral one from the others.
 
-        Returns:
-            float32 [N, 1024] of the `wanted` and [M, 1024] of the `neutral` recordings.
+        Several recordings together say more surely which emotion they hold than one does: both pools as a whole are
+        drawn further towards the places of the emotions that they are scored as, and of neutral.
         """
         rests = np.stack([recording.rest() for recording in neutral])  # [M, 1173]
         total = rests.sum(0)
         others = [(total - own) / (len(rests) - 1) for own in rests] if len(rests) > 1 else [total]
         rest = (total / len(rests)).astype(np.float32)
-        return (
-            np.stack([self.told(recording, rest).features for recording in wanted]),
-            np.stack([self.told(r, o.astype(np.float32)).features for r, o in zip(neutral, others, strict=True)]),
-        )
+        moved = [self.told(recording, rest) for recording in wanted]
+        still = [self.told(r, o.astype(np.float32)) for r, o in zip(neutral, others, strict=True)]
+        places = self.student.prototypes.cpu().numpy()
+        together = Heard(places[0], np.mean([heard.scores for heard in moved], 0)).probabilities() @ places
+        lean = self.student.config.pool_lean
+        one, other = (np.stack([heard.features for heard in pool]) for pool in (moved, still))
+        here, there = lean * (together - one.mean(0)), lean * (places[0] - other.mean(0))
+        return Pools(*(part.astype(np.float32) for part in (one + here, other + there, here - there)))
+
+
+class Pools(NamedTuple):
+    """Two pools of one voice as the encoder hears them."""
+
+    wanted: np.ndarray  # float32 [N, 1024]
+    neutral: np.ndarray  # float32 [M, 1024]
+    drawn: np.ndarray  # float32 [1024], how far all together drew the difference of the two
 
 
 class Heard(NamedTuple):

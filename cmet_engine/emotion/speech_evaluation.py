@@ -134,7 +134,7 @@ def vector_agreement(
         for _ in range(DRAWS):
             pool = random.choice(own, min(POOL, len(own)), replace=False)
             zero = random.choice(calm, min(POOL, len(calm)), replace=False)
-            wanted, rest = encoder.pools([listened[n] for n in pool], [listened[n] for n in zero])
+            wanted, rest, _ = encoder.pools([listened[n] for n in pool], [listened[n] for n in zero])
             cosines.append(_cosine(wanted.mean(0) - rest.mean(0), teacher[pool].mean(0) - teacher[zero].mean(0)))
         result[name] = round(float(np.mean(cosines)), 3)
     return result
