@@ -74,7 +74,7 @@ def beside_neutral(encoder: Encoder, clips: Clips, chosen: np.ndarray, listened:
     A speaker with fewer than two neutral clips is heard from each clip alone.
     """
     heard: list[Heard] = []
-    rests = np.stack([recording.rest() for recording in listened])  # [M, 834]
+    rests = np.stack([recording.rest() for recording in listened])  # [M, 1173]
     calm = clips.emotion[chosen] == "neutral"
     for number, recording in enumerate(listened):
         pool = np.flatnonzero(calm & (clips.speaker[chosen] == clips.speaker[chosen[number]]))
