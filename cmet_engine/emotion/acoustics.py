@@ -140,7 +140,6 @@ def acoustics(wave: np.ndarray) -> np.ndarray:
 
 _BROAD = 16  # bands of five mel bands each
 _CEPSTRA = 24
-_PERCENTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 _SHORTEST = 24  # frames; what is shorter is drawn out by its edges
 _VOICED_LEAST = 9  # voiced frames without which all spoken ones count as voiced
 
@@ -239,11 +238,16 @@ def _functionals(contours: np.ndarray) -> np.ndarray:
     deviation = centred.std(0) + 1e-3
     unit = centred / deviation
     square = unit * unit
-    ranked = np.sort(contours, 0)[np.rint(np.multiply(_PERCENTILES, count - 1)).astype(int)]
     return np.concatenate([
         mean, deviation, time @ centred / (time @ time), (1.5 * time**2 - 0.5) @ centred / count,
-        (square * unit).mean(0), (square * square).mean(0) - 3, ranked.ravel(), np.abs(np.diff(contours, axis=0)).mean(0),
+        (square * unit).mean(0), (square * square).mean(0) - 3, _percentiles(contours, 0.05, 0.25, 0.5, 0.75, 0.95),
+        np.abs(np.diff(contours, axis=0)).mean(0),
     ])  # fmt: skip
+
+
+def _percentiles(contours: np.ndarray, *shares: float) -> np.ndarray:
+    """The values of contours [F, C] below which these shares of each lie, the nearest there are: [shares C]."""
+    return np.sort(contours, 0)[[round((len(contours) - 1) * share) for share in shares]].ravel()
 
 
 def _changes(contours: np.ndarray, spoken: np.ndarray) -> np.ndarray:
@@ -251,11 +255,10 @@ def _changes(contours: np.ndarray, spoken: np.ndarray) -> np.ndarray:
     first = np.gradient(contours, axis=0)
     second = np.gradient(first, axis=0)[spoken]
     first = first[spoken]
-    last = len(first) - 1
-    ranked, again = np.sort(first, 0), np.sort(second, 0)
-    rows = [ranked[round(last * share)] for share in (0.05, 0.25, 0.75, 0.95)]
-    rows += [again[round(last * share)] for share in (0.05, 0.95)]
-    return np.concatenate([first.std(0), *rows, second.std(0), np.abs(second).mean(0)])
+    return np.concatenate([
+        first.std(0), _percentiles(first, 0.05, 0.25, 0.75, 0.95), _percentiles(second, 0.05, 0.95),
+        second.std(0), np.abs(second).mean(0),
+    ])  # fmt: skip
 
 
 def _correlations(contours: np.ndarray) -> np.ndarray:
@@ -266,15 +269,11 @@ def _correlations(contours: np.ndarray) -> np.ndarray:
 
 
 def _later(contours: np.ndarray, lags: int) -> np.ndarray:
-    """Autocorrelation of contours [F, C] after 1 to `lags` frames: [lags C]."""
+    """Autocorrelation of contours [F, C] after 1 to `lags` frames, fewer than F: [lags C]."""
     count = len(contours)
     centred = contours - contours.mean(0)
     power = (centred**2).mean(0) + 1e-6
-    rows = [
-        (centred[: count - lag] * centred[lag:]).mean(0) / power if lag < count else power * 0
-        for lag in range(1, lags + 1)
-    ]
-    return np.concatenate(rows)
+    return np.concatenate([(centred[: count - lag] * centred[lag:]).mean(0) / power for lag in range(1, lags + 1)])
 
 
 def _peaks(contours: np.ndarray) -> np.ndarray:

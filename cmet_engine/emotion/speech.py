@@ -330,13 +330,20 @@ class Student(nn.Module):
 
     def whole(self, statistics: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """What likeness to known clips says of clips with these `statistics` [B, 1173]: features [B, 1024], scores [B, classes]."""
-        return self._answers(self.kernel(squared_distances(self.scaled_statistics(statistics), self.known)))
+        return self._answers(self.kernel(self.distances(statistics)))
 
     def beside(self, statistics: torch.Tensor, neutral: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The same where the mean statistics of `neutral` [1173] speech of the same voice are known too."""
-        squared = squared_distances(self.scaled_statistics(statistics), self.known[: len(self.known_differences)])
-        squared += squared_distances(self.scaled_differences(statistics, neutral), self.known_differences)
-        return self._answers(self.neutral_kernel(squared))
+        return self._answers(self.neutral_kernel(self.distances_beside(statistics, neutral)))
+
+    def distances(self, statistics: torch.Tensor) -> torch.Tensor:
+        """Squared distances of clips with these `statistics` [B, 1173] from the known ones: [B, K]."""
+        return squared_distances(self.scaled_statistics(statistics), self.known)
+
+    def distances_beside(self, statistics: torch.Tensor, neutral: torch.Tensor) -> torch.Tensor:
+        """The same from those known beside neutral speech, with that of the differences from `neutral` [1173] or [B, 1173]: [B, L]."""
+        own = squared_distances(self.scaled_statistics(statistics), self.known[: len(self.known_differences)])
+        return own + squared_distances(self.scaled_differences(statistics, neutral), self.known_differences)
 
     def _answers(self, answers: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         count = len(self.config.emotions)
@@ -700,11 +707,13 @@ def check_voice(heard: np.ndarray, name: str) -> None:
 
 def save_student(student: Student, path: str | Path, figures: dict, *, force: bool = False) -> None:
     """Write a student network with its configuration and figures: safetensors, float16 but for `_STORED` and `_EXACT`."""
-    state = {
-        k: v.half().contiguous() if v.is_floating_point() and not k.startswith(_EXACT) else v
-        for k, v in student.state_dict().items()
-    }
-    state |= {k: (getattr(student, k) / KNOWN_STEP).round().to(torch.int8).contiguous() for k in _STORED}
+
+    def packed(name: str, value: torch.Tensor) -> torch.Tensor:
+        if name in _STORED:
+            return (value / KNOWN_STEP).round().to(torch.int8).contiguous()
+        return value.half().contiguous() if value.is_floating_point() and not name.startswith(_EXACT) else value
+
+    state = {name: packed(name, value) for name, value in student.state_dict().items()}
     about = {"format": FORMAT, "config": json.dumps(asdict(student.config)), "figures": json.dumps(figures)}
     with whole_file(path, force=force) as temporary:
         save_file(state, temporary, about)

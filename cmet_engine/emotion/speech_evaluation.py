@@ -89,12 +89,17 @@ def told_apart(clips: Clips, chosen: np.ndarray, scores: np.ndarray) -> dict[str
     Returns:
         `right` (share of clips), `balanced` (mean over emotions), `clips`, `confusion` (counts, truth by row).
     """
+    return _shares(_confusion(clips, chosen, scores))
+
+
+def _confusion(clips: Clips, chosen: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """How often which of the eight emotions [8, 8], by row, is taken for which."""
     labels = clips.labels(EIGHT)[chosen]
     use = labels >= 0
     said = scores[:, : len(EIGHT)].argmax(1)
     confusion = np.zeros((len(EIGHT), len(EIGHT)), int)
     np.add.at(confusion, (labels[use], said[use]), 1)
-    return _shares(confusion)
+    return confusion
 
 
 def _shares(confusion: np.ndarray) -> dict[str, Any]:
@@ -140,6 +145,19 @@ def vector_agreement(
     return result
 
 
+def _taught_vectors(
+    encoder: Encoder, clips: Clips, chosen: np.ndarray, listened: Sequence[Listened], speakers: Sequence[str]
+) -> dict[str, dict[str, float]]:
+    """`vector_agreement` and its `mean` for those of the `speakers` whom the teacher heard, from `chosen` [M] clips and what they sound like."""
+    vectors = {}
+    for speaker in speakers:
+        own = np.flatnonzero((clips.speaker[chosen] == speaker) & clips.taught[chosen])
+        cosines = vector_agreement(encoder, clips, chosen[own], [listened[n] for n in own])
+        if cosines:
+            vectors[str(speaker)] = {**cosines, "mean": round(float(np.mean(list(cosines.values()))), 3)}
+    return vectors
+
+
 def evaluate(
     encoder: Encoder, clips: Clips, config: TrainingConfig, *, progress: Progress | None = None
 ) -> dict[str, Any]:
@@ -173,13 +191,7 @@ def evaluate(
                 "alone": told_apart(clips, chosen[own], heard.scores[own]),
                 "beside_neutral": told_apart(clips, chosen[own], beside.scores[own]),
             }
-    vectors = {}
-    for speaker in config.held_out:
-        own = np.flatnonzero((clips.speaker[chosen] == speaker) & clips.taught[chosen])
-        if len(own):
-            cosines = vector_agreement(encoder, clips, chosen[own], [listened[n] for n in own])
-            vectors[speaker] = {**cosines, "mean": round(float(np.mean(list(cosines.values()))), 3)}
-    figures["vectors"] = vectors
+    figures["vectors"] = _taught_vectors(encoder, clips, chosen, listened, config.held_out)
     figures["extended"] = extended_places(encoder, clips, config, chosen, heard.features)
     return figures
 
@@ -203,20 +215,17 @@ def cross_validate(
     Raises:
         CmetError: fewer than two folds, or more than there are speakers; or see `speech_training.make_targets`.
     """
-    groups = np.full(len(clips), -1)
-    most = 0
-    for dataset in np.unique(clips.dataset):
-        speakers = np.unique(clips.speaker[clips.dataset == dataset])
-        if len(speakers) < 2:
-            continue  # one voice says nothing of others; it is trained on
-        most = max(most, len(speakers))
-        for number, speaker in enumerate(speakers):
-            groups[clips.speaker == speaker] = number % folds if folds > 0 else 0
+    together = [np.unique(clips.speaker[clips.dataset == dataset]) for dataset in np.unique(clips.dataset)]
+    most = max(map(len, together))
     if not 2 <= folds <= most:
         raise CmetError(f"{folds} folds cannot be made of at most {most} speakers of a corpus; 2 to {most} can.")
+    groups = np.full(len(clips), -1)
+    for speakers in together:
+        for number, speaker in enumerate(speakers if len(speakers) > 1 else ()):  # one voice says nothing of others
+            groups[clips.speaker == speaker] = number % folds
     kernels = replace(config.student, share=0.0, picture_share=0.0, score_share=0.0, picture_score_share=0.0)
     counts: dict[tuple[str, str], np.ndarray] = {}
-    vectors = {}
+    vectors: dict[str, dict[str, float]] = {}
     for fold in range(folds):
         if progress:
             progress("folds", fold, folds)
@@ -236,13 +245,9 @@ def cross_validate(
         ):
             for dataset in np.unique(clips.dataset[left_out]):
                 of = clips.dataset[left_out] == dataset
-                told = np.array(told_apart(clips, left_out[of], heard.scores[of])["confusion"])
+                told = _confusion(clips, left_out[of], heard.scores[of])
                 counts[str(dataset), kind] = counts.get((str(dataset), kind), 0) + told
-        for speaker in np.unique(clips.speaker[left_out[clips.taught[left_out]]]):
-            of = np.flatnonzero((clips.speaker[left_out] == speaker) & clips.taught[left_out])
-            cosines = vector_agreement(encoder, clips, left_out[of], [listened[n] for n in of])
-            if cosines:
-                vectors[str(speaker)] = {**cosines, "mean": round(float(np.mean(list(cosines.values()))), 3)}
+        vectors |= _taught_vectors(encoder, clips, left_out, listened, own.held_out)
     figures: dict[str, Any] = {"held_out": [f"everybody once, in {folds} folds, by the kernels alone"]}
     for (dataset, kind), confusion in sorted(counts.items()):
         if confusion.sum():

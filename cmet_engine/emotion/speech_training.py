@@ -38,7 +38,6 @@ from cmet_engine.emotion.speech import (
     StudentConfig,
     check_voice,
     save_student,
-    squared_distances,
 )
 from cmet_engine.emotion.training_run import (
     ahead,
@@ -1037,18 +1036,14 @@ def fit_kernels(
     student.known_differences = _stored(student.scaled_differences(statistics[0, first], neutral[0, first]))
 
     def alone(copy: int, rows: np.ndarray) -> torch.Tensor:
-        return squared_distances(student.scaled_statistics(statistics[copy, rows]), student.known)
+        return student.distances(statistics[copy, rows])
 
     def beside(copy: int, rows: np.ndarray) -> torch.Tensor:
-        told = student.scaled_differences(statistics[copy, rows], neutral[copy, rows])
-        own = student.scaled_statistics(statistics[copy, rows])
-        return squared_distances(own, student.known[: len(first)]) + squared_distances(told, student.known_differences)
+        return student.distances_beside(statistics[copy, rows], neutral[copy, rows])
 
     squares = student.known.square().sum(1)
-    student.kernel = Kernel(config.student, len(known))
     student.kernel.unit = squares.mean()
     _fit_kernel(student, student.kernel, alone, known, chosen, clips, targets, config, progress)
-    student.neutral_kernel = Kernel(config.student, len(first))
     student.neutral_kernel.unit = (squares[: len(first)] + student.known_differences.square().sum(1)).mean()
     own = chosen[compared[chosen]]
     _fit_kernel(student, student.neutral_kernel, beside, first, own, clips, targets, config, progress)
