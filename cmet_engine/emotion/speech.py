@@ -1,10 +1,10 @@
 """How emotional speech is heard: a small student network in the emotion2vec+ large space (1024 dimensions).
 
-A wave becomes log-mel bands and a pitch track (`acoustics`). One part of the `Student` pays attention over time and gives a
-reading along the clip; a second looks at the bands as at a picture; a third judges the statistics of the clip as a whole by
-the clips it knows that are like it. An utterance is the weighted mean of all three. Where neutral speech of the same voice is
-at hand, as it is wherever an emotion vector is made from two pools, the third part is told how the clip differs from it: much of
-what makes a voice sound moved is how it departs from its own rest. `Encoder` puts all of it behind plain numpy calls. Gain does not matter: every
+A wave is heard by the lower layers of two published networks (`trunk`) and becomes log-mel bands and a pitch track
+(`acoustics`). One part of the `Student` judges what the trunk makes of the clip as a whole by the clips it knows that are like
+it; a small part pays attention over time to the bands and the pitch. An utterance is the weighted mean of both. Where neutral
+speech of the same voice is at hand, as it is wherever an emotion vector is made from two pools, the first part is told how the
+clip differs from it: much of what makes a voice sound moved is how it departs from its own rest. `Encoder` puts all of it behind plain numpy calls. Gain does not matter: every
 clip is measured against its own loud frames, as the teacher normalises its wave.
 """
 
@@ -31,12 +31,14 @@ from cmet_engine.emotion.acoustics import (
     AUDIBLE,
     BANDS,
     CHANNELS,
+    HOP,
     RATE,
-    STATISTICS,
     VOICED,
     acoustics,
-    summarise,
 )
+from cmet_engine.emotion.eight_bits import pack, unpack
+from cmet_engine.emotion.trunk import EMBEDDED as TRUNK
+from cmet_engine.emotion.trunk import STATISTICS, WIDTH, Trunk, load_trunk
 from cmet_engine.errors import CmetError
 from cmet_engine.files import whole_file
 from cmet_engine.media import audio
@@ -44,9 +46,8 @@ from cmet_engine.media import audio
 SUMMARY = 128  # width of what is known of the clip as a whole
 SPACE = 1024  # dimensions of the emotion2vec+ large space
 WIDEST = 4.0  # units of spread that statistics are told up to
-KNOWN_STEP = WIDEST / 127  # of the known clips' statistics as they are stored
-_STORED = ("known", "known_differences")  # as int8
-_EXACT = ("kernel.", "neutral_kernel.", "statistics_", "difference_")  # as float32
+_EXACT = ("kernel.weights", "neutral_kernel.weights", "statistics_", "difference_")  # stored as float32
+_EIGHT = ("directions", "known")  # stored in eight bits
 EMOTIONS = ("neutral", "angry", "contempt", "disgusted", "fear", "happy", "sad", "surprised", "bored")
 
 
@@ -63,16 +64,12 @@ class StudentConfig:
         embedding: length of the utterance embedding.
         basis: principal directions of the teacher's space that the output spans.
         dropout: probability, in training.
+        directions: principal directions of the statistics that the kernels compare clips along.
+        evenness: power of the spread along each direction that it is divided by: 0 compares as the statistics lie, 1 all directions alike.
         reach: how fast the likeness of two clips falls as their statistics differ, see `Kernel`.
         sharpness: what the kernels' answers, shares between 0 and 1, are multiplied by to be scores.
-        pictures: networks that look at bands over time as at a picture, whose answers are averaged.
-        picture_channels: of their blocks of convolutions.
-        picture_width: channels that they pool over time.
-        picture_embedding: length of their utterance embedding.
-        picture_dropout: probability, in training.
-        share: weight of the sequence part in the place of an utterance.
-        picture_share: weight of the pictures in it; the rest is that of the kernels.
-        score_share, picture_score_share: the same for its scores.
+        share: weight of the sequence part in the place of an utterance; the rest is that of the kernels.
+        score_share: the same for its scores.
         lean: how far an utterance is drawn from there to the places of the emotions that it is scored as.
         pool_lean: how much further a pool of recordings is, beside neutral ones of the same voice.
         emotions: classes of the emotion reading, the first is neutral.
@@ -86,17 +83,12 @@ class StudentConfig:
     embedding: int = 256
     basis: int = 64
     dropout: float = 0.2
-    reach: float = 1.0
+    directions: int = 256
+    evenness: float = 0.25
+    reach: float = 0.5
     sharpness: float = 9.0
-    pictures: int = 2
-    picture_channels: tuple[int, int, int, int] = (16, 32, 64, 96)
-    picture_width: int = 160
-    picture_embedding: int = 128
-    picture_dropout: float = 0.4
     share: float = 0.1
-    picture_share: float = 0.3
     score_share: float = 0.05
-    picture_score_share: float = 0.25
     lean: float = 0.1
     pool_lean: float = 0.4
     emotions: tuple[str, ...] = EMOTIONS
@@ -153,35 +145,44 @@ class Reading(NamedTuple):
 
 
 class Kernel(nn.Module):
-    """Kernel ridge regression: answers for a clip from those that its statistics are like (Saunders et al. 1998).
+    """Kernel ridge regression: answers for a clip from those that it is like (Saunders et al. 1998).
 
-    The likeness to a known clip is exp(-reach * d), d the squared distance in units of the known clips' mean square.
+    Clips are compared along principal directions of their statistics. The likeness to a known clip is exp(-reach * d), d the
+    squared distance in units of the known clips' mean square.
+
+    Args:
+        config: shape.
+        inputs: numbers that a clip is given by.
+        known: clips that are known.
 
     Attributes:
+        directions: float32 [D, inputs], what is looked at.
+        known: float32 [K, D], the known clips along them, their mean square 1.
         weights: float32 [K, answers], what likeness to each known clip adds; the answers are class shares, then coordinates.
         offset: float32 [answers], the answer for a clip that is like none.
-        unit: float32 [], the known clips' mean square.
     """
 
+    directions: torch.Tensor
+    known: torch.Tensor
     weights: torch.Tensor
     offset: torch.Tensor
-    unit: torch.Tensor
 
-    def __init__(self, config: StudentConfig, known: int = 0) -> None:
+    def __init__(self, config: StudentConfig, inputs: int, known: int = 0) -> None:
         super().__init__()
         answers = len(config.emotions) + config.basis
         self.reach = config.reach
+        self.register_buffer("directions", torch.zeros(config.directions, inputs))
+        self.register_buffer("known", torch.zeros(known, config.directions))
         self.register_buffer("weights", torch.zeros(known, answers))
         self.register_buffer("offset", torch.zeros(answers))
-        self.register_buffer("unit", torch.ones(()))
 
-    def likeness(self, squared: torch.Tensor) -> torch.Tensor:
-        """Of clips by their squared distances [B, K] from the known ones."""
-        return torch.exp(squared * (-self.reach / self.unit))
+    def likeness(self, clips: torch.Tensor) -> torch.Tensor:
+        """Of clips [B, inputs] to the known ones: [B, K]."""
+        return torch.exp(-self.reach * squared_distances(clips @ self.directions.T, self.known))
 
-    def forward(self, squared: torch.Tensor) -> torch.Tensor:
-        """Squared distances [B, K] from the known clips -> [B, answers]."""
-        return self.likeness(squared) @ self.weights + self.offset
+    def forward(self, clips: torch.Tensor) -> torch.Tensor:
+        """Clips [B, inputs] -> [B, answers]."""
+        return self.likeness(clips) @ self.weights + self.offset
 
 
 def squared_distances(some: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
@@ -201,70 +202,14 @@ class Heights(NamedTuple):
     )  # [B, 2, T, 40], bands as they are, and without the clip's own average: that tells nothing of the microphone
 
 
-class Picture(nn.Module):
-    """Convolutions over time and bands, pooled over time by attention: mean, deviation and peak (after Okabe et al. 2018)."""
-
-    def __init__(self, config: StudentConfig) -> None:
-        super().__init__()
-        channels = (2, *config.picture_channels)
-        self.convolutions = nn.ModuleList()
-        self.norms = nn.ModuleList()
-        for before, after in itertools.pairwise(channels):
-            for inputs in (before, after):
-                self.convolutions.append(nn.Conv2d(inputs, after, 3, padding=1, bias=False))
-                self.norms.append(nn.BatchNorm2d(after))
-        self.tracks = nn.ModuleList([nn.Conv1d(CHANNELS - BANDS, 32, 9, 4, 4), nn.Conv1d(32, 48, 5, 4, 2)])
-        self.track_norms = nn.ModuleList([nn.BatchNorm1d(32), nn.BatchNorm1d(48)])
-        self.mix = nn.Conv1d(channels[-1] * (BANDS // 32) + 48, config.picture_width, 1)
-        self.attention = nn.Conv1d(config.picture_width, config.heads, 1)
-        self.project = nn.Linear(3 * config.picture_width, config.picture_embedding)
-        self.dropout = nn.Dropout(config.picture_dropout)
-        self.scores = nn.Linear(config.picture_embedding, len(config.emotions))
-        self.place = nn.Linear(config.picture_embedding, config.basis)
-        self.heads = config.heads
-
-    def forward(self, clips: Heights) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Scores [B, classes], coordinates [B, basis] and embedding [B, picture_embedding] of a batch of clips."""
-        columns = clips.scaled.shape[1]
-        beyond = -columns % 16  # four halvings
-        hidden = F.pad(clips.pictures, (0, 0, 0, beyond))
-        for number, (convolution, norm) in enumerate(zip(self.convolutions, self.norms, strict=True)):
-            hidden = F.relu(norm(convolution(hidden)))
-            if number % 2:
-                hidden = F.avg_pool2d(hidden, 2)  # -> [B, c, T/16, 2] in the end
-        keep = clips.inside[:, :, None].to(clips.scaled.dtype)
-        tracks = F.pad((clips.scaled[:, :, BANDS:] * keep).transpose(1, 2), (0, beyond))
-        for convolution, norm in zip(self.tracks, self.track_norms, strict=True):
-            tracks = F.relu(norm(convolution(tracks)))  # -> [B, 48, T/16]
-        hidden = torch.cat([hidden.transpose(2, 3).flatten(1, 2), tracks], 1)
-        hidden = F.relu(self.mix(self.dropout(hidden))).float()  # [B, W, T/16]
-        beside = ~F.pad(clips.inside, (0, beyond)).unflatten(1, (-1, 16)).any(2)[:, None]  # [B, 1, T/16]
-        attention = self.attention(hidden).float().masked_fill(beside, -1e4).softmax(2)  # [B, H, T/16]
-        values = hidden.unflatten(1, (self.heads, -1))  # [B, H, W/H, T/16]
-        mean = (values * attention[:, :, None]).sum(3)
-        deviation = ((values**2 * attention[:, :, None]).sum(3) - mean**2).clamp(min=1e-5).sqrt()
-        peak = hidden.masked_fill(beside, 0).amax(2)
-        pooled = torch.cat([mean.flatten(1), deviation.flatten(1), peak], 1)
-        embedding = F.relu(self.project(self.dropout(pooled)))
-        active = self.dropout(embedding)
-        return self.scores(active), self.place(active), embedding
-
-
 class Student(nn.Module):
     """Log-mel and pitch in, attention over time, a point in the emotion2vec+ large space out.
 
     Args:
         config: shape.
-        known: clips that the kernels know.
-        known_beside: how many of these, the first ones, they know neutral speech of the same voice to.
-
-    Attributes:
-        known: float32 [K, 1173], scaled statistics of the clips that the kernels know.
-        known_differences: float32 [L, 1173], how the first L of them differ from neutral speech of the same voice.
+        known: clips that are known by themselves.
+        known_beside: clips that are known beside neutral speech of the same voice.
     """
-
-    known: torch.Tensor
-    known_differences: torch.Tensor
 
     statistics_mean: torch.Tensor
     statistics_scale: torch.Tensor
@@ -306,11 +251,8 @@ class Student(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
         self.scores = nn.Linear(config.embedding, len(config.emotions))
         self.place = nn.Linear(config.embedding, config.basis)
-        self.kernel = Kernel(config, known)
-        self.neutral_kernel = Kernel(config, known_beside)
-        self.pictures = nn.ModuleList([Picture(config) for _ in range(config.pictures)])
-        self.register_buffer("known", torch.zeros(known, STATISTICS))
-        self.register_buffer("known_differences", torch.zeros(known_beside, STATISTICS))
+        self.kernel = Kernel(config, STATISTICS, known)
+        self.neutral_kernel = Kernel(config, 2 * STATISTICS, known_beside)
         self.register_buffer("statistics_mean", torch.zeros(STATISTICS))
         self.register_buffer("statistics_scale", torch.ones(STATISTICS))
         self.register_buffer("difference_scale", torch.ones(STATISTICS))
@@ -320,30 +262,23 @@ class Student(nn.Module):
         self.register_buffer("space_basis", torch.zeros(config.basis, SPACE))
         self.register_buffer("prototypes", torch.zeros(len(config.emotions), SPACE))
 
-    def scaled_statistics(self, statistics: torch.Tensor) -> torch.Tensor:
-        """Statistics [..., 1173] in units of their spread over the training clips, at most 4 of them."""
-        return ((statistics - self.statistics_mean) / self.statistics_scale).clamp(-WIDEST, WIDEST)
+    def alone(self, statistics: torch.Tensor) -> torch.Tensor:
+        """Clips with these `statistics` [B, 1280] as the kernel takes them: in units of their spread over the training clips, at most 4."""
+        scaled = (statistics - self.statistics_mean) / self.statistics_scale
+        return scaled.clamp(-WIDEST, WIDEST) * _even(statistics.device)
 
-    def scaled_differences(self, statistics: torch.Tensor, neutral: torch.Tensor) -> torch.Tensor:
-        """How `statistics` [..., 1173] differ from those of `neutral` [..., 1173] speech of the same voice, in units of what is usual, at most 4."""
-        return ((statistics - neutral) / self.difference_scale).clamp(-WIDEST, WIDEST)
+    def compared(self, statistics: torch.Tensor, neutral: torch.Tensor) -> torch.Tensor:
+        """The same with how they differ from `neutral` [1280] or [B, 1280] speech of the same voice, in units of what is usual: [B, 2560]."""
+        differences = ((statistics - neutral) / self.difference_scale).clamp(-WIDEST, WIDEST)
+        return torch.cat([self.alone(statistics), differences * _even(statistics.device)], -1)
 
     def whole(self, statistics: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """What likeness to known clips says of clips with these `statistics` [B, 1173]: features [B, 1024], scores [B, classes]."""
-        return self._answers(self.kernel(self.distances(statistics)))
+        """What likeness to known clips says of clips with these `statistics` [B, 1280]: features [B, 1024], scores [B, classes]."""
+        return self._answers(self.kernel(self.alone(statistics)))
 
     def beside(self, statistics: torch.Tensor, neutral: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The same where the mean statistics of `neutral` [1173] speech of the same voice are known too."""
-        return self._answers(self.neutral_kernel(self.distances_beside(statistics, neutral)))
-
-    def distances(self, statistics: torch.Tensor) -> torch.Tensor:
-        """Squared distances of clips with these `statistics` [B, 1173] from the known ones: [B, K]."""
-        return squared_distances(self.scaled_statistics(statistics), self.known)
-
-    def distances_beside(self, statistics: torch.Tensor, neutral: torch.Tensor) -> torch.Tensor:
-        """The same from those known beside neutral speech, with that of the differences from `neutral` [1173] or [B, 1173]: [B, L]."""
-        own = squared_distances(self.scaled_statistics(statistics), self.known[: len(self.known_differences)])
-        return own + squared_distances(self.scaled_differences(statistics, neutral), self.known_differences)
+        """The same where the mean statistics of `neutral` [1280] speech of the same voice are known too."""
+        return self._answers(self.neutral_kernel(self.compared(statistics, neutral)))
 
     def _answers(self, answers: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         count = len(self.config.emotions)
@@ -364,11 +299,6 @@ class Student(nn.Module):
         halves = scaled[:, :, :BANDS].unflatten(2, (BANDS // 2, 2)).mean(3)  # [B, T, 40]
         own = mean[:, None, :BANDS].unflatten(2, (BANDS // 2, 2)).mean(3)
         return Heights(scaled, inside, statistics, torch.stack([halves * keep, (halves - own) * keep], 1))
-
-    def looked(self, number: int, clips: Heights) -> Reading:
-        """What picture network `number` says of a batch of clips."""
-        scores, place, embedding = self.pictures[number](clips)
-        return Reading(self.space_mean + place @ self.space_basis, scores, embedding)
 
     def sequence(self, clips: Heights) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """A batch of clips of T columns -> hidden [B, T / 4, C], mask [B, T / 4] (where there is sound), summary [B, 128]."""
@@ -414,14 +344,15 @@ class Student(nn.Module):
         return Reading(*(part[:, 0] for part in reading))
 
 
-FORMAT = "cmet-speech-encoder/4"
+FORMAT = "cmet-speech-encoder/5"
 EMBEDDED = "speech_encoder.safetensors"
 STEP = 0.25  # seconds between two frame readings
 _STRIDE = 8  # acoustic frames in one step of the network
 _SPAN = 0.5  # seconds, Gaussian width of what one frame reading hears: one or two syllables
 _WINDOW = 200  # acoustic frames that the kernel hears for one reading
 _STRETCH = 500  # acoustic frames
-_PART, _MARGIN = 1400, 100  # acoustic frames: a long clip is heard in parts of 14 s with a second around them
+_TOGETHER = 8  # stretches that the trunk hears at a time
+_PART, _MARGIN = 500, 100  # acoustic frames: a long clip is read along in parts of 5 s with a second around them
 
 
 class Along(NamedTuple):
@@ -434,22 +365,18 @@ class Along(NamedTuple):
 
 
 class Listened(NamedTuple):
-    """A recording in stretches of some seconds, heard once, before it is known what neutral speech it is to be told apart from."""
+    """A recording heard once, before it is known what neutral speech it is to be told apart from."""
 
-    statistics: np.ndarray  # float32 [K, 1173]
-    places: np.ndarray  # float32 [K, 1024], what the parts over time say, times their weights
-    scores: np.ndarray  # float32 [K, classes], the same
-    weights: np.ndarray  # float32 [K], how much is spoken in each, sum 1
-
-    def rest(self) -> np.ndarray:
-        """Mean statistics of the recording: float32 [1173]."""
-        return self.weights @ self.statistics
+    statistics: np.ndarray  # float32 [1280]
+    place: np.ndarray  # float32 [1024], what the sequence part says, times its weight
+    scores: np.ndarray  # float32 [classes], the same
 
 
 class Encoder:
     """The embedded speech encoder: numpy in, numpy out.
 
     Attributes:
+        trunk: what it hears with.
         identity: tells what it answers apart from what others answer, for a cache; None for weights from nowhere.
         emotions: names of the emotions that `emotions_of` scores.
         figures: what was measured on speakers not trained on, by name.
@@ -458,9 +385,10 @@ class Encoder:
     def __init__(self, student: Student, *, device: str = "cpu", figures: dict | None = None) -> None:
         self.device = torch.device(device)
         self.student = student.eval().to(self.device)
+        self.trunk = load_trunk(device)
         self.emotions = student.config.emotions
         self.figures = figures or {}
-        self.identity: tuple[str, str] | None = None
+        self.identity: tuple[str, ...] | None = None
 
     def utterance(self, wave: np.ndarray, rate: int, neutral: np.ndarray | None = None) -> np.ndarray:
         """Where a recording lies in the emotion2vec+ large space.
@@ -468,7 +396,7 @@ class Encoder:
         Args:
             wave: float [S] in [-1, 1], mono, any length from 0.3 s.
             rate: samples a second; other than 16000 is resampled.
-            neutral: mean of `Listened.rest` [1173] over neutral recordings of the same voice, if there are any.
+            neutral: mean of `Listened.statistics` [1280] over neutral recordings of the same voice, if there are any.
 
         Returns:
             float32 [1024].
@@ -476,11 +404,11 @@ class Encoder:
         Raises:
             CmetError: the wave is not mono, holds values that are not numbers, is too short or silent, or nobody speaks.
         """
-        return self.told(self.listen(self._acoustics(wave, rate)), neutral).features
+        return self.told(self.listen(*self._heard(wave, rate)), neutral).features
 
     def emotions_of(self, wave: np.ndarray, rate: int) -> dict[str, float]:
         """Probability of every emotion the encoder was taught by labels; see `utterance` for arguments and errors."""
-        probabilities = self.hear(self._acoustics(wave, rate)).probabilities()
+        probabilities = self.told(self.listen(*self._heard(wave, rate))).probabilities()
         return dict(zip(self.emotions, probabilities.tolist(), strict=True))
 
     def frames(self, wave: np.ndarray, rate: int) -> tuple[np.ndarray, np.ndarray]:
@@ -495,10 +423,10 @@ class Encoder:
         Raises:
             CmetError: see `utterance`.
         """
-        return self._moments(self._acoustics(wave, rate), len(wave) / rate)
+        return self._moments(*self._heard(wave, rate), len(wave) / rate)
 
-    def _moments(self, heard: np.ndarray, seconds: float) -> tuple[np.ndarray, np.ndarray]:
-        """What `frames` gives, of `heard` [F, 84] that lasts so many seconds."""
+    def _moments(self, wave: np.ndarray, heard: np.ndarray, seconds: float) -> tuple[np.ndarray, np.ndarray]:
+        """What `frames` gives, of a `wave` [S] at 16 kHz and its acoustics `heard` [F, 84] that last so many seconds."""
         times = np.arange(max(1, math.ceil(seconds / STEP))) * STEP
         features = np.empty((len(times), SPACE), np.float32)
         for start, stop, part in _parts(heard):
@@ -511,17 +439,21 @@ class Encoder:
             at = (np.arange(hidden.shape[1]) * _STRIDE + part.first) / 100 - begin
             near = np.exp(-0.5 * ((at[None] - (times[chosen, None] - begin)) / _SPAN) ** 2)  # [P, T]
             weight = torch.from_numpy(near.astype(np.float32)).to(self.device) * mask[0].float()
+            sound = torch.from_numpy(wave[part.first * HOP :][: len(part.acoustics) * HOP])
+            (sounds,) = self.trunk(sound[None].to(self.device))
+            first = (
+                np.clip((times[chosen] * 100).astype(int) - _WINDOW // 2, 0, max(0, len(heard) - _WINDOW)) - part.first
+            )
+            rows = torch.from_numpy(sounds.summaries(first, first + _WINDOW)).to(self.device)
             with torch.inference_mode():
-                features[chosen] = self.student.pooled(hidden, weight[None], summary).features[0].float().cpu().numpy()
+                places = self.student.pooled(hidden, weight[None], summary).features[0].float()
+                features[chosen] = (
+                    torch.lerp(self.student.whole(rows)[0], places, self.student.config.share).cpu().numpy()
+                )
         at = np.minimum((times * 100).astype(int), len(heard) - 1)
-        windows = np.clip(at - _WINDOW // 2, 0, max(0, len(heard) - _WINDOW))
-        rows = np.stack([summarise(heard[first : first + _WINDOW]) for first in windows])
-        with torch.inference_mode():
-            local = self.student.whole(torch.from_numpy(rows).to(self.device))[0].cpu().numpy()
-        share = self.student.config.share + self.student.config.picture_share
-        features = share * features + (1 - share) * local
         spoken = gaussian_filter1d((heard[:, BANDS + 3] > AUDIBLE).astype(np.float64), 25)[at] + 1e-6  # [F]
-        features += self.hear(heard).features - np.average(features, axis=0, weights=spoken).astype(np.float32)
+        whole = self.told(self.listen(wave, heard)).features
+        features += whole - np.average(features, axis=0, weights=spoken).astype(np.float32)
         return times, features
 
     def intensity(self, wave: np.ndarray, rate: int, vector: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -545,73 +477,69 @@ class Encoder:
 
     def along(self, wave: np.ndarray, rate: int) -> Along:
         """What `intensity` needs of a recording; see `utterance` for arguments and errors."""
-        heard = self._acoustics(wave, rate)
-        times, features = self._moments(heard, len(wave) / rate)
+        at_rate, heard = self._heard(wave, rate)
+        times, features = self._moments(at_rate, heard, len(wave) / rate)
         at = np.minimum((times * 100).astype(int), len(heard) - 1)
         spoken = gaussian_filter1d((heard[:, BANDS + 3] > AUDIBLE).astype(np.float64), 15)[at]  # [F]
         energy = gaussian_filter1d(heard[:, BANDS + 3].astype(np.float64), 25)[at]
         return Along(times, features, spoken, energy)
 
-    def _acoustics(self, wave: np.ndarray, rate: int) -> np.ndarray:
+    def _heard(self, wave: np.ndarray, rate: int) -> tuple[np.ndarray, np.ndarray]:
+        """The recording at 16 kHz, float32 [S], and its acoustics [F, 84], once both are checked."""
         audio.check_speech(wave, rate, "The recording")
-        heard = acoustics(to_rate(wave, rate))
+        wave = to_rate(wave, rate)
+        heard = acoustics(wave)
         check_voice(heard, "The recording")
-        return heard
+        return wave, heard
 
     def _heights(self, heard: np.ndarray) -> Heights:
         """`heard` [F, 84] as a batch of one."""
         batch = torch.from_numpy(heard)[None].to(self.device)
         return self.student.heights(batch, torch.tensor([len(heard)], device=self.device))
 
-    def hear(self, heard: np.ndarray) -> "Heard":
-        """What the encoder says of a whole recording, given as `acoustics` [F, 84]."""
-        return self.told(self.listen(heard))
-
-    def listen(self, heard: np.ndarray) -> Listened:
-        """Hear a whole recording, given as `acoustics` [F, 84].
+    def listen(self, wave: np.ndarray, heard: np.ndarray) -> Listened:
+        """Hear a whole recording, given as float32 [S] at 16 kHz and what `acoustics` makes of it [F, 84].
 
         A long recording is heard in stretches of about five seconds, like those it was trained with, weighted by
         how much is spoken in each.
         """
+        place, scores = self.sequenced(heard)
+        return Listened(statistics(wave, self.trunk), place, scores)
+
+    def sequenced(self, heard: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """What the sequence part adds to what is said of a recording, given as `acoustics` [F, 84]: place [1024], scores [classes]."""
         stretches = np.array_split(heard, max(1, round(len(heard) / _STRETCH)))
         weights = np.array([(part[:, BANDS + 3] > AUDIBLE).sum() + 1e-3 for part in stretches], np.float32)
-        config = self.student.config
-        places, scores = [], []
-        with torch.inference_mode():
-            for part in stretches:
-                clips = self._heights(part)
-                readings = [(self.student(clips), config.share, config.score_share)]
-                for number in range(config.pictures):
-                    shares = (config.picture_share / config.pictures, config.picture_score_share / config.pictures)
-                    readings.append((self.student.looked(number, clips), *shares))
-                places.append(sum(share * reading.features[0] for reading, share, _ in readings))
-                scores.append(sum(share * reading.scores[0] for reading, _, share in readings))
-        return Listened(
-            np.stack([summarise(part) for part in stretches]),
-            torch.stack(places).cpu().numpy(),
-            torch.stack(scores).cpu().numpy(),
-            weights / weights.sum(),
-        )
+        weights = torch.from_numpy(weights / weights.sum()).to(self.device)
+        config, place, scores = self.student.config, 0.0, 0.0
+        for first, share in enumerate(weights.split(_TOGETHER)):
+            some = stretches[first * _TOGETHER :][:_TOGETHER]
+            lengths = torch.tensor([len(part) for part in some], device=self.device)
+            batch = torch.from_numpy(np.stack([np.resize(part, (len(some[0]), CHANNELS)) for part in some]))
+            with torch.inference_mode():
+                reading = self.student(self.student.heights(batch.to(self.device), lengths))
+                place, scores = place + share @ reading.features, scores + share @ reading.scores
+        return (config.share * place).cpu().numpy(), (config.score_share * scores).cpu().numpy()
 
     def told(self, listened: Listened, neutral: np.ndarray | None = None) -> "Heard":
         """What the encoder says of a recording it `listened` to.
 
         Args:
             listened: what `listen` gives.
-            neutral: mean of `Listened.rest` [1173] over neutral recordings of the same voice; None: the recording alone tells.
+            neutral: mean of `Listened.statistics` [1280] over neutral recordings of the same voice; None: the recording alone tells.
         """
         config = self.student.config
         with torch.inference_mode():
-            statistics, places, scores = (torch.from_numpy(part).to(self.device) for part in listened[:3])
-            if neutral is None or not len(self.student.known_differences):
-                features, judged = self.student.whole(statistics)
+            row, place, scores = (torch.from_numpy(part).to(self.device) for part in listened)
+            if neutral is None or not len(self.student.neutral_kernel.known):
+                features, judged = self.student.whole(row[None])
             else:
-                features, judged = self.student.beside(statistics, torch.from_numpy(neutral).to(self.device))
-            features = places + (1 - config.share - config.picture_share) * features
-            scores = scores + (1 - config.score_share - config.picture_score_share) * judged
+                features, judged = self.student.beside(row[None], torch.from_numpy(neutral).to(self.device))
+            features = place + (1 - config.share) * features[0]
+            scores = scores + (1 - config.score_share) * judged[0]
             # labels of many speakers taught the scores, the teacher's features of two most of the places
-            features = torch.lerp(features, scores.softmax(1) @ self.student.prototypes, config.lean)
-        return Heard(listened.weights @ features.cpu().numpy(), listened.weights @ scores.cpu().numpy())
+            features = torch.lerp(features, scores.softmax(0) @ self.student.prototypes, config.lean)
+        return Heard(features.cpu().numpy(), scores.cpu().numpy())
 
     def pools(self, wanted: Sequence[Listened], neutral: Sequence[Listened]) -> "Pools":
         """Features of two pools of one voice, each recording told apart from the neutral ones, a neutral one from the others.
@@ -619,7 +547,7 @@ class Encoder:
         Several recordings together say more surely which emotion they hold than one does: both pools as a whole are
         drawn further towards the places of the emotions that they are scored as, and of neutral.
         """
-        rests = np.stack([recording.rest() for recording in neutral])  # [M, 1173]
+        rests = np.stack([recording.statistics for recording in neutral])  # [M, 1280]
         total = rests.sum(0)
         others = [(total - own) / (len(rests) - 1) for own in rests] if len(rests) > 1 else [total]
         rest = (total / len(rests)).astype(np.float32)
@@ -631,6 +559,24 @@ class Encoder:
         one, other = (np.stack([heard.features for heard in pool]) for pool in (moved, still))
         here, there = lean * (together - one.mean(0)), lean * (places[0] - other.mean(0))
         return Pools(*(part.astype(np.float32) for part in (one + here, other + there, here - there)))
+
+
+def statistics(wave: np.ndarray, trunk: Trunk) -> np.ndarray:
+    """What the `trunk` makes of a recording as a whole, float32 [S] at 16 kHz: [1280], mean of its stretches by how much is spoken in each."""
+    device = next(trunk.parameters()).device
+    count = max(1, round(len(wave) / (_STRETCH * HOP)))
+    stretches = torch.from_numpy(np.ascontiguousarray(wave[: len(wave) // count * count], np.float32)).view(count, -1)
+    heard = [sounds for some in stretches.split(_TOGETHER) for sounds in trunk(some.to(device))]
+    weights = np.array([float(sounds.spoken.sum()) + 1e-3 for sounds in heard])
+    return (weights / weights.sum() @ np.stack([sounds.summary() for sounds in heard])).astype(np.float32)
+
+
+@functools.cache
+def _even(device: torch.device) -> torch.Tensor:
+    """What statistics are multiplied by so that either network of the trunk counts half: float32 [1280]."""
+    deep = 2 * WIDTH
+    counts = torch.tensor([deep, STATISTICS - deep], device=device)
+    return (0.5 / counts.float()).sqrt().repeat_interleave(counts)
 
 
 class Pools(NamedTuple):
@@ -706,14 +652,11 @@ def check_voice(heard: np.ndarray, name: str) -> None:
 
 
 def save_student(student: Student, path: str | Path, figures: dict, *, force: bool = False) -> None:
-    """Write a student network with its configuration and figures: safetensors, float16 but for `_STORED` and `_EXACT`."""
-
-    def packed(name: str, value: torch.Tensor) -> torch.Tensor:
-        if name in _STORED:
-            return (value / KNOWN_STEP).round().to(torch.int8).contiguous()
-        return value.half().contiguous() if value.is_floating_point() and not name.startswith(_EXACT) else value
-
-    state = {name: packed(name, value) for name, value in student.state_dict().items()}
+    """Write a student network with its configuration and figures: safetensors, float16 but for `_EXACT` and `_EIGHT`."""
+    state: dict[str, torch.Tensor] = {}
+    for name, value in student.state_dict().items():
+        half = value.is_floating_point() and not name.startswith(_EXACT)
+        state |= pack(name, value) if name.endswith(_EIGHT) else {name: value.half().contiguous() if half else value}
     about = {"format": FORMAT, "config": json.dumps(asdict(student.config)), "figures": json.dumps(figures)}
     with whole_file(path, force=force) as temporary:
         save_file(state, temporary, about)
@@ -736,9 +679,8 @@ def load_student(path: str | Path) -> tuple[Student, dict]:
         raise CmetError(f"{path.name} is not a speech encoder of this project (format '{about.get('format')}').")
     given = json.loads(about["config"])
     values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}
-    state = {k: v.float() if v.is_floating_point() else v for k, v in state.items()}
-    state |= {k: state[k] * KNOWN_STEP for k in _STORED}
-    student = Student(StudentConfig(**values), *(len(state[k]) for k in _STORED))
+    state = unpack(state)
+    student = Student(StudentConfig(**values), len(state["kernel.known"]), len(state["neutral_kernel.known"]))
     student.load_state_dict(state, strict=True)
     return student, json.loads(about.get("figures", "{}"))
 
@@ -783,5 +725,5 @@ def load_encoder(name: str = "embedded", *, device: str = "cpu") -> Encoder:
     path = models.asset(EMBEDDED) if name == "embedded" else Path(name)
     student, figures = load_student(path)
     encoder = Encoder(student, device=device, figures=figures)
-    encoder.identity = (cache.content(path), device)
+    encoder.identity = (cache.content(path), cache.content(models.asset(TRUNK)), device)
     return encoder

@@ -6,7 +6,6 @@ that was interrupted ends where an uninterrupted one does.
 """
 
 import csv
-import functools
 import hashlib
 import itertools
 import json
@@ -26,18 +25,19 @@ import torch
 import torch.nn.functional as F
 from tqdm import tqdm
 
-from cmet_engine.emotion.acoustics import BANDS, CHANNELS, FLOOR, RATE, STATISTICS, VOICED, acoustics, summarise
+from cmet_engine import models
+from cmet_engine.emotion.acoustics import BANDS, CHANNELS, FLOOR, RATE, VOICED, acoustics
+from cmet_engine.emotion.eight_bits import rounded
 from cmet_engine.emotion.speech import (
     EMOTIONS,
-    KNOWN_STEP,
     SPACE,
-    Heights,
     Kernel,
     Reading,
     Student,
     StudentConfig,
     check_voice,
     save_student,
+    statistics,
 )
 from cmet_engine.emotion.training_run import (
     ahead,
@@ -47,7 +47,9 @@ from cmet_engine.emotion.training_run import (
     warn_unknown_labels,
     write_losses,
 )
-from cmet_engine.emotion.voices import new_voice, speak_as
+from cmet_engine.emotion.trunk import EMBEDDED as TRUNK
+from cmet_engine.emotion.trunk import STATISTICS, load_trunk
+from cmet_engine.emotion.voices import elsewhere, new_voice, speak_as
 from cmet_engine.errors import CmetError
 from cmet_engine.files import check_writable, whole_file
 from cmet_engine.media import audio
@@ -94,7 +96,8 @@ class Clips:
         names, dataset, speaker, emotion: text, one per clip.
         teacher: float32 [N, 1024], NaN where the teacher was never run.
         acoustics: one list per voice (the first is the natural one), each of N arrays float16 [F, 84].
-        statistics: float32 [copies, N, 1173] of the clips, first the natural ones, see `all_statistics`.
+        statistics: float32 [copies, N, 1280] of the clips (`speech.statistics`): as they are, in the other voices, and varied by
+            `voices.elsewhere`.
     """
 
     names: list[str]
@@ -146,11 +149,9 @@ class TrainingConfig:
         balance: 1 draws every emotion of a dataset equally often, 0 as often as it has clips.
         calm: added to the score of neutral once all is trained, for most speech is: batches hold emotions about equally often.
         checkpoint: steps between two checkpoints.
-        picture_steps, picture_rate, picture_decay, picture_mixup: the same for each of the pictures.
-        natural: share of their clips that speak in their own voice, the others in one of the `voices`.
-        bend: their formants move by this much, standard deviation of the natural log.
         kernel_known: most clips that the kernels over the clip's statistics know.
         kernel_ridge: weight of their smoothness against their error.
+        kernel_calm: added to the share of neutral that the kernel beside neutral speech gives: nothing is as like it as more of it.
         kernel_natural: how much a clip's natural voice weighs in them against each of its variations.
         student: shape of the network.
     """
@@ -188,14 +189,9 @@ class TrainingConfig:
     balance: float = 0.5
     calm: float = 0.5
     checkpoint: int = 250
-    picture_steps: int = 5000
-    picture_rate: float = 1.5e-3
-    picture_decay: float = 0.05
-    picture_mixup: float = 0.5
-    natural: float = 0.5
-    bend: float = 0.07
     kernel_known: int = 2000
-    kernel_ridge: float = 0.04
+    kernel_ridge: float = 0.08
+    kernel_calm: float = -0.1
     kernel_natural: float = 3.0
     student: StudentConfig = field(default_factory=StudentConfig)
 
@@ -345,7 +341,7 @@ def prepare(
         corpus: what `read_corpus` gives.
         cache: folder; None keeps nothing.
         config: how many voices and variations; None: the defaults.
-        to_train: off, only what measuring needs: the natural voice, and no statistics.
+        to_train: off, only what measuring needs: the natural voice.
         progress: called as `progress(stage, done, total)`.
 
     Raises:
@@ -353,28 +349,29 @@ def prepare(
     """
     config = config or TrainingConfig()
     recordings = corpus.recordings
-    key = hashlib.sha256("\n".join(f"{r.name} {r.path.stat().st_size}" for r in recordings).encode()).hexdigest()[:16]
-    kind = f"voices_{config.voices}_{config.tempo:g}_{config.varied}_{STATISTICS}" if to_train else "natural"
+    trunk = models.sha256(models.asset(TRUNK))
+    key = hashlib.sha256(
+        "\n".join([trunk, *(f"{r.name} {r.path.stat().st_size}" for r in recordings)]).encode()
+    ).hexdigest()[:16]
+    kind = f"voices_{config.voices}_{config.tempo:g}_{config.varied}" if to_train else "natural"
     stored = None if cache is None else Path(cache) / f"{kind}_{key}.npz"
     if stored is not None and stored.is_file():
         with np.load(stored) as file:
-            kept, starts, statistics = file["kept"], file["starts"], file["statistics"]
+            kept, starts, told = file["kept"], file["starts"], file["statistics"]
             values = [file[f"copy_{n}"] for n in range(len(starts))]
         copies = [[v[a:b] for a, b in itertools.pairwise(n)] for v, n in zip(values, starts, strict=True)]
     else:
-        kept, natural = _listen(recordings, progress)
+        kept, natural, told = _listen(recordings, progress)
         copies = [natural]
         if to_train:
-            copies += _other_voices([recordings[n] for n in kept], natural, config, progress)
-        statistics = (
-            all_statistics(copies, config.varied) if to_train else np.zeros((0, len(kept), STATISTICS), np.float32)
-        )
+            others, more = _other_voices([recordings[n] for n in kept], natural, config, progress)
+            copies, told = copies + others, np.concatenate([told, more])
         starts = np.array([np.cumsum([0] + [len(a) for a in copy]) for copy in copies])
         if stored is not None:
             stored.parent.mkdir(parents=True, exist_ok=True)
             arrays = {f"copy_{n}": np.concatenate(copy) for n, copy in enumerate(copies)}
             with whole_file(stored, force=True) as temporary:
-                np.savez(temporary, kept=kept, starts=starts, statistics=statistics, **arrays)
+                np.savez(temporary, kept=kept, starts=starts, statistics=told, **arrays)
     chosen = [recordings[n] for n in kept]
     unknown = np.full(SPACE, np.nan, np.float32)
     return Clips(
@@ -384,13 +381,14 @@ def prepare(
         np.array([r.emotion for r in chosen]),
         np.stack([corpus.teacher.get(r.name, unknown) for r in chosen]),
         copies,
-        statistics,
+        told,
     )
 
 
-def _listen(recordings: list[Recording], progress: Progress | None) -> tuple[np.ndarray, list[np.ndarray]]:
-    """Which recordings can be used, int [N], and their acoustics float16 [F, 84]."""
-    kept, heard = [], []
+def _listen(recordings: list[Recording], progress: Progress | None) -> tuple[np.ndarray, list[np.ndarray], np.ndarray]:
+    """Which recordings can be used, int [N], their acoustics float16 [F, 84] and their statistics float32 [1, N, 1280]."""
+    kept, heard, told = [], [], []
+    trunk = load_trunk()
     for number, recording in enumerate(tqdm(recordings, "listening", unit="clip", disable=progress is not None)):
         if progress:
             progress("listen", number, len(recordings))
@@ -404,17 +402,18 @@ def _listen(recordings: list[Recording], progress: Progress | None) -> tuple[np.
             continue
         kept.append(number)
         heard.append(natural.astype(np.float16))
+        told.append(statistics(wave, trunk))
     if not kept:
         raise CmetError("None of the recordings can be used; each was named above.")
-    return np.array(kept), heard
+    return np.array(kept), heard, np.stack(told)[None]
 
 
 def _other_voices(
     recordings: list[Recording], natural: list[np.ndarray], config: TrainingConfig, progress: Progress | None
-) -> list[list[np.ndarray]]:
+) -> tuple[list[list[np.ndarray]], np.ndarray]:
     """Acoustics float16 [F, 84] of all `recordings`, `config.voices` times, every speaker in another voice each time.
 
-    All clips of a speaker are changed alike, so that neutral and emotional speech are still one person's; deep voices and
+    Also statistics float32 [copies, N, 1280] of these, and of the natural ones `config.varied` times as recorded elsewhere. All clips of a speaker are changed alike, so that neutral and emotional speech are still one person's; deep voices and
     high ones take turns.
     """
     speakers = np.array([recording.speaker for recording in recordings])
@@ -429,35 +428,21 @@ def _other_voices(
         plans.append([new_voice(height, (copy + number) % 2 == 1, random) for copy, random in enumerate(turn)])
     place = np.unique(speakers, return_inverse=True)[1]
     copies: list[list[np.ndarray]] = [[] for _ in range(config.voices)]
+    told = np.empty((config.voices + config.varied, len(recordings), STATISTICS), np.float32)
+    trunk = load_trunk()
     for clip, recording in enumerate(tqdm(recordings, "other voices", unit="clip", disable=progress is not None)):
         if progress:
             progress("other voices", clip, len(recordings))
         wave = audio.load(recording.path, RATE)
         for copy in range(config.voices):
             tempo = float(np.exp(np.random.default_rng([8, copy, clip]).uniform(-config.tempo, config.tempo)))
-            copies[copy].append(acoustics(speak_as(wave, plans[place[clip]][copy], tempo)).astype(np.float16))
-    return copies
-
-
-def all_statistics(copies: list[list[np.ndarray]], rounds: int) -> np.ndarray:
-    """Statistics of every clip in every voice, then of the natural clips varied by `augment`.
-
-    Args:
-        copies: acoustics by voice, as in `Clips`.
-        rounds: how often each is varied.
-
-    Returns:
-        float32 [copies, N, 1173]; the same for the same clips, since each clip's variation has a seed of its own.
-    """
-    result = [np.stack([summarise(heard) for heard in copy]) for copy in copies]
-    for round_ in range(rounds):
-        varied = []
-        for number, heard in enumerate(copies[0]):
-            random = torch.Generator().manual_seed(number * rounds + round_)
-            batch = torch.from_numpy(heard.astype(np.float32))[None]
-            varied.append(summarise(augment(batch, torch.tensor([len(heard)]), random)[0].numpy()))
-        result.append(np.stack(varied))
-    return np.stack(result)
+            other = speak_as(wave, plans[place[clip]][copy], tempo)
+            copies[copy].append(acoustics(other).astype(np.float16))
+            told[copy, clip] = statistics(other, trunk)
+        for copy in range(config.varied):
+            varied = elsewhere(wave, np.random.default_rng([9, copy, clip]))
+            told[config.voices + copy, clip] = statistics(varied, trunk)
+    return copies, told
 
 
 def train_folder(
@@ -612,36 +597,22 @@ def augment(batch: torch.Tensor, lengths: torch.Tensor, random: torch.Generator)
     return torch.cat([mel, tracks], 2)
 
 
-def bend_formants(batch: torch.Tensor, random: np.random.Generator, amount: float) -> torch.Tensor:
-    """Stretch the bands of every clip of `batch` [B, F, 84] by a factor of its own, as another length of the vocal tract would (Jaitly and Hinton 2013)."""
-    factor = torch.from_numpy(np.exp(random.normal(0, amount, (len(batch), 1))).astype(np.float32))
-    at = (torch.arange(BANDS)[None] * factor).clamp(max=BANDS - 1.001)  # [B, 80]
-    low, share = at.long()[:, None], (at % 1)[:, None]
-    mel = batch[:, :, :BANDS]
-    below, above = (mel.gather(2, place.expand(-1, mel.shape[1], -1)) for place in (low, low + 1))
-    return torch.cat([torch.lerp(below, above, share), batch[:, :, BANDS:]], 2)
-
-
 class Batches:
     """Endless random batches, each made from the seed and its number alone, so that a resumed run sees what it would have seen.
 
     Args:
         clips, chosen, weights: what is drawn from and how often.
         config: every number.
-        stream: 0 for the sequence part, whose clips speak in any voice equally often; another number for each picture,
-            whose clips speak in their own voice more often and have their formants bent.
     """
 
-    def __init__(
-        self, clips: Clips, chosen: np.ndarray, weights: np.ndarray, config: TrainingConfig, stream: int = 0
-    ) -> None:
-        self.clips, self.chosen, self.config, self.stream = clips, chosen, config, stream
+    def __init__(self, clips: Clips, chosen: np.ndarray, weights: np.ndarray, config: TrainingConfig) -> None:
+        self.clips, self.chosen, self.config = clips, chosen, config
         self.probability = weights / weights.sum()
 
     def __call__(self, step: int) -> tuple[torch.Tensor, torch.Tensor, np.ndarray]:
         """Batch number `step`: acoustics [B, F, 84], lengths [B], clip numbers [B]."""
         config = self.config
-        random = np.random.default_rng([config.seed, step, *([2, self.stream] if self.stream else [])])
+        random = np.random.default_rng([config.seed, step])
         picked = random.choice(self.chosen, config.batch, p=self.probability)
         frames = int(random.integers(config.crop[0], config.crop[1] + 1))
         batch = np.zeros((config.batch, frames, CHANNELS), np.float32)
@@ -649,8 +620,7 @@ class Batches:
         batch[:, :, BANDS + 3] = FLOOR
         lengths = np.zeros(config.batch, np.int64)
         for row, clip in enumerate(picked):
-            natural = self.stream and random.random() < config.natural
-            copy = self.clips.acoustics[0 if natural else random.integers(len(self.clips.acoustics))][clip]
+            copy = self.clips.acoustics[random.integers(len(self.clips.acoustics))][clip]
             rate = random.uniform(*config.rates)
             total = max(2, int(len(copy) / rate))
             start = random.integers(0, max(1, total - frames + 1))
@@ -662,8 +632,6 @@ class Batches:
             lengths[row] = length
         generator = torch.Generator().manual_seed(int(random.integers(2**31)))
         tensor, sizes = torch.from_numpy(batch), torch.from_numpy(lengths)
-        if self.stream and config.bend:
-            tensor = bend_formants(tensor, random, config.bend)
         return augment(tensor, sizes, generator), sizes, picked
 
 
@@ -678,7 +646,7 @@ def from_rest(clips: Clips, chosen: np.ndarray, seed: int) -> tuple[np.ndarray, 
         seed: of the pools.
 
     Returns:
-        float32 [copies, N, 1173], and bool [N], whether there is neutral speech for the clip at all.
+        float32 [copies, N, 1280], and bool [N], whether there is neutral speech for the clip at all.
     """
     random = np.random.default_rng([seed, 3])
     calm = np.zeros(len(clips), bool)
@@ -890,112 +858,36 @@ def train(
         )
     targets = make_targets(clips, chosen, config)
     student = new_student(clips, chosen, config).to(device)
-    run = Run(clips, chosen, targets, config, output, device, mixed_precision, workers, progress)
-    sequence = [value for name, value in student.named_parameters() if not name.startswith(APART)]
-    own = Part(
-        "train", student, student, sequence, 0, config.steps, config.learning_rate, config.weight_decay, config.mixup
+    batches = Batches(clips, chosen, clip_weights(clips, chosen, config), config)
+    optimiser = torch.optim.AdamW(
+        student.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, betas=(0.9, 0.98)
     )
-    fit_part(run, own, student, resume=resume, until=until)
-    if until is None or until >= config.steps:
-        for number, picture in enumerate(student.pictures):
-            part = Part(
-                f"train picture {number + 1}", picture, functools.partial(student.looked, number),
-                list(picture.parameters()), number + 1, config.picture_steps, config.picture_rate, config.picture_decay,
-                config.picture_mixup,
-            )  # fmt: skip
-            fit_part(run, part, student, resume=resume)
-        student = student.cpu()
-        fit_kernels(student, clips, chosen, targets, config, progress=progress)
-        with torch.no_grad():
-            student.prototypes.copy_(targets.prototypes)
-            for name, bias in student.named_parameters():
-                if name.endswith("scores.bias"):
-                    bias[0] += config.calm
-        save_student(student, output / "encoder.safetensors", {}, force=True)
-        with whole_file(output / "config.json", force=True) as temporary:
-            temporary.write_text(config.to_json(), "utf-8")
-    return student.cpu().eval()
-
-
-APART = ("pictures.", "known", "kernel.", "neutral_kernel.")
-"""What the sequence part does not train."""
-
-
-@dataclass(frozen=True)
-class Run:
-    """What all parts of a training run share; see `train`."""
-
-    clips: Clips
-    chosen: np.ndarray
-    targets: Targets
-    config: TrainingConfig
-    output: Path
-    device: str
-    mixed_precision: bool
-    workers: int
-    progress: Progress | None
-
-
-@dataclass(frozen=True)
-class Part:
-    """One network of the student that learns from batches of clips over time.
-
-    Attributes:
-        name: as the progress calls it.
-        module: what is trained and averaged.
-        read: `Heights` of a batch -> its reading.
-        parameters: of the module, those that are trained.
-        stream: which batches it sees, see `Batches`.
-        steps, rate, decay, mixup: see `TrainingConfig`.
-    """
-
-    name: str
-    module: torch.nn.Module
-    read: Callable[[Heights], Reading]
-    parameters: list[torch.nn.Parameter]
-    stream: int
-    steps: int
-    rate: float
-    decay: float
-    mixup: float
-
-    def state(self) -> dict[str, torch.Tensor]:
-        """Its part of the weights, without those that others train."""
-        return {key: value for key, value in self.module.state_dict().items() if not key.startswith(APART)}
-
-
-def fit_part(run: Run, part: Part, student: Student, *, resume: bool, until: int | None = None) -> None:
-    """Train one part; it ends with its averaged weights. Goes on from its checkpoint; stops after step `until`, if given."""
-    config, stored = run.config, run.output / f"checkpoint{part.stream or ''}.pt"
-    weights = clip_weights(run.clips, run.chosen, config)
-    batches = Batches(run.clips, run.chosen, weights, config, part.stream)
-    optimiser = torch.optim.AdamW(part.parameters, lr=part.rate, weight_decay=part.decay, betas=(0.9, 0.98))
-    average = {key: value.clone() for key, value in part.state().items()}
-    first, history = 0, []
+    average = {key: value.clone() for key, value in _trained(student).items()}
+    stored, first, history = output / "checkpoint.pt", 0, []
     if resume and stored.is_file():
-        state = load_state(stored, run.device)
+        state = load_state(stored, device)
         if state["config"] != config.to_json():
             raise CmetError(f"{stored} is of a run with another configuration; give another folder or remove it.")
         first, history = state["step"], state["history"]
-        part.module.load_state_dict(state["network"], strict=False)
+        student.load_state_dict(state["network"], strict=False)
         optimiser.load_state_dict(state["optimiser"])
         average = state["average"]
 
     def keep(step: int) -> None:
         save_state(stored, {
-            "config": config.to_json(), "step": step, "network": part.state(), "optimiser": optimiser.state_dict(),
+            "config": config.to_json(), "step": step, "network": _trained(student), "optimiser": optimiser.state_dict(),
             "average": average, "history": history,
         })  # fmt: skip
-        write_losses(run.output, LOSSES, history, f"losses{part.stream or ''}")
+        write_losses(output, LOSSES, history)
 
-    last = part.steps if until is None else min(until, part.steps)
+    last = config.steps if until is None else min(until, config.steps)
     bar = tqdm(
-        total=part.steps, initial=first, desc=part.name, unit="step", disable=run.progress is not None, mininterval=5
+        total=config.steps, initial=first, desc="train", unit="step", disable=progress is not None, mininterval=5
     )
     try:
-        for step, batch in zip(range(first, last), ahead(batches, first, last, run.workers), strict=True):
-            parts = _step(run, part, student, optimiser, batch, step)
-            _follow(average, part.state(), min(config.average, (step + 1) / (step + 10)))
+        for step, batch in zip(range(first, last), ahead(batches, first, last, workers), strict=True):
+            parts = _step(student, optimiser, targets, batch, step, config, device, mixed_precision)
+            _follow(average, _trained(student), min(config.average, (step + 1) / (step + 10)))
             history.append([step + 1, *(round(parts.get(n, 0.0), 5) for n in LOSSES)])
             if (step + 1) % config.checkpoint == 0 or step + 1 == last:
                 keep(step + 1)
@@ -1003,11 +895,26 @@ def fit_part(run: Run, part: Part, student: Student, *, resume: bool, until: int
             bar.set_postfix(
                 {n: f"{np.mean([h[k + 1] for h in history[-50:]]):.3f}" for k, n in enumerate(LOSSES)}, refresh=False
             )
-            if run.progress:
-                run.progress(part.name, step + 1, part.steps)
+            if progress:
+                progress("train", step + 1, config.steps)
     finally:
         bar.close()
-    part.module.load_state_dict(average, strict=False)
+    student.load_state_dict(average, strict=False)
+    student = student.cpu()
+    if last == config.steps:
+        fit_kernels(student, clips, chosen, targets, config, progress=progress)
+        with torch.no_grad():
+            student.prototypes.copy_(targets.prototypes)
+            student.scores.bias[0] += config.calm
+        save_student(student, output / "encoder.safetensors", {}, force=True)
+        with whole_file(output / "config.json", force=True) as temporary:
+            temporary.write_text(config.to_json(), "utf-8")
+    return student.eval()
+
+
+def _trained(student: Student) -> dict[str, torch.Tensor]:
+    """What the steps change: the weights without the kernels, which are fitted after them."""
+    return {key: value for key, value in student.state_dict().items() if "kernel." not in key}
 
 
 def fit_kernels(
@@ -1023,35 +930,30 @@ def fit_kernels(
 
     They answer for every clip in every voice and variation (Nystroem's approximation: Williams and Seeger 2001).
     """
-    statistics = torch.from_numpy(clips.statistics)
+    rows = torch.from_numpy(clips.statistics)
     rest, compared = from_rest(clips, chosen, config.seed)
     neutral = torch.from_numpy(rest)
-    known = chosen
-    if len(chosen) > config.kernel_known:
-        random = np.random.default_rng([config.seed, 4])
-        known = np.sort(random.choice(chosen, config.kernel_known, replace=False))
-    known = known[np.argsort(~compared[known], kind="stable")]  # those with neutral speech beside them come first
-    first = known[compared[known]]
-    student.known = _stored(student.scaled_statistics(statistics[0, known]))
-    student.known_differences = _stored(student.scaled_differences(statistics[0, first], neutral[0, first]))
 
-    def alone(copy: int, rows: np.ndarray) -> torch.Tensor:
-        return student.distances(statistics[copy, rows])
+    def alone(copy: int, which: np.ndarray) -> torch.Tensor:
+        return student.alone(rows[copy, which])
 
-    def beside(copy: int, rows: np.ndarray) -> torch.Tensor:
-        return student.distances_beside(statistics[copy, rows], neutral[copy, rows])
+    def beside(copy: int, which: np.ndarray) -> torch.Tensor:
+        return student.compared(rows[copy, which], neutral[copy, which])
 
-    squares = student.known.square().sum(1)
-    student.kernel.unit = squares.mean()
-    _fit_kernel(student, student.kernel, alone, known, chosen, clips, targets, config, progress)
-    student.neutral_kernel.unit = (squares[: len(first)] + student.known_differences.square().sum(1)).mean()
     own = chosen[compared[chosen]]
-    _fit_kernel(student, student.neutral_kernel, beside, first, own, clips, targets, config, progress)
+    for kernel, given, which in ((student.kernel, alone, chosen), (student.neutral_kernel, beside, own)):
+        _fit_kernel(student, kernel, given, which, clips, targets, config, progress)
+    student.neutral_kernel.offset[0] += config.kernel_calm
 
 
-def _stored(statistics: torch.Tensor) -> torch.Tensor:
-    """As they come back from the file of a student."""
-    return (statistics / KNOWN_STEP).round() * KNOWN_STEP
+def _principal(clips: torch.Tensor, config: StudentConfig) -> torch.Tensor:
+    """Directions [D, inputs] along which `clips` [K, inputs] are to be compared; along them their mean square is 1."""
+    directions = torch.zeros(config.directions, clips.shape[1])
+    centred = clips - clips.mean(0)
+    _, spread, axes = torch.linalg.svd(centred, full_matrices=False)
+    count = min(config.directions, int((spread > 1e-4 * spread[0]).sum()))
+    directions[:count] = axes[:count] * spread[:count, None] ** -config.evenness
+    return directions / (centred @ directions.T).square().sum(1).mean().sqrt().clamp(min=1e-9)
 
 
 _ROWS = 4096  # clips whose likeness is worked out at a time
@@ -1060,22 +962,20 @@ _ROWS = 4096  # clips whose likeness is worked out at a time
 def _fit_kernel(
     student: Student,
     kernel: Kernel,
-    squared: Callable[[int, np.ndarray], torch.Tensor],
-    known: np.ndarray,
+    given: Callable[[int, np.ndarray], torch.Tensor],
     rows: np.ndarray,
     clips: Clips,
     targets: Targets,
     config: TrainingConfig,
     progress: Progress | None,
 ) -> None:
-    """Fit one kernel, whose unit is set.
+    """Fit one kernel.
 
     Args:
         student: whose space the coordinates lie in.
         kernel: changed in place.
-        squared: copy and clips [R] -> squared distances [R, K] from the known ones.
-        known: clips [K] that it knows.
-        rows: clips [M] that it is fitted to.
+        given: copy and clips [R] -> what the kernel takes of them [R, inputs].
+        rows: clips [M] that it is fitted to; it knows at most `config.kernel_known` of them.
         clips, targets, config: of the training.
         progress: called as ("fit kernel", copies done, copies).
     """
@@ -1090,6 +990,13 @@ def _fit_kernel(
         own = weight * sure[picked]
         offset = own @ wanted[picked] / own.sum().clamp(min=1e-9)
         sides.append((own, wanted[picked] - offset, offset))
+    natural = given(0, rows)
+    kernel.directions = rounded(_principal(natural, config.student))
+    known = natural
+    if len(rows) > config.kernel_known:
+        random = np.random.default_rng([config.seed, 4])
+        known = natural[np.sort(random.choice(len(rows), config.kernel_known, replace=False))]
+    kernel.known = rounded(known @ kernel.directions.T)
     count, copies = len(known), len(clips.statistics)
     grams = [torch.zeros(count, count, dtype=torch.float64) for _ in sides]
     moments = [torch.zeros(count, wanted.shape[1], dtype=torch.float64) for _, wanted, _ in sides]
@@ -1099,12 +1006,12 @@ def _fit_kernel(
         share = (config.kernel_natural if copy == 0 else 1.0) / (config.kernel_natural + copies - 1)
         for start in range(0, len(rows), _ROWS):
             part = slice(start, start + _ROWS)
-            likeness = kernel.likeness(squared(copy, rows[part]))  # [R, K]
+            likeness = kernel.likeness(given(copy, rows[part]))  # [R, K]
             for gram, moment, (own, wanted, _) in zip(grams, moments, sides, strict=True):
                 weighted = likeness.T * (share * own[part])
                 gram += weighted @ likeness
                 moment += weighted @ wanted[part]
-    rough = config.kernel_ridge * kernel.likeness(squared(0, known)).double() + 1e-6 * torch.eye(count)
+    rough = config.kernel_ridge * kernel.likeness(known).double() + 1e-6 * torch.eye(count)
     answers = [torch.linalg.solve(gram + rough, moment).float() for gram, moment in zip(grams, moments, strict=True)]
     kernel.weights, kernel.offset = torch.cat(answers, 1), torch.cat([offset for *_, offset in sides])
 
@@ -1113,37 +1020,37 @@ LOSSES = ("label", "distance", "direction", "difference", "contrast")
 
 
 def _step(
-    run: Run,
-    part: Part,
     student: Student,
     optimiser: torch.optim.Optimizer,
+    targets: Targets,
     batch: tuple[torch.Tensor, torch.Tensor, np.ndarray],
     step: int,
+    config: TrainingConfig,
+    device: str,
+    mixed_precision: bool,
 ) -> dict[str, float]:
     """One step of the optimiser; returns the parts of the loss."""
-    config = run.config
     heard, lengths, picked = batch
-    # dropout depends on the step alone: a resumed run repeats it
-    torch.manual_seed(config.seed * 1_000_003 + step + part.stream * 10_000_019)
-    random = np.random.default_rng([config.seed, step, 1, *([part.stream] if part.stream else [])])
+    torch.manual_seed(config.seed * 1_000_003 + step)  # dropout depends on the step alone: a resumed run repeats it
+    random = np.random.default_rng([config.seed, step, 1])
     mixed = None
-    if random.random() < part.mixup:
+    if random.random() < config.mixup:
         share = float(random.beta(config.mixup_shape, config.mixup_shape))
         share, partner = max(share, 1 - share), random.permutation(len(picked))
         heard = share * heard + (1 - share) * heard[partner]
         lengths = torch.maximum(lengths, lengths[partner])
         mixed = (share, partner)
     rise = min(1.0, (step + 1) / config.warmup)
-    fall = 0.5 + 0.5 * math.cos(math.pi * max(0, step - config.warmup) / max(1, part.steps - config.warmup))
+    fall = 0.5 + 0.5 * math.cos(math.pi * max(0, step - config.warmup) / max(1, config.steps - config.warmup))
     for group in optimiser.param_groups:
-        group["lr"] = part.rate * rise * fall + 1e-6
-    part.module.train()
-    with torch.autocast(run.device.split(":")[0], torch.bfloat16, enabled=run.mixed_precision):
-        reading = part.read(student.heights(heard.to(run.device), lengths.to(run.device)))
-    parts = losses(reading, run.targets, picked, mixed, student.space_mean, config)
+        group["lr"] = config.learning_rate * rise * fall + 1e-6
+    student.train()
+    with torch.autocast(device.split(":")[0], torch.bfloat16, enabled=mixed_precision):
+        reading = student(student.heights(heard.to(device), lengths.to(device)))
+    parts = losses(reading, targets, picked, mixed, student.space_mean, config)
     optimiser.zero_grad()
     torch.stack(list(parts.values())).sum().backward()
-    torch.nn.utils.clip_grad_norm_(part.parameters, config.clip)
+    torch.nn.utils.clip_grad_norm_(student.parameters(), config.clip)
     optimiser.step()
     return {name: float(value.detach()) for name, value in parts.items()}
 

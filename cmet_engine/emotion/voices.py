@@ -87,3 +87,32 @@ def _marks(wave: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         voiced.append(hertz > 0)
         at = (place if hertz > 0 else at) + period
     return np.array(marks), np.array(periods), np.array(voiced)
+
+
+def elsewhere(wave: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """`wave` float32 [S] at 16 kHz as another room, microphone, background and line would have it: float32 [S].
+
+    The room, at times, is noise that decays by 60 dB in 0.2 to 0.8 s; the microphone a smooth curve of up to 14 dB over the
+    frequencies; the background, half of the time, coloured noise 5 to 40 dB below the voice; the line, at times, ends at 2.4 to 5.5 kHz.
+    """
+    count = len(wave)
+    level = float(np.sqrt(np.mean(wave**2)) + 1e-9)
+    spectrum = np.fft.rfft(wave, count + RATE)
+    frequency = np.fft.rfftfreq(count + RATE, 1 / RATE)
+    height = np.log2(np.maximum(frequency, 60) / 60) / np.log2(RATE / 2 / 60)  # 0..1
+    if random.random() < 0.3:
+        time = np.arange(int(0.8 * RATE)) / RATE
+        tail = random.standard_normal(len(time)) * 10 ** (-3 * time / random.uniform(0.2, 0.8))
+        tail *= random.uniform(0.2, 0.8) / np.sqrt((tail**2).sum())
+        tail[0] = 1.0
+        spectrum *= np.fft.rfft(tail, count + RATE)
+    curve = sum(random.uniform(-7, 7) / waves * np.cos(waves * np.pi * height) for waves in (1, 2, 3))  # dB
+    spectrum *= 10 ** (curve / 20)
+    if random.random() < 0.5:
+        noise = np.fft.rfft(random.standard_normal(count + RATE)) * 10 ** (
+            random.uniform(-12, 12) * (0.5 - height) / 20
+        )
+        spectrum += noise * level * 10 ** (-random.uniform(5, 40) / 20)
+    if random.random() < 0.15:
+        spectrum[frequency > random.uniform(2400, 5500)] = 0
+    return np.fft.irfft(spectrum, count + RATE)[:count].astype(np.float32)
