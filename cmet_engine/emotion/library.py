@@ -37,9 +37,9 @@ _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,39}")
 _RESERVED = frozenset("voice con prn aux nul".split()) | {f"{d}{n}" for d in ("com", "lpt") for n in range(1, 10)}
 _WEAK = 3.0  # length of a vector that is hardly more than the spread of neutral speech; strong emotions measure 8 to 15
 _LOOSE = 0.4  # mean pairwise cosine of the recordings below which they do not sound alike
-_OTHER_VOICE = 1.5  # `voice_distance` above which it is somebody else; strong emotion passes it in one pool of ten
+_OTHER_VOICE = 1.6  # `voice_distance` above which it is somebody else; strong emotion passes it in one pool of twenty
 _OTHER_CLIP = 2.2  # the same where a pool is a clip or two
-_TWO_VOICES = 1.55  # distance of the two groups of voices in a pool above which they are two people
+_TWO_VOICES = 1.75  # distance of the two groups of voices in a pool above which they are two people
 
 Progress = Callable[[str, int, int | None], None]
 
@@ -421,7 +421,7 @@ def _identity(pool: list[_Recording], calm: list[_Recording]) -> list[str]:
 def _voices_apart(pool: list[_Recording]) -> float:
     """How unlike the voices of the two groups are into which a pool falls most easily; 0 for a few recordings or a stray one.
 
-    Over pools of eight clips of speakers left out it passes `_TWO_VOICES` in 5 % of those of one person, and in 67 % of those that are
+    Over pools of eight clips of speakers left out it passes `_TWO_VOICES` in 2 % of those of one person, and in 60 % of those that are
     half of another one.
     """
     if len(pool) < 4:
@@ -444,8 +444,8 @@ def _swapped(pool: list[_Recording], calm: list[_Recording]) -> list[str]:
 def _mixed(pool: list[_Recording], each: np.ndarray, consistency: float) -> list[str]:
     """A sentence when the recordings [N, 1024] hardly agree, fall into two groups, or one is unlike all others.
 
-    Over 74 pools of seven speakers that the encoder never heard the limits speak up in 12 % of those of one emotion; they find 24 %
-    of those that are half of another one, and 12 % of the single strays, 78 % of which they name right.
+    Over 74 pools of seven speakers that the encoder never heard the limits speak up in 8 % of those of one emotion; they find 35 %
+    of those that are half of another one, and 22 % of the single strays, 81 % of which they name right.
     """
     if consistency < _LOOSE:
         return [
