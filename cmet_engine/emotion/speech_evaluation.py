@@ -274,7 +274,7 @@ def cross_validate(
         chosen = to_train_on(clips, own)
         targets = make_targets(clips, chosen, own)
         student = new_student(clips, chosen, own)
-        fit_kernels(student, clips, chosen, targets, own)
+        fit_kernels(student, clips, chosen, targets, own, progress=lambda *_: None)
         student.prototypes.copy_(targets.prototypes)
         encoder = Encoder(student)
         silence = np.zeros(SPACE, np.float32), np.zeros(len(kernels.emotions), np.float32)

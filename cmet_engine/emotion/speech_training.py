@@ -1000,7 +1000,7 @@ def _fit_kernel(
     count, copies = len(known), len(clips.statistics)
     grams = [torch.zeros(count, count, dtype=torch.float64) for _ in sides]
     moments = [torch.zeros(count, wanted.shape[1], dtype=torch.float64) for _, wanted, _ in sides]
-    for copy in range(copies):
+    for copy in tqdm(range(copies), "fit kernel", unit="copy", leave=False, disable=progress is not None):
         if progress:
             progress("fit kernel", copy, copies)
         share = (config.kernel_natural if copy == 0 else 1.0) / (config.kernel_natural + copies - 1)

@@ -7,6 +7,7 @@ was trained through a differentiable model of that reading (`render.motion_train
 blind to (`cheekSquint`, `noseSneer`, `cheekPuff`, `jawForward`, `tongueOut`) and the gaze come from the linear basis.
 """
 
+import itertools
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -173,7 +174,8 @@ def landmark_motion(landmarks: np.ndarray, delta: np.ndarray) -> np.ndarray:
     points = np.where(known[:, None, None], points, template().points)
     wanted = np.asarray(delta, np.float64)
     motion = keep_lids(points, tilt_brows(load_motion().pose_free(points, delta), wanted), wanted)
-    motion = keep_lips(points, keep_brows(points, round_corners(motion)), wanted)
+    motion = keep_forehead(points, keep_brows(points, round_corners(motion)))
+    motion = keep_lips(points, motion, wanted)
     return np.where(known[:, None, None], np.nan_to_num(denormalise_motion(motion, pose)), 0.0)
 
 
@@ -276,6 +278,33 @@ def keep_brows(points: np.ndarray, motion: np.ndarray) -> np.ndarray:
         low, high = face[lid, 1].mean(), face[brow, 1].mean()
         field = smoothstep(face[:, 1], float(low), float(high)) * smoothstep(outer * face[:, 0], -0.06, 0.06)
         result *= 1 - field[None, :, None] * (1 - share)[:, None, None]
+    return result
+
+
+_FOREHEAD = ((9, 107, 66, 105, 63, 70), (151, 108, 69, 104, 68, 71), (10, 109, 67, 103, 54, 21))
+"""Upper edge of the right brow from the middle outwards, and the two rows of landmarks above it."""
+
+FOREHEAD_STRETCH = 2.3
+"""The skin above a brow that comes down is stretched to at most this many times its height: more smears the brow's upper edge."""
+
+
+def keep_forehead(points: np.ndarray, motion: np.ndarray) -> np.ndarray:
+    """Let the forehead come down with the brows where these stood high below it.
+
+    A raised brow lies close to the landmarks above it, which hardly move by themselves: the little skin between would be drawn out.
+
+    Args:
+        points: [N, 478, 3] pose-free.
+        motion: [N, 478, 3], how they would move.
+    """
+    mirror, result = template().mirror, motion.copy()
+    for below, above in itertools.pairwise(_FOREHEAD):
+        for lower, upper in ((list(below), list(above)), (mirror[list(below)], mirror[list(above)])):
+            gap = np.maximum(points[:, upper, 1] - points[:, lower, 1], 0)  # [N, 6]
+            most = result[:, lower, 1] + (FOREHEAD_STRETCH - 1) * gap
+            result[:, upper, 1] = np.where(
+                result[:, lower, 1] < 0, np.minimum(result[:, upper, 1], most), result[:, upper, 1]
+            )
     return result
 
 

@@ -13,7 +13,7 @@ from cmet_engine.face.pose import Pose, denormalise, template
 from cmet_engine.face.tracker import FaceGeometry
 from cmet_engine.render import mesh
 from cmet_engine.render.evaluation import evaluate_edit, format_figures
-from cmet_engine.render.motion import landmark_motion
+from cmet_engine.render.motion import FOREHEAD_STRETCH, landmark_motion
 from cmet_engine.render.warp import WarpRenderer, facing_weights, warp
 from cmet_engine.track import CoefficientTrack
 
@@ -176,6 +176,27 @@ def test_brows_raised_and_lowered_at_once_come_together():
     )
     nearer = (together - apart)[[107, 336], 0]
     assert nearer[0] > 1 > -1 > nearer[1]
+
+
+def test_the_forehead_comes_down_with_a_brow_that_stood_high():
+    pose = Pose(np.array([90.0]), np.eye(3)[None], np.array([[160.0, -140.0, 0.0]]))
+    columns = [(107, 108), (66, 69), (105, 104), (336, 337), (296, 299), (334, 333)]
+    brow, above = (list(rows) for rows in zip(*columns, strict=True))
+    low, high = template().points.copy(), template().points.copy()
+    brows = [70, 63, 105, 66, 107, 46, 53, 52, 65, 55, 300, 293, 334, 296, 336, 276, 283, 282, 295, 285]
+    high[brows, 1] += 0.12
+
+    def stretch(points):
+        """How much taller the skin between the brow and the landmarks above it gets."""
+        before = denormalise(points[None], pose)
+        after = before + landmark_motion(before, delta(browDown=0.9))
+        return ((after[0, brow, 1] - after[0, above, 1]) / (before[0, brow, 1] - before[0, above, 1])), before, after
+
+    tall, before, after = stretch(high)
+    assert (tall <= FOREHEAD_STRETCH + 0.02).all() and tall.max() > 0.9 * FOREHEAD_STRETCH
+    assert (after[0, above, 1] > before[0, above, 1] + 1).all()
+    still, before, after = stretch(low)
+    assert still.max() < tall.max() and (after[0, [10, 338, 109], 1] - before[0, [10, 338, 109], 1]).max() < 8
 
 
 def test_brows_that_lie_on_the_lids_rise_less_than_others():
