@@ -303,6 +303,11 @@ class _Opening:
             depth.append(sign * (v - self._follow(line, (line - self._origin) @ self.across, u)))
         return np.minimum(*depth)
 
+    def widening(self) -> np.ndarray:
+        """How far the places come along the opening where it is stretched evenly between its corners: [K, 2]."""
+        ends = [np.mean([shift[end] for shift in self._shifts], 0) @ self.along for end in (0, -1)]
+        return (ends[0] + (ends[1] - ends[0]) * self.u / self.width)[:, None] * self.along
+
     def carried(self, margin: float, blend: float) -> tuple[np.ndarray, np.ndarray]:
         """How far the places go with the upper and the lower edge when it carries only a narrow margin along: [K, 1] each."""
         result = [1 - smoothstep(distance, margin, margin + blend) for distance in (self.to_upper, self.to_lower)]
@@ -414,15 +419,28 @@ def _draw_mouth(result: np.ndarray, image: np.ndarray, mouth: _Opening, lips: np
         )  # the lip goes further down than the chin: what it shows of the lower teeth goes along
     depth = mouth.to_upper / mouth.gap
     teeth = jaw_move * smoothstep(depth, low, high)[:, None]
-    shift = teeth * (1 - with_upper - with_lower) + mouth.upper_shift * with_upper + mouth.lower_shift * with_lower
+    # tongue and throat widen with the mouth, teeth do not
+    behind = teeth + tongue * mouth.widening()
+    shift = behind * (1 - with_upper - with_lower) + mouth.upper_shift * with_upper + mouth.lower_shift * with_lower
     colours = mouth.sample(image, shift)
     # teeth are not stretched: what opens between the rows is dark
     between = smoothstep(depth, low - ROW_EDGE, low + ROW_EDGE) * smoothstep(depth, high + ROW_EDGE, high - ROW_EDGE)
     smear = between * smoothstep(kept, 0.92, 0.75) * (1 - tongue)
     inner = 1 - np.maximum(*mouth.carried(0.02 * mouth.width, 0.04 * mouth.width))[:, 0]
-    new = smoothstep(gap_before / mouth.gap, 0.35, 0.1) * inner
-    share = (np.maximum(smear, new) * smoothstep(mouth.gap, *DARK_FROM))[:, None]
+    new = smoothstep(gap_before / mouth.gap, 0.35, 0.1)
+    # the corners of one that widens would show what lay beside it
+    beside = smoothstep(
+        mouth.inside_source(mouth.place - shift) / mouth.width, 0.01 + 0.05 * tongue, -0.01 + 0.02 * tongue
+    )
+    beside = beside * (1 - np.maximum(*mouth.carried(0.01 * mouth.width, 0.02 * mouth.width))[:, 0])
     lit = smoothstep(np.clip((depth - low) / np.maximum(high - low, 1e-3), 0, 1), 0.35, 1.0)
     dark = red * (DARKNESS + (TONGUE - DARKNESS) * lit)[:, None]
+    gap = smoothstep(mouth.gap, *DARK_FROM)
+    colours += (dark - colours) * (smear * gap)[:, None]
+    shown = np.maximum(new * inner, beside) * gap  # what the frame did not show: dark, or the nearest that it showed
+    if tongue and shown.any():
+        evenly = mouth.upper_shift + (mouth.lower_shift - mouth.upper_shift) * depth[:, None]
+        dark = dark + tongue * (mouth.sample(image, evenly) - dark)
+    colours += (dark - colours) * shown[:, None]
     # edges that meet cross each other from pixel to pixel: a slit that narrow is left to the skin, or it would be a saw
-    mouth.paste(result, colours + (dark - colours) * share, smoothstep(mouth.gap, *SLIT))
+    mouth.paste(result, colours, smoothstep(mouth.gap, *SLIT))

@@ -286,3 +286,24 @@ def test_the_edit_is_in_the_picture_of_a_real_clip(shared):
         assert f.outside_psnr is not None and f.outside_psnr > 40
         assert f.flicker is not None and f.flicker < 1.5
     assert "happy" in format_figures(figures)
+
+
+@pytest.mark.parametrize("inside", [(90, 40, 50), (240, 240, 240)], ids=["throat", "teeth"])
+def test_a_round_mouth_that_widens_shows_no_skin_in_its_corners(inside):
+    landmarks = head(scale=200.0) + landmark_motion(head(scale=200.0)[None], delta(jawOpen=0.7, mouthPucker=0.9))[0]
+    landmarks[:, 1] -= 80
+    skin = np.array([210, 170, 140])
+    picture = np.full((HEIGHT, WIDTH, 3), skin, np.uint8)
+    upper, lower = mesh.UPPER_LIP_INNER, mesh.LOWER_LIP_INNER
+    edge = np.concatenate([landmarks[list(upper), :2], landmarks[list(lower), :2][::-1]])
+    cv2.fillPoly(picture, [np.round(edge).astype(np.int32)], inside)
+    renderer = WarpRenderer(*clip(landmarks.astype(np.float32), mouthSmile=0.9))
+    out, target = renderer.render(picture, 0), renderer.target(0)
+    area = np.zeros((HEIGHT, WIDTH), np.uint8)
+    opening = np.concatenate([target[list(upper), :2], target[list(lower), :2][::-1]])
+    cv2.fillPoly(area, [np.round(opening).astype(np.int32)], 255)
+    width = np.ptp(opening[:, 0])
+    assert width > 1.15 * np.ptp(edge[:, 0])
+    within = cv2.erode(area, np.ones((9, 9), np.uint8)) > 0
+    assert within.sum() > 200
+    assert (np.abs(out[within].astype(int) - skin).max(1) > 40).mean() > 0.99
