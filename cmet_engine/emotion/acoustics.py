@@ -23,15 +23,20 @@ BLOCK = 4096  # frames analysed at a time
 CHANNELS = BANDS + 4  # bands, pitch in octaves above 150 Hz, pitch against the clip's median, voicing, energy
 
 
+def triangles(edges: torch.Tensor, size: int) -> torch.Tensor:
+    """Filters of peak 1 between every second of `edges` float64 [B + 2] Hz, for a transform of `size` samples: float64 [B, size // 2 + 1]."""
+    bins = torch.arange(size // 2 + 1, dtype=torch.float64) * RATE / size
+    rise = (bins - edges[:-2, None]) / (edges[1:-1] - edges[:-2])[:, None]
+    fall = (edges[2:, None] - bins) / (edges[2:] - edges[1:-1])[:, None]
+    return torch.minimum(rise, fall).clamp(min=0)
+
+
 @functools.cache
 def mel_filters() -> torch.Tensor:
     """Triangular mel filters of equal peak: float32 [80, 257] (HTK mel scale)."""
     low, high = (2595 * math.log10(1 + f / 700) for f in MEL_RANGE)
     edges = 700 * (10 ** (torch.linspace(low, high, BANDS + 2, dtype=torch.float64) / 2595) - 1)  # Hz
-    bins = torch.arange(TRANSFORM // 2 + 1, dtype=torch.float64) * RATE / TRANSFORM
-    rise = (bins - edges[:-2, None]) / (edges[1:-1] - edges[:-2])[:, None]
-    fall = (edges[2:, None] - bins) / (edges[2:] - edges[1:-1])[:, None]
-    return torch.minimum(rise, fall).clamp(min=0).float()
+    return triangles(edges, TRANSFORM).float()
 
 
 def _pieces(wave: torch.Tensor, size: int, frames: int) -> Iterator[torch.Tensor]:

@@ -211,15 +211,9 @@ def evaluate(
     chosen = np.flatnonzero(apart)
     if not len(chosen):
         raise CmetError("The configuration holds no speaker out; name some in 'held_out' to measure with.")
-    began = time.perf_counter()
     listened = listen_all(encoder, clips, chosen, progress)
     heard = _told(encoder, listened)
-    network_seconds = time.perf_counter() - began
-    sound_seconds = sum(len(clips.acoustics[0][n]) for n in chosen) / 100
-    figures: dict[str, Any] = {
-        "held_out": list(config.held_out),
-        "network_speed": round(sound_seconds / network_seconds),
-    }
+    figures: dict[str, Any] = {"held_out": list(config.held_out)}
     beside = beside_neutral(encoder, clips, chosen, listened)
     for dataset in np.unique(clips.dataset[chosen]):
         own = np.flatnonzero((clips.dataset[chosen] == dataset) & (clips.labels(EIGHT)[chosen] >= 0))

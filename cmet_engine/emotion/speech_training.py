@@ -388,7 +388,7 @@ def prepare(
 def _listen(recordings: list[Recording], progress: Progress | None) -> tuple[np.ndarray, list[np.ndarray], np.ndarray]:
     """Which recordings can be used, int [N], their acoustics float16 [F, 84] and their statistics float32 [1, N, 1280]."""
     kept, heard, told = [], [], []
-    trunk = load_trunk()
+    trunk = load_trunk("cpu")
     for number, recording in enumerate(tqdm(recordings, "listening", unit="clip", disable=progress is not None)):
         if progress:
             progress("listen", number, len(recordings))
@@ -429,7 +429,7 @@ def _other_voices(
     place = np.unique(speakers, return_inverse=True)[1]
     copies: list[list[np.ndarray]] = [[] for _ in range(config.voices)]
     told = np.empty((config.voices + config.varied, len(recordings), STATISTICS), np.float32)
-    trunk = load_trunk()
+    trunk = load_trunk("cpu")
     for clip, recording in enumerate(tqdm(recordings, "other voices", unit="clip", disable=progress is not None)):
         if progress:
             progress("other voices", clip, len(recordings))
@@ -514,18 +514,15 @@ def begin_run(output: Path, corpus: Corpus, config: TrainingConfig, *, resume: b
     rows = sorted(f"{r.name} {r.speaker} {r.emotion} {r.name in corpus.teacher}" for r in corpus.recordings)
     digest = hashlib.sha256("\n".join(rows).encode()).hexdigest()
     begun = {"config": json.loads(config.to_json()), "recordings": digest}
-    stored = sorted(output.glob("checkpoint*.pt"))
+    stored = output / "checkpoint.pt"
     if not resume:
-        for path in stored:
-            path.unlink(missing_ok=True)
-    elif (output / RUN).is_file() and any(path.is_file() for path in stored):
+        stored.unlink(missing_ok=True)
+    elif (output / RUN).is_file() and stored.is_file():
         before = json.loads((output / RUN).read_text("utf-8"))
         for key, words in (("config", "with another configuration"), ("recordings", "on other recordings")):
             if before.get(key) != begun[key]:
                 raise CmetError(f"{output} holds a run {words}; give another folder, or --no-resume to begin anew.")
-        for path in stored:
-            if path.is_file():
-                load_state(path)
+        load_state(stored)
     with whole_file(output / RUN, force=True) as temporary:
         temporary.write_text(json.dumps(begun, indent=2) + "\n", "utf-8")
 

@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from cmet_engine import models
-from cmet_engine.emotion.acoustics import AUDIBLE, HOP, RATE, WINDOW
+from cmet_engine.emotion.acoustics import AUDIBLE, HOP, RATE, WINDOW, triangles
 from cmet_engine.emotion.eight_bits import pack, unpack
 from cmet_engine.errors import CmetError
 from cmet_engine.files import whole_file
@@ -45,10 +45,7 @@ def mel_filters(bands: int) -> torch.Tensor:
 
     highest = 15 + 27 * np.log(RATE / 2 / 1000) / np.log(6.4)
     edges = hertz(torch.linspace(0, highest, bands + 2, dtype=torch.float64))
-    bins = torch.arange(WINDOW // 2 + 1, dtype=torch.float64) * RATE / WINDOW
-    rise = (bins - edges[:-2, None]) / (edges[1:-1] - edges[:-2])[:, None]
-    fall = (edges[2:, None] - bins) / (edges[2:] - edges[1:-1])[:, None]
-    return (torch.minimum(rise, fall).clamp(min=0) * (2 / (edges[2:] - edges[:-2]))[:, None]).float()
+    return (triangles(edges, WINDOW) * (2 / (edges[2:] - edges[:-2]))[:, None]).float()
 
 
 class Sounds(NamedTuple):
@@ -206,6 +203,6 @@ def read_trunk(path: str | Path) -> Trunk:
 
 
 @functools.cache
-def load_trunk(device: str = "cpu") -> Trunk:
+def load_trunk(device: str) -> Trunk:
     """The embedded one, its checksum compared."""
     return read_trunk(models.asset(EMBEDDED)).to(device)

@@ -14,7 +14,7 @@ from cmet_engine.errors import CmetError
 
 @pytest.fixture(scope="module")
 def trunk():
-    return trunks.load_trunk()
+    return trunks.load_trunk("cpu")
 
 
 def hear(trunk, wave):
