@@ -462,15 +462,43 @@ def keep_lips(points: np.ndarray, motion: np.ndarray, delta: np.ndarray) -> np.n
     moved = np.clip(np.abs(motion[:, upper]).max((1, 2)) / LIPS_MOVE, 0, 1)
     wanted -= (PRESSED * moved * touching * (1 - parting))[:, None]
     wanted = np.maximum(before + wanted, np.minimum(before, 0.002)) - before
-    correction = np.pad(wanted - change, ((0, 0), (1, 1)))  # [N, 7]: 0 in the corners
+    result = motion.copy()
+    result[..., 1] += _spread_lips(wanted - change) / 2
+    return result
+
+
+def _spread_lips(correction: np.ndarray) -> np.ndarray:
+    """What each landmark gets of a correction [N, 5] of the opening between the inner lips: [N, 478], above 0 on the upper lip."""
     share, pairs, order = _lip_field()
-    correction = correction[:, order]
+    correction = np.pad(correction, ((0, 0), (1, 1)))[:, order]  # 0 in the corners
     place = np.clip(template().points[:, 0], pairs[0], pairs[-1])
     index = np.clip(np.searchsorted(pairs, place) - 1, 0, len(pairs) - 2)
     part = (place - pairs[index]) / (pairs[index + 1] - pairs[index])
-    spread = correction[:, index] * (1 - part) + correction[:, index + 1] * part  # [N, 478]
-    result = motion.copy()
-    result[..., 1] += spread * share / 2
+    return (correction[:, index] * (1 - part) + correction[:, index + 1] * part) * share
+
+
+def part_less(landmarks: np.ndarray, moves: np.ndarray, most: float, share: float) -> np.ndarray:
+    """Motion whose lips part no further than by a share of how far they are apart.
+
+    Args:
+        landmarks: [478, 3] pixels.
+        moves: [478, 3] pixels.
+        most: how much further the lips may part, as a share of their mean opening; 0.2 is a fifth wider.
+        share: 0 to 1, how strictly.
+
+    Returns:
+        [478, 3]; what goes beyond is taken back by both lips alike, fading around them and towards the corners.
+    """
+    corners = landmarks[[78, 308], :2]
+    along = corners[1] - corners[0]
+    across = np.array([-along[1], along[0]]) / max(float(np.linalg.norm(along)), 1e-6)
+    upper, lower = np.array(INNER_LIPS).T
+    across = across * np.sign((landmarks[lower, :2] - landmarks[upper, :2]).mean(0) @ across)
+    before = float(((landmarks[lower, :2] - landmarks[upper, :2]) @ across).mean())
+    further = float(((moves[lower, :2] - moves[upper, :2]) @ across).mean())
+    beyond = share * max(further - most * max(before, 0.0), 0.0)
+    result = moves.copy()
+    result[:, :2] += _spread_lips(np.full((1, len(upper)), beyond))[0][:, None] / 2 * across
     return result
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from cmet_engine.errors import CmetError
 from cmet_engine.render import mesh
 from cmet_engine.render.creases import creased
-from cmet_engine.render.motion import landmark_motion, smoothstep
+from cmet_engine.render.motion import landmark_motion, part_less, smoothstep
 from cmet_engine.track import CoefficientTrack
 
 CHUNK = 64
@@ -49,6 +49,22 @@ TONGUE_PART = (0.15, 1.0)
 TEETH = (1.25, 1.1)
 """Brightness of the brightest tenth of an open mouth as a share of the lips': from the first on it shows teeth, below the second
 tongue and throat."""
+
+CLENCHED = (0.42, 0.58)
+"""Darkest place between the lips as a share of the brightest, over the middle of the mouth: below the first the rows of teeth
+are apart, from the second on they meet, and lips that part further show more of them instead of a gap."""
+
+TEETH_BETWEEN = (0.9, 1.02)
+"""Brightness of the brightest tenth between the lips as a share of the lips': from the second on there are teeth to show."""
+
+TOO_WIDE = (0.6, 0.45)
+"""Opening as a share of the mouth's width: above the first bright places between the lips are not rows that meet."""
+
+MOST_STRETCH = (0.4, 0.55)
+"""Opening before as a share of the opening after: teeth that meet are stretched where it is above the second, not below the first."""
+
+TEETH_PART = 0.25
+"""Teeth that meet keep the lips from parting by more than this share of how far they are apart."""
 
 DARK_FROM = (1.0, 3.0)
 """Pixels: a slit narrower than the first gets no darkness, which would be a dotted line; from the second on it gets all."""
@@ -147,6 +163,9 @@ def warp(image: np.ndarray, landmarks: np.ndarray, moves: np.ndarray) -> np.ndar
     Returns:
         A new uint8 [H, W, 3]; equal to `image` outside the outermost ring around the face.
     """
+    meet = teeth_meet(image, landmarks)
+    if meet:
+        moves = part_less(landmarks, moves, TEETH_PART, meet)
     face = landmarks[: mesh.SKIN, :2]
     move = moves[: mesh.SKIN, :2]
     oval = list(mesh.OVAL)
@@ -181,7 +200,7 @@ def warp(image: np.ndarray, landmarks: np.ndarray, moves: np.ndarray) -> np.ndar
             iris = landmarks[centre_of_iris : centre_of_iris + 5, :2]
             _draw_eye(result, image, opening, iris, moves[centre_of_iris, :2])
         else:
-            _draw_mouth(result, image, opening, face[list(mesh.LIPS)], move[list(mesh.CHIN)].mean(0))
+            _draw_mouth(result, image, opening, face[list(mesh.LIPS)], move[list(mesh.CHIN)].mean(0), meet)
     return result
 
 
@@ -390,7 +409,9 @@ def _draw_eye(result: np.ndarray, image: np.ndarray, eye: _Opening, iris: np.nda
     eye.paste(result, colours)
 
 
-def _draw_mouth(result: np.ndarray, image: np.ndarray, mouth: _Opening, lips: np.ndarray, jaw_move: np.ndarray) -> None:
+def _draw_mouth(
+    result: np.ndarray, image: np.ndarray, mouth: _Opening, lips: np.ndarray, jaw_move: np.ndarray, meet: float
+) -> None:
     """Lips slide over teeth: the upper ones stay with the skull, the lower ones go with the jaw; a new gap is dark.
 
     Args:
@@ -399,11 +420,11 @@ def _draw_mouth(result: np.ndarray, image: np.ndarray, mouth: _Opening, lips: np
         mouth: where, and how the inner edges of the lips have moved.
         lips: [L, 2] pixels, points on the red of the lips in the original.
         jaw_move: [2] pixels.
+        meet: 0 to 1, whether the rows of teeth meet.
     """
     with_upper, with_lower = mouth.drawn(0.02 * mouth.width, 0.05 * mouth.width, 0.75)
     gap_before = mouth.gap - (mouth.lower_shift - mouth.upper_shift) @ mouth.across
-    points = np.clip(np.round(lips).astype(int), 0, np.array(image.shape[1::-1]) - 1)
-    red = image[points[:, 1], points[:, 0]].astype(np.float32).mean(0)
+    red = _colour_of_lips(image, lips)
     # an open mouth that shows tongue and throat stretches well; teeth keep their size and part over a dark gap
     tongue = float(smoothstep(gap_before.max() / mouth.width, 0.08, 0.2))
     if tongue:
@@ -419,13 +440,17 @@ def _draw_mouth(result: np.ndarray, image: np.ndarray, mouth: _Opening, lips: np
         )  # the lip goes further down than the chin: what it shows of the lower teeth goes along
     depth = mouth.to_upper / mouth.gap
     teeth = jaw_move * smoothstep(depth, low, high)[:, None]
+    # teeth that meet do not part because the lips do: the lips show more of them
+    evenly = mouth.upper_shift + (mouth.lower_shift - mouth.upper_shift) * depth[:, None]
+    meeting = meet * (1 - tongue) * smoothstep(kept, *MOST_STRETCH)
+    teeth += meeting[:, None] * (evenly - teeth)
     # tongue and throat widen with the mouth, teeth do not
     behind = teeth + tongue * mouth.widening()
     shift = behind * (1 - with_upper - with_lower) + mouth.upper_shift * with_upper + mouth.lower_shift * with_lower
     colours = mouth.sample(image, shift)
     # teeth are not stretched: what opens between the rows is dark
     between = smoothstep(depth, low - ROW_EDGE, low + ROW_EDGE) * smoothstep(depth, high + ROW_EDGE, high - ROW_EDGE)
-    smear = between * smoothstep(kept, 0.92, 0.75) * (1 - tongue)
+    smear = between * smoothstep(kept, 0.92, 0.75) * (1 - tongue) * (1 - meeting)
     inner = 1 - np.maximum(*mouth.carried(0.02 * mouth.width, 0.04 * mouth.width))[:, 0]
     new = smoothstep(gap_before / mouth.gap, 0.35, 0.1)
     # the corners of one that widens would show what lay beside it
@@ -439,8 +464,40 @@ def _draw_mouth(result: np.ndarray, image: np.ndarray, mouth: _Opening, lips: np
     colours += (dark - colours) * (smear * gap)[:, None]
     shown = np.maximum(new * inner, beside) * gap  # what the frame did not show: dark, or the nearest that it showed
     if tongue and shown.any():
-        evenly = mouth.upper_shift + (mouth.lower_shift - mouth.upper_shift) * depth[:, None]
         dark = dark + tongue * (mouth.sample(image, evenly) - dark)
     colours += (dark - colours) * shown[:, None]
     # edges that meet cross each other from pixel to pixel: a slit that narrow is left to the skin, or it would be a saw
     mouth.paste(result, colours, smoothstep(mouth.gap, *SLIT))
+
+
+def teeth_meet(image: np.ndarray, landmarks: np.ndarray) -> float:
+    """1 where a picture shows teeth from lip to lip (an s, a long e, a grin), 0 where it shows a gap or no teeth.
+
+    Args:
+        image: uint8 [H, W, 3].
+        landmarks: [478, 3] pixels.
+    """
+    edges = []
+    for line in mesh.OPENINGS[2]:  # the middle half of each lip's edge
+        points = landmarks[list(line), :2]
+        way = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1))])
+        at = np.linspace(0.25, 0.75, 24) * way[-1]
+        edges.append(np.stack([np.interp(at, way, points[:, k]) for k in range(2)], -1))
+    depth = np.linspace(0.12, 0.88, 16)[:, None, None]
+    at = (edges[0] * (1 - depth) + edges[1] * depth).astype(np.float32)
+    between = cv2.remap(image, at, np.empty(0), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE).astype(np.float32)
+    between = cv2.GaussianBlur(between.mean(-1), (0, 0), 0.8)
+    bright = max(float(np.quantile(between, 0.9)), 1e-3)
+    darkest = float(np.median(between.min(0))) / bright
+    lips = max(float(_colour_of_lips(image, landmarks[list(mesh.LIPS), :2]).mean()), 1e-3)
+    corners = landmarks[[mesh.OPENINGS[2][0][0], mesh.OPENINGS[2][0][-1]], :2]
+    wide = float(np.linalg.norm(edges[1] - edges[0], axis=1).max() / max(np.linalg.norm(corners[1] - corners[0]), 1e-3))
+    return float(
+        smoothstep(darkest, *CLENCHED) * smoothstep(bright / lips, *TEETH_BETWEEN) * smoothstep(wide, *TOO_WIDE)
+    )
+
+
+def _colour_of_lips(image: np.ndarray, lips: np.ndarray) -> np.ndarray:
+    """Mean colour [3] of points [L, 2] on the red of the lips."""
+    points = np.clip(np.round(lips).astype(int), 0, np.array(image.shape[1::-1]) - 1)
+    return image[points[:, 1], points[:, 0]].astype(np.float32).mean(0)

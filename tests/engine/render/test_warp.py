@@ -14,7 +14,7 @@ from cmet_engine.face.tracker import FaceGeometry
 from cmet_engine.render import mesh
 from cmet_engine.render.evaluation import evaluate_edit, format_figures
 from cmet_engine.render.motion import FOREHEAD_STRETCH, landmark_motion
-from cmet_engine.render.warp import WarpRenderer, facing_weights, warp
+from cmet_engine.render.warp import TEETH_PART, WarpRenderer, facing_weights, teeth_meet, warp
 from cmet_engine.track import CoefficientTrack
 
 FRAMES, WIDTH, HEIGHT = 4, 320, 280
@@ -234,24 +234,34 @@ def test_the_skin_beside_a_corner_of_the_mouth_goes_along_with_it():
     assert rise[corner] > 2 and rise[beside] > 0.6 * rise[corner]
 
 
-def test_a_mouth_that_shows_its_tongue_opens_without_a_dark_band_and_teeth_part_over_one():
-    landmarks = head()
-    landmarks[list(mesh.UPPER_LIP_INNER), 1] -= 6 * np.sin(np.linspace(0, np.pi, 11))
-    landmarks[list(mesh.LOWER_LIP_INNER), 1] += 6 * np.sin(np.linspace(0, np.pi, 11))
+@pytest.mark.parametrize(
+    ("inside", "gap", "meet", "dark"),
+    [(110, 110, 0.0, False), (240, 30, 0.0, True), (240, 240, 1.0, False), (240, 200, 1.0, False)],
+    ids=["tongue", "rows apart", "rows that meet", "rows that meet in a seam"],
+)
+def test_a_mouth_opens_over_tongue_over_darkness_between_teeth_or_shows_more_of_teeth_that_meet(
+    inside, gap, meet, dark
+):
+    landmarks = head().astype(np.float64)
+    rise = 6 * np.sin(np.linspace(0, np.pi, 11))
+    landmarks[list(mesh.UPPER_LIP_INNER), 1] -= rise
+    landmarks[list(mesh.LOWER_LIP_INNER), 1] += rise
     moves = np.zeros_like(landmarks)
     moves[list(mesh.LOWER_LIP_INNER[1:-1]), 1] = 9
     moves[list(mesh.CHIN), 1] = 9
-    middle = landmarks[[13, 14], :2].mean(0).astype(int)
-    darkest = {}
-    for name, inside in (("tongue", 110), ("teeth", 240)):
-        image = np.full((HEIGHT, WIDTH, 3), 150, np.uint8)
-        outline = np.concatenate(
-            [landmarks[list(mesh.UPPER_LIP_INNER), :2], landmarks[list(mesh.LOWER_LIP_INNER), :2][::-1]]
-        )
-        cv2.fillPoly(image, [np.round(outline).astype(np.int32)], (inside,) * 3)
-        drawn = warp(image, landmarks.astype(np.float64), moves.astype(np.float64))
-        darkest[name] = int(drawn[middle[1] - 8 : middle[1] + 16, middle[0]].min())
-    assert darkest["tongue"] > 90 and darkest["teeth"] < 60
+    image = np.full((HEIGHT, WIDTH, 3), 150, np.uint8)
+    upper, lower = landmarks[list(mesh.UPPER_LIP_INNER), :2], landmarks[list(mesh.LOWER_LIP_INNER), :2]
+    cv2.fillPoly(image, [np.round(np.concatenate([upper, lower[::-1]])).astype(np.int32)], (inside,) * 3)
+    middle = ((upper + lower) / 2)[2:-2]
+    cv2.polylines(image, [np.round(middle).astype(np.int32)], False, (gap,) * 3, 4 if gap < 100 else 1)
+    assert teeth_meet(image, landmarks) == pytest.approx(meet, abs=0.05)
+    drawn = warp(image, landmarks, moves)
+    x, y = landmarks[[13, 14], :2].mean(0).astype(int)
+    before, after = (a[y - 20 : y + 30, x].mean(-1) for a in (image, drawn))
+    assert (after.min() < 60) == dark
+    opened = [np.ptp(np.flatnonzero(np.abs(column - 150) > 20)) for column in (before, after)]  # unlike the lips
+    further = TEETH_PART * opened[0] if meet else 9
+    assert opened[1] - opened[0] == pytest.approx(further, abs=2)
 
 
 def test_eyeballs_stay_while_the_lids_move(picture):
