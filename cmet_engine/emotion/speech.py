@@ -509,9 +509,10 @@ class Encoder:
     def sequenced(self, heard: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """What the sequence part adds to what is said of a recording, given as `acoustics` [F, 84]: place [1024], scores [classes]."""
         stretches = np.array_split(heard, max(1, round(len(heard) / _STRETCH)))
-        weights = np.array([(part[:, BANDS + 3] > AUDIBLE).sum() + 1e-3 for part in stretches], np.float32)
-        weights = torch.from_numpy(weights / weights.sum()).to(self.device)
-        config, place, scores = self.student.config, 0.0, 0.0
+        spoken = np.array([(part[:, BANDS + 3] > AUDIBLE).sum() + 1e-3 for part in stretches], np.float32)
+        weights = torch.from_numpy(spoken / spoken.sum()).to(self.device)
+        config = self.student.config
+        place = scores = torch.zeros((), device=self.device)
         for first, share in enumerate(weights.split(_TOGETHER)):
             some = stretches[first * _TOGETHER :][:_TOGETHER]
             lengths = torch.tensor([len(part) for part in some], device=self.device)

@@ -9,7 +9,7 @@ their published names; what is built on them is trained by the project.
 
 import functools
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -121,6 +121,11 @@ class _Layer(nn.Module):
 
 class Trunk(nn.Module):
     """Both networks, from the wave to what they make of it; weights are loaded, not trained."""
+
+    deep_filters: torch.Tensor
+    voice_filters: torch.Tensor
+    window: torch.Tensor
+    encoder: Any  # its names are those of the published weights
 
     def __init__(self) -> None:
         super().__init__()

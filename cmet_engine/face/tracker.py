@@ -15,11 +15,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.ndimage import gaussian_filter1d
 
 from cmet_engine.errors import CmetError
 from cmet_engine.face.mesh import Box, Detector, Mesh, box_of, cut_window
 from cmet_engine.face.pose import LANDMARKS, normalise, rotation_degrees, template
 from cmet_engine.face.smooth import smooth_shot
+from cmet_engine.face.teeth import teeth_meet
 from cmet_engine.media.video import VideoReader
 from cmet_engine.pieces import load_arrays, save_arrays
 
@@ -37,6 +39,7 @@ LEAST_INSIDE = 0.5  # share of the landmarks that lie in the picture
 CUT_LEAST = 22.0  # mean change of the picture, of 255, below which nothing is a cut
 CUT_TIMES = 5.0  # and how many times the usual change it must be
 FADE_SECONDS = 0.2  # the edit fades out and in over this long where the face is lost
+TEETH_SECONDS = 0.03  # Gaussian width of how long teeth are seen to meet
 CHUNK = 512  # frames worked on at a time once tracking is done: 3 MB
 SEGMENT = (
     512  # frames after which nothing is carried on but what can be written down, so that tracking can go on from there
@@ -138,6 +141,7 @@ class FaceGeometry:
         cuts: frames where a new shot begins (0 is not listed).
         fade: float32 [N] in 0..1: how far an edit may be applied; ramps to 0 around frames without the face.
         variable: the frames are not evenly spaced in time.
+        teeth: float32 [N] in 0..1: the frame shows teeth from lip to lip, see `teeth.teeth_meet`.
     """
 
     landmarks: Landmarks | np.ndarray
@@ -150,8 +154,11 @@ class FaceGeometry:
     cuts: list[int] = field(default_factory=list)
     fade: np.ndarray = None  # type: ignore[assignment]
     variable: bool = False
+    teeth: np.ndarray = None  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
+        if self.teeth is None:
+            self.teeth = np.zeros(len(self.valid), np.float32)
         if self.fade is None:
             self.fade = fade_of(self.valid, self.cuts, float(self.fps))
 
@@ -165,7 +172,7 @@ class FaceGeometry:
         np.savez(
             folder / "geometry.npz", valid=self.valid, size=self.size, fps=self.fps.as_integer_ratio(), times=self.times,
             head_rotation=self.head_rotation, eye_rotation=self.eye_rotation, cuts=np.array(self.cuts, np.int64),
-            fade=self.fade, variable=self.variable,
+            fade=self.fade, variable=self.variable, teeth=self.teeth,
         )  # fmt: skip
 
     @classmethod
@@ -180,6 +187,7 @@ class FaceGeometry:
                 Landmarks.open(folder / "landmarks.f32"), stored["valid"], (int(stored["size"][0]), int(stored["size"][1])),
                 Fraction(int(stored["fps"][0]), int(stored["fps"][1])), stored["times"], stored["head_rotation"],
                 stored["eye_rotation"], [int(c) for c in stored["cuts"]], stored["fade"], bool(stored["variable"]),
+                stored["teeth"],
             )  # fmt: skip
         if len(geometry.landmarks) != len(geometry):
             raise ValueError("the landmarks are cut off")
@@ -222,6 +230,7 @@ def track(
     times: list[float] = []
     cuts: list[int] = []
     valid: list[bool] = []
+    teeth: list[float] = []
     cut_finder = _CutFinder()
     with contextlib.closing(_Follower()) as follower:
         while pieces and (segment := load_arrays(_piece(pieces, len(valid)))):
@@ -229,6 +238,7 @@ def track(
             times += segment["times"].tolist()
             cuts += segment["cuts"].tolist()
             valid += segment["valid"].tolist()
+            teeth += segment["teeth"].tolist()
             follower.go_on(segment)
             cut_finder.go_on(segment)
         if not valid:
@@ -240,6 +250,7 @@ def track(
             points = follower.step(frame.image, cut)
             raw.append(np.full((LANDMARKS, 3), np.nan) if points is None else points)
             valid.append(points is not None)
+            teeth.append(0.0 if points is None else teeth_meet(frame.image, points))
             times.append(float(frame.time))
             if len(valid) % SEGMENT == 0:
                 follower.renew()
@@ -248,7 +259,7 @@ def track(
                     save_arrays(
                         _piece(pieces, first), landmarks=raw[first:], times=np.array(times[first:]),
                         cuts=np.array([c for c in cuts if c >= first], np.int64), valid=np.array(valid[first:]),
-                        **follower.state(), **cut_finder.state(),
+                        teeth=np.array(teeth[first:]), **follower.state(), **cut_finder.state(),
                     )  # fmt: skip
             if progress:
                 progress(STAGE, len(valid), info.frames)
@@ -257,7 +268,7 @@ def track(
     found = np.array(valid)
     if not found.any():
         raise CmetError(f"{path.name}: no face was found in any of its {len(found)} frames; use a clip that shows one.")
-    return _finish(raw, found, cuts, info, np.array(times))
+    return _finish(raw, found, cuts, info, np.array(times), np.array(teeth))
 
 
 def _piece(folder: Path, first: int) -> Path:
@@ -460,12 +471,15 @@ class _CutFinder:
         return cut
 
 
-def _finish(raw: Landmarks, valid: np.ndarray, cuts: list[int], info: Any, times: np.ndarray) -> FaceGeometry:
+def _finish(
+    raw: Landmarks, valid: np.ndarray, cuts: list[int], info: Any, times: np.ndarray, teeth: np.ndarray
+) -> FaceGeometry:
     """Fill the gaps, smooth every shot, measure pose and gaze."""
     edges = [0, *cuts, len(valid)]
     smoothed = Landmarks()
     rate = float(info.fps)
     for first, last in itertools.pairwise(edges):
+        teeth[first:last] = gaussian_filter1d(teeth[first:last], TEETH_SECONDS * rate)
         if not valid[first:last].any():
             nearest = np.flatnonzero(valid)[np.abs(np.flatnonzero(valid) - first).argmin()]
             for _ in range(first, last):
@@ -475,8 +489,9 @@ def _finish(raw: Landmarks, valid: np.ndarray, cuts: list[int], info: Any, times
             smoothed.append(part)
     head, eyes = np.empty((len(valid), 3), np.float32), np.empty((len(valid), 4), np.float32)
     geometry = FaceGeometry(
-        smoothed, valid, (info.width, info.height), Fraction(info.fps), times, head, eyes, cuts, variable=info.variable
-    )
+        smoothed, valid, (info.width, info.height), Fraction(info.fps), times, head, eyes, cuts, variable=info.variable,
+        teeth=teeth.astype(np.float32),
+    )  # fmt: skip
     for frames, landmarks in geometry.chunks():
         points, pose = normalise(landmarks)
         head[frames] = rotation_degrees(pose.rotation)

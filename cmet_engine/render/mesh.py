@@ -36,7 +36,6 @@ OPENINGS: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...] = (
 RIGHT_IRIS, LEFT_IRIS = 468, 473
 """Centres; the four points that follow each lie on the iris's edge."""
 
-LIPS: tuple[int, ...] = (37, 0, 267, 84, 17, 314, 40, 270, 91, 321)
 EARS, NOSE = (234, 454), 4
 CHIN: tuple[int, ...] = (17, 18, 200, 199)
 

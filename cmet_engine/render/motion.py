@@ -21,6 +21,7 @@ from cmet_engine.errors import CmetError
 from cmet_engine.face.blendshapes import load_basis
 from cmet_engine.face.lips import INNER_LIPS, LIDS
 from cmet_engine.face.pose import LANDMARKS, denormalise_motion, normalise, template
+from cmet_engine.face.teeth import CORNERS
 from cmet_engine.models import asset
 from cmet_engine.render import mesh
 
@@ -394,7 +395,7 @@ LIPS_TOUCH, LIPS_APART = 0.015, 0.05
 LIPS_TOUCHING = (0.01, 0.03)
 """Touching surely below the first opening, surely not above the second."""
 
-FURTHER_OPEN = 0.6
+FURTHER_OPEN = 0.35
 """An emotion opens the mouth further by at most this share of how far speech has opened it, so that the rhythm stays."""
 
 JAW_OF_EMOTION, LIP_GAP_OF_JAW = 0.3, 0.35
@@ -477,28 +478,38 @@ def _spread_lips(correction: np.ndarray) -> np.ndarray:
     return (correction[:, index] * (1 - part) + correction[:, index + 1] * part) * share
 
 
-def part_less(landmarks: np.ndarray, moves: np.ndarray, most: float, share: float) -> np.ndarray:
-    """Motion whose lips part no further than by a share of how far they are apart.
+TEETH_PART = 0.25
+"""Teeth that meet keep the lips from parting by more than this share of how far they are apart."""
+
+
+JAW_WISHED = (0.4, 0.65)
+"""A rise of `jawOpen` beyond the first opens a jaw that is shut, from the second on freely: no emotion at strength 1 asks for it."""
+
+
+def hold_lips(landmarks: np.ndarray, moves: np.ndarray, teeth: np.ndarray, jaw: np.ndarray) -> np.ndarray:
+    """Motion whose lips part little over teeth that meet: a jaw that is shut stays shut.
 
     Args:
-        landmarks: [478, 3] pixels.
-        moves: [478, 3] pixels.
-        most: how much further the lips may part, as a share of their mean opening; 0.2 is a fifth wider.
-        share: 0 to 1, how strictly.
+        landmarks: [N, 478, 3] pixels.
+        moves: [N, 478, 3] pixels.
+        teeth: [N], 0 to 1, whether the frames show teeth that meet (`face.teeth`).
+        jaw: [N], change of `jawOpen`.
 
     Returns:
-        [478, 3]; what goes beyond is taken back by both lips alike, fading around them and towards the corners.
+        [N, 478, 3]; what goes beyond `TEETH_PART` is taken back by both lips alike, fading around them and towards the corners.
     """
-    corners = landmarks[[78, 308], :2]
-    along = corners[1] - corners[0]
-    across = np.array([-along[1], along[0]]) / max(float(np.linalg.norm(along)), 1e-6)
     upper, lower = np.array(INNER_LIPS).T
-    across = across * np.sign((landmarks[lower, :2] - landmarks[upper, :2]).mean(0) @ across)
-    before = float(((landmarks[lower, :2] - landmarks[upper, :2]) @ across).mean())
-    further = float(((moves[lower, :2] - moves[upper, :2]) @ across).mean())
-    beyond = share * max(further - most * max(before, 0.0), 0.0)
+    way = landmarks[:, CORNERS[1], :2] - landmarks[:, CORNERS[0], :2]
+    across = np.stack([-way[:, 1], way[:, 0]], 1) / np.maximum(np.linalg.norm(way, axis=1), 1e-6)[:, None]
+    before = np.einsum("nkc,nc->n", landmarks[:, lower, :2] - landmarks[:, upper, :2], across) / len(upper)
+    further = np.einsum("nkc,nc->n", moves[:, lower, :2] - moves[:, upper, :2], across) / len(upper)
+    shut = teeth * (1 - smoothstep(jaw, *JAW_WISHED))
+    beyond = shut * np.maximum(further - TEETH_PART * np.maximum(before, 0), 0)
+    if not beyond.any():
+        return moves
     result = moves.copy()
-    result[:, :2] += _spread_lips(np.full((1, len(upper)), beyond))[0][:, None] / 2 * across
+    taken = _spread_lips(np.repeat(beyond[:, None], len(upper), 1)) / 2
+    result[..., :2] += taken[..., None] * across[:, None]
     return result
 
 

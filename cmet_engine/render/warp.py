@@ -10,10 +10,12 @@ from typing import Any
 import cv2
 import numpy as np
 
+from cmet_engine import arkit
 from cmet_engine.errors import CmetError
+from cmet_engine.face.teeth import colour_of_lips, teeth_meet
 from cmet_engine.render import mesh
 from cmet_engine.render.creases import creased
-from cmet_engine.render.motion import landmark_motion, part_less, smoothstep
+from cmet_engine.render.motion import hold_lips, landmark_motion, smoothstep
 from cmet_engine.track import CoefficientTrack
 
 CHUNK = 64
@@ -50,21 +52,8 @@ TEETH = (1.25, 1.1)
 """Brightness of the brightest tenth of an open mouth as a share of the lips': from the first on it shows teeth, below the second
 tongue and throat."""
 
-CLENCHED = (0.42, 0.58)
-"""Darkest place between the lips as a share of the brightest, over the middle of the mouth: below the first the rows of teeth
-are apart, from the second on they meet, and lips that part further show more of them instead of a gap."""
-
-TEETH_BETWEEN = (0.9, 1.02)
-"""Brightness of the brightest tenth between the lips as a share of the lips': from the second on there are teeth to show."""
-
-TOO_WIDE = (0.6, 0.45)
-"""Opening as a share of the mouth's width: above the first bright places between the lips are not rows that meet."""
-
 MOST_STRETCH = (0.4, 0.55)
 """Opening before as a share of the opening after: teeth that meet are stretched where it is above the second, not below the first."""
-
-TEETH_PART = 0.25
-"""Teeth that meet keep the lips from parting by more than this share of how far they are apart."""
 
 DARK_FROM = (1.0, 3.0)
 """Pixels: a slit narrower than the first gets no darkness, which would be a dotted line; from the second on it gets all."""
@@ -117,7 +106,7 @@ class WarpRenderer:
         landmarks, moves = self._prepared(index)
         if not np.isfinite(moves).all() or np.abs(moves[:, :2]).max() < STILL:
             return image
-        drawn = warp(image, landmarks, moves)
+        drawn = warp(image, landmarks, moves, float(self._geometry.teeth[index]))
         change = (self._edited[index] - self._source[index]) * float(self._geometry.fade[index])
         return creased(drawn, landmarks + moves, change, facing_weights(landmarks[None])[0])
 
@@ -134,8 +123,10 @@ class WarpRenderer:
             landmarks = np.asarray(self._geometry.landmarks[part], np.float64)
             fade = np.asarray(self._geometry.fade[part], np.float32)[:, None]
             source = self._source[part]
-            moves = landmark_motion(landmarks, (self._edited[part] - source) * fade)
+            change = (self._edited[part] - source) * fade
+            moves = landmark_motion(landmarks, change)
             moves = moves * facing_weights(landmarks)[:, :, None]
+            moves = hold_lips(landmarks, moves, self._geometry.teeth[part], change[:, arkit.INDEX["jawOpen"]])
             self._start, self._landmarks, self._moves = start, landmarks, moves
         return self._landmarks[index - self._start], self._moves[index - self._start]
 
@@ -152,20 +143,18 @@ def facing_weights(landmarks: np.ndarray) -> np.ndarray:
     return smoothstep(facing, -0.1, 0.25) * smoothstep(nose, 0.45, 0.85)
 
 
-def warp(image: np.ndarray, landmarks: np.ndarray, moves: np.ndarray) -> np.ndarray:
+def warp(image: np.ndarray, landmarks: np.ndarray, moves: np.ndarray, teeth: float | None = None) -> np.ndarray:
     """Move the landmarks of a face and the picture with them.
 
     Args:
         image: uint8 [H, W, 3].
         landmarks: [478, 3] pixels.
         moves: [478, 3] pixels, how far each landmark goes.
+        teeth: 0 to 1, whether the picture shows teeth that meet (`face.teeth`); looked for in it when not given.
 
     Returns:
         A new uint8 [H, W, 3]; equal to `image` outside the outermost ring around the face.
     """
-    meet = teeth_meet(image, landmarks)
-    if meet:
-        moves = part_less(landmarks, moves, TEETH_PART, meet)
     face = landmarks[: mesh.SKIN, :2]
     move = moves[: mesh.SKIN, :2]
     oval = list(mesh.OVAL)
@@ -200,7 +189,8 @@ def warp(image: np.ndarray, landmarks: np.ndarray, moves: np.ndarray) -> np.ndar
             iris = landmarks[centre_of_iris : centre_of_iris + 5, :2]
             _draw_eye(result, image, opening, iris, moves[centre_of_iris, :2])
         else:
-            _draw_mouth(result, image, opening, face[list(mesh.LIPS)], move[list(mesh.CHIN)].mean(0), meet)
+            meet = teeth_meet(image, landmarks) if teeth is None else teeth
+            _draw_mouth(result, image, opening, colour_of_lips(image, landmarks), move[list(mesh.CHIN)].mean(0), meet)
     return result
 
 
@@ -410,7 +400,7 @@ def _draw_eye(result: np.ndarray, image: np.ndarray, eye: _Opening, iris: np.nda
 
 
 def _draw_mouth(
-    result: np.ndarray, image: np.ndarray, mouth: _Opening, lips: np.ndarray, jaw_move: np.ndarray, meet: float
+    result: np.ndarray, image: np.ndarray, mouth: _Opening, red: np.ndarray, jaw_move: np.ndarray, meet: float
 ) -> None:
     """Lips slide over teeth: the upper ones stay with the skull, the lower ones go with the jaw; a new gap is dark.
 
@@ -418,13 +408,12 @@ def _draw_mouth(
         result: the picture to draw into.
         image: the original.
         mouth: where, and how the inner edges of the lips have moved.
-        lips: [L, 2] pixels, points on the red of the lips in the original.
+        red: [3], colour of the lips in the original.
         jaw_move: [2] pixels.
         meet: 0 to 1, whether the rows of teeth meet.
     """
     with_upper, with_lower = mouth.drawn(0.02 * mouth.width, 0.05 * mouth.width, 0.75)
     gap_before = mouth.gap - (mouth.lower_shift - mouth.upper_shift) @ mouth.across
-    red = _colour_of_lips(image, lips)
     # an open mouth that shows tongue and throat stretches well; teeth keep their size and part over a dark gap
     tongue = float(smoothstep(gap_before.max() / mouth.width, 0.08, 0.2))
     if tongue:
@@ -468,36 +457,3 @@ def _draw_mouth(
     colours += (dark - colours) * shown[:, None]
     # edges that meet cross each other from pixel to pixel: a slit that narrow is left to the skin, or it would be a saw
     mouth.paste(result, colours, smoothstep(mouth.gap, *SLIT))
-
-
-def teeth_meet(image: np.ndarray, landmarks: np.ndarray) -> float:
-    """1 where a picture shows teeth from lip to lip (an s, a long e, a grin), 0 where it shows a gap or no teeth.
-
-    Args:
-        image: uint8 [H, W, 3].
-        landmarks: [478, 3] pixels.
-    """
-    edges = []
-    for line in mesh.OPENINGS[2]:  # the middle half of each lip's edge
-        points = landmarks[list(line), :2]
-        way = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(points, axis=0), axis=1))])
-        at = np.linspace(0.25, 0.75, 24) * way[-1]
-        edges.append(np.stack([np.interp(at, way, points[:, k]) for k in range(2)], -1))
-    depth = np.linspace(0.12, 0.88, 16)[:, None, None]
-    at = (edges[0] * (1 - depth) + edges[1] * depth).astype(np.float32)
-    between = cv2.remap(image, at, np.empty(0), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE).astype(np.float32)
-    between = cv2.GaussianBlur(between.mean(-1), (0, 0), 0.8)
-    bright = max(float(np.quantile(between, 0.9)), 1e-3)
-    darkest = float(np.median(between.min(0))) / bright
-    lips = max(float(_colour_of_lips(image, landmarks[list(mesh.LIPS), :2]).mean()), 1e-3)
-    corners = landmarks[[mesh.OPENINGS[2][0][0], mesh.OPENINGS[2][0][-1]], :2]
-    wide = float(np.linalg.norm(edges[1] - edges[0], axis=1).max() / max(np.linalg.norm(corners[1] - corners[0]), 1e-3))
-    return float(
-        smoothstep(darkest, *CLENCHED) * smoothstep(bright / lips, *TEETH_BETWEEN) * smoothstep(wide, *TOO_WIDE)
-    )
-
-
-def _colour_of_lips(image: np.ndarray, lips: np.ndarray) -> np.ndarray:
-    """Mean colour [3] of points [L, 2] on the red of the lips."""
-    points = np.clip(np.round(lips).astype(int), 0, np.array(image.shape[1::-1]) - 1)
-    return image[points[:, 1], points[:, 0]].astype(np.float32).mean(0)

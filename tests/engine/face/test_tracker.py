@@ -183,3 +183,10 @@ def test_nothing_is_written_to_standard_error(tmp_path, pictures):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "True"
     assert done.stderr == ""
+
+
+def test_teeth_that_meet_are_told_from_a_gap_on_a_real_mouth(shared):
+    """What was seen in the frames: an open mouth at first, meeting teeth at 2 s, a dark gap at 3.2 s."""
+    geometry = track(shared / "data/clips/talk_andrew_clip_1.mp4")
+    assert geometry.teeth[:6].max() < 0.1 and geometry.teeth[95] < 0.1
+    assert geometry.teeth[60:75].min() > 0.9

@@ -24,7 +24,7 @@ def stop_at(number: int):
 
 def same(one: tracker.FaceGeometry, other: tracker.FaceGeometry) -> None:
     assert np.array_equal(np.asarray(one.landmarks), np.asarray(other.landmarks))
-    for name in ("valid", "times", "head_rotation", "eye_rotation", "fade", "cuts"):
+    for name in ("valid", "times", "head_rotation", "eye_rotation", "fade", "cuts", "teeth"):
         assert np.array_equal(getattr(one, name), getattr(other, name)), name
 
 

@@ -10,11 +10,12 @@ from cmet_engine import arkit
 from cmet_engine.errors import CmetError
 from cmet_engine.face.lips import INNER_LIPS, LIDS, eye_opening, lip_opening
 from cmet_engine.face.pose import Pose, denormalise, template
+from cmet_engine.face.teeth import teeth_meet
 from cmet_engine.face.tracker import FaceGeometry
 from cmet_engine.render import mesh
 from cmet_engine.render.evaluation import evaluate_edit, format_figures
-from cmet_engine.render.motion import FOREHEAD_STRETCH, landmark_motion
-from cmet_engine.render.warp import TEETH_PART, WarpRenderer, facing_weights, teeth_meet, warp
+from cmet_engine.render.motion import FOREHEAD_STRETCH, TEETH_PART, hold_lips, landmark_motion
+from cmet_engine.render.warp import WarpRenderer, facing_weights, warp
 from cmet_engine.track import CoefficientTrack
 
 FRAMES, WIDTH, HEIGHT = 4, 320, 280
@@ -254,14 +255,26 @@ def test_a_mouth_opens_over_tongue_over_darkness_between_teeth_or_shows_more_of_
     cv2.fillPoly(image, [np.round(np.concatenate([upper, lower[::-1]])).astype(np.int32)], (inside,) * 3)
     middle = ((upper + lower) / 2)[2:-2]
     cv2.polylines(image, [np.round(middle).astype(np.int32)], False, (gap,) * 3, 4 if gap < 100 else 1)
-    assert teeth_meet(image, landmarks) == pytest.approx(meet, abs=0.05)
-    drawn = warp(image, landmarks, moves)
+    seen = teeth_meet(image, landmarks)
+    assert seen == pytest.approx(meet, abs=0.05)
+    drawn = warp(image, landmarks, hold_lips(landmarks[None], moves[None], np.array([seen]), np.zeros(1))[0])
     x, y = landmarks[[13, 14], :2].mean(0).astype(int)
     before, after = (a[y - 20 : y + 30, x].mean(-1) for a in (image, drawn))
     assert (after.min() < 60) == dark
     opened = [np.ptp(np.flatnonzero(np.abs(column - 150) > 20)) for column in (before, after)]  # unlike the lips
     further = TEETH_PART * opened[0] if meet else 9
     assert opened[1] - opened[0] == pytest.approx(further, abs=2)
+
+
+def test_a_jaw_that_is_shut_opens_only_when_it_is_clearly_asked_to():
+    geometry, source, edited = clip(head(), jawOpen=0.3, mouthLowerDown=0.5)
+    geometry.teeth = np.array([0, 1, 0, 0], np.float32)
+    opened = np.concatenate([lip_opening(WarpRenderer(geometry, source, edited).target(k)[None]) for k in (0, 1)])
+    before = lip_opening(geometry.landmarks[:1])[0]
+    assert opened[1] == pytest.approx((1 + TEETH_PART) * before, abs=0.01) and opened[0] > opened[1] + 0.01
+    edited.coefficients[:, arkit.INDEX["jawOpen"]] = 0.8
+    opened = np.concatenate([lip_opening(WarpRenderer(geometry, source, edited).target(k)[None]) for k in (0, 1)])
+    assert opened[1] == pytest.approx(opened[0]) and opened[1] > before + 0.1
 
 
 def test_eyeballs_stay_while_the_lids_move(picture):

@@ -1,0 +1,57 @@
+"""Whether a picture shows teeth from lip to lip: what landmarks do not tell, and an edit has to know."""
+
+import numpy as np
+
+from cmet_engine.face.lips import INNER_LIPS
+
+CLENCHED = (0.42, 0.58)
+"""Darkest place between the lips as a share of the brightest, over the middle of the mouth: below the first the rows of teeth
+are apart, from the second on they meet."""
+
+BRIGHT = (0.9, 1.02)
+"""Brightness of the brightest tenth between the lips as a share of the lips': from the second on there are teeth to show."""
+
+TOO_THIN, TOO_WIDE = (0.05, 0.1), (0.6, 0.45)
+"""Opening as a share of the mouth's width: below the first pair nothing can be seen between the lips, above the second bright
+places there are not rows that meet."""
+
+CORNERS = (78, 308)
+LIPS = (37, 0, 267, 84, 17, 314, 40, 270, 91, 321)
+"""Landmarks on the red of the lips."""
+
+_COLUMNS, _ROWS = 24, 16
+
+
+def teeth_meet(image: np.ndarray, landmarks: np.ndarray) -> float:
+    """1 where a picture shows teeth from lip to lip (an s, a long e, a grin), 0 where it shows a gap or no teeth.
+
+    Args:
+        image: uint8 [H, W, 3].
+        landmarks: [478, 3] pixels.
+    """
+    import cv2
+
+    upper, lower = landmarks[np.array(INNER_LIPS).T, :2]  # [5, 2] each, across the middle half
+    at = np.linspace(0, len(upper) - 1, _COLUMNS)
+    edges = [np.stack([np.interp(at, np.arange(len(e)), e[:, k]) for k in range(2)], -1) for e in (upper, lower)]
+    depth = np.linspace(0.12, 0.88, _ROWS)[:, None, None]
+    places = (edges[0] * (1 - depth) + edges[1] * depth).astype(np.float32)
+    between = cv2.remap(image, places, np.empty(0), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    between = cv2.GaussianBlur(between.astype(np.float32).mean(-1), (0, 0), 0.8)
+    bright = max(float(np.quantile(between, 0.9)), 1e-3)
+    darkest = float(np.median(between.min(0))) / bright
+    lips = max(float(colour_of_lips(image, landmarks).mean()), 1e-3)
+    width = float(np.linalg.norm(landmarks[CORNERS[1], :2] - landmarks[CORNERS[0], :2]))
+    wide = float(np.linalg.norm(edges[1] - edges[0], axis=1).max()) / max(width, 1e-3)
+    return _rise(darkest, *CLENCHED) * _rise(bright / lips, *BRIGHT) * _rise(wide, *TOO_THIN) * _rise(wide, *TOO_WIDE)
+
+
+def colour_of_lips(image: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
+    """Mean colour of the red of the lips: float32 [3]."""
+    points = np.clip(np.round(landmarks[list(LIPS), :2]).astype(int), 0, np.array(image.shape[1::-1]) - 1)
+    return image[points[:, 1], points[:, 0]].astype(np.float32).mean(0)
+
+
+def _rise(value: float, low: float, high: float) -> float:
+    t = min(max((value - low) / (high - low), 0.0), 1.0)
+    return t * t * (3 - 2 * t)
