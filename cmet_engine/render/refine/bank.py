@@ -48,6 +48,9 @@ MOUTH_TRUSTED = (0.8, 1.4)
 MOUTH_LEAST = 0.1
 """… and of so much use above the second."""
 
+TEETH = 0.15
+"""Distance between a mouth whose teeth meet and one whose teeth do not, in the unit of the lips' distance."""
+
 ALIKE = 0.02
 """Mouths that lie no further apart than this are alike."""
 
@@ -72,6 +75,7 @@ class Looks:
         turn: float32 [N, 3] degrees.
         haste: float32 [N], motion against the neighbours in time, outer-eye distances a frame.
         shot: int32 [N].
+        teeth: float32 [N], whether the rows of teeth meet (`face.teeth`).
     """
 
     lips: np.ndarray
@@ -79,15 +83,23 @@ class Looks:
     turn: np.ndarray
     haste: np.ndarray
     shot: np.ndarray
+    teeth: np.ndarray
 
     def __len__(self) -> int:
         return len(self.lips)
 
     def __getitem__(self, rows: Any) -> "Looks":
-        return Looks(self.lips[rows], self.eyes[rows], self.turn[rows], self.haste[rows], self.shot[rows])
+        return Looks(
+            self.lips[rows], self.eyes[rows], self.turn[rows], self.haste[rows], self.shot[rows], self.teeth[rows]
+        )
 
 
-def looks_of(landmarks: np.ndarray, shot: np.ndarray | int = 0, haste: np.ndarray | float = 0.0) -> Looks:
+def looks_of(
+    landmarks: np.ndarray,
+    shot: np.ndarray | int = 0,
+    haste: np.ndarray | float = 0.0,
+    teeth: np.ndarray | float = 0.0,
+) -> Looks:
     """The looks of faces [N, 478, 3], in pixels."""
     points, pose = normalise(landmarks)
     lips = points[:, list(_LIPS), :2]
@@ -107,6 +119,7 @@ def looks_of(landmarks: np.ndarray, shot: np.ndarray | int = 0, haste: np.ndarra
         pose.degrees(),
         np.broadcast_to(np.asarray(haste, np.float32), (count,)),
         np.broadcast_to(np.asarray(shot, np.int32), (count,)),
+        np.broadcast_to(np.asarray(teeth, np.float32), (count,)),
     )
 
 
@@ -117,6 +130,7 @@ def costs(wanted: Looks, own: Looks, offered: Looks, part: str) -> np.ndarray:
     """
     if part == "mouth":
         away = wanted.lips[:, None] - offered.lips[None]
+        away = np.concatenate([away, TEETH * (wanted.teeth[:, None] - offered.teeth[None])[..., None]], 2)
     else:
         away = wanted.eyes[:, None] - offered.eyes[None]
         away[..., :2] *= np.where(away[..., :2] > 0, SHUT, 1.0)
@@ -135,7 +149,8 @@ def trust(wanted: Looks, own: Looks, offered: Looks, part: str) -> float:
         ratio = (np.maximum(offered.eyes[:2], 0) + 0.02) / (np.maximum(wanted.eyes[:2], 0) + 0.02)
         return float(np.interp(ratio, EYES_TRUSTED, (0.0, 1.0, 1.0, 0.0)).min())
     away, own_away = (float(np.linalg.norm(wanted.lips - looks.lips)) for looks in (offered, own))
-    return float(np.interp(away / max(own_away, ALIKE), MOUTH_TRUSTED, (1.0, MOUTH_LEAST)))
+    like = float(np.interp(away / max(own_away, ALIKE), MOUTH_TRUSTED, (1.0, MOUTH_LEAST)))
+    return max(like * (1 - abs(float(wanted.teeth) - float(offered.teeth))), MOUTH_LEAST)
 
 
 def choose_bank(looks: Looks, usable: np.ndarray, count: int = BANK) -> np.ndarray:

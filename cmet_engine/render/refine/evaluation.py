@@ -108,10 +108,9 @@ def ssim(a: np.ndarray, b: np.ndarray, where: np.ndarray) -> float:
     return float(similarity[where].mean())
 
 
-def best_slots(crops: bank.Crops, own: np.ndarray, target: np.ndarray) -> list[Slot]:
-    """What a single face [478, 3], made from landmarks `own`, borrows from a bank: the best entry and the next for each part."""
+def best_slots(crops: bank.Crops, here: bank.Looks, wanted: bank.Looks) -> list[Slot]:
+    """What a single face, made from one that looks like `here`, borrows from a bank: the best entry and the next for each part."""
     slots: list[dict[str, Sequence[Borrowed]]] = [{}, {}]
-    wanted, here = bank.looks_of(target[None]), bank.looks_of(own[None])
     for part in ("mouth", "eyes"):
         order = np.argsort(bank.costs(wanted, wanted, crops.looks, part)[0])
         for k, slot in enumerate(slots):
@@ -135,7 +134,8 @@ def reconstruct(
     for i, j in pairs:
         own, target = (np.asarray(geometry.landmarks[k], np.float64) for k in (i, j))
         draft = warp(images[i], own, target - own)
-        made = (draft, refine(draft, own, target, best_slots(crops, own, target), network, size))
+        looks = [bank.looks_of(p[None], teeth=geometry.teeth[k]) for p, k in ((own, i), (target, j))]
+        made = (draft, refine(draft, own, target, best_slots(crops, *looks), network, size))
         for name, where in regions_of(target, draft.shape).items():
             if where.any():
                 signal[name].append(tuple(psnr(m, images[j], where) for m in made))  # type: ignore[arg-type]

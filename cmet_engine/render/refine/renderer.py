@@ -133,7 +133,7 @@ class RefinedRenderer(WarpRenderer):
             parts.append(bank.looks_of(target, looks.shot[start : start + CHUNK]))
         wanted = bank.Looks(
             np.concatenate([p.lips for p in parts]), np.concatenate([p.eyes for p in parts]),
-            np.concatenate([p.turn for p in parts]), looks.haste, looks.shot,
+            np.concatenate([p.turn for p in parts]), looks.haste, looks.shot, looks.teeth,
         )  # fmt: skip
         self._wanted, self._own = wanted, looks
         cut = np.zeros(len(wanted), bool)

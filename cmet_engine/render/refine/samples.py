@@ -86,7 +86,7 @@ def clip_looks(geometry: Any) -> bank.Looks:
     for part, landmarks in geometry.chunks():
         known = np.where(np.isfinite(landmarks), landmarks, 0)
         known[~np.isfinite(landmarks).all((1, 2))] = _mean_face()
-        parts.append(bank.looks_of(known, shot[part]))
+        parts.append(bank.looks_of(known, shot[part], teeth=geometry.teeth[part]))
         size = np.ptp(known[:, :, 0], axis=1) + 1e-6
         before = np.concatenate([known[:1] if previous is None else previous, known[:-1]])
         hastes.append(np.abs(known - before)[..., :2].mean((1, 2)) / size * 2)
@@ -96,7 +96,7 @@ def clip_looks(geometry: Any) -> bank.Looks:
     haste = np.maximum(haste, np.append(haste[1:], 0))
     return bank.Looks(
         np.concatenate([p.lips for p in parts]), np.concatenate([p.eyes for p in parts]),
-        np.concatenate([p.turn for p in parts]), haste.astype(np.float32), shot,
+        np.concatenate([p.turn for p in parts]), haste.astype(np.float32), shot, geometry.teeth,
     )  # fmt: skip
 
 

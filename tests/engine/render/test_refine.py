@@ -317,10 +317,23 @@ def test_a_small_and_a_cut_off_face_are_drawn(images, home):
         assert np.abs(made.astype(int) - frames[6]).max() > 5
 
 
+def test_a_mouth_whose_teeth_meet_is_borrowed_from_one_whose_teeth_meet(clip):
+    """Of two mouths that stand alike the one with the same teeth is taken, and the other is hardly trusted."""
+    looks = bank.looks_of(np.repeat(np.asarray(clip[1].landmarks[:1]), 3, 0), teeth=np.array([1.0, 0.0, 1.0]))
+    costs = bank.costs(looks[:1], looks[:1], looks[1:], "mouth")[0]
+    assert costs[1] == 0 and costs[0] > 0.1
+    assert (
+        bank.trust(looks[0], looks[0], looks[2], "mouth") == 1
+        and bank.trust(looks[0], looks[0], looks[1], "mouth") <= 0.1
+    )
+    assert not bank.costs(looks[:1], looks[:1], looks[1:], "eyes").any()
+
+
 def test_flickering_light_does_not_come_along_with_what_is_borrowed(clip, prepared, images):
     geometry = clip[1]
     target = np.asarray(geometry.landmarks[10], np.float64)
-    slots = best_slots(prepared.crops, target, target)
+    looks = bank.looks_of(target[None])
+    slots = best_slots(prepared.crops, looks, looks)
     bright, dark = (np.clip(images[10] * f, 0, 255).astype(np.uint8) for f in (1.0, 0.75))
     a, b = (refine(i, target, target, slots, prepared.network, prepared.size) for i in (bright, dark))
     mouth = cv2.boundingRect(target[[61, 291, 0, 17], :2].astype(np.float32))
