@@ -72,6 +72,7 @@ class StudentConfig:
         score_share: the same for its scores.
         lean: how far an utterance is drawn from there to the places of the emotions that it is scored as.
         pool_lean: how much further a pool of recordings is, beside neutral ones of the same voice.
+        pool_sharpness: how much more surely a pool tells its emotion than one of its recordings on average.
         emotions: classes of the emotion reading, the first is neutral.
     """
 
@@ -90,7 +91,8 @@ class StudentConfig:
     share: float = 0.1
     score_share: float = 0.05
     lean: float = 0.1
-    pool_lean: float = 0.4
+    pool_lean: float = 0.6
+    pool_sharpness: float = 3.0
     emotions: tuple[str, ...] = EMOTIONS
 
 
@@ -542,11 +544,29 @@ class Encoder:
             features = torch.lerp(features, scores.softmax(0) @ self.student.prototypes, config.lean)
         return Heard(features.cpu().numpy(), scores.cpu().numpy())
 
+    def named(self, scores: np.ndarray) -> np.ndarray:
+        """Which emotion several recordings beside neutral ones hold, when it is known not to be neutral.
+
+        Args:
+            scores: [classes], mean of what they are scored as.
+
+        Returns:
+            float32 [classes - 1], probability of each but neutral; how often each was trained on is taken out (Bayes' rule with
+            all of them as likely beforehand).
+        """
+        often = self.student.neutral_kernel.offset[1 : len(scores)].cpu().numpy()
+        known = often > 1e-3  # the others were never trained on
+        telling = self.student.config.pool_sharpness * scores[1:] - np.log(np.where(known, often, 1.0))
+        telling = np.where(known | ~known.any(), telling, -np.inf)
+        share = np.exp(telling - telling.max())
+        return (share / share.sum()).astype(np.float32)
+
     def pools(self, wanted: Sequence[Listened], neutral: Sequence[Listened]) -> "Pools":
         """Features of two pools of one voice, each recording told apart from the neutral ones, a neutral one from the others.
 
-        Several recordings together say more surely which emotion they hold than one does: both pools as a whole are
-        drawn further towards the places of the emotions that they are scored as, and of neutral.
+        Several recordings together say more surely which emotion they hold than one does: their difference from the neutral
+        ones is drawn further towards the directions of the emotions that they are named as (see `named`). Contempt lies
+        so near neutral in the teacher's space that a small share of another emotion would hide it: what is mixed are directions.
         """
         rests = np.stack([recording.statistics for recording in neutral])  # [M, 1280]
         total = rests.sum(0)
@@ -555,10 +575,13 @@ class Encoder:
         moved = [self.told(recording, rest) for recording in wanted]
         still = [self.told(r, o.astype(np.float32)) for r, o in zip(neutral, others, strict=True)]
         places = self.student.prototypes.cpu().numpy()
-        together = Heard(places[0], np.mean([heard.scores for heard in moved], 0)).probabilities() @ places
+        ways = places[1:] - places[0]
+        named = self.named(np.mean([heard.scores for heard in moved], 0))
+        way = named @ (ways / np.maximum(np.linalg.norm(ways, axis=1, keepdims=True), 1e-6))
         lean = self.student.config.pool_lean
         one, other = (np.stack([heard.features for heard in pool]) for pool in (moved, still))
-        here, there = lean * (together - one.mean(0)), lean * (places[0] - other.mean(0))
+        length = np.linalg.norm(one.mean(0) - other.mean(0)) / max(float(np.linalg.norm(way)), 1e-6)
+        here, there = lean * (places[0] + length * way - one.mean(0)), lean * (places[0] - other.mean(0))
         return Pools(*(part.astype(np.float32) for part in (one + here, other + there, here - there)))
 
 

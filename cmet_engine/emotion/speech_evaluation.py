@@ -144,7 +144,7 @@ def pools_named(
                 some, zero = (random.choice(group, min(POOL, len(group)), replace=False) for group in (pool, calm))
                 rest = np.mean([listened[n].statistics for n in zero], 0)
                 scores = np.mean([encoder.told(listened[n], rest).scores for n in some], 0)
-                said = EIGHT[1 + int(scores[1 : len(EIGHT)].argmax())]
+                said = EIGHT[1 + int(encoder.named(scores)[: len(BASIC)].argmax())]
                 count = result.setdefault(str(clips.dataset[chosen[own[0]]]), np.zeros(2, int))
                 count += (said == name, 1)
     return result
