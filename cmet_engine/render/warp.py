@@ -422,13 +422,19 @@ def _draw_mouth(
     kept = np.clip(gap_before / mouth.gap, 0, 1)  # of a mouth that opens further: the part that the frame shows
     upper, lower = UPPER_ROW * kept, 1 - LOWER_ROW * kept
     low, high = ((1 - tongue) * a + tongue * b for a, b in zip((upper, lower), TONGUE_PART, strict=True))
-    middle = mouth.lower_shift[np.abs(mouth.u / mouth.width - 0.5) < 0.25]
-    if len(middle) and (middle.mean(0) - jaw_move) @ mouth.across > 0:
-        jaw_move = middle.mean(
-            0
-        )  # the lip goes further down than the chin: what it shows of the lower teeth goes along
+    middle = np.abs(mouth.u / mouth.width - 0.5) < 0.25
+    together = np.zeros(2)
+    if middle.any():
+        lips = [shift[middle].mean(0) for shift in (mouth.upper_shift, mouth.lower_shift)]
+        if (lips[1] - jaw_move) @ mouth.across > 0:
+            jaw_move = lips[1]  # the lip goes further down than the chin: what it shows of the lower teeth goes along
+        # where both lips go the same way, the mouth goes: else a raised one would show gums above and lose its teeth below
+        ways = [float(lip @ mouth.across) for lip in lips]
+        if ways[0] * ways[1] > 0:
+            together = min(ways, key=abs) * mouth.across
+            jaw_move = together + max(ways[1] - float(together @ mouth.across), 0.0) * mouth.across
     depth = mouth.to_upper / mouth.gap
-    teeth = jaw_move * smoothstep(depth, low, high)[:, None]
+    teeth = together + (jaw_move - together) * smoothstep(depth, low, high)[:, None]
     # teeth that meet do not part because the lips do: the lips show more of them
     evenly = mouth.upper_shift + (mouth.lower_shift - mouth.upper_shift) * depth[:, None]
     meeting = meet * (1 - tongue) * smoothstep(kept, *MOST_STRETCH)

@@ -266,6 +266,28 @@ def test_a_mouth_opens_over_tongue_over_darkness_between_teeth_or_shows_more_of_
     assert opened[1] - opened[0] == pytest.approx(further, abs=2)
 
 
+def test_teeth_go_with_a_mouth_that_rises_as_a_whole():
+    """A raised upper lip does not lose its teeth, and they do not come out again above the lower lip."""
+    landmarks = head(scale=200.0).astype(np.float64)
+    landmarks[:, 1] -= 60
+    rise = 14 * np.sin(np.linspace(0, np.pi, 11))
+    landmarks[list(mesh.UPPER_LIP_INNER), 1] -= rise / 2
+    landmarks[list(mesh.LOWER_LIP_INNER), 1] += rise / 2
+    image = np.full((HEIGHT, WIDTH, 3), 150, np.uint8)
+    upper, lower = landmarks[list(mesh.UPPER_LIP_INNER), :2], landmarks[list(mesh.LOWER_LIP_INNER), :2]
+    cv2.fillPoly(image, [np.round(np.concatenate([upper, lower[::-1]])).astype(np.int32)], (30,) * 3)
+    cv2.fillPoly(image, [np.round(np.concatenate([upper, (upper + lower)[::-1] / 2])).astype(np.int32)], (240,) * 3)
+    moves = np.zeros_like(landmarks)
+    moves[list(mesh.UPPER_LIP_INNER), 1], moves[list(mesh.LOWER_LIP_INNER), 1] = -10, -8
+    drawn = warp(image, landmarks, moves)
+    x, top, bottom = int(landmarks[13, 0]), landmarks[13, 1] - 10, landmarks[14, 1] - 8
+    column = drawn[:, x].mean(-1)
+    height = bottom - top
+    assert height > 14
+    assert column[round(top + 0.15 * height) : round(top + 0.35 * height)].min() > 200
+    assert column[round(top + 0.7 * height) : round(top + 0.9 * height)].max() < 100
+
+
 def test_a_jaw_that_is_shut_opens_only_when_it_is_clearly_asked_to():
     geometry, source, edited = clip(head(), jawOpen=0.3, mouthLowerDown=0.5)
     geometry.teeth = np.array([0, 1, 0, 0], np.float32)
