@@ -177,6 +177,7 @@ def landmark_motion(landmarks: np.ndarray, delta: np.ndarray) -> np.ndarray:
     motion = keep_lids(points, tilt_brows(load_motion().pose_free(points, delta), wanted), wanted)
     motion = keep_forehead(points, keep_brows(points, round_corners(motion)))
     motion = keep_lips(points, motion, wanted)
+    motion = keep_red(points, motion, wanted)
     return np.where(known[:, None, None], np.nan_to_num(denormalise_motion(motion, pose)), 0.0)
 
 
@@ -476,6 +477,61 @@ def _spread_lips(correction: np.ndarray) -> np.ndarray:
     index = np.clip(np.searchsorted(pairs, place) - 1, 0, len(pairs) - 2)
     part = (place - pairs[index]) / (pairs[index + 1] - pairs[index])
     return (correction[:, index] * (1 - part) + correction[:, index + 1] * part) * share
+
+
+LEAST_RED = 0.55
+"""Lips keep at least this share of the height of their red: pressed ones thin out, and do not vanish into a line."""
+
+ROLLED = (0.3, 0.8)
+"""A rise of `mouthRoll` beyond the first hides the red all the same, from the second on freely."""
+
+
+@cache
+def _red_fields() -> list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, float]]:
+    """For either lip: outer and inner landmarks [9], share [478] of a correction of its height, [478, 9] between which pairs, and up."""
+    points = template().points
+    result = []
+    for outer, inner, up in (
+        (mesh.UPPER_LIP_OUTER, mesh.UPPER_LIP_INNER, 1.0),
+        (mesh.LOWER_LIP_OUTER, mesh.LOWER_LIP_INNER, -1.0),
+    ):
+        far, near = np.array(outer[1:-1]), np.array(inner[1:-1])
+        x = (points[far, 0] + points[near, 0]) / 2
+        order = np.argsort(x)
+        far, near, x = far[order], near[order], x[order]
+        edges = [np.interp(points[:, 0], points[own, 0], points[own, 1]) for own in (far, near)]
+        height = up * (points[:, 1] - edges[1])
+        within = np.clip(height / np.maximum(up * (edges[0] - edges[1]), 1e-6), 0, 1)
+        share = within * np.exp(-((np.maximum(up * (points[:, 1] - edges[0]), 0) / _LIP_REACH) ** 2))
+        beside = np.maximum(x[0] - points[:, 0], 0) + np.maximum(points[:, 0] - x[-1], 0)
+        share *= np.exp(-((beside / (_LIP_REACH / 2)) ** 2))
+        share[IRIS] = 0
+        mix = np.stack([np.interp(points[:, 0], x, row) for row in np.eye(len(x))], 1)
+        result.append((far, near, share, mix, up))
+    return result
+
+
+def keep_red(points: np.ndarray, motion: np.ndarray, delta: np.ndarray) -> np.ndarray:
+    """Keep the red of the lips from being pressed to nothing.
+
+    Args:
+        points: [N, 478, 3] pose-free.
+        motion: [N, 478, 3], how they would move.
+        delta: [N, 52] change of the coefficients.
+
+    Returns:
+        [N, 478, 3]; outer edges that come too near the inner ones are held off, and the skin beyond goes along.
+    """
+    result = motion
+    for (far, near, share, mix, up), name in zip(_red_fields(), ("mouthRollUpper", "mouthRollLower"), strict=True):
+        before = np.maximum(up * (points[:, far, 1] - points[:, near, 1]), 0)
+        after = before + up * (motion[:, far, 1] - motion[:, near, 1])
+        least = LEAST_RED * (1 - smoothstep(delta[:, arkit.INDEX[name]], *ROLLED))[:, None]
+        missing = np.maximum(least * before - after, 0)
+        if missing.any():
+            result = result.copy() if result is motion else result
+            result[..., 1] += up * (missing @ mix.T) * share
+    return result
 
 
 TEETH_PART = 0.25

@@ -58,6 +58,9 @@ MOST_STRETCH = (0.4, 0.55)
 DARK_FROM = (1.0, 3.0)
 """Pixels: a slit narrower than the first gets no darkness, which would be a dotted line; from the second on it gets all."""
 
+SQUEEZED, SQUEEZED_FINE = 1.5, 4
+"""From so many rows of pixels in one on, lips are drawn so many times as densely."""
+
 SLIT = (0.6, 1.8)
 """Pixels: what lies between lips nearer than the first is not drawn, from the second on all of it is."""
 
@@ -172,12 +175,9 @@ def warp(image: np.ndarray, landmarks: np.ndarray, moves: np.ndarray, teeth: flo
     size = float(np.ptp(face, axis=0).max())
     box = (x0, y0, x1, y1)
     flow = _skin_flow(target, shift, landmarks[: mesh.SKIN, 2], box, size)
-    columns = np.arange(x1 - x0, dtype=np.float32)[None, :]
-    rows = np.arange(y1 - y0, dtype=np.float32)[:, None]
-    region = image[y0:y1, x0:x1]
-    moved = cv2.remap(
-        region, columns - flow[..., 0], rows - flow[..., 1], cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
-    )
+    moved = _moved(image[y0:y1, x0:x1], flow)
+    lips = target[list(mesh.UPPER_LIP_OUTER + mesh.LOWER_LIP_OUTER)] - [x0, y0]
+    _smooth_lips(moved, image[y0:y1, x0:x1], flow, lips)
     result = image.copy()
     result[y0:y1, x0:x1] = moved
     for k, (upper, lower) in enumerate(mesh.OPENINGS):
@@ -192,6 +192,32 @@ def warp(image: np.ndarray, landmarks: np.ndarray, moves: np.ndarray, teeth: flo
             meet = teeth_meet(image, landmarks) if teeth is None else teeth
             _draw_mouth(result, image, opening, colour_of_lips(image, landmarks), move[list(mesh.CHIN)].mean(0), meet)
     return result
+
+
+def _moved(region: np.ndarray, flow: np.ndarray, fine: int = 1) -> np.ndarray:
+    """A picture [h, w, 3] whose pixels have come by `flow` [h', w', 2] pixels, on a grid `fine` times as dense."""
+    rows, columns = (((np.arange(n, dtype=np.float32) + 0.5) / fine - 0.5) for n in flow.shape[:2])
+    return cv2.remap(
+        region, columns[None, :] - flow[..., 0], rows[:, None] - flow[..., 1], cv2.INTER_CUBIC,
+        borderMode=cv2.BORDER_REPLICATE,
+    )  # fmt: skip
+
+
+def _smooth_lips(moved: np.ndarray, region: np.ndarray, flow: np.ndarray, lips: np.ndarray) -> None:
+    """Draw the lips anew, on a grid `SQUEEZED_FINE` times as dense and averaged down, where they are squeezed together.
+
+    Several rows of pixels come to lie in one there; taken one by one, the dark line between the lips would be a saw.
+    """
+    height, width = flow.shape[:2]
+    room = 0.15 * float(np.ptp(lips[:, 0]))
+    x0, y0 = (int(v) for v in np.clip(np.floor(lips.min(0) - room), 0, [width, height]))
+    x1, y1 = (int(v) for v in np.clip(np.ceil(lips.max(0) + room), 0, [width, height]))
+    if x1 - x0 < 4 or y1 - y0 < 4 or 1 - np.gradient(flow[y0:y1, x0:x1, 1], axis=0).min() < SQUEEZED:
+        return
+    k = SQUEEZED_FINE
+    dense = cv2.resize(flow[y0:y1, x0:x1], ((x1 - x0) * k, (y1 - y0) * k), interpolation=cv2.INTER_LINEAR)
+    fine = _moved(region, dense - np.array([x0, y0], np.float32), k)
+    moved[y0:y1, x0:x1] = cv2.resize(fine, (x1 - x0, y1 - y0), interpolation=cv2.INTER_AREA)
 
 
 def _skin_flow(

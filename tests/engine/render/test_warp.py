@@ -12,7 +12,10 @@ from cmet_engine.face.lips import INNER_LIPS, LIDS, eye_opening, lip_opening
 from cmet_engine.face.pose import Pose, denormalise, template
 from cmet_engine.face.teeth import teeth_meet
 from cmet_engine.face.tracker import FaceGeometry
+from cmet_engine.media.video import VideoReader
+from cmet_engine.pipeline import track_clip
 from cmet_engine.render import mesh
+from cmet_engine.render import warp as renderer_module
 from cmet_engine.render.evaluation import evaluate_edit, format_figures
 from cmet_engine.render.motion import FOREHEAD_STRETCH, TEETH_PART, hold_lips, landmark_motion
 from cmet_engine.render.warp import WarpRenderer, facing_weights, warp
@@ -286,6 +289,45 @@ def test_teeth_go_with_a_mouth_that_rises_as_a_whole():
     assert height > 14
     assert column[round(top + 0.15 * height) : round(top + 0.35 * height)].min() > 200
     assert column[round(top + 0.7 * height) : round(top + 0.9 * height)].max() < 100
+
+
+def test_pressed_lips_keep_their_red_unless_they_are_rolled_in():
+    landmarks = head(scale=200.0).astype(np.float64)
+
+    def heights(**change: float) -> list[float]:
+        moved = landmarks + (landmark_motion(landmarks[None], delta(**change))[0] if change else 0)
+        return [
+            float(np.abs(moved[list(outer[3:-3]), 1] - moved[list(inner[3:-3]), 1]).mean())
+            for outer, inner in (
+                (mesh.UPPER_LIP_OUTER, mesh.UPPER_LIP_INNER),
+                (mesh.LOWER_LIP_OUTER, mesh.LOWER_LIP_INNER),
+            )
+        ]
+
+    before = heights()
+    pressed = heights(mouthPressLeft=0.8, mouthPressRight=0.8, mouthDimpleLeft=0.6, mouthShrugLower=0.3)
+    assert all(after > 0.5 * whole for after, whole in zip(pressed, before, strict=True))
+    rolled = heights(mouthRollUpper=0.9, mouthRollLower=0.9, mouthPressLeft=0.8, mouthPressRight=0.8)
+    assert all(after < 0.5 * whole for after, whole in zip(rolled, before, strict=True))
+
+
+def test_a_line_between_lips_that_are_squeezed_together_is_less_of_a_saw(shared, monkeypatch):
+    path = shared / "data/clips/lp_s20.mp4"
+    geometry, source = track_clip(path)
+    edited = source.copy()
+    edited.coefficients = source.coefficients + delta(mouthPressLeft=0.4, mouthDimpleLeft=0.6, mouthSmileLeft=0.3)
+    renderer = WarpRenderer(geometry, source, edited)
+    image = next(iter(VideoReader(path))).image
+    line = renderer.target(0)[list(mesh.UPPER_LIP_INNER), :2]
+    x = np.arange(line[1, 0], line[-2, 0])
+    y = np.interp(x, line[:, 0], line[:, 1]) + np.arange(-4, 4.5, 0.5)[:, None]
+    jags = []
+    for rows in (renderer_module.SQUEEZED, 99.0):
+        monkeypatch.setattr(renderer_module, "SQUEEZED", rows)
+        gray = renderer.render(image, 0).astype(np.float32).mean(-1)
+        along = cv2.remap(gray, np.tile(x, (len(y), 1)).astype(np.float32), y.astype(np.float32), cv2.INTER_LINEAR)
+        jags.append(float(np.abs(np.diff(along.min(0), 2)).mean()))
+    assert jags[0] < 0.85 * jags[1]
 
 
 def test_a_jaw_that_is_shut_opens_only_when_it_is_clearly_asked_to():
