@@ -59,7 +59,7 @@ DARK_FROM = (1.0, 3.0)
 """Pixels: a slit narrower than the first gets no darkness, which would be a dotted line; from the second on it gets all."""
 
 SQUEEZED, SQUEEZED_FINE = 1.5, 4
-"""From so many rows of pixels in one on, lips are drawn so many times as densely."""
+"""From so many rows of pixels in one on, lips are drawn in so many times as many rows."""
 
 SLIT = (0.6, 1.8)
 """Pixels: what lies between lips nearer than the first is not drawn, from the second on all of it is."""
@@ -195,16 +195,18 @@ def warp(image: np.ndarray, landmarks: np.ndarray, moves: np.ndarray, teeth: flo
 
 
 def _moved(region: np.ndarray, flow: np.ndarray, fine: int = 1) -> np.ndarray:
-    """A picture [h, w, 3] whose pixels have come by `flow` [h', w', 2] pixels, on a grid `fine` times as dense."""
-    rows, columns = (((np.arange(n, dtype=np.float32) + 0.5) / fine - 0.5) for n in flow.shape[:2])
+    """A picture [h, w, 3] whose pixels have come by `flow` [fine * h', w', 2] pixels, in rows `fine` times as dense."""
+    height, width = flow.shape[:2]
+    rows = (np.arange(height, dtype=np.float32) + 0.5) / fine - 0.5
+    columns = np.arange(width, dtype=np.float32)
     return cv2.remap(
-        region, columns[None, :] - flow[..., 0], rows[:, None] - flow[..., 1], cv2.INTER_CUBIC,
-        borderMode=cv2.BORDER_REPLICATE,
+        region, columns[None, :] - flow[..., 0], rows[:, None] - flow[..., 1],
+        cv2.INTER_CUBIC if fine == 1 else cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE,
     )  # fmt: skip
 
 
 def _smooth_lips(moved: np.ndarray, region: np.ndarray, flow: np.ndarray, lips: np.ndarray) -> None:
-    """Draw the lips anew, on a grid `SQUEEZED_FINE` times as dense and averaged down, where they are squeezed together.
+    """Draw the lips anew, in rows `SQUEEZED_FINE` times as dense and averaged down, where they are squeezed together.
 
     Several rows of pixels come to lie in one there; taken one by one, the dark line between the lips would be a saw.
     """
@@ -215,7 +217,7 @@ def _smooth_lips(moved: np.ndarray, region: np.ndarray, flow: np.ndarray, lips: 
     if x1 - x0 < 4 or y1 - y0 < 4 or 1 - np.gradient(flow[y0:y1, x0:x1, 1], axis=0).min() < SQUEEZED:
         return
     k = SQUEEZED_FINE
-    dense = cv2.resize(flow[y0:y1, x0:x1], ((x1 - x0) * k, (y1 - y0) * k), interpolation=cv2.INTER_LINEAR)
+    dense = cv2.resize(flow[y0:y1, x0:x1], (x1 - x0, (y1 - y0) * k), interpolation=cv2.INTER_LINEAR)
     fine = _moved(region, dense - np.array([x0, y0], np.float32), k)
     moved[y0:y1, x0:x1] = cv2.resize(fine, (x1 - x0, y1 - y0), interpolation=cv2.INTER_AREA)
 
