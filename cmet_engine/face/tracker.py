@@ -233,7 +233,8 @@ def track(
     teeth: list[float] = []
     cut_finder = _CutFinder()
     with contextlib.closing(_Follower()) as follower:
-        while pieces and (segment := load_arrays(_piece(pieces, len(valid)))):
+        # what an earlier version kept knows nothing of teeth: it is tracked again
+        while pieces and "teeth" in (segment := load_arrays(_piece(pieces, len(valid)))):
             raw.append(segment["landmarks"])
             times += segment["times"].tolist()
             cuts += segment["cuts"].tolist()

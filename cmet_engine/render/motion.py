@@ -537,7 +537,6 @@ def keep_red(points: np.ndarray, motion: np.ndarray, delta: np.ndarray) -> np.nd
 TEETH_PART = 0.25
 """Teeth that meet keep the lips from parting by more than this share of how far they are apart."""
 
-
 JAW_WISHED = (0.4, 0.65)
 """A rise of `jawOpen` beyond the first opens a jaw that is shut, from the second on freely: no emotion at strength 1 asks for it."""
 
