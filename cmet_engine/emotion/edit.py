@@ -19,6 +19,7 @@ from cmet_engine.errors import CmetError
 from cmet_engine.face.blendshapes import load_basis
 from cmet_engine.face.lips import INNER_LIPS
 from cmet_engine.models import asset
+from cmet_engine.smoothstep import smoothstep
 from cmet_engine.timeline import EmotionTimeline
 from cmet_engine.track import CoefficientTrack
 
@@ -396,7 +397,7 @@ def _protect(source: np.ndarray, change: np.ndarray, fps: float) -> np.ndarray:
         closing = maximum_filter1d(source[:, arkit.INDEX["eyeBlink" + side]], 3)
         rest, most = np.quantile(closing, (0.5, 0.995))
         depth = max(most - rest, LEAST_BLINK)
-        blink = _smoothstep(closing, rest + 0.15 * depth, rest + 0.45 * depth)  # 1 in a blink
+        blink = smoothstep(closing, rest + 0.15 * depth, rest + 0.45 * depth)  # 1 in a blink
         for name in ("eyeWide", "eyeSquint"):
             change[:, arkit.INDEX[name + side]] *= 1 - blink
         column = change[:, arkit.INDEX["eyeBlink" + side]]
@@ -415,7 +416,7 @@ def _closed_share(source: np.ndarray, fps: float) -> np.ndarray:
     """1 where the lips are closed or about to be, 0 where they are open [N]; widened and smoothed so that nothing flaps."""
     gap = lip_gap(source)
     closed = max(LIPS_CLOSED, float(np.quantile(gap, 0.03)) + CLIP_MARGIN)
-    share = 1 - _smoothstep(gap, closed, closed + OPENING_RANGE)
+    share = 1 - smoothstep(gap, closed, closed + OPENING_RANGE)
     around = max(round(CLOSURE_SECONDS * fps), 1)
     return gaussian_filter1d(maximum_filter1d(share, 2 * around + 1, mode="nearest"), around / 2, mode="nearest")
 
@@ -429,9 +430,3 @@ def _within_range(source: np.ndarray, change: np.ndarray) -> np.ndarray:
     raised = np.where(wanted > start, soft, wanted)
     bounded = np.clip(raised, np.minimum(source, 0), np.maximum(source, 1))
     return np.where(change == 0, source, bounded)
-
-
-def _smoothstep(values: np.ndarray, low: float, high: float) -> np.ndarray:
-    """0 below `low`, 1 above `high`, smooth between."""
-    t = np.clip((values - low) / (high - low), 0, 1)
-    return t * t * (3 - 2 * t)

@@ -20,7 +20,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from scipy.ndimage import gaussian_filter1d
 from scipy.signal import resample_poly
@@ -36,7 +35,7 @@ from cmet_engine.emotion.acoustics import (
     VOICED,
     acoustics,
 )
-from cmet_engine.emotion.eight_bits import pack, unpack
+from cmet_engine.emotion.eight_bits import pack, read
 from cmet_engine.emotion.trunk import EMBEDDED as TRUNK
 from cmet_engine.emotion.trunk import STATISTICS, WIDTH, Trunk, load_trunk
 from cmet_engine.errors import CmetError
@@ -692,18 +691,9 @@ def load_student(path: str | Path) -> tuple[Student, dict]:
     Raises:
         CmetError: the file is missing, damaged, or no speech encoder of this project.
     """
-    path = Path(path)
-    try:
-        with safe_open(path, "pt") as file:
-            about = file.metadata() or {}
-            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
-    except (OSError, SafetensorError) as error:
-        raise CmetError(f"Cannot read the speech encoder {path}: the file is missing or damaged.") from error
-    if about.get("format") != FORMAT:
-        raise CmetError(f"{path.name} is not a speech encoder of this project (format '{about.get('format')}').")
+    state, about = read(Path(path), FORMAT, "the speech encoder", "is not a speech encoder of this project")
     given = json.loads(about["config"])
     values: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in given.items()}
-    state = unpack(state)
     student = Student(StudentConfig(**values), len(state["kernel.known"]), len(state["neutral_kernel.known"]))
     student.load_state_dict(state, strict=True)
     return student, json.loads(about.get("figures", "{}"))

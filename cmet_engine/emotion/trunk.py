@@ -14,14 +14,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 import torch.nn.functional as F
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
 from cmet_engine import models
 from cmet_engine.emotion.acoustics import AUDIBLE, HOP, RATE, WINDOW, triangles
-from cmet_engine.emotion.eight_bits import pack, unpack
-from cmet_engine.errors import CmetError
+from cmet_engine.emotion.eight_bits import pack, read
 from cmet_engine.files import whole_file
 
 EMBEDDED = "speech_trunk.safetensors"
@@ -189,21 +187,10 @@ def read_trunk(path: str | Path) -> Trunk:
     Raises:
         CmetError: the file is missing, damaged, or no such weights.
     """
-    path = Path(path)
-    try:
-        with safe_open(path, "pt") as file:
-            about = file.metadata() or {}
-            stored = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
-    except (OSError, SafetensorError) as error:
-        raise CmetError(
-            f"Cannot read the lower layers of the speech encoder {path}: the file is missing or damaged."
-        ) from error
-    if about.get("format") != FORMAT:
-        raise CmetError(
-            f"{path.name} does not hold the lower layers of the speech encoder (format '{about.get('format')}')."
-        )
+    layers = "the lower layers of the speech encoder"
+    stored, _ = read(Path(path), FORMAT, layers, f"does not hold {layers}")
     trunk = Trunk()
-    trunk.load_state_dict(unpack(stored), strict=True)
+    trunk.load_state_dict(stored, strict=True)
     return trunk.eval().requires_grad_(False)
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 
 from cmet_engine.face.lips import INNER_LIPS
+from cmet_engine.smoothstep import smoothstep
 
 CLENCHED = (0.42, 0.58)
 """Darkest place between the lips as a share of the brightest, over the middle of the mouth: below the first the rows of teeth
@@ -43,15 +44,11 @@ def teeth_meet(image: np.ndarray, landmarks: np.ndarray) -> float:
     lips = max(float(colour_of_lips(image, landmarks).mean()), 1e-3)
     width = float(np.linalg.norm(landmarks[CORNERS[1], :2] - landmarks[CORNERS[0], :2]))
     wide = float(np.linalg.norm(edges[1] - edges[0], axis=1).max()) / max(width, 1e-3)
-    return _rise(darkest, *CLENCHED) * _rise(bright / lips, *BRIGHT) * _rise(wide, *TOO_THIN) * _rise(wide, *TOO_WIDE)
+    shown = smoothstep(bright / lips, *BRIGHT) * smoothstep(wide, *TOO_THIN) * smoothstep(wide, *TOO_WIDE)
+    return float(smoothstep(darkest, *CLENCHED) * shown)
 
 
 def colour_of_lips(image: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
     """Mean colour of the red of the lips: float32 [3]."""
     points = np.clip(np.round(landmarks[list(LIPS), :2]).astype(int), 0, np.array(image.shape[1::-1]) - 1)
     return image[points[:, 1], points[:, 0]].astype(np.float32).mean(0)
-
-
-def _rise(value: float, low: float, high: float) -> float:
-    t = min(max((value - low) / (high - low), 0.0), 1.0)
-    return t * t * (3 - 2 * t)

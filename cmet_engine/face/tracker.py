@@ -24,6 +24,7 @@ from cmet_engine.face.smooth import smooth_shot
 from cmet_engine.face.teeth import teeth_meet
 from cmet_engine.media.video import VideoReader
 from cmet_engine.pieces import load_arrays, save_arrays
+from cmet_engine.smoothstep import smoothstep
 
 Progress = Callable[[str, int, int | None], None]
 
@@ -516,8 +517,7 @@ def fade_of(valid: np.ndarray, cuts: list[int], rate: float) -> np.ndarray:
             distance[first:last] = np.minimum(
                 np.abs(lost[np.minimum(after, len(lost) - 1)] - frames), np.abs(frames - lost[np.maximum(after - 1, 0)])
             )
-    x = np.clip(distance / max(1.0, FADE_SECONDS * rate), 0, 1)
-    return (x * x * (3 - 2 * x)).astype(np.float32)
+    return smoothstep(distance, 0, max(1.0, FADE_SECONDS * rate)).astype(np.float32)
 
 
 # Eyes: corners, lids and iris of MediaPipe's mesh; "left" is the person's own.

@@ -10,7 +10,6 @@ blind to (`cheekSquint`, `noseSneer`, `cheekPuff`, `jawForward`, `tongueOut`) an
 import itertools
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
 
 import cv2
 import numpy as np
@@ -24,6 +23,7 @@ from cmet_engine.face.pose import LANDMARKS, denormalise_motion, normalise, temp
 from cmet_engine.face.teeth import CORNERS
 from cmet_engine.models import asset
 from cmet_engine.render import mesh
+from cmet_engine.smoothstep import smoothstep
 
 MOTION_FILE = "warp_motion.safetensors"
 
@@ -413,7 +413,7 @@ def _lip_field() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """For every landmark: share [478] of a lip correction (upper lip above 0, lower below), and between which pairs it lies."""
     points = template().points
     upper, lower = np.array(INNER_LIPS).T
-    left, right = points[78], points[308]
+    left, right = points[list(CORNERS)]
     pairs = np.concatenate([[left[0]], points[upper, 0], [right[0]]])
     order = np.argsort(pairs)
     seam = np.interp(points[:, 0], pairs[order], np.concatenate([[left[1]], points[upper, 1], [right[1]]])[order])
@@ -423,7 +423,7 @@ def _lip_field() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     inside = (points[:, 0] > min(left[0], right[0]) - 0.02) & (points[:, 0] < max(left[0], right[0]) + 0.02)
     side = np.sign(above)
     side[list(mesh.UPPER_LIP_INNER)], side[list(mesh.LOWER_LIP_INNER)] = 1, -1
-    side[[78, 308]] = 0
+    side[list(CORNERS)] = 0
     share = side * np.exp(-((np.maximum(np.abs(above) - 0.02, 0) / _LIP_REACH) ** 2)) * inside
     share[IRIS] = 0
     return share, pairs[order], order
@@ -566,9 +566,3 @@ def hold_lips(landmarks: np.ndarray, moves: np.ndarray, teeth: np.ndarray, jaw: 
     taken = _spread_lips(np.repeat(beyond[:, None], len(upper), 1)) / 2
     result[..., :2] += taken[..., None] * across[:, None]
     return result
-
-
-def smoothstep(values: Any, low: float, high: float) -> Any:
-    """0 below `low`, 1 above `high`, smooth between; the other way round where `low` is the larger."""
-    t = np.clip((values - low) / (high - low), 0, 1)
-    return t * t * (3 - 2 * t)

@@ -28,8 +28,9 @@ from cmet_engine.face.lips import INNER_LIPS, LIDS
 from cmet_engine.face.pose import LANDMARKS, denormalise_motion, normalise, template
 from cmet_engine.face.training import TEST_EVERY, canonical
 from cmet_engine.render import mesh
-from cmet_engine.render.motion import IRIS, UNSEEN, UNSEEN_SHARE, Motion, load_motion, smoothstep
+from cmet_engine.render.motion import IRIS, UNSEEN, UNSEEN_SHARE, Motion, load_motion
 from cmet_engine.render.warp import facing_weights, warp
+from cmet_engine.smoothstep import smoothstep
 
 COMPONENTS, CODE, HIDDEN = 60, 40, 192
 SIZE = LANDMARKS * 3

@@ -15,7 +15,8 @@ from cmet_engine.errors import CmetError
 from cmet_engine.face.teeth import colour_of_lips, teeth_meet
 from cmet_engine.render import mesh
 from cmet_engine.render.creases import creased
-from cmet_engine.render.motion import hold_lips, landmark_motion, smoothstep
+from cmet_engine.render.motion import hold_lips, landmark_motion
+from cmet_engine.smoothstep import smoothstep
 from cmet_engine.track import CoefficientTrack
 
 CHUNK = 64
@@ -454,13 +455,13 @@ def _draw_mouth(
     together = np.zeros(2)
     if middle.any():
         lips = [shift[middle].mean(0) for shift in (mouth.upper_shift, mouth.lower_shift)]
-        if (lips[1] - jaw_move) @ mouth.across > 0:
-            jaw_move = lips[1]  # the lip goes further down than the chin: what it shows of the lower teeth goes along
-        # where both lips go the same way, the mouth goes: else a raised one would show gums above and lose its teeth below
         ways = [float(lip @ mouth.across) for lip in lips]
         if ways[0] * ways[1] > 0:
-            together = min(ways, key=abs) * mouth.across
-            jaw_move = together + max(ways[1] - float(together @ mouth.across), 0.0) * mouth.across
+            # both lips go the same way, the mouth goes: else a raised one would show gums above and lose its teeth below
+            common = min(ways, key=abs)
+            together, jaw_move = common * mouth.across, max(ways[1], common) * mouth.across
+        elif (lips[1] - jaw_move) @ mouth.across > 0:
+            jaw_move = lips[1]  # the lip goes further down than the chin: what it shows of the lower teeth goes along
     depth = mouth.to_upper / mouth.gap
     teeth = together + (jaw_move - together) * smoothstep(depth, low, high)[:, None]
     # teeth that meet do not part because the lips do: the lips show more of them

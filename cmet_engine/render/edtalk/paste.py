@@ -6,6 +6,7 @@ import numpy as np
 
 from cmet_engine.face.pose import template
 from cmet_engine.render.edtalk.crop import SIZE, Crops
+from cmet_engine.smoothstep import smoothstep
 
 # MediaPipe's landmarks around the face, the eyes and the lips, in order.
 _OVAL = (
@@ -44,8 +45,7 @@ def outline_mask(points: np.ndarray) -> np.ndarray:
 def border_mask() -> np.ndarray:
     """float32 [256, 256]: 1 inside, falling smoothly to 0 at the border of the crop."""
     place = np.minimum(np.arange(SIZE), np.arange(SIZE)[::-1]) / SIZE
-    ramp = np.clip((place - 0.25 * BORDER) / BORDER, 0, 1)
-    ramp = (ramp * ramp * (3 - 2 * ramp)).astype(np.float32)
+    ramp = smoothstep((place - 0.25 * BORDER) / BORDER, 0, 1).astype(np.float32)
     return ramp[:, None] * ramp
 
 
