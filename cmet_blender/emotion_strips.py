@@ -18,6 +18,7 @@ import bpy
 import numpy as np
 
 from cmet_engine.errors import CmetError
+from cmet_engine.progress import Stage
 from cmet_engine.timeline import EmotionKey, EmotionTimeline
 from cmet_engine.track import CoefficientTrack
 
@@ -351,7 +352,7 @@ def bake(obj: Any, frame_range: tuple[int, int] | None = None, *, name: str | No
                 for k, (path, index) in enumerate(channels):
                     values[owner][k, i] = _resolve(evaluated, path, index)
             if progress:
-                progress("baking", i + 1, len(positions))
+                progress(Stage.BAKE, i + 1, len(positions))
     parts = []
     for owner, channels in sources:
         curves = {channel: values[owner][k] for k, channel in enumerate(channels)}

@@ -21,6 +21,7 @@ from mathutils import Matrix, Quaternion, Vector
 
 from cmet_engine import arkit
 from cmet_engine.errors import CmetError
+from cmet_engine.progress import Stage
 from cmet_engine.track import CoefficientTrack
 
 from . import mapping as mapping_module
@@ -533,7 +534,7 @@ def read_track(
     values = np.zeros((len(times), len(channels)))
     angles = {key: np.zeros((len(times), 3)) for key in mapping.rotations}
     if progress:
-        progress("reading the rig", 0, len(times))
+        progress(Stage.READ_RIG, 0, len(times))
     with frame_restored(scene):
         for i, graph in enumerate(frames_at(scene, key_positions(times, first, rate))):
             done: set[str] = set()
@@ -548,7 +549,7 @@ def read_track(
             for key, rotation in mapping.rotations.items():
                 angles[key][i] = _read_rotation(rotation, skeleton, scene, graph)
             if progress:
-                progress("reading the rig", i + 1, len(times))
+                progress(Stage.READ_RIG, i + 1, len(times))
     coefficients = mapping.invert(values, channels, None if reference is None else reference.coefficients)
     zeros = np.zeros((len(times), 3))
     left, right = angles.get("leftEye", zeros), angles.get("rightEye", zeros)

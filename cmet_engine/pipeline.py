@@ -22,8 +22,10 @@ import numpy as np
 
 from cmet_engine import __version__, cache
 from cmet_engine.errors import CmetError
+from cmet_engine.face.clip import track_clip
 from cmet_engine.files import check_writable, whole_folder
-from cmet_engine.pieces import Pieces, load_arrays, save_arrays
+from cmet_engine.progress import Progress, Stage
+from cmet_engine.resume import Pieces, load_arrays, save_arrays
 from cmet_engine.timeline import EmotionKey, EmotionTimeline
 from cmet_engine.track import CoefficientTrack
 
@@ -34,7 +36,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-Progress = Callable[[str, int, int | None], None]
 Preview = Callable[[np.ndarray], None]
 
 RENDERERS = ("warp", "edtalk", "none")
@@ -45,7 +46,6 @@ SHOWN_MOMENTS = 5  # frames that the report shows before and after
 SHOWN_SIZE = 720  # pixels on the long side of those
 ASKED_AT_LEAST = 0.2  # a coefficient counts as changed by the edit from here on
 OUTSIDE_FRAMES = 24  # frames of the written video that are compared with the clip outside the face
-COEFFICIENTS = "coefficients.npz"
 NOTES = "notes.npz"  # what is kept of a rendering beside its pieces
 SMALL_FACE = 80  # pixels
 FAR_TURN = 45  # degrees of head yaw
@@ -93,59 +93,6 @@ class EditResult:
     files: dict[str, Path]
     figures: dict[str, Any]
     messages: list[str]
-
-
-def track_clip(
-    clip: Path, *, face: int = 0, progress: Progress | None = None, pieces: Pieces | None = None
-) -> "tuple[FaceGeometry, CoefficientTrack]":
-    """Find the face in every frame of a clip and read its coefficients.
-
-    Both are cached by the clip's content. `pieces` is where finished parts of the tracking are kept.
-
-    Returns:
-        The geometry (landmarks, pose) and the coefficient track, one entry for every frame of the clip.
-
-    Raises:
-        CmetError: the clip cannot be read, or no frame shows a face.
-    """
-    from cmet_engine.face.blendshapes import load_solver
-    from cmet_engine.face.tracker import track
-
-    name = cache.key("geometry", clip, face) if clip.is_file() else None
-    geometry = _cached_geometry(name)
-    if geometry is None:
-        folder = pieces.stage("tracking", clip, face) if pieces and name else None
-        geometry = track(clip, face=face, progress=progress, pieces=folder)
-        if name:
-            cache.put(name, geometry.save)
-    name = name and cache.key("coefficients", clip, face, *cache.weights("face_solver", "face_basis", "face_template"))
-    if name and (entry := cache.get(name)):
-        with contextlib.suppress(OSError, CmetError):
-            return geometry, CoefficientTrack.load(entry / COEFFICIENTS)
-    source = load_solver().track(geometry, progress)
-    if name:
-        cache.put(name, lambda folder: source.save(folder / COEFFICIENTS))
-    return geometry, source
-
-
-def tracked(clip: Path, *, face: int = 0) -> "tuple[FaceGeometry, CoefficientTrack]":
-    """What `track_clip` gives, at once.
-
-    Raises:
-        CmetError: the clip was not tracked before.
-    """
-    if _cached_geometry(cache.key("geometry", clip, face)) is None:
-        raise CmetError(f"The clip {clip.name} was not tracked yet; track or edit it first.")
-    return track_clip(clip, face=face)
-
-
-def _cached_geometry(name: str | None) -> "FaceGeometry | None":
-    from cmet_engine.face.tracker import FaceGeometry
-
-    if name and (entry := cache.get(name)):
-        with contextlib.suppress(OSError, ValueError, KeyError):
-            return FaceGeometry.load(entry)
-    return None
 
 
 def emotion_vectors(clip: Path, settings: EditSettings) -> "tuple[EmotionTimeline, dict[str, EmotionVector]]":
@@ -277,7 +224,7 @@ def edit_clip(
         CmetError: anything that the user can mend; one sentence.
     """
     from cmet_engine.emotion.edit import edit_track
-    from cmet_engine.report import EditReport, FramePair, write_report
+    from cmet_engine.quality.report import EditReport, FramePair, write_report
 
     clip = Path(clip)
     check_renderer(settings.renderer)
@@ -532,7 +479,7 @@ def render_frames(
     """
     from cmet_engine.media.picture import shrunk
     from cmet_engine.media.video import RATE_FACTOR, SEGMENT, VideoReader, VideoWriter
-    from cmet_engine.render.outside import psnr_of_video
+    from cmet_engine.quality.outside import psnr_of_video
 
     reader = VideoReader(clip)
     info = reader.info
@@ -571,7 +518,7 @@ def render_frames(
             if preview:
                 preview(picture)
             if progress:
-                progress("render", frame.index + 1, total)
+                progress(Stage.RENDER, frame.index + 1, total)
         if folder:
             _note(folder / NOTES, kept, check, painter)
         kept.figures = check.figures(source, edited)

@@ -9,7 +9,7 @@ import difflib
 import itertools
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,11 +19,12 @@ from safetensors import SafetensorError, safe_open
 
 from cmet_engine import cache, models
 from cmet_engine.emotion.acoustics import RATE, acoustics
+from cmet_engine.emotion.backbone import VOICE_MEAN
 from cmet_engine.emotion.speech import SPACE, Encoder, Listened, check_voice
-from cmet_engine.emotion.trunk import VOICE_MEAN
 from cmet_engine.errors import CmetError
 from cmet_engine.files import check_writable, whole_file
 from cmet_engine.media import audio
+from cmet_engine.progress import Progress, Stage
 
 FORMAT = "cmet-emotion/1"
 EMBEDDED = "emotion_library.safetensors"
@@ -40,8 +41,6 @@ _LOOSE = 0.4  # mean pairwise cosine of the recordings below which they do not s
 _OTHER_VOICE = 1.6  # `voice_distance` above which it is somebody else; strong emotion passes it in one pool of twenty
 _OTHER_CLIP = 2.2  # the same where a pool is a clip or two
 _TWO_VOICES = 1.75  # distance of the two groups of voices in a pool above which they are two people
-
-Progress = Callable[[str, int, int | None], None]
 
 
 @dataclass(frozen=True)
@@ -234,7 +233,7 @@ def emotion_vector(
             leaves something of the speaker in the vector.
         name: what to call it; not checked against the library (see `check_name`).
         encoder: what hears.
-        progress: called as `progress("hear", done, total)`.
+        progress: called as `progress(stage, done, total)`.
 
     Returns:
         The vector with what is known of it in `meta`: how long it is against the known ones, which of them it is near,
@@ -257,7 +256,7 @@ def emotion_vector(
     heard: list[_Recording] = []
     for number, path in enumerate([*wanted, *neutral]):
         if progress:
-            progress("hear", number, len(wanted) + len(neutral))
+            progress(Stage.SPEECH, number, len(wanted) + len(neutral))
         heard.append(_hear(path, encoder))
     messages = [recording.message for recording in heard if recording.message]
     pool, calm = heard[: len(wanted)], heard[len(wanted) :]

@@ -35,12 +35,12 @@ from cmet_engine.emotion.acoustics import (
     VOICED,
     acoustics,
 )
-from cmet_engine.emotion.eight_bits import pack, read
-from cmet_engine.emotion.trunk import EMBEDDED as TRUNK
-from cmet_engine.emotion.trunk import STATISTICS, WIDTH, Trunk, load_trunk
+from cmet_engine.emotion.backbone import EMBEDDED as TRUNK
+from cmet_engine.emotion.backbone import STATISTICS, WIDTH, Trunk, load_trunk
 from cmet_engine.errors import CmetError
 from cmet_engine.files import whole_file
 from cmet_engine.media import audio
+from cmet_engine.models.quantisation import pack, read
 
 SUMMARY = 128  # width of what is known of the clip as a whole
 SPACE = 1024  # dimensions of the emotion2vec+ large space

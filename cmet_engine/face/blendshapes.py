@@ -1,7 +1,6 @@
 """Landmarks to the 52 ARKit coefficients (`Solver`) and coefficients back to landmark motion (`Basis`)."""
 
 import functools
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +12,7 @@ from cmet_engine.errors import CmetError
 from cmet_engine.face.lips import eye_opening, lip_opening
 from cmet_engine.face.pose import LANDMARKS, Pose, denormalise, denormalise_motion, normalise, pose_terms, template
 from cmet_engine.models import asset
+from cmet_engine.progress import Progress, Stage
 from cmet_engine.track import FRAME_TIMES, CoefficientTrack
 
 __all__ = [
@@ -30,8 +30,6 @@ __all__ = [
 SOLVER_FILE = "face_solver.safetensors"
 BASIS_FILE = "face_basis.safetensors"
 SIDES = np.array([-1.0, 1.0, 1.0])  # a mirror turns x around
-
-Progress = Callable[[str, int, int | None], None]
 
 
 BLIND = ("jawForward", "cheekPuff", "cheekSquintLeft", "cheekSquintRight", "noseSneerLeft", "noseSneerRight")
@@ -120,7 +118,7 @@ class Solver:
             faces.append(motion[keep].astype(np.float32))
             answers.append(coefficients[part][keep])
             if progress:
-                progress("solving", part.stop, n)
+                progress(Stage.SOLVING, part.stop, n)
         if sampled:
             rest = rest_face(np.concatenate(faces), np.concatenate(answers), components)
             coefficients = read_back(seen - rest @ components.T, coefficients, components).astype(np.float32)

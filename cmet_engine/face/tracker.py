@@ -8,7 +8,7 @@ import contextlib
 import itertools
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -23,12 +23,10 @@ from cmet_engine.face.pose import LANDMARKS, normalise, rotation_degrees, templa
 from cmet_engine.face.smooth import smooth_shot
 from cmet_engine.face.teeth import teeth_meet
 from cmet_engine.media.video import VideoReader
-from cmet_engine.pieces import load_arrays, save_arrays
+from cmet_engine.progress import Progress, Stage
+from cmet_engine.resume import load_arrays, save_arrays
 from cmet_engine.smoothstep import smoothstep
 
-Progress = Callable[[str, int, int | None], None]
-
-STAGE = "tracking"
 FIRST_SECONDS = 1.0  # faces are counted and ordered over this much of the clip, from the first frame that shows one
 TILED_EVERY = 5  # frames between searches for very small faces while nobody is found
 FIRST_EVERY = 3  # of these frames, every third is looked at
@@ -264,7 +262,7 @@ def track(
                         teeth=np.array(teeth[first:]), **follower.state(), **cut_finder.state(),
                     )  # fmt: skip
             if progress:
-                progress(STAGE, len(valid), info.frames)
+                progress(Stage.TRACKING, len(valid), info.frames)
     if not valid:
         raise CmetError(f"{path.name} holds no pictures.")
     found = np.array(valid)

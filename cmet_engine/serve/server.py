@@ -33,12 +33,12 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from cmet_engine import __version__
 from cmet_engine.errors import CmetError
 from cmet_engine.files import exclusive
-from cmet_engine.serve import jobs as states
-from cmet_engine.serve import reuse
-from cmet_engine.serve.jobs import Job, JobStore
-from cmet_engine.serve.live import BusyError, Reader
+from cmet_engine.jobs import reuse
+from cmet_engine.jobs import store as states
+from cmet_engine.jobs.live import BusyError, Reader
+from cmet_engine.jobs.runner import Runner
+from cmet_engine.jobs.store import Job, JobStore
 from cmet_engine.serve.paths import AllowedFolders
-from cmet_engine.serve.runner import Runner
 
 API = "v1"
 MAX_BODY = 1 << 20  # bytes of a request; only uploads may be larger

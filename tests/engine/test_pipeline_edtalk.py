@@ -9,11 +9,11 @@ import torch
 from safetensors.torch import save_file
 
 from cmet_engine import models, pipeline
-from cmet_engine.checkpoints import NETWORKS
 from cmet_engine.errors import CmetError
 from cmet_engine.media.video import VideoReader, VideoWriter, probe
-from cmet_engine.pieces import Pieces
+from cmet_engine.models.checkpoints import NETWORKS
 from cmet_engine.render.edtalk import pipeline as edtalk
+from cmet_engine.resume import Pieces
 from cmet_engine.timeline import EmotionTimeline
 from cmet_engine.track import CoefficientTrack
 

@@ -21,8 +21,8 @@ from short_clips import damaged, small
 
 from cmet_engine.client import Client
 from cmet_engine.errors import CmetError
+from cmet_engine.jobs.store import FINISHED
 from cmet_engine.media import audio
-from cmet_engine.serve.jobs import FINISHED
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from running_engine import RunningEngine, one_sentence
 from short_clips import beginning, damaged, small
 
 from cmet_engine.errors import CmetError
-from cmet_engine.serve.jobs import FINISHED
+from cmet_engine.jobs.store import FINISHED
 
 SECONDS = 30.0  # no file may keep anything busy for longer
 READER_MEMORY = 3 << 30  # bytes of address space for the reader

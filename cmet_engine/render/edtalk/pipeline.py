@@ -24,11 +24,12 @@ from cmet_engine import cache, models
 from cmet_engine.emotion.connector import Connector, code_deltas
 from cmet_engine.errors import CmetError
 from cmet_engine.media.video import SEGMENT
-from cmet_engine.pieces import fingerprint
+from cmet_engine.progress import Progress, Stage
 from cmet_engine.render.edtalk.audio2lip import Audio2Lip, smooth
 from cmet_engine.render.edtalk.crop import SIZE, Crops, follow, squares
 from cmet_engine.render.edtalk.generator import Generator, Source
 from cmet_engine.render.edtalk.paste import alignment, border_mask, match_colour, outline_mask, paste, skin_mask
+from cmet_engine.resume import fingerprint
 from cmet_engine.timeline import EmotionTimeline
 
 if TYPE_CHECKING:
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-Progress = Callable[[str, int, int | None], None]
 Enhancer = Callable[[np.ndarray], np.ndarray]
 
 EDIT_RATE = 25  # frames a second on which the connector was trained
@@ -465,7 +465,7 @@ def read_clip(
             if len(waiting) >= drawer.batch:
                 flush()
         if progress:
-            progress("encode", frame.index + 1, count)
+            progress(Stage.ENCODE, frame.index + 1, count)
     flush()
     for shot in shots:
         for values in (codes.expression, codes.pose, codes.lip):
@@ -657,7 +657,7 @@ def render_portrait(
         for number, frame in enumerate(speaking, 1):
             writer.write(frame)
             if progress:
-                progress("render", number, speaking.count)
+                progress(Stage.RENDER, number, speaking.count)
     return [*speaking.messages, *writer.notes]
 
 

@@ -8,7 +8,6 @@ import contextlib
 import hashlib
 import logging
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,17 +16,16 @@ import numpy as np
 
 from cmet_engine import cache
 from cmet_engine.media.video import VideoReader
-from cmet_engine.render.refine import samples
-from cmet_engine.render.refine.bank import Crops
+from cmet_engine.progress import Progress, Stage
+from cmet_engine.render.refine import training_pairs
+from cmet_engine.render.refine.reference_frames import Crops
 from cmet_engine.render.refine.renderer import open_bank
 from cmet_engine.track import CoefficientTrack
 
 log = logging.getLogger(__name__)
 
-Progress = Callable[[str, int, int | None], None]
 
 QUALITIES = ("auto", "draft", "standard", "best")
-STAGE = "fit"
 
 
 @dataclass(frozen=True)
@@ -172,7 +170,7 @@ def prepare(
 
     level = LEVELS[quality]
     steps = level.steps if steps is None else steps
-    usable = samples.usable_frames(geometry) if among is None else among
+    usable = training_pairs.usable_frames(geometry) if among is None else among
     messages: list[str] = []
     unit = chosen_device(device)
     crops = open_bank(VideoReader(clip), geometry, level.largest, usable)
@@ -232,10 +230,10 @@ def _fit(
             state = torch.load(entry / "state.pt", map_location="cpu", weights_only=True)
             network.load_state_dict(state["network"])
             begin, optimiser_state = int(state["step"]), state["optimiser"]
-    lessons = samples.read_lessons(clip, geometry, source, usable, round(1.5 * level.size))
+    lessons = training_pairs.read_lessons(clip, geometry, source, usable, round(1.5 * level.size))
 
     def made(number: int) -> np.ndarray:
-        return samples.lesson(lessons, level.size, np.random.default_rng((0, number)))
+        return training_pairs.lesson(lessons, level.size, np.random.default_rng((0, number)))
 
     held = min(POOL, 2 * steps)
     # lesson k of the pool is replaced at the steps k, k + held, ...: the same again after an interruption
@@ -257,13 +255,13 @@ def _fit(
             keep(step + 1, optimiser)
         if progress:
             try:
-                progress(STAGE, step + 1, steps)
+                progress(Stage.FIT, step + 1, steps)
             except BaseException:  # cancelled: nothing that was learned is lost
                 keep(step + 1, optimiser)
                 raise
 
     if progress:
-        progress(STAGE, begin, steps)
+        progress(Stage.FIT, begin, steps)
     training.optimise(network, batch, steps, start=begin, rate=FIT_RATE, state=optimiser_state, after=after)
     # the numbers that the cache holds, so that the first rendering equals those that take them from there
     network.load_state_dict({name: value.half().to(value.dtype) for name, value in network.state_dict().items()})

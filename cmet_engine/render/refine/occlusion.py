@@ -13,9 +13,9 @@ import numpy as np
 
 from cmet_engine.face.pose import template
 from cmet_engine.render import mesh
-from cmet_engine.render.refine.bank import Crops
+from cmet_engine.render.refine.canonical_crop import Raster, rasterise, to_square
+from cmet_engine.render.refine.reference_frames import Crops
 from cmet_engine.render.refine.sources import remap
-from cmet_engine.render.refine.space import Raster, rasterise, to_square
 
 SIZE = 64
 """Side of the small picture of the face."""

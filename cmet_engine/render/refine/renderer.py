@@ -13,10 +13,10 @@ from typing import Any
 import cv2
 import numpy as np
 
-from cmet_engine.render.refine import bank, occlusion
-from cmet_engine.render.refine.samples import clip_looks, usable_frames
+from cmet_engine.render.refine import occlusion, reference_frames
+from cmet_engine.render.refine.canonical_crop import apply, inverse, rasterise, to_square
 from cmet_engine.render.refine.sources import Borrowed, Inputs, Slot, inputs_for, into_square
-from cmet_engine.render.refine.space import apply, inverse, rasterise, to_square
+from cmet_engine.render.refine.training_pairs import clip_looks, usable_frames
 from cmet_engine.render.warp import CHUNK, WarpRenderer
 from cmet_engine.track import CoefficientTrack
 
@@ -40,18 +40,22 @@ SAME_AGAIN = 1.0
 """Cost of borrowing twice from one frame at a time."""
 
 
-def open_bank(frames: Any, geometry: Any, largest: int = bank.LARGEST, among: np.ndarray | None = None) -> bank.Crops:
+def open_bank(
+    frames: Any, geometry: Any, largest: int = reference_frames.LARGEST, among: np.ndarray | None = None
+) -> reference_frames.Crops:
     """Choose the frames of a clip that others borrow from, and read them.
 
     Args:
-        frames: the clip, see `bank.gather`.
+        frames: the clip, see `reference_frames.gather`.
         geometry: a `FaceGeometry`.
         largest: longest side of a kept crop, pixels.
         among: frame numbers that may be chosen; None for all that show the face.
     """
     looks = clip_looks(geometry)
     usable = usable_frames(geometry) if among is None else among
-    return bank.gather(frames, geometry, bank.choose_bank(looks, usable).tolist(), looks, largest)
+    return reference_frames.gather(
+        frames, geometry, reference_frames.choose_bank(looks, usable).tolist(), looks, largest
+    )
 
 
 class RefinedRenderer(WarpRenderer):
@@ -72,7 +76,7 @@ class RefinedRenderer(WarpRenderer):
         geometry: Any,
         source_track: CoefficientTrack,
         edited_track: CoefficientTrack,
-        crops: bank.Crops,
+        crops: reference_frames.Crops,
         network: Any,
         size: int,
     ) -> None:
@@ -104,7 +108,7 @@ class RefinedRenderer(WarpRenderer):
             "the skin's own colour, or covers the face all the time, is not noticed."
         ]
 
-    def _uncovered(self, crops: bank.Crops) -> bank.Crops:
+    def _uncovered(self, crops: reference_frames.Crops) -> reference_frames.Crops:
         """The bank without faces that something lies in front of, unless that leaves next to nothing."""
         good = [
             k
@@ -113,7 +117,7 @@ class RefinedRenderer(WarpRenderer):
         ]
         if len(good) == len(crops) or len(good) < len(crops) // 2:
             return crops
-        return bank.Crops(
+        return reference_frames.Crops(
             [crops.index[k] for k in good], [crops.images[k] for k in good], crops.landmarks[good], crops.looks[good]
         )
 
@@ -130,8 +134,8 @@ class RefinedRenderer(WarpRenderer):
             target = np.where(np.isfinite(self._landmarks), self._landmarks + self._moves, 0)
             bad = ~np.isfinite(target).all((1, 2)) | (np.ptp(target[..., 0], axis=1) < 1)
             target[bad] = np.nan_to_num(self._geometry.landmarks[start : start + len(target)])[bad]
-            parts.append(bank.looks_of(target, looks.shot[start : start + CHUNK]))
-        wanted = bank.Looks(
+            parts.append(reference_frames.looks_of(target, looks.shot[start : start + CHUNK]))
+        wanted = reference_frames.Looks(
             np.concatenate([p.lips for p in parts]), np.concatenate([p.eyes for p in parts]),
             np.concatenate([p.turn for p in parts]), looks.haste, looks.shot, looks.teeth,
         )  # fmt: skip
@@ -140,10 +144,10 @@ class RefinedRenderer(WarpRenderer):
         cut[[c for c in self._geometry.cuts if c < len(cut)]] = True
         slots: list[dict[str, list[list[tuple[int, float]]]]] = [{}, {}]
         for part in ("mouth", "eyes"):
-            cost = bank.costs(wanted, looks, self._crops.looks, part)
+            cost = reference_frames.costs(wanted, looks, self._crops.looks, part)
             for slot in slots:
-                path = bank.paths(cost, cut)
-                slot[part] = bank.mixtures(path, cut)
+                path = reference_frames.paths(cost, cut)
+                slot[part] = reference_frames.mixtures(path, cut)
                 if len(self._crops) > 1:
                     cost = cost.copy()
                     cost[np.arange(len(cost)), path] += SAME_AGAIN
@@ -165,7 +169,7 @@ class RefinedRenderer(WarpRenderer):
         ]
 
     def _trust(self, index: int, entry: int, part: str) -> float:
-        return bank.trust(self._wanted[index], self._own[index], self._crops.looks[entry], part)
+        return reference_frames.trust(self._wanted[index], self._own[index], self._crops.looks[entry], part)
 
     def render(self, image: np.ndarray, index: int) -> np.ndarray:
         """Frame `index` with the edited expression; see `WarpRenderer.render`."""

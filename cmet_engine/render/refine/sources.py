@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from cmet_engine.render import mesh
-from cmet_engine.render.refine.space import MOST_STRETCH, Raster
+from cmet_engine.render.refine.canonical_crop import MOST_STRETCH, Raster
 
 SLOTS = 2
 PARTS = ("mouth", "eyes")

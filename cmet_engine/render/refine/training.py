@@ -16,7 +16,8 @@ from torch.nn import functional as F
 from cmet_engine.errors import CmetError
 from cmet_engine.files import whole_file
 from cmet_engine.models import asset
-from cmet_engine.render.refine import samples
+from cmet_engine.progress import Progress, Stage
+from cmet_engine.render.refine import training_pairs
 from cmet_engine.render.refine.network import Refiner, compose
 
 WEIGHTS = "refiner"
@@ -34,12 +35,10 @@ STEPS, LESSONS, SIZE = 1600, 110, 192
 
 CHECKPOINT_STEPS = 100
 
-Progress = Callable[[str, int, int | None], None]
-
 
 def loss_of(network: Refiner, packed: Tensor) -> tuple[Tensor, dict[str, float]]:
     """The loss of a batch of lessons, uint8 [B, CHANNELS, R, R]; and its parts."""
-    pictures, answer, geometry, prior, near, mask = samples.unpack(packed)
+    pictures, answer, geometry, prior, near, mask = training_pairs.unpack(packed)
     weights, flow, shade = network(pictures, geometry, prior)
     made = compose(pictures, weights, flow, shade, mask)
     importance = mask * (1 + CLOSE_WEIGHT * near)
@@ -154,7 +153,7 @@ def train_generic(
     Raises:
         CmetError: there are no clips, or one cannot be read or shows no face.
     """
-    from cmet_engine import pipeline
+    from cmet_engine.face.clip import track_clip
 
     if not clips:
         raise CmetError("There are no clips to train on; give a folder with videos of talking people.")
@@ -163,16 +162,16 @@ def train_generic(
     for number, clip in enumerate(clips):
         file = work / f"{clip.stem}.npy"
         if not file.is_file():
-            geometry, source = pipeline.track_clip(clip)
-            usable = samples.usable_frames(geometry)
-            taken = samples.read_lessons(clip, geometry, source, usable, round(1.5 * SIZE))
+            geometry, source = track_clip(clip)
+            usable = training_pairs.usable_frames(geometry)
+            taken = training_pairs.read_lessons(clip, geometry, source, usable, round(1.5 * SIZE))
             random = np.random.default_rng(number)
-            made = np.stack([samples.lesson(taken, SIZE, random) for _ in range(lessons)])
+            made = np.stack([training_pairs.lesson(taken, SIZE, random) for _ in range(lessons)])
             with whole_file(file) as temporary, temporary.open("wb") as opened:
                 np.save(opened, made)
         stored.append(np.load(file, mmap_mode="r"))
         if progress:
-            progress("train", 0, steps)
+            progress(Stage.TRAIN, 0, steps)
     network, start, state = Refiner(), 0, None
     checkpoint = work / "checkpoint.pt"
     if checkpoint.is_file():
@@ -196,7 +195,7 @@ def train_generic(
                     {"network": network.state_dict(), "optimiser": optimiser.state_dict(), "step": step + 1}, temporary
                 )
         if progress:
-            progress("train", step + 1, steps)
+            progress(Stage.TRAIN, step + 1, steps)
 
     optimise(network, batch, steps, start=start, state=state, after=after)
     with whole_file(output, force=True) as temporary:

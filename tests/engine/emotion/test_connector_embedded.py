@@ -9,13 +9,14 @@ import torch
 
 from cmet_engine import arkit
 from cmet_engine.cli import main
-from cmet_engine.emotion import connector_training as training
-from cmet_engine.emotion import edit, losses, prior
+from cmet_engine.emotion import edit, facs
 from cmet_engine.emotion.connector import WINDOW
 from cmet_engine.emotion.library import load_library
 from cmet_engine.errors import CmetError
 from cmet_engine.models import asset
 from cmet_engine.track import CoefficientTrack
+from cmet_engine.training import connector as training
+from cmet_engine.training import connector_losses
 
 MEGABYTE = 1 << 20
 
@@ -45,9 +46,9 @@ def test_it_is_small():
     assert asset(edit.CONNECTOR_FILE).stat().st_size <= 6 * MEGABYTE
 
 
-@pytest.mark.parametrize("emotion", prior.EMOTIONS)
+@pytest.mark.parametrize("emotion", facs.EMOTIONS)
 def test_each_emotion_looks_like_its_published_actions(directions, emotion):
-    others = {e: cosine(directions[emotion], prior.mean(e)) for e in prior.EMOTIONS}
+    others = {e: cosine(directions[emotion], facs.mean(e)) for e in facs.EMOTIONS}
     assert others[emotion] > 0.7
     assert others[emotion] >= max(others.values()) - 0.05
 
@@ -102,7 +103,7 @@ TINY = {"width": 64, "layers": 1, "feedforward": 64, "steps": 6, "batch": 8, "ch
 
 def speech(dim: int = 1024, speakers=("a", "b")) -> training.Speech:
     rng = np.random.default_rng(0)
-    emotions = [*prior.EMOTIONS, "neutral"]
+    emotions = [*facs.EMOTIONS, "neutral"]
     centre = {e: rng.normal(size=dim) for e in emotions}
     rows = [(s, e, centre[e] + 0.3 * rng.normal(size=dim)) for s in speakers for e in emotions for _ in range(4)]
     return training.Speech(
@@ -113,20 +114,20 @@ def speech(dim: int = 1024, speakers=("a", "b")) -> training.Speech:
 def faces() -> training.Faces:
     rng = np.random.default_rng(1)
     tracks = [rng.uniform(0, 0.4, (40, arkit.COUNT)).astype(np.float32) for _ in range(3)]
-    labels = np.array(["neutral"] * 5 + list(prior.BASIC))
-    pictures = np.concatenate([rng.uniform(0, 0.1, (5, 52)), np.stack([prior.mean(e) for e in prior.BASIC])])
+    labels = np.array(["neutral"] * 5 + list(facs.BASIC))
+    pictures = np.concatenate([rng.uniform(0, 0.1, (5, 52)), np.stack([facs.mean(e) for e in facs.BASIC])])
     return training.Faces(tracks, pictures.astype(np.float32), labels)
 
 
 @pytest.fixture(scope="module")
 def tiny():
     config = training.ConnectorConfig(**TINY)
-    return config, training.UnpairedBatches(speech(), faces(), config, prior.EMOTIONS)
+    return config, training.UnpairedBatches(speech(), faces(), config, facs.EMOTIONS)
 
 
 def test_training_lowers_the_loss():
     config = training.ConnectorConfig(**{**TINY, "steps": 60, "learning_rate": 3e-3})
-    batches = training.UnpairedBatches(speech(), faces(), config, prior.EMOTIONS)
+    batches = training.UnpairedBatches(speech(), faces(), config, facs.EMOTIONS)
     _, curve = training.train_connector(batches, config)
     assert curve.rows[-1][2] < 0.5 * curve.rows[0][2]
 
@@ -212,7 +213,7 @@ def test_bad_training_data_is_named(tmp_path):
         training.Faces([np.zeros((3, 52), np.float32)], np.zeros((0, 52)), np.array([]))
     with pytest.raises(CmetError, match="no speech labelled 'angry'"):
         config = training.ConnectorConfig(**TINY)
-        training.UnpairedBatches(good.chosen(good.emotion != "angry"), faces(), config, prior.EMOTIONS)
+        training.UnpairedBatches(good.chosen(good.emotion != "angry"), faces(), config, facs.EMOTIONS)
     (tmp_path / "codes.json").write_text(json.dumps({"steps": "many"}))
     with pytest.raises(CmetError, match="'steps' is 'many'"):
         training.ConnectorConfig.load(tmp_path / "codes.json")
@@ -239,26 +240,28 @@ def test_tracks_are_read_at_the_networks_rate(tmp_path):
 
 def test_focal_loss_weighs_large_errors_more():
     zero, small, large = torch.zeros(4), torch.full((4,), 0.5), torch.full((4,), 1.0)
-    assert losses.focal_reconstruction(zero, zero) == 0
-    assert losses.focal_reconstruction(large, zero) > 4 * losses.focal_reconstruction(small, zero)  # more than squared
+    assert connector_losses.focal_reconstruction(zero, zero) == 0
+    assert connector_losses.focal_reconstruction(large, zero) > 4 * connector_losses.focal_reconstruction(
+        small, zero
+    )  # more than squared
     expected = 1 * (2 / (1 + np.exp(-0.2)) - 1)
-    assert losses.focal_reconstruction(large, zero).item() == pytest.approx(expected, rel=1e-5)
+    assert connector_losses.focal_reconstruction(large, zero).item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_contrastive_loss_falls_as_face_and_voice_of_one_emotion_agree():
     label = torch.tensor([0, 0, 1, 1])
     axes = torch.eye(8)
-    agreeing = losses.contrastive(axes[label], axes[label], label).item()
-    apart = losses.contrastive(axes[label], axes[label + 4], label).item()
-    crossed = losses.contrastive(axes[label], axes[1 - label], label).item()
+    agreeing = connector_losses.contrastive(axes[label], axes[label], label).item()
+    apart = connector_losses.contrastive(axes[label], axes[label + 4], label).item()
+    crossed = connector_losses.contrastive(axes[label], axes[1 - label], label).item()
     assert agreeing == pytest.approx(np.log(3), abs=0.05)  # three of its own kind are equally near
     assert agreeing < apart < crossed
 
 
 def test_directional_loss_is_zero_for_opposites():
     way = torch.randn(3, 5, 52)
-    assert losses.directional(way, -way).item() == pytest.approx(0, abs=1e-5)
-    assert losses.directional(way, way).item() == pytest.approx(4, abs=1e-4)
+    assert connector_losses.directional(way, -way).item() == pytest.approx(0, abs=1e-5)
+    assert connector_losses.directional(way, way).item() == pytest.approx(4, abs=1e-4)
 
 
 # -- from folders -----------------------------------------------------------------------------------------------------
@@ -343,7 +346,7 @@ def test_threads_change_nothing_and_mixed_precision_keeps_the_weights_whole(tiny
 @pytest.mark.parametrize("mixed", [False, True])
 def test_a_gpu_trains_it_and_goes_on_after_a_kill(mixed, tmp_path):
     config = training.ConnectorConfig(**{**TINY, "steps": 60, "learning_rate": 3e-3})
-    batches = training.UnpairedBatches(speech(), faces(), config, prior.EMOTIONS)
+    batches = training.UnpairedBatches(speech(), faces(), config, facs.EMOTIONS)
 
     class KilledError(Exception):
         pass

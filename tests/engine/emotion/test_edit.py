@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cmet_engine import arkit
-from cmet_engine.emotion import edit, prior
+from cmet_engine.emotion import edit, facs
 from cmet_engine.emotion.library import load_library
 from cmet_engine.errors import CmetError
 from cmet_engine.timeline import EmotionTimeline
@@ -39,7 +39,7 @@ def edited(library, text: str, track: CoefficientTrack | None = None, **options)
     return edit.edit_track(track or talking(), EmotionTimeline.parse([text]), library, **options)
 
 
-@pytest.mark.parametrize("emotion", prior.EMOTIONS)
+@pytest.mark.parametrize("emotion", facs.EMOTIONS)
 def test_what_is_said_stays_said(library, emotion):
     source = talking()
     result = edited(library, emotion, source)
@@ -51,7 +51,7 @@ def test_what_is_said_stays_said(library, emotion):
     assert (after[closed] < edit.LIPS_CLOSED + 0.01).mean() >= 0.95
 
 
-@pytest.mark.parametrize("emotion", prior.EMOTIONS)
+@pytest.mark.parametrize("emotion", facs.EMOTIONS)
 def test_every_emotion_changes_the_face_and_leaves_gaze_and_pose(library, emotion):
     source = talking()
     result = edited(library, emotion, source)
@@ -188,8 +188,8 @@ def test_wrong_mode_and_emphasis_are_named(library):
 
 @settings(max_examples=40, deadline=None)
 @given(
-    emotion=st.sampled_from(prior.EMOTIONS),
-    other=st.sampled_from(prior.EMOTIONS),
+    emotion=st.sampled_from(facs.EMOTIONS),
+    other=st.sampled_from(facs.EMOTIONS),
     strength=st.floats(-3, 3),
     frames=st.integers(1, 40),
     mode=st.sampled_from(edit.MODES),
@@ -205,19 +205,19 @@ def test_any_edit_of_any_face_stays_in_range(library, emotion, other, strength, 
     assert len(result) == frames
 
 
-@pytest.mark.parametrize("emotion", prior.EMOTIONS)
+@pytest.mark.parametrize("emotion", facs.EMOTIONS)
 def test_prior_samples_spread_around_their_mean(emotion):
-    drawn = prior.sample(emotion, 400, np.random.default_rng(1))
+    drawn = facs.sample(emotion, 400, np.random.default_rng(1))
     assert drawn.shape == (400, arkit.COUNT)
     assert drawn.min() >= 0 and drawn.max() <= 1
-    strong = prior.mean(emotion) > 0.25
+    strong = facs.mean(emotion) > 0.25
     assert strong.any()
     assert (drawn.std(0)[strong] > 0.02).all()
-    np.testing.assert_allclose(drawn.mean(0)[strong], prior.mean(emotion)[strong], atol=0.12)
+    np.testing.assert_allclose(drawn.mean(0)[strong], facs.mean(emotion)[strong], atol=0.12)
 
 
 def test_prior_contempt_is_one_sided_and_fear_is_not_surprise():
-    contempt, fear, surprise = (prior.mean(e) for e in ("contempt", "fear", "surprised"))
+    contempt, fear, surprise = (facs.mean(e) for e in ("contempt", "fear", "surprised"))
     i = arkit.INDEX
     assert contempt[i["mouthSmileLeft"]] > 0.2 > 0.05 > contempt[i["mouthSmileRight"]]
     assert fear[i["mouthStretchLeft"]] > 0.3 > surprise[i["mouthStretchLeft"]]

@@ -66,7 +66,7 @@ def test_a_vector_from_folders_is_stored_and_found_again(encoder, pools, home):
     assert vector.meta["consistency"] > 0.1 and vector.reliability == pytest.approx(
         vector.meta["consistency"], abs=1e-3
     )
-    assert seen[0] == ("hear", 0, 8)
+    assert seen[0] == ("speech", 0, 8)
     path = library.save_user_vector(vector)
     assert path == home / "emotions" / "lively.json"
     again = library.load_library()["lively"]

@@ -15,7 +15,6 @@ from cmet_engine.media.video import VideoReader, VideoWriter
 from cmet_engine.render.edtalk import Audio2Lip, Generator
 from cmet_engine.render.edtalk import pipeline as edtalk
 from cmet_engine.render.edtalk.crop import Crops, follow, squares
-from cmet_engine.render.edtalk.extract import extract_folder
 from cmet_engine.render.edtalk.paste import alignment, border_mask, match_colour, outline_mask, paste, skin_mask
 from cmet_engine.render.edtalk.pipeline import (
     EdtalkRenderer,
@@ -25,6 +24,7 @@ from cmet_engine.render.edtalk.pipeline import (
     extract_codes,
 )
 from cmet_engine.timeline import EmotionKey, EmotionTimeline
+from cmet_engine.training.edtalk_codes import extract_folder
 
 WIDTH, HEIGHT, FRAMES = 320, 240, 17
 
@@ -179,8 +179,8 @@ def test_codes_for_training_come_at_25_a_second_shot_by_shot(clip, networks):
 
 
 def test_a_folder_of_videos_becomes_codes_and_an_interrupted_run_goes_on(clip, networks, tmp_path, monkeypatch):
-    from cmet_engine.emotion.connector_training import read_codes
     from cmet_engine.face import tracker
+    from cmet_engine.training.connector import read_codes
 
     videos = tmp_path / "CREMA-D"
     (videos / "VideoFlash").mkdir(parents=True)

@@ -11,15 +11,15 @@ import torch
 
 from cmet_engine import arkit, cache, pipeline
 from cmet_engine.errors import CmetError
+from cmet_engine.evaluation.renderer import best_slots, choose_pairs, psnr, reconstruct, ssim
 from cmet_engine.face.lips import lip_opening
 from cmet_engine.face.tracker import FaceGeometry
 from cmet_engine.media.video import VideoReader, VideoWriter
 from cmet_engine.models import ASSETS
-from cmet_engine.render.refine import bank, fitting, occlusion, samples
-from cmet_engine.render.refine.evaluation import best_slots, choose_pairs, psnr, reconstruct, ssim
+from cmet_engine.render.refine import fitting, occlusion, reference_frames, training_pairs
+from cmet_engine.render.refine.canonical_crop import apply, inverse, rasterise, to_square
 from cmet_engine.render.refine.network import GEOMETRY, SOURCES, Refiner, compose
 from cmet_engine.render.refine.renderer import RefinedRenderer, refine
-from cmet_engine.render.refine.space import apply, inverse, rasterise, to_square
 from cmet_engine.render.refine.training import load_refiner
 from cmet_engine.render.warp import WarpRenderer
 from cmet_engine.track import CoefficientTrack
@@ -108,12 +108,12 @@ def test_a_face_onto_itself_comes_from_where_it_is(clip):
 
 def test_loans_change_seldom_and_gently():
     random = np.random.default_rng(0)
-    cost = random.uniform(0, bank.SWITCH / 2, (50, 6))  # noise that is not worth a change
+    cost = random.uniform(0, reference_frames.SWITCH / 2, (50, 6))  # noise that is not worth a change
     cost[:25, 2] -= 0.1
     cost[25:, 4] -= 0.1
-    path = bank.paths(cost)
+    path = reference_frames.paths(cost)
     assert path.tolist() == [2] * 25 + [4] * 25
-    mixed = bank.mixtures(path)
+    mixed = reference_frames.mixtures(path)
     assert all(sum(share for _, share in entry) == pytest.approx(1) for entry in mixed)
     shares = [sum(share for k, share in entry if k == 4) for entry in mixed]
     assert max(np.diff(shares)) < 0.3
@@ -122,17 +122,17 @@ def test_loans_change_seldom_and_gently():
 
 
 def test_a_cut_is_not_faded_over_and_shots_do_not_lend_to_each_other(clip):
-    looks = bank.looks_of(np.repeat(np.asarray(clip[1].landmarks[:1]), 4, 0), np.array([0, 0, 1, 1]))
-    cost = bank.costs(looks, looks, looks[[0, 3]], "mouth")
+    looks = reference_frames.looks_of(np.repeat(np.asarray(clip[1].landmarks[:1]), 4, 0), np.array([0, 0, 1, 1]))
+    cost = reference_frames.costs(looks, looks, looks[[0, 3]], "mouth")
     cut = np.array([False, False, True, False])
-    path = bank.paths(cost, cut)
+    path = reference_frames.paths(cost, cut)
     assert path.tolist() == [0, 0, 1, 1]
-    assert bank.mixtures(path, cut) == [[(0, 1.0)], [(0, 1.0)], [(1, 1.0)], [(1, 1.0)]]
+    assert reference_frames.mixtures(path, cut) == [[(0, 1.0)], [(0, 1.0)], [(1, 1.0)], [(1, 1.0)]]
 
 
 def test_the_bank_holds_different_mouths(clip):
-    looks = samples.clip_looks(clip[1])
-    chosen = bank.choose_bank(looks, np.arange(len(looks)), 8)
+    looks = training_pairs.clip_looks(clip[1])
+    chosen = reference_frames.choose_bank(looks, np.arange(len(looks)), 8)
     opening = lip_opening(np.asarray(clip[1].landmarks))
     assert len(set(chosen.tolist())) == 8
     assert np.ptp(opening[chosen]) > 0.8 * np.ptp(opening)
@@ -232,7 +232,7 @@ def test_the_fit_is_kept_and_an_interrupted_one_goes_on(clip, monkeypatch):
     calls: list[int] = []
 
     def stop(stage: str, done: int, total: int | None) -> None:
-        assert stage == fitting.STAGE
+        assert stage == "fit"
         assert total == 3
         calls.append(done)
         if done == 2:
@@ -258,9 +258,9 @@ def test_the_fit_is_kept_and_an_interrupted_one_goes_on(clip, monkeypatch):
 
 
 def test_the_fit_learns(clip):
-    lessons = samples.read_lessons(clip[0], clip[1], clip[2], np.arange(FRAMES), 200)
+    lessons = training_pairs.read_lessons(clip[0], clip[1], clip[2], np.arange(FRAMES), 200)
     random = np.random.default_rng(0)
-    batch = torch.from_numpy(np.stack([samples.lesson(lessons, 96, random) for _ in range(4)]))
+    batch = torch.from_numpy(np.stack([training_pairs.lesson(lessons, 96, random) for _ in range(4)]))
     from cmet_engine.render.refine.training import loss_of, optimise
 
     network = load_refiner()
@@ -319,20 +319,22 @@ def test_a_small_and_a_cut_off_face_are_drawn(images, home):
 
 def test_a_mouth_whose_teeth_meet_is_borrowed_from_one_whose_teeth_meet(clip):
     """Of two mouths that stand alike the one with the same teeth is taken, and the other is hardly trusted."""
-    looks = bank.looks_of(np.repeat(np.asarray(clip[1].landmarks[:1]), 3, 0), teeth=np.array([1.0, 0.0, 1.0]))
-    costs = bank.costs(looks[:1], looks[:1], looks[1:], "mouth")[0]
+    looks = reference_frames.looks_of(
+        np.repeat(np.asarray(clip[1].landmarks[:1]), 3, 0), teeth=np.array([1.0, 0.0, 1.0])
+    )
+    costs = reference_frames.costs(looks[:1], looks[:1], looks[1:], "mouth")[0]
     assert costs[1] == 0 and costs[0] > 0.1
     assert (
-        bank.trust(looks[0], looks[0], looks[2], "mouth") == 1
-        and bank.trust(looks[0], looks[0], looks[1], "mouth") <= 0.1
+        reference_frames.trust(looks[0], looks[0], looks[2], "mouth") == 1
+        and reference_frames.trust(looks[0], looks[0], looks[1], "mouth") <= 0.1
     )
-    assert not bank.costs(looks[:1], looks[:1], looks[1:], "eyes").any()
+    assert not reference_frames.costs(looks[:1], looks[:1], looks[1:], "eyes").any()
 
 
 def test_flickering_light_does_not_come_along_with_what_is_borrowed(clip, prepared, images):
     geometry = clip[1]
     target = np.asarray(geometry.landmarks[10], np.float64)
-    looks = bank.looks_of(target[None])
+    looks = reference_frames.looks_of(target[None])
     slots = best_slots(prepared.crops, looks, looks)
     bright, dark = (np.clip(images[10] * f, 0, 255).astype(np.uint8) for f in (1.0, 0.75))
     a, b = (refine(i, target, target, slots, prepared.network, prepared.size) for i in (bright, dark))

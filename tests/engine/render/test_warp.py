@@ -8,15 +8,15 @@ import pytest
 
 from cmet_engine import arkit
 from cmet_engine.errors import CmetError
+from cmet_engine.evaluation.edit import evaluate_edit, format_figures
+from cmet_engine.face.clip import track_clip
 from cmet_engine.face.lips import INNER_LIPS, LIDS, eye_opening, lip_opening
 from cmet_engine.face.pose import Pose, denormalise, template
 from cmet_engine.face.teeth import teeth_meet
 from cmet_engine.face.tracker import FaceGeometry
 from cmet_engine.media.video import VideoReader
-from cmet_engine.pipeline import track_clip
 from cmet_engine.render import mesh
 from cmet_engine.render import warp as renderer_module
-from cmet_engine.render.evaluation import evaluate_edit, format_figures
 from cmet_engine.render.motion import FOREHEAD_STRETCH, TEETH_PART, hold_lips, landmark_motion
 from cmet_engine.render.warp import WarpRenderer, facing_weights, warp
 from cmet_engine.track import CoefficientTrack

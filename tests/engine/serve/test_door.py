@@ -20,8 +20,8 @@ from short_clips import small
 
 from cmet_engine.client import Client
 from cmet_engine.errors import CmetError
+from cmet_engine.jobs.store import FINISHED
 from cmet_engine.serve import server
-from cmet_engine.serve.jobs import FINISHED
 
 
 def finished(client: Client, job: dict) -> dict:

@@ -15,11 +15,11 @@ from running import FINISHED, SAMPLE, Engine, digest, gone
 
 from cmet_engine.client import Client
 from cmet_engine.errors import CmetError
+from cmet_engine.jobs import store as states
+from cmet_engine.jobs.live import Reader
+from cmet_engine.jobs.runner import Runner
+from cmet_engine.jobs.store import Job, JobStore
 from cmet_engine.media.video import VideoReader
-from cmet_engine.serve import jobs as states
-from cmet_engine.serve.jobs import Job, JobStore
-from cmet_engine.serve.live import Reader
-from cmet_engine.serve.runner import Runner
 from cmet_engine.track import CoefficientTrack
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="finds worker processes in /proc")
@@ -198,7 +198,7 @@ def children() -> list[str]:
         for pid in (task / "children").read_text().split():
             with contextlib.suppress(OSError):
                 words = Path(f"/proc/{pid}/cmdline").read_text()
-                found += [words] if "cmet_engine.serve.worker" in words else []
+                found += [words] if "cmet_engine.jobs.worker" in words else []
     return found
 
 

@@ -1,0 +1,1 @@
+"""What `cmet eval` measures. Imports the engine and is never imported by it."""

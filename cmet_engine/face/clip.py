@@ -1,0 +1,62 @@
+"""Footage to coefficients: the face found in every frame of a clip and read, both cached by the clip's content."""
+
+import contextlib
+from pathlib import Path
+
+from cmet_engine import cache
+from cmet_engine.errors import CmetError
+from cmet_engine.face.blendshapes import load_solver
+from cmet_engine.face.tracker import FaceGeometry, track
+from cmet_engine.progress import Progress
+from cmet_engine.resume import Pieces
+from cmet_engine.track import CoefficientTrack
+
+COEFFICIENTS = "coefficients.npz"
+
+
+def track_clip(
+    clip: Path, *, face: int = 0, progress: Progress | None = None, pieces: Pieces | None = None
+) -> tuple[FaceGeometry, CoefficientTrack]:
+    """Find the face in every frame of a clip and read its coefficients.
+
+    Both are cached by the clip's content. `pieces` is where finished parts of the tracking are kept.
+
+    Returns:
+        The geometry (landmarks, pose) and the coefficient track, one entry for every frame of the clip.
+
+    Raises:
+        CmetError: the clip cannot be read, or no frame shows a face.
+    """
+    name = cache.key("geometry", clip, face) if clip.is_file() else None
+    geometry = _cached_geometry(name)
+    if geometry is None:
+        folder = pieces.stage("tracking", clip, face) if pieces and name else None
+        geometry = track(clip, face=face, progress=progress, pieces=folder)
+        if name:
+            cache.put(name, geometry.save)
+    name = name and cache.key("coefficients", clip, face, *cache.weights("face_solver", "face_basis", "face_template"))
+    if name and (entry := cache.get(name)):
+        with contextlib.suppress(OSError, CmetError):
+            return geometry, CoefficientTrack.load(entry / COEFFICIENTS)
+    source = load_solver().track(geometry, progress)
+    if name:
+        cache.put(name, lambda folder: source.save(folder / COEFFICIENTS))
+    return geometry, source
+
+
+def tracked(clip: Path, *, face: int = 0) -> tuple[FaceGeometry, CoefficientTrack]:
+    """What `track_clip` gives, at once.
+
+    Raises:
+        CmetError: the clip was not tracked before.
+    """
+    if _cached_geometry(cache.key("geometry", clip, face)) is None:
+        raise CmetError(f"The clip {clip.name} was not tracked yet; track or edit it first.")
+    return track_clip(clip, face=face)
+
+
+def _cached_geometry(name: str | None) -> FaceGeometry | None:
+    if name and (entry := cache.get(name)):
+        with contextlib.suppress(OSError, ValueError, KeyError):
+            return FaceGeometry.load(entry)
+    return None

@@ -1,0 +1,1 @@
+"""Work as requests: one description of it, its execution, worker processes, batches."""

@@ -1,0 +1,239 @@
+"""Takes jobs from the queue and has workers do them: what may use the GPU one at a time, light work on the CPU beside it."""
+
+import contextlib
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from cmet_engine.jobs import store as states
+from cmet_engine.jobs.events import Events
+from cmet_engine.jobs.store import Job, JobStore
+from cmet_engine.models import sha256
+
+log = logging.getLogger(__name__)
+
+IDLE_SECONDS = 120.0  # a warm worker is let go after this long without a job; with it goes all GPU memory
+HEAVY = ("edit", "render")  # kinds of jobs that draw pictures, on the GPU where there is one
+LIGHT = ("track", "vector")
+NO_GPU = {"CUDA_VISIBLE_DEVICES": ""}  # for workers that must not take memory from the one that draws
+SAVE_INTERVAL = 1.0  # seconds between two writes of a running job's progress
+
+
+class Worker:
+    """One warm worker process; it and all its children form a process group of their own."""
+
+    def __init__(self, environment: dict[str, str] | None = None) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "cmet_engine.jobs.worker"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            start_new_session=True,
+            env={**os.environ, **(environment or {})},
+        )
+
+    def ask(
+        self, task: dict[str, Any], on_progress: Callable[[dict[str, Any]], None] | None = None
+    ) -> dict[str, Any] | None:
+        """Have a task done and wait for it.
+
+        Args:
+            task: `{"folder": …}` for a job, `{"row": …, "force": …}` for a row of a batch.
+            on_progress: called with every progress event.
+
+        Returns:
+            `{"result": …}` or `{"error": sentence}`; None when the process ended before it answered.
+        """
+        assert self.process.stdin and self.process.stdout
+        with contextlib.suppress(OSError, ValueError):  # a killed worker's pipes may be closed under our hands
+            self.process.stdin.write(json.dumps(task) + "\n")
+            self.process.stdin.flush()
+            for line in self.process.stdout:
+                event = json.loads(line)
+                if "stage" not in event:
+                    return event
+                if on_progress:
+                    on_progress(event)
+        return None
+
+    def kill(self) -> None:
+        """End the process group at once and wait for it."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        for pipe in (self.process.stdin, self.process.stdout):
+            if pipe:
+                with contextlib.suppress(OSError):
+                    pipe.close()
+
+
+class Runner:
+    """Runs the jobs of a store, each thread with a worker of its own: edits and renders in `slots` of them, tracking and
+    listening in one more, so that they do not wait for pictures.
+
+    Args:
+        store: the jobs.
+        slots: how many edits and renders run at the same time.
+        environment: environment variables for the workers.
+    """
+
+    def __init__(self, store: JobStore, slots: int = 1, environment: dict[str, str] | None = None) -> None:
+        self.store = store
+        self.idle_seconds = IDLE_SECONDS
+        self.live: dict[str, states.JobState] = {}
+        self.counts = {states.DONE: 0, states.FAILED: 0, states.CANCELLED: 0}
+        self.events = Events(store.folder.parent / "log.jsonl")
+        self._workers: dict[str, Worker] = {}
+        self._cancelled: set[str] = set()
+        self._wake = threading.Condition()
+        self._stopping = False
+        lanes = [(HEAVY, environment or {})] * slots + [(LIGHT, {**(environment or {}), **NO_GPU})]
+        self._threads = [threading.Thread(target=self._loop, args=lane, daemon=True) for lane in lanes]
+        for thread in self._threads:
+            thread.start()
+
+    def wake(self) -> None:
+        """Say that a job was queued."""
+        with self._wake:
+            self._wake.notify_all()
+
+    def state(self, job: Job) -> states.JobState:
+        """Where a job stands, newest progress included."""
+        return self.live.get(job.id) or job.state
+
+    def cancel(self, job: Job) -> None:
+        """Stop a job; when this returns no process works on it. A finished job stays as it is."""
+        with self._wake:
+            state = self.state(job)
+            if state.state in states.FINISHED:
+                return
+            self._cancelled.add(job.id)
+            worker = self._workers.get(job.id)
+            if worker is None:
+                self._finish(job, state, states.CANCELLED)
+        if worker is not None:
+            worker.kill()
+            for _ in range(100):
+                if self.state(job).state in states.FINISHED:
+                    break
+                time.sleep(0.01)
+
+    def stop(self) -> None:
+        """End all workers; running jobs stay as they are and go on at the next start."""
+        with self._wake:
+            self._stopping = True
+            self._wake.notify_all()
+            workers = list(self._workers.values())
+        for worker in workers:
+            worker.kill()
+        for thread in self._threads:
+            thread.join(timeout=5)
+
+    def _loop(self, kinds: tuple[str, ...], environment: dict[str, str]) -> None:
+        worker: Worker | None = None
+        idle_since = time.monotonic()
+        while True:
+            with self._wake:
+                if self._stopping:
+                    break
+                job = self.store.next(kinds)
+                if job is None:
+                    if worker and time.monotonic() - idle_since > self.idle_seconds:
+                        worker.kill()
+                        worker = None
+                    self._wake.wait(timeout=1.0)
+                    continue
+                if job.id in self._cancelled:
+                    continue
+                if worker is None or worker.process.poll() is not None:
+                    worker = Worker(environment)
+                self._workers[job.id] = worker
+                state = job.state
+                state.state, state.attempts, state.started_at = states.RUNNING, state.attempts + 1, time.time()
+                job.state = state
+                self.live[job.id] = state
+            try:
+                alive = self._work(job, state, worker)
+            except OSError as error:
+                log.warning("job %s: %s", job.id, error)
+                alive = False
+            if not alive:
+                worker.kill()
+                worker = None
+            idle_since = time.monotonic()
+        if worker:
+            worker.kill()
+
+    def _work(self, job: Job, state: states.JobState, worker: Worker) -> bool:
+        """Have `worker` do `job`; returns whether the worker is still usable."""
+        saved = 0.0
+        self.events("started", job, attempt=state.attempts)
+
+        def progress(event: dict[str, Any]) -> None:
+            nonlocal saved
+            if event["stage"] != state.stage:
+                self._end_stage(job, state)
+                state.stage_at, state.stage_from = time.time(), event["done"] - 1
+            state.stage, state.done, state.total = event["stage"], event["done"], event["total"]
+            if time.monotonic() - saved > SAVE_INTERVAL:
+                saved = time.monotonic()
+                job.state = state
+
+        answer = worker.ask({"folder": str(job.folder)}, progress) or {}
+        self._end_stage(job, state)
+        with self._wake:
+            if self._stopping and not answer:
+                return False  # stays `running` on the disk: the next engine goes on with it
+            if job.id in self._cancelled:
+                self._finish(job, state, states.CANCELLED)
+                return bool(answer)
+            if "result" in answer:
+                state.result = answer["result"]
+                state.checksums = {
+                    str(path.relative_to(job.results)): sha256(path)
+                    for path in sorted(job.results.rglob("*"))
+                    if path.is_file()
+                }
+                self._finish(job, state, states.DONE)
+            elif "error" in answer:
+                state.error = answer["error"]
+                self._finish(job, state, states.FAILED)
+            elif error := state.requeue(job.kept, engine=False):
+                state.error = error
+                self._finish(job, state, states.FAILED)
+            else:
+                job.log("the worker ended unexpectedly; the job is tried again")
+                self.events("retried", job)
+                job.state = state
+                self.live.pop(job.id, None)
+                self._workers.pop(job.id, None)
+                self.store.requeue(job)
+        return bool(answer)
+
+    def _end_stage(self, job: Job, state: states.JobState) -> None:
+        if state.stage and state.stage_at:
+            seconds = round(time.time() - state.stage_at, 3)
+            self.events("stage", job, stage=state.stage, done=state.done, total=state.total, seconds=seconds)
+
+    def _finish(self, job: Job, state: states.JobState, outcome: str) -> None:
+        if outcome != states.DONE:
+            job.clear()  # nothing of it may be seen once it counts as finished
+        now = time.time()
+        job.state = replace(state, state=outcome, finished_at=now)
+        error = {"error": state.error} if outcome == states.FAILED else {}
+        self.events(outcome, job, seconds=round(now - state.queued_at, 3), **error)
+        if outcome == states.DONE:
+            job.clear("results", job.preview.name)
+        self.counts[outcome] += 1
+        self.live.pop(job.id, None)
+        self._workers.pop(job.id, None)
+        self._cancelled.discard(job.id)

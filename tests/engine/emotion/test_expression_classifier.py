@@ -1,0 +1,168 @@
+"""The judge learns from labelled faces, counts honestly, and measures what an edit did."""
+
+import json
+
+import numpy as np
+import pytest
+
+from cmet_engine import arkit
+from cmet_engine.emotion import expression_classifier as judging
+from cmet_engine.emotion import facs
+from cmet_engine.emotion.edit import edit_track
+from cmet_engine.emotion.library import load_library
+from cmet_engine.errors import CmetError
+from cmet_engine.timeline import EmotionTimeline
+from cmet_engine.track import CoefficientTrack
+
+
+def labelled(count: int = 40, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Pictures as the published actions say they look, and resting ones."""
+    rng = np.random.default_rng(seed)
+    rest = rng.uniform(0, 0.15, (count * len(judging.EMOTIONS), arkit.COUNT))
+    emotion = np.repeat(judging.EMOTIONS, count)
+    for name in facs.BASIC:
+        rest[emotion == name] += facs.sample(name, count, rng)
+    return np.clip(rest, 0, 1), emotion
+
+
+def pictures(faces: np.ndarray, emotion: np.ndarray) -> judging.Pictures:
+    """The same, each of another person."""
+    names = np.array([f"person {i}" for i in range(len(faces))])
+    return judging.Pictures(faces, emotion, names, names)
+
+
+def test_it_learns_what_the_labels_show():
+    faces, emotion = labelled()
+    judge = judging.fit_judge(faces, emotion)
+    table = judging.confusion(judge, *labelled(seed=1))
+    assert judging.accuracy(table)["balanced"] > 0.8
+    shuffled = np.random.default_rng(2).permutation(emotion)
+    chance = judging.cross_validated(pictures(faces, shuffled))
+    assert judging.accuracy(chance)["balanced"] < 0.3  # it cannot tell what the labels do not say
+
+
+def test_one_person_in_many_pictures_does_not_outweigh_the_others():
+    faces, emotion = labelled(10)
+    sad, people = emotion == "sad", np.arange(len(faces))
+    odd = faces.copy()
+    odd[np.flatnonzero(sad)[5:]] = facs.mean("happy")  # half of the sad pictures are of one person who smiles
+    one = np.where(sad & (people >= np.flatnonzero(sad)[5]), -1, people)
+    asked = faces[np.flatnonzero(sad)[:5]]
+    column = judging.EMOTIONS.index("sad")
+    fair, led = judging.fit_judge(odd, emotion, one), judging.fit_judge(odd, emotion)
+    assert fair.probabilities(asked)[:, column].mean() > led.probabilities(asked)[:, column].mean()
+
+
+def test_a_mirror_image_gets_the_same_answer():
+    faces, emotion = labelled()
+    judge = judging.fit_judge(faces, emotion)
+    np.testing.assert_allclose(judge.probabilities(faces), judge.probabilities(faces[:, arkit.MIRROR]), atol=1e-9)
+    np.testing.assert_allclose(judge.probabilities(faces).sum(1), 1)
+
+
+def test_saved_and_loaded_it_says_the_same(tmp_path):
+    faces, emotion = labelled()
+    judge = judging.fit_judge(faces, emotion)
+    judge.save(tmp_path / "judge.safetensors")
+    loaded = judging.Judge.load(tmp_path / "judge.safetensors")
+    np.testing.assert_allclose(judge.probabilities(faces), loaded.probabilities(faces), atol=1e-4)
+    (tmp_path / "bad.safetensors").write_bytes(b"?")
+    with pytest.raises(CmetError, match=r"bad\.safetensors"):
+        judging.Judge.load(tmp_path / "bad.safetensors")
+
+
+def test_wrong_labels_are_named():
+    faces, emotion = labelled(4)
+    with pytest.raises(CmetError, match="'joyful'"):
+        judging.fit_judge(faces, np.where(emotion == "happy", "joyful", emotion))
+    with pytest.raises(CmetError, match="no picture labelled 'fear'"):
+        judging.fit_judge(faces[emotion != "fear"], emotion[emotion != "fear"])
+
+
+def test_accuracy_counts_each_emotion():
+    table = np.array([[3, 1], [0, 4]])
+    assert judging.accuracy(table) == {"all": 7 / 8, "balanced": 7 / 8, "angry": 0.75, "contempt": 1.0}
+
+
+def clip(emotion: str, realised: float) -> judging.JudgedClip:
+    """An edit of which a reader of the picture sees the share `realised`."""
+    source = CoefficientTrack(25, np.full((30, arkit.COUNT), 0.1))
+    edited = edit_track(source, EmotionTimeline.parse([emotion]), load_library())
+    frames = np.array([5, 6, 7])
+    before = source.coefficients[frames]
+    after = before + realised * (edited.coefficients - source.coefficients)[frames]
+    opening = np.tile(np.r_[np.zeros(10), np.linspace(0, 0.1, 20)], (2, 1))
+    return judging.JudgedClip("clip", emotion, source, edited, frames, before, after, opening, 0.001)
+
+
+def test_it_measures_what_an_edit_did():
+    faces, emotion = labelled()
+    judge = judging.fit_judge(faces, emotion)
+    figures = judging.evaluate_emotion([clip(e, 0.7) for e in (*facs.BASIC, "sarcastic")], judge)
+    assert figures["realised"]["median"] == pytest.approx(0.7, abs=1e-3)
+    assert figures["realised"]["same_sign"] == 1
+    assert np.array(figures["rendered"]["confusion"]).sum() == 7
+    assert sum(figures["told"]["sarcastic"].values()) == 1
+    assert figures["per_emotion"]["happy"]["lips"] == pytest.approx(1)
+    assert figures["per_emotion"]["happy"]["closed"] == 1
+    shown = judging.reliability(figures)
+    assert set(shown) == set(facs.EMOTIONS)
+    assert json.loads(json.dumps(shown)) == shown
+    text = judging.format_report(figures, {"confusion": np.eye(8, dtype=int), "accuracy": judging.accuracy(np.eye(8, dtype=int))})  # fmt: skip
+    assert "rendered frames" in text and "sarcastic is not one" in text and "less than half" not in text
+
+
+def test_the_report_says_what_the_judge_cannot_tell_on_real_faces():
+    faces, emotion = labelled()
+    figures = judging.evaluate_emotion([clip("happy", 0.5)], judging.fit_judge(faces, emotion))
+    table = np.eye(8, dtype=int) * 10
+    table[3] = [0, 0, 0, 4, 0, 0, 6, 0]
+    figures["real_cross_validated"] = {"confusion": table, "accuracy": judging.accuracy(table)}
+    text = judging.format_report(figures, {"confusion": np.eye(8, dtype=int), "accuracy": judging.accuracy(np.eye(8, dtype=int))})  # fmt: skip
+    assert "less than half: fear (40%)." in text
+
+
+def test_without_pictures_only_tracks_are_judged():
+    faces, emotion = labelled()
+    plain = clip("happy", 0.5)
+    bare = judging.JudgedClip("clip", "happy", plain.source, plain.edited, plain.frames, None, None, None, None)
+    figures = judging.evaluate_emotion([bare], judging.fit_judge(faces, emotion))
+    assert "rendered" not in figures
+    assert np.array(figures["tracks"]["confusion"]).sum() == 1
+
+
+def test_pictures_of_a_folder_are_checked(tmp_path):
+    with pytest.raises(CmetError, match=r"index\.csv"):
+        judging.load_pictures(tmp_path)
+    (tmp_path / "index.csv").write_text("path,person\na.jpg,p1\n")
+    np.savez(tmp_path / "mediapipe_blendshapes.npz", names=np.array(["jawOpen"]), scores=np.ones((1, 1), np.float16))
+    with pytest.raises(CmetError, match="columns path, person and emotion"):
+        judging.load_pictures(tmp_path)
+    (tmp_path / "index.csv").write_text("path,person,emotion\na.jpg,p1,happy\nb.jpg,p2,sad\n")
+    with pytest.raises(CmetError, match="2 rows"):
+        judging.load_pictures(tmp_path)
+
+
+def test_pictures_of_one_person_are_too_few(tmp_path):
+    faces, emotion = labelled()
+    rows = ["path,person,emotion", *(f"{n}.jpg,me,{e}" for n, e in enumerate(emotion))]
+    (tmp_path / "index.csv").write_text("\n".join(rows) + "\n")
+    np.savez(tmp_path / "mediapipe_blendshapes.npz", names=np.array(arkit.NAMES), scores=faces + 0.01)
+    with pytest.raises(CmetError, match=r"show 1 people.*ten people or more"):
+        judging.train_judge(tmp_path)
+
+
+def test_the_review_of_our_pictures_leaves_other_peoples_labels_alone():
+    faces, emotion = labelled()
+    names = np.array([f"own/{n}.jpg" for n in range(len(emotion))])
+    pictures = judging.Pictures(faces, emotion, names, names)
+    assert set(pictures.reviewed().emotion) == set(emotion) >= {"fear", "disgusted", "contempt"}
+
+
+def test_the_embedded_judge_beats_chance_on_people_it_never_saw(shared):
+    pictures = judging.load_pictures(shared / "data" / "faces" / "stills")
+    kept = pictures.chosen(pictures.fold == 0)
+    table = judging.confusion(judging.Judge.load(), kept.coefficients, kept.emotion)
+    rates = judging.accuracy(table)
+    assert rates["all"] > 0.55  # eight answers: chance is 0.125; the labels are noisy
+    assert rates["happy"] > 0.65 and rates["surprised"] > 0.4 and rates["angry"] > 0.4
