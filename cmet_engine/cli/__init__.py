@@ -679,4 +679,3 @@ def _doctor(options: argparse.Namespace) -> int:
                 + (f"\n{'':>27} {finding.advice}" if finding.advice else "")
             )
     return 1 if any(finding.ok is False for finding in findings) else 0
-

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from cmet_engine.emotions import BASIC
 from cmet_engine.errors import CmetError
 from cmet_engine.files import check_writable, whole_file
 from cmet_engine.progress import Stage
@@ -632,25 +633,23 @@ def _eval_connector(options: argparse.Namespace) -> Any:
 def _eval_edit(options: argparse.Namespace) -> Any:
     from dataclasses import asdict
 
-    from cmet_engine.emotion import facs
     from cmet_engine.evaluation import edit
 
     clips = _taken(options)
     more = {"frames": options.frames} if options.frames else {}
     figures = edit.evaluate_edit(
-        clips, options.emotions or facs.BASIC, landmarker=options.landmarker, progress=options.progress, **more
+        clips, options.emotions or BASIC, landmarker=options.landmarker, progress=options.progress, **more
     )
     _written(options, [asdict(f) for f in figures])
     return [asdict(f) for f in figures] if options.json else edit.format_figures(figures)
 
 
 def _eval_renderer(options: argparse.Namespace) -> Any:
-    from cmet_engine.emotion import facs
     from cmet_engine.evaluation import renderer
 
     clips = _taken(options)
     more = {"frames": options.frames} if options.frames else {}
-    emotions = facs.BASIC if options.emotions is None else options.emotions
+    emotions = BASIC if options.emotions is None else options.emotions
     figures = []
     for number, clip in enumerate(clips):
         options.progress(Stage.MEASURE, number, len(clips))

@@ -20,7 +20,7 @@ from safetensors.numpy import save_file
 from scipy.optimize import minimize
 
 from cmet_engine import arkit
-from cmet_engine.emotion import facs
+from cmet_engine.emotions import BASIC, LIBRARY
 from cmet_engine.errors import CmetError
 from cmet_engine.face.lips import LIPS_CLOSED, LIPS_OPEN
 from cmet_engine.face.mesh import Landmarker
@@ -33,7 +33,7 @@ from cmet_engine.track import CoefficientTrack
 JUDGE_FILE = "emotion_judge.safetensors"
 LABELS_FILE = "judge_labels.json"
 RELIABILITY_FILE = "reliability.json"
-EMOTIONS = (*facs.BASIC, "neutral")
+EMOTIONS = (*BASIC, "neutral")
 
 PENALTY = 60.0  # of the squared weights; chosen by cross-validation over people
 BALANCE = 0.85  # 0: every picture counts the same, 1: every emotion does; a compromise of accuracy over pictures and over emotions
@@ -242,7 +242,7 @@ def evaluate_emotion(
             readings["rendered"] = clip.after[np.isfinite(clip.after).all(1)]
         for kind, reading in readings.items():
             said = judge.clip(reading)
-            best = max(facs.BASIC, key=lambda e: said[e])
+            best = max(BASIC, key=lambda e: said[e])
             if clip.emotion in index:
                 tables[kind][index[clip.emotion], index[best]] += 1
                 tables[kind + "_neutral"][index[clip.emotion], index[max(said, key=lambda e: said[e])]] += 1
@@ -422,7 +422,7 @@ def reliability(figures: dict[str, Any]) -> dict[str, Any]:
     """
     kind = figures.get("rendered") or figures.get("tracks") or {"accuracy": {}}
     result: dict[str, Any] = {}
-    for emotion in facs.EMOTIONS:
+    for emotion in LIBRARY:
         entry = {"recognised": kind["accuracy"].get(emotion)}
         if emotion in figures.get("told", {}):
             counts = figures["told"][emotion]
@@ -472,7 +472,7 @@ def format_report(figures: dict[str, Any], real: dict[str, Any]) -> str:
             share = f"{rates[name]:>9.0%}" if name in rates else "        -"
             lines.append(f"  {name:<12} " + " ".join(f"{v:>9}" for v in row) + f" {share}")
     rates = (crossed or real)["accuracy"]
-    weak = [f"{e} ({rates[e]:.0%})" for e in facs.BASIC if rates.get(e, 1.0) < WEAK]
+    weak = [f"{e} ({rates[e]:.0%})" for e in BASIC if rates.get(e, 1.0) < WEAK]
     if weak:
         lines.append(
             f"Of real faces the judge tells less than half: {', '.join(weak)}. Its word on their edits weighs less."
@@ -599,7 +599,7 @@ def train_judge(folder: str | Path) -> tuple[Judge, dict[str, Any]]:
 def evaluate_clips(
     paths: Sequence[Path],
     *,
-    emotions: Sequence[str] = facs.EMOTIONS,
+    emotions: Sequence[str] = LIBRARY,
     pictures: Path | None = None,
     weights: Path | None = None,
     mode: str = "add",

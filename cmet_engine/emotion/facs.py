@@ -25,10 +25,6 @@ import numpy as np
 
 from cmet_engine import arkit
 
-BASIC = ("angry", "contempt", "disgusted", "fear", "happy", "sad", "surprised")
-EXTENDED = ("charismatic", "desirous", "empathetic", "envious", "romantic", "sarcastic")
-EMOTIONS = BASIC + EXTENDED
-
 INTENSITY = {"A": 0.1, "B": 0.3, "C": 0.5, "D": 0.7, "E": 0.9}
 """FACS intensity letters, trace to maximum, as a share of the action's full amount (midpoints of the five steps)."""
 

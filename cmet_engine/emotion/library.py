@@ -29,8 +29,6 @@ from cmet_engine.progress import Progress, Stage
 FORMAT = "cmet-emotion/1"
 EMBEDDED = "emotion_library.safetensors"
 JUDGED = "reliability.json"  # what a judge of faces said about edits, from `cmet eval emotion`
-BASIC = ("angry", "contempt", "disgusted", "fear", "happy", "sad", "surprised")
-EXTENDED = ("charismatic", "desirous", "empathetic", "envious", "romantic", "sarcastic")
 SOUNDS = frozenset(".wav .flac .mp3 .m4a .aac .ogg .oga .opus .aif .aiff .mp4 .mov .mkv .webm .avi .m4v .wma".split())
 MOST_SECONDS = 600.0  # of one recording; beyond that it adds nothing to a mean
 

@@ -37,6 +37,7 @@ from cmet_engine.emotion.acoustics import (
 )
 from cmet_engine.emotion.backbone import EMBEDDED as TRUNK
 from cmet_engine.emotion.backbone import STATISTICS, WIDTH, Trunk, load_trunk
+from cmet_engine.emotions import BASIC, NEUTRAL
 from cmet_engine.errors import CmetError
 from cmet_engine.files import whole_file
 from cmet_engine.media import audio
@@ -47,7 +48,7 @@ SPACE = 1024  # dimensions of the emotion2vec+ large space
 WIDEST = 4.0  # units of spread that statistics are told up to
 _EXACT = ("kernel.weights", "neutral_kernel.weights", "statistics_", "difference_")  # stored as float32
 _EIGHT = ("directions", "known")  # stored in eight bits
-EMOTIONS = ("neutral", "angry", "contempt", "disgusted", "fear", "happy", "sad", "surprised", "bored")
+EMOTIONS = (NEUTRAL, *BASIC, "bored")
 
 
 @dataclass(frozen=True)

@@ -19,10 +19,10 @@ from tqdm import tqdm
 from cmet_engine import models
 from cmet_engine.emotion.acoustics import RATE
 from cmet_engine.emotion.backbone import VOICE_MEAN
-from cmet_engine.emotion.library import BASIC, EXTENDED
 from cmet_engine.emotion.library import EMBEDDED as EMBEDDED_LIBRARY
 from cmet_engine.emotion.library import FORMAT as LIBRARY_FORMAT
 from cmet_engine.emotion.speech import EMBEDDED, EMOTIONS, SPACE, Encoder, Heard, Listened, load_student, save_student
+from cmet_engine.emotions import BASIC, EXTENDED
 from cmet_engine.errors import CmetError
 from cmet_engine.files import whole_file
 from cmet_engine.progress import Progress, Stage

@@ -24,6 +24,7 @@ from torch import Tensor
 from cmet_engine import arkit
 from cmet_engine.emotion import facs
 from cmet_engine.emotion.connector import WINDOW, Connector, code_deltas, code_encoder
+from cmet_engine.emotions import LIBRARY
 from cmet_engine.errors import CmetError
 from cmet_engine.files import check_writable, whole_file
 from cmet_engine.progress import Progress, Stage
@@ -340,7 +341,7 @@ class ExpressionSampler:
         neutral = faces.pictures[faces.emotion == "neutral"]
         rest = neutral.mean(0) if len(neutral) else np.zeros(arkit.COUNT)
         self._directions: dict[str, np.ndarray] = {}
-        for emotion in facs.EMOTIONS:
+        for emotion in LIBRARY:
             moves = np.where(self._visible, faces.pictures[faces.emotion == emotion] - rest, 0)
             wanted = np.where(self._visible, facs.mean(emotion), 0)
             cosines = moves @ wanted / (np.linalg.norm(moves, axis=1) * np.linalg.norm(wanted) + 1e-9)
@@ -969,7 +970,7 @@ def zero_shot(
     faces: Faces,
     config: ConnectorConfig,
     full: Connector,
-    emotions: Sequence[str] = facs.EMOTIONS,
+    emotions: Sequence[str] = LIBRARY,
     progress: Progress | None = None,
 ) -> dict[str, float]:
     """Leave each emotion out of training: cosine of the direction then predicted with the one that `full` learned.
@@ -1107,7 +1108,7 @@ def _split(
     The last fifth of the tracks and the pictures' group 0 are kept. An emotion that only one voice has (the extended ones)
     cannot be kept by voice: every fifth of its clips is.
     """
-    emotions = [e for e in facs.EMOTIONS if (speech.emotion == e).any()]
+    emotions = [e for e in LIBRARY if (speech.emotion == e).any()]
     held = np.isin(np.char.replace(speech.speaker.astype(str), AS_HEARD, ""), config.held_speakers)
     for emotion in (*emotions, "neutral"):
         rows = np.flatnonzero(speech.emotion == emotion)
@@ -1323,7 +1324,7 @@ def evaluate_connector(
     result: dict[str, Any] = {"held_out": compare_models(network, known_unpaired, unheard_unpaired)}
     if leave_out:
         short = ConnectorConfig(steps=steps, warmup=50)
-        emotions = [e for e in facs.EMOTIONS if (voices.emotion == e).any()]
+        emotions = [e for e in LIBRARY if (voices.emotion == e).any()]
         seen = labelled.chosen(labelled.fold != 0)
         result["zero_shot"] = zero_shot(
             voices, Faces(faces, seen.coefficients, seen.emotion), short, network, emotions, progress

@@ -23,6 +23,7 @@ from cmet_engine import arkit
 from cmet_engine.emotion import facs
 from cmet_engine.emotion.edit import LIP_GAP
 from cmet_engine.emotion.expression_classifier import FrameReader
+from cmet_engine.emotions import LIBRARY
 from cmet_engine.face.blendshapes import load_basis
 from cmet_engine.face.lips import INNER_LIPS, LIDS
 from cmet_engine.face.pose import LANDMARKS, denormalise_motion, normalise, template
@@ -128,7 +129,7 @@ def draw_changes(source: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     for row, now in zip(change, source, strict=True):
         kind = rng.random()
         if kind < 0.7:
-            names = rng.choice(facs.EMOTIONS, 1 if kind < 0.55 else 2, replace=False)
+            names = rng.choice(LIBRARY, 1 if kind < 0.55 else 2, replace=False)
             for name in names:
                 strength = rng.uniform(0.3, 1.3) / (1 if len(names) == 1 else 1.4)
                 row += strength * (

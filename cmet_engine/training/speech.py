@@ -40,6 +40,7 @@ from cmet_engine.emotion.speech import (
     save_student,
     statistics,
 )
+from cmet_engine.emotions import BASIC, EXTENDED, NEUTRAL
 from cmet_engine.errors import CmetError
 from cmet_engine.files import check_writable, whole_file
 from cmet_engine.media import audio
@@ -58,13 +59,11 @@ from cmet_engine.training.voice_augmentation import elsewhere, new_voice, speak_
 SAME = {"calm": "neutral", "disgust": "disgusted", "fearful": "fear", "surprise": "surprised", "boredom": "bored"}
 """Labels of corpora that are classes here under another name."""
 
-EXTENDED = ("charismatic", "desirous", "empathetic", "envious", "romantic", "sarcastic")
-
 SOUNDS = frozenset(".wav .flac .mp3 .m4a .aac .ogg .opus .mp4".split())
 """What may lie in a corpus laid out as MEAD is."""
 
 TEACHER = "emotion2vec_plus_large.npz"
-MEAD_EMOTIONS = {e: SAME.get(e, e) for e in "angry contempt disgusted fear happy neutral sad surprised".split()}
+MEAD_EMOTIONS = {e: e for e in (*BASIC, NEUTRAL)}
 CREMA_EMOTIONS = {"ANG": "angry", "DIS": "disgusted", "FEA": "fear", "HAP": "happy", "NEU": "neutral", "SAD": "sad"}
 
 

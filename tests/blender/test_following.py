@@ -207,5 +207,5 @@ def test_the_pictures_show_the_emotions_that_the_engine_has():
     from cmet_blender import icons
 
     for name in library.load_library():
-        if name in (*library.BASIC, *library.EXTENDED):
+        if name in LIBRARY:
             assert icons.picture(name).stem == name

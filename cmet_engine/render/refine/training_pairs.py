@@ -12,9 +12,9 @@ from typing import Any
 import cv2
 import numpy as np
 
-from cmet_engine.emotion import facs
 from cmet_engine.emotion.edit import edit_track
 from cmet_engine.emotion.library import load_library
+from cmet_engine.emotions import BASIC
 from cmet_engine.face.pose import template
 from cmet_engine.render.motion import landmark_motion
 from cmet_engine.render.refine import reference_frames
@@ -66,7 +66,7 @@ def emotion_deltas(source: CoefficientTrack, frames: Sequence[int]) -> np.ndarra
     return np.stack(
         [
             (edit_track(source, EmotionTimeline.parse([name]), library).coefficients - source.coefficients)[rows]
-            for name in facs.BASIC
+            for name in BASIC
         ]
     )
 

@@ -12,6 +12,7 @@ from cmet_engine.cli import main
 from cmet_engine.emotion import edit, facs
 from cmet_engine.emotion.connector import WINDOW
 from cmet_engine.emotion.library import load_library
+from cmet_engine.emotions import BASIC, LIBRARY
 from cmet_engine.errors import CmetError
 from cmet_engine.models import asset
 from cmet_engine.track import CoefficientTrack
@@ -46,9 +47,9 @@ def test_it_is_small():
     assert asset(edit.CONNECTOR_FILE).stat().st_size <= 6 * MEGABYTE
 
 
-@pytest.mark.parametrize("emotion", facs.EMOTIONS)
+@pytest.mark.parametrize("emotion", LIBRARY)
 def test_each_emotion_looks_like_its_published_actions(directions, emotion):
-    others = {e: cosine(directions[emotion], facs.mean(e)) for e in facs.EMOTIONS}
+    others = {e: cosine(directions[emotion], facs.mean(e)) for e in LIBRARY}
     assert others[emotion] > 0.7
     assert others[emotion] >= max(others.values()) - 0.05
 
@@ -103,7 +104,7 @@ TINY = {"width": 64, "layers": 1, "feedforward": 64, "steps": 6, "batch": 8, "ch
 
 def speech(dim: int = 1024, speakers=("a", "b")) -> training.Speech:
     rng = np.random.default_rng(0)
-    emotions = [*facs.EMOTIONS, "neutral"]
+    emotions = [*LIBRARY, "neutral"]
     centre = {e: rng.normal(size=dim) for e in emotions}
     rows = [(s, e, centre[e] + 0.3 * rng.normal(size=dim)) for s in speakers for e in emotions for _ in range(4)]
     return training.Speech(
@@ -114,20 +115,20 @@ def speech(dim: int = 1024, speakers=("a", "b")) -> training.Speech:
 def faces() -> training.Faces:
     rng = np.random.default_rng(1)
     tracks = [rng.uniform(0, 0.4, (40, arkit.COUNT)).astype(np.float32) for _ in range(3)]
-    labels = np.array(["neutral"] * 5 + list(facs.BASIC))
-    pictures = np.concatenate([rng.uniform(0, 0.1, (5, 52)), np.stack([facs.mean(e) for e in facs.BASIC])])
+    labels = np.array(["neutral"] * 5 + list(BASIC))
+    pictures = np.concatenate([rng.uniform(0, 0.1, (5, 52)), np.stack([facs.mean(e) for e in BASIC])])
     return training.Faces(tracks, pictures.astype(np.float32), labels)
 
 
 @pytest.fixture(scope="module")
 def tiny():
     config = training.ConnectorConfig(**TINY)
-    return config, training.UnpairedBatches(speech(), faces(), config, facs.EMOTIONS)
+    return config, training.UnpairedBatches(speech(), faces(), config, LIBRARY)
 
 
 def test_training_lowers_the_loss():
     config = training.ConnectorConfig(**{**TINY, "steps": 60, "learning_rate": 3e-3})
-    batches = training.UnpairedBatches(speech(), faces(), config, facs.EMOTIONS)
+    batches = training.UnpairedBatches(speech(), faces(), config, LIBRARY)
     _, curve = training.train_connector(batches, config)
     assert curve.rows[-1][2] < 0.5 * curve.rows[0][2]
 
@@ -213,7 +214,7 @@ def test_bad_training_data_is_named(tmp_path):
         training.Faces([np.zeros((3, 52), np.float32)], np.zeros((0, 52)), np.array([]))
     with pytest.raises(CmetError, match="no speech labelled 'angry'"):
         config = training.ConnectorConfig(**TINY)
-        training.UnpairedBatches(good.chosen(good.emotion != "angry"), faces(), config, facs.EMOTIONS)
+        training.UnpairedBatches(good.chosen(good.emotion != "angry"), faces(), config, LIBRARY)
     (tmp_path / "codes.json").write_text(json.dumps({"steps": "many"}))
     with pytest.raises(CmetError, match="'steps' is 'many'"):
         training.ConnectorConfig.load(tmp_path / "codes.json")
@@ -346,7 +347,7 @@ def test_threads_change_nothing_and_mixed_precision_keeps_the_weights_whole(tiny
 @pytest.mark.parametrize("mixed", [False, True])
 def test_a_gpu_trains_it_and_goes_on_after_a_kill(mixed, tmp_path):
     config = training.ConnectorConfig(**{**TINY, "steps": 60, "learning_rate": 3e-3})
-    batches = training.UnpairedBatches(speech(), faces(), config, facs.EMOTIONS)
+    batches = training.UnpairedBatches(speech(), faces(), config, LIBRARY)
 
     class KilledError(Exception):
         pass

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from cmet_engine import arkit
 from cmet_engine.emotion import edit, facs
 from cmet_engine.emotion.library import load_library
+from cmet_engine.emotions import LIBRARY
 from cmet_engine.errors import CmetError
 from cmet_engine.timeline import EmotionTimeline
 from cmet_engine.track import CoefficientTrack
@@ -39,7 +40,7 @@ def edited(library, text: str, track: CoefficientTrack | None = None, **options)
     return edit.edit_track(track or talking(), EmotionTimeline.parse([text]), library, **options)
 
 
-@pytest.mark.parametrize("emotion", facs.EMOTIONS)
+@pytest.mark.parametrize("emotion", LIBRARY)
 def test_what_is_said_stays_said(library, emotion):
     source = talking()
     result = edited(library, emotion, source)
@@ -51,7 +52,7 @@ def test_what_is_said_stays_said(library, emotion):
     assert (after[closed] < edit.LIPS_CLOSED + 0.01).mean() >= 0.95
 
 
-@pytest.mark.parametrize("emotion", facs.EMOTIONS)
+@pytest.mark.parametrize("emotion", LIBRARY)
 def test_every_emotion_changes_the_face_and_leaves_gaze_and_pose(library, emotion):
     source = talking()
     result = edited(library, emotion, source)
@@ -188,8 +189,8 @@ def test_wrong_mode_and_emphasis_are_named(library):
 
 @settings(max_examples=40, deadline=None)
 @given(
-    emotion=st.sampled_from(facs.EMOTIONS),
-    other=st.sampled_from(facs.EMOTIONS),
+    emotion=st.sampled_from(LIBRARY),
+    other=st.sampled_from(LIBRARY),
     strength=st.floats(-3, 3),
     frames=st.integers(1, 40),
     mode=st.sampled_from(edit.MODES),
@@ -205,7 +206,7 @@ def test_any_edit_of_any_face_stays_in_range(library, emotion, other, strength, 
     assert len(result) == frames
 
 
-@pytest.mark.parametrize("emotion", facs.EMOTIONS)
+@pytest.mark.parametrize("emotion", LIBRARY)
 def test_prior_samples_spread_around_their_mean(emotion):
     drawn = facs.sample(emotion, 400, np.random.default_rng(1))
     assert drawn.shape == (400, arkit.COUNT)

@@ -10,6 +10,7 @@ from cmet_engine.emotion import expression_classifier as judging
 from cmet_engine.emotion import facs
 from cmet_engine.emotion.edit import edit_track
 from cmet_engine.emotion.library import load_library
+from cmet_engine.emotions import BASIC, LIBRARY
 from cmet_engine.errors import CmetError
 from cmet_engine.timeline import EmotionTimeline
 from cmet_engine.track import CoefficientTrack
@@ -20,7 +21,7 @@ def labelled(count: int = 40, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
     rest = rng.uniform(0, 0.15, (count * len(judging.EMOTIONS), arkit.COUNT))
     emotion = np.repeat(judging.EMOTIONS, count)
-    for name in facs.BASIC:
+    for name in BASIC:
         rest[emotion == name] += facs.sample(name, count, rng)
     return np.clip(rest, 0, 1), emotion
 
@@ -98,7 +99,7 @@ def clip(emotion: str, realised: float) -> judging.JudgedClip:
 def test_it_measures_what_an_edit_did():
     faces, emotion = labelled()
     judge = judging.fit_judge(faces, emotion)
-    figures = judging.evaluate_emotion([clip(e, 0.7) for e in (*facs.BASIC, "sarcastic")], judge)
+    figures = judging.evaluate_emotion([clip(e, 0.7) for e in (*BASIC, "sarcastic")], judge)
     assert figures["realised"]["median"] == pytest.approx(0.7, abs=1e-3)
     assert figures["realised"]["same_sign"] == 1
     assert np.array(figures["rendered"]["confusion"]).sum() == 7
@@ -106,7 +107,7 @@ def test_it_measures_what_an_edit_did():
     assert figures["per_emotion"]["happy"]["lips"] == pytest.approx(1)
     assert figures["per_emotion"]["happy"]["closed"] == 1
     shown = judging.reliability(figures)
-    assert set(shown) == set(facs.EMOTIONS)
+    assert set(shown) == set(LIBRARY)
     assert json.loads(json.dumps(shown)) == shown
     text = judging.format_report(figures, {"confusion": np.eye(8, dtype=int), "accuracy": judging.accuracy(np.eye(8, dtype=int))})  # fmt: skip
     assert "rendered frames" in text and "sarcastic is not one" in text and "less than half" not in text

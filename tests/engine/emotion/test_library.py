@@ -9,6 +9,7 @@ from voices import RATE, speak, write_wav
 from cmet_engine.cli import main
 from cmet_engine.emotion import library
 from cmet_engine.emotion.speech import load_encoder
+from cmet_engine.emotions import BASIC, EXTENDED
 from cmet_engine.errors import CmetError
 
 
@@ -34,7 +35,7 @@ def pools(tmp_path):
 
 def test_the_embedded_emotions_are_there():
     known = library.load_library()
-    assert set(known) >= {*library.BASIC, *library.EXTENDED, "neutral"}
+    assert set(known) >= {*BASIC, *EXTENDED, "neutral"}
     for name, vector in known.items():
         assert vector.vector.shape == (1024,) and np.isfinite(vector.vector).all()
         assert vector.reliability is None or 0 <= vector.reliability <= 1
@@ -43,7 +44,7 @@ def test_the_embedded_emotions_are_there():
 
 def test_extended_emotions_lie_near_the_right_basic_ones():
     near = {name: v.meta["near"] for name, v in library.load_library().items()}
-    nearest = {name: max(near[name], key=near[name].get) for name in library.EXTENDED}
+    nearest = {name: max(near[name], key=near[name].get) for name in EXTENDED}
     assert nearest == {
         "charismatic": "happy", "sarcastic": "happy", "empathetic": "sad", "romantic": "sad", "desirous": "sad",
         "envious": "disgusted",
