@@ -204,8 +204,8 @@ def test_every_emotion_has_a_picture_of_its_own(bpy):
 
 def test_the_pictures_show_the_emotions_that_the_engine_has():
     library = pytest.importorskip("cmet_engine.emotion.library", reason="needs the engine's packages")
-    from cmet_engine.emotions import LIBRARY
     from cmet_blender import icons
+    from cmet_engine.emotions import LIBRARY
 
     for name in library.load_library():
         if name in LIBRARY:
