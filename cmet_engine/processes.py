@@ -1,0 +1,50 @@
+"""Process groups and liveness on Linux, macOS and Windows."""
+
+import contextlib
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+from typing import Any
+
+_STILL_ACTIVE = 259  # exit code that GetExitCodeProcess gives for a process that runs (Windows SDK)
+_QUERY_LIMITED_INFORMATION = 0x1000
+
+
+def group_options() -> dict[str, Any]:
+    """Arguments for `subprocess.Popen` that put the process and its children into a group of their own."""
+    if sys.platform == "win32":
+        return {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
+    return {"start_new_session": True}
+
+
+def kill_group(process: "subprocess.Popen[Any]") -> None:
+    """End a process that was started with `group_options`, and its children, at once; wait for it."""
+    if sys.platform == "win32":
+        command = ["taskkill", "/T", "/F", "/PID", str(process.pid)]
+        subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
+    else:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process with this number exists. It may belong to somebody else."""
+    if sys.platform == "win32":  # os.kill(pid, 0) would end it there
+        kernel = ctypes.windll.kernel32
+        handle = kernel.OpenProcess(_QUERY_LIMITED_INFORMATION, False, pid)
+        if not handle:
+            return False
+        code = ctypes.c_ulong()
+        kernel.GetExitCodeProcess(handle, ctypes.byref(code))
+        kernel.CloseHandle(handle)
+        return code.value == _STILL_ACTIVE
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
