@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SAMPLE := cmet_engine/assets/sample/talking_head.mp4
 
-.PHONY: demo test soak lint benchmark extension clean
+.PHONY: demo test soak lint docs extension clean
 
 # The libraries that mediapipe and bpy load, by the names of a Debian or Ubuntu package.
 SYSTEM := libgl1 libegl1 libx11-6 libxrender1 libxfixes3 libxi6 libxkbcommon0 libsm6
@@ -18,7 +18,7 @@ SYSTEM := libgl1 libegl1 libx11-6 libxrender1 libxfixes3 libxi6 libxkbcommon0 li
 	  fi; \
 	fi
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --constraint .ci/constraints.txt --editable '.[blender,dev]'
+	$(BIN)/python -m pip install --quiet --constraint .ci/constraints.txt --editable '.[blender,dev,docs,ray,train]'
 	@touch $@
 
 demo: .venv/ready ## the main job on the sample that ships with the project
@@ -27,13 +27,16 @@ demo: .venv/ready ## the main job on the sample that ships with the project
 	@echo "Open out/demo/report.html; the video is out/demo/edited.mp4, the character out/demo/edited.fbx"
 
 test: .venv/ready ## all tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto
 
 soak: .venv/ready ## the long forms of the tests under load and with damaged media, a quarter of an hour
 	$(BIN)/python -m pytest --long -s tests/soak tests/engine/serve/test_description.py
 
 lint: .venv/ready
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+docs: .venv/ready ## the documentation site, into build/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet
 
 extension: .venv/ready ## the zip that Blender installs
 	$(BIN)/python -m cmet_blender.build_extension
