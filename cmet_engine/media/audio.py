@@ -10,7 +10,8 @@ import numpy as np
 from scipy.ndimage import binary_dilation
 
 from cmet_engine.errors import CmetError
-from cmet_engine.media.source import is_pattern, open_media
+from cmet_engine.media.sequences import is_pattern
+from cmet_engine.media.source import open_media
 
 RATE = 16000  # samples a second that the speech encoders take
 MIN_SPEECH = 0.3  # seconds; shorter than a syllable says nothing about emotion

@@ -9,7 +9,7 @@ import numpy as np
 
 from cmet_engine.emotion.expression_classifier import EMOTIONS, Judge, accuracy
 from cmet_engine.errors import CmetError
-from cmet_engine.media.video import VideoReader
+from cmet_engine.media.reader import VideoReader
 from cmet_engine.progress import Progress, Stage
 from cmet_engine.training.connector import CREMA_VIDEO, MEAD_VIDEO, find_videos
 

@@ -11,7 +11,7 @@ from cmet_engine import arkit
 from cmet_engine.emotion.expression_classifier import EMOTIONS, FrameReader
 from cmet_engine.errors import CmetError
 from cmet_engine.files import check_writable, whole_file
-from cmet_engine.media.video import VideoReader
+from cmet_engine.media.reader import VideoReader
 from cmet_engine.progress import Progress, Stage
 from cmet_engine.training.connector import CREMA_VIDEO, MEAD_VIDEO, find_videos
 

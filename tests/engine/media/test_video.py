@@ -19,7 +19,10 @@ import pytest
 from media_clips import picture
 
 from cmet_engine.errors import CmetError
-from cmet_engine.media.video import Frame, VideoReader, VideoWriter, probe
+from cmet_engine.media.info import Frame
+from cmet_engine.media.probe import probe
+from cmet_engine.media.reader import VideoReader
+from cmet_engine.media.writer import VideoWriter
 
 MakeClip = Callable[..., Path]
 
@@ -605,7 +608,7 @@ def test_a_disk_that_takes_no_more(tmp_path: Path, target: str) -> None:
         import resource, signal, sys
         import numpy as np
         from cmet_engine.errors import CmetError
-        from cmet_engine.media.video import VideoWriter
+        from cmet_engine.media.writer import VideoWriter
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
         noise = np.random.default_rng(0)
@@ -627,7 +630,7 @@ def test_a_disk_that_takes_no_more(tmp_path: Path, target: str) -> None:
 def test_ctrl_c_leaves_nothing(tmp_path: Path) -> None:
     script = f"""
         import numpy as np
-        from cmet_engine.media.video import VideoWriter
+        from cmet_engine.media.writer import VideoWriter
         with VideoWriter({str(tmp_path / "out.mp4")!r}, 320, 240, 25) as writer:
             for i in range(10**9):
                 writer.write(np.full((240, 320, 3), i % 256, np.uint8))
@@ -648,7 +651,8 @@ def test_memory_does_not_grow_with_the_clip(tmp_path: Path) -> None:
     script = f"""
         import resource, sys
         import numpy as np
-        from cmet_engine.media.video import VideoReader, VideoWriter
+        from cmet_engine.media.reader import VideoReader
+        from cmet_engine.media.writer import VideoWriter
         count = int(sys.argv[1])
         path = {str(tmp_path)!r} + f"/{{count}}.mp4"
         image = np.zeros((720, 1280, 3), np.uint8)

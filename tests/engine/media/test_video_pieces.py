@@ -9,8 +9,10 @@ import av
 import numpy as np
 import pytest
 
-from cmet_engine.media import video
-from cmet_engine.media.video import SEGMENT, VideoReader, VideoWriter, frame_at
+from cmet_engine.media import formats
+from cmet_engine.media.reader import VideoReader, frame_at
+from cmet_engine.media.segments import SEGMENT
+from cmet_engine.media.writer import VideoWriter
 
 MakeClip = Callable[..., Path]
 FRAMES = 2 * SEGMENT + 22
@@ -80,7 +82,7 @@ def test_an_interrupted_video_equals_an_uninterrupted_one(make_clip: MakeClip, t
             write(clip, broken, again, stop)
         assert not digest(broken)
     assert write(clip, broken, again)[0] == 2 * SEGMENT  # nothing finished was done again
-    assert len(digest(plain)) == (FRAMES if suffix in video.IMAGE_SUFFIXES else 1)
+    assert len(digest(plain)) == (FRAMES if suffix in formats.SEQUENCE_OUT else 1)
     assert digest(plain) == digest(whole) == digest(broken)
 
 
