@@ -501,7 +501,7 @@ def render_frames(
         writer = stack.enter_context(
             VideoWriter(
                 output, info.width, info.height, info.fps, sound_from=sound or info, metadata=metadata,
-                rate_factor=rate_factor, force=force, pieces=folder,
+                rate_factor=rate_factor, force=force, segments=folder,
             )
         )  # fmt: skip
         if folder:

@@ -5,28 +5,47 @@ that nobody edits comes back as it was. A clip that does not name its matrix is 
 either: a player treats both alike.
 """
 
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import av
 import cv2
 import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
 
-from cmet_engine.media.info import BT709, FULL, MATRICES, UNSPECIFIED, Colors, VideoInfo
+from cmet_engine.media.info import BT709, FULL, MATRICES, UNSPECIFIED, Colors
 
 # Without these three flags FFmpeg converts colours by a fast path that loses half a step of brightness (46 dB of
 # 75 dB over a round trip).
 _EXACT = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
-EXACT_BACK = Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INP
+_EXACT_BACK = Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INP
+
+
+class Orientation(NamedTuple):
+    """How a stored picture is turned to be displayed: transposed first, then flipped."""
+
+    transpose: bool = False
+    left_right: bool = False
+    up_down: bool = False
+
+    @property
+    def degrees_clockwise(self) -> int:
+        """0, 90, 180 or 270; a mirrored picture counts by its turn alone."""
+        if self.transpose:
+            return 90 if self.left_right else 270
+        return 180 if self.up_down and self.left_right else 0
 
 
 class ToRgb:
-    """Decoded frames to upright uint8 RGB."""
+    """Decoded frames to upright uint8 RGB.
 
-    def __init__(self, info: VideoInfo) -> None:
-        self.info = info
+    Args:
+        size: width and height of the result; a clip may change its size on the way. None keeps that of each frame.
+    """
+
+    def __init__(self, size: tuple[int, int] | None = None) -> None:
+        self.size = size
         self.reformatter = VideoReformatter()
-        self.orientation = (False, False, False)
+        self.orientation = Orientation()
 
     def orient(self, first: av.VideoFrame) -> None:
         """Take the orientation of the clip from its first frame.
@@ -36,10 +55,10 @@ class ToRgb:
         self.orientation = orientation_of(first)
 
     def __call__(self, frame: av.VideoFrame) -> np.ndarray:
-        """A frame as uint8 [H, W, 3] RGB, upright, in the size of the clip."""
+        """A frame as uint8 [H, W, 3] RGB, upright."""
         image = upright(self._stored(frame), self.orientation)
-        if image.shape[:2] != (self.info.height, self.info.width):  # the clip changes its size on the way
-            image = cv2.resize(image, (self.info.width, self.info.height), interpolation=cv2.INTER_AREA)
+        if self.size and image.shape[1::-1] != self.size:
+            image = cv2.resize(image, self.size, interpolation=cv2.INTER_AREA)
         return image
 
     def _stored(self, frame: av.VideoFrame) -> np.ndarray:
@@ -58,6 +77,33 @@ class ToRgb:
         return cv2.merge([red, green, blue])
 
 
+class FromRgb:
+    """RGB frames to the numbers that are encoded.
+
+    Args:
+        colors: what the numbers of the result stand for.
+        pixels: FFmpeg's name of the result's pixel format.
+    """
+
+    def __init__(self, colors: Colors, pixels: str) -> None:
+        self.colors, self.pixels = colors, pixels
+        self.reformatter = VideoReformatter()
+
+    def __call__(self, frame: av.VideoFrame) -> av.VideoFrame:
+        """A frame in "rgb24" in the format that is encoded."""
+        conversion = self.colors.conversion
+        picture = self.reformatter.reformat(
+            frame,
+            format=self.pixels,
+            dst_colorspace=conversion["colorspace"],
+            dst_color_range=conversion["color_range"],
+            interpolation=_EXACT_BACK,
+            threads=1,
+        )
+        picture.colorspace = self.colors.matrix
+        return picture
+
+
 def colors_of(frame: av.VideoFrame) -> Colors:
     """A decoded frame's colours; RGB pictures count as BT.709 in limited range, which is how they are written."""
     if frame.format.is_rgb or frame.format.name == "pal8" or frame.format.name.startswith(("gray", "ya")):
@@ -69,32 +115,23 @@ def colors_of(frame: av.VideoFrame) -> Colors:
     return Colors(matrix, full, int(frame.color_primaries), int(frame.color_trc))
 
 
-def orientation_of(frame: av.VideoFrame) -> tuple[bool, bool, bool]:
-    """(transpose, then flip left-right, flip up-down) that the display matrix asks for, to the nearest quarter turn."""
+def orientation_of(frame: av.VideoFrame) -> Orientation:
+    """What the display matrix of a frame asks for, to the nearest quarter turn."""
     side = frame.side_data.get("DISPLAYMATRIX") if frame.side_data else None
     if side is None:
-        return False, False, False
+        return Orientation()
     a, b, _, c, d = np.frombuffer(bytes(cast(Any, side)), np.int32)[:5].astype(int)
     if abs(a) + abs(d) >= abs(b) + abs(c):  # x' = a x + c y, y' = b x + d y (libavutil/display.h)
-        return False, a < 0, d < 0
-    return True, c < 0, b < 0
+        return Orientation(False, bool(a < 0), bool(d < 0))
+    return Orientation(True, bool(c < 0), bool(b < 0))
 
 
-def degrees_clockwise(orientation: tuple[bool, bool, bool]) -> int:
-    """Degrees clockwise of an orientation; a mirrored one counts by its turn alone."""
-    transpose, left_right, up_down = orientation
-    if transpose:
-        return 90 if left_right else 270
-    return 180 if up_down and left_right else 0
-
-
-def upright(image: np.ndarray, orientation: tuple[bool, bool, bool]) -> np.ndarray:
-    """A stored picture [H, W, 3] turned as its orientation asks; see `orientation_of`."""
-    transpose, left_right, up_down = orientation
-    if transpose:
+def upright(image: np.ndarray, orientation: Orientation) -> np.ndarray:
+    """A stored picture [H, W, 3] turned as its orientation asks."""
+    if orientation.transpose:
         image = cv2.transpose(image)
-    if left_right or up_down:
-        image = cv2.flip(image, -1 if left_right and up_down else int(left_right))
+    if orientation.left_right or orientation.up_down:
+        image = cv2.flip(image, -1 if orientation.left_right and orientation.up_down else int(orientation.left_right))
     return image
 
 

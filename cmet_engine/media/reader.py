@@ -14,10 +14,9 @@ import av
 import numpy as np
 
 from cmet_engine.errors import CmetError
-from cmet_engine.media.colour import ToRgb, orientation_of, upright
-from cmet_engine.media.info import Frame, VideoInfo
+from cmet_engine.media.colour import ToRgb
+from cmet_engine.media.info import Frame
 from cmet_engine.media.probe import measure
-from cmet_engine.media.sequences import SEQUENCE_RATE
 from cmet_engine.media.source import Source, decoded_frames, video_stream
 
 _STOP = object()
@@ -49,18 +48,18 @@ class VideoReader:
     def frames(self, start: int = 0) -> Iterator[Frame]:
         """The frames from number `start` on. Those before are decoded too, so that numbers and times stay the same."""
         frames = self._decode(start)
-        return _ahead(frames, self.prefetch) if self.prefetch > 0 else frames
+        return _prefetched(frames, self.prefetch) if self.prefetch > 0 else frames
 
     def _decode(self, start: int) -> Iterator[Frame]:
         info, count, damaged = self.info, 0, 0
         first: int | None = None
         last = Fraction(-1)
-        to_rgb = ToRgb(info)
+        to_rgb = ToRgb((info.width, info.height))
         with self._source.open() as container:
             stream = video_stream(container, info.path)
             stream.thread_type = "AUTO"
             time_base = Fraction(stream.time_base or info.time_base)
-            for decoded in _woven(decoded_frames(container, stream), stream):
+            for decoded in _deinterlaced(decoded_frames(container, stream), stream):
                 if decoded is None:
                     damaged += 1
                     continue
@@ -106,12 +105,11 @@ def frame_at(path: str | Path, time: Fraction) -> np.ndarray:
         first = next((frame for frame in decoded_frames(container, stream) if frame is not None), None)
         if first is None:
             raise CmetError(f"{path}: not one frame can be decoded; export or copy the clip again.")
-        orientation, time_base = orientation_of(first), Fraction(stream.time_base)
+        to_rgb, time_base = ToRgb(), Fraction(stream.time_base)
+        to_rgb.orient(first)
         wanted = (first.pts or 0) + time / time_base
         best = first
-        with contextlib.suppress(
-            av.error.FFmpegError, OSError
-        ):  # numbered pictures cannot be sought: from the beginning
+        with contextlib.suppress(av.error.FFmpegError, OSError):  # numbered pictures cannot be sought
             container.seek(math.floor(wanted), stream=stream)
         for frame in decoded_frames(container, stream):
             if frame is None or frame.pts is None:
@@ -119,11 +117,10 @@ def frame_at(path: str | Path, time: Fraction) -> np.ndarray:
             if frame.pts > wanted:
                 break
             best = frame
-        to_rgb = ToRgb(VideoInfo(source.path, 0, 0, SEQUENCE_RATE, False, None, 0.0, False, 0, 8))
-        return upright(to_rgb._stored(best), orientation)
+        return to_rgb(best)
 
 
-def _woven(frames: Iterator[av.VideoFrame | None], stream: Any) -> Iterator[av.VideoFrame | None]:
+def _deinterlaced(frames: Iterator[av.VideoFrame | None], stream: Any) -> Iterator[av.VideoFrame | None]:
     """The same frames; from the first interlaced one on, the two moments in a frame made into one (FFmpeg's bwdif)."""
     graph: Any = None
     for frame in frames:
@@ -131,7 +128,7 @@ def _woven(frames: Iterator[av.VideoFrame | None], stream: Any) -> Iterator[av.V
             yield frame
             continue
         if graph is None:
-            graph = _weaver(stream)
+            graph = _deinterlacer(stream)
         graph.vpush(frame)
         yield from _pulled(graph, stream)
     if graph is not None:
@@ -139,7 +136,7 @@ def _woven(frames: Iterator[av.VideoFrame | None], stream: Any) -> Iterator[av.V
         yield from _pulled(graph, stream)
 
 
-def _weaver(stream: Any) -> Any:
+def _deinterlacer(stream: Any) -> Any:
     graph = av.filter.Graph()
     chain = [
         graph.add_buffer(template=stream, time_base=stream.time_base),
@@ -163,7 +160,7 @@ def _pulled(graph: Any, stream: Any) -> Iterator[av.VideoFrame]:
         yield frame
 
 
-def _ahead(frames: Iterator[Frame], count: int) -> Iterator[Frame]:
+def _prefetched(frames: Iterator[Frame], count: int) -> Iterator[Frame]:
     """`frames`, made in a thread that keeps `count` of them ready."""
     ready: queue.Queue[Any] = queue.Queue(maxsize=count)
     stop = threading.Event()
@@ -185,7 +182,7 @@ def _ahead(frames: Iterator[Frame], count: int) -> Iterator[Frame]:
         except BaseException as error:
             put(error)
 
-    thread = threading.Thread(target=work, name="decode ahead", daemon=True)
+    thread = threading.Thread(target=work, name="decode", daemon=True)
     thread.start()
     try:
         while (item := ready.get()) is not _STOP:

@@ -27,7 +27,7 @@ def write(clip: Path, target: Path, pieces: Path | None, stop_at: int | None = N
     reader, worked = VideoReader(clip), []
     info = reader.info
     with VideoWriter(
-        target, info.width, info.height, info.fps, sound_from=info, pieces=pieces, metadata={"title": "x"}
+        target, info.width, info.height, info.fps, sound_from=info, segments=pieces, metadata={"title": "x"}
     ) as writer:
         for frame in reader.frames(writer.frames):
             if frame.index == stop_at:
