@@ -54,7 +54,8 @@ def probe(path: str | Path) -> VideoInfo:
         path: a clip, a folder of numbered pictures, or a pattern such as `frames/frame_%06d.png`.
 
     Raises:
-        CmetError: missing, a folder without pictures, empty, not a video, sound only, or no picture can be decoded.
+        NotFound: there is no such file or sequence.
+        InvalidInput: a folder without pictures, an empty file, no video, sound only, or no picture can be decoded.
     """
     return measure(Source.of(path))
 

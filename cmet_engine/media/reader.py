@@ -13,7 +13,7 @@ from typing import Any
 import av
 import numpy as np
 
-from cmet_engine.errors import CmetError
+from cmet_engine.errors import InvalidInput
 from cmet_engine.media.colour import ToRgb
 from cmet_engine.media.info import Frame
 from cmet_engine.media.probe import measure
@@ -33,7 +33,7 @@ class VideoReader:
         prefetch: frames decoded ahead; 0 decodes in the caller's thread.
 
     Raises:
-        CmetError: see `probe`; also while iterating, when not one frame can be decoded.
+        InvalidInput: see `probe`; also while iterating, when not one frame can be decoded.
     """
 
     def __init__(self, path: str | Path, *, prefetch: int = 3) -> None:
@@ -81,7 +81,7 @@ class VideoReader:
                     yield Frame(count, time, to_rgb(decoded))
                 count += 1
         if not count:
-            raise CmetError(f"{info.path}: not one frame can be decoded; export or copy the clip again.")
+            raise InvalidInput(f"{info.path}: not one frame can be decoded; export or copy the clip again.")
         if damaged:
             self._warn(f"{info.path.name}: {damaged} damaged packet(s) were left out; {count} frames were read.")
 
@@ -97,14 +97,14 @@ def frame_at(path: str | Path, time: Fraction) -> np.ndarray:
         uint8 [H, W, 3] RGB, upright. Of a damaged or interlaced clip it may be the frame beside.
 
     Raises:
-        CmetError: see `probe`.
+        InvalidInput: see `probe`.
     """
     source = Source.of(path)
     with source.open() as container:
         stream = video_stream(container, source.path)
         first = next((frame for frame in decoded_frames(container, stream) if frame is not None), None)
         if first is None:
-            raise CmetError(f"{path}: not one frame can be decoded; export or copy the clip again.")
+            raise InvalidInput(f"{path}: not one frame can be decoded; export or copy the clip again.")
         to_rgb, time_base = ToRgb(), Fraction(stream.time_base)
         to_rgb.orient(first)
         wanted = (first.pts or 0) + time / time_base

@@ -7,7 +7,7 @@ from pathlib import Path
 import av
 import numpy as np
 
-from cmet_engine.errors import CmetError
+from cmet_engine.errors import InvalidInput
 from cmet_engine.media import formats
 
 FRAME_NUMBER = re.compile(r"%0?(\d*)d")
@@ -26,7 +26,7 @@ def output_pattern(path: Path) -> tuple[Path, str]:
     if not path.suffix:
         return path, "frame_%06d.png"
     if len(FRAME_NUMBER.findall(path.name)) > 1:
-        raise CmetError(f"{path.name}: one frame number in the name is enough, such as frame_%06d{path.suffix}.")
+        raise InvalidInput(f"{path.name}: one frame number in the name is enough, such as frame_%06d{path.suffix}.")
     if FRAME_NUMBER.search(path.name):
         return path.parent, path.name
     return path.parent, path.stem.replace("%", "%%") + "_%06d" + path.suffix
@@ -66,10 +66,10 @@ def find_pattern(folder: Path) -> str:
             pattern = f"{before}%0{len(digits)}d{after}"
             patterns[pattern] = patterns.get(pattern, 0) + 1
     if not patterns:
-        raise CmetError(f"{folder} is a folder without numbered pictures; give a clip or a folder of frames.")
+        raise InvalidInput(f"{folder} is a folder without numbered pictures; give a clip or a folder of frames.")
     if len(patterns) > 1:
         first, second = list(patterns)[:2]
-        raise CmetError(f"{folder} holds several sequences; name one of them, such as {folder / first} or {second}.")
+        raise InvalidInput(f"{folder} holds several sequences; name one of them, such as {folder / first} or {second}.")
     return next(iter(patterns))
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import av
 from av.container import InputContainer
 
-from cmet_engine.errors import CmetError
+from cmet_engine.errors import CmetError, InvalidInput, NotFound
 from cmet_engine.media.sequences import SEQUENCE_RATE, find_pattern, is_pattern, number_of, numbered
 
 # Text that FFmpeg would "play" as a terminal, a subtitle or a list of other files. A user who names one made a mistake,
@@ -44,18 +44,19 @@ def open_media(path: str | Path, *, format: str | None = None, options: dict[str
         The open container; use it as a context manager.
 
     Raises:
-        CmetError: the file is missing, a folder, empty, not readable, cut off before its index, or not media.
+        NotFound: the file is missing.
+        InvalidInput: it is a folder, empty, not readable, cut off before its index, or not media.
     """
     path = Path(path)
     if format != "image2":  # the path of an image sequence is a pattern
         if path.is_dir():
-            raise CmetError(f"{path} is a folder; give the name of a clip.")
+            raise InvalidInput(f"{path} is a folder; give the name of a clip.")
         if not path.exists():
-            raise CmetError(f"{path} does not exist; check the name of the clip.")
+            raise NotFound(f"{path} does not exist; check the name of the clip.")
         if not os.access(path, os.R_OK):
-            raise CmetError(f"{path} may not be read; change its permissions.")
+            raise InvalidInput(f"{path} may not be read; change its permissions.")
         if path.is_file() and path.stat().st_size == 0:
-            raise CmetError(f"{path} is empty (0 bytes); export or copy the clip again.")
+            raise InvalidInput(f"{path} is empty (0 bytes); export or copy the clip again.")
     try:
         # The absolute path keeps a colon in a file's name from being taken for a protocol.
         container = av.open(
@@ -65,16 +66,16 @@ def open_media(path: str | Path, *, format: str | None = None, options: dict[str
             metadata_errors="replace",
         )
     except (av.error.InvalidDataError, av.error.EOFError, av.error.PatchWelcomeError) as error:
-        raise CmetError(
+        raise InvalidInput(
             f"{path} is not a clip that can be read: either it is no video or sound at all, or it was cut off "
             "before its index was written; export or copy it again."
         ) from error
     except (av.error.FFmpegError, OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise CmetError(f"{path} cannot be opened: {reason}.") from error
+        raise InvalidInput(f"{path} cannot be opened: {reason}.") from error
     if container.format.name in _NOT_MEDIA:
         container.close()
-        raise CmetError(f"{path} is a text file, not a video or a sound; give the name of a clip.")
+        raise InvalidInput(f"{path} is a text file, not a video or a sound; give the name of a clip.")
     return container
 
 
@@ -92,7 +93,8 @@ class Source:
         """The clip of a path: a file, a folder of numbered pictures, or a pattern.
 
         Raises:
-            CmetError: no picture has that name, or one in the middle is missing.
+            NotFound: no picture has that name.
+            InvalidInput: one in the middle is missing, or the folder holds no sequence, or several.
         """
         path = Path(path)
         folder, pattern = path.parent, path.name
@@ -102,12 +104,12 @@ class Source:
             return cls(path)
         found = numbered(folder, pattern)
         if not found:
-            raise CmetError(f"{path}: there is no picture of that name; check the folder and the number of digits.")
+            raise NotFound(f"{path}: there is no picture of that name; check the folder and the number of digits.")
         first, last = number_of(found[0].name, pattern), number_of(found[-1].name, pattern)
         if last - first + 1 != len(found):
             have = {number_of(p.name, pattern) for p in found}
             gap = next(n for n in range(first, last) if n not in have)
-            raise CmetError(f"{path}: picture {pattern % gap} is missing in the sequence; render it again.")
+            raise InvalidInput(f"{path}: picture {pattern % gap} is missing in the sequence; render it again.")
         # % in the folder's own name must not be taken for the frame number
         full = str(folder.absolute()).replace("%", "%%") + os.sep + pattern
         return cls(path, full, {"framerate": str(SEQUENCE_RATE), "start_number": str(first)}, len(found))
@@ -141,8 +143,8 @@ def video_stream(container: InputContainer, path: Path) -> Any:
     moving = [s for s in pictures if not s.disposition & s.disposition.attached_pic]
     if not moving:
         if container.streams.audio:
-            raise CmetError(f"{path} holds sound only{' and a cover picture' if pictures else ''}; give a video.")
-        raise CmetError(f"{path} holds no video; give a clip in which a face is seen.")
+            raise InvalidInput(f"{path} holds sound only{' and a cover picture' if pictures else ''}; give a video.")
+        raise InvalidInput(f"{path} holds no video; give a clip in which a face is seen.")
     return max(moving, key=lambda s: (bool(s.disposition & s.disposition.default), s.width * s.height))
 
 
