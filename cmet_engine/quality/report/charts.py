@@ -107,8 +107,8 @@ def curves_svg(data: EditReport) -> Markup:
                 f'<line class="cut" x1="{x:.1f}" y1="{_CURVE_TOP}" x2="{x:.1f}" y2="{bottom}"><title>cut</title></line>'
             )
     return Markup(
-        f'<div class="plot"><svg viewBox="0 0 {_WIDTH} {bottom + _AXIS}" role="img" '
-        f'aria-label="Coefficients before and after, over time">{"".join(parts)}</svg></div>'
+        f'<svg viewBox="0 0 {_WIDTH} {bottom + _AXIS}" role="img" '
+        f'aria-label="Coefficients before and after, over time">{"".join(parts)}</svg>'
     )
 
 

@@ -33,56 +33,48 @@ class Figure:
 
 def figures(data: EditReport) -> list[Figure]:
     """The figures of an edit, without those that were not measured."""
-    found = [*_expression(data), *_lips(data)]
-    if _measured(data.outside_psnr):
-        text = "identical" if math.isinf(data.outside_psnr) else f"{data.outside_psnr:.1f} dB"
-        explanation = f"is how well it equals the source. {OUTSIDE_TARGET:.0f} dB or more cannot be told apart by eye."
-        found.append(Figure("Picture outside the face", text, data.outside_psnr >= OUTSIDE_TARGET, explanation))
+    rated = [
+        _rated(
+            "Edit realised", data.edit_realised, "{:.0%}", REALISED_TARGET,
+            "of the requested change of expression is visible in the edited pictures, measured by tracking them again. "
+            f"{REALISED_TARGET:.0%} or more is good.",
+        ),
+        _rated(
+            "Right direction", data.same_sign, "{:.0%}", SIGN_TARGET,
+            "of the strongly changed coefficients moved in the requested direction. "
+            f"{SIGN_TARGET:.0%} or more is good.",
+        ),
+        _rated(
+            "Closed lips kept", data.lips_closed_kept, "{:.1%}", CLOSED_TARGET,
+            "of the frames in which the lips were closed (as for m, b and p) still have them closed. "
+            f"{CLOSED_TARGET:.0%} or more is good.",
+        ),
+        _rated(
+            "Speech kept", data.lip_correlation, "{:.3f}", LIP_TARGET,
+            "is the correlation of the opening between the lips before and after; 1 means that they open and close "
+            f"exactly as before. {LIP_TARGET} or more is good (0.85 for surprise, which opens the jaw by nature).",
+        ),
+        _rated(
+            "Picture outside the face", data.outside_psnr, "{:.1f} dB", OUTSIDE_TARGET,
+            f"is how well it equals the source. {OUTSIDE_TARGET:.0f} dB or more cannot be distinguished by eye.",
+        ),
+    ]  # fmt: skip
+    found = [figure for figure in rated if figure]
     found.append(_face_found(data))
     if data.cuts:
-        found.append(
-            Figure("Cuts", str(len(data.cuts)), None, "scene changes; tracking started afresh after each of them.")
-        )
+        explanation = "scene changes; tracking started afresh after each of them."
+        found.append(Figure("Cuts", str(len(data.cuts)), None, explanation))
     if _measured(data.speed):
         found.append(Figure("Speed", f"{data.speed:.1f}", None, "frames a second for the whole work."))
     return found
 
 
-def _expression(data: EditReport) -> list[Figure]:
-    found = []
-    if _measured(data.edit_realised):
-        explanation = (
-            "of the requested change of expression is visible in the edited pictures, measured by tracking them again. "
-            f"{REALISED_TARGET:.0%} or more is good."
-        )
-        good = data.edit_realised >= REALISED_TARGET
-        found.append(Figure("Edit realised", f"{data.edit_realised:.0%}", good, explanation))
-    if _measured(data.same_sign):
-        explanation = (
-            f"of the strongly changed coefficients moved in the requested direction. {SIGN_TARGET:.0%} or more is good."
-        )
-        good = data.same_sign >= SIGN_TARGET
-        found.append(Figure("Right direction", f"{data.same_sign:.0%}", good, explanation))
-    return found
-
-
-def _lips(data: EditReport) -> list[Figure]:
-    found = []
-    if _measured(data.lips_closed_kept):
-        explanation = (
-            "of the frames in which the lips were closed (as for m, b and p) still have them closed. "
-            f"{CLOSED_TARGET:.0%} or more is good."
-        )
-        good = data.lips_closed_kept >= CLOSED_TARGET
-        found.append(Figure("Closed lips kept", f"{data.lips_closed_kept:.1%}", good, explanation))
-    if _measured(data.lip_correlation):
-        explanation = (
-            "is the correlation of the opening between the lips before and after; 1 means that they open and close "
-            f"exactly as before. {LIP_TARGET} or more is good (0.85 for surprise, which opens the jaw by nature)."
-        )
-        good = data.lip_correlation >= LIP_TARGET
-        found.append(Figure("Speech kept", f"{data.lip_correlation:.3f}", good, explanation))
-    return found
+def _rated(title: str, value: float | None, form: str, target: float, explanation: str) -> Figure | None:
+    """A figure that is good from its target on; None where it was not measured."""
+    if not _measured(value):
+        return None
+    text = "identical" if math.isinf(value) else form.format(value)  # a PSNR without any error
+    return Figure(title, text, value >= target, explanation)
 
 
 def _face_found(data: EditReport) -> Figure:
