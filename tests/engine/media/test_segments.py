@@ -14,7 +14,7 @@ from cmet_engine.media.reader import VideoReader, frame_at
 from cmet_engine.media.segments import SEGMENT
 from cmet_engine.media.writer import VideoWriter
 
-MakeClip = Callable[..., Path]
+
 FRAMES = 2 * SEGMENT + 22
 
 
