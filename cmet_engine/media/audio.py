@@ -153,7 +153,7 @@ _LIP_LEAD = 2  # lip frames by which a window begins before its own
 
 
 @functools.cache
-def _mel_bank() -> np.ndarray:
+def _mel_filters() -> np.ndarray:
     import librosa  # slow to import; only Audio2Lip needs it
 
     return librosa.filters.mel(sr=RATE, n_fft=_MEL_WINDOW, n_mels=_MEL_BANDS, fmin=_MEL_LOW, fmax=_MEL_HIGH)
@@ -185,7 +185,7 @@ def lip_mel(wave: np.ndarray) -> np.ndarray:
     padded = np.pad(wave, _MEL_WINDOW // 2)
     windows = np.lib.stride_tricks.sliding_window_view(padded, _MEL_WINDOW)[::_MEL_HOP]  # [M, 800]
     hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(_MEL_WINDOW) / _MEL_WINDOW)
-    level = np.abs(np.fft.rfft(windows * hann)) @ _mel_bank().T  # [M, 80]
+    level = np.abs(np.fft.rfft(windows * hann)) @ _mel_filters().T  # [M, 80]
     decibels = 20 * np.log10(np.maximum(level, 10 ** (_MEL_FLOOR / 20))) - _MEL_REFERENCE
     mel = np.clip(2 * _MEL_LIMIT * (decibels / -_MEL_FLOOR + 1) - _MEL_LIMIT, -_MEL_LIMIT, _MEL_LIMIT)
     # spectra a second times time, cut towards zero as in the published code
