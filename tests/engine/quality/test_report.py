@@ -97,8 +97,10 @@ def test_the_page_needs_nothing_from_outside(tmp_path: Path) -> None:
 
 
 def test_what_the_user_wrote_is_shown_not_run(tmp_path: Path) -> None:
-    text, page, _ = written(tmp_path, a_report())
+    hostile = "<script>alert(2)</script>{{ data }}"
+    text, page, _ = written(tmp_path, a_report(output=hostile, versions={hostile: hostile}))
     assert "clip <b>&'\".mp4" in page.text and "Mind the <gap>." in page.text
+    assert page.text.count(hostile) == 3
     assert "<script>alert" not in text
     assert sum(tag == "script" for tag, _ in page.tags) == 1
 
