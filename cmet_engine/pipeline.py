@@ -32,7 +32,7 @@ from cmet_engine.track import CoefficientTrack
 if TYPE_CHECKING:
     from cmet_engine.emotion.library import EmotionVector
     from cmet_engine.face.tracker import FaceGeometry
-    from cmet_engine.media.video import Frame
+    from cmet_engine.media.info import Frame
 
 log = logging.getLogger(__name__)
 
@@ -478,7 +478,9 @@ def render_frames(
     stay, scaled down, and the landmarks of the frames that are measured again.
     """
     from cmet_engine.media.picture import shrunk
-    from cmet_engine.media.video import RATE_FACTOR, SEGMENT, VideoReader, VideoWriter
+    from cmet_engine.media.reader import VideoReader
+    from cmet_engine.media.segments import SEGMENT
+    from cmet_engine.media.writer import RATE_FACTOR, VideoWriter
     from cmet_engine.quality.outside import psnr_of_video
 
     reader = VideoReader(clip)
@@ -499,7 +501,7 @@ def render_frames(
         writer = stack.enter_context(
             VideoWriter(
                 output, info.width, info.height, info.fps, sound_from=sound or info, metadata=metadata,
-                rate_factor=rate_factor, force=force, pieces=folder,
+                rate_factor=rate_factor, force=force, segments=folder,
             )
         )  # fmt: skip
         if folder:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cmet_engine.errors import CmetError
+from cmet_engine.errors import CmetError, InvalidInput, NotFound
 
 FORMAT = "cmet-timeline/1"
 DEFAULT_EASE = 0.3  # seconds; a facial expression takes 0.2 to 0.7 s to its apex (Ekman 2003, Emotions Revealed)
@@ -35,7 +35,7 @@ class EmotionKey:
         easing: `smooth` (cosine), `linear` or `step`.
 
     Raises:
-        CmetError: a value is out of range; the message names the field.
+        InvalidInput: a value is out of range; the message names the field.
     """
 
     emotion: str
@@ -50,19 +50,19 @@ class EmotionKey:
         for name in ("strength", "start", "ease_in", "ease_out"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-                raise CmetError(f"emotion '{self.emotion}': {name} is '{value}'; it must be a number.")
+                raise InvalidInput(f"emotion '{self.emotion}': {name} is '{value}'; it must be a number.")
         if not -10 <= self.strength <= 10:
-            raise CmetError(f"emotion '{self.emotion}': strength {self.strength:g} is outside -10 to 10.")
+            raise InvalidInput(f"emotion '{self.emotion}': strength {self.strength:g} is outside -10 to 10.")
         if self.start < 0 or self.ease_in < 0 or self.ease_out < 0:
-            raise CmetError(f"emotion '{self.emotion}': times must not be negative.")
+            raise InvalidInput(f"emotion '{self.emotion}': times must not be negative.")
         if self.end is not None and not (
             isinstance(self.end, int | float) and math.isfinite(self.end) and self.end > self.start
         ):
-            raise CmetError(
+            raise InvalidInput(
                 f"emotion '{self.emotion}': it ends at {self.end} s, not after its start at {self.start:g} s."
             )
         if self.easing not in EASINGS:
-            raise CmetError(f"emotion '{self.emotion}': easing '{self.easing}' is not one of {', '.join(EASINGS)}.")
+            raise InvalidInput(f"emotion '{self.emotion}': easing '{self.easing}' is not one of {', '.join(EASINGS)}.")
         parse_blend(self.emotion)
 
     @classmethod
@@ -70,23 +70,23 @@ class EmotionKey:
         """Read the text form, e.g. `sarcastic=0.6@2.5-`.
 
         Raises:
-            CmetError: the text is not of that form.
+            InvalidInput: the text is not of that form.
         """
         rest, at, times = text.strip().partition("@")
         name, equals, strength = rest.partition("=")
         usage = f"'{text}' is not an emotion key; write NAME, NAME=STRENGTH or NAME=STRENGTH@START-END, such as happy=0.8@0-2.5."
         if not name.strip():
-            raise CmetError(usage)
+            raise InvalidInput(usage)
         values: dict[str, float | None] = {}
         if equals:
             try:
                 values["strength"] = float(strength)
             except ValueError as error:
-                raise CmetError(usage) from error
+                raise InvalidInput(usage) from error
         if at:
             match = _TIMES.fullmatch(times.strip())
             if not match or not (match["start"] or match["end"]):
-                raise CmetError(usage)
+                raise InvalidInput(usage)
             values["start"] = float(match["start"] or 0)
             values["end"] = float(match["end"]) if match["end"] else None
         return cls(name.strip(), **values)  # type: ignore[arg-type]
@@ -127,32 +127,36 @@ class EmotionTimeline:
         """Read a `.json` timeline: `{"format": "cmet-timeline/1", "keys": [{"emotion": …, "start": …}, …]}`.
 
         Raises:
-            CmetError: the file is missing, not JSON, or a key is wrong; the message names the field.
+            NotFound: the file is missing.
+            InvalidInput: it is not JSON, or a key is wrong; the message names the field.
         """
         path = Path(path)
         try:
             document = json.loads(path.read_text("utf-8"))
         except OSError as error:
-            raise CmetError(f"Cannot read {path}: {error.strerror}.") from error
+            kind = NotFound if isinstance(error, FileNotFoundError) else InvalidInput
+            raise kind(f"Cannot read {path}: {error.strerror}.") from error
         except (ValueError, RecursionError) as error:
-            raise CmetError(f"{path.name}: not valid JSON.") from error
+            raise InvalidInput(f"{path.name}: not valid JSON.") from error
         if (
             not isinstance(document, dict)
             or document.get("format") != FORMAT
             or not isinstance(document.get("keys"), list)
         ):
-            raise CmetError(f'{path.name}: not an emotion timeline; it needs "format": "{FORMAT}" and a list "keys".')
+            raise InvalidInput(
+                f'{path.name}: not an emotion timeline; it needs "format": "{FORMAT}" and a list "keys".'
+            )
         keys = []
         for number, entry in enumerate(document["keys"], 1):
             if not isinstance(entry, dict) or not isinstance(entry.get("emotion"), str):
-                raise CmetError(f'{path.name}: key {number} has no text "emotion".')
+                raise InvalidInput(f'{path.name}: key {number} has no text "emotion".')
             unknown = entry.keys() - EmotionKey.__dataclass_fields__.keys()
             if unknown:
-                raise CmetError(f"{path.name}: key {number} has an unknown field '{sorted(unknown)[0]}'.")
+                raise InvalidInput(f"{path.name}: key {number} has an unknown field '{sorted(unknown)[0]}'.")
             try:
                 keys.append(EmotionKey(**entry))
             except CmetError as error:
-                raise CmetError(f"{path.name}: key {number}: {error}") from error
+                raise InvalidInput(f"{path.name}: key {number}: {error}") from error
         return cls(keys)
 
     def to_json(self) -> str:
@@ -171,12 +175,12 @@ class EmotionTimeline:
         """Summed strength of every emotion at `times` [N] seconds: name -> float32 [N]; may pass 1 where keys overlap.
 
         Raises:
-            CmetError: a key starts at or after the end of the clip.
+            InvalidInput: a key starts at or after the end of the clip.
         """
         total: dict[str, np.ndarray] = {}
         for key in self.keys:
             if key.start >= duration:
-                raise CmetError(
+                raise InvalidInput(
                     f"emotion '{key.emotion}' starts at {key.start:g} s, but the clip ends at {duration:.2f} s."
                 )
             envelope = key.envelope(times, duration)
@@ -189,13 +193,13 @@ def parse_blend(text: str) -> dict[str, float]:
     """Weights by name of an emotion or blend: `happy` -> {happy: 1}; `0.7*happy+0.3*fear`; `-sad` is the opposite.
 
     Raises:
-        CmetError: the text is not a name or a sum of weighted names.
+        InvalidInput: the text is not a name or a sum of weighted names.
     """
     result: dict[str, float] = {}
     for term in re.split(r"\+|(?<=[\w])\s*(?=-\s*[\d.]+\s*\*)", text.replace(" ", "")):
         match = _TERM.fullmatch(term)
         if not match:
-            raise CmetError(f"'{text}' is not an emotion's name or a blend such as 0.7*happy+0.3*fear.")
+            raise InvalidInput(f"'{text}' is not an emotion's name or a blend such as 0.7*happy+0.3*fear.")
         weight = float(match["weight"] or 1) * (-1 if match["sign"] else 1)
         result[match["name"]] = result.get(match["name"], 0.0) + weight
     return result

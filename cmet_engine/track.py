@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from cmet_engine import arkit
-from cmet_engine.errors import CmetError
+from cmet_engine.errors import CmetError, InvalidInput, NotFound
 from cmet_engine.files import whole_file
 
 FORMAT = "cmet-track/1"
@@ -75,7 +75,7 @@ class CoefficientTrack:
         meta: what else is known: JSON values only.
 
     Raises:
-        CmetError: an array has the wrong shape or holds values that are not finite, or fps is not positive.
+        InvalidInput: an array has the wrong shape or holds values that are not finite, or fps is not positive.
     """
 
     fps: Fraction
@@ -88,10 +88,12 @@ class CoefficientTrack:
     def __post_init__(self) -> None:
         self.fps = Fraction(self.fps).limit_denominator(100_000)
         if self.fps <= 0:
-            raise CmetError(f"The track's fps is {self.fps}; it must be above 0.")
+            raise InvalidInput(f"The track's fps is {self.fps}; it must be above 0.")
         self.coefficients = _floats("coefficients", self.coefficients)
         if self.coefficients.ndim != 2:
-            raise CmetError(f"The track's coefficients have shape {list(self.coefficients.shape)}; expected [N, 52].")
+            raise InvalidInput(
+                f"The track's coefficients have shape {list(self.coefficients.shape)}; expected [N, 52]."
+            )
         n = len(self.coefficients)
         for name, width in (("head_rotation", 3), ("eye_rotation", 4)):
             value = getattr(self, name)
@@ -105,10 +107,10 @@ class CoefficientTrack:
         ):
             array = getattr(self, name)
             if array.shape != shape:
-                raise CmetError(f"The track's {name} have shape {list(array.shape)}; expected {list(shape)}.")
+                raise InvalidInput(f"The track's {name} have shape {list(array.shape)}; expected {list(shape)}.")
             if array.dtype != bool and not np.isfinite(array).all():
                 frame = int(np.argwhere(~np.isfinite(array))[0][0])
-                raise CmetError(f"The track's {name} hold a value that is not a number at frame {frame}.")
+                raise InvalidInput(f"The track's {name} hold a value that is not a number at frame {frame}.")
 
     def __len__(self) -> int:
         return len(self.coefficients)
@@ -173,7 +175,7 @@ class CoefficientTrack:
         writers = {".npz": _to_npz, ".csv": _to_live_link, ".json": _to_audio2face}
         writer = writers.get(path.suffix.lower())
         if writer is None:
-            raise CmetError(f"{path.name}: cannot write a track as '{path.suffix}'; use .npz, .csv or .json.")
+            raise InvalidInput(f"{path.name}: cannot write a track as '{path.suffix}'; use .npz, .csv or .json.")
         with whole_file(path, force=force) as temporary:
             temporary.write_bytes(writer(self))
         return path
@@ -183,21 +185,23 @@ class CoefficientTrack:
         """Read a track in the format that the suffix names.
 
         Raises:
-            CmetError: the file is missing, of an unknown kind, or damaged; the message names the field.
+            NotFound: the file is missing.
+            InvalidInput: it is of an unknown kind, or damaged; the message names the field.
         """
         path = Path(path)
         readers = {".npz": _from_npz, ".csv": _from_live_link, ".json": _from_audio2face}
         reader = readers.get(path.suffix.lower())
         if reader is None:
-            raise CmetError(f"{path.name}: cannot read a track from '{path.suffix}'; use .npz, .csv or .json.")
+            raise InvalidInput(f"{path.name}: cannot read a track from '{path.suffix}'; use .npz, .csv or .json.")
         try:
             data = path.read_bytes()
         except OSError as error:
-            raise CmetError(f"Cannot read {path}: {error.strerror}.") from error
+            kind = NotFound if isinstance(error, FileNotFoundError) else InvalidInput
+            raise kind(f"Cannot read {path}: {error.strerror}.") from error
         try:
             return reader(data)
         except CmetError as error:
-            raise CmetError(f"{path.name}: {error}") from error
+            raise InvalidInput(f"{path.name}: {error}") from error
 
 
 def _floats(name: str, values: Any) -> np.ndarray:
@@ -209,7 +213,7 @@ def _floats(name: str, values: Any) -> np.ndarray:
         with np.errstate(over="ignore"):
             return array.astype(np.float32, copy=False)
     except (TypeError, ValueError) as error:
-        raise CmetError(f"The track's {name} are not numbers.") from error
+        raise InvalidInput(f"The track's {name} are not numbers.") from error
 
 
 def _to_npz(track: CoefficientTrack) -> bytes:
@@ -233,7 +237,7 @@ def _from_npz(data: bytes) -> CoefficientTrack:
         with np.load(io.BytesIO(data), allow_pickle=False) as archive:
             fields = {name: archive[name] for name in archive.files}
     except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
-        raise CmetError("not a whole .npz track; it may be cut off or of another kind.") from error
+        raise InvalidInput("not a whole .npz track; it may be cut off or of another kind.") from error
     missing = {
         "format",
         "fps",
@@ -245,10 +249,10 @@ def _from_npz(data: bytes) -> CoefficientTrack:
         "meta",
     } - fields.keys()
     if missing:
-        raise CmetError(f"the field '{sorted(missing)[0]}' is missing; this is not a C-MET track.")
+        raise InvalidInput(f"the field '{sorted(missing)[0]}' is missing; this is not a C-MET track.")
     written = " ".join(str(fields["format"]).split())[:40]
     if written != FORMAT:
-        raise CmetError(f"format '{written}' is not '{FORMAT}'; it was written by another version.")
+        raise InvalidInput(f"format '{written}' is not '{FORMAT}'; it was written by another version.")
     try:
         numerator, denominator = (int(v) for v in fields["fps"])
         fps = Fraction(numerator, denominator)
@@ -257,7 +261,7 @@ def _from_npz(data: bytes) -> CoefficientTrack:
         if times.ndim != 1 or not np.isfinite(times).all() or (np.diff(times) <= 0).any():
             raise ValueError
     except (ValueError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
-        raise CmetError("the fields 'fps' or 'meta' are damaged.") from error
+        raise InvalidInput("the fields 'fps' or 'meta' are damaged.") from error
     names = [str(n) for n in np.atleast_1d(fields["names"])]
     coefficients = _by_name(names, fields["coefficients"])
     return CoefficientTrack(fps, coefficients, fields["head_rotation"], fields["eye_rotation"], fields["valid"], meta)
@@ -266,7 +270,7 @@ def _from_npz(data: bytes) -> CoefficientTrack:
 def _by_name(names: list[str], values: np.ndarray) -> np.ndarray:
     """Columns of `values` [N, len(names)] moved to canonical order; absent coefficients stay at 0."""
     if values.ndim != 2 or values.shape[1] != len(names):
-        raise CmetError(f"{len(names)} names for values of shape {list(values.shape)}.")
+        raise InvalidInput(f"{len(names)} names for values of shape {list(values.shape)}.")
     values = _floats("coefficients", values)
     result = np.zeros((len(values), arkit.COUNT), np.float32)
     lower = {n.lower(): i for n, i in arkit.INDEX.items()}
@@ -277,7 +281,7 @@ def _by_name(names: list[str], values: np.ndarray) -> np.ndarray:
             result[:, target] = values[:, column]
             found += 1
     if not found:
-        raise CmetError("none of the names is an ARKit coefficient.")
+        raise InvalidInput("none of the names is an ARKit coefficient.")
     return result
 
 
@@ -310,31 +314,31 @@ def _from_live_link(data: bytes) -> CoefficientTrack:
     try:
         rows = [row for row in csv.reader(io.StringIO(data.decode("utf-8-sig"))) if row]
     except (UnicodeDecodeError, csv.Error) as error:
-        raise CmetError("not a text file in UTF-8.") from error
+        raise InvalidInput("not a text file in UTF-8.") from error
     if not rows or rows[0][0].strip().lower() != "timecode":
-        raise CmetError("not a Live Link Face file: the header must begin with 'Timecode'.")
+        raise InvalidInput("not a Live Link Face file: the header must begin with 'Timecode'.")
     header = [name.strip() for name in rows[0]]
     rows = rows[1:]
     if not rows:
-        raise CmetError("the recording has no frames.")
+        raise InvalidInput("the recording has no frames.")
     stamps = np.empty((len(rows), 2))  # whole seconds, frames
     values = np.full((len(rows), len(header) - 2), np.nan)
     for i, row in enumerate(rows):
         match = _TIMECODE.fullmatch(row[0].strip())
         if not match:
-            raise CmetError(f"row {i + 2}: {row[0]!r} is not a timecode like 01:02:03:04.567.")
+            raise InvalidInput(f"row {i + 2}: {row[0]!r} is not a timecode like 01:02:03:04.567.")
         hours, minutes, seconds = (int(g) for g in match.groups()[:3])
         stamps[i] = hours * 3600 + minutes * 60 + seconds, float(match.group(4))
         if len(row) < 2 or row[1].strip() == "0" or all(not cell.strip() for cell in row[2:]):
             continue  # the phone saw no face
         if len(row) != len(header):
-            raise CmetError(f"row {i + 2} has {len(row)} columns; the header has {len(header)}.")
+            raise InvalidInput(f"row {i + 2} has {len(row)} columns; the header has {len(header)}.")
         try:
             values[i] = [float(cell) for cell in row[2:]]
         except ValueError as error:
-            raise CmetError(f"row {i + 2} holds something that is not a number.") from error
+            raise InvalidInput(f"row {i + 2} holds something that is not a number.") from error
         if not np.isfinite(values[i]).all():
-            raise CmetError(f"row {i + 2} holds a value that is not finite.")
+            raise InvalidInput(f"row {i + 2} holds a value that is not finite.")
     valid = ~np.isnan(values[:, :1]).any(1) if values.shape[1] else np.zeros(len(rows), bool)
     names = header[2:]
     fps, times = _rate_of_timecodes(stamps)
@@ -380,10 +384,10 @@ def _rate_of_timecodes(stamps: np.ndarray) -> tuple[Fraction, np.ndarray]:
     times = seconds(best)
     if (np.diff(times) <= 0).any():
         row = int(np.argmax(np.diff(times) <= 0)) + 3
-        raise CmetError(f"row {row}: the timecode does not move forward.")
+        raise InvalidInput(f"row {row}: the timecode does not move forward.")
     step = float(np.median(np.diff(times)))
     if step > _LONGEST_STEP:
-        raise CmetError(f"the rows lie {step:g} s apart; a recording has a row for every frame.")
+        raise InvalidInput(f"the rows lie {step:g} s apart; a recording has a row for every frame.")
     rate = 1 / step
     near = min(_RATES, key=lambda r: abs(float(r) - rate))
     if abs(float(near) - rate) / rate < 2e-4:
@@ -394,7 +398,7 @@ def _rate_of_timecodes(stamps: np.ndarray) -> tuple[Fraction, np.ndarray]:
 
 
 def _hold(values: np.ndarray, valid: np.ndarray) -> np.ndarray:
-    """`values` [N, C] with rows that are not valid replaced by the valid row before (or the first after)."""
+    """`values` [N, C], where the last valid row before (or the first after) takes the place of rows that are not valid."""
     if not valid.any():
         return np.zeros_like(values)
     last = np.maximum.accumulate(np.where(valid, np.arange(len(valid)), -1))
@@ -417,19 +421,19 @@ def _from_audio2face(data: bytes) -> CoefficientTrack:
     try:
         document = json.loads(data)
     except (ValueError, RecursionError) as error:
-        raise CmetError("not valid JSON.") from error
+        raise InvalidInput("not valid JSON.") from error
     if not isinstance(document, dict) or not isinstance(document.get("facsNames"), list):
-        raise CmetError("not an Audio2Face export: the list 'facsNames' is missing.")
+        raise InvalidInput("not an Audio2Face export: the list 'facsNames' is missing.")
     names = [str(n) for n in document["facsNames"]]
     try:
         weights = np.asarray(document.get("weightMat"), np.float64)
         rate = float(document.get("exportFps", 60))
     except (ValueError, TypeError) as error:
-        raise CmetError("'weightMat' or 'exportFps' is not made of numbers.") from error
+        raise InvalidInput("'weightMat' or 'exportFps' is not made of numbers.") from error
     if weights.ndim != 2 or weights.shape[1] != len(names):
-        raise CmetError(f"'weightMat' must be a list of frames with {len(names)} numbers each.")
+        raise InvalidInput(f"'weightMat' must be a list of frames with {len(names)} numbers each.")
     if not math.isfinite(rate) or rate <= 0:
-        raise CmetError(f"'exportFps' is {rate}; it must be above 0.")
+        raise InvalidInput(f"'exportFps' is {rate}; it must be above 0.")
     near = min(_RATES, key=lambda r: abs(float(r) - rate))
     fps = near if abs(float(near) - rate) < 0.002 else Fraction(rate).limit_denominator(1001)
     return CoefficientTrack(fps, _by_name(names, weights), meta={"source": "audio2face"})

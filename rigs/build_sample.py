@@ -23,7 +23,7 @@ import sample_performance
 import speech_synthesis
 
 from cmet_engine.arkit import NAMES
-from cmet_engine.media.video import VideoWriter
+from cmet_engine.media.writer import VideoWriter
 
 HERE = Path(__file__).resolve().parent
 OUT = HERE.parent / "cmet_engine" / "assets" / "sample" / "talking_head.mp4"

@@ -320,7 +320,7 @@ def edited_clips(
     from cmet_engine.face.blendshapes import load_basis
     from cmet_engine.face.clip import track_clip
     from cmet_engine.face.lips import lip_opening
-    from cmet_engine.media.video import VideoReader
+    from cmet_engine.media.reader import VideoReader
 
     library = load_library()
     reader = FrameReader(landmarker) if render else None

@@ -23,13 +23,12 @@ from cmet_engine.emotion.backbone import VOICE_MEAN
 from cmet_engine.emotion.speech import SPACE, Encoder, Listened, check_voice
 from cmet_engine.errors import CmetError
 from cmet_engine.files import check_writable, whole_file
-from cmet_engine.media import audio
+from cmet_engine.media import audio, formats
 from cmet_engine.progress import Progress, Stage
 
 FORMAT = "cmet-emotion/1"
 EMBEDDED = "emotion_library.safetensors"
 JUDGED = "reliability.json"  # what a judge of faces said about edits, from `cmet eval emotion`
-SOUNDS = frozenset(".wav .flac .mp3 .m4a .aac .ogg .oga .opus .aif .aiff .mp4 .mov .mkv .webm .avi .m4v .wma".split())
 MOST_SECONDS = 600.0  # of one recording; beyond that it adds nothing to a mean
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,39}")
@@ -335,9 +334,11 @@ def sound_files(paths: Sequence[str | Path]) -> list[Path]:
         if path.is_file():
             found.append(path)
         elif path.is_dir():
-            inside = sorted(p for p in path.iterdir() if p.suffix.lower() in SOUNDS and not p.name.startswith("."))
+            inside = sorted(
+                p for p in path.iterdir() if p.suffix.lower() in formats.SOUND and not p.name.startswith(".")
+            )
             if not inside:
-                deeper = sorted({p.parent for p in path.rglob("*") if p.suffix.lower() in SOUNDS})
+                deeper = sorted({p.parent for p in path.rglob("*") if p.suffix.lower() in formats.SOUND})
                 hint = f"; its folder {deeper[0].relative_to(path)} does, give that" if deeper else ""
                 raise CmetError(f"The folder {path} holds no recordings (.wav, .flac, .mp3, .mp4, …){hint}.")
             found += inside

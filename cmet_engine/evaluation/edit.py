@@ -17,7 +17,8 @@ from cmet_engine.emotion.library import load_library
 from cmet_engine.face.clip import track_clip
 from cmet_engine.face.lips import LIPS_CLOSED, LIPS_OPEN, eye_opening, lip_opening
 from cmet_engine.face.tracker import FaceGeometry
-from cmet_engine.media.video import VideoReader, VideoWriter
+from cmet_engine.media.reader import VideoReader
+from cmet_engine.media.writer import VideoWriter
 from cmet_engine.progress import Progress, Stage
 from cmet_engine.quality.outside import outside, psnr
 from cmet_engine.render.warp import WarpRenderer

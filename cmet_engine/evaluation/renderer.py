@@ -18,7 +18,7 @@ from cmet_engine.emotion.edit import edit_track
 from cmet_engine.emotion.expression_classifier import FrameReader
 from cmet_engine.emotion.library import load_library
 from cmet_engine.evaluation import edit
-from cmet_engine.media.video import VideoReader
+from cmet_engine.media.reader import VideoReader
 from cmet_engine.progress import Progress
 from cmet_engine.render import mesh
 from cmet_engine.render.refine import reference_frames, training_pairs

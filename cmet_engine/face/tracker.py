@@ -22,7 +22,7 @@ from cmet_engine.face.mesh import Box, Detector, Mesh, box_of, cut_window
 from cmet_engine.face.pose import LANDMARKS, normalise, rotation_degrees, template
 from cmet_engine.face.smooth import smooth_shot
 from cmet_engine.face.teeth import teeth_meet
-from cmet_engine.media.video import VideoReader
+from cmet_engine.media.reader import VideoReader
 from cmet_engine.progress import Progress, Stage
 from cmet_engine.resume import load_arrays, save_arrays
 from cmet_engine.smoothstep import smoothstep
@@ -210,7 +210,7 @@ def track(
     """Find one person's face in every frame of a clip.
 
     Args:
-        path: a video that `media.video` reads.
+        path: a video that `media.reader` reads.
         face: which person, where there are several: 0 is the largest face over the first second that shows any, 1 the
             next smaller, and so on; of equal faces the one further left comes first.
         progress: called with ("tracking", frames done, frames in all or None); what it raises ends the work.

@@ -47,6 +47,7 @@ from typing import Any, Protocol
 
 from cmet_engine.errors import CmetError
 from cmet_engine.files import check_writable, exclusive, remove_leftovers, whole_file
+from cmet_engine.media import formats
 
 KINDS = ("edit", "track", "render", "export", "apply")
 COLUMNS = (
@@ -66,7 +67,6 @@ COLUMNS = (
     "source",
     "rig",
 )
-VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v")
 DEFAULT_OUTPUT = {
     "edit": "{stem}-edited",
     "track": "{stem}.npz",
@@ -225,7 +225,7 @@ def write_manifest(folder: Path, output: Path, *, emotions: str = "happy", force
     """
     if not folder.is_dir():
         raise CmetError(f"{folder} is not a folder.")
-    clips = sorted(p for p in folder.rglob("*") if p.suffix.lower() in VIDEO_SUFFIXES and p.is_file())
+    clips = sorted(p for p in folder.rglob("*") if p.suffix.lower() in formats.VIDEO and p.is_file())
     if not clips:
         raise CmetError(f"{folder} holds no video files.")
     with whole_file(output, force=force) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:

@@ -95,7 +95,7 @@ class Scrubber:
 
     def _picture(self, clip: Path, geometry: Any, renderer: Any, frame: int) -> str:
         from cmet_engine.media.picture import small_jpeg
-        from cmet_engine.media.video import frame_at
+        from cmet_engine.media.reader import frame_at
 
         until = geometry.times[frame + 1] if frame + 1 < len(geometry) else geometry.times[frame] + 1e-3
         middle = Fraction(float(geometry.times[frame] + until) / 2)  # times are rounded, so ask for the time between

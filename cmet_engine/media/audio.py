@@ -1,4 +1,4 @@
-"""Sound in: any file that FFmpeg reads, as one mono wave; the checks that speech must pass; the mel windows of lips."""
+"""Sound in: any file that FFmpeg reads as one mono wave, the checks that speech must pass, and the mel windows of Audio2Lip."""
 
 import functools
 import math
@@ -7,16 +7,16 @@ from typing import cast
 
 import av
 import numpy as np
-from scipy.ndimage import binary_dilation
 
-from cmet_engine.errors import CmetError
-from cmet_engine.media.source import is_pattern, open_media
+from cmet_engine.errors import InvalidInput
+from cmet_engine.media.sequences import is_pattern
+from cmet_engine.media.source import open_media
 
 RATE = 16000  # samples a second that the speech encoders take
-MIN_SPEECH = 0.3  # seconds; shorter than a syllable says nothing about emotion
+MIN_SPEECH = 0.3  # seconds: about one syllable, too short to carry an emotion below that
 _SILENT = 1e-3  # peak amplitude, -60 dB below full scale: the noise floor of an ordinary microphone
 _CLIPPED = 0.999  # amplitude at which a sample counts as clipped
-_CLIPPED_SHARE = 1e-3  # of all samples: more is heard as distortion
+_CLIPPED_SHARE = 1e-3  # of all samples; more than that is audible distortion
 _QUIET = 1e-2  # amplitude beside the loudest moment, -40 dB: where nobody speaks
 _PAUSE = 0.5  # seconds around what is spoken that are kept
 
@@ -25,7 +25,7 @@ def has_sound(path: str | Path) -> bool:
     """Whether the file holds a sound stream; a folder or pattern of numbered pictures holds none.
 
     Raises:
-        CmetError: the file cannot be opened.
+        InvalidInput: the file cannot be opened.
     """
     if Path(path).is_dir() or is_pattern(path):
         return False
@@ -47,12 +47,12 @@ def load(path: str | Path, rate: int = RATE) -> np.ndarray:
         float32 [S] in [-1, 1].
 
     Raises:
-        CmetError: the file cannot be opened, has no sound, holds no samples, or holds values that are not numbers.
+        InvalidInput: the file cannot be opened, has no sound, holds no samples, or holds values that are not numbers.
     """
     path = Path(path)
     with open_media(path) as container:
         if not container.streams.audio:
-            raise CmetError(f"{path} has no sound; give a file with speech.")
+            raise InvalidInput(f"{path} has no sound; give a file with speech.")
         stream = container.streams.best("audio") or container.streams.audio[0]
         pictures = [s for s in container.streams.video if not s.disposition & s.disposition.attached_pic]
         video_start = _seconds(pictures[0].start_time, pictures[0].time_base) if pictures else None
@@ -85,14 +85,14 @@ def load(path: str | Path, rate: int = RATE) -> np.ndarray:
         shift = round((start - video_start) * rate)
         wave = wave[-shift:] if shift < 0 else np.concatenate([np.zeros(shift, np.float32), wave])
     if not len(wave):
-        raise CmetError(f"{path} has a sound stream without a single sample; record or export it again.")
+        raise InvalidInput(f"{path} has a sound stream without a single sample; record or export it again.")
     if not np.isfinite(wave).all():
-        raise CmetError(f"{path}: the sound holds values that are not numbers; export it again.")
+        raise InvalidInput(f"{path}: the sound holds values that are not numbers; export it again.")
     return np.clip(wave, -1.0, 1.0).astype(np.float32)
 
 
 def check_speech(wave: np.ndarray, rate: int, name: str) -> str | None:
-    """Check that a wave can be judged as speech.
+    """Check that a wave can be used as speech.
 
     Args:
         wave: float [S] in [-1, 1], mono.
@@ -103,31 +103,33 @@ def check_speech(wave: np.ndarray, rate: int, name: str) -> str | None:
         A sentence to show when the wave is usable but clipped, else None.
 
     Raises:
-        CmetError: the wave is not mono, holds values that are not numbers, is shorter than 0.3 s, or is silent.
+        InvalidInput: the wave is not mono, holds values that are not numbers, is shorter than 0.3 s, or is silent.
     """
     wave = np.asarray(wave)
     if wave.ndim != 1:
-        raise CmetError(f"{name}: the sound has shape {list(wave.shape)}; one channel is needed.")
+        raise InvalidInput(f"{name}: the sound has shape {list(wave.shape)}; one channel is needed.")
     if not np.isfinite(wave).all():
-        raise CmetError(f"{name}: the sound holds values that are not numbers; export it again.")
+        raise InvalidInput(f"{name}: the sound holds values that are not numbers; export it again.")
     seconds = len(wave) / rate
     if seconds < MIN_SPEECH:
-        raise CmetError(f"{name} lasts {seconds:.2f} s; speech of at least {MIN_SPEECH} s is needed.")
+        raise InvalidInput(f"{name} lasts {seconds:.2f} s; speech of at least {MIN_SPEECH} s is needed.")
     peak = float(np.abs(wave).max())
     if peak < _SILENT:
         level = f"its peak is {20 * math.log10(peak):.0f} dB" if peak > 0 else "every sample is 0"
-        raise CmetError(f"{name} is silent ({level}); give a recording in which somebody speaks.")
+        raise InvalidInput(f"{name} is silent ({level}); give a recording in which somebody speaks.")
     clipped = float((np.abs(wave) >= _CLIPPED).mean())
     if clipped > _CLIPPED_SHARE:
-        return f"{name} is clipped in {clipped:.1%} of its samples; the emotion may be read less well."
+        return f"{name} is clipped in {clipped:.1%} of its samples; the emotion may be recognised less well."
     return None
 
 
 def without_pauses(wave: np.ndarray, rate: int = RATE) -> np.ndarray:
-    """A wave float32 [S] without what lies more than half a second from everything that is spoken.
+    """A wave float32 [S] without what lies more than half a second from all speech.
 
-    A recording that somebody forgot to stop is then heard like one that was cut.
+    A recording that somebody forgot to stop then gives the same features as one that was trimmed.
     """
+    from scipy.ndimage import binary_dilation  # slow to import, and `cmet emotions` needs none of it
+
     step = rate // 50
     count = len(wave) // step
     if count < 2:
@@ -152,14 +154,14 @@ _LIP_LEAD = 2  # lip frames by which a window begins before its own
 
 
 @functools.cache
-def _mel_bank() -> np.ndarray:
-    import librosa  # slow to import, and only this path needs it
+def _mel_filters() -> np.ndarray:
+    import librosa  # slow to import; only Audio2Lip needs it
 
     return librosa.filters.mel(sr=RATE, n_fft=_MEL_WINDOW, n_mels=_MEL_BANDS, fmin=_MEL_LOW, fmax=_MEL_HIGH)
 
 
 def lip_mel(wave: np.ndarray) -> np.ndarray:
-    """The mel windows from which Audio2Lip reads lip codes, 25 a second.
+    """The mel windows from which Audio2Lip predicts lip codes, 25 a second.
 
     Window i covers 0.2 s around i/25 s and begins 0.08 s before it; at the ends of the wave the first or last spectrum
     is repeated.
@@ -171,20 +173,20 @@ def lip_mel(wave: np.ndarray) -> np.ndarray:
         float32 [F, 1, 80, 16] in [-4, 4] with F = S // 640.
 
     Raises:
-        CmetError: the wave is not mono.
+        InvalidInput: the wave is not mono.
     """
     wave = np.asarray(wave, np.float32)
     if wave.ndim != 1:
-        raise CmetError(f"The sound for the lips has shape {list(wave.shape)}; one channel is needed.")
+        raise InvalidInput(f"The sound for the lips has shape {list(wave.shape)}; one channel is needed.")
     frames = len(wave) * LIP_RATE // RATE
     if not frames:
         return np.zeros((0, 1, _MEL_BANDS, _LIP_MELS), np.float32)
     wave = wave[: frames * RATE // LIP_RATE].astype(np.float64)
     wave = np.append(wave[:1], wave[1:] - _PRE_EMPHASIS * wave[:-1])
     padded = np.pad(wave, _MEL_WINDOW // 2)
-    pieces = np.lib.stride_tricks.sliding_window_view(padded, _MEL_WINDOW)[::_MEL_HOP]  # [M, 800]
+    windows = np.lib.stride_tricks.sliding_window_view(padded, _MEL_WINDOW)[::_MEL_HOP]  # [M, 800]
     hann = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(_MEL_WINDOW) / _MEL_WINDOW)
-    level = np.abs(np.fft.rfft(pieces * hann)) @ _mel_bank().T  # [M, 80]
+    level = np.abs(np.fft.rfft(windows * hann)) @ _mel_filters().T  # [M, 80]
     decibels = 20 * np.log10(np.maximum(level, 10 ** (_MEL_FLOOR / 20))) - _MEL_REFERENCE
     mel = np.clip(2 * _MEL_LIMIT * (decibels / -_MEL_FLOOR + 1) - _MEL_LIMIT, -_MEL_LIMIT, _MEL_LIMIT)
     # spectra a second times time, cut towards zero as in the published code

@@ -3,19 +3,23 @@
 import cv2
 import numpy as np
 
-JPEG_QUALITY = 85
+JPEG_QUALITY = 85  # of 100, for previews
+
+
+def shrunk_size(shape: tuple[int, ...], longest: int) -> tuple[int, int]:
+    """Width and height of a picture [H, W, ...] whose longer side has at most `longest` pixels."""
+    scale = min(1.0, longest / max(shape[:2]))
+    return max(1, round(shape[1] * scale)), max(1, round(shape[0] * scale))
 
 
 def shrunk(image: np.ndarray, longest: int) -> np.ndarray:
     """A copy of a picture [H, W, 3] whose longer side has at most `longest` pixels."""
-    scale = longest / max(image.shape[:2])
-    if scale >= 1:
+    if max(image.shape[:2]) <= longest:
         return image.copy()
-    size = max(1, round(image.shape[1] * scale)), max(1, round(image.shape[0] * scale))
-    return cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    return cv2.resize(image, shrunk_size(image.shape, longest), interpolation=cv2.INTER_AREA)
 
 
-def small_jpeg(image: np.ndarray, longest: int) -> bytes:
-    """A picture, uint8 RGB [H, W, 3], shrunk as `shrunk` does, as a JPEG file."""
+def small_jpeg(image: np.ndarray, longest: int, quality: int = JPEG_QUALITY) -> bytes:
+    """A picture, uint8 RGB [H, W, 3], shrunk as `shrunk` does, as a JPEG file of `quality` 0 to 100."""
     small = cv2.cvtColor(shrunk(image, longest), cv2.COLOR_RGB2BGR)
-    return cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes()
+    return cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()

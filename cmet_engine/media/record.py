@@ -1,4 +1,4 @@
-"""Record a voice from a microphone: how an own emotion is spoken where no recording exists yet."""
+"""Record a voice from a microphone, for an emotion of which there is no recording yet."""
 
 import importlib
 import math
@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from cmet_engine.errors import CmetError
+from cmet_engine.errors import InvalidInput, MissingWeights
 from cmet_engine.files import check_writable, whole_file
 from cmet_engine.media.audio import check_speech
 
@@ -42,15 +42,29 @@ def record(
         `file`, `seconds`, `rate` (samples a second, the microphone's own), `peak` (dB), `note` (clipped sound, or None).
 
     Raises:
-        CmetError: wrong arguments, no PortAudio, no microphone, it stops giving sound, or nothing was heard.
+        InvalidInput: wrong arguments, or the recording is silent.
+        MissingWeights: there is no PortAudio or no microphone, or it stops giving sound.
     """
     path = Path(path)
     if path.suffix.lower() != ".wav":
-        raise CmetError(f"{path.name}: a recording is written as .wav; give such a name.")
+        raise InvalidInput(f"{path.name}: a recording is written as .wav; give such a name.")
     if not 0 < seconds <= MOST_SECONDS:
-        raise CmetError(f"--seconds is {seconds:g}; it must be above 0 and at most {MOST_SECONDS:g}.")
+        raise InvalidInput(f"--seconds is {seconds:g}; it must be above 0 and at most {MOST_SECONDS:g}.")
     check_writable(path, force=force)
-    sounddevice = backend or _sounddevice()
+    sound, rate = _capture(backend or _sounddevice(), seconds, device, level)
+    note = check_speech(sound, rate, "The recording")
+    with whole_file(path, force=force) as temporary, wave.open(str(temporary), "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(rate)
+        file.writeframes((sound * 32767).astype("<i2").tobytes())
+    return {"file": path, "seconds": len(sound) / rate, "rate": rate, "peak": round(decibels(sound), 1), "note": note}
+
+
+def _capture(
+    sounddevice: Any, seconds: float, device: str | None, level: Callable[[float, float], None] | None
+) -> tuple[np.ndarray, int]:
+    """The sound of a microphone, float32 [S] in [-1, 1], and its samples a second; arguments as of `record`."""
     blocks: queue.SimpleQueue[np.ndarray] = queue.SimpleQueue()
     parts: list[np.ndarray] = []
     try:
@@ -72,22 +86,15 @@ def record(
                 if level:
                     level(min(got / rate, seconds), decibels(parts[-1]))
     except queue.Empty:
-        raise CmetError(
+        raise MissingWeights(
             f"The microphone '{about['name']}' gives no sound; unplug it and plug it in again, or choose another."
         ) from None
     except (sounddevice.PortAudioError, ValueError) as error:  # ValueError: the name fits none, or several
-        raise CmetError(
+        raise MissingWeights(
             f"No microphone can be used ({' '.join(str(error).split())}); connect one, allow this program to use it in the "
             "system's settings, or choose a recorded file instead."
         ) from error
-    sound = np.clip(np.concatenate(parts)[:wanted], -1, 1)
-    note = check_speech(sound, rate, "The recording")
-    with whole_file(path, force=force) as temporary, wave.open(str(temporary), "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(rate)
-        file.writeframes((sound * 32767).astype("<i2").tobytes())
-    return {"file": path, "seconds": len(sound) / rate, "rate": rate, "peak": round(decibels(sound), 1), "note": note}
+    return np.clip(np.concatenate(parts)[:wanted], -1, 1), rate
 
 
 def decibels(sound: np.ndarray) -> float:
@@ -100,11 +107,11 @@ def _sounddevice() -> Any:
     try:
         return importlib.import_module("sounddevice")
     except ImportError:
-        raise CmetError(
+        raise MissingWeights(
             "Recording needs the package sounddevice; install it with: python -m pip install sounddevice"
         ) from None
     except OSError:  # the package is there, the library below it is not: its wheels for Linux carry none
-        raise CmetError(
+        raise MissingWeights(
             "Recording needs the library PortAudio (Debian and Ubuntu: apt-get install libportaudio2); "
             "install it, or choose a recorded file instead."
         ) from None

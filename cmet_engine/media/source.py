@@ -1,13 +1,18 @@
-"""Opening a media file: the checks and the sentences that video and sound share."""
+"""Opening a media file and choosing its streams: the checks and the sentences that video and sound share."""
 
+import contextlib
 import os
-import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 from av.container import InputContainer
 
-from cmet_engine.errors import CmetError
+from cmet_engine.errors import CmetError, InvalidInput, NotFound
+from cmet_engine.media.sequences import SEQUENCE_RATE, find_pattern, is_pattern, number_of, numbered
 
 # Text that FFmpeg would "play" as a terminal, a subtitle or a list of other files. A user who names one made a mistake,
 # and a play list could make the reader open other files or addresses.
@@ -27,16 +32,6 @@ _NOT_MEDIA = {
 }
 
 
-FRAME_NUMBER = re.compile(r"%0?(\d*)d")
-"""The place of the number in the name of an image sequence: `%d`, `%06d`."""
-
-
-def is_pattern(path: str | Path) -> bool:
-    """Whether a path names an image sequence, such as `frames/frame_%06d.png`, and not a file that is there."""
-    path = Path(path)
-    return bool(FRAME_NUMBER.search(path.name)) and not path.exists()
-
-
 def open_media(path: str | Path, *, format: str | None = None, options: dict[str, str] | None = None) -> InputContainer:
     """Open a media file that is on this machine.
 
@@ -49,18 +44,19 @@ def open_media(path: str | Path, *, format: str | None = None, options: dict[str
         The open container; use it as a context manager.
 
     Raises:
-        CmetError: the file is missing, a folder, empty, not readable, cut off before its index, or not media.
+        NotFound: the file is missing.
+        InvalidInput: it is a folder, empty, not readable, cut off before its index, or not media.
     """
     path = Path(path)
     if format != "image2":  # the path of an image sequence is a pattern
         if path.is_dir():
-            raise CmetError(f"{path} is a folder; give the name of a clip.")
+            raise InvalidInput(f"{path} is a folder; give the name of a clip.")
         if not path.exists():
-            raise CmetError(f"{path} does not exist; check the name of the clip.")
+            raise NotFound(f"{path} does not exist; check the name of the clip.")
         if not os.access(path, os.R_OK):
-            raise CmetError(f"{path} may not be read; change its permissions.")
+            raise InvalidInput(f"{path} may not be read; change its permissions.")
         if path.is_file() and path.stat().st_size == 0:
-            raise CmetError(f"{path} is empty (0 bytes); export or copy the clip again.")
+            raise InvalidInput(f"{path} is empty (0 bytes); export or copy the clip again.")
     try:
         # The absolute path keeps a colon in a file's name from being taken for a protocol.
         container = av.open(
@@ -70,14 +66,96 @@ def open_media(path: str | Path, *, format: str | None = None, options: dict[str
             metadata_errors="replace",
         )
     except (av.error.InvalidDataError, av.error.EOFError, av.error.PatchWelcomeError) as error:
-        raise CmetError(
+        raise InvalidInput(
             f"{path} is not a clip that can be read: either it is no video or sound at all, or it was cut off "
             "before its index was written; export or copy it again."
         ) from error
     except (av.error.FFmpegError, OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise CmetError(f"{path} cannot be opened: {reason}.") from error
+        raise InvalidInput(f"{path} cannot be opened: {reason}.") from error
     if container.format.name in _NOT_MEDIA:
         container.close()
-        raise CmetError(f"{path} is a text file, not a video or a sound; give the name of a clip.")
+        raise InvalidInput(f"{path} is a text file, not a video or a sound; give the name of a clip.")
     return container
+
+
+@dataclass
+class Source:
+    """A clip or an image sequence that can be opened again and again."""
+
+    path: Path
+    pattern: str | None = None
+    options: dict[str, str] = field(default_factory=dict)
+    images: int = 0
+
+    @classmethod
+    def of(cls, path: str | Path) -> "Source":
+        """The clip of a path: a file, a folder of numbered pictures, or a pattern.
+
+        Raises:
+            NotFound: no picture has that name.
+            InvalidInput: one in the middle is missing, or the folder holds no sequence, or several.
+        """
+        path = Path(path)
+        folder, pattern = path.parent, path.name
+        if path.is_dir():
+            folder, pattern = path, find_pattern(path)
+        elif not is_pattern(path):
+            return cls(path)
+        found = numbered(folder, pattern)
+        if not found:
+            raise NotFound(f"{path}: there is no picture of that name; check the folder and the number of digits.")
+        first, last = number_of(found[0].name, pattern), number_of(found[-1].name, pattern)
+        if last - first + 1 != len(found):
+            have = {number_of(p.name, pattern) for p in found}
+            gap = next(n for n in range(first, last) if n not in have)
+            raise InvalidInput(f"{path}: picture {pattern % gap} is missing in the sequence; render it again.")
+        # % in the folder's own name must not be taken for the frame number
+        full = str(folder.absolute()).replace("%", "%%") + os.sep + pattern
+        return cls(path, full, {"framerate": str(SEQUENCE_RATE), "start_number": str(first)}, len(found))
+
+    def open(self) -> InputContainer:
+        """See `open_media`."""
+        if self.pattern is None:
+            return open_media(self.path)
+        return open_media(self.pattern, format="image2", options=self.options)
+
+
+def decoded_frames(container: InputContainer, stream: Any) -> Iterator[av.VideoFrame | None]:
+    """Decoded frames; None for a packet that cannot be decoded; ends quietly where the file is cut off."""
+    packets = container.demux(stream)
+    while True:
+        try:
+            packet = next(packets)
+        except (StopIteration, av.error.FFmpegError, OSError):
+            break
+        try:
+            yield from packet.decode()
+        except av.error.InvalidDataError:
+            yield None
+        except (av.error.FFmpegError, OSError):
+            break
+
+
+def video_stream(container: InputContainer, path: Path) -> Any:
+    """The stream to read: cover art is not video; the clip's own default first, then the largest."""
+    pictures = [s for s in container.streams.video if s.codec_context is not None]
+    moving = [s for s in pictures if not s.disposition & s.disposition.attached_pic]
+    if not moving:
+        if container.streams.audio:
+            raise InvalidInput(f"{path} holds sound only{' and a cover picture' if pictures else ''}; give a video.")
+        raise InvalidInput(f"{path} holds no video; give a clip in which a face is seen.")
+    return max(moving, key=lambda s: (bool(s.disposition & s.disposition.default), s.width * s.height))
+
+
+def start_of(stream: Any) -> Fraction:
+    """Seconds of the file's clock at which a stream begins."""
+    return Fraction(stream.start_time or 0) * Fraction(stream.time_base or 1)
+
+
+def first_start(container: InputContainer, path: Path) -> Fraction:
+    """Seconds of the file's clock at which the first of its pictures and sounds begins."""
+    streams = list(container.streams.audio)
+    with contextlib.suppress(CmetError):
+        streams.append(video_stream(container, path))
+    return min((start_of(s) for s in streams), default=Fraction(0))

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from cmet_engine.face.tracker import FaceGeometry
-from cmet_engine.media.video import VideoReader
+from cmet_engine.media.reader import VideoReader
 from cmet_engine.render import mesh
 
 GROWN = 0.5

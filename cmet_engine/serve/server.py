@@ -38,6 +38,7 @@ from cmet_engine.jobs import store as states
 from cmet_engine.jobs.live import BusyError, Reader
 from cmet_engine.jobs.runner import Runner
 from cmet_engine.jobs.store import Job, JobStore
+from cmet_engine.media import formats
 from cmet_engine.serve.paths import AllowedFolders
 
 API = "v1"
@@ -49,7 +50,6 @@ MAX_WAITING = 10_000  # queued jobs
 LIVE_SECONDS = 4.0  # for an answer about a moment; below the time-out of clients
 HEADER_SECONDS = 10.0  # within which the head of a request must be here
 BODY_SECONDS = 60.0  # within which its body must be here
-UPLOAD_SUFFIXES = (".wav", ".flac", ".mp3", ".m4a", ".ogg", ".npz", ".csv", ".json", ".mp4", ".mov", ".png", ".jpg")
 
 Text = Annotated[str, Field(max_length=4096)]
 Emotion = Annotated[
@@ -492,8 +492,8 @@ def create_app(root: Path, token: str, allowed: AllowedFolders, slots: int = 1) 
         body: Annotated[bytes, Body(media_type="application/octet-stream", max_length=MAX_UPLOAD)],
     ) -> dict[str, str]:
         """Store a small file; the answer's `path` may be named in jobs."""
-        if suffix.lower() not in UPLOAD_SUFFIXES:
-            raise HTTPException(422, f"Files of kind '{suffix}' are not taken; use one of {' '.join(UPLOAD_SUFFIXES)}.")
+        if suffix.lower() not in formats.UPLOAD:
+            raise HTTPException(422, f"Files of kind '{suffix}' are not taken; use one of {' '.join(formats.UPLOAD)}.")
         if shutil.disk_usage(uploads).free < 2 * len(body) + (64 << 20):
             raise HTTPException(507, "The disk of the engine is full; free some space.")
         path = uploads / (hashlib.sha256(body).hexdigest() + suffix.lower())

@@ -9,13 +9,12 @@ import numpy as np
 
 from cmet_engine.emotion.expression_classifier import EMOTIONS, Judge, accuracy
 from cmet_engine.errors import CmetError
-from cmet_engine.media.video import VideoReader
+from cmet_engine.media import formats
+from cmet_engine.media.reader import VideoReader
 from cmet_engine.progress import Progress, Stage
 from cmet_engine.training.connector import CREMA_VIDEO, MEAD_VIDEO, find_videos
 
 log = logging.getLogger(__name__)
-
-VIDEOS = frozenset(".mp4 .mov .mkv .avi .webm .m4v .flv".split())
 
 
 def clips_of(paths: Sequence[Path], most: int) -> list[Path]:
@@ -28,10 +27,10 @@ def clips_of(paths: Sequence[Path], most: int) -> list[Path]:
     """
     found: list[Path] = []
     for path in paths:
-        if not path.is_dir() or any(p.suffix.lower() in (".png", ".jpg", ".jpeg", ".exr") for p in path.iterdir()):
+        if not path.is_dir() or any(p.suffix.lower() in formats.STILL for p in path.iterdir()):
             found.append(path)
             continue
-        inside = sorted(p for p in path.iterdir() if p.suffix.lower() in VIDEOS and not p.name.startswith("."))
+        inside = sorted(p for p in path.iterdir() if p.suffix.lower() in formats.VIDEO and not p.name.startswith("."))
         neutral = [video for video, _, emotion in find_videos(path) if emotion == "neutral"] if not inside else []
         found += [clip for clip in _spread(inside or neutral, most) if _opens(clip)]
     if not found:

@@ -14,7 +14,7 @@ from cmet_engine.errors import CmetError
 from cmet_engine.face.mesh import Landmarker, Mesh, box_of
 from cmet_engine.face.pose import LANDMARKS
 from cmet_engine.face.tracker import track
-from cmet_engine.media.video import VideoReader
+from cmet_engine.media.reader import VideoReader
 from cmet_engine.progress import Progress, Stage
 from cmet_engine.training.blendshape_teacher import OUTPUTS
 

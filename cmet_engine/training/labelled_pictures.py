@@ -11,7 +11,8 @@ from cmet_engine import arkit
 from cmet_engine.emotion.expression_classifier import EMOTIONS, FrameReader
 from cmet_engine.errors import CmetError
 from cmet_engine.files import check_writable, whole_file
-from cmet_engine.media.video import VideoReader
+from cmet_engine.media import formats
+from cmet_engine.media.reader import VideoReader
 from cmet_engine.progress import Progress, Stage
 from cmet_engine.training.connector import CREMA_VIDEO, MEAD_VIDEO, find_videos
 
@@ -65,7 +66,7 @@ def score_pictures(
             found = reader([image for _, image in pictures])[1]
             for (place, _), score in zip(pictures, found, strict=True):
                 if np.isfinite(score).all():
-                    rows.append((f"{name}#{place}" if path.suffix.lower() in _MOVING else name, person, emotion))
+                    rows.append((f"{name}#{place}" if path.suffix.lower() in formats.VIDEO else name, person, emotion))
                     scores.append(score)
                     seen += 1
             if not seen:
@@ -90,9 +91,6 @@ def score_pictures(
         writer.writerow(("path", "person", "emotion"))
         writer.writerows(rows)
     return {"pictures": len(rows), "left_out": left_out}
-
-
-_MOVING = frozenset((".mp4", ".flv"))
 
 
 def _labelled(data: Path) -> Iterator[tuple[Path, str, str, str]]:

@@ -43,7 +43,7 @@ from cmet_engine.emotion.speech import (
 from cmet_engine.emotions import BASIC, EXTENDED, NEUTRAL
 from cmet_engine.errors import CmetError
 from cmet_engine.files import check_writable, whole_file
-from cmet_engine.media import audio
+from cmet_engine.media import audio, formats
 from cmet_engine.models.quantisation import rounded
 from cmet_engine.progress import Progress, Stage
 from cmet_engine.training.run import (
@@ -58,9 +58,6 @@ from cmet_engine.training.voice_augmentation import elsewhere, new_voice, speak_
 
 SAME = {"calm": "neutral", "disgust": "disgusted", "fearful": "fear", "surprise": "surprised", "boredom": "bored"}
 """Labels of corpora that are classes here under another name."""
-
-SOUNDS = frozenset(".wav .flac .mp3 .m4a .aac .ogg .opus .mp4".split())
-"""What may lie in a corpus laid out as MEAD is."""
 
 TEACHER = "emotion2vec_plus_large.npz"
 MEAD_EMOTIONS = {e: e for e in (*BASIC, NEUTRAL)}
@@ -298,7 +295,7 @@ def _read_mead(folder: Path) -> list[Recording]:
     unknown: Counter[str] = Counter()
     for path in sorted(folder.glob("*/audio/*/level_*/*")):
         speaker, _, emotion = path.relative_to(folder).parts[:3]
-        if path.suffix.lower() not in SOUNDS or path.name.startswith(".") or not path.is_file():
+        if path.suffix.lower() not in formats.SOUND or path.name.startswith(".") or not path.is_file():
             continue
         if emotion not in MEAD_EMOTIONS:
             unknown[emotion] += 1

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from cmet_engine.client import Client
 from cmet_engine.errors import CmetError
-from cmet_engine.media.video import probe
+from cmet_engine.media.probe import probe
 
 
 def percentiles(ask: Callable[[int], object], requests: int) -> str:

@@ -16,7 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from cmet_engine.media.video import VideoReader, VideoWriter
+from cmet_engine.media.reader import VideoReader
+from cmet_engine.media.writer import VideoWriter
 
 
 def made(folder: Path, width: int, height: int, frames: int) -> Path:

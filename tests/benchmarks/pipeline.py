@@ -19,7 +19,9 @@ from cmet_engine.emotion.edit import edit_track
 from cmet_engine.emotion.library import load_library
 from cmet_engine.face.blendshapes import load_solver
 from cmet_engine.face.tracker import track
-from cmet_engine.media.video import VideoReader, VideoWriter, probe
+from cmet_engine.media.probe import probe
+from cmet_engine.media.reader import VideoReader
+from cmet_engine.media.writer import VideoWriter
 from cmet_engine.render.warp import WarpRenderer
 from cmet_engine.timeline import EmotionTimeline
 

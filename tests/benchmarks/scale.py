@@ -21,7 +21,7 @@ from pathlib import Path
 
 from pipeline import lengthened
 
-from cmet_engine.media.video import probe
+from cmet_engine.media.probe import probe
 
 SHORT, LONG, COPIES = 4.0, 16.0, 3  # seconds of the clips that are measured; rows of the short one in its second batch
 

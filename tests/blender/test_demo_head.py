@@ -270,7 +270,7 @@ def test_an_independent_judge_reads_the_shapes_as_what_they_are(photographs, sha
 
 def test_sample_is_what_it_should_be():
     pytest.importorskip("av")
-    from cmet_engine.media.video import probe
+    from cmet_engine.media.probe import probe
 
     info = probe(SAMPLE)
     assert (info.width, info.height) == (512, 512)
@@ -281,7 +281,7 @@ def test_sample_is_what_it_should_be():
 
 def test_face_is_found_in_every_frame_of_the_sample():
     mediapipe = pytest.importorskip("mediapipe")
-    from cmet_engine.media.video import VideoReader
+    from cmet_engine.media.reader import VideoReader
 
     openings = []
     with mediapipe.solutions.face_mesh.FaceMesh(refine_landmarks=True, max_num_faces=1) as mesh:
@@ -298,7 +298,7 @@ def test_face_is_found_in_every_frame_of_the_sample():
 def test_lips_of_the_sample_move_with_its_sound():
     mediapipe = pytest.importorskip("mediapipe")
     from cmet_engine.media import audio
-    from cmet_engine.media.video import VideoReader
+    from cmet_engine.media.reader import VideoReader
 
     sound = audio.load(SAMPLE, 16000)
     openings = []

@@ -23,7 +23,8 @@ for package in ("fastapi", "mediapipe", "torch"):
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory):
     """The first 24 frames of the sample."""
-    from cmet_engine.media.video import VideoReader, VideoWriter
+    from cmet_engine.media.reader import VideoReader
+    from cmet_engine.media.writer import VideoWriter
     from cmet_engine.models import ASSETS
 
     source = ASSETS / "sample" / "talking_head.mp4"
@@ -91,7 +92,7 @@ def test_a_clip_becomes_keys_emotions_and_a_video_of_the_corrected_curves(bpy, s
     assert np.abs(np.delete(change, arkit.INDEX["browInnerUp"], 1)).max() < 1e-4
     names = {strip.name for strip in scene.sequence_editor.strips}
     assert {"C-MET source", "C-MET edited"} <= names
-    from cmet_engine.media.video import VideoReader
+    from cmet_engine.media.reader import VideoReader
 
     video = next((tmp_path / "cmet").glob("talk_edited*.mp4"))
     before, after = (np.stack([f.image for f in VideoReader(p)]).astype(np.float32) for p in (clip, video))

@@ -10,7 +10,9 @@ from safetensors.torch import save_file
 
 from cmet_engine import models, pipeline
 from cmet_engine.errors import CmetError
-from cmet_engine.media.video import VideoReader, VideoWriter, probe
+from cmet_engine.media.probe import probe
+from cmet_engine.media.reader import VideoReader
+from cmet_engine.media.writer import VideoWriter
 from cmet_engine.models.checkpoints import NETWORKS
 from cmet_engine.render.edtalk import pipeline as edtalk
 from cmet_engine.resume import Pieces

@@ -111,8 +111,8 @@ def test_real_recordings(shared: Path) -> None:
         assert len(track) == len(rows)
         for name in ("JawLeft", "JawRight", "MouthLeft", "BrowInnerUp", "TongueOut"):
             used = np.flatnonzero(track.valid)
-            told = [float(rows[i][name]) for i in used]
-            np.testing.assert_allclose(track[name[0].lower() + name[1:]][used], told, atol=1e-6)
+            read = [float(rows[i][name]) for i in used]
+            np.testing.assert_allclose(track[name[0].lower() + name[1:]][used], read, atol=1e-6)
         assert track.fps in (30, 60)
         assert np.all(np.diff(track.times) > 0)
 

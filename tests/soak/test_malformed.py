@@ -50,7 +50,7 @@ def read_all(pipe: Connection) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (READER_MEMORY, READER_MEMORY))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     from cmet_engine.media import audio
-    from cmet_engine.media.video import VideoReader
+    from cmet_engine.media.reader import VideoReader
 
     pipe.send("ready")
     while path := pipe.recv():

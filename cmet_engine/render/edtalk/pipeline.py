@@ -23,7 +23,7 @@ from torch import Tensor
 from cmet_engine import cache, models
 from cmet_engine.emotion.connector import Connector, code_deltas
 from cmet_engine.errors import CmetError
-from cmet_engine.media.video import SEGMENT
+from cmet_engine.media.segments import SEGMENT
 from cmet_engine.progress import Progress, Stage
 from cmet_engine.render.edtalk.audio2lip import Audio2Lip, smooth
 from cmet_engine.render.edtalk.crop import SIZE, Crops, follow, squares
@@ -438,7 +438,7 @@ def read_clip(
 
     Frames without the face take codes between those of their neighbours; NaN in shots that never show it.
     """
-    from cmet_engine.media.video import VideoReader
+    from cmet_engine.media.reader import VideoReader
 
     count = len(geometry.valid)
     codes = Codes(*(np.full((count, size), np.nan, np.float32) for size in (10, 6, 20)))
@@ -634,7 +634,7 @@ def render_portrait(
     """
     from cmet_engine.face.tracker import track
     from cmet_engine.media import audio
-    from cmet_engine.media.video import VideoWriter
+    from cmet_engine.media.writer import VideoWriter
 
     picture = read_portrait(portrait)
     portrait_landmarks(picture)  # before the long part

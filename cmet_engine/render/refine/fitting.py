@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from cmet_engine import cache
-from cmet_engine.media.video import VideoReader
+from cmet_engine.media.reader import VideoReader
 from cmet_engine.progress import Progress, Stage
 from cmet_engine.render.refine import training_pairs
 from cmet_engine.render.refine.reference_frames import Crops

@@ -227,7 +227,7 @@ def gather(frames: Iterable[Any], geometry: Any, wanted: Sequence[int], looks: L
     """Crops of the wanted frames of a clip, read once from beginning to end.
 
     Args:
-        frames: with `.index` and `.image`, as `media.video.VideoReader` gives them.
+        frames: with `.index` and `.image`, as `media.reader.VideoReader` gives them.
         geometry: a `FaceGeometry`.
         wanted: frame numbers.
         looks: of all frames of the clip.

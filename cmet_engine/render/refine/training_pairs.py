@@ -205,7 +205,7 @@ def unpack(packed: Any) -> tuple[Any, Any, Any, Any, Any, Any]:
 
 def read_lessons(clip: Any, geometry: Any, source: CoefficientTrack, frames: np.ndarray, largest: int) -> Lessons:
     """Frames of a clip to learn from, at most `FRAMES` of the given ones, evenly spaced."""
-    from cmet_engine.media.video import VideoReader
+    from cmet_engine.media.reader import VideoReader
 
     looks = clip_looks(geometry)
     wanted = (

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from cmet_engine.cli import main
-from cmet_engine.media.video import VideoReader, probe
+from cmet_engine.media.probe import probe
+from cmet_engine.media.reader import VideoReader
 from cmet_engine.track import CoefficientTrack
 
 SAMPLE = Path(__file__).parents[3] / "cmet_engine" / "assets" / "sample" / "talking_head.mp4"

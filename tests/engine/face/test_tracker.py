@@ -11,7 +11,8 @@ import pytest
 from cmet_engine.errors import CmetError
 from cmet_engine.face import pose, tracker
 from cmet_engine.face.tracker import Landmarks, fade_of, track
-from cmet_engine.media.video import VideoReader, VideoWriter
+from cmet_engine.media.reader import VideoReader
+from cmet_engine.media.writer import VideoWriter
 from cmet_engine.models import ASSETS
 
 SAMPLE = ASSETS / "sample" / "talking_head.mp4"

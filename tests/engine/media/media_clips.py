@@ -1,6 +1,18 @@
-"""Pictures and tones of which test clips are made."""
+"""Pictures and tones of which test clips are made, and ways to copy and compare clips."""
 
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import av
 import numpy as np
+
+from cmet_engine.media.info import Frame
+from cmet_engine.media.reader import VideoReader
+from cmet_engine.media.writer import VideoWriter
+
+MakeClip = Callable[..., Path]
+"""The fixture `make_clip`: writes a clip and returns its path."""
 
 
 def picture(index: int, width: int, height: int) -> np.ndarray:
@@ -19,3 +31,31 @@ def tone(seconds: float, rate: int, channels: int = 1) -> np.ndarray:
     return np.stack(
         [(9000 * np.sin(2 * np.pi * (220 + 110 * c + 40 * t) * t)).astype(np.int16) for c in range(channels)], 1
     )
+
+
+def psnr(a: np.ndarray, b: np.ndarray) -> float:
+    return float(10 * np.log10(255**2 / max(((a.astype(np.float64) - b) ** 2).mean(), 1e-9)))
+
+
+def copy(source: Path, target: Path, **options: Any) -> tuple[list[Frame], VideoWriter]:
+    """Write every frame of a clip into another, unchanged."""
+    reader = VideoReader(source)
+    frames = []
+    with VideoWriter(
+        target, reader.info.width, reader.info.height, reader.info.fps, sound_from=source, **options
+    ) as writer:
+        for frame in reader:
+            writer.write(frame.image, frame.time)
+            frames.append(frame)
+    return frames, writer
+
+
+def sound_packets(path: Path) -> list[bytes]:
+    with av.open(str(path)) as container:
+        return [bytes(p) for p in container.demux(container.streams.audio[0]) if p.size]
+
+
+def same_pictures(before: Iterable[Frame], after: Iterable[Frame], least: float = 40) -> None:
+    for a, b in zip(before, after, strict=True):
+        assert a.time == b.time
+        assert psnr(a.image, b.image) >= least

@@ -80,7 +80,8 @@ def test_a_recording_is_the_sound_that_was_there(tmp_path):
     ],
 )
 def test_what_goes_wrong_is_said_and_nothing_is_left(tmp_path, monkeypatch, kind, device, words):
-    monkeypatch.setattr("cmet_engine.media.record.PATIENCE", 0.2)
+    if kind == "dead":  # only there the time runs out, on a slow machine too
+        monkeypatch.setattr("cmet_engine.media.record.PATIENCE", 0.2)
     with pytest.raises(CmetError, match=words):
         record(tmp_path / "a.wav", 0.5, device=device, backend=Microphone(kind))
     assert not list(tmp_path.iterdir())

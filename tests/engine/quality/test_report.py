@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 from cmet_engine import arkit
-from cmet_engine.quality.report import EditReport, FramePair, contact_sheet, write_png, write_report
+from cmet_engine.quality.report import EditReport, FramePair, write_report
 from cmet_engine.timeline import EmotionTimeline
 from cmet_engine.track import FRAME_TIMES, CoefficientTrack
 
@@ -97,8 +97,10 @@ def test_the_page_needs_nothing_from_outside(tmp_path: Path) -> None:
 
 
 def test_what_the_user_wrote_is_shown_not_run(tmp_path: Path) -> None:
-    text, page, _ = written(tmp_path, a_report())
+    hostile = "<script>alert(2)</script>{{ data }}"
+    text, page, _ = written(tmp_path, a_report(output=hostile, versions={hostile: hostile}))
     assert "clip <b>&'\".mp4" in page.text and "Mind the <gap>." in page.text
+    assert page.text.count(hostile) == 3
     assert "<script>alert" not in text
     assert sum(tag == "script" for tag, _ in page.tags) == 1
 
@@ -285,31 +287,3 @@ def test_a_browser_cuts_no_label_off(tmp_path: Path, width: int) -> None:
     command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", f"--window-size={width},900", "--dump-dom"]
     done = subprocess.run([*command, (tmp_path / "probe.html").as_uri()], capture_output=True, text=True, timeout=60)
     assert "CUT[]" in done.stdout, re.findall(r"CUT\[.*?\]", done.stdout)
-
-
-def test_a_contact_sheet_holds_its_pictures_and_labels() -> None:
-    red, wide = np.full((50, 50, 3), (200, 0, 0), np.uint8), np.full((40, 160, 3), (0, 0, 200), np.uint8)
-    sheet = contact_sheet(
-        [[red, wide], [None, red]], ["happy", "a long label that takes lines"], columns=["before", "after"]
-    )
-    assert sheet.dtype == np.uint8 and sheet.ndim == 3
-    assert (sheet == (200, 0, 0)).all(2).sum() == 2 * 224 * 224
-    blue = np.argwhere((sheet == (0, 0, 200)).all(2))
-    height, width = blue.max(0) - blue.min(0) + 1
-    assert (height, width) == (56, 224)  # its shape is kept
-    dark = (sheet < 100).all(2)
-    assert dark[:, :200].sum() > 50 and dark[:30].sum() > 50  # the labels are there
-    assert not dark[:, 0].any() and not dark[:, -1].any() and not dark[0].any()  # and none is cut off
-
-
-def test_a_contact_sheet_wants_its_labels() -> None:
-    with pytest.raises(ValueError, match="labels"):
-        contact_sheet([[None]], [])
-    with pytest.raises(ValueError, match="columns"):
-        contact_sheet([[None]], ["a"], columns=["b", "c"])
-
-
-def test_a_png_comes_back(tmp_path: Path) -> None:
-    image = np.random.default_rng(0).integers(0, 256, (20, 30, 3)).astype(np.uint8)
-    path = write_png(tmp_path / "a.png", image)
-    np.testing.assert_array_equal(cv2.cvtColor(cv2.imread(str(path)), cv2.COLOR_BGR2RGB), image)

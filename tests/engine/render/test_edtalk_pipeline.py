@@ -11,7 +11,8 @@ from cmet_engine.emotion.connector import Connector
 from cmet_engine.errors import CmetError
 from cmet_engine.face.pose import Pose, denormalise, template
 from cmet_engine.face.tracker import FaceGeometry
-from cmet_engine.media.video import VideoReader, VideoWriter
+from cmet_engine.media.reader import VideoReader
+from cmet_engine.media.writer import VideoWriter
 from cmet_engine.render.edtalk import Audio2Lip, Generator
 from cmet_engine.render.edtalk import pipeline as edtalk
 from cmet_engine.render.edtalk.crop import Crops, follow, squares

@@ -14,7 +14,8 @@ from cmet_engine.errors import CmetError
 from cmet_engine.evaluation.renderer import best_slots, choose_pairs, psnr, reconstruct, ssim
 from cmet_engine.face.lips import lip_opening
 from cmet_engine.face.tracker import FaceGeometry
-from cmet_engine.media.video import VideoReader, VideoWriter
+from cmet_engine.media.reader import VideoReader
+from cmet_engine.media.writer import VideoWriter
 from cmet_engine.models import ASSETS
 from cmet_engine.render.refine import fitting, occlusion, reference_frames, training_pairs
 from cmet_engine.render.refine.canonical_crop import apply, inverse, rasterise, to_square

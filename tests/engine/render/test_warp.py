@@ -14,7 +14,7 @@ from cmet_engine.face.lips import INNER_LIPS, LIDS, eye_opening, lip_opening
 from cmet_engine.face.pose import Pose, denormalise, template
 from cmet_engine.face.teeth import teeth_meet
 from cmet_engine.face.tracker import FaceGeometry
-from cmet_engine.media.video import VideoReader
+from cmet_engine.media.reader import VideoReader
 from cmet_engine.render import mesh
 from cmet_engine.render import warp as renderer_module
 from cmet_engine.render.motion import FOREHEAD_STRETCH, TEETH_PART, hold_lips, landmark_motion

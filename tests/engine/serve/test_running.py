@@ -19,7 +19,7 @@ from cmet_engine.jobs import store as states
 from cmet_engine.jobs.live import Reader
 from cmet_engine.jobs.runner import Runner
 from cmet_engine.jobs.store import Job, JobStore
-from cmet_engine.media.video import VideoReader
+from cmet_engine.media.reader import VideoReader
 from cmet_engine.track import CoefficientTrack
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="finds worker processes in /proc")

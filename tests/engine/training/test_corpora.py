@@ -107,7 +107,7 @@ def test_scores_beside_the_pictures_leave_their_index_alone(tmp_path, caplog):
     import cv2
 
     from cmet_engine.emotion.expression_classifier import load_pictures
-    from cmet_engine.media.video import VideoReader
+    from cmet_engine.media.reader import VideoReader
     from cmet_engine.training.labelled_pictures import score_pictures
 
     face = next(iter(VideoReader(SAMPLE))).image

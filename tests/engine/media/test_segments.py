@@ -1,18 +1,19 @@
 """Writing that is interrupted and taken up again makes the same file, bit for bit, in every format."""
 
 import hashlib
-from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
+from media_clips import MakeClip
 
-from cmet_engine.media import video
-from cmet_engine.media.video import SEGMENT, VideoReader, VideoWriter, frame_at
+from cmet_engine.media import formats
+from cmet_engine.media.reader import VideoReader, frame_at
+from cmet_engine.media.segments import SEGMENT
+from cmet_engine.media.writer import VideoWriter
 
-MakeClip = Callable[..., Path]
 FRAMES = 2 * SEGMENT + 22
 
 
@@ -20,12 +21,12 @@ class Killed(BaseException):
     """Stands for kill -9: nothing of ours runs after it that could save more."""
 
 
-def write(clip: Path, target: Path, pieces: Path | None, stop_at: int | None = None) -> list[int]:
+def write(clip: Path, target: Path, segments: Path | None, stop_at: int | None = None) -> list[int]:
     """Copy a clip; returns the numbers of the frames that were worked on."""
     reader, worked = VideoReader(clip), []
     info = reader.info
     with VideoWriter(
-        target, info.width, info.height, info.fps, sound_from=info, pieces=pieces, metadata={"title": "x"}
+        target, info.width, info.height, info.fps, sound_from=info, segments=segments, metadata={"title": "x"}
     ) as writer:
         for frame in reader.frames(writer.frames):
             if frame.index == stop_at:
@@ -70,26 +71,26 @@ def test_an_interrupted_video_equals_an_uninterrupted_one(make_clip: MakeClip, t
         target.parent.mkdir()
     plain, whole, broken = targets
     write(clip, plain, None)
-    pieces = tmp_path / "pieces"
-    pieces.mkdir()
-    write(clip, whole, pieces)
-    again = tmp_path / "pieces again"
+    segments = tmp_path / "segments"
+    segments.mkdir()
+    write(clip, whole, segments)
+    again = tmp_path / "again"
     again.mkdir()
     for stop in (1, SEGMENT + 1, SEGMENT + 40, FRAMES - 1):
         with pytest.raises(Killed):
             write(clip, broken, again, stop)
         assert not digest(broken)
     assert write(clip, broken, again)[0] == 2 * SEGMENT  # nothing finished was done again
-    assert len(digest(plain)) == (FRAMES if suffix in video.IMAGE_SUFFIXES else 1)
+    assert len(digest(plain)) == (FRAMES if suffix in formats.SEQUENCE_OUT else 1)
     assert digest(plain) == digest(whole) == digest(broken)
 
 
 def test_a_video_that_lacks_only_its_end_is_put_together_again(make_clip: MakeClip, tmp_path):
     clip = make_clip("clip.mp4", frames=FRAMES, sound="aac")
-    pieces = tmp_path / "pieces"
-    pieces.mkdir()
-    write(clip, tmp_path / "one.mp4", pieces)
-    assert write(clip, tmp_path / "two.mp4", pieces) == []
+    segments = tmp_path / "segments"
+    segments.mkdir()
+    write(clip, tmp_path / "one.mp4", segments)
+    assert write(clip, tmp_path / "two.mp4", segments) == []
     assert (tmp_path / "one.mp4").read_bytes() == (tmp_path / "two.mp4").read_bytes()
 
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from cmet_engine.media import audio
-from cmet_engine.media.video import VideoReader, VideoWriter
+from cmet_engine.media.reader import VideoReader
+from cmet_engine.media.writer import VideoWriter
 
 
 def psnr(a: np.ndarray, b: np.ndarray) -> float:

@@ -1,0 +1,93 @@
+"""What a clip is, what one of its pictures is, and how its numbers stand for colours."""
+
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+
+MIN_TIMESCALE = 90_000  # ticks a second of written files: fine enough for any variable rate
+UNSPECIFIED = 2  # AVCOL_SPC_UNSPECIFIED, AVCOL_PRI_UNSPECIFIED, AVCOL_TRC_UNSPECIFIED
+BT709 = 1
+BT601 = 6
+MATRICES = {1, 4, 5, 6, 7, 9}  # AVColorSpace values that FFmpeg's scaler converts
+LIMITED, FULL = 1, 2  # AVCOL_RANGE_MPEG, AVCOL_RANGE_JPEG
+
+
+@dataclass(frozen=True)
+class Colors:
+    """How a clip's numbers stand for colours; values are FFmpeg's AVCOL_* codes.
+
+    Attributes:
+        matrix: from RGB to luma and chroma; 2 means the clip does not say.
+        full_range: luma covers 0 to 255 instead of 16 to 235.
+        primaries, transfer: kept as they are; no conversion uses them.
+    """
+
+    matrix: int = BT709
+    full_range: bool = False
+    primaries: int = BT709
+    transfer: int = BT709
+
+    @property
+    def conversion(self) -> dict[str, int]:
+        """Matrix and range as the scaler takes them."""
+        return {
+            "colorspace": self.matrix if self.matrix in MATRICES else BT601,
+            "color_range": FULL if self.full_range else LIMITED,
+        }
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What a clip is, as measured from its packets rather than believed from its header.
+
+    Attributes:
+        path: the file, folder or pattern.
+        width, height: pixels as displayed, rotation applied.
+        fps: frames a second, exact; the mean rate where `variable`.
+        variable: frames are not evenly spaced.
+        frames: how many frames the file holds; a damaged one may decode to fewer.
+        duration: seconds from the first frame to the end of the last.
+        has_audio: there is sound.
+        rotation: degrees clockwise by which the stored pictures are turned to be displayed: 0, 90, 180 or 270.
+        bit_depth: bits of each stored colour value.
+        codec: FFmpeg's name of the video codec.
+        colors: matrix and range of the stored pictures.
+        pixel_aspect: width of a pixel over its height; 1 nearly always.
+        time_base: seconds of one tick of the clip's time stamps.
+        offset: seconds by which the first frame comes later than the beginning of the file (sound may begin before it).
+        warnings: sentences about what is wrong with the file, to show to the user.
+    """
+
+    path: Path
+    width: int
+    height: int
+    fps: Fraction
+    variable: bool
+    frames: int | None
+    duration: float
+    has_audio: bool
+    rotation: int
+    bit_depth: int
+    codec: str = ""
+    colors: Colors = Colors()
+    pixel_aspect: Fraction = Fraction(1)
+    time_base: Fraction = Fraction(1, MIN_TIMESCALE)
+    offset: Fraction = Fraction(0)
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass
+class Frame:
+    """One picture of a clip.
+
+    Attributes:
+        index: 0 for the first.
+        time: seconds from the first frame, exact.
+        image: uint8 [H, W, 3] RGB, upright; the caller's own, free to change.
+    """
+
+    index: int
+    time: Fraction
+    image: np.ndarray

@@ -1,0 +1,167 @@
+"""Movies: H.264 or ProRes in a container, encoded in segments, with the sound of the source."""
+
+import contextlib
+import math
+from fractions import Fraction
+from typing import Any, NamedTuple, cast
+
+import av
+from av.codec.context import Flags
+
+from cmet_engine.files import whole_file
+from cmet_engine.media.colour import FromRgb
+from cmet_engine.media.info import FULL, LIMITED, MIN_TIMESCALE, Colors, VideoInfo
+from cmet_engine.media.output import Output, OutputSettings
+from cmet_engine.media.segments import SEGMENT, SegmentFile, finished, read_packets
+from cmet_engine.media.sound_copy import SoundCopy
+
+_MAX_TIMESCALE = 2**31 - 1
+_X264_THREADS = 4  # x264's bytes depend on their number, which must not depend on the machine
+
+
+class _Codec(NamedTuple):
+    """An encoder of FFmpeg's, the format of its pictures, and its options."""
+
+    name: str
+    pixels: str
+    options: dict[str, str]
+
+
+class MovieOutput(Output):
+    """A movie file that appears when `stack` is closed without an exception."""
+
+    def __init__(self, settings: OutputSettings, stack: contextlib.ExitStack) -> None:
+        self.settings = settings
+        source = settings.source
+        self.colors = source.colors if source else Colors()
+        self.offset = source.offset if source else Fraction(0)
+        self.time_base = _time_base(settings.fps, source)
+        self.codec = _codec(settings)
+        self.container = _container(settings, stack)
+        # Describes the stream and encodes nothing: every segment has an encoder of its own, set up alike.
+        self.stream = cast(
+            Any, self.container.add_stream(self.codec.name, rate=settings.fps, options=self.codec.options)
+        )
+        self._set_up(self.stream.codec_context)
+        self.stream.time_base = self.time_base
+        self.from_rgb = FromRgb(self.colors, self.codec.pixels)
+        self.sound = SoundCopy(settings, self.container, stack) if settings.sound else None
+        self.container.start_encoding()
+        self.depth = self.stream.codec_context.reorder_depth
+        self.stamps: list[int] = []  # ticks of all pictures
+        self.muxed = 0  # packets
+        self.encoder: Any = None
+        self.segment: SegmentFile | None = None
+
+    def _set_up(self, context: Any) -> None:
+        settings, source = self.settings, self.settings.source
+        context.width, context.height, context.pix_fmt = settings.width, settings.height, self.codec.pixels
+        context.time_base, context.framerate = self.time_base, settings.fps
+        context.color_range = FULL if self.colors.full_range else LIMITED
+        context.colorspace = self.colors.matrix
+        context.color_primaries, context.color_trc = self.colors.primaries, self.colors.transfer
+        if source and source.pixel_aspect != 1:
+            context.sample_aspect_ratio = source.pixel_aspect
+        context.thread_count = _X264_THREADS if self.codec.name == "libx264" else 0
+        context.flags |= Flags.global_header
+
+    def resume(self) -> int:
+        """Mux the finished segments; returns how many pictures they hold."""
+        for path in finished(self.settings.segments):
+            packets = list(read_packets(path))
+            self.stamps += sorted(packet.pts for packet in packets)
+            for packet in packets:
+                self._mux(packet)
+        return len(self.stamps)
+
+    def add(self, frame: av.VideoFrame, time: Fraction) -> None:
+        """Encode a picture; every `SEGMENT` pictures the encoder is emptied and another one begins."""
+        if self.encoder is None:
+            self.encoder = cast(Any, av.CodecContext.create(self.codec.name, "w"))
+            self._set_up(self.encoder)
+            self.encoder.options = self.codec.options
+            if self.settings.segments:
+                self.segment = SegmentFile(self.settings.segments, len(self.stamps))
+        picture = self.from_rgb(frame)
+        picture.pts, picture.time_base = round((time + self.offset) / self.time_base), self.time_base
+        self.stamps.append(picture.pts)
+        self._write(self.encoder.encode(picture))
+        if len(self.stamps) % SEGMENT == 0:
+            self._end_segment()
+
+    def finish(self) -> None:
+        """Write the last segment, the rest of the sound and the index."""
+        self._end_segment()
+        if self.sound:
+            self.sound.copy_until(None)
+        self.container.close()
+
+    def close(self) -> None:
+        """Let go of the files."""
+        if self.segment:
+            self.segment.close()
+        self.container.close()
+
+    def _end_segment(self) -> None:
+        if self.encoder is None:
+            return
+        self._write(self.encoder.encode(None))
+        self.encoder = None
+        if self.segment:
+            self.segment.finish()
+
+    def _write(self, packets: list[Any]) -> None:
+        for packet in packets:
+            if self.segment:
+                self.segment.write(packet)
+            self._mux(packet)
+
+    def _mux(self, packet: Any) -> None:
+        """Write a packet, and the sound that belongs before it.
+
+        Its time of decoding is that of the picture shown `depth` before it. Encoders say the same, but at the beginning of
+        a segment they do not know what was before, and guess wrong where frames are unevenly spaced.
+        """
+        step = round(1 / self.settings.fps / self.time_base)
+        before = self.muxed - self.depth
+        packet.dts = self.stamps[before] if before >= 0 else self.stamps[0] + before * step
+        packet.duration = step  # without it the last frame has no length and the mean rate comes out wrong
+        packet.time_base, packet.stream = self.time_base, self.stream
+        self.muxed += 1
+        if self.sound:
+            self.sound.copy_until(packet.dts * self.time_base)
+        self.container.mux(packet)
+
+
+def _codec(settings: OutputSettings) -> _Codec:
+    odd_width = settings.width % 2 == 1
+    if settings.path.suffix.lower() == ".mov":
+        if odd_width:  # FFmpeg's 4:2:2 encoders spoil the last columns of an odd width
+            return _Codec("prores_ks", "yuv444p10le", {"profile": "4444", "vendor": "apl0"})
+        return _Codec("prores_aw", "yuv422p10le", {"profile": "3", "vendor": "apl0"})  # 3 is HQ
+    pixels = "yuv444p" if odd_width or settings.height % 2 else "yuv420p"
+    return _Codec("libx264", pixels, {"crf": str(settings.rate_factor), "preset": "superfast"})
+
+
+def _container(settings: OutputSettings, stack: contextlib.ExitStack) -> Any:
+    """The open output, which `stack` closes and moves to its place."""
+    suffix = settings.path.suffix.lower()
+    temporary = stack.enter_context(whole_file(settings.path, force=settings.force))
+    # Matroska's muxer numbers its files at random unless it is to be bit-exact.
+    options = {"fflags": "+bitexact"} if suffix == ".mkv" else {"movflags": "+faststart+use_metadata_tags"}
+    format = {".mkv": "matroska", ".mov": "mov"}.get(suffix, "mp4")
+    container = av.open(str(temporary.absolute()), "w", format=format, options=options)
+    stack.callback(container.close)
+    container.metadata.update(settings.metadata)
+    return container
+
+
+def _time_base(fps: Fraction, source: VideoInfo | None) -> Fraction:
+    """Ticks in which both the frame rate and the source's time stamps are whole, fine enough for anything between."""
+    scale = fps.numerator
+    if source is not None and source.variable:
+        scale = math.lcm(scale, source.time_base.denominator)
+        if scale > _MAX_TIMESCALE:
+            scale = source.time_base.denominator
+    scale = min(scale, _MAX_TIMESCALE)
+    return Fraction(1, scale * math.ceil(MIN_TIMESCALE / scale))

@@ -1,0 +1,194 @@
+"""Read the frames of a clip: streaming, at exact times, upright, in RGB."""
+
+import contextlib
+import itertools
+import math
+import queue
+import threading
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+
+from cmet_engine.errors import InvalidInput
+from cmet_engine.media.colour import ToRgb
+from cmet_engine.media.info import Frame
+from cmet_engine.media.probe import measure
+from cmet_engine.media.source import Source, decoded_frames, video_stream
+
+_STOP = object()
+
+
+class VideoReader:
+    """The frames of a clip, one after the other; iterate again to start again.
+
+    Decoding runs ahead in a thread of its own, `prefetch` frames at the most. A damaged frame is left out; a clip that is
+    cut off ends early; `warnings` says so after (and, as far as known, before) the frames were read.
+
+    Args:
+        path: a clip, a folder of numbered pictures, or a pattern such as `frames/frame_%06d.png`.
+        prefetch: frames decoded ahead; 0 decodes in the caller's thread.
+
+    Raises:
+        InvalidInput: see `probe`; also while iterating, when not one frame can be decoded.
+    """
+
+    def __init__(self, path: str | Path, *, prefetch: int = 3) -> None:
+        self._source = Source.of(path)
+        self.prefetch = prefetch
+        self.info = measure(self._source)
+        self.warnings: list[str] = list(self.info.warnings)
+
+    def __iter__(self) -> Iterator[Frame]:
+        return self.frames()
+
+    def frames(self, start: int = 0) -> Iterator[Frame]:
+        """The frames from number `start` on. Those before are decoded too, so that numbers and times stay the same."""
+        frames = self._decode(start)
+        return _prefetched(frames, self.prefetch) if self.prefetch > 0 else frames
+
+    def _decode(self, start: int) -> Iterator[Frame]:
+        info, count, damaged = self.info, 0, 0
+        first: int | None = None
+        last = Fraction(-1)
+        to_rgb = ToRgb((info.width, info.height))
+        with self._source.open() as container:
+            stream = video_stream(container, info.path)
+            stream.thread_type = "AUTO"
+            time_base = Fraction(stream.time_base or info.time_base)
+            for decoded in _deinterlaced(decoded_frames(container, stream), stream):
+                if decoded is None:
+                    damaged += 1
+                    continue
+                pts = decoded.pts if decoded.pts is not None else decoded.dts
+                if first is None:
+                    first = pts
+                if pts is None or first is None:
+                    time = last + 1 / info.fps if count else Fraction(0)
+                else:
+                    time = (pts - first) * time_base
+                    if not info.variable:
+                        time = round(time * info.fps) / info.fps  # ticks are rounded, the rate is exact
+                if count and time <= last:
+                    time = last + (1 / info.fps if not info.variable else time_base)
+                last = time
+                if not count:
+                    to_rgb.orient(decoded)
+                if count >= start:
+                    yield Frame(count, time, to_rgb(decoded))
+                count += 1
+        if not count:
+            raise InvalidInput(f"{info.path}: not one frame can be decoded; export or copy the clip again.")
+        if damaged:
+            self._warn(f"{info.path.name}: {damaged} damaged packet(s) were left out; {count} frames were read.")
+
+    def _warn(self, sentence: str) -> None:
+        if sentence not in self.warnings:
+            self.warnings.append(sentence)
+
+
+def frame_at(path: str | Path, time: Fraction) -> np.ndarray:
+    """The picture of a clip that is shown at `time` seconds from the first frame, without decoding all before it.
+
+    Returns:
+        uint8 [H, W, 3] RGB, upright. Of a damaged or interlaced clip it may be the frame beside.
+
+    Raises:
+        InvalidInput: see `probe`.
+    """
+    source = Source.of(path)
+    with source.open() as container:
+        stream = video_stream(container, source.path)
+        first = next((frame for frame in decoded_frames(container, stream) if frame is not None), None)
+        if first is None:
+            raise InvalidInput(f"{path}: not one frame can be decoded; export or copy the clip again.")
+        to_rgb, time_base = ToRgb(), Fraction(stream.time_base)
+        to_rgb.orient(first)
+        wanted = (first.pts or 0) + time / time_base
+        best = first
+        with contextlib.suppress(av.error.FFmpegError, OSError):  # numbered pictures cannot be sought
+            container.seek(math.floor(wanted), stream=stream)
+        for frame in decoded_frames(container, stream):
+            if frame is None or frame.pts is None:
+                continue
+            if frame.pts > wanted:
+                break
+            best = frame
+        return to_rgb(best)
+
+
+def _deinterlaced(frames: Iterator[av.VideoFrame | None], stream: Any) -> Iterator[av.VideoFrame | None]:
+    """The same frames; from the first interlaced one on, the two moments in a frame made into one (FFmpeg's bwdif)."""
+    graph: Any = None
+    for frame in frames:
+        if frame is None or (graph is None and not frame.interlaced_frame):
+            yield frame
+            continue
+        if graph is None:
+            graph = _deinterlacer(stream)
+        graph.vpush(frame)
+        yield from _pulled(graph, stream)
+    if graph is not None:
+        graph.vpush(None)
+        yield from _pulled(graph, stream)
+
+
+def _deinterlacer(stream: Any) -> Any:
+    graph = av.filter.Graph()
+    chain = [
+        graph.add_buffer(template=stream, time_base=stream.time_base),
+        graph.add("bwdif", "mode=send_frame:deint=interlaced"),
+        graph.add("buffersink"),
+    ]
+    for one, other in itertools.pairwise(chain):
+        one.link_to(other)
+    graph.configure()
+    return graph
+
+
+def _pulled(graph: Any, stream: Any) -> Iterator[av.VideoFrame]:
+    while True:
+        try:
+            frame = graph.vpull()
+        except (av.error.BlockingIOError, av.error.EOFError):
+            return
+        if frame.pts is not None:
+            frame.pts = round(frame.pts * frame.time_base / stream.time_base)  # the filter counts in half ticks
+        yield frame
+
+
+def _prefetched(frames: Iterator[Frame], count: int) -> Iterator[Frame]:
+    """`frames`, made in a thread that keeps `count` of them ready."""
+    ready: queue.Queue[Any] = queue.Queue(maxsize=count)
+    stop = threading.Event()
+
+    def put(item: Any) -> bool:
+        while not stop.is_set():
+            with contextlib.suppress(queue.Full):
+                ready.put(item, timeout=0.1)
+                return True
+        return False
+
+    def work() -> None:
+        try:
+            for frame in frames:
+                if not put(frame):
+                    frames.close()  # type: ignore[attr-defined]
+                    return
+            put(_STOP)
+        except BaseException as error:
+            put(error)
+
+    thread = threading.Thread(target=work, name="decode", daemon=True)
+    thread.start()
+    try:
+        while (item := ready.get()) is not _STOP:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:
+        stop.set()
+        thread.join()

@@ -1,0 +1,80 @@
+"""The sound of the source is in the result."""
+
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from media_clips import MakeClip, copy, same_pictures, sound_packets
+
+from cmet_engine.media.probe import probe
+from cmet_engine.media.reader import VideoReader
+
+
+@pytest.mark.parametrize(
+    ("source", "codec", "rate", "target"),
+    [
+        ("clip.mp4", "aac", 44100, "out.mp4"),
+        ("clip.mkv", "libopus", 48000, "out.mkv"),
+        ("clip.mkv", "libopus", 48000, "out.mp4"),
+        ("clip.mov", "pcm_s16le", 48000, "out.mov"),
+        ("clip.mov", "pcm_s24le", 48000, "out.mp4"),
+        ("clip.mkv", "flac", 44100, "out.mkv"),
+        ("clip.avi", "mp3", 44100, "out.mp4"),
+        ("clip.ts", "ac3", 48000, "out.mov"),
+    ],
+)
+@pytest.mark.parametrize("channels", [1, 2])
+def test_sound_is_copied_bit_for_bit(
+    make_clip: MakeClip, tmp_path: Path, source: str, codec: str, rate: int, target: str, channels: int
+) -> None:
+    clip = make_clip(source, sound=codec, rate=rate, channels=channels, frames=40)
+    _, writer = copy(clip, tmp_path / target)
+    assert b"".join(sound_packets(tmp_path / target)) == b"".join(sound_packets(clip))
+    assert probe(tmp_path / target).has_audio
+    assert not writer.notes
+
+
+def test_sound_that_does_not_fit_is_encoded_again_and_said(make_clip: MakeClip, tmp_path: Path) -> None:
+    from cmet_engine.media import audio
+
+    clip = make_clip("clip.mov", sound="pcm_mulaw", rate=16000, frames=40)
+    _, writer = copy(clip, tmp_path / "out.mp4")
+    assert "re-encoded" in writer.notes[0]
+    before, after = audio.load(clip), audio.load(tmp_path / "out.mp4")
+    assert np.corrcoef(before, after[: len(before)])[0, 1] > 0.99
+
+
+def test_all_sound_tracks_and_their_languages_stay(tmp_path: Path, make_clip: MakeClip) -> None:
+    first, second = make_clip("a.mp4", sound="aac"), make_clip("b.mp4", sound="aac", rate=44100)
+    both = tmp_path / "both.mp4"
+    with av.open(str(both), "w") as out:
+        sources = [av.open(str(first)), av.open(str(second))]
+        taken = [sources[0].streams.video[0], sources[0].streams.audio[0], sources[1].streams.audio[0]]
+        streams = [out.add_stream_from_template(s) for s in taken]
+        streams[1].metadata["language"], streams[2].metadata["language"] = "eng", "deu"
+        for stream, target in zip(taken, streams, strict=True):
+            stream.container.seek(0)
+            for packet in stream.container.demux(stream):
+                if packet.size:
+                    packet.stream = target
+                    out.mux(packet)
+    copy(both, tmp_path / "out.mp4")
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        assert [s.metadata["language"] for s in container.streams.audio] == ["eng", "deu"]
+        assert [s.rate for s in container.streams.audio] == [16000, 44100]
+
+
+def test_silent_clip_stays_silent(make_clip: MakeClip, tmp_path: Path) -> None:
+    _, writer = copy(make_clip("clip.mp4"), tmp_path / "out.mp4")
+    assert not probe(tmp_path / "out.mp4").has_audio
+    assert not writer.notes
+
+
+def test_pictures_and_sound_keep_their_distance(tmp_path: Path, make_clip: MakeClip) -> None:
+    late = make_clip("late.mp4", sound="aac", rate=48000, ticks=[i + 5 for i in range(12)], time_base=Fraction(1, 25))
+    assert probe(late).offset == Fraction(1, 5)
+    frames, _ = copy(late, tmp_path / "out.mp4")
+    assert probe(tmp_path / "out.mp4").offset == pytest.approx(Fraction(1, 5), abs=0.001)
+    same_pictures(frames, VideoReader(tmp_path / "out.mp4"))
