@@ -9,8 +9,9 @@ from safetensors.numpy import load_file
 
 from cmet_engine import arkit
 from cmet_engine.errors import CmetError
+from cmet_engine.face.landmarks import LANDMARKS
 from cmet_engine.face.lips import eye_opening, lip_opening
-from cmet_engine.face.pose import LANDMARKS, Pose, denormalise, denormalise_motion, normalise, pose_terms, template
+from cmet_engine.face.pose import Pose, denormalise, denormalise_motion, normalise, pose_terms, template
 from cmet_engine.models import asset
 from cmet_engine.progress import Progress, Stage
 from cmet_engine.track import FRAME_TIMES, CoefficientTrack

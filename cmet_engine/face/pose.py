@@ -12,9 +12,9 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from cmet_engine.errors import CmetError
+from cmet_engine.face.landmarks import LANDMARKS
 from cmet_engine.models import asset
 
-LANDMARKS = 478
 TEMPLATE_FILE = "face_template.safetensors"
 _FLIP = np.array([1.0, -1.0, -1.0])  # pixels and MediaPipe's z -> x right, y up, z towards the viewer
 

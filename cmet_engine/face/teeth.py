@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from cmet_engine.face.lips import INNER_LIPS
+from cmet_engine.face.landmarks import INNER_LIP_CORNERS, INNER_LIPS, RED_OF_LIPS
 from cmet_engine.smoothstep import smoothstep
 
 CLENCHED = (0.42, 0.58)
@@ -15,10 +15,6 @@ BRIGHT = (0.9, 1.02)
 TOO_THIN, TOO_WIDE = (0.05, 0.1), (0.6, 0.45)
 """Opening as a share of the mouth's width: below the first pair nothing can be seen between the lips, above the second bright
 places there are not rows that meet."""
-
-CORNERS = (78, 308)
-LIPS = (37, 0, 267, 84, 17, 314, 40, 270, 91, 321)
-"""Landmarks on the red of the lips."""
 
 _COLUMNS, _ROWS = 24, 16
 
@@ -42,7 +38,7 @@ def teeth_meet(image: np.ndarray, landmarks: np.ndarray) -> float:
     bright = max(float(np.quantile(between, 0.9)), 1e-3)
     darkest = float(np.median(between.min(0))) / bright
     lips = max(float(colour_of_lips(image, landmarks).mean()), 1e-3)
-    width = float(np.linalg.norm(landmarks[CORNERS[1], :2] - landmarks[CORNERS[0], :2]))
+    width = float(np.linalg.norm(landmarks[INNER_LIP_CORNERS[1], :2] - landmarks[INNER_LIP_CORNERS[0], :2]))
     wide = float(np.linalg.norm(edges[1] - edges[0], axis=1).max()) / max(width, 1e-3)
     shown = smoothstep(bright / lips, *BRIGHT) * smoothstep(wide, *TOO_THIN) * smoothstep(wide, *TOO_WIDE)
     return float(smoothstep(darkest, *CLENCHED) * shown)
@@ -50,5 +46,5 @@ def teeth_meet(image: np.ndarray, landmarks: np.ndarray) -> float:
 
 def colour_of_lips(image: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
     """Mean colour of the red of the lips: float32 [3]."""
-    points = np.clip(np.round(landmarks[list(LIPS), :2]).astype(int), 0, np.array(image.shape[1::-1]) - 1)
+    points = np.clip(np.round(landmarks[list(RED_OF_LIPS), :2]).astype(int), 0, np.array(image.shape[1::-1]) - 1)
     return image[points[:, 1], points[:, 0]].astype(np.float32).mean(0)

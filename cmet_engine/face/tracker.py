@@ -18,8 +18,9 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
 from cmet_engine.errors import CmetError
+from cmet_engine.face.landmarks import LANDMARKS, LEFT_EYE_CORNERS, LEFT_IRIS, RIGHT_EYE_CORNERS, RIGHT_IRIS
 from cmet_engine.face.mesh import Box, Detector, Mesh, box_of, cut_window
-from cmet_engine.face.pose import LANDMARKS, normalise, rotation_degrees, template
+from cmet_engine.face.pose import normalise, rotation_degrees, template
 from cmet_engine.face.smooth import smooth_shot
 from cmet_engine.face.teeth import teeth_meet
 from cmet_engine.media.video import VideoReader
@@ -518,8 +519,6 @@ def fade_of(valid: np.ndarray, cuts: list[int], rate: float) -> np.ndarray:
     return smoothstep(distance, 0, max(1.0, FADE_SECONDS * rate)).astype(np.float32)
 
 
-# Eyes: corners, lids and iris of MediaPipe's mesh; "left" is the person's own.
-_EYES = {"left": (362, 263, 473, (474, 475, 476, 477)), "right": (33, 133, 468, (469, 470, 471, 472))}
 _EYEBALL = 0.135  # radius of an eyeball in outer-eye distances: 12.1 mm of 89 mm, mean adult anthropometry
 
 
@@ -542,9 +541,9 @@ def gaze_degrees(points: np.ndarray) -> np.ndarray:
 def _iris_offsets(points: np.ndarray) -> np.ndarray:
     """float64 [N, 4]: how far left and right iris lie along and above the line between the corners of their eye."""
     offsets = []
-    for inner, outer, centre, ring in _EYES.values():
+    for (inner, outer), centre in ((LEFT_EYE_CORNERS, LEFT_IRIS), (RIGHT_EYE_CORNERS, RIGHT_IRIS)):
         middle = (points[:, inner] + points[:, outer]) / 2
-        iris = points[:, [centre, *ring]].mean(1)
+        iris = points[:, centre : centre + 5].mean(1)
         across = points[:, max(inner, outer)] - points[:, min(inner, outer)]
         across = across * np.sign(across[:, :1])  # from the picture's left to its right
         tilt = np.arctan2(across[:, 1], across[:, 0])

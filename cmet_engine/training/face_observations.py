@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from cmet_engine.errors import CmetError
+from cmet_engine.face.landmarks import LANDMARKS
 from cmet_engine.face.mesh import Landmarker, Mesh, box_of
-from cmet_engine.face.pose import LANDMARKS
 from cmet_engine.face.tracker import track
 from cmet_engine.media.video import VideoReader
 from cmet_engine.progress import Progress, Stage

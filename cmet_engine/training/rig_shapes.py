@@ -12,7 +12,8 @@ from scipy.interpolate import RBFInterpolator
 
 from cmet_engine import arkit
 from cmet_engine.errors import CmetError
-from cmet_engine.face.pose import LANDMARKS, fit_similarity, template
+from cmet_engine.face.landmarks import LANDMARKS
+from cmet_engine.face.pose import fit_similarity, template
 
 _RIG_POINTS = (
     "1225 1888 1052 367 1719 1722 2199 1447 966 3661 4390 3927 3924 2608 3272 4088 3443 268 493 1914 2044 1401 3615 4240 4114 2734 "
