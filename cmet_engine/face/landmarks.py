@@ -18,7 +18,7 @@ OVAL: tuple[int, ...] = (
 )  # fmt: skip
 """Outline of the face, from the middle of the forehead over the person's left temple around."""
 
-FOREHEAD, CHIN_TIP, NOSE_TIP = 10, 152, 4
+FOREHEAD, CHIN_TIP, NOSE = 10, 152, 4
 EARS = (234, 454)
 CHIN: tuple[int, ...] = (17, 18, 200, 199)
 """Middle of the chin, from the lower lip down."""

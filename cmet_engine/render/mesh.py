@@ -18,6 +18,7 @@ from cmet_engine.face.landmarks import (  # noqa: F401 - offered to the renderer
     LEFT_IRIS,
     LOWER_LIP_INNER,
     LOWER_LIP_OUTER,
+    NOSE,
     OPENINGS,
     OVAL,
     RIGHT_EYE_LOWER,

@@ -143,7 +143,7 @@ def facing_weights(landmarks: np.ndarray) -> np.ndarray:
     """
     away = landmarks - landmarks[:, list(mesh.EARS)].mean(1, keepdims=True)
     facing = -away[..., 2] / (np.linalg.norm(away, axis=-1) + 1e-9)  # MediaPipe's z grows away from the camera
-    nose = facing[:, mesh.NOSE_TIP, None]  # beyond 45 degrees the whole edit fades
+    nose = facing[:, mesh.NOSE, None]  # beyond 45 degrees the whole edit fades
     return smoothstep(facing, -0.1, 0.25) * smoothstep(nose, 0.45, 0.85)
 
 
