@@ -15,8 +15,8 @@ from cmet_engine.emotion.edit import edit_track
 from cmet_engine.emotion.expression_classifier import FrameReader
 from cmet_engine.emotion.library import load_library
 from cmet_engine.face.clip import track_clip
+from cmet_engine.face.geometry import FaceGeometry
 from cmet_engine.face.lips import LIPS_CLOSED, eye_opening, lip_opening
-from cmet_engine.face.tracker import FaceGeometry
 from cmet_engine.media.video import VideoReader, VideoWriter
 from cmet_engine.progress import Progress, Stage
 from cmet_engine.quality import metrics

@@ -7,8 +7,8 @@ import numpy as np
 
 from cmet_engine import arkit
 from cmet_engine.face.blendshapes import BLIND, load_basis, load_solver
+from cmet_engine.face.geometry import FaceGeometry, fade_of
 from cmet_engine.face.pose import normalise
-from cmet_engine.face.tracker import FaceGeometry, fade_of
 
 MOVES = 0.05  # standard deviation of the teacher's score from which a coefficient counts as moving
 CORRELATION_WANTED = 0.8

@@ -17,7 +17,7 @@ from cmet_engine.emotion.edit import edit_track
 from cmet_engine.emotion.expression_classifier import FrameReader
 from cmet_engine.emotion.library import load_library
 from cmet_engine.face.clip import track_clip
-from cmet_engine.face.tracker import FaceGeometry
+from cmet_engine.face.geometry import FaceGeometry
 from cmet_engine.media.video import VideoReader
 from cmet_engine.progress import Progress
 from cmet_engine.quality import metrics

@@ -6,7 +6,8 @@ from pathlib import Path
 from cmet_engine import cache
 from cmet_engine.errors import CmetError
 from cmet_engine.face.blendshapes import load_solver
-from cmet_engine.face.tracker import FaceGeometry, track
+from cmet_engine.face.geometry import FaceGeometry
+from cmet_engine.face.tracker import track
 from cmet_engine.progress import Progress
 from cmet_engine.resume import Pieces
 from cmet_engine.track import CoefficientTrack

@@ -3,9 +3,9 @@
 import numpy as np
 
 from cmet_engine.face.blendshapes import load_solver
+from cmet_engine.face.geometry import FaceGeometry
 from cmet_engine.face.lips import lip_opening
 from cmet_engine.face.mesh import Mesh, box_of
-from cmet_engine.face.tracker import FaceGeometry
 from cmet_engine.quality import metrics
 from cmet_engine.track import CoefficientTrack
 

@@ -3,7 +3,7 @@
 import itertools
 from pathlib import Path
 
-from cmet_engine.face.tracker import FaceGeometry
+from cmet_engine.face.geometry import FaceGeometry
 from cmet_engine.media.video import VideoReader
 from cmet_engine.quality.metrics import psnr
 from cmet_engine.quality.regions import outside

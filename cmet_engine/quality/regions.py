@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from cmet_engine.face import landmarks as at
-from cmet_engine.face.tracker import FaceGeometry
+from cmet_engine.face.geometry import FaceGeometry
 
 GROWN = 0.5
 """Outside is what lies beyond the hull of the face grown by this share of its size."""

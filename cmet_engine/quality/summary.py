@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from cmet_engine import __version__
-from cmet_engine.face.tracker import FaceGeometry
+from cmet_engine.face.geometry import FaceGeometry
 from cmet_engine.spec import EditSpec
 from cmet_engine.track import CoefficientTrack
 

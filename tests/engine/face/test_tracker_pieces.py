@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from cmet_engine.face import tracker
+from cmet_engine.face.geometry import FaceGeometry
 
 SAMPLE = Path(__file__).parents[3] / "cmet_engine" / "assets" / "sample" / "talking_head.mp4"
 
@@ -22,7 +23,7 @@ def stop_at(number: int):
     return progress
 
 
-def same(one: tracker.FaceGeometry, other: tracker.FaceGeometry) -> None:
+def same(one: FaceGeometry, other: tracker.FaceGeometry) -> None:
     assert np.array_equal(np.asarray(one.landmarks), np.asarray(other.landmarks))
     for name in ("valid", "times", "head_rotation", "eye_rotation", "fade", "cuts", "teeth"):
         assert np.array_equal(getattr(one, name), getattr(other, name)), name

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 
 from cmet_engine import arkit
+from cmet_engine.face.geometry import FaceGeometry
 from cmet_engine.face.pose import template
-from cmet_engine.face.tracker import FaceGeometry
 from cmet_engine.quality import summary
 from cmet_engine.spec import EditSpec
 from cmet_engine.track import CoefficientTrack
