@@ -1,23 +1,35 @@
 """Keeping to one person from frame to frame, and choosing who that is."""
 
-from typing import Any
-
+import cv2
 import numpy as np
 
-from cmet_engine.errors import CmetError
+from cmet_engine.errors import NotFound
 from cmet_engine.face.mesh import Box, Detector, Mesh, box_of, cut_window
+from cmet_engine.media.video import VideoReader
 
-FIRST_SECONDS = 1.0  # faces are counted and ordered over this much of the clip, from the first frame that shows one
-TILED_EVERY = 5  # frames between searches for very small faces while nobody is found
-FIRST_EVERY = 3  # of these frames, every third is looked at
-SAME_PLACE = 0.2  # overlap of two boxes in neighbouring frames that are one face
-SIZE_STEP = 8  # pixels of box size that count as equal when faces are ordered
-FURTHEST_STEP = 2.5  # way in face sizes plus log of the change of size, from one frame to the next
-LOOK_EVERY = 10  # frames between two looks at what the person looks like
-LEAST_INSIDE = 0.5  # share of the landmarks that lie in the picture
+FIRST_SECONDS = 1.0
+"""Faces are counted and ordered over this much of the clip, from the first frame that shows one."""
+FIRST_EVERY = 3
+"""Of these frames, every third is searched."""
+LEAST_SHARE = 3
+"""Someone who is detected less than once for every three detections of the one seen most is a false detection."""
+TILED_EVERY = 5
+"""Frames between searches for very small faces while nobody is found."""
+SAME_PLACE = 0.2
+"""Overlap (intersection over union) of two boxes in neighbouring frames that are one face."""
+SIZE_STEP = 8
+"""Pixels of box size that count as equal when faces are ordered."""
+FURTHEST_STEP = 2.5
+"""Largest step from one frame to the next: distance in face sizes plus the logarithm of the change of size."""
+STEP_GROWTH = 25
+"""Frames without the person over which that step grows by itself once more."""
+APPEARANCE_EVERY, APPEARANCE_SHARE = 10, 0.2
+"""Frames between two updates of the person's appearance, and the share of the new one in it: it covers the last seconds."""
+LEAST_INSIDE = 0.5
+"""Share of the landmarks that must lie in the picture."""
 
 
-def first_faces(reader: Any, detector: Detector) -> list[Box]:
+def first_faces(reader: VideoReader, detector: Detector) -> list[Box]:
     """Faces over the first second that shows any, largest first; each with its box where it was first seen."""
     seen: list[list[Box]] = []
     end = None
@@ -39,9 +51,8 @@ def first_faces(reader: Any, detector: Detector) -> list[Box]:
                 same[0].append(box)
             else:
                 seen.append([box])
-    # a detection that comes once in a second is a flicker, not a person
     most = max((len(track) for track in seen), default=0)
-    people = [track for track in seen if len(track) * 3 >= most]
+    people = [track for track in seen if len(track) * LEAST_SHARE >= most]
     people.sort(key=lambda track: (-round(float(np.median([b.side for b in track])) / SIZE_STEP), track[0].x))
     return [track[0] for track in people]
 
@@ -57,28 +68,32 @@ class Follower:
         self.detector = Detector()
         self._mesh = Mesh()
         self._box: Box | None = None  # where the face was last, or where to begin
-        self._look: np.ndarray | None = None  # how it looked, over the last second or so
+        self._appearance: np.ndarray | None = None  # over the last seconds; see `appearance_of`
         self._lost = 0
         self._frames = 0
-        self._renewed = False
+        self._forgotten = False
 
-    def renew(self) -> None:
-        """Let go of what only MediaPipe knows: what comes depends on nothing but `state` and the frames."""
+    def forget_graph(self) -> None:
+        """Drop what only MediaPipe's graph knows: what follows depends on nothing but `state` and the frames."""
         self._mesh.forget()
-        self._renewed = True
+        self._forgotten = True
 
     def state(self) -> dict[str, np.ndarray]:
-        """What there is to know after `renew`, for `go_on`."""
+        """Everything known after `forget_graph`, for `restore`."""
         box = [] if self._box is None else [self._box.x, self._box.y, self._box.side, self._box.score]
-        look = np.empty(0, np.float32) if self._look is None else self._look
-        return {"box": np.array(box, np.float64), "look": look, "lost": np.array([self._lost, self._frames])}
+        appearance = np.empty(0, np.float32) if self._appearance is None else self._appearance
+        return {
+            "box": np.array(box, np.float64),
+            "appearance": appearance,
+            "lost": np.array([self._lost, self._frames]),
+        }
 
-    def go_on(self, state: dict[str, np.ndarray]) -> None:
+    def restore(self, state: dict[str, np.ndarray]) -> None:
         """Go on from a `state`."""
         self._box = Box(*state["box"].tolist()) if len(state["box"]) else None
-        self._look = state["look"] if len(state["look"]) else None
+        self._appearance = state["appearance"] if len(state["appearance"]) else None
         self._lost, self._frames = state["lost"].tolist()
-        self._renewed = True
+        self._forgotten = True
 
     def close(self) -> None:
         """Let go of MediaPipe's graphs."""
@@ -89,12 +104,12 @@ class Follower:
         """Begin with one of the faces found first.
 
         Raises:
-            CmetError: there are fewer.
+            NotFound: there are fewer.
         """
         if people and face >= len(people):
             several = "face" if len(people) == 1 else "faces"
             choice = "leave the choice out" if len(people) == 1 else f"choose 0 to {len(people) - 1}"
-            raise CmetError(
+            raise NotFound(
                 f"{name} shows {len(people)} {several} where it begins; face {face} does not exist, {choice}."
             )
         self._box = people[face] if people else None
@@ -105,12 +120,12 @@ class Follower:
             self._mesh.forget()
         points = None
         if not cut and not self._lost and self._box:
-            # a second look searches the whole window anew when the place it followed is lost
+            # the second call searches the whole window anew when the place that the mesh followed is lost
             points = self._find(image, self._box)
-            if points is None or self._renewed:
+            if points is None or self._forgotten:
                 again = self._find(image, self._box)
                 points = points if again is None else again
-        self._renewed = False
+        self._forgotten = False
         if points is None:
             points = self._search(image, cut)
         self._frames += 1
@@ -119,9 +134,10 @@ class Follower:
             return None
         self._lost = 0
         self._box = box_of(points)
-        if self._look is None or self._frames % LOOK_EVERY == 0:
-            look = look_of(image, self._box)
-            self._look = look if self._look is None else 0.8 * self._look + 0.2 * look
+        if self._appearance is None or self._frames % APPEARANCE_EVERY == 0:
+            new = appearance_of(image, self._box)
+            old = self._appearance
+            self._appearance = new if old is None else (1 - APPEARANCE_SHARE) * old + APPEARANCE_SHARE * new
         return points
 
     def _find(self, image: np.ndarray, box: Box) -> np.ndarray | None:
@@ -136,16 +152,16 @@ class Follower:
         """Look for the person in the whole frame."""
         found = []
         for box in self.detector.find(image, tiles=cut or self._lost % TILED_EVERY == TILED_EVERY - 1):
-            near = self._away(box)
-            if not cut and near > FURTHEST_STEP * (1 + self._lost / 25):
+            near = self._distance(box)
+            if not cut and near > FURTHEST_STEP * (1 + self._lost / STEP_GROWTH):
                 continue
             self._mesh.forget()
             points = self._find(image, box)
             if points is not None:
-                strange = 0.0
-                if self._look is not None:
-                    strange = float(np.linalg.norm(look_of(image, box_of(points)) - self._look))
-                found.append((strange if cut else near + strange, points))
+                unlike = 0.0
+                if self._appearance is not None:
+                    unlike = float(np.linalg.norm(appearance_of(image, box_of(points)) - self._appearance))
+                found.append((unlike if cut else near + unlike, points))
         if not found:
             self._mesh.forget()
             return None
@@ -155,22 +171,20 @@ class Follower:
             best = best if (again := self._find(image, box_of(best))) is None else again
         return best
 
-    def _away(self, box: Box) -> float:
-        """Way from where the person was last seen, in faces, plus the change of size; 0 when nobody was seen yet."""
+    def _distance(self, box: Box) -> float:
+        """Distance from where the person was last seen, in face sizes, plus the change of size; 0 when nobody was seen yet."""
         if self._box is None:
             return 0.0
-        way = np.hypot(box.x - self._box.x, box.y - self._box.y) / max(box.side, self._box.side)
-        return float(way + abs(np.log(box.side / self._box.side)))
+        distance = np.hypot(box.x - self._box.x, box.y - self._box.y) / max(box.side, self._box.side)
+        return float(distance + abs(np.log(box.side / self._box.side)))
 
 
-def look_of(image: np.ndarray, box: Box) -> np.ndarray:
-    """What tells people apart at a glance: a coarse picture of head, hair and collar, brightness and contrast taken out.
+def appearance_of(image: np.ndarray, box: Box) -> np.ndarray:
+    """Descriptor that tells people apart: a coarse picture of head, hair and collar without brightness and contrast.
 
     Returns:
         float32 [771]; distances run from 0 to about 2.
     """
-    import cv2
-
     window = cut_window(image, box.x, box.y, box.side * 1.6, 32)[0]
     small = np.log(cv2.resize(window, (16, 16), interpolation=cv2.INTER_AREA).astype(np.float32) + 16)
     pattern = small - small.mean((0, 1))

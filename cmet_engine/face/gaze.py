@@ -6,6 +6,8 @@ from cmet_engine.face.landmarks import LEFT_EYE_CORNERS, LEFT_IRIS, RIGHT_EYE_CO
 from cmet_engine.face.pose import template
 
 _EYEBALL = 0.135  # radius of an eyeball in outer-eye distances: 12.1 mm of 89 mm, mean adult anthropometry
+_FURTHEST = 0.9  # sine of the angle beyond which an iris is a misreading
+_IRIS_LANDMARKS = 5  # centre and four landmarks on the edge
 
 
 def gaze_degrees(points: np.ndarray) -> np.ndarray:
@@ -21,7 +23,7 @@ def gaze_degrees(points: np.ndarray) -> np.ndarray:
         float32 [N, 4] degrees: left yaw, left pitch, right yaw, right pitch; above 0: to the person's own right, down.
     """
     offset = _iris_offsets(points) - _iris_offsets(template().points[None])
-    return -np.degrees(np.arcsin(np.clip(offset / _EYEBALL, -0.9, 0.9))).astype(np.float32)
+    return -np.degrees(np.arcsin(np.clip(offset / _EYEBALL, -_FURTHEST, _FURTHEST))).astype(np.float32)
 
 
 def _iris_offsets(points: np.ndarray) -> np.ndarray:
@@ -29,7 +31,7 @@ def _iris_offsets(points: np.ndarray) -> np.ndarray:
     offsets = []
     for (inner, outer), centre in ((LEFT_EYE_CORNERS, LEFT_IRIS), (RIGHT_EYE_CORNERS, RIGHT_IRIS)):
         middle = (points[:, inner] + points[:, outer]) / 2
-        iris = points[:, centre : centre + 5].mean(1)
+        iris = points[:, centre : centre + _IRIS_LANDMARKS].mean(1)
         across = points[:, max(inner, outer)] - points[:, min(inner, outer)]
         across = across * np.sign(across[:, :1])  # from the picture's left to its right
         tilt = np.arctan2(across[:, 1], across[:, 0])

@@ -15,8 +15,10 @@ from cmet_engine.errors import CmetError
 from cmet_engine.face.landmarks import LANDMARKS
 from cmet_engine.smoothstep import smoothstep
 
-FADE_SECONDS = 0.2  # the edit fades out and in over this long where the face is lost
-CHUNK = 512  # frames worked on at a time once tracking is done: 3 MB
+FADE_SECONDS = 0.2
+"""The edit fades out and in over this long where the face is lost."""
+CHUNK = 512
+"""Frames worked on at a time once tracking is done: 3 MB."""
 
 
 class Landmarks:
@@ -114,7 +116,7 @@ class FaceGeometry:
         cuts: frames where a new shot begins (0 is not listed).
         fade: float32 [N] in 0..1: how far an edit may be applied; ramps to 0 around frames without the face.
         variable: the frames are not evenly spaced in time.
-        teeth: float32 [N] in 0..1: the frame shows teeth from lip to lip, see `teeth.teeth_meet`.
+        teeth: float32 [N] in 0..1: how far the rows of teeth are seen to meet; see `teeth.teeth_meet`.
     """
 
     landmarks: Landmarks | np.ndarray

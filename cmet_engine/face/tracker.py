@@ -6,14 +6,14 @@ MediaPipe's face mesh sees it, so a small face in a large picture keeps its prec
 
 import contextlib
 import itertools
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
-from cmet_engine.errors import CmetError
+from cmet_engine.errors import InvalidInput
 from cmet_engine.face.cuts import CutFinder
 from cmet_engine.face.follower import Follower, first_faces
 from cmet_engine.face.gaze import gaze_degrees
@@ -22,14 +22,54 @@ from cmet_engine.face.landmarks import LANDMARKS
 from cmet_engine.face.pose import normalise, rotation_degrees
 from cmet_engine.face.smooth import smooth_shot
 from cmet_engine.face.teeth import teeth_meet
-from cmet_engine.media.video import VideoReader
+from cmet_engine.media.video import Frame, VideoInfo, VideoReader
 from cmet_engine.progress import Progress, Stage
 from cmet_engine.resume import load_arrays, save_arrays
 
-TEETH_SECONDS = 0.03  # Gaussian width of how long teeth are seen to meet
-SEGMENT = (
-    512  # frames after which nothing is carried on but what can be written down, so that tracking can go on from there
-)
+TEETH_SECONDS = 0.03
+"""Standard deviation of the Gaussian that smooths, over time, whether the rows of teeth meet."""
+
+SEGMENT = 512
+"""Frames after which tracking depends on nothing but what can be written down, so that it can go on from there."""
+
+
+@dataclass
+class _Observations:
+    """What was found in the frames so far."""
+
+    landmarks: Landmarks = field(default_factory=Landmarks)
+    times: list[float] = field(default_factory=list)
+    cuts: list[int] = field(default_factory=list)
+    valid: list[bool] = field(default_factory=list)
+    teeth: list[float] = field(default_factory=list)
+
+    def __len__(self) -> int:
+        return len(self.valid)
+
+    def add(self, frame: Frame, points: np.ndarray | None) -> None:
+        """Add a frame with its landmarks [478, 3], or None where the face was not found."""
+        self.landmarks.append(np.full((LANDMARKS, 3), np.nan) if points is None else points)
+        self.valid.append(points is not None)
+        self.teeth.append(0.0 if points is None else teeth_meet(frame.image, points))
+        self.times.append(float(frame.time))
+
+    def segment(self, first: int) -> dict[str, np.ndarray]:
+        """The frames from `first` on as arrays, for `take_over`."""
+        return {
+            "landmarks": self.landmarks[first:],
+            "times": np.array(self.times[first:]),
+            "cuts": np.array([c for c in self.cuts if c >= first], np.int64),
+            "valid": np.array(self.valid[first:]),
+            "teeth": np.array(self.teeth[first:]),
+        }
+
+    def take_over(self, segment: dict[str, np.ndarray]) -> None:
+        """Add the frames of a `segment`."""
+        self.landmarks.append(segment["landmarks"])
+        self.times += segment["times"].tolist()
+        self.cuts += segment["cuts"].tolist()
+        self.valid += segment["valid"].tolist()
+        self.teeth += segment["teeth"].tolist()
 
 
 def track(
@@ -46,84 +86,76 @@ def track(
             same. The caller makes sure that they are of the same clip and face.
 
     Raises:
-        CmetError: not a readable video, no face in any frame, or fewer faces than `face` asks for.
+        InvalidInput: not a readable video, or no face in any frame.
+        NotFound: fewer faces than `face` asks for.
     """
     path = Path(path)
     if face < 0:
-        raise CmetError(f"Face number {face} does not exist; faces are counted from 0, the largest.")
+        raise InvalidInput(f"Face number {face} does not exist; faces are counted from 0, the largest.")
     reader = VideoReader(path)
     info = reader.info
-    raw = Landmarks()
-    times: list[float] = []
-    cuts: list[int] = []
-    valid: list[bool] = []
-    teeth: list[float] = []
-    cut_finder = CutFinder()
+    seen, cuts = _Observations(), CutFinder()
     with contextlib.closing(Follower()) as follower:
-        # what an earlier version kept knows nothing of teeth: it is tracked again
-        while pieces and "teeth" in (segment := load_arrays(_piece(pieces, len(valid)))):
-            raw.append(segment["landmarks"])
-            times += segment["times"].tolist()
-            cuts += segment["cuts"].tolist()
-            valid += segment["valid"].tolist()
-            teeth += segment["teeth"].tolist()
-            follower.go_on(segment)
-            cut_finder.go_on(segment)
-        if not valid:
+        _take_over(pieces, seen, follower, cuts)
+        if not seen:
             follower.choose(first_faces(reader, follower.detector), face, path.name)
-        for frame in reader.frames(len(valid)):
-            cut = cut_finder.is_cut(frame.image)
+        for frame in reader.frames(len(seen)):
+            cut = cuts.is_cut(frame.image)
             if cut:
-                cuts.append(len(valid))
-            points = follower.step(frame.image, cut)
-            raw.append(np.full((LANDMARKS, 3), np.nan) if points is None else points)
-            valid.append(points is not None)
-            teeth.append(0.0 if points is None else teeth_meet(frame.image, points))
-            times.append(float(frame.time))
-            if len(valid) % SEGMENT == 0:
-                follower.renew()
-                if pieces:
-                    first = len(valid) - SEGMENT
-                    save_arrays(
-                        _piece(pieces, first), landmarks=raw[first:], times=np.array(times[first:]),
-                        cuts=np.array([c for c in cuts if c >= first], np.int64), valid=np.array(valid[first:]),
-                        teeth=np.array(teeth[first:]), **follower.state(), **cut_finder.state(),
-                    )  # fmt: skip
+                seen.cuts.append(len(seen))
+            seen.add(frame, follower.step(frame.image, cut))
+            if len(seen) % SEGMENT == 0:
+                follower.forget_graph()
+                _keep_segment(pieces, seen, follower, cuts)
             if progress:
-                progress(Stage.TRACKING, len(valid), info.frames)
-    if not valid:
-        raise CmetError(f"{path.name} holds no pictures.")
-    found = np.array(valid)
-    if not found.any():
-        raise CmetError(f"{path.name}: no face was found in any of its {len(found)} frames; use a clip that shows one.")
-    return _finish(raw, found, cuts, info, np.array(times), np.array(teeth))
+                progress(Stage.TRACKING, len(seen), info.frames)
+    if not seen:
+        raise InvalidInput(f"{path.name} holds no pictures; use a video that shows a face.")
+    if not any(seen.valid):
+        raise InvalidInput(
+            f"{path.name}: no face was found in any of its {len(seen)} frames; use a clip that shows one."
+        )
+    return _finish(seen, info)
 
 
-def _piece(folder: Path, first: int) -> Path:
+def _take_over(pieces: Path | None, seen: _Observations, follower: Follower, cuts: CutFinder) -> None:
+    """Take over the finished segments; one in another format is tracked again."""
+    while pieces and "appearance" in (segment := load_arrays(_segment_file(pieces, len(seen)))):
+        seen.take_over(segment)
+        follower.restore(segment)
+        cuts.restore(segment)
+
+
+def _keep_segment(pieces: Path | None, seen: _Observations, follower: Follower, cuts: CutFinder) -> None:
+    """Write the segment that has just ended."""
+    if pieces:
+        first = len(seen) - SEGMENT
+        save_arrays(_segment_file(pieces, first), **seen.segment(first), **follower.state(), **cuts.state())
+
+
+def _segment_file(folder: Path, first: int) -> Path:
     """File of the segment that begins with a frame."""
     return folder / f"{first:08d}.npz"
 
 
-def _finish(
-    raw: Landmarks, valid: np.ndarray, cuts: list[int], info: Any, times: np.ndarray, teeth: np.ndarray
-) -> FaceGeometry:
+def _finish(seen: _Observations, info: VideoInfo) -> FaceGeometry:
     """Fill the gaps, smooth every shot, measure pose and gaze."""
-    edges = [0, *cuts, len(valid)]
+    valid, teeth = np.array(seen.valid), np.array(seen.teeth)
     smoothed = Landmarks()
     rate = float(info.fps)
-    for first, last in itertools.pairwise(edges):
+    for first, last in itertools.pairwise([0, *seen.cuts, len(valid)]):
         teeth[first:last] = gaussian_filter1d(teeth[first:last], TEETH_SECONDS * rate)
         if not valid[first:last].any():
             nearest = np.flatnonzero(valid)[np.abs(np.flatnonzero(valid) - first).argmin()]
             for _ in range(first, last):
-                smoothed.append(raw[int(nearest)])
+                smoothed.append(seen.landmarks[int(nearest)])
             continue
-        for part in smooth_shot(raw, valid, first, last, rate):
+        for part in smooth_shot(seen.landmarks, valid, first, last, rate):
             smoothed.append(part)
     head, eyes = np.empty((len(valid), 3), np.float32), np.empty((len(valid), 4), np.float32)
     geometry = FaceGeometry(
-        smoothed, valid, (info.width, info.height), Fraction(info.fps), times, head, eyes, cuts, variable=info.variable,
-        teeth=teeth.astype(np.float32),
+        smoothed, valid, (info.width, info.height), Fraction(info.fps), np.array(seen.times), head, eyes, seen.cuts,
+        variable=info.variable, teeth=teeth.astype(np.float32),
     )  # fmt: skip
     for frames, landmarks in geometry.chunks():
         points, pose = normalise(landmarks)
