@@ -100,12 +100,12 @@ def evaluate_edit(
     run: int = 16,
     progress: Progress | None = None,
 ) -> list[EditFigures]:
-    """Edit real clips, render some of their frames, and look at them again.
+    """Edit real clips, render some of their frames, and track these again.
 
     Args:
         paths: video files.
         emotions: names from the library.
-        landmarker: MediaPipe's `face_landmarker.task`; None reads with the embedded tracker and solver.
+        landmarker: MediaPipe's `face_landmarker.task`; None measures with the embedded tracker and solver.
         strength: of every edit.
         frames: how many frames of each clip are read, evenly spaced.
         run: how many neighbouring frames, from the middle of the clip, are encoded and compared in time.

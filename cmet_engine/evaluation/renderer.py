@@ -77,7 +77,13 @@ class RendererFigures:
 def best_slots(
     crops: reference_frames.Crops, here: reference_frames.Looks, wanted: reference_frames.Looks
 ) -> list[Slot]:
-    """What a single face, made from one that looks like `here`, borrows from a bank: the best entry and the next for each part."""
+    """The reference frames for a single face: the best match and the next for each part.
+
+    Args:
+        crops: the reference frames.
+        here: appearance of the face that is rendered from.
+        wanted: appearance of the face that is rendered.
+    """
     slots: list[dict[str, Sequence[Borrowed]]] = [{}, {}]
     for part in ("mouth", "eyes"):
         order = np.argsort(reference_frames.costs(wanted, wanted, crops.looks, part)[0])
@@ -144,24 +150,45 @@ def choose_pairs(frames: np.ndarray, count: int, seed: int = 0) -> list[tuple[in
 
 @dataclass
 class _Held:
-    """The held-out frames of a clip that are edited.
+    """The held-out frames of a clip.
 
     Attributes:
         geometry, source: the tracked clip.
-        images: the frames by number.
-        spread: evenly spaced frames that are read, with `scores` [K, 52] read from them.
+        pairs: see `reconstruct`.
+        spread: evenly spaced frames that are edited and read.
         middle: neighbouring frames that are compared in time.
+        images: all of these by number.
+        scores: [K, 52] read from `spread` before any edit.
         seconds: rendering time of draft and refined so far; `rendered` frames of each.
     """
 
     geometry: FaceGeometry
     source: CoefficientTrack
-    images: dict[int, np.ndarray]
+    pairs: list[tuple[int, int]]
     spread: np.ndarray
-    scores: np.ndarray
     middle: np.ndarray
+    images: dict[int, np.ndarray]
+    scores: np.ndarray
     seconds: list[float] = field(default_factory=lambda: [0.0, 0.0])
     rendered: int = 0
+
+
+def _hold_out(
+    path: Path,
+    geometry: FaceGeometry,
+    source: CoefficientTrack,
+    held: np.ndarray,
+    frames: int,
+    run: int,
+    reader: FrameReader,
+) -> _Held:
+    """Choose and read what is measured of the held-out frames."""
+    pairs = choose_pairs(held, frames)
+    spread = held[np.linspace(0, len(held) - 1, min(frames, len(held))).round().astype(int)]
+    middle = held[len(held) // 2 - min(run, len(held)) // 2 :][:run]
+    wanted = {int(i) for i in (*spread, *middle)} | {i for pair in pairs for i in pair}
+    images = {frame.index: frame.image for frame in VideoReader(path) if frame.index in wanted}
+    return _Held(geometry, source, pairs, spread, middle, images, reader([images[int(i)] for i in spread])[1])
 
 
 def evaluate_clip(
@@ -176,16 +203,16 @@ def evaluate_clip(
     run: int = 12,
     progress: Progress | None = None,
 ) -> RendererFigures | None:
-    """Measure one clip; None where fewer than 20 frames show the face.
+    """Measure one clip; None where fewer than `LEAST_FRAMES` frames show the face.
 
     Args:
         path: the clip.
         emotions: names from the library.
         quality: `standard` or `best`.
-        fit: fit to the part that is not held out; else the generic start alone.
-        landmarker: MediaPipe's `face_landmarker.task`; None reads with the embedded tracker and solver.
+        fit: fit the network to the part that is not held out; else the generic weights are used as they are.
+        landmarker: MediaPipe's `face_landmarker.task`; None measures with the embedded tracker and solver.
         device: where the network runs.
-        frames: how many frames are drawn in each way.
+        frames: how many frames are rendered in each way.
         run: how many neighbouring frames are compared in time.
         progress: called with the fit's progress.
     """
@@ -194,49 +221,37 @@ def evaluate_clip(
     if len(usable) < LEAST_FRAMES:
         return None
     edge = round(len(usable) * (1 - HELD_OUT))
-    known, held = usable[:edge], usable[edge:]
     started = time.perf_counter()
     refiner = fitting.prepare(
-        path, geometry, source, quality, device=device, among=known, steps=None if fit else 0, progress=progress
+        path, geometry, source, quality, device=device, among=usable[:edge], steps=None if fit else 0, progress=progress
     )
     fit_seconds = time.perf_counter() - started
-    pairs = choose_pairs(held, frames)
-    spread = held[np.linspace(0, len(held) - 1, min(frames, len(held))).round().astype(int)]
-    middle = held[len(held) // 2 - min(run, len(held)) // 2 :][:run]
-    wanted = {int(i) for i in (*spread, *middle)} | {i for pair in pairs for i in pair}
-    images = {frame.index: frame.image for frame in VideoReader(path) if frame.index in wanted}
-    psnr, ssim = reconstruct(geometry, images, pairs, refiner.crops, refiner.network, refiner.size)
     library, reader = load_library(), FrameReader(landmarker)
-    sample = _Held(geometry, source, images, spread, reader([images[int(i)] for i in spread])[1], middle)
-    result = RendererFigures(path.stem, psnr, ssim, len(pairs), {}, {}, {}, (0.0, 0.0), round(fit_seconds, 1))
+    held = _hold_out(path, geometry, source, usable[edge:], frames, run, reader)
+    refined = refiner.crops, refiner.network, refiner.size
+    psnr, ssim = reconstruct(geometry, held.images, held.pairs, *refined)
+    result = RendererFigures(path.stem, psnr, ssim, len(held.pairs), {}, {}, {}, (0.0, 0.0), round(fit_seconds, 1))
     for emotion in emotions:
         edited = edit_track(source, EmotionTimeline.parse([emotion]), library)
-        figures = [
-            _measure(sample, edited, renderer, which, reader)
-            for which, renderer in enumerate(
-                (
-                    WarpRenderer(geometry, source, edited),
-                    RefinedRenderer(geometry, source, edited, refiner.crops, refiner.network, refiner.size),
-                )
-            )
-        ]
-        sample.rendered += len(spread) + len(middle)
+        renderers = WarpRenderer(geometry, source, edited), RefinedRenderer(geometry, source, edited, *refined)
+        figures = [_measure(held, edited, renderer, which, reader) for which, renderer in enumerate(renderers)]
+        held.rendered += len(held.spread) + len(held.middle)
         for name, values in zip(("flicker", "realised", "sharpness"), zip(*figures, strict=True), strict=True):
             getattr(result, name)[emotion] = tuple(None if v is None else round(v, 3) for v in values)
-    draft, refined = (round(sample.rendered / max(s, 1e-6), 1) for s in sample.seconds)
-    return replace(result, speed=(draft, refined))
+    speeds = [round(held.rendered / max(seconds, 1e-6), 1) for seconds in held.seconds]
+    return replace(result, speed=(speeds[0], speeds[1]))
 
 
 def _measure(
-    sample: _Held, edited: CoefficientTrack, renderer: WarpRenderer, which: int, reader: FrameReader
+    held: _Held, edited: CoefficientTrack, renderer: WarpRenderer, which: int, reader: FrameReader
 ) -> tuple[float | None, float | None, float | None]:
     """Flicker, realised share and sharpness of one renderer (`which`: 0 draft, 1 refined) and one edit."""
-    geometry, images, spread, middle = sample.geometry, sample.images, sample.spread, sample.middle
+    geometry, images, spread, middle = held.geometry, held.images, held.spread, held.middle
     renderer.render(images[int(spread[0])], int(spread[0]))  # the first call prepares; it is not timed
     begun = time.perf_counter()
     made = [renderer.render(images[int(i)], int(i)) for i in spread]
     near = [renderer.render(images[int(i)], int(i)) for i in middle]
-    sample.seconds[which] += time.perf_counter() - begun
+    held.seconds[which] += time.perf_counter() - begun
     flicker = metrics.flicker(
         neighbours(
             [images[int(i)] for i in middle], [np.asarray(geometry.landmarks[int(i)], np.float64) for i in middle]
@@ -247,8 +262,8 @@ def _measure(
         (images[int(i)], picture, face_regions(np.asarray(geometry.landmarks[int(i)]), picture.shape)["face"])
         for i, picture in zip(spread, made, strict=True)
     )
-    asked = (edited.coefficients - sample.source.coefficients)[spread]
-    realised = metrics.realised(asked, reader(made)[1] - sample.scores)
+    asked = (edited.coefficients - held.source.coefficients)[spread]
+    realised = metrics.realised(asked, reader(made)[1] - held.scores)
     return flicker, None if realised is None else realised.share, detail
 
 
