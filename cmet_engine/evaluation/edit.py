@@ -114,22 +114,22 @@ def evaluate_edit(
     Raises:
         CmetError: a clip cannot be read or shows no face, an emotion is unknown, or the landmarker is missing.
     """
-    library, reader = load_library(), FrameReader(landmarker)
+    library, estimator = load_library(), FrameReader(landmarker)
     result: list[EditFigures] = []
     total = len(paths) * len(emotions)
     for path in paths:
-        sample = _sample(path, reader, frames, run)
+        sample = _sample(path, estimator, frames, run)
         if sample is None:
             continue
         for emotion in emotions:
             if progress:
                 progress(Stage.MEASURE, len(result), total)
             edited = edit_track(sample.source, EmotionTimeline.parse([f"{emotion}={strength}"]), library)
-            result.append(_measure(path.stem, emotion, sample, edited, reader))
+            result.append(_measure(path.stem, emotion, sample, edited, estimator))
     return result
 
 
-def _sample(path: Path, reader: FrameReader, frames: int, run: int) -> _Sample | None:
+def _sample(path: Path, estimator: FrameReader, frames: int, run: int) -> _Sample | None:
     """Track a clip, choose its frames and read them; None where no frame shows the face."""
     geometry, source = track_clip(path)
     usable = np.flatnonzero(geometry.valid & (geometry.fade >= 1))
@@ -143,17 +143,17 @@ def _sample(path: Path, reader: FrameReader, frames: int, run: int) -> _Sample |
     wanted = {int(i) for i in (*read, *middle)}
     images = {frame.index: frame.image for frame in VideoReader(path) if frame.index in wanted}
     read = np.array([i for i in read if i in images])
-    landmarks, scores = reader([images[i] for i in read])
+    landmarks, scores = estimator([images[i] for i in read])
     return _Sample(
         geometry, source, images, read, np.isin(read, _spread(even, frames)), np.isin(read, even),
         np.array([i for i in middle if i in images]), landmarks, scores,
     )  # fmt: skip
 
 
-def _measure(clip: str, emotion: str, sample: _Sample, edited: CoefficientTrack, reader: FrameReader) -> EditFigures:
+def _measure(clip: str, emotion: str, sample: _Sample, edited: CoefficientTrack, estimator: FrameReader) -> EditFigures:
     """Render the frames of a sample and set them beside the source's."""
     renderer = WarpRenderer(sample.geometry, sample.source, edited)
-    landmarks, scores = reader([renderer.render(sample.images[i], int(i)) for i in sample.read])
+    landmarks, scores = estimator([renderer.render(sample.images[i], int(i)) for i in sample.read])
     asked = (edited.coefficients - sample.source.coefficients)[sample.read]
     realised = metrics.realised(asked[sample.asked], (scores - sample.scores)[sample.asked])
     originals = [sample.images[i] for i in sample.run]

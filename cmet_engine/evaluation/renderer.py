@@ -180,7 +180,7 @@ def _hold_out(
     held: np.ndarray,
     frames: int,
     run: int,
-    reader: FrameReader,
+    estimator: FrameReader,
 ) -> _Held:
     """Choose and read what is measured of the held-out frames."""
     pairs = choose_pairs(held, frames)
@@ -188,7 +188,7 @@ def _hold_out(
     middle = held[len(held) // 2 - min(run, len(held)) // 2 :][:run]
     wanted = {int(i) for i in (*spread, *middle)} | {i for pair in pairs for i in pair}
     images = {frame.index: frame.image for frame in VideoReader(path) if frame.index in wanted}
-    return _Held(geometry, source, pairs, spread, middle, images, reader([images[int(i)] for i in spread])[1])
+    return _Held(geometry, source, pairs, spread, middle, images, estimator([images[int(i)] for i in spread])[1])
 
 
 def evaluate_clip(
@@ -226,15 +226,15 @@ def evaluate_clip(
         path, geometry, source, quality, device=device, among=usable[:edge], steps=None if fit else 0, progress=progress
     )
     fit_seconds = time.perf_counter() - started
-    library, reader = load_library(), FrameReader(landmarker)
-    held = _hold_out(path, geometry, source, usable[edge:], frames, run, reader)
+    library, estimator = load_library(), FrameReader(landmarker)
+    held = _hold_out(path, geometry, source, usable[edge:], frames, run, estimator)
     refined = refiner.crops, refiner.network, refiner.size
     psnr, ssim = reconstruct(geometry, held.images, held.pairs, *refined)
     result = RendererFigures(path.stem, psnr, ssim, len(held.pairs), {}, {}, {}, (0.0, 0.0), round(fit_seconds, 1))
     for emotion in emotions:
         edited = edit_track(source, EmotionTimeline.parse([emotion]), library)
         renderers = WarpRenderer(geometry, source, edited), RefinedRenderer(geometry, source, edited, *refined)
-        figures = [_measure(held, edited, renderer, which, reader) for which, renderer in enumerate(renderers)]
+        figures = [_measure(held, edited, renderer, which, estimator) for which, renderer in enumerate(renderers)]
         held.rendered += len(held.spread) + len(held.middle)
         for name, values in zip(("flicker", "realised", "sharpness"), zip(*figures, strict=True), strict=True):
             getattr(result, name)[emotion] = tuple(None if v is None else round(v, 3) for v in values)
@@ -243,7 +243,7 @@ def evaluate_clip(
 
 
 def _measure(
-    held: _Held, edited: CoefficientTrack, renderer: WarpRenderer, which: int, reader: FrameReader
+    held: _Held, edited: CoefficientTrack, renderer: WarpRenderer, which: int, estimator: FrameReader
 ) -> tuple[float | None, float | None, float | None]:
     """Flicker, realised share and sharpness of one renderer (`which`: 0 draft, 1 refined) and one edit."""
     geometry, images, spread, middle = held.geometry, held.images, held.spread, held.middle
@@ -263,7 +263,7 @@ def _measure(
         for i, picture in zip(spread, made, strict=True)
     )
     asked = (edited.coefficients - held.source.coefficients)[spread]
-    realised = metrics.realised(asked, reader(made)[1] - held.scores)
+    realised = metrics.realised(asked, estimator(made)[1] - held.scores)
     return flicker, None if realised is None else realised.share, detail
 
 

@@ -118,35 +118,35 @@ class Follower:
         """Landmarks [478, 3] in this frame, or None."""
         if cut:
             self._mesh.forget()
-        points = None
+        landmarks = None
         if not cut and not self._lost and self._box:
             # the second call searches the whole window anew when the place that the mesh followed is lost
-            points = self._find(image, self._box)
-            if points is None or self._forgotten:
+            landmarks = self._find(image, self._box)
+            if landmarks is None or self._forgotten:
                 again = self._find(image, self._box)
-                points = points if again is None else again
+                landmarks = landmarks if again is None else again
         self._forgotten = False
-        if points is None:
-            points = self._search(image, cut)
+        if landmarks is None:
+            landmarks = self._search(image, cut)
         self._frames += 1
-        if points is None:
+        if landmarks is None:
             self._lost += 1
             return None
         self._lost = 0
-        self._box = box_of(points)
+        self._box = box_of(landmarks)
         if self._appearance is None or self._frames % APPEARANCE_EVERY == 0:
             new = appearance_of(image, self._box)
             old = self._appearance
             self._appearance = new if old is None else (1 - APPEARANCE_SHARE) * old + APPEARANCE_SHARE * new
-        return points
+        return landmarks
 
     def _find(self, image: np.ndarray, box: Box) -> np.ndarray | None:
-        points = self._mesh.find(image, box)
-        if points is None:
+        landmarks = self._mesh.find(image, box)
+        if landmarks is None:
             return None
         height, width = image.shape[:2]
-        inside = (points[:, 0] > 0) & (points[:, 0] < width) & (points[:, 1] > 0) & (points[:, 1] < height)
-        return points if inside.mean() > LEAST_INSIDE else None
+        inside = (landmarks[:, 0] > 0) & (landmarks[:, 0] < width) & (landmarks[:, 1] > 0) & (landmarks[:, 1] < height)
+        return landmarks if inside.mean() > LEAST_INSIDE else None
 
     def _search(self, image: np.ndarray, cut: bool) -> np.ndarray | None:
         """Look for the person in the whole frame."""
@@ -156,12 +156,12 @@ class Follower:
             if not cut and near > FURTHEST_STEP * (1 + self._lost / STEP_GROWTH):
                 continue
             self._mesh.forget()
-            points = self._find(image, box)
-            if points is not None:
+            landmarks = self._find(image, box)
+            if landmarks is not None:
                 unlike = 0.0
                 if self._appearance is not None:
-                    unlike = float(np.linalg.norm(appearance_of(image, box_of(points)) - self._appearance))
-                found.append((unlike if cut else near + unlike, points))
+                    unlike = float(np.linalg.norm(appearance_of(image, box_of(landmarks)) - self._appearance))
+                found.append((unlike if cut else near + unlike, landmarks))
         if not found:
             self._mesh.forget()
             return None

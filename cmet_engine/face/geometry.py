@@ -22,7 +22,7 @@ CHUNK = 512
 
 
 class Landmarks:
-    """Landmarks of a whole clip on disk: `store[i]` and `store[a:b]` read just those frames.
+    """Landmarks of a whole clip on disk: `landmarks[i]` and `landmarks[a:b]` read just those frames.
 
     The file has no name and is gone when the object or the process ends. Safe to read from several threads.
     """
@@ -64,7 +64,9 @@ class Landmarks:
             try:
                 self._file.write(data.tobytes())
             except OSError as error:
-                raise CmetError(f"The disk for temporary files ({tempfile.gettempdir()}) is full.") from error
+                raise CmetError(
+                    f"The disk for temporary files ({tempfile.gettempdir()}) is full; make room there, or set TMPDIR to a folder on a larger disk."
+                ) from error
             self._count += len(data)
 
     def _read(self, start: int, stop: int) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""How far lips and eyes are open, from landmarks alone: what must survive an edit, measured one way everywhere."""
+"""How far lips and eyes are open, from landmarks: the one measure of what must survive an edit."""
 
 import numpy as np
 
@@ -9,7 +9,7 @@ LIPS_CLOSED = 0.02
 """Lips count as closed below this opening: 2 % of the outer-eye distance, about 2 mm on an adult."""
 
 LIPS_OPEN = 0.03
-"""Lips that were closed count as parted above this opening; between the two is what a tracker cannot tell."""
+"""Lips that were closed count as parted above this opening; between the two a tracker cannot decide."""
 
 
 def _gaps(points: np.ndarray, pairs: tuple[tuple[int, int], ...]) -> np.ndarray:

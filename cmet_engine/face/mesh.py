@@ -1,4 +1,4 @@
-"""MediaPipe's face mesh and face detector, kept quiet and fed with windows of a frame. The only place that knows MediaPipe."""
+"""MediaPipe's face mesh and face detector, kept quiet and given windows of a frame. The only module that uses MediaPipe."""
 
 import contextlib
 import os
@@ -195,7 +195,7 @@ def cut_window(image: np.ndarray, x: float, y: float, side: float, size: int) ->
     """A square window of `image`, shrunk by a whole factor to about `size` pixels; black beyond the picture.
 
     Averaging whole blocks keeps fine texture from turning into jitter of the landmarks when a large face is shrunk, and
-    is several times faster than any other factor; MediaPipe does the rest of the way.
+    is several times faster than any other factor; MediaPipe scales the rest.
 
     Returns:
         uint8 [S, S, 3], and left, top and side of the window in whole pixels.

@@ -46,11 +46,11 @@ class _Observations:
     def __len__(self) -> int:
         return len(self.valid)
 
-    def add(self, frame: Frame, points: np.ndarray | None) -> None:
+    def add(self, frame: Frame, landmarks: np.ndarray | None) -> None:
         """Add a frame with its landmarks [478, 3], or None where the face was not found."""
-        self.landmarks.append(np.full((LANDMARKS, 3), np.nan) if points is None else points)
-        self.valid.append(points is not None)
-        self.teeth.append(0.0 if points is None else teeth_meet(frame.image, points))
+        self.landmarks.append(np.full((LANDMARKS, 3), np.nan) if landmarks is None else landmarks)
+        self.valid.append(landmarks is not None)
+        self.teeth.append(0.0 if landmarks is None else teeth_meet(frame.image, landmarks))
         self.times.append(float(frame.time))
 
     def segment(self, first: int) -> dict[str, np.ndarray]:
@@ -158,7 +158,7 @@ def _finish(seen: _Observations, info: VideoInfo) -> FaceGeometry:
         variable=info.variable, teeth=teeth.astype(np.float32),
     )  # fmt: skip
     for frames, landmarks in geometry.chunks():
-        points, pose = normalise(landmarks)
+        pose_free, pose = normalise(landmarks)
         head[frames] = rotation_degrees(pose.rotation)
-        eyes[frames] = gaze_degrees(points)
+        eyes[frames] = gaze_degrees(pose_free)
     return geometry

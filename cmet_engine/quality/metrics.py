@@ -104,7 +104,7 @@ def lip_correlation(before: np.ndarray, after: np.ndarray) -> float | None:
 def lips_closed_kept(before: np.ndarray, after: np.ndarray) -> float | None:
     """Share, 0 to 1, of the frames with closed lips (m, b, p, pauses) whose lips are still closed.
 
-    Closed is an opening below `LIPS_CLOSED` before; lost is one of `LIPS_OPEN` or more after. Between the two is what a tracker cannot tell.
+    Closed is an opening below `LIPS_CLOSED` before; lost is one of `LIPS_OPEN` or more after. Between the two a tracker cannot decide.
 
     Args:
         before, after: [N] openings in the same frames, in outer-eye distances (`face.lips.lip_opening`).
@@ -135,7 +135,7 @@ def blinks_kept(before: np.ndarray, after: np.ndarray) -> float | None:
 
 
 def flicker(source: Iterable[Pair], edited: Iterable[Pair]) -> float | None:
-    """How much restless the edited face is than the filmed one: 1 the same, 2 twice as much.
+    """How restless the edited face is compared with the filmed one: 1 alike, 2 twice as much.
 
         mean |later - earlier| of the edited frames / the same of the source
 
