@@ -57,5 +57,9 @@ OPENINGS: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...] = (
 )
 """The holes of the face mesh (right eye, left eye, mouth), each as its upper and its lower edge."""
 
+COARSE_EYES = ((33, 160, 158, 133, 153, 144), (263, 387, 385, 362, 380, 373))
+COARSE_LIPS = (61, 40, 37, 0, 267, 270, 291, 321, 314, 17, 84, 91)
+"""A few landmarks around each eye (right, left) and around the lips, for masks that are grown and softened anyway."""
+
 FOREHEAD_LINES = ((9, 107, 66, 105, 63, 70), (151, 108, 69, 104, 68, 71), (10, 109, 67, 103, 54, 21))
 """Right half of the brow line and of two lines above it, from the middle outwards; each mirrored for the left."""

@@ -12,7 +12,7 @@ from scipy.interpolate import RBFInterpolator
 
 from cmet_engine import arkit
 from cmet_engine.errors import CmetError
-from cmet_engine.face.landmarks import LANDMARKS
+from cmet_engine.face.landmarks import LANDMARKS, LEFT_IRIS, RIGHT_IRIS
 from cmet_engine.face.pose import fit_similarity, template
 
 _RIG_POINTS = (
@@ -103,7 +103,7 @@ _TONGUE_JAW, _TONGUE_LIP = 0.25, 0.4
 
 def _turn_irises(shapes: np.ndarray, aligned: np.ndarray, deltas: np.ndarray, names: list[str]) -> None:
     """Let the irises go with the rig's eyeballs, and stay when only the lids move."""
-    irises = {"Left": range(473, 478), "Right": range(468, 473)}
+    irises = {"Left": range(LEFT_IRIS, LANDMARKS), "Right": range(RIGHT_IRIS, LEFT_IRIS)}
     points = template().points
     for side, landmarks in irises.items():
         for way in ("Up", "Down", "In", "Out"):
