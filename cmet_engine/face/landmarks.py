@@ -10,7 +10,7 @@ SKIN = 468
 
 RIGHT_IRIS, LEFT_IRIS = 468, 473
 """Centres of the irises; the four landmarks that follow each lie on the iris's edge."""
-IRISES = slice(SKIN, LANDMARKS)
+IRIS = slice(SKIN, LANDMARKS)
 
 OVAL: tuple[int, ...] = (
     10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377,

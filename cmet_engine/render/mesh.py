@@ -12,6 +12,7 @@ import numpy as np
 from cmet_engine.face.landmarks import (  # noqa: F401 - offered to the renderers beside the triangles
     CHIN,
     EARS,
+    IRIS,
     LANDMARKS,
     LEFT_EYE_LOWER,
     LEFT_EYE_UPPER,

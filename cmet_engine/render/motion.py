@@ -18,11 +18,9 @@ from safetensors.numpy import load_file
 from cmet_engine import arkit
 from cmet_engine.errors import CmetError
 from cmet_engine.face.blendshapes import load_basis
-from cmet_engine.face.landmarks import FOREHEAD_LINES, INNER_LIPS, LANDMARKS, LEFT_EYE_CORNERS, LIDS, RIGHT_EYE_CORNERS
 from cmet_engine.face.landmarks import INNER_LIP_CORNERS as CORNERS
-from cmet_engine.face.landmarks import IRISES as IRIS
-from cmet_engine.face.landmarks import OUTER_LIP_CORNERS as LIP_CORNERS
-from cmet_engine.face.pose import denormalise_motion, normalise, template
+from cmet_engine.face.lips import INNER_LIPS, LIDS
+from cmet_engine.face.pose import LANDMARKS, denormalise_motion, normalise, template
 from cmet_engine.models import asset
 from cmet_engine.render import mesh
 from cmet_engine.smoothstep import smoothstep
@@ -44,6 +42,8 @@ _DRIVEN = {
 }  # fmt: skip
 DRIVE = np.array([next((v for k, v in _DRIVEN.items() if n.startswith(k)), 1.1) for n in arkit.NAMES], np.float32)
 """What the network is asked for, per unit of change: most of it comes out a little weak, a stretched mouth too strong."""
+
+IRIS = slice(468, LANDMARKS)
 
 MIDDLE = 0.28
 """Half the width, in outer-eye distances, of the strip down the middle in which left and right blend."""
@@ -181,8 +181,8 @@ def landmark_motion(landmarks: np.ndarray, delta: np.ndarray) -> np.ndarray:
     return np.where(known[:, None, None], np.nan_to_num(denormalise_motion(motion, pose)), 0.0)
 
 
-CORNER_REACH = 0.11
-"""How far around the outer corners of the mouth (outer-eye distances) the skin goes along."""
+LIP_CORNERS, CORNER_REACH = (61, 291), 0.11
+"""Outer corners of the mouth, and how far around them (outer-eye distances) the skin goes along."""
 
 
 @cache
@@ -283,6 +283,9 @@ def keep_brows(points: np.ndarray, motion: np.ndarray) -> np.ndarray:
     return result
 
 
+_FOREHEAD = ((9, 107, 66, 105, 63, 70), (151, 108, 69, 104, 68, 71), (10, 109, 67, 103, 54, 21))
+"""Upper edge of the right brow from the middle outwards, and the two rows of landmarks above it."""
+
 FOREHEAD_STRETCH = 2.3
 """The skin above a brow that comes down is stretched to at most this many times its height: more smears the brow's upper edge."""
 
@@ -297,7 +300,7 @@ def keep_forehead(points: np.ndarray, motion: np.ndarray) -> np.ndarray:
         motion: [N, 478, 3], how they would move.
     """
     mirror, result = template().mirror, motion.copy()
-    for below, above in itertools.pairwise(FOREHEAD_LINES):
+    for below, above in itertools.pairwise(_FOREHEAD):
         for lower, upper in ((list(below), list(above)), (mirror[list(below)], mirror[list(above)])):
             gap = np.maximum(points[:, upper, 1] - points[:, lower, 1], 0)  # [N, 6]
             most = result[:, lower, 1] + (FOREHEAD_STRETCH - 1) * gap
@@ -322,7 +325,7 @@ share of its opening: the reader that the network was trained with notices late 
 _LID_REACH = 0.07
 """How far around the lids a correction of their motion is spread, in outer-eye distances."""
 
-_EYE_CORNERS = (LEFT_EYE_CORNERS[::-1], RIGHT_EYE_CORNERS)  # outer and inner, of the left and the right eye
+_EYE_CORNERS = ((263, 362), (33, 133))  # outer and inner, of the left and the right eye
 
 
 @cache

@@ -4,10 +4,17 @@ import functools
 
 import numpy as np
 
-from cmet_engine.face.landmarks import COARSE_EYES, COARSE_LIPS, OVAL
 from cmet_engine.face.pose import template
 from cmet_engine.render.edtalk.crop import SIZE, Crops
 from cmet_engine.smoothstep import smoothstep
+
+# MediaPipe's landmarks around the face, the eyes and the lips, in order.
+_OVAL = (
+    10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377, 152, 148, 176, 149, 150,
+    136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109,
+)  # fmt: skip
+_EYES = ((33, 160, 158, 133, 153, 144), (263, 387, 385, 362, 380, 373))
+_LIPS = (61, 40, 37, 0, 267, 270, 291, 321, 314, 17, 84, 91)
 
 FEATHER = 0.045  # standard deviation of the mask's edge, in crop sizes
 REACH = 1.12  # the mask is that much larger than the outline of the face,
@@ -21,7 +28,7 @@ def outline_mask(points: np.ndarray) -> np.ndarray:
     """The soft mask of a face, float32 [256, 256] in 0..1, from its landmarks in the crop [478, 2]."""
     import cv2
 
-    outline = points[list(OVAL)]
+    outline = points[list(_OVAL)]
     centre = outline.mean(axis=0)
     away = outline - centre
     away *= np.where(away[:, 1:] > 0, [[REACH, CHIN_REACH]], [[REACH, REACH]])
@@ -47,9 +54,9 @@ def skin_mask(points: np.ndarray) -> np.ndarray:
     import cv2
 
     mask: np.ndarray = np.zeros((SIZE, SIZE), np.uint8)
-    cv2.fillConvexPoly(mask, cv2.convexHull(np.round(points[list(OVAL)]).astype(np.int32)), (1,))
+    cv2.fillConvexPoly(mask, cv2.convexHull(np.round(points[list(_OVAL)]).astype(np.int32)), (1,))
     mask = cv2.erode(mask, np.ones((9, 9), np.uint8))
-    for ring in (*COARSE_EYES, COARSE_LIPS):
+    for ring in (*_EYES, _LIPS):
         hull = cv2.convexHull(np.round(points[list(ring)]).astype(np.int32))
         hole = np.zeros_like(mask)
         cv2.fillConvexPoly(hole, hull, (1,))

@@ -11,8 +11,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from cmet_engine.face.landmarks import INNER_LIPS, LEFT_EYE_CORNERS, RIGHT_EYE_CORNERS
-from cmet_engine.face.lips import eye_opening
+from cmet_engine.face.lips import INNER_LIPS, eye_opening
 from cmet_engine.face.pose import normalise
 from cmet_engine.render import mesh
 
@@ -108,7 +107,7 @@ def looks_of(
     upper, lower = np.array(INNER_LIPS).T
     gaps = points[:, upper, 1] - points[:, lower, 1]
     irises = []
-    for iris, corners in ((mesh.RIGHT_IRIS, RIGHT_EYE_CORNERS), (mesh.LEFT_IRIS, LEFT_EYE_CORNERS)):
+    for iris, corners in ((mesh.RIGHT_IRIS, (33, 133)), (mesh.LEFT_IRIS, (362, 263))):
         middle = points[:, list(corners), :2].mean(1)
         irises.append((points[:, iris, :2] - middle)[:, 0])
     eyes = np.column_stack([eye_opening(landmarks), *irises])

@@ -37,7 +37,7 @@ def test_left_and_right_are_the_persons_own():
 def test_irises_lie_in_their_eyes():
     for iris, corners in ((at.LEFT_IRIS, at.LEFT_EYE_CORNERS), (at.RIGHT_IRIS, at.RIGHT_EYE_CORNERS)):
         assert X[list(corners)].min() < X[iris] < X[list(corners)].max()
-    assert range(at.LANDMARKS)[at.IRISES] == range(at.SKIN, at.LANDMARKS)
+    assert range(at.LANDMARKS)[at.IRIS] == range(at.SKIN, at.LANDMARKS)
 
 
 def test_the_outline_goes_around_the_face():
