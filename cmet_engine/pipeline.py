@@ -6,8 +6,6 @@ for finished `pieces`, work that was interrupted, however roughly, goes on from 
 """
 
 import contextlib
-import importlib.metadata
-import itertools
 import logging
 import time
 from collections import deque
@@ -33,6 +31,7 @@ if TYPE_CHECKING:
     from cmet_engine.emotion.library import EmotionVector
     from cmet_engine.face.tracker import FaceGeometry
     from cmet_engine.media.info import Frame
+    from cmet_engine.quality.check import ResultCheck
 
 log = logging.getLogger(__name__)
 
@@ -41,14 +40,9 @@ Preview = Callable[[np.ndarray], None]
 RENDERERS = ("warp", "edtalk", "none")
 MODES = ("add", "replace")
 VOICE = "voice"  # name under which the emotion of --speech stands in the timeline and the report
-CHECKED_FRAMES = 32  # frames of the result that are tracked again to measure what the report says
-SHOWN_MOMENTS = 5  # frames that the report shows before and after
 SHOWN_SIZE = 720  # pixels on the long side of those
-ASKED_AT_LEAST = 0.2  # a coefficient counts as changed by the edit from here on
 OUTSIDE_FRAMES = 24  # frames of the written video that are compared with the clip outside the face
 NOTES = "notes.npz"  # what is kept of a rendering beside its pieces
-SMALL_FACE = 80  # pixels
-FAR_TURN = 45  # degrees of head yaw
 
 
 @dataclass(frozen=True)
@@ -224,6 +218,7 @@ def edit_clip(
         CmetError: anything that the user can mend; one sentence.
     """
     from cmet_engine.emotion.edit import edit_track
+    from cmet_engine.quality import summary
     from cmet_engine.quality.report import EditReport, FramePair, write_report
 
     clip = Path(clip)
@@ -244,7 +239,7 @@ def edit_clip(
             heard = listening.result()
         timeline = heard.timeline
         source.save(folder / "source.npz")
-        messages = _tracking_messages(geometry)
+        messages = summary.tracking_messages(geometry)
         rendered = RenderedFrames()
         if settings.renderer == "edtalk":
             rendered, edited = _draw(clip, geometry, source, heard, settings, folder, progress, pieces, preview)
@@ -276,9 +271,9 @@ def edit_clip(
         report = EditReport(
             clip=clip.name, output=settings.video_name if rendered.index else "",
             width=geometry.size[0], height=geometry.size[1], fps=geometry.fps, duration=source.duration,
-            settings=_settings_table(settings), versions=versions(), timeline=timeline, source=source, edited=edited,
+            settings=summary.settings_table(settings), versions=summary.versions(), timeline=timeline, source=source, edited=edited,  # type: ignore[arg-type]
             pairs=[
-                FramePair(index, float(source.times[index]), before, after, _face_box(geometry, index, before))
+                FramePair(index, float(source.times[index]), before, after, summary.face_box(geometry, index, before))
                 for index, before, after in zip(rendered.index, rendered.before, rendered.after, strict=True)
             ],
             faces_lost=int((~geometry.valid).sum()), cuts=geometry.cuts, messages=messages,
@@ -481,11 +476,13 @@ def render_frames(
     from cmet_engine.media.reader import VideoReader
     from cmet_engine.media.segments import SEGMENT
     from cmet_engine.media.writer import RATE_FACTOR, VideoWriter
+    from cmet_engine.quality import summary
+    from cmet_engine.quality.check import ResultCheck
     from cmet_engine.quality.outside import psnr_of_video
 
     reader = VideoReader(clip)
     info = reader.info
-    moments = set(_moments(source, edited))
+    moments = set(summary.moments(source, edited))
     kept = RenderedFrames()
     total = len(source)
     rate_factor = RATE_FACTOR if rate_factor is None else rate_factor
@@ -497,7 +494,7 @@ def render_frames(
             (part for _, part in geometry.chunks()), source.coefficients, edited.coefficients, getattr(painter, "state", None),
         )  # fmt: skip
     with ExitStack() as stack:
-        check = stack.enter_context(contextlib.closing(_Check(geometry, CHECKED_FRAMES)))
+        check = stack.enter_context(contextlib.closing(ResultCheck(geometry)))
         writer = stack.enter_context(
             VideoWriter(
                 output, info.width, info.height, info.fps, sound_from=sound or info, metadata=metadata,
@@ -511,7 +508,7 @@ def render_frames(
                 kept.index.append(frame.index)
                 kept.before.append(shrunk(frame.image, SHOWN_SIZE))
                 kept.after.append(shrunk(picture, SHOWN_SIZE))
-            check.look(frame.index, frame.image, picture)
+            check.observe(frame.index, frame.image, picture)
             if folder and (frame.index + 1) % SEGMENT == 0:
                 _note(
                     folder / NOTES, kept, check, painter
@@ -532,7 +529,7 @@ def render_frames(
     return kept
 
 
-def _note(path: Path, kept: RenderedFrames, check: "_Check", painter: Any) -> None:
+def _note(path: Path, kept: RenderedFrames, check: "ResultCheck", painter: Any) -> None:
     """Keep what was noted of the frames so far, for `_recall`."""
     numbers = {"shown": np.array(kept.index, np.int64), "checked": np.array(check.index, np.int64)}
     numbers["covered"] = np.array(sorted(getattr(painter, "covered", ())), np.int64)
@@ -540,7 +537,7 @@ def _note(path: Path, kept: RenderedFrames, check: "_Check", painter: Any) -> No
     save_arrays(path, **numbers, **{name: np.array(values) for name, values in images.items()})
 
 
-def _recall(path: Path, kept: RenderedFrames, check: "_Check", painter: Any, frames: int) -> None:
+def _recall(path: Path, kept: RenderedFrames, check: "ResultCheck", painter: Any, frames: int) -> None:
     """Take up what was noted of the first `frames` frames before an interruption."""
     if noted := load_arrays(path):
         shown, checked = (int((noted[name] < frames).sum()) for name in ("shown", "checked"))
@@ -636,106 +633,6 @@ def check_renderer(name: str) -> None:
         path_of("connector")
 
 
-def _moments(source: CoefficientTrack, edited: CoefficientTrack) -> list[int]:
-    """Frames worth showing: spread over the clip, each the most strongly edited of its stretch, with a face."""
-    change = np.abs(edited.coefficients - source.coefficients).sum(1) * source.valid
-    edges = np.linspace(0, len(source), min(SHOWN_MOMENTS, len(source)) + 1).astype(int)
-    stretches = [range(a, b) for a, b in itertools.pairwise(edges) if b > a]
-    return sorted({max(stretch, key=lambda i: (change[i], -i)) for stretch in stretches})
-
-
-def _face_box(geometry: "FaceGeometry", index: int, picture: np.ndarray) -> tuple[float, float, float, float] | None:
-    """(left, top, right, bottom) of the face in pixels of a scaled-down picture; None where no face was found."""
-    if not geometry.valid[index]:
-        return None
-    points = geometry.landmarks[index][:, :2] * (picture.shape[1] / geometry.size[0])
-    (left, top), (right, bottom) = points.min(0), points.max(0)
-    return float(left), float(top), float(right), float(bottom)
-
-
-class _Check:
-    """Tracks some frames before and after the edit again, so that the report can say what is really in the picture."""
-
-    def __init__(self, geometry: "FaceGeometry", frames: int) -> None:
-        from cmet_engine.face.mesh import Mesh
-
-        usable = np.flatnonzero(geometry.valid & (geometry.fade > 0.99))
-        picks = np.linspace(0, max(len(usable) - 1, 0), min(frames, len(usable))).round().astype(int)
-        self._wanted = {int(i) for i in usable[picks]}
-        self._geometry = geometry
-        self._mesh = Mesh() if self._wanted else None
-        self.index: list[int] = []
-        self.before: list[np.ndarray] = []
-        self.after: list[np.ndarray] = []
-
-    def look(self, index: int, before: np.ndarray, after: np.ndarray) -> None:
-        """Take note of one frame, if it is among those to be checked."""
-        if index not in self._wanted or self._mesh is None:
-            return
-        from cmet_engine.face.mesh import box_of
-
-        box = box_of(self._geometry.landmarks[index])
-        found = []
-        for image in (before, after):
-            self._mesh.forget()
-            found.append(self._mesh.find(image, box))
-        if found[0] is not None and found[1] is not None:
-            self.index.append(index)
-            self.before.append(found[0])
-            self.after.append(found[1])
-
-    def close(self) -> None:
-        """Let go of the tracker."""
-        if self._mesh is not None:
-            self._mesh.close()
-
-    def figures(self, source: CoefficientTrack, edited: CoefficientTrack) -> dict[str, float]:
-        """What was asked against what is measured, under the names of `report.EditReport`."""
-        from cmet_engine.face.blendshapes import load_solver
-        from cmet_engine.face.lips import LIPS_CLOSED, LIPS_OPEN, lip_opening
-
-        if len(self.index) < 2:
-            return {}
-        before, after = np.stack(self.before), np.stack(self.after)
-        asked = (edited.coefficients - source.coefficients)[self.index]
-        solver = load_solver()
-        got = solver.coefficients(after) - solver.coefficients(before)
-        changed = np.abs(asked).max(0) >= ASKED_AT_LEAST
-        gap_before, gap_after = lip_opening(before), lip_opening(after)
-        closed = gap_before < LIPS_CLOSED
-        result: dict[str, float] = {}
-        if changed.any():
-            # the share of the asked change that is there, by least squares over the checked frames
-            ratio = (asked * got).sum(0)[changed] / (asked**2).sum(0)[changed]
-            result["edit_realised"] = round(float(np.median(ratio)), 3)
-            result["same_sign"] = round(float((ratio > 0).mean()), 3)
-        if closed.any():
-            result["lips_closed_kept"] = round(float((gap_after[closed] < LIPS_OPEN).mean()), 3)
-        if min(gap_before.std(), gap_after.std()) > 1e-3:
-            result["lip_correlation"] = round(float(np.corrcoef(gap_before, gap_after)[0, 1]), 3)
-        return result
-
-
-def versions() -> dict[str, str]:
-    """Versions of the program and of what its results depend on."""
-    return {"cmet": __version__, **{name: importlib.metadata.version(name) for name in ("mediapipe", "av", "torch")}}
-
-
-def _settings_table(settings: EditSettings) -> dict[str, Any]:
-    """The settings as the report shows them."""
-    table: dict[str, Any] = {
-        "mode": settings.mode,
-        "renderer": settings.renderer,
-        "quality": settings.quality,
-        "strength": settings.strength,
-        "face": settings.face,
-    }
-    for name in ("speech", "neutral"):
-        if (path := getattr(settings, name)) is not None:
-            table[name] = Path(path).name
-    return table
-
-
 def edit_description(timeline: EmotionTimeline, settings: EditSettings) -> str:
     """One line that says how a clip was edited, for metadata and report."""
     parts = []
@@ -744,33 +641,3 @@ def edit_description(timeline: EmotionTimeline, settings: EditSettings) -> str:
         whole = key.start == 0 and key.end is None
         parts.append(f"{key.emotion} {key.strength:g}" + ("" if whole else f" from {key.start:g} s to {end}"))
     return f"{', '.join(parts)} ({settings.mode})"
-
-
-def _tracking_messages(geometry: "FaceGeometry") -> list[str]:
-    """What the tracker met that the user should know, in sentences."""
-    messages = []
-    lost = int((~geometry.valid).sum())
-    if lost:
-        messages.append(
-            f"No face was found in {lost} of {len(geometry)} frames; they are left as they were and the edit fades around them."
-        )
-    if geometry.cuts:
-        at = ", ".join(f"{geometry.times[c]:.2f} s" for c in geometry.cuts[:5])
-        messages.append(
-            f"{len(geometry.cuts)} scene cut{'s' if len(geometry.cuts) > 1 else ''} at {at}; tracking began anew there."
-        )
-    widths = [np.ptp(points[geometry.valid[part], :, 0], axis=1) for part, points in geometry.chunks()]
-    width = float(np.median(np.concatenate(widths)))
-    if width < SMALL_FACE:
-        messages.append(
-            f"The face is only {width:.0f} pixels wide; fine movements cannot be read well below {SMALL_FACE}."
-        )
-    turned = geometry.valid & (np.abs(geometry.head_rotation[:, 0]) > FAR_TURN)
-    if turned.any():
-        edges = np.flatnonzero(np.diff(np.concatenate([[0], turned.astype(np.int8), [0]])))
-        spans = [f"{geometry.times[a]:.2f} to {geometry.times[b - 1]:.2f} s" for a, b in edges.reshape(-1, 2)]
-        more = f" and {len(spans) - 5} more times" if len(spans) > 5 else ""
-        messages.append(
-            f"The head is turned by more than {FAR_TURN} degrees at {', '.join(spans[:5])}{more}; the edit fades there."
-        )
-    return messages

@@ -17,7 +17,7 @@ from scipy.ndimage import gaussian_filter1d, maximum_filter1d
 from cmet_engine import arkit
 from cmet_engine.errors import CmetError
 from cmet_engine.face.blendshapes import load_basis
-from cmet_engine.face.lips import INNER_LIPS
+from cmet_engine.face.landmarks import INNER_LIPS
 from cmet_engine.models import asset
 from cmet_engine.smoothstep import smoothstep
 from cmet_engine.timeline import EmotionTimeline

@@ -391,7 +391,7 @@ class FrameReader:
         landmarks = np.full((len(images), 478, 3), np.nan, np.float32)
         scores = np.full((len(images), arkit.COUNT), np.nan, np.float32)
         for row, image in enumerate(images):
-            if found := self._landmarker.look(image):
+            if found := self._landmarker.detect(image):
                 landmarks[row] = found[0]
                 scores[row] = 0
                 scores[row, _TASK_COLUMNS] = found[1][1:]  # the first is `_neutral`

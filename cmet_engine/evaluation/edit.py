@@ -1,76 +1,61 @@
 """Measures the `warp` renderer on real clips: is the edit in the picture, and is everything else still there?
 
-An independent reader (MediaPipe's `face_landmarker.task`) looks at frames before and after the edit. `cmet eval edit`.
+An independent model (MediaPipe's `face_landmarker.task`) reads frames before and after the edit. `cmet eval edit`.
+Every figure is defined in `quality.metrics`.
 """
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
-from cmet_engine import arkit
 from cmet_engine.emotion.edit import edit_track
 from cmet_engine.emotion.expression_classifier import FrameReader
 from cmet_engine.emotion.library import load_library
 from cmet_engine.face.clip import track_clip
-from cmet_engine.face.lips import LIPS_CLOSED, LIPS_OPEN, eye_opening, lip_opening
-from cmet_engine.face.tracker import FaceGeometry
+from cmet_engine.face.geometry import FaceGeometry
+from cmet_engine.face.lips import LIPS_CLOSED, eye_opening, lip_opening
 from cmet_engine.media.reader import VideoReader
 from cmet_engine.media.writer import VideoWriter
 from cmet_engine.progress import Progress, Stage
-from cmet_engine.quality.outside import outside, psnr
+from cmet_engine.quality import metrics
+from cmet_engine.quality.alignment import neighbours
+from cmet_engine.quality.regions import outside
 from cmet_engine.render.warp import WarpRenderer
 from cmet_engine.timeline import EmotionTimeline
 from cmet_engine.track import CoefficientTrack
 
-ASKED = 0.2
-"""Coefficients that an emotion changes by this much are asked about."""
-
-SELDOM_READ: tuple[str, ...] = tuple(
-    n
-    for n in arkit.NAMES
-    if n.startswith(("cheekSquint", "noseSneer", "cheekPuff", "jawForward", "tongueOut", "mouthClose", "mouthFunnel"))
-    or n in ("eyeWideLeft", "jawRight", "mouthLeft", "mouthRight", "mouthDimpleRight")
-)
-"""Coefficients that the reader reports at 0.2 or more on less than 1 % of faces (3,974 pictures and frames of 42 clips),
-`eyeWide` and `mouthDimple` on one side only: a pair is left out where either side is."""
-
-_READ = np.array([n not in SELDOM_READ and arkit.mirrored(n) not in SELDOM_READ for n in arkit.NAMES])
-
 LIP_FRAMES, CLOSED_FRAMES = 24, 24
-"""Frames of each clip in which lips are looked at, at least, and closed ones beside these, as far as there are so many."""
+"""Frames of each clip in which lips are measured, at least, and frames with closed lips beside these, as far as there are so many."""
 
-BLINK = 0.6
-"""An eye is shut below this share of its median opening."""
+LISTED = 12
+"""Coefficients that the table lists for an emotion, those that most clips were asked for first."""
 
 
 @dataclass(frozen=True)
 class EditFigures:
-    """One clip edited with one emotion.
+    """One clip edited with one emotion; what each figure means stands in `quality.metrics`.
 
     Attributes:
         clip, emotion: which.
-        realised: measured over asked change, summed over the coefficients asked for by `ASKED` or more that the reader
-            reports on real faces; None where there are none.
-        realised_middle: median of the single coefficients' shares.
-        same_sign: share of these coefficients that moved the way they were asked to.
-        coefficients: (asked, measured) for each of them, means over the frames.
-        lips_closed_kept: share of frames with closed lips whose lips are still closed, among up to `CLOSED_FRAMES` of the
-            clip's closed ones beside those read anyway; None where none are.
-        lips_correlation: of the opening between the inner lips before and after, in `LIP_FRAMES` or more frames, evenly spaced.
-        blinks_kept: share of shut eyes that are still shut; None where none are.
-        outside_psnr: dB, of the encoded result against the source outside the face; `inf` where every pixel is equal.
-        flicker: mean size of the second difference in time of the face's pixels, over the source's own.
+        realised: `metrics.realised`; None where no readable coefficient was asked for.
+        same_sign: its `right_way`.
+        coefficients: name -> its own share.
+        lips_closed_kept: `metrics.lips_closed_kept`, among up to `CLOSED_FRAMES` of the clip's frames with closed lips beside
+            those read anyway.
+        lips_correlation: `metrics.lip_correlation`, over `LIP_FRAMES` or more evenly spaced frames.
+        blinks_kept: `metrics.blinks_kept`.
+        outside_psnr: `metrics.psnr` of the encoded result against the source outside the face, dB.
+        flicker: `metrics.flicker`.
     """
 
     clip: str
     emotion: str
     realised: float | None
-    realised_middle: float | None
     same_sign: float | None
-    coefficients: dict[str, tuple[float, float]]
+    coefficients: dict[str, float]
     lips_closed_kept: float | None
     lips_correlation: float | None
     blinks_kept: float | None
@@ -80,6 +65,30 @@ class EditFigures:
     def as_dict(self) -> dict[str, object]:
         """JSON values."""
         return asdict(self)
+
+
+@dataclass(frozen=True)
+class _Sample:
+    """The frames of a clip that are measured, with what is read from them before any edit.
+
+    Attributes:
+        geometry, source: the tracked clip.
+        images: the frames by number.
+        read: frames that are read, ascending; `asked` and `even` (bool, of each) mark those the realised change and the
+            correlation of the lips rest on: evenly spaced, while the others were chosen for their closed lips.
+        run: neighbouring frames from the middle of the clip, for what is compared in time.
+        landmarks, scores: read from `read`, [K, 478, 3] and [K, 52].
+    """
+
+    geometry: FaceGeometry
+    source: CoefficientTrack
+    images: dict[int, np.ndarray]
+    read: np.ndarray
+    asked: np.ndarray
+    even: np.ndarray
+    run: np.ndarray
+    landmarks: np.ndarray
+    scores: np.ndarray
 
 
 def evaluate_edit(
@@ -92,12 +101,12 @@ def evaluate_edit(
     run: int = 16,
     progress: Progress | None = None,
 ) -> list[EditFigures]:
-    """Edit real clips, render some of their frames, and look at them again.
+    """Edit real clips, render some of their frames, and track these again.
 
     Args:
         paths: video files.
         emotions: names from the library.
-        landmarker: MediaPipe's `face_landmarker.task`; None reads with the embedded tracker and solver.
+        landmarker: MediaPipe's `face_landmarker.task`; None measures with the embedded tracker and solver.
         strength: of every edit.
         frames: how many frames of each clip are read, evenly spaced.
         run: how many neighbouring frames, from the middle of the clip, are encoded and compared in time.
@@ -106,45 +115,68 @@ def evaluate_edit(
     Raises:
         CmetError: a clip cannot be read or shows no face, an emotion is unknown, or the landmarker is missing.
     """
-    library, reader = load_library(), FrameReader(landmarker)
+    library, estimator = load_library(), FrameReader(landmarker)
     result: list[EditFigures] = []
     total = len(paths) * len(emotions)
     for path in paths:
-        geometry, source = track_clip(path)
-        usable = np.flatnonzero(geometry.valid & (geometry.fade >= 1))
-        if not len(usable):
+        sample = _sample(path, estimator, frames, run)
+        if sample is None:
             continue
-        lips = _spread(usable, max(LIP_FRAMES, frames))
-        spread = lips[np.linspace(0, len(lips) - 1, min(frames, len(lips))).round().astype(int)]
-        closed = usable[lip_opening(np.asarray(geometry.landmarks[:])[usable]) < LIPS_CLOSED]
-        read = np.union1d(lips, _spread(closed, CLOSED_FRAMES))
-        first = max(0, (len(geometry) - run) // 2)
-        middle = np.arange(first, min(first + run, len(geometry)))
-        wanted = {int(i) for i in (*read, *middle)}
-        images = {frame.index: frame.image for frame in VideoReader(path) if frame.index in wanted}
-        read = np.array([i for i in read if i in images])
-        middle = np.array([i for i in middle if i in images])
-        before = reader([images[i] for i in read])
-        among, even = np.isin(read, spread), np.isin(read, lips)
         for emotion in emotions:
             if progress:
                 progress(Stage.MEASURE, len(result), total)
-            edited = edit_track(source, EmotionTimeline.parse([f"{emotion}={strength}"]), library)
-            renderer = WarpRenderer(geometry, source, edited)
-            after = reader([renderer.render(images[i], int(i)) for i in read])
-            rendered = [renderer.render(images[i], int(i)) for i in middle]
-            originals = [images[i] for i in middle]
-            result.append(
-                EditFigures(
-                    path.stem,
-                    emotion,
-                    *realised(source, edited, read[among], before[1][among], after[1][among]),
-                    *_kept(before[0], after[0], even),
-                    outside_psnr=_outside_psnr(geometry, middle, originals, rendered),
-                    flicker=_flicker(geometry, middle, originals, rendered),
-                )
-            )
+            edited = edit_track(sample.source, EmotionTimeline.parse([f"{emotion}={strength}"]), library)
+            result.append(_measure(path.stem, emotion, sample, edited, estimator))
     return result
+
+
+def _sample(path: Path, estimator: FrameReader, frames: int, run: int) -> _Sample | None:
+    """Track a clip, choose its frames and read them; None where no frame shows the face."""
+    geometry, source = track_clip(path)
+    usable = np.flatnonzero(geometry.valid & (geometry.fade >= 1))
+    if not len(usable):
+        return None
+    even = _spread(usable, max(LIP_FRAMES, frames))
+    closed = usable[lip_opening(np.asarray(geometry.landmarks[:])[usable]) < LIPS_CLOSED]
+    read = np.union1d(even, _spread(closed, CLOSED_FRAMES))
+    first = max(0, (len(geometry) - run) // 2)
+    middle = np.arange(first, min(first + run, len(geometry)))
+    wanted = {int(i) for i in (*read, *middle)}
+    images = {frame.index: frame.image for frame in VideoReader(path) if frame.index in wanted}
+    read = np.array([i for i in read if i in images])
+    landmarks, scores = estimator([images[i] for i in read])
+    return _Sample(
+        geometry, source, images, read, np.isin(read, _spread(even, frames)), np.isin(read, even),
+        np.array([i for i in middle if i in images]), landmarks, scores,
+    )  # fmt: skip
+
+
+def _measure(clip: str, emotion: str, sample: _Sample, edited: CoefficientTrack, estimator: FrameReader) -> EditFigures:
+    """Render the frames of a sample and set them beside the source's."""
+    renderer = WarpRenderer(sample.geometry, sample.source, edited)
+    landmarks, scores = estimator([renderer.render(sample.images[i], int(i)) for i in sample.read])
+    asked = (edited.coefficients - sample.source.coefficients)[sample.read]
+    realised = metrics.realised(asked[sample.asked], (scores - sample.scores)[sample.asked])
+    originals = [sample.images[i] for i in sample.run]
+    rendered = [renderer.render(sample.images[i], int(i)) for i in sample.run]
+    moved = [renderer.target(int(i)) for i in sample.run]
+    known = np.isfinite(sample.landmarks).all((1, 2)) & np.isfinite(landmarks).all((1, 2))
+    before, after, even = sample.landmarks[known], landmarks[known], sample.even[known]
+    lips, eyes = (lip_opening(before), lip_opening(after)), (eye_opening(before), eye_opening(after))
+    return EditFigures(
+        clip,
+        emotion,
+        realised=None if realised is None else realised.share,
+        same_sign=None if realised is None else realised.right_way,
+        coefficients={} if realised is None else {n: round(v, 3) for n, v in realised.coefficients.items()},
+        lips_closed_kept=metrics.lips_closed_kept(*lips),
+        lips_correlation=metrics.lip_correlation(lips[0][even], lips[1][even]),
+        blinks_kept=metrics.blinks_kept(*eyes),
+        outside_psnr=_outside_psnr(sample, originals, rendered),
+        flicker=metrics.flicker(
+            neighbours(originals, [sample.geometry.landmarks[int(i)] for i in sample.run]), neighbours(rendered, moved)
+        ),
+    )
 
 
 def _spread(frames: np.ndarray, count: int) -> np.ndarray:
@@ -152,109 +184,54 @@ def _spread(frames: np.ndarray, count: int) -> np.ndarray:
     return np.unique(frames[np.linspace(0, len(frames) - 1, min(count, len(frames))).round().astype(int)])
 
 
-def realised(
-    source: CoefficientTrack, edited: CoefficientTrack, frames: np.ndarray, before: np.ndarray, after: np.ndarray
-) -> tuple[float | None, float | None, float | None, dict[str, tuple[float, float]]]:
-    """`realised`, `realised_middle`, `same_sign` and `coefficients` of `EditFigures`."""
-    both = np.isfinite(before).all(1) & np.isfinite(after).all(1)
-    if not both.any():
-        return None, None, None, {}
-    asked = (edited.coefficients - source.coefficients)[frames][both].mean(0)
-    measured = (after - before)[both].mean(0)
-    columns = np.flatnonzero((np.abs(asked) >= ASKED) & _READ)
-    if not len(columns):
-        return None, None, None, {}
-    a, m = asked[columns], measured[columns]
-    pairs = {arkit.NAMES[c]: (round(float(x), 3), round(float(y), 3)) for c, x, y in zip(columns, a, m, strict=True)}
-    return float((m * np.sign(a)).sum() / np.abs(a).sum()), float(np.median(m / a)), float((m * a > 0).mean()), pairs
-
-
-def _kept(before: np.ndarray, after: np.ndarray, even: np.ndarray) -> tuple[float | None, float | None, float | None]:
-    """`lips_closed_kept`, `lips_correlation` and `blinks_kept` of landmarks [K, 478, 3] before and after; the correlation
-    over the frames where `even` [K] is True, because the others were chosen for their closed lips.
-    """
-    both = np.isfinite(before).all((1, 2)) & np.isfinite(after).all((1, 2))
-    if both.sum() < 3:
-        return None, None, None
-    before, after, even = before[both], after[both], even[both]
-    lips = lip_opening(before), lip_opening(after)
-    closed = lips[0] < LIPS_CLOSED
-    eyes = eye_opening(before), eye_opening(after)
-    shut = eyes[0] < BLINK * np.median(eyes[0], axis=0)
-    still = eyes[1] < BLINK * np.median(eyes[1], axis=0) + 0.01
-    moving = even.sum() >= 3 and min(v[even].std() for v in lips) > 1e-3
-    return (
-        float((lips[1][closed] < LIPS_OPEN).mean()) if closed.any() else None,
-        float(np.corrcoef(lips[0][even], lips[1][even])[0, 1]) if moving else None,
-        float(still[shut].mean()) if shut.any() else None,
-    )
-
-
-def _outside_psnr(
-    geometry: FaceGeometry, frames: np.ndarray, originals: list[np.ndarray], rendered: list[np.ndarray]
-) -> float | None:
+def _outside_psnr(sample: _Sample, originals: list[np.ndarray], rendered: list[np.ndarray]) -> float | None:
     """PSNR outside the face after the result was encoded and read again."""
     if not rendered:
         return None
     height, width = rendered[0].shape[:2]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "result.mp4"
-        with VideoWriter(path, width, height, geometry.fps) as writer:
+        with VideoWriter(path, width, height, sample.geometry.fps) as writer:
             for image in rendered:
                 writer.write(image)
         decoded = [frame.image for frame in VideoReader(path)]
-    return psnr(geometry, zip(frames.tolist(), originals, decoded, strict=True))
-
-
-def _flicker(
-    geometry: FaceGeometry, frames: np.ndarray, originals: list[np.ndarray], rendered: list[np.ndarray]
-) -> float | None:
-    """Second difference in time inside the face, result over source."""
-    sums = np.zeros(2)
-    for k in range(1, len(frames) - 1):
-        inside = ~outside(geometry, int(frames[k]), originals[k].shape)
-        for which, images in enumerate((originals, rendered)):
-            a, b, c = (images[k + d][inside].astype(np.float32) for d in (-1, 0, 1))
-            sums[which] += float(np.abs(a - 2 * b + c).mean())
-    return float(sums[1] / sums[0]) if sums[0] > 0 else None
+    return metrics.psnr(
+        (before, after, outside(sample.geometry, int(i), before.shape))
+        for i, before, after in zip(sample.run, originals, decoded, strict=True)
+        if sample.geometry.valid[i]
+    )
 
 
 def format_figures(figures: Sequence[EditFigures]) -> str:
-    """A table for people: one line per emotion, medians over the clips, and what did worst."""
-    head = (
-        f"{'emotion':<12}{'clips':>6}{'realised':>10}{'(worst)':>9}{'middle':>8}{'sign':>7}{'closed':>8}{'lips':>7}"
+    """A table for people: one line per emotion, medians over the clips, and the least realised."""
+    lines = [
+        f"{'emotion':<12}{'clips':>6}{'realised':>10}{'(worst)':>9}{'sign':>7}{'closed':>8}{'lips':>7}"
         f"{'blinks':>8}{'outside':>9}{'flicker':>9}"
-    )
-    lines = [head]
-
-    def median(values: list[float | None], form: str) -> str:
-        known = [v for v in values if v is not None]
-        return format(float(np.median(known)), form) if known else "-"
-
-    def mean(values: list[float | None], form: str) -> str:
-        known = [v for v in values if v is not None]
-        return format(float(np.mean(known)), form) if known else "-"
-
+    ]
     for emotion in dict.fromkeys(f.emotion for f in figures):
         rows = [f for f in figures if f.emotion == emotion]
         realised = [f.realised for f in rows]
-        worst = min((v for v in realised if v is not None), default=None)
         lines.append(
-            f"{emotion:<12}{len(rows):>6}{median(realised, '.2f'):>10}{'-' if worst is None else f'{worst:.2f}':>9}"
-            f"{median([f.realised_middle for f in rows], '.2f'):>8}{mean([f.same_sign for f in rows], '.2f'):>7}"
-            f"{mean([f.lips_closed_kept for f in rows], '.2f'):>8}{median([f.lips_correlation for f in rows], '.3f'):>7}"
-            f"{mean([f.blinks_kept for f in rows], '.2f'):>8}{median([f.outside_psnr for f in rows], '.1f'):>9}"
-            f"{median([f.flicker for f in rows], '.2f'):>9}"
+            f"{emotion:<12}{len(rows):>6}{_over(np.median, realised, '.2f'):>10}{_over(np.min, realised, '.2f'):>9}"
+            f"{_over(np.mean, [f.same_sign for f in rows], '.2f'):>7}"
+            f"{_over(np.mean, [f.lips_closed_kept for f in rows], '.2f'):>8}"
+            f"{_over(np.median, [f.lips_correlation for f in rows], '.3f'):>7}"
+            f"{_over(np.mean, [f.blinks_kept for f in rows], '.2f'):>8}"
+            f"{_over(np.median, [f.outside_psnr for f in rows], '.1f'):>9}{_over(np.median, [f.flicker for f in rows], '.2f'):>9}"
         )
     lines.append("")
     for emotion in dict.fromkeys(f.emotion for f in figures):
         shares: dict[str, list[float]] = {}
         for f in figures:
             if f.emotion == emotion:
-                for name, (asked, measured) in f.coefficients.items():
-                    shares.setdefault(name, []).append(measured / asked)
-        lines.append(
-            f"{emotion:<12}"
-            + ", ".join(f"{n} {np.median(v):.2f}" for n, v in sorted(shares.items(), key=lambda x: -len(x[1]))[:12])
-        )
+                for name, share in f.coefficients.items():
+                    shares.setdefault(name, []).append(share)
+        often = sorted(shares.items(), key=lambda item: -len(item[1]))[:LISTED]
+        lines.append(f"{emotion:<12}" + ", ".join(f"{name} {np.median(values):.2f}" for name, values in often))
     return "\n".join(lines)
+
+
+def _over(statistic: Callable[[list[float]], object], values: Sequence[float | None], form: str) -> str:
+    """A statistic of the known values, as text."""
+    known = [v for v in values if v is not None]
+    return format(float(statistic(known)), form) if known else "-"  # type: ignore[arg-type]

@@ -1,65 +1,71 @@
 """Measures the refined renderer against the draft, on the held-out end of each clip. `cmet eval renderer`.
 
-The last part of a clip is kept from bank and fit. In it, frames are drawn from other frames of it (5 to 50 away) with the
-geometry of a frame that is there, and compared with that frame. Then frames are edited by every emotion and looked at:
-does the picture flicker more than the source, is the edit in it, is it as sharp.
+Neither the reference frames nor the fit use the last part of a clip. In it, frames are rendered from other frames of it (5 to 50
+away) with the geometry of a frame that is there, and compared with that frame. Then frames are edited by every emotion: does the
+picture flicker more than the source, is the edit in it, is it as sharp. Every figure is defined in `quality.metrics`.
 """
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from cmet_engine.emotion.edit import edit_track
 from cmet_engine.emotion.expression_classifier import FrameReader
 from cmet_engine.emotion.library import load_library
-from cmet_engine.evaluation import edit
+from cmet_engine.face.clip import track_clip
+from cmet_engine.face.geometry import FaceGeometry
 from cmet_engine.media.reader import VideoReader
 from cmet_engine.progress import Progress
-from cmet_engine.render import mesh
-from cmet_engine.render.refine import reference_frames, training_pairs
-from cmet_engine.render.refine.canonical_crop import rasterise, to_square
+from cmet_engine.quality import metrics
+from cmet_engine.quality.alignment import neighbours
+from cmet_engine.quality.regions import face_regions
+from cmet_engine.render.refine import fitting, reference_frames, training_pairs
 from cmet_engine.render.refine.renderer import RefinedRenderer, refine
-from cmet_engine.render.refine.sources import Borrowed, Slot, remap
+from cmet_engine.render.refine.sources import Borrowed, Slot
 from cmet_engine.render.warp import WarpRenderer, warp
 from cmet_engine.timeline import EmotionTimeline
+from cmet_engine.track import CoefficientTrack
 
 HELD_OUT = 0.3
-"""Share of a clip, at its end, that bank and fit never see."""
+"""Share of a clip, at its end, that neither reference frames nor fit use."""
+
+LEAST_FRAMES = 20
+"""Frames with the face below which a clip is not measured."""
 
 GAPS = (5, 50)
-"""Frames between the two of a pair."""
+"""Frames between the two of a pair, least and most."""
 
 REGIONS = ("mouth", "eyes", "face")
-METHODS = ("draft", "refined")
+Pair = tuple[float | None, float | None]
+"""Of the draft, and of the refined picture."""
 
 
 @dataclass(frozen=True)
 class RendererFigures:
-    """One clip. Every value is a pair: of the draft, and of the refined picture.
+    """One clip. Every value is a pair: of the draft, and of the refined picture; see `quality.metrics`.
 
     Attributes:
         clip: its name.
-        psnr, ssim: of `mouth`, `eyes` and `face`: dB, and structural similarity of the brightness; means over the pairs.
+        psnr, ssim: of `mouth`, `eyes` and `face`: dB over all pairs together, and mean structural similarity.
         pairs: how many pairs of frames.
-        flicker: motion-compensated difference between neighbouring edited frames over that of the source, by emotion.
-        realised: measured over asked change, as in `EditFigures`, by emotion; None where nothing could be read.
-        sharpness: fine detail inside the face over the source's, by emotion.
-        speed: frames a second that were drawn.
+        flicker: `metrics.flicker`, by emotion.
+        realised: share of `metrics.realised`, by emotion; None where nothing could be read.
+        sharpness: `metrics.detail_kept` inside the face, by emotion.
+        speed: frames rendered a second.
         fit_seconds: what the fit took.
     """
 
     clip: str
-    psnr: dict[str, tuple[float, float]]
-    ssim: dict[str, tuple[float, float]]
+    psnr: dict[str, Pair]
+    ssim: dict[str, Pair]
     pairs: int
-    flicker: dict[str, tuple[float, float]]
-    realised: dict[str, tuple[float | None, float | None]]
-    sharpness: dict[str, tuple[float, float]]
+    flicker: dict[str, Pair]
+    realised: dict[str, Pair]
+    sharpness: dict[str, Pair]
     speed: tuple[float, float]
     fit_seconds: float
 
@@ -68,50 +74,16 @@ class RendererFigures:
         return asdict(self)
 
 
-def regions_of(landmarks: np.ndarray, shape: tuple[int, ...]) -> dict[str, np.ndarray]:
-    """Where mouth, eyes and face are: bool [H, W] each."""
-    size = float(np.ptp(landmarks[: mesh.SKIN, :2], axis=0).max())
-
-    def hull(points: Sequence[int], grow: float) -> np.ndarray:
-        outline = cv2.convexHull(landmarks[list(points), :2].astype(np.float32))[:, 0]
-        away = outline - outline.mean(0)
-        outline = outline + away * (grow * size / (np.linalg.norm(away, axis=1, keepdims=True) + 1e-6))
-        drawn = np.zeros(shape[:2], np.uint8)
-        cv2.fillConvexPoly(drawn, np.round(outline).astype(np.int32), (1,))
-        return drawn.astype(bool)
-
-    return {
-        "mouth": hull(mesh.UPPER_LIP_OUTER + mesh.LOWER_LIP_OUTER, 0.03),
-        "eyes": hull(mesh.RIGHT_EYE_UPPER + mesh.RIGHT_EYE_LOWER, 0.04)
-        | hull(mesh.LEFT_EYE_UPPER + mesh.LEFT_EYE_LOWER, 0.04),
-        "face": hull(mesh.OVAL, 0.0),
-    }
-
-
-def psnr(a: np.ndarray, b: np.ndarray, where: np.ndarray) -> float:
-    """Peak signal-to-noise ratio in dB of two uint8 pictures over the places of a mask; at most 60."""
-    error = float(((a[where].astype(np.float64) - b[where]) ** 2).mean())
-    return min(60.0, float(10 * np.log10(255**2 / max(error, 1e-9))))
-
-
-def ssim(a: np.ndarray, b: np.ndarray, where: np.ndarray) -> float:
-    """Structural similarity (Wang et al. 2004, equation 13) of the brightness of two uint8 pictures over a mask."""
-    x, y = (cv2.cvtColor(v, cv2.COLOR_RGB2GRAY).astype(np.float64) for v in (a, b))
-
-    def mean(values: np.ndarray) -> np.ndarray:
-        return cv2.GaussianBlur(values, (11, 11), 1.5)
-
-    mx, my = mean(x), mean(y)
-    vx, vy, both = mean(x * x) - mx * mx, mean(y * y) - my * my, mean(x * y) - mx * my
-    c1, c2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
-    similarity = (2 * mx * my + c1) * (2 * both + c2) / ((mx * mx + my * my + c1) * (vx + vy + c2))
-    return float(similarity[where].mean())
-
-
 def best_slots(
     crops: reference_frames.Crops, here: reference_frames.Looks, wanted: reference_frames.Looks
 ) -> list[Slot]:
-    """What a single face, made from one that looks like `here`, borrows from a bank: the best entry and the next for each part."""
+    """The reference frames for a single face: the best match and the next for each part.
+
+    Args:
+        crops: the reference frames.
+        here: appearance of the face that is rendered from.
+        wanted: appearance of the face that is rendered.
+    """
     slots: list[dict[str, Sequence[Borrowed]]] = [{}, {}]
     for part in ("mouth", "eyes"):
         order = np.argsort(reference_frames.costs(wanted, wanted, crops.looks, part)[0])
@@ -123,30 +95,45 @@ def best_slots(
 
 
 def reconstruct(
-    geometry: Any,
+    geometry: FaceGeometry,
     images: dict[int, np.ndarray],
     pairs: Sequence[tuple[int, int]],
     crops: reference_frames.Crops,
     network: Any,
     size: int,
-) -> tuple[dict[str, tuple[float, float]], dict[str, tuple[float, float]]]:
-    """PSNR and SSIM by region of pairs (from, to), of draft and refined."""
-    signal: dict[str, list[tuple[float, float]]] = {name: [] for name in REGIONS}
-    structure: dict[str, list[tuple[float, float]]] = {name: [] for name in REGIONS}
+) -> tuple[dict[str, Pair], dict[str, Pair]]:
+    """PSNR and SSIM by region of frames rendered from others, of draft and refined.
+
+    Args:
+        geometry: of the clip.
+        images: its frames by number.
+        pairs: (from, to): which frame is rendered from, and the one whose geometry it is given and which it is compared with.
+        crops: reference frames.
+        network: of the refinement.
+        size: side of the canonical face crop, pixels.
+    """
+    compared: dict[str, tuple[list[metrics.Pair], list[metrics.Pair]]] = {name: ([], []) for name in REGIONS}
     for i, j in pairs:
         own, target = (np.asarray(geometry.landmarks[k], np.float64) for k in (i, j))
         draft = warp(images[i], own, target - own)
         looks = [reference_frames.looks_of(p[None], teeth=geometry.teeth[k]) for p, k in ((own, i), (target, j))]
-        made = (draft, refine(draft, own, target, best_slots(crops, *looks), network, size))
-        for name, where in regions_of(target, draft.shape).items():
-            if where.any():
-                signal[name].append(tuple(psnr(m, images[j], where) for m in made))  # type: ignore[arg-type]
-                structure[name].append(tuple(ssim(m, images[j], where) for m in made))  # type: ignore[arg-type]
+        refined = refine(draft, own, target, best_slots(crops, *looks), network, size)
+        for name, where in face_regions(target, draft.shape).items():
+            for of_method, made in zip(compared[name], (draft, refined), strict=True):
+                of_method.append((made, images[j], where))
 
-    def means(values: dict[str, list[tuple[float, float]]]) -> dict[str, tuple[float, float]]:
-        return {n: tuple(np.mean(v, axis=0).round(4).tolist()) for n, v in values.items() if v}  # type: ignore[misc]
+    def mean_ssim(of_method: list[metrics.Pair]) -> float | None:
+        known = [v for pair in of_method if (v := metrics.ssim(*pair)) is not None]
+        return round(float(np.mean(known)), 4) if known else None
 
-    return means(signal), means(structure)
+    def psnr(of_method: list[metrics.Pair]) -> float | None:
+        value = metrics.psnr(of_method)
+        return None if value is None else round(value, 4)
+
+    return (
+        {name: (psnr(draft), psnr(refined)) for name, (draft, refined) in compared.items()},
+        {name: (mean_ssim(draft), mean_ssim(refined)) for name, (draft, refined) in compared.items()},
+    )
 
 
 def choose_pairs(frames: np.ndarray, count: int, seed: int = 0) -> list[tuple[int, int]]:
@@ -161,22 +148,47 @@ def choose_pairs(frames: np.ndarray, count: int, seed: int = 0) -> list[tuple[in
     return result
 
 
-def motion_compensated(pictures: Sequence[np.ndarray], landmarks: Sequence[np.ndarray]) -> float:
-    """Mean difference inside the face between each picture and the one before it, brought to its geometry by the mesh."""
-    total = []
-    for before, after, old, new in zip(pictures, pictures[1:], landmarks, landmarks[1:], strict=False):
-        size = 16 * max(4, round(float(np.ptp(new[: mesh.SKIN, :2], axis=0).max()) * 1.2 / 16))
-        raster = rasterise(new, to_square(new, size), size)
-        places = raster.inward() > 0.3
-        a, b = (remap(v, raster.sources(p)).astype(np.float32) for v, p in ((before, old), (after, new)))
-        total.append(float(np.abs(a - b)[places].mean()))
-    return float(np.mean(total)) if total else 0.0
+@dataclass
+class _Held:
+    """The held-out frames of a clip.
+
+    Attributes:
+        geometry, source: the tracked clip.
+        pairs: see `reconstruct`.
+        spread: evenly spaced frames that are edited and read.
+        middle: neighbouring frames that are compared in time.
+        images: all of these by number.
+        scores: [K, 52] read from `spread` before any edit.
+        seconds: rendering time of draft and refined so far; `rendered` frames of each.
+    """
+
+    geometry: FaceGeometry
+    source: CoefficientTrack
+    pairs: list[tuple[int, int]]
+    spread: np.ndarray
+    middle: np.ndarray
+    images: dict[int, np.ndarray]
+    scores: np.ndarray
+    seconds: list[float] = field(default_factory=lambda: [0.0, 0.0])
+    rendered: int = 0
 
 
-def fine_detail(image: np.ndarray, where: np.ndarray) -> float:
-    """Mean size of the Laplacian of the brightness over a mask."""
-    gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(np.float32)
-    return float(np.abs(cv2.Laplacian(gray, cv2.CV_32F))[where].mean())
+def _hold_out(
+    path: Path,
+    geometry: FaceGeometry,
+    source: CoefficientTrack,
+    held: np.ndarray,
+    frames: int,
+    run: int,
+    estimator: FrameReader,
+) -> _Held:
+    """Choose and read what is measured of the held-out frames."""
+    pairs = choose_pairs(held, frames)
+    spread = held[np.linspace(0, len(held) - 1, min(frames, len(held))).round().astype(int)]
+    middle = held[len(held) // 2 - min(run, len(held)) // 2 :][:run]
+    wanted = {int(i) for i in (*spread, *middle)} | {i for pair in pairs for i in pair}
+    images = {frame.index: frame.image for frame in VideoReader(path) if frame.index in wanted}
+    return _Held(geometry, source, pairs, spread, middle, images, estimator([images[int(i)] for i in spread])[1])
 
 
 def evaluate_clip(
@@ -191,76 +203,68 @@ def evaluate_clip(
     run: int = 12,
     progress: Progress | None = None,
 ) -> RendererFigures | None:
-    """Measure one clip; None where fewer than 20 frames show the face.
+    """Measure one clip; None where fewer than `LEAST_FRAMES` frames show the face.
 
     Args:
         path: the clip.
         emotions: names from the library.
         quality: `standard` or `best`.
-        fit: fit to the part that is not held out; else the generic start alone.
-        landmarker: MediaPipe's `face_landmarker.task`; None reads with the embedded tracker and solver.
+        fit: fit the network to the part that is not held out; else the generic weights are used as they are.
+        landmarker: MediaPipe's `face_landmarker.task`; None measures with the embedded tracker and solver.
         device: where the network runs.
-        frames: how many frames are drawn in each way.
+        frames: how many frames are rendered in each way.
         run: how many neighbouring frames are compared in time.
         progress: called with the fit's progress.
     """
-    from cmet_engine.face.clip import track_clip
-    from cmet_engine.render.refine import fitting
-
     geometry, source = track_clip(path)
     usable = training_pairs.usable_frames(geometry)
-    if len(usable) < 20:
+    if len(usable) < LEAST_FRAMES:
         return None
     edge = round(len(usable) * (1 - HELD_OUT))
-    known, held = usable[:edge], usable[edge:]
     started = time.perf_counter()
     refiner = fitting.prepare(
-        path, geometry, source, quality, device=device, among=known, steps=None if fit else 0, progress=progress
+        path, geometry, source, quality, device=device, among=usable[:edge], steps=None if fit else 0, progress=progress
     )
     fit_seconds = time.perf_counter() - started
-    pairs = choose_pairs(held, frames)
-    spread = held[np.linspace(0, len(held) - 1, min(frames, len(held))).round().astype(int)]
-    middle = held[len(held) // 2 - min(run, len(held)) // 2 :][:run]
-    wanted = {int(i) for i in (*spread, *middle)} | {i for pair in pairs for i in pair}
-    images = {frame.index: frame.image for frame in VideoReader(path) if frame.index in wanted}
-    signal, structure = reconstruct(geometry, images, pairs, refiner.crops, refiner.network, refiner.size)
-    library, reader = load_library(), FrameReader(landmarker)
-    before = reader([images[int(i)] for i in spread])
-    flicker, realised, sharpness = {}, {}, {}
-    seconds, drawn = [0.0, 0.0], 0
+    library, estimator = load_library(), FrameReader(landmarker)
+    held = _hold_out(path, geometry, source, usable[edge:], frames, run, estimator)
+    refined = refiner.crops, refiner.network, refiner.size
+    psnr, ssim = reconstruct(geometry, held.images, held.pairs, *refined)
+    result = RendererFigures(path.stem, psnr, ssim, len(held.pairs), {}, {}, {}, (0.0, 0.0), round(fit_seconds, 1))
     for emotion in emotions:
         edited = edit_track(source, EmotionTimeline.parse([emotion]), library)
-        renderers: list[Any] = [
-            WarpRenderer(geometry, source, edited),
-            RefinedRenderer(geometry, source, edited, refiner.crops, refiner.network, refiner.size),
-        ]
-        moving, sharp, shares = [], [], []
-        rest = [np.asarray(geometry.landmarks[int(i)], np.float64) for i in middle]
-        still = motion_compensated([images[int(i)] for i in middle], rest)
-        for which, renderer in enumerate(renderers):
-            renderer.render(images[int(spread[0])], int(spread[0]))
-            begun = time.perf_counter()
-            made = [renderer.render(images[int(i)], int(i)) for i in spread]
-            near = [renderer.render(images[int(i)], int(i)) for i in middle]
-            seconds[which] += time.perf_counter() - begun
-            moved = [renderer.target(int(i)) for i in middle]
-            moving.append(motion_compensated(near, moved) / max(still, 1e-6))
-            detail = [
-                (fine_detail(m, where), fine_detail(images[int(i)], where))
-                for m, i in zip(made, spread, strict=True)
-                for where in (regions_of(np.asarray(geometry.landmarks[int(i)]), m.shape)["face"],)
-            ]
-            sharp.append(sum(a for a, _ in detail) / max(sum(b for _, b in detail), 1e-6))
-            shares.append(edit.realised(source, edited, spread, before[1], reader(made)[1])[0])
-        drawn += len(spread) + len(middle)
-        flicker[emotion] = (round(moving[0], 3), round(moving[1], 3))
-        sharpness[emotion] = (round(sharp[0], 3), round(sharp[1], 3))
-        realised[emotion] = (shares[0], shares[1])
-    speed = [drawn / max(s, 1e-6) for s in seconds]
-    return RendererFigures(
-        path.stem, signal, structure, len(pairs), flicker, realised, sharpness,
-        (round(speed[0], 1), round(speed[1], 1)), round(fit_seconds, 1),
-    )  # fmt: skip
+        renderers = WarpRenderer(geometry, source, edited), RefinedRenderer(geometry, source, edited, *refined)
+        figures = [_measure(held, edited, renderer, which, estimator) for which, renderer in enumerate(renderers)]
+        held.rendered += len(held.spread) + len(held.middle)
+        for name, values in zip(("flicker", "realised", "sharpness"), zip(*figures, strict=True), strict=True):
+            getattr(result, name)[emotion] = tuple(None if v is None else round(v, 3) for v in values)
+    speeds = [round(held.rendered / max(seconds, 1e-6), 1) for seconds in held.seconds]
+    return replace(result, speed=(speeds[0], speeds[1]))
+
+
+def _measure(
+    held: _Held, edited: CoefficientTrack, renderer: WarpRenderer, which: int, estimator: FrameReader
+) -> tuple[float | None, float | None, float | None]:
+    """Flicker, realised share and sharpness of one renderer (`which`: 0 draft, 1 refined) and one edit."""
+    geometry, images, spread, middle = held.geometry, held.images, held.spread, held.middle
+    renderer.render(images[int(spread[0])], int(spread[0]))  # the first call prepares; it is not timed
+    begun = time.perf_counter()
+    made = [renderer.render(images[int(i)], int(i)) for i in spread]
+    near = [renderer.render(images[int(i)], int(i)) for i in middle]
+    held.seconds[which] += time.perf_counter() - begun
+    flicker = metrics.flicker(
+        neighbours(
+            [images[int(i)] for i in middle], [np.asarray(geometry.landmarks[int(i)], np.float64) for i in middle]
+        ),
+        neighbours(near, [renderer.target(int(i)) for i in middle]),
+    )
+    detail = metrics.detail_kept(
+        (images[int(i)], picture, face_regions(np.asarray(geometry.landmarks[int(i)]), picture.shape)["face"])
+        for i, picture in zip(spread, made, strict=True)
+    )
+    asked = (edited.coefficients - held.source.coefficients)[spread]
+    realised = metrics.realised(asked, estimator(made)[1] - held.scores)
+    return flicker, None if realised is None else realised.share, detail
 
 
 def format_figures(figures: Sequence[RendererFigures]) -> str:
@@ -295,8 +299,9 @@ def format_figures(figures: Sequence[RendererFigures]) -> str:
     return "\n".join(lines)
 
 
-def _gain(values: dict[str, tuple[float, float]], name: str) -> float:
-    return values[name][1] - values[name][0] if name in values else float("nan")
+def _gain(values: dict[str, Pair], name: str) -> float:
+    draft, refined = values.get(name, (None, None))
+    return float("nan") if draft is None or refined is None else refined - draft
 
 
 def _row(row: Sequence[float]) -> str:

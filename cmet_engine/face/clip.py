@@ -1,12 +1,13 @@
-"""Footage to coefficients: the face found in every frame of a clip and read, both cached by the clip's content."""
+"""Footage to coefficients: face geometry and coefficient track of a clip, both cached by the clip's content."""
 
 import contextlib
 from pathlib import Path
 
 from cmet_engine import cache
-from cmet_engine.errors import CmetError
+from cmet_engine.errors import CmetError, InvalidInput
 from cmet_engine.face.blendshapes import load_solver
-from cmet_engine.face.tracker import FaceGeometry, track
+from cmet_engine.face.geometry import FaceGeometry
+from cmet_engine.face.tracker import track
 from cmet_engine.progress import Progress
 from cmet_engine.resume import Pieces
 from cmet_engine.track import CoefficientTrack
@@ -19,7 +20,7 @@ def track_clip(
 ) -> tuple[FaceGeometry, CoefficientTrack]:
     """Find the face in every frame of a clip and read its coefficients.
 
-    Both are cached by the clip's content. `pieces` is where finished parts of the tracking are kept.
+    Both are cached by the clip's content. `pieces` is where finished segments of the tracking are kept.
 
     Returns:
         The geometry (landmarks, pose) and the coefficient track, one entry for every frame of the clip.
@@ -45,13 +46,13 @@ def track_clip(
 
 
 def tracked(clip: Path, *, face: int = 0) -> tuple[FaceGeometry, CoefficientTrack]:
-    """What `track_clip` gives, at once.
+    """The result of an earlier `track_clip`, from the cache.
 
     Raises:
-        CmetError: the clip was not tracked before.
+        InvalidInput: the clip was not tracked before.
     """
     if _cached_geometry(cache.key("geometry", clip, face)) is None:
-        raise CmetError(f"The clip {clip.name} was not tracked yet; track or edit it first.")
+        raise InvalidInput(f"The clip {clip.name} was not tracked yet; track or edit it first.")
     return track_clip(clip, face=face)
 
 

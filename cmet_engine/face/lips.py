@@ -1,23 +1,15 @@
-"""How far lips and eyes are open, from landmarks alone: what must survive an edit, measured one way everywhere."""
+"""How far lips and eyes are open, from landmarks: the one measure of what must survive an edit."""
 
 import numpy as np
 
+from cmet_engine.face.landmarks import INNER_LIPS, LIDS
 from cmet_engine.face.pose import normalise
-
-INNER_LIPS = ((81, 178), (82, 87), (13, 14), (312, 317), (311, 402))
-"""(upper, lower) landmarks of the inner lips across the middle half of the mouth."""
-
-LIDS = (
-    ((384, 381), (385, 380), (386, 374), (387, 373)),
-    ((157, 154), (158, 153), (159, 145), (160, 144)),
-)
-"""(upper, lower) landmarks of the left and the right eye, across the middle of each."""
 
 LIPS_CLOSED = 0.02
 """Lips count as closed below this opening: 2 % of the outer-eye distance, about 2 mm on an adult."""
 
 LIPS_OPEN = 0.03
-"""Lips that were closed count as parted above this opening; between the two is what a tracker cannot tell."""
+"""Lips that were closed count as parted above this opening; between the two a tracker cannot decide."""
 
 
 def _gaps(points: np.ndarray, pairs: tuple[tuple[int, int], ...]) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""MediaPipe's face mesh and face detector, kept quiet and fed with windows of a frame. The only place that knows MediaPipe."""
+"""MediaPipe's face mesh and face detector, kept quiet and given windows of a frame. The only module that uses MediaPipe."""
 
 import contextlib
 import os
@@ -9,20 +9,26 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import cv2
 import numpy as np
 
-from cmet_engine.errors import CmetError
+from cmet_engine.errors import InvalidInput, NotFound
 
-CROP = 384  # pixels or so: the face takes half of it, about the 192 pixels of MediaPipe's own input
-WINDOW = 2.0  # side of the window in face sizes: room for a tilted head and for a step between two frames
-DETECTION_SIZE = 640  # pixels on the long side; the detector itself works on 192
-LEAST_SCORE = 0.5  # of a detection; MediaPipe's own default
-SAME_FACE = 0.3  # overlap of two boxes (intersection over union) that are one face; MediaPipe's own default
+CROP = 384
+"""Pixels, about: the face takes half of it, which is the 192 pixels of MediaPipe's own input."""
+WINDOW = 2.0
+"""Side of the window in face sizes: room for a tilted head and for a step between two frames."""
+DETECTION_SIZE = 640
+"""Pixels on the long side of what the detector is given; it works on 192."""
+LEAST_SCORE = 0.5
+"""Of a detection; MediaPipe's own default."""
+SAME_FACE = 0.3
+"""Overlap (intersection over union) of two boxes that are one face; MediaPipe's own default."""
 
 
 @dataclass(frozen=True)
 class Box:
-    """A square around a face, in pixels: centre and side, and how sure the detector was."""
+    """A square around a face, in pixels: centre and side, and the detector's score."""
 
     x: float
     y: float
@@ -96,44 +102,45 @@ class Mesh:
                 static_image_mode=False, refine_landmarks=True, max_num_faces=1
             )
             self._graph.process(np.zeros((CROP, CROP, 3), np.uint8))  # the first call starts the threads that write
-        self._talkative = True  # until the first face: only then the landmark network runs, and it writes too
+        self._writes = True  # to standard error, until the first face: only then the landmark network starts
 
     def close(self) -> None:
-        """Let go of the graph."""
+        """Close the graph."""
         with quiet():
             self._graph.close()
 
     def forget(self) -> None:
-        """Follow nobody: the next call looks for a face anew."""
+        """Forget the face: the next call searches the whole window."""
         self._graph.process(np.zeros((CROP, CROP, 3), np.uint8))
 
     def find(self, image: np.ndarray, around: Box) -> np.ndarray | None:
         """Landmarks float32 [478, 3] in pixels of `image` of the face in the window around a box, or None."""
         crop, left, top, side = cut_window(image, around.x, around.y, max(around.side, 8.0) * WINDOW, CROP)
-        with quiet() if self._talkative else contextlib.nullcontext():
+        with quiet() if self._writes else contextlib.nullcontext():
             result = self._graph.process(crop).multi_face_landmarks
         if not result:
             return None
-        self._talkative = False
+        self._writes = False
         points = np.array([(p.x, p.y, p.z) for p in result[0].landmark], np.float32) * side
         return points + np.array([left, top, 0], np.float32)
 
 
 class Landmarker:
-    """The one face in a whole picture, as MediaPipe's face landmarker sees it, with its blendshape scores.
+    """MediaPipe's face landmarker: landmarks and blendshape scores of the one face in a whole picture.
 
     Args:
-        task: `face_landmarker.task`; None looks with the bundled face mesh, which knows no scores.
+        task: `face_landmarker.task`; None takes the bundled face mesh, which gives no scores.
         clip: pictures are the frames of one clip, in order, and the face is followed.
 
     Raises:
-        CmetError: the file is missing or is no face landmarker.
+        NotFound: the file is missing.
+        InvalidInput: it is no face landmarker.
     """
 
     def __init__(self, task: Path | None, *, clip: bool = False) -> None:
         self._clip, self._task = clip, task is not None
         if task is not None and not task.is_file():
-            raise CmetError(f"The face landmarker {task} is missing; give the path of face_landmarker.task.")
+            raise NotFound(f"The face landmarker {task} is missing; give the path of face_landmarker.task.")
         with quiet():
             mediapipe = load_mediapipe()
             self._image, self._format = mediapipe.Image, mediapipe.ImageFormat.SRGB
@@ -153,16 +160,18 @@ class Landmarker:
                 try:
                     self._graph = vision.FaceLandmarker.create_from_options(options)
                 except (RuntimeError, ValueError) as error:
-                    raise CmetError(f"{task} is not MediaPipe's face_landmarker.task.") from error
+                    raise InvalidInput(
+                        f"{task} is not MediaPipe's face_landmarker.task; give the path of that file."
+                    ) from error
             if not clip:  # whose time stamps begin with the first frame
-                self.look(np.zeros((CROP, CROP, 3), np.uint8))  # the first call starts the threads that write
+                self.detect(np.zeros((CROP, CROP, 3), np.uint8))  # the first call starts the threads that write
 
     def close(self) -> None:
-        """Let go of the graph."""
+        """Close the graph."""
         with quiet():
             self._graph.close()
 
-    def look(self, image: np.ndarray, milliseconds: int = 0) -> tuple[np.ndarray, np.ndarray] | None:
+    def detect(self, image: np.ndarray, milliseconds: int = 0) -> tuple[np.ndarray, np.ndarray] | None:
         """Landmarks float32 [478, 3] in pixels and 52 scores in MediaPipe's order (0 without a task), or None."""
         scores = np.zeros(52, np.float32)
         if self._task:
@@ -186,13 +195,11 @@ def cut_window(image: np.ndarray, x: float, y: float, side: float, size: int) ->
     """A square window of `image`, shrunk by a whole factor to about `size` pixels; black beyond the picture.
 
     Averaging whole blocks keeps fine texture from turning into jitter of the landmarks when a large face is shrunk, and
-    is several times faster than any other factor; MediaPipe does the rest of the way.
+    is several times faster than any other factor; MediaPipe scales the rest.
 
     Returns:
         uint8 [S, S, 3], and left, top and side of the window in whole pixels.
     """
-    import cv2
-
     factor = max(1, round(side / size))
     whole = max(8, round(side / factor)) * factor
     left, top = round(x - whole / 2), round(y - whole / 2)
@@ -223,7 +230,7 @@ class Detector:
                 graph.process(np.zeros((64, 64, 3), np.uint8))
 
     def close(self) -> None:
-        """Let go of the graphs."""
+        """Close the graphs."""
         with quiet():
             for graph in self._graphs:
                 graph.close()
@@ -233,10 +240,10 @@ class Detector:
 
         Args:
             image: uint8 RGB.
-            tiles: also look at overlapping parts of the frame, for faces too small for a look at the whole.
+            tiles: also search overlapping parts of the frame, for faces too small to be found in the whole.
         """
         height, width = image.shape[:2]
-        boxes = self._look(image, 0, 0)
+        boxes = self._detect(image, 0, 0)
         if tiles:
             side = min(height, width)
             for part in (side, side // 2):
@@ -244,12 +251,10 @@ class Detector:
                     break
                 for top in _steps(height, part):
                     for left in _steps(width, part):
-                        boxes += self._look(image[top : top + part, left : left + part], left, top)
+                        boxes += self._detect(image[top : top + part, left : left + part], left, top)
         return distinct(boxes)
 
-    def _look(self, image: np.ndarray, left: int, top: int) -> list[Box]:
-        import cv2
-
+    def _detect(self, image: np.ndarray, left: int, top: int) -> list[Box]:
         height, width = image.shape[:2]
         shrink = min(1.0, DETECTION_SIZE / max(height, width))
         small = image
@@ -269,7 +274,7 @@ class Detector:
 
 
 def distinct(boxes: list[Box]) -> list[Box]:
-    """Boxes without those that show the same face as a surer one; largest first, of equal ones the left one first."""
+    """Boxes without those that show the same face as one with a higher score; largest first, of equal ones the left one first."""
     kept: list[Box] = []
     for box in sorted(boxes, key=lambda b: -b.score):
         if all(box.overlap(other) < SAME_FACE for other in kept):

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 from safetensors.numpy import load_file
 
-from cmet_engine.errors import CmetError
+from cmet_engine.errors import InvalidInput
+from cmet_engine.face.landmarks import LANDMARKS
 from cmet_engine.models import asset
 
-LANDMARKS = 478
 TEMPLATE_FILE = "face_template.safetensors"
 _FLIP = np.array([1.0, -1.0, -1.0])  # pixels and MediaPipe's z -> x right, y up, z towards the viewer
 
@@ -78,7 +78,7 @@ def template() -> Template:
 POSE_TERMS = 5
 POSE_MIRROR = np.array([-1.0, 1.0, 1.0, 1.0, -1.0])
 """Signs of `pose_terms` for the same head in a mirror."""
-_FURTHEST = 0.5  # sine of the angle beyond which turning adds no more: nothing further was seen in training
+_FURTHEST = 0.5  # sine of the angle beyond which turning adds no more: the training clips hold nothing further
 
 
 def pose_terms(rotation: np.ndarray) -> np.ndarray:
@@ -92,11 +92,13 @@ def as_landmarks(landmarks: np.ndarray) -> np.ndarray:
     """`landmarks` as float64 [N, 478, 3].
 
     Raises:
-        CmetError: another shape.
+        InvalidInput: another shape.
     """
     landmarks = np.asarray(landmarks, np.float64)
     if landmarks.ndim != 3 or landmarks.shape[1:] != (LANDMARKS, 3):
-        raise CmetError(f"Landmarks have shape {list(landmarks.shape)}; expected [frames, {LANDMARKS}, 3] in pixels.")
+        raise InvalidInput(
+            f"Landmarks have shape {list(landmarks.shape)}; expected [frames, {LANDMARKS}, 3] in pixels."
+        )
     return landmarks
 
 
@@ -139,7 +141,7 @@ def normalise(landmarks: np.ndarray) -> tuple[np.ndarray, Pose]:
         float64 [N, 478, 3] in outer-eye distances, and the pose that `denormalise` puts back.
 
     Raises:
-        CmetError: the array has another shape.
+        InvalidInput: the array has another shape.
     """
     x = as_landmarks(landmarks) * _FLIP
     mean = template()

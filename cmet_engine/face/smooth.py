@@ -8,19 +8,23 @@ resting face is smoothed in full; a blink or a closing of the lips departs far f
 """
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 from scipy.ndimage import convolve1d, gaussian_filter1d
 
-WINDOW_SECONDS = 0.3  # the quadratic spans this long, at least 5 frames
-CHUNK = 512  # frames at a time
-NOISE_FACTOR = 1.5  # noise level above the median departure of landmarks that sit on bone
+from cmet_engine.face.geometry import Landmarks
 
-_LIDS_AND_LIPS_KEEP = 1.0
+WINDOW_SECONDS = 0.3
+"""The quadratic spans this long, at least 5 frames."""
+CHUNK = 512
+"""Frames smoothed at a time."""
+NOISE_FACTOR = 1.5
+"""Noise over the median energy of the departures in a frame: most landmarks at most moments hold jitter only."""
 
 
-def smooth_shot(raw: Any, valid: np.ndarray, first: int, last: int, rate: float) -> Iterator[np.ndarray]:
+def smooth_shot(
+    raw: Landmarks | np.ndarray, valid: np.ndarray, first: int, last: int, rate: float
+) -> Iterator[np.ndarray]:
     """Filled and smoothed landmarks of frames first..last-1, in chunks [n, 478, 3] float32, in order.
 
     Args:
@@ -45,7 +49,7 @@ def window_half(rate: float) -> int:
     return max(2, round(WINDOW_SECONDS * rate / 2))
 
 
-def _filled(raw: Any, known: np.ndarray, low: int, high: int) -> np.ndarray:
+def _filled(raw: Landmarks | np.ndarray, known: np.ndarray, low: int, high: int) -> np.ndarray:
     """float64 [high - low, 478, 3]; frames that are not known lie on the line between their known neighbours."""
     values = np.asarray(raw[low:high], np.float64)
     here = np.arange(low, high)
@@ -61,7 +65,7 @@ def _filled(raw: Any, known: np.ndarray, low: int, high: int) -> np.ndarray:
 
 
 def smooth(values: np.ndarray, half: int) -> np.ndarray:
-    """Remove jitter from landmarks [N, L, 3] of one shot; see the module's text."""
+    """Landmarks [N, L, 3] of one shot without jitter; see the module's docstring."""
     n = len(values)
     half = min(half, (n - 1) // 2)
     if half < 1:
@@ -70,7 +74,7 @@ def smooth(values: np.ndarray, half: int) -> np.ndarray:
     departure = values - trend
     energy = (departure[..., :2] ** 2).sum(2)  # [N, L]
     local = gaussian_filter1d(energy, half / 2, axis=0, mode="nearest")
-    noise = NOISE_FACTOR * np.median(energy, axis=1)  # most landmarks at most moments hold jitter only
+    noise = NOISE_FACTOR * np.median(energy, axis=1)
     noise = np.minimum(noise, np.median(noise))[:, None]
     gain = np.clip(1 - noise / np.maximum(local, 1e-12), 0, 1)
     return trend + gain[..., None] * departure

@@ -1,8 +1,9 @@
-"""Whether a picture shows teeth from lip to lip: what landmarks do not tell, and an edit has to know."""
+"""Whether the rows of teeth are seen to meet between the lips: landmarks do not show it, and a renderer needs it."""
 
+import cv2
 import numpy as np
 
-from cmet_engine.face.lips import INNER_LIPS
+from cmet_engine.face.landmarks import INNER_LIP_CORNERS, INNER_LIPS, RED_OF_LIPS
 from cmet_engine.smoothstep import smoothstep
 
 CLENCHED = (0.42, 0.58)
@@ -16,11 +17,10 @@ TOO_THIN, TOO_WIDE = (0.05, 0.1), (0.6, 0.45)
 """Opening as a share of the mouth's width: below the first pair nothing can be seen between the lips, above the second bright
 places there are not rows that meet."""
 
-CORNERS = (78, 308)
-LIPS = (37, 0, 267, 84, 17, 314, 40, 270, 91, 321)
-"""Landmarks on the red of the lips."""
-
-_COLUMNS, _ROWS = 24, 16
+_COLUMNS, _ROWS = 24, 16  # samples between the lips, across and down
+_EDGES = (0.12, 0.88)  # of the way from the upper lip to the lower: the red of the lips is left out
+_BRIGHTEST = 0.9  # quantile of the brightness between the lips that counts as teeth
+_BLUR = 0.8  # standard deviation in samples: a single dark or bright pixel says nothing
 
 
 def teeth_meet(image: np.ndarray, landmarks: np.ndarray) -> float:
@@ -30,19 +30,17 @@ def teeth_meet(image: np.ndarray, landmarks: np.ndarray) -> float:
         image: uint8 [H, W, 3].
         landmarks: [478, 3] pixels.
     """
-    import cv2
-
     upper, lower = landmarks[np.array(INNER_LIPS).T, :2]  # [5, 2] each, across the middle half
     at = np.linspace(0, len(upper) - 1, _COLUMNS)
     edges = [np.stack([np.interp(at, np.arange(len(e)), e[:, k]) for k in range(2)], -1) for e in (upper, lower)]
-    depth = np.linspace(0.12, 0.88, _ROWS)[:, None, None]
+    depth = np.linspace(*_EDGES, _ROWS)[:, None, None]
     places = (edges[0] * (1 - depth) + edges[1] * depth).astype(np.float32)
     between = cv2.remap(image, places, np.empty(0), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    between = cv2.GaussianBlur(between.astype(np.float32).mean(-1), (0, 0), 0.8)
-    bright = max(float(np.quantile(between, 0.9)), 1e-3)
+    between = cv2.GaussianBlur(between.astype(np.float32).mean(-1), (0, 0), _BLUR)
+    bright = max(float(np.quantile(between, _BRIGHTEST)), 1e-3)
     darkest = float(np.median(between.min(0))) / bright
     lips = max(float(colour_of_lips(image, landmarks).mean()), 1e-3)
-    width = float(np.linalg.norm(landmarks[CORNERS[1], :2] - landmarks[CORNERS[0], :2]))
+    width = float(np.linalg.norm(landmarks[INNER_LIP_CORNERS[1], :2] - landmarks[INNER_LIP_CORNERS[0], :2]))
     wide = float(np.linalg.norm(edges[1] - edges[0], axis=1).max()) / max(width, 1e-3)
     shown = smoothstep(bright / lips, *BRIGHT) * smoothstep(wide, *TOO_THIN) * smoothstep(wide, *TOO_WIDE)
     return float(smoothstep(darkest, *CLENCHED) * shown)
@@ -50,5 +48,5 @@ def teeth_meet(image: np.ndarray, landmarks: np.ndarray) -> float:
 
 def colour_of_lips(image: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
     """Mean colour of the red of the lips: float32 [3]."""
-    points = np.clip(np.round(landmarks[list(LIPS), :2]).astype(int), 0, np.array(image.shape[1::-1]) - 1)
+    points = np.clip(np.round(landmarks[list(RED_OF_LIPS), :2]).astype(int), 0, np.array(image.shape[1::-1]) - 1)
     return image[points[:, 1], points[:, 0]].astype(np.float32).mean(0)

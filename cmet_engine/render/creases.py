@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from cmet_engine import arkit
+from cmet_engine.face.landmarks import OUTER_EYE_CORNERS
 from cmet_engine.face.pose import template
 from cmet_engine.render import mesh
 
@@ -76,7 +77,7 @@ def creased(picture: np.ndarray, landmarks: np.ndarray, change: np.ndarray, faci
     if not amounts:
         return picture
     corners, shares = _anchors()
-    unit = float(np.linalg.norm(landmarks[33, :2] - landmarks[263, :2]))
+    unit = float(np.linalg.norm(np.subtract(*landmarks[list(OUTER_EYE_CORNERS), :2])))
     lines = (landmarks[corners][..., :2] * shares[..., None]).sum(2)  # [C, SAMPLES, 2]
     seen = (facing[corners] * shares).sum(2).mean(1)  # [C]
     drawn = np.concatenate([lines[k] for k, _ in amounts])

@@ -9,35 +9,26 @@ from functools import cache
 
 import numpy as np
 
-LANDMARKS = 478
-SKIN = 468  # the mesh without the ten points of the irises
-
-OVAL: tuple[int, ...] = (
-    10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377,
-    152, 148, 176, 149, 150, 136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109,
-)  # fmt: skip
-"""Outline of the face, from the middle of the forehead over the person's left temple around."""
-
-UPPER_LIP_INNER: tuple[int, ...] = (78, 191, 80, 81, 82, 13, 312, 311, 310, 415, 308)
-LOWER_LIP_INNER: tuple[int, ...] = (78, 95, 88, 178, 87, 14, 317, 402, 318, 324, 308)
-UPPER_LIP_OUTER: tuple[int, ...] = (61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291)
-LOWER_LIP_OUTER: tuple[int, ...] = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291)
-RIGHT_EYE_UPPER: tuple[int, ...] = (33, 246, 161, 160, 159, 158, 157, 173, 133)
-RIGHT_EYE_LOWER: tuple[int, ...] = (33, 7, 163, 144, 145, 153, 154, 155, 133)
-LEFT_EYE_UPPER: tuple[int, ...] = (362, 398, 384, 385, 386, 387, 388, 466, 263)
-LEFT_EYE_LOWER: tuple[int, ...] = (362, 382, 381, 380, 374, 373, 390, 249, 263)
-"""Both lids and both lips run from the left of the picture (of an upright face) to its right, corner to corner."""
-
-OPENINGS: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...] = (
-    (RIGHT_EYE_UPPER, RIGHT_EYE_LOWER),
-    (LEFT_EYE_UPPER, LEFT_EYE_LOWER),
-    (UPPER_LIP_INNER, LOWER_LIP_INNER),
+from cmet_engine.face.landmarks import (  # noqa: F401 - offered to the renderers beside the triangles
+    CHIN,
+    EARS,
+    IRIS,
+    LANDMARKS,
+    LEFT_EYE_LOWER,
+    LEFT_EYE_UPPER,
+    LEFT_IRIS,
+    LOWER_LIP_INNER,
+    LOWER_LIP_OUTER,
+    NOSE,
+    OPENINGS,
+    OVAL,
+    RIGHT_EYE_LOWER,
+    RIGHT_EYE_UPPER,
+    RIGHT_IRIS,
+    SKIN,
+    UPPER_LIP_INNER,
+    UPPER_LIP_OUTER,
 )
-RIGHT_IRIS, LEFT_IRIS = 468, 473
-"""Centres; the four points that follow each lie on the iris's edge."""
-
-EARS, NOSE = (234, 454), 4
-CHIN: tuple[int, ...] = (17, 18, 200, 199)
 
 RING_REACH = (1.10, 1.22, 1.36)
 """Rings around the outline, as multiples of the way from the face's centre."""

@@ -18,6 +18,7 @@ from cmet_engine import arkit, models
 from cmet_engine.errors import CmetError
 from cmet_engine.face import pose
 from cmet_engine.face.blendshapes import BASIS_FILE, BLIND, SOLVER_FILE, mirror_motion, read_back, rest_face
+from cmet_engine.face.landmarks import OUTER_EYE_CORNERS
 from cmet_engine.face.pose import TEMPLATE_FILE, Template, fit_similarity, normalise, pose_terms
 from cmet_engine.face.smooth import smooth, window_half
 from cmet_engine.training.blendshape_teacher import Teacher
@@ -118,7 +119,7 @@ def train_template(observations: Path, *, test_clips: Path | None = None) -> Non
     stills = np.concatenate([s.landmarks[~s.varied] for s in samples if not s.clip]).astype(np.float64) * flip
     clips = [s.landmarks[~s.varied][::10].astype(np.float64) * flip for s in samples if s.clip]
     points = stills[0] - stills[0].mean(0)
-    points /= np.linalg.norm(points[33] - points[263])
+    points /= np.linalg.norm(np.subtract(*points[list(OUTER_EYE_CORNERS)]))
     weights = np.ones(pose.LANDMARKS)
     mirror = np.arange(pose.LANDMARKS)
 
@@ -134,8 +135,8 @@ def train_template(observations: Path, *, test_clips: Path | None = None) -> Non
             distance = np.linalg.norm(reflected[:, None] - points[None], axis=2)
             mirror = linear_sum_assignment(distance)[1]
         points = (points + (points * sides)[mirror]) / 2
-        points[:, 0] -= points[[33, 263], 0].mean()
-        points /= np.linalg.norm(points[33] - points[263])
+        points[:, 0] -= points[list(OUTER_EYE_CORNERS), 0].mean()
+        points /= np.linalg.norm(np.subtract(*points[list(OUTER_EYE_CORNERS)]))
         if step >= 5:
             variance = np.median([aligned(c).var(0).sum(1) for c in clips], axis=0)
             variance = (variance + variance[mirror]) / 2

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from cmet_engine.errors import CmetError
+from cmet_engine.face.landmarks import LANDMARKS
 from cmet_engine.face.mesh import Landmarker, Mesh, box_of
-from cmet_engine.face.pose import LANDMARKS
 from cmet_engine.face.tracker import track
 from cmet_engine.media.reader import VideoReader
 from cmet_engine.progress import Progress, Stage
@@ -85,7 +85,7 @@ def observe_pictures(
         for variant in range(variants + 1):
             plain = np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
             picture = varied(plain, random) if variant else plain
-            seen.add(row["person"], variant, mesh, landmarker.look(picture), picture)
+            seen.add(row["person"], variant, mesh, landmarker.detect(picture), picture)
         if progress:
             progress(Stage.OBSERVE, i + 1, len(rows))
     seen.save(output)
@@ -105,13 +105,13 @@ def observe_clip(
     seen = _Seen()
     random = np.random.default_rng([seed, len(geometry)])
     for frame in VideoReader(clip):
-        found = landmarker.look(frame.image, round(float(frame.time) * 1000))
+        found = landmarker.detect(frame.image, round(float(frame.time) * 1000))
         if found and geometry.valid[frame.index]:
             seen.append(clip.stem, 0, geometry.landmarks[frame.index], *found)
         if frame.index % CLIP_STEP == 0:
             for variant in range(1, variants + 1):
                 picture = varied(frame.image, random)
-                seen.add(clip.stem, variant, mesh, single.look(picture), picture)
+                seen.add(clip.stem, variant, mesh, single.detect(picture), picture)
     seen.save(output)
     for graph in (mesh, landmarker, single):
         graph.close()

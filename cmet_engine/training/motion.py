@@ -25,8 +25,8 @@ from cmet_engine.emotion.edit import LIP_GAP
 from cmet_engine.emotion.expression_classifier import FrameReader
 from cmet_engine.emotions import LIBRARY
 from cmet_engine.face.blendshapes import load_basis
-from cmet_engine.face.lips import INNER_LIPS, LIDS
-from cmet_engine.face.pose import LANDMARKS, denormalise_motion, normalise, template
+from cmet_engine.face.landmarks import INNER_LIPS, LANDMARKS, LIDS
+from cmet_engine.face.pose import denormalise_motion, normalise, template
 from cmet_engine.progress import Progress, Stage
 from cmet_engine.render import mesh
 from cmet_engine.render.motion import IRIS, UNSEEN, UNSEEN_SHARE, Motion, load_motion

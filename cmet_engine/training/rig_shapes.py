@@ -12,7 +12,8 @@ from scipy.interpolate import RBFInterpolator
 
 from cmet_engine import arkit
 from cmet_engine.errors import CmetError
-from cmet_engine.face.pose import LANDMARKS, fit_similarity, template
+from cmet_engine.face.landmarks import LANDMARKS, LEFT_IRIS, RIGHT_IRIS
+from cmet_engine.face.pose import fit_similarity, template
 
 _RIG_POINTS = (
     "1225 1888 1052 367 1719 1722 2199 1447 966 3661 4390 3927 3924 2608 3272 4088 3443 268 493 1914 2044 1401 3615 4240 4114 2734 "
@@ -102,7 +103,7 @@ _TONGUE_JAW, _TONGUE_LIP = 0.25, 0.4
 
 def _turn_irises(shapes: np.ndarray, aligned: np.ndarray, deltas: np.ndarray, names: list[str]) -> None:
     """Let the irises go with the rig's eyeballs, and stay when only the lids move."""
-    irises = {"Left": range(473, 478), "Right": range(468, 473)}
+    irises = {"Left": range(LEFT_IRIS, LANDMARKS), "Right": range(RIGHT_IRIS, LEFT_IRIS)}
     points = template().points
     for side, landmarks in irises.items():
         for way in ("Up", "Down", "In", "Out"):

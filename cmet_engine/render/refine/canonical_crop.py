@@ -9,13 +9,13 @@ from functools import cache
 import cv2
 import numpy as np
 
+from cmet_engine.face.landmarks import CHIN_TIP, FOREHEAD
 from cmet_engine.face.pose import template
 from cmet_engine.render import mesh
 
 REACH = 1.22
 """Side of the square over the larger side of the landmarks' box: room for a jaw that drops."""
 
-TOP, CHIN = 10, 152
 _SUBPIXEL = 4  # bits of a fraction of a pixel in OpenCV's drawing
 MOST_STRETCH = 1.5
 """The logarithm of how much a triangle grows is cut off here."""
@@ -32,7 +32,7 @@ def to_square(landmarks: np.ndarray, size: int) -> np.ndarray:
         float64 [2, 3].
     """
     points = np.asarray(landmarks[: mesh.SKIN, :2], np.float64)
-    down = points[CHIN] - points[TOP]
+    down = points[CHIN_TIP] - points[FOREHEAD]
     down /= np.linalg.norm(down) + 1e-9
     turn = np.array([[down[1], -down[0]], [down[0], down[1]]])  # `down` becomes (0, 1)
     upright = points @ turn.T

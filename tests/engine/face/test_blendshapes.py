@@ -9,8 +9,8 @@ from cmet_engine import arkit
 from cmet_engine.errors import CmetError
 from cmet_engine.face import pose
 from cmet_engine.face.blendshapes import BLIND, load_basis, load_solver, read_back
+from cmet_engine.face.geometry import FaceGeometry
 from cmet_engine.face.lips import eye_opening, lip_opening
-from cmet_engine.face.tracker import FaceGeometry
 
 WIDTH = 640
 

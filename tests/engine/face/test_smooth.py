@@ -1,7 +1,7 @@
 import numpy as np
 
 from cmet_engine.face import pose
-from cmet_engine.face.lips import LIDS
+from cmet_engine.face.landmarks import LIDS
 from cmet_engine.face.smooth import local_quadratic, smooth, smooth_shot
 
 HALF = 4

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 from cmet_engine.errors import CmetError
-from cmet_engine.face import pose, tracker
-from cmet_engine.face.tracker import Landmarks, fade_of, track
+from cmet_engine.face import pose
+from cmet_engine.face.gaze import gaze_degrees
+from cmet_engine.face.geometry import FaceGeometry, Landmarks, fade_of
+from cmet_engine.face.tracker import track
 from cmet_engine.media.reader import VideoReader
 from cmet_engine.media.writer import VideoWriter
 from cmet_engine.models import ASSETS
@@ -46,7 +48,7 @@ def _canvas(width: int, height: int, *parts: tuple[np.ndarray, int, int, int]) -
     return canvas
 
 
-def _centres(geometry: tracker.FaceGeometry) -> np.ndarray:
+def _centres(geometry: FaceGeometry) -> np.ndarray:
     return geometry.landmarks[:].mean(1)[:, :2]
 
 
@@ -137,7 +139,7 @@ def test_gaze_follows_the_irises():
     points = np.repeat(pose.template().points[None], 3, 0)
     points[1, 468:, 0] -= 0.04  # both irises to the left of the picture: the person's own right
     points[2, 468:, 1] -= 0.03
-    gaze = tracker.gaze_degrees(points)
+    gaze = gaze_degrees(points)
     np.testing.assert_allclose(gaze[0], 0, atol=1e-4)
     assert (gaze[1, [0, 2]] > 10).all() and np.abs(gaze[1, [1, 3]]).max() < 4
     assert (gaze[2, [1, 3]] > 8).all()

@@ -1,11 +1,16 @@
 """Tracking that is interrupted and taken up again gives the same geometry, bit for bit."""
 
+import contextlib
+import itertools
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from cmet_engine.face import tracker
+from cmet_engine.face.geometry import FaceGeometry
+from cmet_engine.media.reader import VideoReader
+from cmet_engine.media.writer import VideoWriter
 
 SAMPLE = Path(__file__).parents[3] / "cmet_engine" / "assets" / "sample" / "talking_head.mp4"
 
@@ -22,7 +27,7 @@ def stop_at(number: int):
     return progress
 
 
-def same(one: tracker.FaceGeometry, other: tracker.FaceGeometry) -> None:
+def same(one: FaceGeometry, other: tracker.FaceGeometry) -> None:
     assert np.array_equal(np.asarray(one.landmarks), np.asarray(other.landmarks))
     for name in ("valid", "times", "head_rotation", "eye_rotation", "fade", "cuts", "teeth"):
         assert np.array_equal(getattr(one, name), getattr(other, name)), name
@@ -50,3 +55,20 @@ def test_a_border_between_segments_cannot_be_seen(monkeypatch):
     assert np.linalg.norm(parts - whole, axis=2).mean() < 0.5  # pixels of a face 207 wide
     shake = np.linalg.norm(np.diff(parts, 2, axis=0), axis=2).mean(1)  # of frames 1 to N-2
     assert shake[[b - 2 + k for b in (40, 80, 120) for k in (0, 1)]].max() < np.percentile(shake, 95)
+
+
+def test_a_segment_in_another_format_is_tracked_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(tracker, "SEGMENT", 4)
+    clip = tmp_path / "clip.mkv"
+    with contextlib.closing(VideoReader(SAMPLE).frames(0)) as frames:
+        images = [frame.image for frame in itertools.islice(frames, 10)]
+    with VideoWriter(clip, images[0].shape[1], images[0].shape[0], 30) as writer:
+        for image in images:
+            writer.write(image)
+    whole = tracker.track(clip, pieces=tmp_path)
+    first = tmp_path / "00000000.npz"
+    with np.load(first) as stored:
+        np.savez(first, **{name: stored[name] for name in stored.files if name != "appearance"})
+    seen = []
+    same(whole, tracker.track(clip, pieces=tmp_path, progress=lambda stage, done, total: seen.append(done)))
+    assert seen[0] == 1

@@ -10,7 +10,8 @@ from cmet_engine import arkit
 from cmet_engine.errors import CmetError
 from cmet_engine.evaluation.edit import evaluate_edit, format_figures
 from cmet_engine.face.clip import track_clip
-from cmet_engine.face.lips import INNER_LIPS, LIDS, eye_opening, lip_opening
+from cmet_engine.face.landmarks import INNER_LIPS, LIDS
+from cmet_engine.face.lips import eye_opening, lip_opening
 from cmet_engine.face.pose import Pose, denormalise, template
 from cmet_engine.face.teeth import teeth_meet
 from cmet_engine.face.tracker import FaceGeometry

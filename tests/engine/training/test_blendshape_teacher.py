@@ -15,7 +15,7 @@ def test_the_teacher_says_what_mediapipe_says(shared):
     seen = []
     for frame in VideoReader(ASSETS / "sample" / "talking_head.mp4"):
         if frame.index % 50 == 0:
-            seen.append(landmarker.look(frame.image))
+            seen.append(landmarker.detect(frame.image))
     landmarker.close()
     landmarks = torch.from_numpy(np.stack([points for points, _ in seen]))
     wanted = canonical(np.stack([scores for _, scores in seen]), list(OUTPUTS))
