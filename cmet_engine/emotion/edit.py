@@ -12,14 +12,13 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.ndimage import gaussian_filter1d, maximum_filter1d
+from scipy.ndimage import gaussian_filter1d
 
 from cmet_engine import arkit
+from cmet_engine.emotion.coefficients import by_side, columns_of, starting_with
+from cmet_engine.emotion.protection import limit_brows, protect, within_range
 from cmet_engine.errors import CmetError
-from cmet_engine.face.blendshapes import load_basis
-from cmet_engine.face.lips import INNER_LIPS
 from cmet_engine.models import asset
-from cmet_engine.smoothstep import smoothstep
 from cmet_engine.timeline import EmotionTimeline
 from cmet_engine.track import CoefficientTrack
 
@@ -36,9 +35,6 @@ SMOOTH_SECONDS = 0.12
 
 SOFT_RANGE = 0.8
 """A strength beyond 1 approaches 1 + SOFT_RANGE."""
-
-KNEE = 0.85
-"""Above this value a coefficient's raise is compressed so that it approaches 1 instead of being cut."""
 
 LIFE = 0.18
 """How far the actor's own activity and the voice's emphasis each raise or lower the edit at most."""
@@ -69,111 +65,11 @@ _ANTAGONISTS = {
     "cheekSquint": "mouthFrown",
 }
 
-LIP_GAP = {
-    "jawOpen": 0.352,
-    "mouthFunnel": 0.137,
-    "mouthLowerDown": 0.164,
-    "mouthUpperUp": 0.105,
-    "mouthDimple": 0.10,
-    "mouthClose": -0.337,
-    "mouthPress": -0.069,
-    "mouthShrugLower": -0.069,
-    "mouthRollLower": -0.052,
-    "mouthPucker": -0.042,
-    "mouthStretch": -0.039,
-}
-"""Opening between the inner lips per coefficient, in outer-eye distances; both sides together where there are two.
-
-Ridge regression from coefficients to landmarks 13 and 14 over 6,000 frames of 28 talking clips; it follows the measured
-opening with a correlation of 0.94.
-"""
-
-LIP_GAP_AT_REST = 0.046
-LIPS_CLOSED = 0.055
-"""Below this predicted opening the lips count as closed and nothing may part them. Faces differ: a clip's own least
-opening (its 3rd percentile) plus `CLIP_MARGIN` counts too."""
-
-CLIP_MARGIN = 0.02
-OPENING_RANGE = 0.05
-"""So much further open, nothing is held back any more."""
-
-_OPENERS = {"jawOpen": 1.0, "mouthLowerDown": 1.0, "mouthFunnel": 1.0, "mouthUpperUp": 0.25}
-"""What parts the lips, and the share of it that a closure holds back; the rest of a raised upper lip the lower lip follows."""
-
-_CLOSERS = {
-    "mouthShrugLower": 1.0, "mouthShrugUpper": 0.5, "mouthPress": 0.8, "mouthDimple": 0.5, "mouthRollLower": 0.7, "mouthRollUpper": 0.7,
-    "mouthUpperUp": 0.3,
-}  # fmt: skip
-"""What closes or thickens lips that speech has opened, and the share of it that an open mouth holds back."""
-
-MOST_PRESS = 0.4
-"""How far an edit presses the lips at the most; pressed further their red vanishes from the picture."""
-
-CLOSURE_MARGIN = 0.008
-"""Lips that are closed are pressed together by this much more under an edit, in outer-eye distances."""
-
-MOST_BROW = 1.0
-"""How far an edit lowers the brows at the most: `browDown` added plus raised brows (mean of inner and outer) given back."""
-
-LEAST_BLINK = 0.3
-"""A rise of `eyeBlink` above the clip's median counts as a blink from about this size on."""
-
-CLOSURE_SECONDS = 0.05
-"""How long before and after a closure the lips are already held; a closure for p, b, m lasts about 0.1 s."""
-
-_ROUNDED = ("mouthPucker", "mouthFunnel")  # lips rounded for a vowel: pulling the corners apart would unsay it
-_SPREADERS = ("mouthSmile", "mouthStretch", "mouthDimple", "mouthFrown")
-MOST_RAISE = 0.65
-"""How far an edit raises the inner brows at the most: `browInnerUp` added plus a scowl (`browDown`) given back."""
-
-DRAWN_TOGETHER = 0.18
-"""Most of `browDown` beside a full `browInnerUp`: fear and sadness raise and draw the brows together (FACS AU 1+4), which ARKit
-spells as inner brows up; a lowered brow in the same frame contradicts it, and no reader reports both."""
-
 _STANDING = ("brow", "cheek", "nose", "eyeSquint", "eyeWide", "mouthSmile", "mouthFrown", "mouthDimple", "mouthPress", "mouthStretch", "mouthShrug", "jawForward", "mouthLeft", "mouthRight")  # fmt: skip
 _NEUTRAL_BAND = {"browDown": 0.3, "browInnerUp": 0.12, "browOuterUp": 0.12, "eyeSquint": 0.5, "mouthPress": 0.08}
 """How much of each coefficient people hold without any expression (75th percentile of pictures labelled neutral); else 0.03."""
-
-
-def _by_side(values: Mapping[str, float], rest: float = 0.0, *, split: bool = False) -> np.ndarray:
-    """[52] from names without a side; `split` shares the value between the two sides."""
-    result = np.full(arkit.COUNT, rest)
-    for name, value in values.items():
-        columns = _columns(name)
-        result[columns] = value / len(columns) if split else value
-    return result
-
-
-def _columns(name: str) -> list[int]:
-    """Columns of a name without a side: left and right, or the middle one."""
-    return arkit.columns([name] if name in arkit.INDEX else [name + "Left", name + "Right"])
-
-
-def _mask(prefixes: tuple[str, ...]) -> np.ndarray:
-    return np.array([name.startswith(prefixes) for name in arkit.NAMES])
-
-
-_GAP_ROW = _by_side(LIP_GAP, split=True)
-_OPENER = _by_side(_OPENERS)
-_CLOSER = _by_side(_CLOSERS)
-_SPREADER = _mask(_SPREADERS)
-_PRESS = _mask(("mouthPress",))
-_GAZE = _mask(("eyeLook",))
-_HELD = _mask(_STANDING)
-_BAND = _by_side(_NEUTRAL_BAND, 0.03)
-
-
-def lip_gap(coefficients: np.ndarray) -> np.ndarray:
-    """Predicted opening between the inner lips [N] of coefficients [N, 52], in outer-eye distances, 0 or more."""
-    return np.maximum(coefficients @ _GAP_ROW + LIP_GAP_AT_REST, 0.0)
-
-
-@functools.cache
-def lip_parting() -> np.ndarray:
-    """How far each coefficient parts the inner lips on the face that is rendered [52], in outer-eye distances."""
-    upper, lower = np.array(INNER_LIPS).T
-    motion = load_basis().components[:, :, 1]  # [52, 478], upwards
-    return (motion[:, upper] - motion[:, lower]).mean(1).astype(np.float64)
+_HELD = starting_with(_STANDING)
+_BAND = by_side(_NEUTRAL_BAND, 0.03)
 
 
 def soften(strength: np.ndarray) -> np.ndarray:
@@ -186,8 +82,8 @@ def opposite(delta: np.ndarray) -> np.ndarray:
     """The reverse of expression deltas [..., 52]: every action taken back, and some of its antagonist added."""
     result = -delta
     for name, other in _ANTAGONISTS.items():
-        targets = _columns(other)
-        for source in _columns(name):
+        targets = columns_of(other)
+        for source in columns_of(name):
             same_side = [c for c in targets if arkit.NAMES[c][-4:] == arkit.NAMES[source][-4:]]
             for target in same_side or targets:
                 result[..., target] += OPPOSITE_SHARE * np.maximum(delta[..., source], 0)
@@ -246,8 +142,8 @@ def edit_track(
         delta = deltas[name]  # [N, 52]
         added += np.where(weight[:, None] >= 0, delta, opposite(delta)) * np.abs(weight)[:, None]
     added *= _life(source, fps, emphasis)[:, None]
-    change = _protect(source, _limit_brows(source, added - standing), fps)
-    result.coefficients = _within_range(source, change).astype(np.float32)
+    change = protect(source, limit_brows(source, added - standing), fps)
+    result.coefficients = within_range(source, change).astype(np.float32)
     result.meta = {**track.meta, "emotions": list(weights), "edit_mode": mode}
     return result
 
@@ -343,7 +239,7 @@ def standing_expression(coefficients: np.ndarray, fps: float, valid: np.ndarray 
 def _life(source: np.ndarray, fps: float, emphasis: np.ndarray | None) -> np.ndarray:
     """Gain [N] around 1 that follows how lively the actor is at each moment and how much the voice stresses it."""
     gain = np.ones(len(source))
-    activity = source[:, _mask(("brow", "jawOpen", "mouthLowerDown", "mouthSmile"))].sum(1)
+    activity = source[:, starting_with(("brow", "jawOpen", "mouthLowerDown", "mouthSmile"))].sum(1)
     for signal in (activity, emphasis):
         if signal is None:
             continue
@@ -353,80 +249,3 @@ def _life(source: np.ndarray, fps: float, emphasis: np.ndarray | None) -> np.nda
         if spread > 1e-6:
             gain += LIFE * np.tanh((slow - np.median(slow)) / max(spread, 0.05))
     return gain
-
-
-def _limit_brows(source: np.ndarray, change: np.ndarray) -> np.ndarray:
-    """Keep the brows off the eyes: what lowers them, new and given back, adds up to `MOST_BROW` on each side at the most."""
-    change = np.maximum(change, -np.maximum(source, 0))  # no more can be given back than there is
-    inner = arkit.INDEX["browInnerUp"]
-    raised = np.clip(change[:, inner] / 0.3, 0, 1)
-    give = np.ones(len(change))
-    for side in ("Left", "Right"):
-        down, outer = arkit.INDEX["browDown" + side], arkit.INDEX["browOuterUp" + side]
-        lowered = np.maximum(change[:, down], 0)
-        returned = -(np.minimum(change[:, inner], 0) + np.minimum(change[:, outer], 0)) / 2
-        back = -np.minimum(change[:, down], 0)
-        change[:, down] *= np.clip((MOST_RAISE - np.maximum(change[:, inner], 0)) / np.maximum(back, 1e-6), 0, 1) ** (
-            back > 0
-        )
-        most = 1 - raised + raised * DRAWN_TOGETHER
-        change[:, down] = np.minimum(change[:, down], most)
-        room = np.maximum(MOST_BROW - 0.8 * lowered, 0)  # the added scowl comes before the brows that were up
-        share = np.minimum(room / np.maximum(returned, 1e-6), 1)
-        change[:, outer] *= np.where(change[:, outer] < 0, share, 1)
-        change[:, down] *= np.minimum(MOST_BROW / np.maximum(lowered, 1e-6), 1)
-        give = np.minimum(give, share)
-    change[:, inner] *= np.where(change[:, inner] < 0, give, 1)
-    return change
-
-
-def _protect(source: np.ndarray, change: np.ndarray, fps: float) -> np.ndarray:
-    """Hold back what an emotion changes [N, 52] where it would unsay a sound, stop a blink or move the gaze."""
-    change = change.copy()
-    change[:, _GAZE] = 0
-
-    closed = _closed_share(source, fps)[:, None]  # [N, 1]
-    held = np.maximum(change, 0) * _OPENER
-    change -= closed * held
-    change -= (1 - closed) * np.maximum(change, 0) * _CLOSER
-    change[:, _PRESS] = np.minimum(change[:, _PRESS], MOST_PRESS)
-    rounded = np.clip(source[:, [arkit.INDEX[n] for n in _ROUNDED]].max(1, initial=0), 0, 1)[:, None]
-    change[:, _SPREADER] *= 1 - 0.5 * rounded
-
-    for side in ("Left", "Right"):
-        closing = maximum_filter1d(source[:, arkit.INDEX["eyeBlink" + side]], 3)
-        rest, most = np.quantile(closing, (0.5, 0.995))
-        depth = max(most - rest, LEAST_BLINK)
-        blink = smoothstep(closing, rest + 0.15 * depth, rest + 0.45 * depth)  # 1 in a blink
-        for name in ("eyeWide", "eyeSquint"):
-            change[:, arkit.INDEX[name + side]] *= 1 - blink
-        column = change[:, arkit.INDEX["eyeBlink" + side]]
-        column[column < 0] *= (1 - blink)[column < 0]
-    parting, close = lip_parting(), arkit.INDEX["mouthClose"]
-    possible = _within_range(source, change) - source
-    edited = np.clip(np.abs(possible).max(1) / 0.1, 0, 1)  # 0 where nothing is edited
-    residual = closed[:, 0] * (
-        possible @ parting + CLOSURE_MARGIN * edited
-    )  # by how much the edit would part closed lips
-    change[:, close] += np.maximum(residual, 0) / max(-parting[close], 0.1)
-    return change
-
-
-def _closed_share(source: np.ndarray, fps: float) -> np.ndarray:
-    """1 where the lips are closed or about to be, 0 where they are open [N]; widened and smoothed so that nothing flaps."""
-    gap = lip_gap(source)
-    closed = max(LIPS_CLOSED, float(np.quantile(gap, 0.03)) + CLIP_MARGIN)
-    share = 1 - smoothstep(gap, closed, closed + OPENING_RANGE)
-    around = max(round(CLOSURE_SECONDS * fps), 1)
-    return gaussian_filter1d(maximum_filter1d(share, 2 * around + 1, mode="nearest"), around / 2, mode="nearest")
-
-
-def _within_range(source: np.ndarray, change: np.ndarray) -> np.ndarray:
-    """`source + change`, kept in [0, 1] without a hard edge at the top; what is not changed stays as it was."""
-    wanted = source + change
-    start = np.maximum(source, KNEE)
-    room = np.maximum(1 - start, 1e-6)
-    soft = start + room * np.tanh(np.maximum(wanted - start, 0) / room)
-    raised = np.where(wanted > start, soft, wanted)
-    bounded = np.clip(raised, np.minimum(source, 0), np.maximum(source, 1))
-    return np.where(change == 0, source, bounded)

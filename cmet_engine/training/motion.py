@@ -21,8 +21,8 @@ from torch.nn import functional as F
 
 from cmet_engine import arkit
 from cmet_engine.emotion import facs
-from cmet_engine.emotion.edit import LIP_GAP
 from cmet_engine.emotion.expression_classifier import FrameReader
+from cmet_engine.emotion.protection import LIP_GAP
 from cmet_engine.emotions import LIBRARY
 from cmet_engine.face.blendshapes import load_basis
 from cmet_engine.face.lips import INNER_LIPS, LIDS

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cmet_engine import arkit
-from cmet_engine.emotion import edit, facs
+from cmet_engine.emotion import edit, facs, protection
 from cmet_engine.emotion.library import load_library
 from cmet_engine.emotions import LIBRARY
 from cmet_engine.errors import CmetError
@@ -44,12 +44,12 @@ def edited(library, text: str, track: CoefficientTrack | None = None, **options)
 def test_what_is_said_stays_said(library, emotion):
     source = talking()
     result = edited(library, emotion, source)
-    before, after = edit.lip_gap(source.coefficients), edit.lip_gap(result.coefficients)
+    before, after = protection.lip_gap(source.coefficients), protection.lip_gap(result.coefficients)
     limit = 0.85 if emotion == "surprised" else 0.95
     assert np.corrcoef(before, after)[0, 1] >= limit
-    closed = before < edit.LIPS_CLOSED
+    closed = before < protection.LIPS_CLOSED
     assert closed.sum() > 20
-    assert (after[closed] < edit.LIPS_CLOSED + 0.01).mean() >= 0.95
+    assert (after[closed] < protection.LIPS_CLOSED + 0.01).mean() >= 0.95
 
 
 @pytest.mark.parametrize("emotion", LIBRARY)
