@@ -30,7 +30,7 @@ from cmet_engine.timeline import EmotionKey, EmotionTimeline
 from cmet_engine.track import CoefficientTrack
 
 if TYPE_CHECKING:
-    from cmet_engine.emotion.library import EmotionVector
+    from cmet_engine.emotion.vector import EmotionVector
     from cmet_engine.face.tracker import FaceGeometry
     from cmet_engine.media.video import Frame
 
@@ -102,7 +102,8 @@ def emotion_vectors(clip: Path, settings: EditSettings) -> "tuple[EmotionTimelin
         CmetError: an emotion is unknown, or the speech cannot be used.
     """
     from cmet_engine import models
-    from cmet_engine.emotion.library import emotion_vector, find_emotions, load_library
+    from cmet_engine.emotion.library import find_emotions, load_library
+    from cmet_engine.emotion.make_vector import emotion_vector
     from cmet_engine.media import audio
 
     timeline = settings.timeline
@@ -132,7 +133,8 @@ def emotion_vectors(clip: Path, settings: EditSettings) -> "tuple[EmotionTimelin
 def _heard_by_published(vector: "EmotionVector", speech: Path, neutral: Path, device: str) -> "EmotionVector":
     """The same emotion as emotion2vec+ large hears it, for the published connector, which was trained on that."""
     from cmet_engine.emotion.emotion2vec import PublishedEncoder
-    from cmet_engine.emotion.library import MOST_SECONDS, sound_files
+    from cmet_engine.emotion.recordings import MOST_SECONDS
+    from cmet_engine.emotion.sound_files import sound_files
     from cmet_engine.media import audio
 
     encoder = PublishedEncoder(device=device)
@@ -174,7 +176,8 @@ def listen(clip: Path, settings: EditSettings) -> Heard:
     Raises:
         CmetError: an emotion is unknown, the speech cannot be used, or nothing was asked for.
     """
-    from cmet_engine.emotion.speech import Along, intensity, load_encoder
+    from cmet_engine.emotion.intensity import Along, intensity
+    from cmet_engine.emotion.speech import load_encoder
     from cmet_engine.media import audio
 
     heard = Heard(*emotion_vectors(clip, settings))

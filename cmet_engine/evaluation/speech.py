@@ -19,9 +19,12 @@ from tqdm import tqdm
 from cmet_engine import models
 from cmet_engine.emotion.acoustics import RATE
 from cmet_engine.emotion.backbone import VOICE_MEAN
-from cmet_engine.emotion.library import EMBEDDED as EMBEDDED_LIBRARY
-from cmet_engine.emotion.library import FORMAT as LIBRARY_FORMAT
-from cmet_engine.emotion.speech import EMBEDDED, EMOTIONS, SPACE, Encoder, Heard, Listened, load_student, save_student
+from cmet_engine.emotion.embedded_library import EMBEDDED as EMBEDDED_LIBRARY
+from cmet_engine.emotion.speech import Encoder, Heard, Listened
+from cmet_engine.emotion.student import EMOTIONS
+from cmet_engine.emotion.student_weights import EMBEDDED, load_student, save_student
+from cmet_engine.emotion.user_library import FORMAT as LIBRARY_FORMAT
+from cmet_engine.emotion.vector import VECTOR_SIZE
 from cmet_engine.emotions import BASIC, EXTENDED
 from cmet_engine.errors import CmetError
 from cmet_engine.files import whole_file
@@ -270,7 +273,7 @@ def cross_validate(
         fit_kernels(student, clips, chosen, targets, own, progress=lambda *_: None)
         student.prototypes.copy_(targets.prototypes)
         encoder = Encoder(student)
-        silence = np.zeros(SPACE, np.float32), np.zeros(len(kernels.emotions), np.float32)
+        silence = np.zeros(VECTOR_SIZE, np.float32), np.zeros(len(kernels.emotions), np.float32)
         listened = [Listened(clips.statistics[0, n], *silence) for n in left_out]
         for kind, heard in (
             ("alone", _told(encoder, listened)),

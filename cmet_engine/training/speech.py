@@ -29,17 +29,11 @@ from cmet_engine import models
 from cmet_engine.emotion.acoustics import BANDS, CHANNELS, FLOOR, RATE, VOICED, acoustics
 from cmet_engine.emotion.backbone import EMBEDDED as TRUNK
 from cmet_engine.emotion.backbone import STATISTICS, load_trunk
-from cmet_engine.emotion.speech import (
-    EMOTIONS,
-    SPACE,
-    Kernel,
-    Reading,
-    Student,
-    StudentConfig,
-    check_voice,
-    save_student,
-    statistics,
-)
+from cmet_engine.emotion.speech import statistics
+from cmet_engine.emotion.student import EMOTIONS, Kernel, Reading, Student, StudentConfig
+from cmet_engine.emotion.student_weights import save_student
+from cmet_engine.emotion.vector import VECTOR_SIZE
+from cmet_engine.emotion.voice_check import check_voice
 from cmet_engine.emotions import BASIC, EXTENDED, NEUTRAL
 from cmet_engine.errors import CmetError
 from cmet_engine.files import check_writable, whole_file
@@ -285,8 +279,10 @@ def _read_teacher(path: Path) -> dict[str, np.ndarray]:
             names, features = [str(name) for name in file["paths"]], np.asarray(file["features"], np.float32)
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise CmetError(f"{path}: no teacher's features; it needs the arrays 'paths' and 'features'.") from error
-    if features.shape != (len(names), SPACE):
-        raise CmetError(f"{path}: 'features' has shape {list(features.shape)}; [{len(names)}, {SPACE}] is needed.")
+    if features.shape != (len(names), VECTOR_SIZE):
+        raise CmetError(
+            f"{path}: 'features' has shape {list(features.shape)}; [{len(names)}, {VECTOR_SIZE}] is needed."
+        )
     broken = np.flatnonzero(~np.isfinite(features).all(1))
     if len(broken):
         raise CmetError(f"{path}: the feature of {names[broken[0]]} holds values that are not numbers; make it again.")
@@ -371,7 +367,7 @@ def prepare(
             with whole_file(stored, force=True) as temporary:
                 np.savez(temporary, kept=kept, starts=starts, statistics=told, **arrays)
     chosen = [recordings[n] for n in kept]
-    unknown = np.full(SPACE, np.nan, np.float32)
+    unknown = np.full(VECTOR_SIZE, np.nan, np.float32)
     return Clips(
         [r.name for r in chosen],
         np.array([r.dataset for r in chosen]),

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from cmet_engine import cache, pipeline
-from cmet_engine.emotion import edit, library, speech
+from cmet_engine.emotion import edit, recordings, speech
 from cmet_engine.face import blendshapes, tracker
 from cmet_engine.pipeline import EditSettings, edit_clip, track_clip
 from cmet_engine.timeline import EmotionTimeline
@@ -40,7 +40,7 @@ def lazy(filled, monkeypatch):
     monkeypatch.setattr(tracker, "track", forbidden)
     monkeypatch.setattr(blendshapes.Solver, "track", forbidden)
     monkeypatch.setattr(speech.Encoder, "along", forbidden)
-    monkeypatch.setattr(library, "_heard", forbidden)
+    monkeypatch.setattr(recordings, "_encode", forbidden)
     return home, settings
 
 

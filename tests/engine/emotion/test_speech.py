@@ -3,7 +3,7 @@ import pytest
 from voices import RATE, speak
 
 from cmet_engine.emotion import acoustics as front
-from cmet_engine.emotion import speech
+from cmet_engine.emotion import speech, student_weights
 from cmet_engine.errors import CmetError
 
 
@@ -14,22 +14,22 @@ def encoder():
 
 @pytest.mark.parametrize("hertz", [75, 120, 210, 330, 480])
 def test_pitch_is_measured_within_two_percent(hertz):
-    heard = speech.acoustics(speak(2.0, pitch=hertz, lively=0.0))
-    voiced = heard[:, 82] > speech.VOICED
+    heard = front.acoustics(speak(2.0, pitch=hertz, lively=0.0))
+    voiced = heard[:, 82] > front.VOICED
     measured = 150 * 2 ** np.median(heard[voiced, 80])
     assert measured == pytest.approx(hertz, rel=0.02)
 
 
 def test_acoustics_do_not_depend_on_gain():
     wave = speak(1.5)
-    np.testing.assert_allclose(speech.acoustics(wave), speech.acoustics(0.1 * wave), atol=0.02)
+    np.testing.assert_allclose(front.acoustics(wave), front.acoustics(0.1 * wave), atol=0.02)
 
 
 def test_blocks_of_a_long_recording_join_without_a_seam(monkeypatch):
     wave = speak(3.0)
-    whole = speech.acoustics(wave)
+    whole = front.acoustics(wave)
     monkeypatch.setattr(front, "BLOCK", 37)
-    np.testing.assert_allclose(speech.acoustics(wave), whole, atol=1e-4)
+    np.testing.assert_allclose(front.acoustics(wave), whole, atol=1e-4)
 
 
 def test_utterance_is_a_point_of_1024_numbers_and_repeats(encoder):
@@ -95,7 +95,7 @@ def test_a_vector_of_another_space_is_refused(encoder):
 
 def test_an_encoder_is_stored_and_read_back(tmp_path, encoder):
     path = tmp_path / "encoder.safetensors"
-    speech.save_student(encoder.student, path, {"right": 0.5})
+    student_weights.save_student(encoder.student, path, {"right": 0.5})
     again = speech.load_encoder(str(path))
     assert again.figures == {"right": 0.5}
     wave = speak()
@@ -138,7 +138,7 @@ def test_a_gpu_hears_the_same(encoder):
     one, other = (e.utterance(wave, RATE) for e in (encoder, gpu))
     np.testing.assert_allclose(other, one, atol=0.01 * np.abs(one).max())
     calm = speak(2.0)
-    rest = encoder.listen(calm, speech.acoustics(calm)).statistics
+    rest = encoder.listen(calm, front.acoustics(calm)).statistics
     one, other = (e.utterance(wave, RATE, rest) for e in (encoder, gpu))
     np.testing.assert_allclose(other, one, atol=0.01 * np.abs(one).max())
     vector = one / np.linalg.norm(one)

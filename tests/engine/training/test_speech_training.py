@@ -10,7 +10,9 @@ from voices import RATE, speak, write_wav
 
 from cmet_engine.emotion.acoustics import acoustics
 from cmet_engine.emotion.backbone import STATISTICS
-from cmet_engine.emotion.speech import Encoder, StudentConfig, load_encoder, load_student
+from cmet_engine.emotion.speech import Encoder, load_encoder
+from cmet_engine.emotion.student import StudentConfig
+from cmet_engine.emotion.student_weights import load_student
 from cmet_engine.errors import CmetError
 from cmet_engine.evaluation import speech as evaluation
 from cmet_engine.training import speech as training
