@@ -176,7 +176,7 @@ def listen(clip: Path, settings: EditSettings) -> Heard:
     Raises:
         CmetError: an emotion is unknown, the speech cannot be used, or nothing was asked for.
     """
-    from cmet_engine.emotion.intensity import Along, intensity
+    from cmet_engine.emotion.intensity import FrameFeatures, intensity
     from cmet_engine.emotion.speech import load_encoder
     from cmet_engine.media import audio
 
@@ -188,10 +188,10 @@ def listen(clip: Path, settings: EditSettings) -> Heard:
         def hear() -> dict[str, np.ndarray]:
             wave = audio.load(clip)
             audio.check_speech(wave, audio.RATE, clip.name)
-            return load_encoder("embedded", device=settings.device).along(wave, audio.RATE)._asdict()
+            return load_encoder("embedded", device=settings.device).frame_features(wave, audio.RATE)._asdict()
 
         name = cache.key("voice", clip, settings.device, *cache.weights("speech_encoder"))
-        along = Along(**cache.arrays(name, hear))
+        along = FrameFeatures(**cache.arrays(name, hear))
         heard.intensity = {name: intensity(along, v.vector) for name, v in heard.vectors.items()}
     except CmetError as error:
         log.info("the clip's own voice is not used: %s", error)

@@ -22,14 +22,14 @@ from cmet_engine.emotion.acoustics import AUDIBLE, HOP, RATE, WINDOW, triangles
 from cmet_engine.files import whole_file
 from cmet_engine.models.quantisation import pack, read
 
-EMBEDDED = "speech_trunk.safetensors"
-FORMAT = "cmet-speech-trunk/1"
+EMBEDDED = "speech_backbone.safetensors"
+FORMAT = "cmet-speech-backbone/1"
 WIDTH, HEADS, INNER = 384, 6, 1536
 VOICE = 256  # width of the recurrent layers
 STEPS = 400  # of 20 ms that there are positions for
-DEEP_BANDS, VOICE_BANDS = 80, 40
-STATISTICS = 2 * (WIDTH + VOICE)  # numbers that `Sounds.summary` gives
-VOICE_MEAN = slice(2 * WIDTH, 2 * WIDTH + VOICE)  # those among them that tell best who speaks
+WHISPER_BANDS, SPEAKER_BANDS = 80, 40
+STATISTICS = 2 * (WIDTH + VOICE)  # numbers that `BackboneFeatures.summary` gives
+SPEAKER_MEAN = slice(2 * WIDTH, 2 * WIDTH + VOICE)  # those among them that tell best who speaks
 _FEW = 5  # steps of a network; a stretch in which fewer are spoken is taken as a whole
 LOUD = 0.063  # root mean square that the clip's loud frames are brought to, about that of speech at -30 dBFS
 
@@ -46,8 +46,8 @@ def mel_filters(bands: int) -> torch.Tensor:
     return (triangles(edges, WINDOW) * (2 / (edges[2:] - edges[:-2]))[:, None]).float()
 
 
-class Sounds(NamedTuple):
-    """A stretch of speech as the trunk hears it."""
+class BackboneFeatures(NamedTuple):
+    """A stretch of speech as the backbone hears it."""
 
     deep: torch.Tensor  # [T, 384], Whisper's, every 20 ms
     voice: torch.Tensor  # [F, 256], the voice encoder's, every 10 ms
@@ -117,7 +117,7 @@ class _Layer(nn.Module):
         return hidden
 
 
-class Trunk(nn.Module):
+class Backbone(nn.Module):
     """Both networks, from the wave to what they make of it; weights are loaded, not trained."""
 
     deep_filters: torch.Tensor
@@ -128,17 +128,17 @@ class Trunk(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.encoder = nn.Module()
-        self.encoder.conv1 = nn.Conv1d(DEEP_BANDS, WIDTH, 3, padding=1)
+        self.encoder.conv1 = nn.Conv1d(WHISPER_BANDS, WIDTH, 3, padding=1)
         self.encoder.conv2 = nn.Conv1d(WIDTH, WIDTH, 3, stride=2, padding=1)
         self.encoder.embed_positions = nn.Embedding(STEPS, WIDTH)
         self.encoder.layers = nn.ModuleList([_Layer(True), _Layer(False)])
-        self.lstm = nn.LSTM(VOICE_BANDS, VOICE, 2, batch_first=True)
-        self.register_buffer("deep_filters", mel_filters(DEEP_BANDS), persistent=False)
-        self.register_buffer("voice_filters", mel_filters(VOICE_BANDS), persistent=False)
+        self.lstm = nn.LSTM(SPEAKER_BANDS, VOICE, 2, batch_first=True)
+        self.register_buffer("deep_filters", mel_filters(WHISPER_BANDS), persistent=False)
+        self.register_buffer("voice_filters", mel_filters(SPEAKER_BANDS), persistent=False)
         self.register_buffer("window", torch.hann_window(WINDOW), persistent=False)
 
     @torch.inference_mode()
-    def forward(self, waves: torch.Tensor) -> list[Sounds]:
+    def forward(self, waves: torch.Tensor) -> list[BackboneFeatures]:
         """Hear waves, float32 [B, S] at 16 kHz, of at most 8 s each; gain does not matter.
 
         Raises:
@@ -162,14 +162,14 @@ class Trunk(nn.Module):
             hidden = layer(hidden)
         voice = self.lstm((self.voice_filters @ power).transpose(1, 2))[0]  # [B, F, 256]
         spoken = (energy / loud).clamp(min=1e-30).log() > AUDIBLE
-        return [Sounds(*one) for one in zip(hidden, voice, spoken, strict=True)]
+        return [BackboneFeatures(*one) for one in zip(hidden, voice, spoken, strict=True)]
 
 
-def save_trunk(state: dict[str, torch.Tensor], path: str | Path, sources: dict[str, str]) -> None:
+def save_backbone(state: dict[str, torch.Tensor], path: str | Path, sources: dict[str, str]) -> None:
     """Write published weights, float32 by their published names: matrices of Whisper in 8 bits by row, all else in float16.
 
     Args:
-        state: every weight of `Trunk`.
+        state: every weight of `Backbone`.
         path: what to write.
         sources: where the weights come from, kept in the file.
     """
@@ -181,20 +181,20 @@ def save_trunk(state: dict[str, torch.Tensor], path: str | Path, sources: dict[s
         save_file(packed, temporary, {"format": FORMAT, **sources})
 
 
-def read_trunk(path: str | Path) -> Trunk:
-    """Read what `save_trunk` wrote.
+def read_backbone(path: str | Path) -> Backbone:
+    """Read what `save_backbone` wrote.
 
     Raises:
         CmetError: the file is missing, damaged, or no such weights.
     """
     layers = "the lower layers of the speech encoder"
     stored, _ = read(Path(path), FORMAT, layers, f"does not hold {layers}")
-    trunk = Trunk()
-    trunk.load_state_dict(stored, strict=True)
-    return trunk.eval().requires_grad_(False)
+    backbone = Backbone()
+    backbone.load_state_dict(stored, strict=True)
+    return backbone.eval().requires_grad_(False)
 
 
 @functools.cache
-def load_trunk(device: str) -> Trunk:
+def load_backbone(device: str) -> Backbone:
     """The embedded one, its checksum compared."""
-    return read_trunk(models.asset(EMBEDDED)).to(device)
+    return read_backbone(models.asset(EMBEDDED)).to(device)

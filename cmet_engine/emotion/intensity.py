@@ -10,7 +10,7 @@ from cmet_engine.emotion.vector import VECTOR_SIZE
 from cmet_engine.errors import CmetError
 
 
-class Along(NamedTuple):
+class FrameFeatures(NamedTuple):
     """What is heard along a recording, whatever emotion is asked about."""
 
     times: np.ndarray  # float64 [F] seconds
@@ -19,7 +19,7 @@ class Along(NamedTuple):
     energy: np.ndarray  # float64 [F], loudness around
 
 
-def intensity(along: Along, vector: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def intensity(along: FrameFeatures, vector: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """How strongly a voice carries an emotion at each moment; see `Encoder.intensity`."""
     vector = np.asarray(vector, np.float64)
     if vector.shape != (VECTOR_SIZE,) or not np.isfinite(vector).all():

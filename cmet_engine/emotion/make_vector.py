@@ -62,9 +62,9 @@ def emotion_vector(
     strangers = speaker_messages(pool, calm)
     drawn = np.zeros(VECTOR_SIZE, np.float32)  # hides how recordings differ
     if calm and not strangers:
-        features, rest, drawn = encoder.pools([r.heard for r in pool], [r.heard for r in calm])
+        features, rest, drawn = encoder.predict_pools([r.heard for r in pool], [r.heard for r in calm])
     else:  # neutral speech of somebody else says nothing of how this voice departs from its own rest
-        features, rest = (np.array([encoder.told(r.heard).features for r in part]) for part in (pool, calm))
+        features, rest = (np.array([encoder.predict(r.heard).features for r in part]) for part in (pool, calm))
     each = features - (rest.mean(0) if calm else neutral_mean())  # [N, 1024]
     vector = each.mean(0).astype(np.float32)
     each = each - drawn

@@ -7,8 +7,8 @@ import numpy as np
 
 from cmet_engine import cache
 from cmet_engine.emotion.acoustics import RATE, acoustics
-from cmet_engine.emotion.backbone import VOICE_MEAN
-from cmet_engine.emotion.speech import Encoder, Listened
+from cmet_engine.emotion.backbone import SPEAKER_MEAN
+from cmet_engine.emotion.speech import ClipFeatures, Encoder
 from cmet_engine.emotion.voice_check import check_voice
 from cmet_engine.media import audio
 
@@ -20,14 +20,14 @@ class Recording:
     """One recording of a pool, encoded."""
 
     path: Path
-    heard: Listened
+    heard: ClipFeatures
     neutral: float  # probability
     message: str | None
 
     @property
     def voice(self) -> np.ndarray:
         """Whose voice it is, to the network that was trained to tell people apart: float32 [256]."""
-        return self.heard.statistics[VOICE_MEAN]
+        return self.heard.statistics[SPEAKER_MEAN]
 
 
 def encode_recording(path: Path, encoder: Encoder) -> Recording:
@@ -40,7 +40,7 @@ def encode_recording(path: Path, encoder: Encoder) -> Recording:
 
     name = cache.key("utterance", path, path.name, encoder.identity) if encoder.identity else None
     found = cache.arrays(name, listen)
-    heard = Listened(*(found[name] for name in Listened._fields))
+    heard = ClipFeatures(*(found[name] for name in ClipFeatures._fields))
     return Recording(path, heard, float(found["neutral"]), str(found["message"]) or None)
 
 
@@ -50,6 +50,6 @@ def _encode(path: Path, encoder: Encoder) -> Recording:
     wave = audio.without_pauses(wave)
     heard = acoustics(wave)
     check_voice(heard, path.name)
-    listened = encoder.listen(wave, heard)
-    neutral = encoder.told(listened).probabilities()[encoder.emotions.index("neutral")]
+    listened = encoder.encode(wave, heard)
+    neutral = encoder.predict(listened).probabilities()[encoder.emotions.index("neutral")]
     return Recording(path, listened, float(neutral), message)

@@ -1,7 +1,7 @@
 """How emotional speech is heard: a small student network in the emotion2vec+ large space (1024 dimensions).
 
-A wave is heard by the lower layers of two published networks (`trunk`) and becomes log-mel bands and a pitch track
-(`acoustics`). One part of the `Student` judges what the trunk makes of the clip as a whole by the clips it knows that are like
+A wave is heard by the lower layers of two published networks (`backbone`) and becomes log-mel bands and a pitch track
+(`acoustics`). One part of the `Student` judges what the backbone makes of the clip as a whole by the clips it knows that are like
 it; a small part pays attention over time to the bands and the pitch. An utterance is the weighted mean of both. Where neutral
 speech of the same voice is at hand, as it is wherever an emotion vector is made from two pools, the first part is told how the
 clip differs from it: much of what makes a voice sound moved is how it departs from its own rest. `Encoder` puts all of it behind plain numpy calls. Gain does not matter: every
@@ -29,10 +29,10 @@ from cmet_engine.emotion.acoustics import (
     RATE,
     acoustics,
 )
-from cmet_engine.emotion.backbone import EMBEDDED as TRUNK
-from cmet_engine.emotion.backbone import Trunk, load_trunk
-from cmet_engine.emotion.intensity import Along, intensity
-from cmet_engine.emotion.student import Heights, Student
+from cmet_engine.emotion.backbone import EMBEDDED as BACKBONE
+from cmet_engine.emotion.backbone import Backbone, load_backbone
+from cmet_engine.emotion.intensity import FrameFeatures, intensity
+from cmet_engine.emotion.student import Student, StudentInput
 from cmet_engine.emotion.student_weights import EMBEDDED, load_student
 from cmet_engine.emotion.vector import VECTOR_SIZE
 from cmet_engine.emotion.voice_check import check_voice
@@ -44,11 +44,11 @@ _STRIDE = 8  # acoustic frames in one step of the network
 _SPAN = 0.5  # seconds, Gaussian width of what one frame reading hears: one or two syllables
 _WINDOW = 200  # acoustic frames that the kernel hears for one reading
 _STRETCH = 500  # acoustic frames
-_TOGETHER = 8  # stretches that the trunk hears at a time
+_TOGETHER = 8  # stretches that the backbone hears at a time
 _PART, _MARGIN = 500, 100  # acoustic frames: a long clip is read along in parts of 5 s with a second around them
 
 
-class Listened(NamedTuple):
+class ClipFeatures(NamedTuple):
     """A recording heard once, before it is known what neutral speech it is to be told apart from."""
 
     statistics: np.ndarray  # float32 [1280]
@@ -60,7 +60,7 @@ class Encoder:
     """The embedded speech encoder: numpy in, numpy out.
 
     Attributes:
-        trunk: what it hears with.
+        backbone: what it hears with.
         identity: tells what it answers apart from what others answer, for a cache; None for weights from nowhere.
         emotions: names of the emotions that `emotions_of` scores.
         figures: what was measured on speakers not trained on, by name.
@@ -69,7 +69,7 @@ class Encoder:
     def __init__(self, student: Student, *, device: str = "cpu", figures: dict | None = None) -> None:
         self.device = torch.device(device)
         self.student = student.eval().to(self.device)
-        self.trunk = load_trunk(device)
+        self.backbone = load_backbone(device)
         self.emotions = student.config.emotions
         self.figures = figures or {}
         self.identity: tuple[str, ...] | None = None
@@ -80,7 +80,7 @@ class Encoder:
         Args:
             wave: float [S] in [-1, 1], mono, any length from 0.3 s.
             rate: samples a second; other than 16000 is resampled.
-            neutral: mean of `Listened.statistics` [1280] over neutral recordings of the same voice, if there are any.
+            neutral: mean of `ClipFeatures.statistics` [1280] over neutral recordings of the same voice, if there are any.
 
         Returns:
             float32 [1024].
@@ -119,12 +119,12 @@ class Encoder:
             if not len(chosen):
                 continue
             with torch.inference_mode():
-                hidden, mask, summary = self.student.sequence(self._heights(part.acoustics))
+                hidden, mask, summary = self.student.encode_sequence(self._heights(part.acoustics))
             at = (np.arange(hidden.shape[1]) * _STRIDE + part.first) / 100 - begin
             near = np.exp(-0.5 * ((at[None] - (times[chosen, None] - begin)) / _SPAN) ** 2)  # [P, T]
             weight = torch.from_numpy(near.astype(np.float32)).to(self.device) * mask[0].float()
             sound = torch.from_numpy(wave[part.first * HOP :][: len(part.acoustics) * HOP])
-            (sounds,) = self.trunk(sound[None].to(self.device))
+            (sounds,) = self.backbone(sound[None].to(self.device))
             first = (
                 np.clip((times[chosen] * 100).astype(int) - _WINDOW // 2, 0, max(0, len(heard) - _WINDOW)) - part.first
             )
@@ -132,7 +132,7 @@ class Encoder:
             with torch.inference_mode():
                 places = self.student.pooled(hidden, weight[None], summary).features[0].float()
                 features[chosen] = (
-                    torch.lerp(self.student.whole(rows)[0], places, self.student.config.share).cpu().numpy()
+                    torch.lerp(self.student.predict(rows)[0], places, self.student.config.share).cpu().numpy()
                 )
         at = np.minimum((times * 100).astype(int), len(heard) - 1)
         spoken = gaussian_filter1d((heard[:, BANDS + 3] > AUDIBLE).astype(np.float64), 25)[at] + 1e-6  # [F]
@@ -159,14 +159,14 @@ class Encoder:
         """
         return intensity(self.along(wave, rate), vector)
 
-    def along(self, wave: np.ndarray, rate: int) -> Along:
+    def along(self, wave: np.ndarray, rate: int) -> FrameFeatures:
         """What `intensity` needs of a recording; see `utterance` for arguments and errors."""
         at_rate, heard = self._heard(wave, rate)
         times, features = self._moments(at_rate, heard, len(wave) / rate)
         at = np.minimum((times * 100).astype(int), len(heard) - 1)
         spoken = gaussian_filter1d((heard[:, BANDS + 3] > AUDIBLE).astype(np.float64), 15)[at]  # [F]
         energy = gaussian_filter1d(heard[:, BANDS + 3].astype(np.float64), 25)[at]
-        return Along(times, features, spoken, energy)
+        return FrameFeatures(times, features, spoken, energy)
 
     def _heard(self, wave: np.ndarray, rate: int) -> tuple[np.ndarray, np.ndarray]:
         """The recording at 16 kHz, float32 [S], and its acoustics [F, 84], once both are checked."""
@@ -176,19 +176,19 @@ class Encoder:
         check_voice(heard, "The recording")
         return wave, heard
 
-    def _heights(self, heard: np.ndarray) -> Heights:
+    def _heights(self, heard: np.ndarray) -> StudentInput:
         """`heard` [F, 84] as a batch of one."""
         batch = torch.from_numpy(heard)[None].to(self.device)
-        return self.student.heights(batch, torch.tensor([len(heard)], device=self.device))
+        return self.student.prepare(batch, torch.tensor([len(heard)], device=self.device))
 
-    def listen(self, wave: np.ndarray, heard: np.ndarray) -> Listened:
+    def listen(self, wave: np.ndarray, heard: np.ndarray) -> ClipFeatures:
         """Hear a whole recording, given as float32 [S] at 16 kHz and what `acoustics` makes of it [F, 84].
 
         A long recording is heard in stretches of about five seconds, like those it was trained with, weighted by
         how much is spoken in each.
         """
         place, scores = self.sequenced(heard)
-        return Listened(statistics(wave, self.trunk), place, scores)
+        return ClipFeatures(statistics(wave, self.backbone), place, scores)
 
     def sequenced(self, heard: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """What the sequence part adds to what is said of a recording, given as `acoustics` [F, 84]: place [1024], scores [classes]."""
@@ -202,29 +202,31 @@ class Encoder:
             lengths = torch.tensor([len(part) for part in some], device=self.device)
             batch = torch.from_numpy(np.stack([np.resize(part, (len(some[0]), CHANNELS)) for part in some]))
             with torch.inference_mode():
-                reading = self.student(self.student.heights(batch.to(self.device), lengths))
+                reading = self.student(self.student.prepare(batch.to(self.device), lengths))
                 place, scores = place + share @ reading.features, scores + share @ reading.scores
         return (config.share * place).cpu().numpy(), (config.score_share * scores).cpu().numpy()
 
-    def told(self, listened: Listened, neutral: np.ndarray | None = None) -> "Heard":
+    def told(self, listened: ClipFeatures, neutral: np.ndarray | None = None) -> "Prediction":
         """What the encoder says of a recording it `listened` to.
 
         Args:
             listened: what `listen` gives.
-            neutral: mean of `Listened.statistics` [1280] over neutral recordings of the same voice; None: the recording alone tells.
+            neutral: mean of `ClipFeatures.statistics` [1280] over neutral recordings of the same voice; None: the recording alone tells.
         """
         config = self.student.config
         with torch.inference_mode():
             row, place, scores = (torch.from_numpy(part).to(self.device) for part in listened)
             if neutral is None or not len(self.student.neutral_kernel.known):
-                features, judged = self.student.whole(row[None])
+                features, judged = self.student.predict(row[None])
             else:
-                features, judged = self.student.beside(row[None], torch.from_numpy(neutral).to(self.device))
+                features, judged = self.student.predict_beside_neutral(
+                    row[None], torch.from_numpy(neutral).to(self.device)
+                )
             features = place + (1 - config.share) * features[0]
             scores = scores + (1 - config.score_share) * judged[0]
             # labels of many speakers taught the scores, the teacher's features of two most of the places
             features = torch.lerp(features, scores.softmax(0) @ self.student.prototypes, config.lean)
-        return Heard(features.cpu().numpy(), scores.cpu().numpy())
+        return Prediction(features.cpu().numpy(), scores.cpu().numpy())
 
     def named(self, scores: np.ndarray) -> np.ndarray:
         """Which emotion several recordings beside neutral ones hold, when it is known not to be neutral.
@@ -243,7 +245,7 @@ class Encoder:
         share = np.exp(telling - telling.max())
         return (share / share.sum()).astype(np.float32)
 
-    def pools(self, wanted: Sequence[Listened], neutral: Sequence[Listened]) -> "Pools":
+    def pools(self, wanted: Sequence[ClipFeatures], neutral: Sequence[ClipFeatures]) -> "Pools":
         """Features of two pools of one voice, each recording told apart from the neutral ones, a neutral one from the others.
 
         Several recordings together say more surely which emotion they hold than one does: their difference from the neutral
@@ -267,12 +269,12 @@ class Encoder:
         return Pools(*(part.astype(np.float32) for part in (one + here, other + there, here - there)))
 
 
-def statistics(wave: np.ndarray, trunk: Trunk) -> np.ndarray:
-    """What the `trunk` makes of a recording as a whole, float32 [S] at 16 kHz: [1280], mean of its stretches by how much is spoken in each."""
-    device = next(trunk.parameters()).device
+def statistics(wave: np.ndarray, backbone: Backbone) -> np.ndarray:
+    """What the `backbone` makes of a recording as a whole, float32 [S] at 16 kHz: [1280], mean of its stretches by how much is spoken in each."""
+    device = next(backbone.parameters()).device
     count = max(1, round(len(wave) / (_STRETCH * HOP)))
     stretches = torch.from_numpy(np.ascontiguousarray(wave[: len(wave) // count * count], np.float32)).view(count, -1)
-    heard = [sounds for some in stretches.split(_TOGETHER) for sounds in trunk(some.to(device))]
+    heard = [sounds for some in stretches.split(_TOGETHER) for sounds in backbone(some.to(device))]
     weights = np.array([float(sounds.spoken.sum()) + 1e-3 for sounds in heard])
     return (weights / weights.sum() @ np.stack([sounds.summary() for sounds in heard])).astype(np.float32)
 
@@ -285,7 +287,7 @@ class Pools(NamedTuple):
     drawn: np.ndarray  # float32 [1024], how far all together drew the difference of the two
 
 
-class Heard(NamedTuple):
+class Prediction(NamedTuple):
     """A recording as the encoder hears it."""
 
     features: np.ndarray  # float32 [1024]
@@ -343,5 +345,5 @@ def load_encoder(name: str = "embedded", *, device: str = "cpu") -> Encoder:
     path = models.asset(EMBEDDED) if name == "embedded" else Path(name)
     student, figures = load_student(path)
     encoder = Encoder(student, device=device, figures=figures)
-    encoder.identity = (cache.content(path), cache.content(models.asset(TRUNK)), device)
+    encoder.identity = (cache.content(path), cache.content(models.asset(BACKBONE)), device)
     return encoder

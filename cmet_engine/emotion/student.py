@@ -105,7 +105,7 @@ def _statistics(scaled: torch.Tensor, loud: torch.Tensor) -> tuple[torch.Tensor,
     return torch.cat([mean, deviation, percentiles.flatten(1), step], 1), mean
 
 
-class Reading(NamedTuple):
+class StudentOutput(NamedTuple):
     """What the student says about a clip or a moment: places in the teacher's space and emotion scores."""
 
     features: torch.Tensor  # [..., 1024]
@@ -160,7 +160,7 @@ def squared_distances(some: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
     return torch.addmm(squares, some, others.T, alpha=-2).clamp(min=0)
 
 
-class Heights(NamedTuple):
+class StudentInput(NamedTuple):
     """A batch of clips as the parts over time take it, one column every 20 ms."""
 
     scaled: torch.Tensor  # [B, T, 84], channels in units of their spread
@@ -254,7 +254,7 @@ class Student(nn.Module):
         features = self.space_mean + answers[:, count:] @ self.space_basis
         return features, answers[:, :count] * self.config.sharpness
 
-    def heights(self, acoustics: torch.Tensor, lengths: torch.Tensor) -> Heights:
+    def heights(self, acoustics: torch.Tensor, lengths: torch.Tensor) -> StudentInput:
         """`acoustics` [B, F, 84] and their true lengths [B] as the parts over time take them, T = ceil(F / 2)."""
         scaled = (acoustics - self.input_mean) / self.input_scale
         scaled = F.avg_pool1d(scaled.transpose(1, 2), 2, ceil_mode=True).transpose(1, 2)  # [B, T, 84], 20 ms
@@ -267,9 +267,9 @@ class Student(nn.Module):
         keep = inside[:, :, None].to(scaled.dtype)
         halves = scaled[:, :, :BANDS].unflatten(2, (BANDS // 2, 2)).mean(3)  # [B, T, 40]
         own = mean[:, None, :BANDS].unflatten(2, (BANDS // 2, 2)).mean(3)
-        return Heights(scaled, inside, statistics, torch.stack([halves * keep, (halves - own) * keep], 1))
+        return StudentInput(scaled, inside, statistics, torch.stack([halves * keep, (halves - own) * keep], 1))
 
-    def sequence(self, clips: Heights) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def sequence(self, clips: StudentInput) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """A batch of clips of T columns -> hidden [B, T / 4, C], mask [B, T / 4] (where there is sound), summary [B, 128]."""
         summary = self.summary(clips.statistics)
         pictures = clips.pictures
@@ -291,7 +291,7 @@ class Student(nn.Module):
             hidden = layer(hidden, src_key_padding_mask=~mask)
         return self.final_norm(hidden), mask, summary
 
-    def pooled(self, hidden: torch.Tensor, weight: torch.Tensor, summary: torch.Tensor) -> Reading:
+    def pooled(self, hidden: torch.Tensor, weight: torch.Tensor, summary: torch.Tensor) -> StudentOutput:
         """Attentive statistics (Okabe et al. 2018) of `hidden` [B, T, C], attention times `weight` [B, P, T]: P readings of a clip."""
         attention = (self.attention(hidden).float() - 4.0).clamp(max=8.0).exp()  # [B, T, H]
         together = weight[:, :, :, None] * attention[:, None]  # [B, P, T, H]
@@ -304,18 +304,18 @@ class Student(nn.Module):
         pooled = torch.cat([pooled, summary[:, None].expand(-1, pooled.shape[1], -1)], 2)
         embedding = self.embedding_norm(self.project(self.dropout(pooled)))
         active = self.dropout(F.silu(embedding))
-        return Reading(self.space_mean + self.place(active) @ self.space_basis, self.scores(active), embedding)
+        return StudentOutput(self.space_mean + self.place(active) @ self.space_basis, self.scores(active), embedding)
 
-    def forward(self, clips: Heights) -> Reading:
+    def forward(self, clips: StudentInput) -> StudentOutput:
         """What the sequence part says of a batch of clips: features [B, 1024], scores [B, classes], embedding."""
         hidden, mask, summary = self.sequence(clips)
         reading = self.pooled(hidden, mask[:, None].float(), summary)
-        return Reading(*(part[:, 0] for part in reading))
+        return StudentOutput(*(part[:, 0] for part in reading))
 
 
 @functools.cache
 def _even(device: torch.device) -> torch.Tensor:
-    """What statistics are multiplied by so that either network of the trunk counts half: float32 [1280]."""
+    """What statistics are multiplied by so that either network of the backbone counts half: float32 [1280]."""
     deep = 2 * WIDTH
     counts = torch.tensor([deep, STATISTICS - deep], device=device)
     return (0.5 / counts.float()).sqrt().repeat_interleave(counts)

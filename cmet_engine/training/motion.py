@@ -133,8 +133,8 @@ def draw_changes(source: np.ndarray, rng: np.random.Generator) -> np.ndarray:
             for name in names:
                 strength = rng.uniform(0.3, 1.3) / (1 if len(names) == 1 else 1.4)
                 row += strength * (
-                    facs.mean(name) * rng.normal(1, 0.25, arkit.COUNT)
-                    - np.broadcast_to(facs.relaxes(name), arkit.COUNT) * now
+                    facs.mean_expression(name) * rng.normal(1, 0.25, arkit.COUNT)
+                    - np.broadcast_to(facs.relaxed_share(name), arkit.COUNT) * now
                 )
         else:
             columns = rng.choice(arkit.COUNT, rng.integers(1, 6), replace=False)

@@ -39,7 +39,7 @@ def lazy(filled, monkeypatch):
     monkeypatch.setenv("CMET_HOME", str(home))
     monkeypatch.setattr(tracker, "track", forbidden)
     monkeypatch.setattr(blendshapes.Solver, "track", forbidden)
-    monkeypatch.setattr(speech.Encoder, "along", forbidden)
+    monkeypatch.setattr(speech.Encoder, "frame_features", forbidden)
     monkeypatch.setattr(recordings, "_encode", forbidden)
     return home, settings
 

@@ -207,18 +207,18 @@ def test_any_edit_of_any_face_stays_in_range(library, emotion, other, strength, 
 
 
 @pytest.mark.parametrize("emotion", LIBRARY)
-def test_prior_samples_spread_around_their_mean(emotion):
-    drawn = facs.sample(emotion, 400, np.random.default_rng(1))
+def test_sampled_expressions_spread_around_their_mean(emotion):
+    drawn = facs.sample_expressions(emotion, 400, np.random.default_rng(1))
     assert drawn.shape == (400, arkit.COUNT)
     assert drawn.min() >= 0 and drawn.max() <= 1
-    strong = facs.mean(emotion) > 0.25
+    strong = facs.mean_expression(emotion) > 0.25
     assert strong.any()
     assert (drawn.std(0)[strong] > 0.02).all()
-    np.testing.assert_allclose(drawn.mean(0)[strong], facs.mean(emotion)[strong], atol=0.12)
+    np.testing.assert_allclose(drawn.mean(0)[strong], facs.mean_expression(emotion)[strong], atol=0.12)
 
 
-def test_prior_contempt_is_one_sided_and_fear_is_not_surprise():
-    contempt, fear, surprise = (facs.mean(e) for e in ("contempt", "fear", "surprised"))
+def test_contempt_is_one_sided_and_fear_is_not_surprise():
+    contempt, fear, surprise = (facs.mean_expression(e) for e in ("contempt", "fear", "surprised"))
     i = arkit.INDEX
     assert contempt[i["mouthSmileLeft"]] > 0.2 > 0.05 > contempt[i["mouthSmileRight"]]
     assert fear[i["mouthStretchLeft"]] > 0.3 > surprise[i["mouthStretchLeft"]]

@@ -112,7 +112,7 @@ def test_a_damaged_encoder_is_named(tmp_path):
 
 
 def test_the_network_is_small_enough(encoder):
-    numbers = [*encoder.student.state_dict().values(), *encoder.trunk.state_dict().values()]
+    numbers = [*encoder.student.state_dict().values(), *encoder.backbone.state_dict().values()]
     assert sum(n.numel() for n in numbers) < 8_000_000, "what it knows of clips included"
 
 
@@ -138,7 +138,7 @@ def test_a_gpu_hears_the_same(encoder):
     one, other = (e.utterance(wave, RATE) for e in (encoder, gpu))
     np.testing.assert_allclose(other, one, atol=0.01 * np.abs(one).max())
     calm = speak(2.0)
-    rest = encoder.listen(calm, front.acoustics(calm)).statistics
+    rest = encoder.encode(calm, front.acoustics(calm)).statistics
     one, other = (e.utterance(wave, RATE, rest) for e in (encoder, gpu))
     np.testing.assert_allclose(other, one, atol=0.01 * np.abs(one).max())
     vector = one / np.linalg.norm(one)
