@@ -1,4 +1,7 @@
-"""What can be wrong with the two pools of recordings that an emotion vector is made from."""
+"""What may be wrong with the two pools of recordings that an emotion vector is made from, as sentences for the user.
+
+Shares of false and missed warnings on held-out speakers are in the model card, "Whose voice".
+"""
 
 import itertools
 
@@ -8,61 +11,61 @@ from cmet_engine.emotion.embedded_library import speaker_discriminants
 from cmet_engine.emotion.recordings import Recording
 from cmet_engine.emotion.vector import cosine
 
-_LOOSE = 0.4  # mean pairwise cosine of the recordings below which they do not sound alike
-_OTHER_VOICE = 1.6  # `voice_distance` above which it is somebody else; strong emotion passes it in one pool of twenty
-_OTHER_CLIP = 2.2  # the same where a pool is a clip or two
-_TWO_VOICES = 1.75  # distance of the two groups of voices in a pool above which they are two people
+_INCONSISTENT = 0.4  # mean pairwise cosine of the recordings below which they do not sound alike
+_OTHER_SPEAKER = 1.6  # `speaker_distance` of two speakers; strong emotion of one exceeds it in one pool of twenty
+_OTHER_SPEAKER_FEW = 2.2  # the same where a pool is a clip or two
+_TWO_SPEAKERS = 1.75  # distance of the two groups within a pool above which they are two speakers
 
 
-def voice_distance(one: np.ndarray, other: np.ndarray) -> float:
-    """How unlike two voices are, from the mean `Recording.voice` [256] of some recordings each.
+def speaker_distance(one: np.ndarray, other: np.ndarray) -> float:
+    """Distance of two speakers, from the mean `Recording.speaker` [256] of some recordings each.
 
-    Distance in the directions in which the training speakers differ most against their own emotions (linear
-    discriminants). Between all emotional and all neutral clips of one speaker not trained on it passes 1 in 5 % of cases.
+    Measured along the linear discriminants of the training speakers (between speakers against within, over emotions). Between
+    all emotional and all neutral clips of one held-out speaker it exceeds 1 in 5 % of cases.
     """
     return float(np.sqrt(np.mean(((one - other) @ speaker_discriminants()) ** 2)))
 
 
-def speaker_messages(pool: list[Recording], calm: list[Recording]) -> list[str]:
-    """A sentence when the voices of the two pools, or within the pool, are of different people."""
-    if calm:
-        if _voices_apart(pool) > _TWO_VOICES > _voices_apart(calm):
+def speaker_messages(pool: list[Recording], rest: list[Recording]) -> list[str]:
+    """A sentence when the two pools, or recordings within a pool, are of different speakers."""
+    if rest:
+        if _group_distance(pool) > _TWO_SPEAKERS > _group_distance(rest):
             return [
                 "The recordings of the emotion seem to be of several people, the neutral ones are not: the vector then holds who "
                 "speaks beside how; give neutral recordings of all of them."
             ]
-        apart = voice_distance(np.mean([r.voice for r in pool], 0), np.mean([r.voice for r in calm], 0))
-        limit = _OTHER_VOICE if min(len(pool), len(calm)) > 2 else _OTHER_CLIP
+        apart = speaker_distance(np.mean([r.speaker for r in pool], 0), np.mean([r.speaker for r in rest], 0))
+        limit = _OTHER_SPEAKER if min(len(pool), len(rest)) > 2 else _OTHER_SPEAKER_FEW
         if apart > limit:
             return [
                 f"The voices of the emotion and of neutral differ a lot ({apart:.1f}; above {limit:g} it is mostly another person): "
                 "the vector then holds who speaks beside how; use neutral recordings of the same voice."
             ]
         return []
-    pairs = [voice_distance(a.voice, b.voice) for a, b in itertools.combinations(pool[:40], 2)]
-    if (pairs and float(np.median(pairs)) > _OTHER_CLIP) or _voices_apart(pool) > _TWO_VOICES:
+    pairs = [speaker_distance(a.speaker, b.speaker) for a, b in itertools.combinations(pool[:40], 2)]
+    if (pairs and float(np.median(pairs)) > _OTHER_SPEAKER_FEW) or _group_distance(pool) > _TWO_SPEAKERS:
         return ["The recordings seem to be of several people; give neutral recordings of the same people."]
     return []
 
 
-def _voices_apart(pool: list[Recording]) -> float:
-    """How unlike the voices of the two groups are into which a pool falls most easily; 0 for a few recordings or a stray one.
+def _group_distance(pool: list[Recording]) -> float:
+    """`speaker_distance` of the two clusters of a pool; 0 for fewer than four recordings or a cluster of one.
 
-    Over pools of eight clips of speakers left out it passes `_TWO_VOICES` in 2 % of those of one person, and in 60 % of those that are
-    half of another one.
+    Over pools of eight clips of held-out speakers it exceeds `_TWO_SPEAKERS` in 2 % of those of one speaker, and in 60 % of
+    those of which half are of another one.
     """
     if len(pool) < 4:
         return 0.0
-    voices = np.stack([recording.voice for recording in pool])
-    one = _two_groups(voices @ speaker_discriminants())
+    speakers = np.stack([recording.speaker for recording in pool])
+    one = _two_groups(speakers @ speaker_discriminants())
     if not 2 <= one.sum() <= len(one) - 2:
         return 0.0
-    return voice_distance(voices[one].mean(0), voices[~one].mean(0))
+    return speaker_distance(speakers[one].mean(0), speakers[~one].mean(0))
 
 
-def exchanged_messages(pool: list[Recording], calm: list[Recording]) -> list[str]:
+def exchanged_messages(pool: list[Recording], rest: list[Recording]) -> list[str]:
     """A sentence when the labels of the two pools seem to be mixed up."""
-    wanted, neutral = np.mean([r.neutral for r in pool]), np.mean([r.neutral for r in calm])
+    wanted, neutral = np.mean([r.neutral for r in pool]), np.mean([r.neutral for r in rest])
     if neutral < 0.35 and wanted > neutral + 0.25:
         return ["The neutral recordings sound more emotional than those of the emotion; were the two pools exchanged?"]
     return []
@@ -71,10 +74,10 @@ def exchanged_messages(pool: list[Recording], calm: list[Recording]) -> list[str
 def consistency_messages(pool: list[Recording], each: np.ndarray, consistency: float) -> list[str]:
     """A sentence when the recordings [N, 1024] hardly agree, fall into two groups, or one is unlike all others.
 
-    Over 74 pools of seven speakers that the encoder never heard the limits speak up in 8 % of those of one emotion; they find 35 %
-    of those that are half of another one, and 22 % of the single strays, 81 % of which they name right.
+    Over 74 pools of seven held-out speakers the limits warn in 8 % of those of one emotion. They find 35 % of those of which
+    half are of another emotion, and 22 % of the single strays, 81 % of which they name right.
     """
-    if consistency < _LOOSE:
+    if consistency < _INCONSISTENT:
         return [
             f"The recordings hardly agree with each other (mean cosine {consistency:.2f}); they may hold several emotions."
         ]
@@ -103,7 +106,7 @@ def consistency_messages(pool: list[Recording], each: np.ndarray, consistency: f
 
 
 def _two_groups(points: np.ndarray) -> np.ndarray:
-    """bool [N]: points [N, any] parted in two by their nearest mean, beginning along the axis of most spread."""
+    """bool [N]: points [N, any] in two clusters (k-means, started along the first principal axis)."""
     centred = points - points.mean(0)
     side = centred @ np.linalg.svd(centred, full_matrices=False)[2][0] > 0
     for _ in range(10):

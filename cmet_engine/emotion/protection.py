@@ -1,4 +1,4 @@
-"""What an edit must not do to a face that speaks: part closed lips, stop a blink, move the gaze, push the brows into the eyes."""
+"""Limits of an edit: it must not part closed lips, stop a blink, move the gaze or press the brows into the eyes."""
 
 import functools
 
@@ -12,7 +12,7 @@ from cmet_engine.face.lips import INNER_LIPS
 from cmet_engine.smoothstep import smoothstep
 
 KNEE = 0.85
-"""Above this value a coefficient's raise is compressed so that it approaches 1 instead of being cut."""
+"""Above this value the rise of a coefficient is compressed so that it approaches 1 without being cut."""
 
 LIP_GAP = {
     "jawOpen": 0.352,
@@ -40,10 +40,10 @@ opening (its 3rd percentile) plus `CLIP_MARGIN` counts too."""
 
 CLIP_MARGIN = 0.02
 OPENING_RANGE = 0.05
-"""So much further open, nothing is held back any more."""
+"""Lips that are this much further open are free."""
 
 _OPENERS = {"jawOpen": 1.0, "mouthLowerDown": 1.0, "mouthFunnel": 1.0, "mouthUpperUp": 0.25}
-"""What parts the lips, and the share of it that a closure holds back; the rest of a raised upper lip the lower lip follows."""
+"""What parts the lips, and the share of it that a closure holds back. The lower lip follows the rest of a raised upper lip."""
 
 _CLOSERS = {
     "mouthShrugLower": 1.0, "mouthShrugUpper": 0.5, "mouthPress": 0.8, "mouthDimple": 0.5, "mouthRollLower": 0.7, "mouthRollUpper": 0.7,
@@ -52,28 +52,29 @@ _CLOSERS = {
 """What closes or thickens lips that speech has opened, and the share of it that an open mouth holds back."""
 
 MOST_PRESS = 0.4
-"""How far an edit presses the lips at the most; pressed further their red vanishes from the picture."""
+"""Most that an edit adds to `mouthPress`; pressed further, the red of the lips vanishes from the picture."""
 
 CLOSURE_MARGIN = 0.008
-"""Lips that are closed are pressed together by this much more under an edit, in outer-eye distances."""
+"""An edit presses closed lips together by this much more, in outer-eye distances."""
 
 MOST_BROW = 1.0
-"""How far an edit lowers the brows at the most: `browDown` added plus raised brows (mean of inner and outer) given back."""
+"""Most by which an edit lowers the brows: `browDown` added plus raised brows (mean of inner and outer) taken away."""
 
 LEAST_BLINK = 0.3
-"""A rise of `eyeBlink` above the clip's median counts as a blink from about this size on."""
+"""The least rise of `eyeBlink` above the clip's median that counts as a blink."""
 
 CLOSURE_SECONDS = 0.05
-"""How long before and after a closure the lips are already held; a closure for p, b, m lasts about 0.1 s."""
+"""How long before and after a closure the lips are held too; a closure for p, b, m lasts about 0.1 s."""
 
 _ROUNDED = ("mouthPucker", "mouthFunnel")  # lips rounded for a vowel: pulling the corners apart would unsay it
 _SPREADERS = ("mouthSmile", "mouthStretch", "mouthDimple", "mouthFrown")
+
 MOST_RAISE = 0.65
-"""How far an edit raises the inner brows at the most: `browInnerUp` added plus a scowl (`browDown`) given back."""
+"""Most by which an edit raises the inner brows: `browInnerUp` added plus `browDown` taken away."""
 
 DRAWN_TOGETHER = 0.18
 """Most of `browDown` beside a full `browInnerUp`: fear and sadness raise and draw the brows together (FACS AU 1+4), which ARKit
-spells as inner brows up; a lowered brow in the same frame contradicts it, and no reader reports both."""
+spells as inner brows up; a lowered brow in the same frame contradicts it, and no blendshape estimator reports both."""
 
 
 _GAP_ROW = by_side(LIP_GAP, split=True)
@@ -91,15 +92,15 @@ def lip_gap(coefficients: np.ndarray) -> np.ndarray:
 
 @functools.cache
 def lip_parting() -> np.ndarray:
-    """How far each coefficient parts the inner lips on the face that is rendered [52], in outer-eye distances."""
+    """How far each coefficient parts the inner lips of the renderer's face basis [52], in outer-eye distances."""
     upper, lower = np.array(INNER_LIPS).T
     motion = load_basis().components[:, :, 1]  # [52, 478], upwards
     return (motion[:, upper] - motion[:, lower]).mean(1).astype(np.float64)
 
 
 def limit_brows(source: np.ndarray, change: np.ndarray) -> np.ndarray:
-    """Keep the brows off the eyes: what lowers them, new and given back, adds up to `MOST_BROW` on each side at the most."""
-    change = np.maximum(change, -np.maximum(source, 0))  # no more can be given back than there is
+    """Keep the brows off the eyes: what an edit adds and takes away lowers them by at most `MOST_BROW` on each side."""
+    change = np.maximum(change, -np.maximum(source, 0))  # at most what is there can be taken away
     inner = arkit.INDEX["browInnerUp"]
     raised = np.clip(change[:, inner] / 0.3, 0, 1)
     give = np.ones(len(change))
@@ -123,18 +124,28 @@ def limit_brows(source: np.ndarray, change: np.ndarray) -> np.ndarray:
 
 
 def protect(source: np.ndarray, change: np.ndarray, fps: float) -> np.ndarray:
-    """Hold back what an emotion changes [N, 52] where it would unsay a sound, stop a blink or move the gaze."""
+    """The `change` [N, 52] without what would alter a sound, stop a blink or move the gaze of `source` [N, 52]."""
     change = change.copy()
     change[:, _GAZE] = 0
+    closed = _closed_share(source, fps)  # [N]
+    _protect_speech(source, change, closed)
+    _protect_blinks(source, change)
+    _close_lips(source, change, closed)
+    return change
 
-    closed = _closed_share(source, fps)[:, None]  # [N, 1]
-    held = np.maximum(change, 0) * _OPENER
-    change -= closed * held
-    change -= (1 - closed) * np.maximum(change, 0) * _CLOSER
+
+def _protect_speech(source: np.ndarray, change: np.ndarray, closed: np.ndarray) -> None:
+    """Keep closed lips closed, open lips open and rounded lips round; in place."""
+    share = closed[:, None]  # [N, 1]
+    change -= share * (np.maximum(change, 0) * _OPENER)
+    change -= (1 - share) * np.maximum(change, 0) * _CLOSER
     change[:, _PRESS] = np.minimum(change[:, _PRESS], MOST_PRESS)
     rounded = np.clip(source[:, [arkit.INDEX[n] for n in _ROUNDED]].max(1, initial=0), 0, 1)[:, None]
     change[:, _SPREADER] *= 1 - 0.5 * rounded
 
+
+def _protect_blinks(source: np.ndarray, change: np.ndarray) -> None:
+    """Let eyes close fully in a blink, whatever the emotion does to the lids; in place."""
     for side in ("Left", "Right"):
         closing = maximum_filter1d(source[:, arkit.INDEX["eyeBlink" + side]], 3)
         rest, most = np.quantile(closing, (0.5, 0.995))
@@ -144,18 +155,19 @@ def protect(source: np.ndarray, change: np.ndarray, fps: float) -> np.ndarray:
             change[:, arkit.INDEX[name + side]] *= 1 - blink
         column = change[:, arkit.INDEX["eyeBlink" + side]]
         column[column < 0] *= (1 - blink)[column < 0]
+
+
+def _close_lips(source: np.ndarray, change: np.ndarray, closed: np.ndarray) -> None:
+    """Make up with `mouthClose` for what would still part closed lips; in place."""
     parting, close = lip_parting(), arkit.INDEX["mouthClose"]
     possible = within_range(source, change) - source
     edited = np.clip(np.abs(possible).max(1) / 0.1, 0, 1)  # 0 where nothing is edited
-    residual = closed[:, 0] * (
-        possible @ parting + CLOSURE_MARGIN * edited
-    )  # by how much the edit would part closed lips
+    residual = closed * (possible @ parting + CLOSURE_MARGIN * edited)  # by how much the edit would part closed lips
     change[:, close] += np.maximum(residual, 0) / max(-parting[close], 0.1)
-    return change
 
 
 def _closed_share(source: np.ndarray, fps: float) -> np.ndarray:
-    """1 where the lips are closed or about to be, 0 where they are open [N]; widened and smoothed so that nothing flaps."""
+    """1 where the lips are closed or about to be, 0 where they are open [N]; widened and smoothed so that nothing flickers."""
     gap = lip_gap(source)
     closed = max(LIPS_CLOSED, float(np.quantile(gap, 0.03)) + CLIP_MARGIN)
     share = 1 - smoothstep(gap, closed, closed + OPENING_RANGE)
@@ -164,7 +176,7 @@ def _closed_share(source: np.ndarray, fps: float) -> np.ndarray:
 
 
 def within_range(source: np.ndarray, change: np.ndarray) -> np.ndarray:
-    """`source + change`, kept in [0, 1] without a hard edge at the top; what is not changed stays as it was."""
+    """`source + change`, kept in [0, 1] without a hard edge at the top; values without a change stay as they are."""
     wanted = source + change
     start = np.maximum(source, KNEE)
     room = np.maximum(1 - start, 1e-6)

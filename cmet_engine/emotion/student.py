@@ -1,4 +1,8 @@
-"""The student network: acoustics and backbone statistics of a clip in, a point in the emotion2vec+ large space and emotion scores out."""
+"""The student network: features of a clip in, a point in the emotion2vec+ large space and emotion scores out.
+
+One part is kernel regression on the backbone's statistics of the clip (`Kernel`), the other a small network with
+attention over time on log-mel bands and pitch. Names of parameters and of `StudentConfig` are those of the stored file.
+"""
 
 import functools
 from dataclasses import dataclass
@@ -13,14 +17,14 @@ from cmet_engine.emotion.backbone import STATISTICS, WIDTH
 from cmet_engine.emotion.vector import VECTOR_SIZE
 from cmet_engine.emotions import BASIC, NEUTRAL
 
-SUMMARY = 128  # width of what is known of the clip as a whole
-WIDEST = 4.0  # units of spread that statistics are told up to
-EMOTIONS = (NEUTRAL, *BASIC, "bored")
+SUMMARY_WIDTH = 128  # of the sequence part's summary of the whole clip
+CLIP = 4.0  # standard deviations at which the kernels' inputs are clipped
+EMOTIONS = (NEUTRAL, *BASIC, "bored")  # classes
 
 
 @dataclass(frozen=True)
 class StudentConfig:
-    """Shape of the student network.
+    """Shape of the student network. How its numbers were chosen is in the model card, "Speech encoder".
 
     Attributes:
         stem: channels of the two convolutions over bands and time.
@@ -31,16 +35,16 @@ class StudentConfig:
         embedding: length of the utterance embedding.
         basis: principal directions of the teacher's space that the output spans.
         dropout: probability, in training.
-        directions: principal directions of the statistics that the kernels compare clips along.
-        evenness: power of the spread along each direction that it is divided by: 0 compares as the statistics lie, 1 all directions alike.
-        reach: how fast the likeness of two clips falls as their statistics differ, see `Kernel`.
-        sharpness: what the kernels' answers, shares between 0 and 1, are multiplied by to be scores.
-        share: weight of the sequence part in the place of an utterance; the rest is that of the kernels.
-        score_share: the same for its scores.
-        lean: how far an utterance is drawn from there to the places of the emotions that it is scored as.
-        pool_lean: how much further a pool of recordings is, beside neutral ones of the same voice.
-        pool_sharpness: how much more surely a pool tells its emotion than one of its recordings on average.
-        emotions: classes of the emotion reading, the first is neutral.
+        directions: principal directions of the statistics along which the kernels compare clips.
+        evenness: exponent of the spread that each direction is divided by: 0 keeps the spread, 1 whitens.
+        reach: decay rate of the kernel's similarity with distance, see `Kernel`.
+        sharpness: factor from the kernels' class shares (0 to 1) to scores.
+        share: weight of the sequence part in the features; the rest is the kernels'.
+        score_share: weight of the sequence part in the scores.
+        lean: weight of the mean of the class prototypes, by predicted probability, in the features.
+        pool_lean: the same for a pool of recordings beside neutral ones of the same speaker, on top.
+        pool_sharpness: factor on a pool's mean scores.
+        emotions: classes; the first is neutral.
     """
 
     stem: tuple[int, int] = (32, 64)
@@ -106,7 +110,7 @@ def _statistics(scaled: torch.Tensor, loud: torch.Tensor) -> tuple[torch.Tensor,
 
 
 class StudentOutput(NamedTuple):
-    """What the student says about a clip or a moment: places in the teacher's space and emotion scores."""
+    """Points in the teacher's space and emotion scores of clips or moments."""
 
     features: torch.Tensor  # [..., 1024]
     scores: torch.Tensor  # [..., classes], logits
@@ -114,21 +118,21 @@ class StudentOutput(NamedTuple):
 
 
 class Kernel(nn.Module):
-    """Kernel ridge regression: answers for a clip from those that it is like (Saunders et al. 1998).
+    """Kernel ridge regression from training clips (Saunders et al. 1998).
 
-    Clips are compared along principal directions of their statistics. The likeness to a known clip is exp(-reach * d), d the
-    squared distance in units of the known clips' mean square.
+    Clips are compared along principal directions of their statistics. The similarity to a training clip is
+    exp(-reach * d), where d is the squared distance in units of the training clips' mean square.
 
     Args:
         config: shape.
-        inputs: numbers that a clip is given by.
-        known: clips that are known.
+        inputs: numbers per clip.
+        known: number of training clips.
 
     Attributes:
-        directions: float32 [D, inputs], what is looked at.
-        known: float32 [K, D], the known clips along them, their mean square 1.
-        weights: float32 [K, answers], what likeness to each known clip adds; the answers are class shares, then coordinates.
-        offset: float32 [answers], the answer for a clip that is like none.
+        directions: float32 [D, inputs], principal directions.
+        known: float32 [K, D], training clips along them; their mean square is 1.
+        weights: float32 [K, targets], dual coefficients; targets are class shares, then coordinates in the teacher's space.
+        offset: float32 [targets], the prediction far from every training clip.
     """
 
     directions: torch.Tensor
@@ -138,37 +142,37 @@ class Kernel(nn.Module):
 
     def __init__(self, config: StudentConfig, inputs: int, known: int = 0) -> None:
         super().__init__()
-        answers = len(config.emotions) + config.basis
+        targets = len(config.emotions) + config.basis
         self.reach = config.reach
         self.register_buffer("directions", torch.zeros(config.directions, inputs))
         self.register_buffer("known", torch.zeros(known, config.directions))
-        self.register_buffer("weights", torch.zeros(known, answers))
-        self.register_buffer("offset", torch.zeros(answers))
+        self.register_buffer("weights", torch.zeros(known, targets))
+        self.register_buffer("offset", torch.zeros(targets))
 
-    def likeness(self, clips: torch.Tensor) -> torch.Tensor:
-        """Of clips [B, inputs] to the known ones: [B, K]."""
+    def similarity(self, clips: torch.Tensor) -> torch.Tensor:
+        """Similarity of clips [B, inputs] to the training clips: [B, K], 0 to 1."""
         return torch.exp(-self.reach * squared_distances(clips @ self.directions.T, self.known))
 
     def forward(self, clips: torch.Tensor) -> torch.Tensor:
-        """Clips [B, inputs] -> [B, answers]."""
-        return self.likeness(clips) @ self.weights + self.offset
+        """Clips [B, inputs] -> [B, targets]."""
+        return self.similarity(clips) @ self.weights + self.offset
 
 
 def squared_distances(some: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
-    """Of every row of `some` [B, D] from every row of `others` [K, D]: [B, K]."""
+    """Squared distance of every row of `some` [B, D] from every row of `others` [K, D]: [B, K]."""
     squares = some.square().sum(1, keepdim=True) + others.square().sum(1)
     return torch.addmm(squares, some, others.T, alpha=-2).clamp(min=0)
 
 
 class StudentInput(NamedTuple):
-    """A batch of clips as the parts over time take it, one column every 20 ms."""
+    """A batch of clips as input of the sequence part, one step every 20 ms."""
 
     scaled: torch.Tensor  # [B, T, 84], channels in units of their spread
     inside: torch.Tensor  # bool [B, T], not padding
-    statistics: torch.Tensor  # [B, 420] over the spoken columns
-    pictures: (
+    statistics: torch.Tensor  # [B, 420] over the spoken steps
+    spectrograms: (
         torch.Tensor
-    )  # [B, 2, T, 40], bands as they are, and without the clip's own average: that tells nothing of the microphone
+    )  # [B, 2, T, 40], bands as they are, and minus the clip's mean, which depends on the microphone
 
 
 class Student(nn.Module):
@@ -176,8 +180,8 @@ class Student(nn.Module):
 
     Args:
         config: shape.
-        known: clips that are known by themselves.
-        known_beside: clips that are known beside neutral speech of the same voice.
+        known: training clips of the kernel on a clip alone.
+        known_beside: training clips of the kernel on a clip beside neutral speech of the same speaker.
     """
 
     statistics_mean: torch.Tensor
@@ -213,9 +217,9 @@ class Student(nn.Module):
         self.final_norm = nn.LayerNorm(width)
         self.attention = nn.Sequential(nn.Linear(width, 64), nn.Tanh(), nn.Linear(64, config.heads))
         self.summary = nn.Sequential(
-            nn.BatchNorm1d(5 * CHANNELS), nn.Linear(5 * CHANNELS, SUMMARY), nn.SiLU(), nn.Dropout(config.dropout)
+            nn.BatchNorm1d(5 * CHANNELS), nn.Linear(5 * CHANNELS, SUMMARY_WIDTH), nn.SiLU(), nn.Dropout(config.dropout)
         )
-        self.project = nn.Linear(2 * width + SUMMARY, config.embedding)
+        self.project = nn.Linear(2 * width + SUMMARY_WIDTH, config.embedding)
         self.embedding_norm = nn.LayerNorm(config.embedding)
         self.dropout = nn.Dropout(config.dropout)
         self.scores = nn.Linear(config.embedding, len(config.emotions))
@@ -231,31 +235,36 @@ class Student(nn.Module):
         self.register_buffer("space_basis", torch.zeros(config.basis, VECTOR_SIZE))
         self.register_buffer("prototypes", torch.zeros(len(config.emotions), VECTOR_SIZE))
 
-    def alone(self, statistics: torch.Tensor) -> torch.Tensor:
-        """Clips with these `statistics` [B, 1280] as the kernel takes them: in units of their spread over the training clips, at most 4."""
+    def scaled_statistics(self, statistics: torch.Tensor) -> torch.Tensor:
+        """`statistics` [B, 1280] in units of their spread over the training clips, clipped, as input of `kernel`: [B, 1280]."""
         scaled = (statistics - self.statistics_mean) / self.statistics_scale
-        return scaled.clamp(-WIDEST, WIDEST) * _even(statistics.device)
+        return scaled.clamp(-CLIP, CLIP) * _network_weights(statistics.device)
 
-    def compared(self, statistics: torch.Tensor, neutral: torch.Tensor) -> torch.Tensor:
-        """The same with how they differ from `neutral` [1280] or [B, 1280] speech of the same voice, in units of what is usual: [B, 2560]."""
-        differences = ((statistics - neutral) / self.difference_scale).clamp(-WIDEST, WIDEST)
-        return torch.cat([self.alone(statistics), differences * _even(statistics.device)], -1)
+    def scaled_differences(self, statistics: torch.Tensor, neutral: torch.Tensor) -> torch.Tensor:
+        """Input of `neutral_kernel`: `scaled_statistics`, then their scaled difference from `neutral` [1280] or [B, 1280]: [B, 2560].
 
-    def whole(self, statistics: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """What likeness to known clips says of clips with these `statistics` [B, 1280]: features [B, 1024], scores [B, classes]."""
-        return self._answers(self.kernel(self.alone(statistics)))
+        `neutral` are mean statistics of neutral speech of the same speaker.
+        """
+        differences = ((statistics - neutral) / self.difference_scale).clamp(-CLIP, CLIP)
+        return torch.cat([self.scaled_statistics(statistics), differences * _network_weights(statistics.device)], -1)
 
-    def beside(self, statistics: torch.Tensor, neutral: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The same where the mean statistics of `neutral` [1280] speech of the same voice are known too."""
-        return self._answers(self.neutral_kernel(self.compared(statistics, neutral)))
+    def predict(self, statistics: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Kernel regression from `statistics` [B, 1280] of clips: features [B, 1024], scores [B, classes]."""
+        return self._features_and_scores(self.kernel(self.scaled_statistics(statistics)))
 
-    def _answers(self, answers: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def predict_beside_neutral(
+        self, statistics: torch.Tensor, neutral: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """`predict` with the mean statistics of `neutral` [1280] speech of the same speaker as a further input."""
+        return self._features_and_scores(self.neutral_kernel(self.scaled_differences(statistics, neutral)))
+
+    def _features_and_scores(self, targets: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         count = len(self.config.emotions)
-        features = self.space_mean + answers[:, count:] @ self.space_basis
-        return features, answers[:, :count] * self.config.sharpness
+        features = self.space_mean + targets[:, count:] @ self.space_basis
+        return features, targets[:, :count] * self.config.sharpness
 
-    def heights(self, acoustics: torch.Tensor, lengths: torch.Tensor) -> StudentInput:
-        """`acoustics` [B, F, 84] and their true lengths [B] as the parts over time take them, T = ceil(F / 2)."""
+    def prepare(self, acoustics: torch.Tensor, lengths: torch.Tensor) -> StudentInput:
+        """Input of the sequence part from `acoustics` [B, F, 84] and their lengths without padding [B]; T = ceil(F / 2)."""
         scaled = (acoustics - self.input_mean) / self.input_scale
         scaled = F.avg_pool1d(scaled.transpose(1, 2), 2, ceil_mode=True).transpose(1, 2)  # [B, T, 84], 20 ms
         lengths = ((lengths + 1) // 2).clamp(max=scaled.shape[1])
@@ -269,16 +278,18 @@ class Student(nn.Module):
         own = mean[:, None, :BANDS].unflatten(2, (BANDS // 2, 2)).mean(3)
         return StudentInput(scaled, inside, statistics, torch.stack([halves * keep, (halves - own) * keep], 1))
 
-    def sequence(self, clips: StudentInput) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """A batch of clips of T columns -> hidden [B, T / 4, C], mask [B, T / 4] (where there is sound), summary [B, 128]."""
+    def encode_sequence(self, clips: StudentInput) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """A batch of clips of T steps -> hidden [B, T / 4, C], mask [B, T / 4] (False on padding), summary [B, 128]."""
         summary = self.summary(clips.statistics)
-        pictures = clips.pictures
+        spectrograms = clips.spectrograms
         for convolution, norm in zip(self.stem, self.stem_norms, strict=True):
-            pictures = F.silu(norm(convolution(pictures)))  # -> [B, c, T/4, 10]
+            spectrograms = F.silu(norm(convolution(spectrograms)))  # -> [B, c, T/4, 10]
         keep = clips.inside[:, :, None].to(clips.scaled.dtype)
         tracks = F.silu(self.tracks((clips.scaled[:, :, BANDS:] * keep).transpose(1, 2)))  # [B, 32, T/4]
-        steps = min(pictures.shape[2], tracks.shape[2])
-        joined = torch.cat([pictures[:, :, :steps].transpose(1, 2).flatten(2), tracks[:, :, :steps].transpose(1, 2)], 2)
+        steps = min(spectrograms.shape[2], tracks.shape[2])
+        joined = torch.cat(
+            [spectrograms[:, :, :steps].transpose(1, 2).flatten(2), tracks[:, :, :steps].transpose(1, 2)], 2
+        )
         lengths = clips.inside.sum(1)
         mask = (
             torch.arange(steps, device=joined.device)[None] < ((lengths + 3) // 4).clamp(max=steps)[:, None]
@@ -291,8 +302,8 @@ class Student(nn.Module):
             hidden = layer(hidden, src_key_padding_mask=~mask)
         return self.final_norm(hidden), mask, summary
 
-    def pooled(self, hidden: torch.Tensor, weight: torch.Tensor, summary: torch.Tensor) -> StudentOutput:
-        """Attentive statistics (Okabe et al. 2018) of `hidden` [B, T, C], attention times `weight` [B, P, T]: P readings of a clip."""
+    def pool(self, hidden: torch.Tensor, weight: torch.Tensor, summary: torch.Tensor) -> StudentOutput:
+        """Attentive statistics (Okabe et al. 2018) of `hidden` [B, T, C], attention times `weight` [B, P, T]: P outputs per clip."""
         attention = (self.attention(hidden).float() - 4.0).clamp(max=8.0).exp()  # [B, T, H]
         together = weight[:, :, :, None] * attention[:, None]  # [B, P, T, H]
         together = together / (together.sum(2, keepdim=True) + 1e-9)
@@ -307,15 +318,15 @@ class Student(nn.Module):
         return StudentOutput(self.space_mean + self.place(active) @ self.space_basis, self.scores(active), embedding)
 
     def forward(self, clips: StudentInput) -> StudentOutput:
-        """What the sequence part says of a batch of clips: features [B, 1024], scores [B, classes], embedding."""
-        hidden, mask, summary = self.sequence(clips)
-        reading = self.pooled(hidden, mask[:, None].float(), summary)
-        return StudentOutput(*(part[:, 0] for part in reading))
+        """Prediction of the sequence part for a batch of clips: features [B, 1024], scores [B, classes], embedding."""
+        hidden, mask, summary = self.encode_sequence(clips)
+        output = self.pool(hidden, mask[:, None].float(), summary)
+        return StudentOutput(*(part[:, 0] for part in output))
 
 
 @functools.cache
-def _even(device: torch.device) -> torch.Tensor:
-    """What statistics are multiplied by so that either network of the backbone counts half: float32 [1280]."""
-    deep = 2 * WIDTH
-    counts = torch.tensor([deep, STATISTICS - deep], device=device)
+def _network_weights(device: torch.device) -> torch.Tensor:
+    """Factors on the statistics by which each network of the backbone counts half: float32 [1280]."""
+    whisper = 2 * WIDTH
+    counts = torch.tensor([whisper, STATISTICS - whisper], device=device)
     return (0.5 / counts.float()).sqrt().repeat_interleave(counts)

@@ -15,15 +15,15 @@ from cmet_engine.models.quantisation import pack, read
 FORMAT = "cmet-speech-encoder/5"
 EMBEDDED = "speech_encoder.safetensors"
 _EXACT = ("kernel.weights", "neutral_kernel.weights", "statistics_", "difference_")  # stored as float32
-_EIGHT = ("directions", "known")  # stored in eight bits
+_INT8 = ("directions", "known")  # stored as int8
 
 
 def save_student(student: Student, path: str | Path, figures: dict, *, force: bool = False) -> None:
-    """Write a student network with its configuration and figures: safetensors, float16 but for `_EXACT` and `_EIGHT`."""
+    """Write a student network with its configuration and figures: safetensors, float16 but for `_EXACT` and `_INT8`."""
     state: dict[str, torch.Tensor] = {}
     for name, value in student.state_dict().items():
         half = value.is_floating_point() and not name.startswith(_EXACT)
-        state |= pack(name, value) if name.endswith(_EIGHT) else {name: value.half().contiguous() if half else value}
+        state |= pack(name, value) if name.endswith(_INT8) else {name: value.half().contiguous() if half else value}
     about = {"format": FORMAT, "config": json.dumps(asdict(student.config)), "figures": json.dumps(figures)}
     with whole_file(path, force=force) as temporary:
         save_file(state, temporary, about)

@@ -53,7 +53,7 @@ def test_another_strength_neither_tracks_nor_listens_again(lazy):
 
 def test_what_comes_from_the_cache_is_what_was_worked_out(lazy):
     home, settings = lazy
-    edit._remembered.clear()
+    edit._cached_deltas.clear()
     edit_clip(SAMPLE, settings, home / "again", force=True)
     for name in ("source.npz", "edited.npz"):
         assert (home / "first" / name).read_bytes() == (home / "again" / name).read_bytes()

@@ -159,6 +159,7 @@ def test_it_varies_with_the_actor(library, emotion):
 @pytest.mark.slow
 def test_on_a_real_clip_the_edit_follows_the_clips_own_voice(shared, tmp_path):
     from cmet_engine import pipeline
+    from cmet_engine.emotion.intensity import intensity
     from cmet_engine.emotion.speech import load_encoder
     from cmet_engine.media import audio
 
@@ -167,7 +168,7 @@ def test_on_a_real_clip_the_edit_follows_the_clips_own_voice(shared, tmp_path):
     files = pipeline.edit_clip(clip, asked, tmp_path / "out").files
     source, result = (CoefficientTrack.load(files[name]) for name in ("source.npz", "edited.npz"))
     added, emotion = _added(result, source), load_library()
-    times, stress = load_encoder().intensity(audio.load(clip), audio.RATE, emotion["happy"].vector)
+    times, stress = intensity(load_encoder().frame_features(audio.load(clip), audio.RATE), emotion["happy"].vector)
     silent = edit.edit_track(source, asked.timeline, emotion)
     gain = np.abs(added).sum(1) / np.abs(_added(silent, source)).sum(1)
     assert np.corrcoef(gain, np.interp(source.times, times, stress))[0, 1] > 0.8

@@ -7,7 +7,8 @@ from scipy.io import wavfile
 from voices import RATE, speak, write_wav
 
 from cmet_engine.cli import main
-from cmet_engine.emotion import library, make_vector, pool_checks, recordings, sound_files, user_library
+from cmet_engine.emotion import library, make_vector, pool_checks, sound_files, user_library
+from cmet_engine.emotion.recordings import Recording
 from cmet_engine.emotion.speech import load_encoder
 from cmet_engine.emotion.vector import EmotionVector
 from cmet_engine.emotions import BASIC, EXTENDED
@@ -92,7 +93,7 @@ def test_the_command_does_without_neutral_recordings_and_says_so(pools, home, ca
 def test_exchanged_pools_give_a_vector_that_points_the_other_way(encoder, pools):
     one = make_vector.emotion_vector([pools / "lively"], [pools / "flat"], "a", encoder).vector
     other = make_vector.emotion_vector([pools / "flat"], [pools / "lively"], "b", encoder).vector
-    # not to the digit: each recording is heard beside the pool that counts as neutral
+    # not to the digit: each recording is compared with the pool that counts as neutral
     assert one @ other < -0.7 * np.linalg.norm(one) * np.linalg.norm(other)
 
 
@@ -194,29 +195,27 @@ def test_several_people_in_a_pool_are_noticed(encoder, shared):
 
 
 def test_exchanged_pools_are_noticed(encoder, shared):
-    speech = shared / "data/speech/ravdess"  # actors kept from the encoder's training
-    told = []
+    speech = shared / "data/speech/ravdess"  # actors held out
+    warned = []
     for actor in (17, 18, 19, 20):
         calm = [speech / f"03-01-01-01-0{s}-0{r}-{actor}.flac" for s in (1, 2) for r in (1, 2)]
         angry = [speech / f"03-01-05-02-0{s}-0{r}-{actor}.flac" for s in (1, 2) for r in (1, 2)]
         for pools in ((angry, calm), (calm, angry)):
             messages = " ".join(make_vector.emotion_vector(*pools, "x", encoder).meta["messages"])
-            told.append("were the two pools exchanged" in messages)
-    assert not any(told[::2]), "pools in order are left in peace"
-    assert sum(told[1::2]) >= 3, "exchanged ones are noticed"
+            warned.append("were the two pools exchanged" in messages)
+    assert not any(warned[::2]), "pools in order raise no warning"
+    assert sum(warned[1::2]) >= 3, "exchanged ones are noticed"
 
 
 def test_mixed_up_labels_are_noticed(encoder, shared):
-    speech = (
-        shared / "data/speech/emodb"
-    )  # speaker 08, kept from the encoder's training; W is anger, T sadness, N neutral
+    speech = shared / "data/speech/emodb"  # speaker 08, held out; W is anger, T sadness, N neutral
     angry, sad, calm = (sorted(speech.glob(f"08???{letter}?.flac"))[:4] for letter in "WTN")
 
-    def told(pool):
+    def messages(pool):
         return " ".join(make_vector.emotion_vector(pool, calm, "x", encoder).meta["messages"])
 
-    assert "may hold several emotions" in told(angry + sad)
-    assert "several emotions" not in told(angry) and "several emotions" not in told(sad)
+    assert "may hold several emotions" in messages(angry + sad)
+    assert "several emotions" not in messages(angry) and "several emotions" not in messages(sad)
 
 
 def test_a_stray_recording_is_named(encoder, shared):
@@ -226,13 +225,13 @@ def test_a_stray_recording_is_named(encoder, shared):
     assert f"{sad[0].name} sounds unlike the others" in messages
 
 
-def test_two_groups_are_told_apart_and_one_is_left_in_peace():
+def test_two_groups_are_noticed_and_one_raises_no_warning():
     rng = np.random.default_rng(0)
     one, other = rng.normal(size=(2, 1024))
 
     def said(*centres):
         each = np.stack([centre + 0.3 * rng.normal(size=1024) for centre in centres])
-        pool = [recordings.Recording(Path(f"{n}.wav"), row, 0.0, None) for n, row in enumerate(each)]
+        pool = [Recording(Path(f"{n}.wav"), row, 0.0, None) for n, row in enumerate(each)]
         return " ".join(pool_checks.consistency_messages(pool, each, pool_checks.pairwise_cosine(each)))
 
     assert said(*[one] * 8) == ""
@@ -267,8 +266,8 @@ def test_sound_without_speech_is_refused(encoder, kind, tmp_path):
         make_vector.emotion_vector([path], None, "x", encoder)
 
 
-def test_a_name_is_refused_before_anything_is_heard(pools, home, capsys, monkeypatch):
-    monkeypatch.setattr(make_vector, "emotion_vector", lambda *a, **k: pytest.fail("was heard"))
+def test_a_name_is_refused_before_anything_is_encoded(pools, home, capsys, monkeypatch):
+    monkeypatch.setattr(make_vector, "emotion_vector", lambda *a, **k: pytest.fail("was encoded"))
     user_library.save_user_vector(EmotionVector("mine", np.ones(1024, np.float32)))
     for name, words in (("happy", "embedded library"), ("mine", "--force"), ("Mine", "'mine' already")):
         assert main(["vector", str(pools / "lively"), "--name", name]) == 1
