@@ -16,9 +16,11 @@ def by_side(values: Mapping[str, float], rest: float = 0.0, *, split: bool = Fal
     return result
 
 
-def columns_of(name: str) -> list[int]:
-    """Columns of a name without a side: left and right, or the middle one."""
-    return arkit.columns([name] if name in arkit.INDEX else [name + "Left", name + "Right"])
+def columns_of(name: str, side: str = "") -> list[int]:
+    """Columns of a name without a side: left and right, one of them (`L`, `R`), or the middle one."""
+    if name in arkit.INDEX:
+        return arkit.columns([name])
+    return arkit.columns([name + s for s in {"": ("Left", "Right"), "L": ("Left",), "R": ("Right",)}[side]])
 
 
 def starting_with(prefixes: tuple[str, ...]) -> np.ndarray:

@@ -24,6 +24,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from cmet_engine import arkit
+from cmet_engine.emotion.coefficients import columns_of
 
 INTENSITY = {"A": 0.1, "B": 0.3, "C": 0.5, "D": 0.7, "E": 0.9}
 """FACS intensity letters, trace to maximum, as a share of the action unit's full amount (midpoints of the five steps)."""
@@ -210,13 +211,6 @@ EXPRESSIONS: dict[str, Expression] = {
 brows under a scowl, a smile under pressed or stretched lips), and what would contradict the emotion at a glance."""
 
 
-def _sided(name: str, side: str) -> list[str]:
-    """The coefficients of a name without a side: both, one (`L`, `R`), or the middle one."""
-    if name in arkit.INDEX:
-        return [name]
-    return [name + s for s in {"": ("Left", "Right"), "L": ("Left",), "R": ("Right",)}[side]]
-
-
 def parse_units(units: str) -> list[tuple[str, str, float]]:
     """FACS notation to (side, action unit, intensity 0..1): `1C R12B` -> [("", "1", 0.5), ("R", "12", 0.3)].
 
@@ -238,8 +232,8 @@ def compose(units: list[tuple[str, str, float]]) -> np.ndarray:
     result = np.zeros(arkit.COUNT, np.float32)
     for side, unit, intensity in units:
         for name, amount in ACTION_UNITS[unit].items():
-            for full in _sided(name, side):
-                result[arkit.INDEX[full]] += amount * intensity
+            for column in columns_of(name, side):
+                result[column] += amount * intensity
     return np.clip(result, 0, 0.95)
 
 
@@ -258,8 +252,7 @@ def relaxed_share(emotion: str) -> np.ndarray:
     """Share of each of the actor's own coefficients that the emotion takes away, float32 [52] in 0..1."""
     result = np.zeros(arkit.COUNT, np.float32)
     for name, share in EXPRESSIONS[emotion].relaxes.items():
-        for full in _sided(name, ""):
-            result[arkit.INDEX[full]] = share
+        result[columns_of(name)] = share
     return result
 
 
