@@ -28,7 +28,7 @@ from cmet_engine.timeline import EmotionKey, EmotionTimeline
 from cmet_engine.track import CoefficientTrack
 
 if TYPE_CHECKING:
-    from cmet_engine.emotion.library import EmotionVector
+    from cmet_engine.emotion.vector import EmotionVector
     from cmet_engine.face.tracker import FaceGeometry
     from cmet_engine.media.info import Frame
     from cmet_engine.quality.check import ResultCheck
@@ -96,7 +96,8 @@ def emotion_vectors(clip: Path, settings: EditSettings) -> "tuple[EmotionTimelin
         CmetError: an emotion is unknown, or the speech cannot be used.
     """
     from cmet_engine import models
-    from cmet_engine.emotion.library import emotion_vector, find_emotions, load_library
+    from cmet_engine.emotion.library import find_emotions, load_library
+    from cmet_engine.emotion.make_vector import emotion_vector
     from cmet_engine.media import audio
 
     timeline = settings.timeline
@@ -126,7 +127,8 @@ def emotion_vectors(clip: Path, settings: EditSettings) -> "tuple[EmotionTimelin
 def _heard_by_published(vector: "EmotionVector", speech: Path, neutral: Path, device: str) -> "EmotionVector":
     """The same emotion as emotion2vec+ large hears it, for the published connector, which was trained on that."""
     from cmet_engine.emotion.emotion2vec import PublishedEncoder
-    from cmet_engine.emotion.library import MOST_SECONDS, sound_files
+    from cmet_engine.emotion.recordings import MOST_SECONDS
+    from cmet_engine.emotion.sound_files import sound_files
     from cmet_engine.media import audio
 
     encoder = PublishedEncoder(device=device)
@@ -168,7 +170,8 @@ def listen(clip: Path, settings: EditSettings) -> Heard:
     Raises:
         CmetError: an emotion is unknown, the speech cannot be used, or nothing was asked for.
     """
-    from cmet_engine.emotion.speech import Along, intensity, load_encoder
+    from cmet_engine.emotion.intensity import FrameFeatures, intensity
+    from cmet_engine.emotion.speech import load_encoder
     from cmet_engine.media import audio
 
     heard = Heard(*emotion_vectors(clip, settings))
@@ -179,10 +182,10 @@ def listen(clip: Path, settings: EditSettings) -> Heard:
         def hear() -> dict[str, np.ndarray]:
             wave = audio.load(clip)
             audio.check_speech(wave, audio.RATE, clip.name)
-            return load_encoder("embedded", device=settings.device).along(wave, audio.RATE)._asdict()
+            return load_encoder("embedded", device=settings.device).frame_features(wave, audio.RATE)._asdict()
 
         name = cache.key("voice", clip, settings.device, *cache.weights("speech_encoder"))
-        along = Along(**cache.arrays(name, hear))
+        along = FrameFeatures(**cache.arrays(name, hear))
         heard.intensity = {name: intensity(along, v.vector) for name, v in heard.vectors.items()}
     except CmetError as error:
         log.info("the clip's own voice is not used: %s", error)

@@ -490,14 +490,14 @@ def _render(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _vector(options: argparse.Namespace) -> dict[str, Any]:
-    from cmet_engine.emotion import library
+    from cmet_engine.emotion import library, make_vector, user_library
     from cmet_engine.emotion.speech import load_encoder
 
-    library.check_new(options.name, force=options.force)  # before listening, which takes long
-    vector = library.emotion_vector(
+    user_library.check_new(options.name, force=options.force)  # before listening, which takes long
+    vector = make_vector.emotion_vector(
         options.paths, options.neutral, options.name, load_encoder(), progress=options.progress
     )
-    path = library.save_user_vector(vector, force=options.force)
+    path = user_library.save_user_vector(vector, force=options.force)
     result = {"emotion": options.name, "stored": path, "about": library.describe_vector(vector)}
     return {**result, "reliability": vector.reliability, **vector.meta} if options.json else result
 
@@ -524,10 +524,10 @@ def _record(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _emotions(options: argparse.Namespace) -> Any:
-    from cmet_engine.emotion import library
+    from cmet_engine.emotion import library, user_library
 
     known = list(library.load_library().values())
-    for problem in library.user_problems():
+    for problem in user_library.user_problems():
         print(f"cmet: {problem}", file=sys.stderr)
     if options.json:
         return [{"name": v.name, "reliability": v.reliability, **v.meta} for v in known]

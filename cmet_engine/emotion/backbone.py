@@ -1,10 +1,10 @@
-"""The lower layers of two published networks that know much of speech, though nothing of emotions: what the encoder hears with.
+"""The frozen feature extractor of the speech encoder: lower layers of two published networks.
 
-Whisper's encoder (Radford et al. 2022) was taught to write down what is said in 680,000 hours; of its smallest model, as Smart
-Turn v3.2 went on to train it, the two convolutions, the first layer and the attention of the second are used. The voice
-encoder of Wan et al. 2018 (as Resemblyzer trained it) tells people apart; two of its three recurrent layers are used. Deeper
-layers of either know more of words and people and less of how something is said. The weights are the published ones under
-their published names; what is built on them is trained by the project.
+Whisper's encoder (Radford et al. 2022) was trained to transcribe 680,000 hours of speech. Of its smallest model, as Smart
+Turn v3.2 fine-tuned it, this uses the two convolutions, the first layer and the attention of the second. The speaker
+encoder of Wan et al. 2018 (as Resemblyzer trained it) tells speakers apart; two of its three recurrent layers are used.
+Deeper layers of either know more of words and speakers and less of how something is said. The weights are the published
+ones under their published names; what is built on them is trained by the project.
 """
 
 import functools
@@ -18,43 +18,36 @@ from safetensors.torch import save_file
 from torch import nn
 
 from cmet_engine import models
-from cmet_engine.emotion.acoustics import AUDIBLE, HOP, RATE, WINDOW, triangles
+from cmet_engine.emotion.acoustics import AUDIBLE, HOP, WINDOW, mel_filters
 from cmet_engine.files import whole_file
 from cmet_engine.models.quantisation import pack, read
 
-EMBEDDED = "speech_trunk.safetensors"
-FORMAT = "cmet-speech-trunk/1"
-WIDTH, HEADS, INNER = 384, 6, 1536
-VOICE = 256  # width of the recurrent layers
-STEPS = 400  # of 20 ms that there are positions for
-DEEP_BANDS, VOICE_BANDS = 80, 40
-STATISTICS = 2 * (WIDTH + VOICE)  # numbers that `Sounds.summary` gives
-VOICE_MEAN = slice(2 * WIDTH, 2 * WIDTH + VOICE)  # those among them that tell best who speaks
-_FEW = 5  # steps of a network; a stretch in which fewer are spoken is taken as a whole
-LOUD = 0.063  # root mean square that the clip's loud frames are brought to, about that of speech at -30 dBFS
+EMBEDDED = "speech_backbone.safetensors"
+FORMAT = "cmet-speech-backbone/1"
+WIDTH, HEADS, INNER = 384, 6, 1536  # of Whisper tiny
+SPEAKER_WIDTH = 256  # of the recurrent layers
+STEPS = 400  # of 20 ms, for which position embeddings are stored
+WHISPER_BANDS, SPEAKER_BANDS = 80, 40
+STATISTICS = 2 * (WIDTH + SPEAKER_WIDTH)  # length of `BackboneFeatures.summary`
+SPEAKER_MEAN = slice(2 * WIDTH, 2 * WIDTH + SPEAKER_WIDTH)  # the part of it that identifies the speaker best
+_FEW = 5  # steps of a network; a segment with fewer spoken ones is averaged as a whole
+LOUD = 0.063  # root mean square that the clip's loud frames are scaled to: those of speech whose mean level is -30 dBFS
 
 
-@functools.cache
-def mel_filters(bands: int) -> torch.Tensor:
-    """Triangular filters of equal area on Slaney's mel scale, which both networks were trained with: float32 [bands, 201]."""
-
-    def hertz(mel: torch.Tensor) -> torch.Tensor:
-        return torch.where(mel < 15, mel * 200 / 3, 1000 * torch.exp((mel - 15) * np.log(6.4) / 27))
-
-    highest = 15 + 27 * np.log(RATE / 2 / 1000) / np.log(6.4)
-    edges = hertz(torch.linspace(0, highest, bands + 2, dtype=torch.float64))
-    return (triangles(edges, WINDOW) * (2 / (edges[2:] - edges[:-2]))[:, None]).float()
+def _filters(bands: int) -> torch.Tensor:
+    """Filters of equal area on Slaney's mel scale, which both networks were trained with: float32 [bands, 201]."""
+    return mel_filters(bands, WINDOW)
 
 
-class Sounds(NamedTuple):
-    """A stretch of speech as the trunk hears it."""
+class BackboneFeatures(NamedTuple):
+    """What the backbone extracts from a segment of speech."""
 
-    deep: torch.Tensor  # [T, 384], Whisper's, every 20 ms
-    voice: torch.Tensor  # [F, 256], the voice encoder's, every 10 ms
+    whisper: torch.Tensor  # [T, 384], every 20 ms
+    speaker: torch.Tensor  # [F, 256], of the speaker encoder, every 10 ms
     spoken: torch.Tensor  # bool [F], loud enough to be speech
 
     def summary(self) -> np.ndarray:
-        """Mean and deviation of both over what is spoken, or over all where hardly anything is: float32 [1280]."""
+        """Mean and standard deviation of both over the spoken frames, or over all where hardly any is spoken: float32 [1280]."""
         parts = []
         for values, spoken in self._tracks():
             values = values[spoken] if spoken.sum() >= _FEW else values
@@ -62,7 +55,7 @@ class Sounds(NamedTuple):
         return torch.cat(parts).cpu().numpy()
 
     def summaries(self, first: np.ndarray, last: np.ndarray) -> np.ndarray:
-        """The same for windows that begin and end at these frames of 10 ms, int [N]: float32 [N, 1280]."""
+        """`summary` of windows that begin and end at these frames of 10 ms, int [N]: float32 [N, 1280]."""
         parts = []
         for step, (values, spoken) in zip((2, 1), self._tracks(), strict=True):
             count = len(values)
@@ -74,16 +67,16 @@ class Sounds(NamedTuple):
             for weight in (spoken.double(), torch.ones(count, dtype=torch.float64, device=values.device)):
                 total = F.pad((torch.cat([both, both.new_ones(count, 1)], 1) * weight[:, None]).cumsum(0), (0, 0, 1, 0))
                 sums.append(total[stop] - total[start])
-            heard, whole = sums
-            chosen = torch.where(heard[:, -1:] < _FEW, whole, heard)
+            voiced, whole = sums
+            chosen = torch.where(voiced[:, -1:] < _FEW, whole, voiced)
             mean, square = (chosen[:, :-1] / chosen[:, -1:]).chunk(2, 1)
             parts += [mean, (square - mean.square()).clamp(min=0).sqrt()]
         return torch.cat(parts, 1).float().cpu().numpy()
 
     def _tracks(self) -> tuple[tuple[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]:
-        """What either network says and where somebody speaks, step by step."""
-        pairs = F.pad(self.spoken, (0, len(self.spoken) % 2)).unflatten(0, (-1, 2)).any(1)[: len(self.deep)]
-        return (self.deep, pairs), (self.voice, self.spoken)
+        """The features of either network, and which of its steps are spoken."""
+        pairs = F.pad(self.spoken, (0, len(self.spoken) % 2)).unflatten(0, (-1, 2)).any(1)[: len(self.whisper)]
+        return (self.whisper, pairs), (self.speaker, self.spoken)
 
 
 class _Layer(nn.Module):
@@ -105,9 +98,9 @@ class _Layer(nn.Module):
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
         """[B, T, 384] -> [B, T, 384]."""
-        calm = self.self_attn_layer_norm(hidden)
+        normed = self.self_attn_layer_norm(hidden)
         query, key, value = (
-            self.self_attn[name](calm).unflatten(2, (HEADS, -1)).transpose(1, 2)
+            self.self_attn[name](normed).unflatten(2, (HEADS, -1)).transpose(1, 2)
             for name in ("q_proj", "k_proj", "v_proj")
         )
         mixed = F.scaled_dot_product_attention(query, key, value)
@@ -117,29 +110,29 @@ class _Layer(nn.Module):
         return hidden
 
 
-class Trunk(nn.Module):
-    """Both networks, from the wave to what they make of it; weights are loaded, not trained."""
+class Backbone(nn.Module):
+    """Both networks, from the wave to their features; their weights are loaded, not trained."""
 
-    deep_filters: torch.Tensor
-    voice_filters: torch.Tensor
+    whisper_filters: torch.Tensor
+    speaker_filters: torch.Tensor
     window: torch.Tensor
     encoder: Any  # its names are those of the published weights
 
     def __init__(self) -> None:
         super().__init__()
         self.encoder = nn.Module()
-        self.encoder.conv1 = nn.Conv1d(DEEP_BANDS, WIDTH, 3, padding=1)
+        self.encoder.conv1 = nn.Conv1d(WHISPER_BANDS, WIDTH, 3, padding=1)
         self.encoder.conv2 = nn.Conv1d(WIDTH, WIDTH, 3, stride=2, padding=1)
         self.encoder.embed_positions = nn.Embedding(STEPS, WIDTH)
         self.encoder.layers = nn.ModuleList([_Layer(True), _Layer(False)])
-        self.lstm = nn.LSTM(VOICE_BANDS, VOICE, 2, batch_first=True)
-        self.register_buffer("deep_filters", mel_filters(DEEP_BANDS), persistent=False)
-        self.register_buffer("voice_filters", mel_filters(VOICE_BANDS), persistent=False)
+        self.lstm = nn.LSTM(SPEAKER_BANDS, SPEAKER_WIDTH, 2, batch_first=True)
+        self.register_buffer("whisper_filters", _filters(WHISPER_BANDS), persistent=False)
+        self.register_buffer("speaker_filters", _filters(SPEAKER_BANDS), persistent=False)
         self.register_buffer("window", torch.hann_window(WINDOW), persistent=False)
 
     @torch.inference_mode()
-    def forward(self, waves: torch.Tensor) -> list[Sounds]:
-        """Hear waves, float32 [B, S] at 16 kHz, of at most 8 s each; gain does not matter.
+    def forward(self, waves: torch.Tensor) -> list[BackboneFeatures]:
+        """Features of waves, float32 [B, S] at 16 kHz, of at most 8 s each; gain does not matter.
 
         Raises:
             ValueError: they are longer.
@@ -153,48 +146,48 @@ class Trunk(nn.Module):
         loud = torch.quantile(energy, 0.95, dim=1, keepdim=True).clamp(min=1e-8)
         # by Parseval the mean square of a frame is twice its one-sided power over the window's own and the transform's length
         power = power * (LOUD**2 * WINDOW * float(self.window.square().sum()) / 2 / loud[:, :, None])
-        mel = (self.deep_filters @ power * (2 / LOUD) ** 2).clamp(min=1e-10).log10()
+        mel = (self.whisper_filters @ power * (2 / LOUD) ** 2).clamp(min=1e-10).log10()
         mel = (torch.maximum(mel, mel.amax((1, 2), keepdim=True) - 8) + 4) / 4
         hidden = F.gelu(self.encoder.conv1(mel))
         hidden = F.gelu(self.encoder.conv2(hidden)).transpose(1, 2)  # [B, T, 384]
         hidden = hidden + self.encoder.embed_positions.weight[: hidden.shape[1]]
         for layer in self.encoder.layers:
             hidden = layer(hidden)
-        voice = self.lstm((self.voice_filters @ power).transpose(1, 2))[0]  # [B, F, 256]
+        speaker = self.lstm((self.speaker_filters @ power).transpose(1, 2))[0]  # [B, F, 256]
         spoken = (energy / loud).clamp(min=1e-30).log() > AUDIBLE
-        return [Sounds(*one) for one in zip(hidden, voice, spoken, strict=True)]
+        return [BackboneFeatures(*one) for one in zip(hidden, speaker, spoken, strict=True)]
 
 
-def save_trunk(state: dict[str, torch.Tensor], path: str | Path, sources: dict[str, str]) -> None:
-    """Write published weights, float32 by their published names: matrices of Whisper in 8 bits by row, all else in float16.
+def save_backbone(state: dict[str, torch.Tensor], path: str | Path, sources: dict[str, str]) -> None:
+    """Write published weights, float32 by their published names: Whisper's matrices as int8 by row, all else as float16.
 
     Args:
-        state: every weight of `Trunk`.
+        state: every weight of `Backbone`.
         path: what to write.
-        sources: where the weights come from, kept in the file.
+        sources: where the weights come from; stored in the file.
     """
     packed: dict[str, torch.Tensor] = {}
     for name, value in state.items():
-        eight = name.startswith("encoder.") and value.dim() > 1 and "positions" not in name
-        packed |= pack(name, value) if eight else {name: value.half().contiguous()}
+        int8 = name.startswith("encoder.") and value.dim() > 1 and "positions" not in name
+        packed |= pack(name, value) if int8 else {name: value.half().contiguous()}
     with whole_file(path, force=True) as temporary:
         save_file(packed, temporary, {"format": FORMAT, **sources})
 
 
-def read_trunk(path: str | Path) -> Trunk:
-    """Read what `save_trunk` wrote.
+def read_backbone(path: str | Path) -> Backbone:
+    """Read what `save_backbone` wrote.
 
     Raises:
         CmetError: the file is missing, damaged, or no such weights.
     """
-    layers = "the lower layers of the speech encoder"
-    stored, _ = read(Path(path), FORMAT, layers, f"does not hold {layers}")
-    trunk = Trunk()
-    trunk.load_state_dict(stored, strict=True)
-    return trunk.eval().requires_grad_(False)
+    what = "the backbone of the speech encoder"
+    stored, _ = read(Path(path), FORMAT, what, f"does not hold {what}")
+    backbone = Backbone()
+    backbone.load_state_dict(stored, strict=True)
+    return backbone.eval().requires_grad_(False)
 
 
 @functools.cache
-def load_trunk(device: str) -> Trunk:
-    """The embedded one, its checksum compared."""
-    return read_trunk(models.asset(EMBEDDED)).to(device)
+def load_backbone(device: str) -> Backbone:
+    """The embedded backbone on `device`, its checksum compared; loaded once."""
+    return read_backbone(models.asset(EMBEDDED)).to(device)

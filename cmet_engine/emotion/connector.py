@@ -1,4 +1,4 @@
-"""The C-MET connector: from how a voice changes to how a face changes, window by window.
+"""The C-MET connector: from a difference of voices to a difference of expressions, window by window.
 
 Choi et al., "Cross-Modal Emotion Transfer for Emotion Editing in Talking Face Video" (CVPR 2026, arXiv 2604.07786),
 section 3. An emotion is a difference of two pools of speech; the connector turns it, together with what the face does
@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from cmet_engine.errors import CmetError
+from cmet_engine.errors import InvalidInput
 
 WINDOW = 5  # frames the connector sees at a time (arXiv 2604.07786, section 4.1: T = 5)
 MAX_WINDOW = 512  # length of the published position tables
@@ -212,7 +212,7 @@ class Connector(nn.Module):
     def _encode(self, encoder: nn.Module, codes: Tensor) -> Tensor:
         batch, window, dim = codes.shape
         if dim != self.expression_dim:
-            raise CmetError(
+            raise InvalidInput(
                 f"The connector works on {self.expression_dim} numbers a frame, but was given {dim}; use the model of that space."
             )
         tokens = encoder(codes.reshape(batch * window, 1, dim)).squeeze(-1)  # [B·T, width]
@@ -236,7 +236,7 @@ def code_deltas(connector: Connector, speech: Codes, codes: Codes) -> Codes:
         [N, D], or [E, N, D] for several vectors, of the same kind as `codes`.
 
     Raises:
-        CmetError: a vector or a frame has the wrong length, or holds a number that is not finite.
+        InvalidInput: a vector or a frame has the wrong length, or holds a number that is not finite.
     """
     parameter = next(connector.parameters())
     vectors = torch.as_tensor(speech).to(parameter)
@@ -244,16 +244,16 @@ def code_deltas(connector: Connector, speech: Codes, codes: Codes) -> Codes:
     single = vectors.ndim == 1
     vectors = vectors.reshape(-1, vectors.shape[-1])
     if vectors.shape[-1] != connector.speech_dim:
-        raise CmetError(
+        raise InvalidInput(
             f"An emotion vector has {vectors.shape[-1]} numbers where the connector takes {connector.speech_dim}; make it with the same speech encoder."
         )
     if track.ndim != 2 or track.shape[1] != connector.expression_dim:
-        raise CmetError(
+        raise InvalidInput(
             f"A track of {connector.expression_dim} numbers a frame is wanted, not an array of shape {tuple(track.shape)}."
         )
     for name, values in (("emotion vector", vectors), ("track", track)):
         if not torch.isfinite(values).all():
-            raise CmetError(
+            raise InvalidInput(
                 f"The {name} holds a number that is not finite; fill the frames without a face before the edit."
             )
 
@@ -300,7 +300,7 @@ def edit_codes(connector: Connector, speech: Codes, codes: Codes) -> Codes:
         [N, D] of the same kind as `codes`.
 
     Raises:
-        CmetError: see `code_deltas`.
+        InvalidInput: see `code_deltas`.
     """
     return codes + code_deltas(connector, speech, codes)
 

@@ -1,4 +1,4 @@
-"""emotion2vec+: from a voice to the space in which C-MET takes differences of emotion.
+"""emotion2vec+: the speech encoder in whose space C-MET takes differences of emotion.
 
 Ma et al., "emotion2vec: Self-Supervised Pre-Training for Speech Emotion Representation" (arXiv 2312.15185): the audio
 half of data2vec 2.0 (Baevski et al. 2022) without its training-only decoder. Sizes and parameter names are those of
@@ -16,9 +16,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
 
-from cmet_engine.errors import CmetError
+from cmet_engine import models
+from cmet_engine.emotion.acoustics import RATE, to_rate
+from cmet_engine.errors import InvalidInput
+from cmet_engine.models.device import resolve
 
-RATE = 16000  # Hz, the only rate the network was trained on
 LABELS = "angry disgusted fearful happy neutral other sad surprised unknown".split()
 MIN_SAMPLES = 400  # one frame of features
 _FRAME_RATE = 50  # features a second: strides of 320 samples
@@ -248,10 +250,10 @@ class Emotion2vec(PreTrainedModel):
             [B, F, E].
 
         Raises:
-            CmetError: the wave is shorter than one frame (25 ms) or not [B, S].
+            InvalidInput: the wave is shorter than one frame (25 ms) or not [B, S].
         """
         if wave.ndim != 2 or wave.shape[1] < MIN_SAMPLES:
-            raise CmetError(
+            raise InvalidInput(
                 f"emotion2vec takes [B, S] samples at {RATE} Hz, at least {MIN_SAMPLES} of them, but got {tuple(wave.shape)}."
             )
         encoder: Any = self.modality_encoders["AUDIO"]
@@ -273,7 +275,7 @@ class Emotion2vec(PreTrainedModel):
     def forward(self, wave: Tensor) -> Tensor:
         """Scores of the classes before the softmax: [B, S] -> [B, labels], in the order of `config.labels`."""
         if self.proj is None:
-            raise CmetError("This emotion2vec model has no classification head; use frames() or utterance().")
+            raise InvalidInput("This emotion2vec model has no classification head; use frames() or utterance().")
         return self.proj(self.utterance(wave))
 
     def _slopes(self, like: Tensor) -> Tensor:
@@ -296,23 +298,19 @@ class PublishedEncoder:
     """emotion2vec+ large with its published weights, numpy in and numpy out, like `emotion.speech.Encoder`.
 
     Args:
-        model: to hear with; None loads the published weights.
-        device: `cpu`, `cuda`, or `auto` for a GPU when there is one.
+        model: the network; None loads the published weights.
+        device: see `models.device.resolve`.
 
     Raises:
-        CmetError: the weights are missing or damaged.
+        CmetError: the weights are missing or damaged, or the device is not on this machine.
     """
 
     def __init__(self, model: Emotion2vec | None = None, *, device: str = "cpu") -> None:
         if model is None:
-            from cmet_engine import models
-
             loaded = models.load("emotion2vec_plus_large")
             assert isinstance(loaded, Emotion2vec)
             model = loaded
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.device = torch.device(device)
+        self.device = torch.device(resolve(device))
         self.model: Any = model.eval().to(self.device)
 
     def utterance(self, wave: np.ndarray, rate: int) -> np.ndarray:
@@ -326,21 +324,16 @@ class PublishedEncoder:
             float32 [E].
 
         Raises:
-            CmetError: the wave is too short.
+            InvalidInput: the wave is too short.
         """
-        return self._hear(wave, rate).mean(axis=0)
+        return self._frames(wave, rate).mean(axis=0)
 
     def frames(self, wave: np.ndarray, rate: int) -> tuple[np.ndarray, np.ndarray]:
         """Times float64 [F] in seconds and features float32 [F, E], 50 a second; see `utterance`."""
-        features = self._hear(wave, rate)
+        features = self._frames(wave, rate)
         return np.arange(len(features)) / _FRAME_RATE, features
 
-    def _hear(self, wave: np.ndarray, rate: int) -> np.ndarray:
-        wave = np.asarray(wave, np.float32)
-        if rate != RATE:
-            from scipy.signal import resample_poly
-
-            common = math.gcd(rate, RATE)
-            wave = resample_poly(wave, RATE // common, rate // common).astype(np.float32)
+    def _frames(self, wave: np.ndarray, rate: int) -> np.ndarray:
+        wave = to_rate(wave, rate)
         with torch.inference_mode():
             return self.model.frames(torch.from_numpy(wave[None]).to(self.device))[0].float().cpu().numpy()

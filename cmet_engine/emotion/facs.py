@@ -1,10 +1,10 @@
-"""Published knowledge of which facial actions show which emotion, as a spread of faces rather than one pose.
+"""FACS tables: which action units show which emotion, as published.
 
-An emotion is a handful of variants; a variant is a set of facial actions (FACS action units) with an intensity. The
-FACS actions become ARKit coefficients by `ACTIONS`. Sampling draws a variant, then intensities and a slight asymmetry,
-so that a model fitted to the samples learns a family of expressions.
+An emotion has a few variants; a variant is a set of action units (AUs), each with an intensity. `ACTION_UNITS` maps
+action units to ARKit coefficients. Sampling draws a variant, then intensities and a slight asymmetry, so that a model
+fitted to the samples learns a family of expressions and not one pose.
 
-Sources, by the keys used in `MAKEUP`:
+Sources, by the keys used in `EXPRESSIONS`:
     EMFACS   Ekman & Friesen 1983; the combinations listed in Ekman, Friesen & Hager 2002, FACS Investigator's Guide, ch. 12
     DU       Du, Tao & Martinez 2014, Compound facial expressions of emotion, PNAS 111(15), table 1
     CONTEMPT Ekman & Friesen 1986, A new pan-cultural facial expression of emotion; Matsumoto & Ekman 2004, JPSP 87(4)
@@ -24,16 +24,23 @@ from dataclasses import dataclass
 import numpy as np
 
 from cmet_engine import arkit
+from cmet_engine.emotion.coefficients import columns_of
 
 INTENSITY = {"A": 0.1, "B": 0.3, "C": 0.5, "D": 0.7, "E": 0.9}
-"""FACS intensity letters, trace to maximum, as a share of the action's full amount (midpoints of the five steps)."""
+"""FACS intensity letters, trace to maximum, as a share of the action unit's full amount (midpoints of the five steps)."""
 
 INTENSITY_SPREAD = 0.12
+"""Standard deviation of a sampled action unit's intensity: a good half of a FACS step."""
+
 OVERALL_SPREAD = 0.15
+"""Standard deviation of the factor on a whole sampled expression."""
+
 SIDE_SPREAD = 0.06
+"""Standard deviation of the factor on the left side; the right side gets 2 minus it."""
+
 LEFT_SHARE = 1.04  # SIDES: the left half shows a little more
 
-ACTIONS: dict[str, dict[str, float]] = {
+ACTION_UNITS: dict[str, dict[str, float]] = {
     "1": {"browInnerUp": 0.85},
     "2": {"browOuterUp": 0.8},
     "4": {"browDown": 0.7},
@@ -57,20 +64,26 @@ ACTIONS: dict[str, dict[str, float]] = {
     "29": {"jawForward": 0.6},
     "43": {"eyeBlink": 0.6},
 }
-"""FACS action -> ARKit coefficients at its maximum; names without a side stand for both sides."""
+"""Action unit -> ARKit coefficients at its maximum; names without a side stand for both sides."""
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One way to show an emotion: `actions` is FACS notation (`1C 4D R12B`: right side only), `share` how common."""
+    """One way to show an emotion: `units` in FACS notation (`1C 4D R12B`: right side only), and its `share` among the variants."""
 
     share: float
-    actions: str
+    units: str
 
 
 @dataclass(frozen=True)
-class Makeup:
-    """How an emotion looks: variants, the actions it relaxes in the actor's own face, and where that is published."""
+class Expression:
+    """How a face shows an emotion.
+
+    Attributes:
+        variants: the ways to show it.
+        relaxes: share of the actor's own coefficient that gives way, by names without a side.
+        sources: keys of the list of sources above.
+    """
 
     variants: tuple[Variant, ...]
     relaxes: dict[str, float]
@@ -81,8 +94,8 @@ _RELAX_SMILE = {"mouthSmile": 0.9, "mouthDimple": 0.5, "cheekSquint": 0.6}
 _RELAX_BROWS = {"browInnerUp": 0.9, "browOuterUp": 0.9}
 _RELAX_SCOWL = {"browDown": 0.7, "mouthFrown": 0.7, "mouthPress": 0.4}
 
-MAKEUP: dict[str, Makeup] = {
-    "angry": Makeup(
+EXPRESSIONS: dict[str, Expression] = {
+    "angry": Expression(
         (
             Variant(0.50, "4E 5A 7D 16E 25B 26D"),
             Variant(0.30, "4E 5A 7D 16E 22B 26D"),
@@ -91,7 +104,7 @@ MAKEUP: dict[str, Makeup] = {
         {**_RELAX_SMILE, **_RELAX_BROWS, "eyeWide": 0.5},
         "EMFACS",
     ),
-    "contempt": Makeup(
+    "contempt": Expression(
         (
             Variant(0.7, "L12B L14E L24D 24A 17C 7C 4B"),
             Variant(0.3, "L12B L14E L24D 17C 7C 4B"),
@@ -99,7 +112,7 @@ MAKEUP: dict[str, Makeup] = {
         {**_RELAX_SMILE, **_RELAX_BROWS, "mouthSmile": 1.0},
         "CONTEMPT",
     ),
-    "disgusted": Makeup(
+    "disgusted": Expression(
         (
             Variant(0.4, "9E 10E 17C 4B 7B 43B 15B"),
             Variant(0.3, "9E 10E 17C 4C 7B 43B 15B"),
@@ -108,7 +121,7 @@ MAKEUP: dict[str, Makeup] = {
         {**_RELAX_SMILE, **_RELAX_BROWS},
         "EMFACS, DU",
     ),
-    "fear": Makeup(
+    "fear": Expression(
         (
             Variant(0.5, "1E 2A 4C 5D 20E 25B 10A"),
             Variant(0.3, "1E 2B 4C 5D 20D 25B 15A"),
@@ -117,7 +130,7 @@ MAKEUP: dict[str, Makeup] = {
         {"mouthSmile": 0.7, "mouthDimple": 0.5, "eyeSquint": 0.7, "eyeBlink": 0.4, "mouthPress": 0.5},
         "EMFACS, DU",
     ),
-    "happy": Makeup(
+    "happy": Expression(
         (
             Variant(0.5, "6D 12E 25C 10A"),
             Variant(0.3, "6D 12E 25C 14A"),
@@ -126,7 +139,7 @@ MAKEUP: dict[str, Makeup] = {
         _RELAX_SCOWL,
         "EMFACS",
     ),
-    "sad": Makeup(
+    "sad": Expression(
         (
             Variant(0.5, "1C 4B 15B 17C 43B 7A 24A"),
             Variant(0.3, "1D 4B 15C 17C 43B 24A"),
@@ -135,7 +148,7 @@ MAKEUP: dict[str, Makeup] = {
         {**_RELAX_SMILE, "mouthSmile": 1.0, "mouthUpperUp": 0.3, "eyeWide": 0.7, "browOuterUp": 0.6},
         "EMFACS, DU",
     ),
-    "surprised": Makeup(
+    "surprised": Expression(
         (
             Variant(0.5, "1C 2E 5E 26E 25B"),
             Variant(0.3, "1C 2E 5E 26E 25B"),
@@ -144,7 +157,7 @@ MAKEUP: dict[str, Makeup] = {
         {**_RELAX_SCOWL, "mouthSmile": 0.6, "eyeSquint": 0.6, "eyeBlink": 0.3},
         "EMFACS",
     ),
-    "charismatic": Makeup(
+    "charismatic": Expression(
         (
             Variant(0.6, "6C 12D 1A 2C 25B 5A"),
             Variant(0.4, "6C 12C 2C 25B"),
@@ -152,7 +165,7 @@ MAKEUP: dict[str, Makeup] = {
         _RELAX_SCOWL,
         "CHARISMA",
     ),
-    "desirous": Makeup(
+    "desirous": Expression(
         (
             Variant(0.5, "43C 7C 18B 25B 12B"),
             Variant(0.5, "43C 7C 18A 25B L12C 12A"),
@@ -160,7 +173,7 @@ MAKEUP: dict[str, Makeup] = {
         {"browOuterUp": 0.4, "eyeWide": 0.8, "mouthFrown": 0.5},
         "DESIRE",
     ),
-    "empathetic": Makeup(
+    "empathetic": Expression(
         (
             Variant(0.6, "1D 4A 12A 24A 43A"),
             Variant(0.4, "1D 4B 17A 24B 14A"),
@@ -168,7 +181,7 @@ MAKEUP: dict[str, Makeup] = {
         {"mouthSmile": 0.3, "browDown": 0.3, "browOuterUp": 0.2},
         "SYMPATHY",
     ),
-    "envious": Makeup(
+    "envious": Expression(
         (
             Variant(0.5, "4C 7D L10C 24C L14B"),
             Variant(0.5, "4C 7D 15B 24C 17B L10B"),
@@ -176,7 +189,7 @@ MAKEUP: dict[str, Makeup] = {
         {**_RELAX_SMILE, **_RELAX_BROWS},
         "ENVY, EMFACS, CONTEMPT",
     ),
-    "romantic": Makeup(
+    "romantic": Expression(
         (
             Variant(0.6, "6C 12C 1B 43B 7A"),
             Variant(0.4, "6B 12C 1B 43B 7A"),
@@ -184,7 +197,7 @@ MAKEUP: dict[str, Makeup] = {
         {"browDown": 0.6, "mouthFrown": 0.7, "mouthPress": 0.4},
         "LOVE",
     ),
-    "sarcastic": Makeup(
+    "sarcastic": Expression(
         (
             Variant(0.5, "R2E L4C R12E R14B 7C 43B"),
             Variant(0.3, "R2E L4B R12E R14C 7C 43B"),
@@ -194,72 +207,67 @@ MAKEUP: dict[str, Makeup] = {
         "IRONY",
     ),
 }
-"""The thirteen emotions that the library holds. `relaxes` is the share of the actor's own coefficient that gives way: what the
-emotion's own actions pull the other way (raised brows under a scowl, a smile under pressed or stretched lips), and what
-would contradict it at a glance. Raised brows over contempt mostly stay."""
+"""The thirteen emotions of the embedded library. `relaxes` holds what the emotion's own action units pull the other way (raised
+brows under a scowl, a smile under pressed or stretched lips), and what would contradict the emotion at a glance."""
 
 
-def _sided(name: str, side: str) -> list[str]:
-    """The coefficients of a name without a side: both, one (`L`, `R`), or the middle one."""
-    if name in arkit.INDEX:
-        return [name]
-    return [name + s for s in {"": ("Left", "Right"), "L": ("Left",), "R": ("Right",)}[side]]
+def parse_units(units: str) -> list[tuple[str, str, float]]:
+    """FACS notation to (side, action unit, intensity 0..1): `1C R12B` -> [("", "1", 0.5), ("R", "12", 0.3)].
 
-
-def parse_actions(actions: str) -> list[tuple[str, str, float]]:
-    """FACS notation to (side, action, intensity 0..1): `1C R12B` -> [("", "1", 0.5), ("R", "12", 0.3)]."""
+    Raises:
+        ValueError: a term is not an action unit with an intensity.
+    """
     parsed = []
-    for term in actions.split():
+    for term in units.split():
         side = term[0] if term[0] in "LR" else ""
-        action, letter = term[len(side) : -1], term[-1]
-        if action not in ACTIONS or letter not in INTENSITY:
-            raise ValueError(f"'{term}' is not a FACS action with an intensity, such as 12C or L14B.")
-        parsed.append((side, action, INTENSITY[letter]))
+        unit, letter = term[len(side) : -1], term[-1]
+        if unit not in ACTION_UNITS or letter not in INTENSITY:
+            raise ValueError(f"'{term}' is not a FACS action unit with an intensity, such as 12C or L14B.")
+        parsed.append((side, unit, INTENSITY[letter]))
     return parsed
 
 
-def compose(actions: list[tuple[str, str, float]]) -> np.ndarray:
-    """Coefficients [52] of FACS actions; actions that share a coefficient add, up to 0.95."""
+def compose(units: list[tuple[str, str, float]]) -> np.ndarray:
+    """Coefficients float32 [52] of parsed action units; units that share a coefficient add, up to 0.95."""
     result = np.zeros(arkit.COUNT, np.float32)
-    for side, action, intensity in actions:
-        for name, amount in ACTIONS[action].items():
-            for full in _sided(name, side):
-                result[arkit.INDEX[full]] += amount * intensity
+    for side, unit, intensity in units:
+        for name, amount in ACTION_UNITS[unit].items():
+            for column in columns_of(name, side):
+                result[column] += amount * intensity
     return np.clip(result, 0, 0.95)
 
 
-def mean(emotion: str) -> np.ndarray:
+def mean_expression(emotion: str) -> np.ndarray:
     """The emotion's average expression as added coefficients, float32 [52].
 
     Raises:
-        KeyError: the emotion has no published makeup.
+        KeyError: the emotion is not in `EXPRESSIONS`.
     """
-    makeup = MAKEUP[emotion]
-    total = sum(v.share for v in makeup.variants)
-    return sum(v.share / total * compose(parse_actions(v.actions)) for v in makeup.variants)  # type: ignore[return-value]
+    variants = EXPRESSIONS[emotion].variants
+    total = sum(v.share for v in variants)
+    return sum(v.share / total * compose(parse_units(v.units)) for v in variants)  # type: ignore[return-value]
 
 
-def relaxes(emotion: str) -> np.ndarray:
+def relaxed_share(emotion: str) -> np.ndarray:
     """Share of each of the actor's own coefficients that the emotion takes away, float32 [52] in 0..1."""
     result = np.zeros(arkit.COUNT, np.float32)
-    for name, share in MAKEUP[emotion].relaxes.items():
-        for full in _sided(name, ""):
-            result[arkit.INDEX[full]] = share
+    for name, share in EXPRESSIONS[emotion].relaxes.items():
+        result[columns_of(name)] = share
     return result
 
 
-def sample(emotion: str, count: int, rng: np.random.Generator) -> np.ndarray:
+def sample_expressions(emotion: str, count: int, rng: np.random.Generator) -> np.ndarray:
     """Draw `count` expressions of an emotion as added coefficients, float32 [count, 52]."""
-    makeup = MAKEUP[emotion]
-    shares = np.array([v.share for v in makeup.variants])
-    parsed = [parse_actions(v.actions) for v in makeup.variants]
+    variants = EXPRESSIONS[emotion].variants
+    shares = np.array([v.share for v in variants])
+    parsed = [parse_units(v.units) for v in variants]
     side = np.ones(arkit.COUNT)
     left = np.array([n.endswith("Left") for n in arkit.NAMES])
     right = np.array([n.endswith("Right") for n in arkit.NAMES])
     drawn = np.empty((count, arkit.COUNT), np.float32)
     for row, which in enumerate(rng.choice(len(shares), count, p=shares / shares.sum())):
-        actions = [(s, a, float(np.clip(i + rng.normal(0, INTENSITY_SPREAD), 0, 1))) for s, a, i in parsed[which]]
-        lean = rng.normal(LEFT_SHARE, SIDE_SPREAD)
-        side[left], side[right] = lean, 2 - lean
-        drawn[row] = np.clip(compose(actions) * side * max(rng.normal(1, OVERALL_SPREAD), 0.3), 0, 1)
+        units = [(s, u, float(np.clip(i + rng.normal(0, INTENSITY_SPREAD), 0, 1))) for s, u, i in parsed[which]]
+        left_share = rng.normal(LEFT_SHARE, SIDE_SPREAD)
+        side[left], side[right] = left_share, 2 - left_share
+        drawn[row] = np.clip(compose(units) * side * max(rng.normal(1, OVERALL_SPREAD), 0.3), 0, 1)
     return drawn

@@ -18,10 +18,13 @@ from tqdm import tqdm
 
 from cmet_engine import models
 from cmet_engine.emotion.acoustics import RATE
-from cmet_engine.emotion.backbone import VOICE_MEAN
-from cmet_engine.emotion.library import EMBEDDED as EMBEDDED_LIBRARY
-from cmet_engine.emotion.library import FORMAT as LIBRARY_FORMAT
-from cmet_engine.emotion.speech import EMBEDDED, EMOTIONS, SPACE, Encoder, Heard, Listened, load_student, save_student
+from cmet_engine.emotion.backbone import SPEAKER_MEAN
+from cmet_engine.emotion.embedded_library import EMBEDDED as EMBEDDED_LIBRARY
+from cmet_engine.emotion.speech import ClipFeatures, Encoder, Prediction
+from cmet_engine.emotion.student import EMOTIONS
+from cmet_engine.emotion.student_weights import EMBEDDED, load_student, save_student
+from cmet_engine.emotion.user_library import FORMAT as LIBRARY_FORMAT
+from cmet_engine.emotion.vector import VECTOR_SIZE
 from cmet_engine.emotions import BASIC, EXTENDED
 from cmet_engine.errors import CmetError
 from cmet_engine.files import whole_file
@@ -45,42 +48,44 @@ DRAWS = 20  # random pools that a vector's figure is averaged over
 POOLS = 3  # random pools of every speaker and emotion that are to be named
 
 
-def listen_all(encoder: Encoder, clips: Clips, chosen: np.ndarray, progress: Progress | None = None) -> list[Listened]:
+def listen_all(
+    encoder: Encoder, clips: Clips, chosen: np.ndarray, progress: Progress | None = None
+) -> list[ClipFeatures]:
     """The `chosen` [M] clips as the encoder hears them."""
     heard = []
     for number, clip in enumerate(chosen):
         if progress:
             progress(Stage.SPEECH, number, len(chosen))
-        sequenced = encoder.sequenced(clips.acoustics[0][clip].astype(np.float32))
-        heard.append(Listened(clips.statistics[0, clip], *sequenced))
+        sequenced = encoder.encode_sequence(clips.acoustics[0][clip].astype(np.float32))
+        heard.append(ClipFeatures(clips.statistics[0, clip], *sequenced))
     return heard
 
 
-def hear_all(encoder: Encoder, clips: Clips, chosen: np.ndarray) -> Heard:
+def hear_all(encoder: Encoder, clips: Clips, chosen: np.ndarray) -> Prediction:
     """What the encoder says of the `chosen` [M] clips alone: features [M, 1024], scores [M, classes]."""
     return _told(encoder, listen_all(encoder, clips, chosen))
 
 
-def _told(encoder: Encoder, listened: Sequence[Listened]) -> Heard:
-    return _stacked([encoder.told(recording) for recording in listened])
+def _told(encoder: Encoder, listened: Sequence[ClipFeatures]) -> Prediction:
+    return _stacked([encoder.predict(recording) for recording in listened])
 
 
-def _stacked(heard: Sequence[Heard]) -> Heard:
-    return Heard(np.stack([h.features for h in heard]), np.stack([h.scores for h in heard]))
+def _stacked(heard: Sequence[Prediction]) -> Prediction:
+    return Prediction(np.stack([h.features for h in heard]), np.stack([h.scores for h in heard]))
 
 
-def beside_neutral(encoder: Encoder, clips: Clips, chosen: np.ndarray, listened: Sequence[Listened]) -> Heard:
+def beside_neutral(encoder: Encoder, clips: Clips, chosen: np.ndarray, listened: Sequence[ClipFeatures]) -> Prediction:
     """What the encoder says of the `chosen` [M] clips beside the neutral ones of the same speaker among them, but for the clip itself.
 
     A speaker with fewer than two neutral clips is heard from each clip alone.
     """
-    heard: list[Heard] = []
+    heard: list[Prediction] = []
     rests = np.stack([recording.statistics for recording in listened])  # [M, 1280]
     calm = clips.emotion[chosen] == "neutral"
     for number, recording in enumerate(listened):
         pool = np.flatnonzero(calm & (clips.speaker[chosen] == clips.speaker[chosen[number]]))
         pool = pool[pool != number]
-        heard.append(encoder.told(recording, rests[pool].mean(0) if len(pool) else None))
+        heard.append(encoder.predict(recording, rests[pool].mean(0) if len(pool) else None))
     return _stacked(heard)
 
 
@@ -119,7 +124,7 @@ def _shares(confusion: np.ndarray) -> dict[str, Any]:
 
 
 def pools_named(
-    encoder: Encoder, clips: Clips, chosen: np.ndarray, listened: Sequence[Listened], *, seed: int = 0
+    encoder: Encoder, clips: Clips, chosen: np.ndarray, listened: Sequence[ClipFeatures], *, seed: int = 0
 ) -> dict[str, np.ndarray]:
     """How many pools of up to ten clips of one speaker and emotion are named right, beside as many neutral ones, all clips together.
 
@@ -142,15 +147,15 @@ def pools_named(
             for _ in range(POOLS if len(pool) > 1 else 0):
                 some, zero = (random.choice(group, min(POOL, len(group)), replace=False) for group in (pool, calm))
                 rest = np.mean([listened[n].statistics for n in zero], 0)
-                scores = np.mean([encoder.told(listened[n], rest).scores for n in some], 0)
-                said = EIGHT[1 + int(encoder.named(scores)[: len(BASIC)].argmax())]
+                scores = np.mean([encoder.predict(listened[n], rest).scores for n in some], 0)
+                said = EIGHT[1 + int(encoder.pool_probabilities(scores)[: len(BASIC)].argmax())]
                 count = result.setdefault(str(clips.dataset[chosen[own[0]]]), np.zeros(2, int))
                 count += (said == name, 1)
     return result
 
 
 def vector_agreement(
-    encoder: Encoder, clips: Clips, chosen: np.ndarray, listened: Sequence[Listened], *, seed: int = 0
+    encoder: Encoder, clips: Clips, chosen: np.ndarray, listened: Sequence[ClipFeatures], *, seed: int = 0
 ) -> dict[str, float]:
     """Cosine between the student's and the teacher's emotion vectors of one speaker, over pools of ten clips.
 
@@ -175,14 +180,14 @@ def vector_agreement(
         for _ in range(DRAWS):
             pool = random.choice(own, min(POOL, len(own)), replace=False)
             zero = random.choice(calm, min(POOL, len(calm)), replace=False)
-            wanted, rest, _ = encoder.pools([listened[n] for n in pool], [listened[n] for n in zero])
+            wanted, rest, _ = encoder.predict_pools([listened[n] for n in pool], [listened[n] for n in zero])
             cosines.append(_cosine(wanted.mean(0) - rest.mean(0), teacher[pool].mean(0) - teacher[zero].mean(0)))
         result[name] = round(float(np.mean(cosines)), 3)
     return result
 
 
 def _taught_vectors(
-    encoder: Encoder, clips: Clips, chosen: np.ndarray, listened: Sequence[Listened], speakers: Sequence[str]
+    encoder: Encoder, clips: Clips, chosen: np.ndarray, listened: Sequence[ClipFeatures], speakers: Sequence[str]
 ) -> dict[str, dict[str, float]]:
     """`vector_agreement` and its `mean` for those of the `speakers` whom the teacher heard, from `chosen` [M] clips and what they sound like."""
     vectors = {}
@@ -270,8 +275,8 @@ def cross_validate(
         fit_kernels(student, clips, chosen, targets, own, progress=lambda *_: None)
         student.prototypes.copy_(targets.prototypes)
         encoder = Encoder(student)
-        silence = np.zeros(SPACE, np.float32), np.zeros(len(kernels.emotions), np.float32)
-        listened = [Listened(clips.statistics[0, n], *silence) for n in left_out]
+        silence = np.zeros(VECTOR_SIZE, np.float32), np.zeros(len(kernels.emotions), np.float32)
+        listened = [ClipFeatures(clips.statistics[0, n], *silence) for n in left_out]
         for kind, heard in (
             ("alone", _told(encoder, listened)),
             ("beside_neutral", beside_neutral(encoder, clips, left_out, listened)),
@@ -462,7 +467,7 @@ def voice_directions(clips: Clips, chosen: np.ndarray, count: int = 16) -> np.nd
     Scaled so that a distance of 1 is the 95th percentile between a speaker's emotional and neutral speech.
     """
     real = np.flatnonzero(chosen & ~np.isin(clips.dataset, ("gemini", "meld")))
-    measures = clips.statistics[0, real, VOICE_MEAN].astype(np.float64)  # [M, 256]
+    measures = clips.statistics[0, real, SPEAKER_MEAN].astype(np.float64)  # [M, 256]
     for dataset in np.unique(clips.dataset[real]):  # recording conditions are not voices
         measures[clips.dataset[real] == dataset] -= measures[clips.dataset[real] == dataset].mean(0)
     speakers, of = np.unique(clips.speaker[real], return_inverse=True)

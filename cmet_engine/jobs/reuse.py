@@ -25,7 +25,8 @@ def identity(request: dict[str, Any]) -> str | None:
         CmetError: a folder holds no recordings.
         OSError: a file is gone.
     """
-    from cmet_engine.emotion.library import sound_files, user_folder  # brings torch: not before there is work
+    from cmet_engine.emotion.sound_files import sound_files
+    from cmet_engine.emotion.user_library import user_folder
 
     if request["kind"] == "vector":
         return None

@@ -118,15 +118,16 @@ def run_job(job: Job, progress: Any) -> dict[str, Any]:
         )
         return {"messages": notes}
     if kind == "vector":
-        from cmet_engine.emotion import library
+        from cmet_engine.emotion import library, user_library
+        from cmet_engine.emotion.make_vector import emotion_vector
         from cmet_engine.emotion.speech import load_encoder
 
-        vector = library.emotion_vector(
+        vector = emotion_vector(
             [Path(p) for p in given["paths"]], [Path(p) for p in given["neutral"]], given["name"], load_encoder()
         )
         held = library.load_library().get(vector.name)
         if held is None or abs(held.vector - vector.vector).max() > 1e-5:  # else an attempt that was killed stored it
-            library.save_user_vector(vector, force=given["replace"])
+            user_library.save_user_vector(vector, force=given["replace"])
         return {"about": library.describe_vector(vector)}
     raise CmetError(f"The kind of job '{kind}' is unknown.")
 

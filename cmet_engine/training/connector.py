@@ -343,7 +343,7 @@ class ExpressionSampler:
         self._directions: dict[str, np.ndarray] = {}
         for emotion in LIBRARY:
             moves = np.where(self._visible, faces.pictures[faces.emotion == emotion] - rest, 0)
-            wanted = np.where(self._visible, facs.mean(emotion), 0)
+            wanted = np.where(self._visible, facs.mean_expression(emotion), 0)
             cosines = moves @ wanted / (np.linalg.norm(moves, axis=1) * np.linalg.norm(wanted) + 1e-9)
             self._directions[emotion] = moves[cosines >= config.agreement]  # labels of pictures are noisy
 
@@ -353,7 +353,7 @@ class ExpressionSampler:
 
     def __call__(self, emotion: str, count: int, rng: np.random.Generator) -> np.ndarray:
         """`count` expressions [count, 52] of an emotion."""
-        drawn = facs.sample(emotion, count, rng)
+        drawn = facs.sample_expressions(emotion, count, rng)
         directions = self._directions[emotion]
         if len(directions):
             for row in np.flatnonzero(rng.random(count) < self.share):
@@ -400,7 +400,7 @@ class UnpairedBatches:
                 spread = rng.uniform(0, config.common_noise, (count, 1))  # length of the noise beside the vector's
                 self._vectors[number, :count] = unit_vector(common[emotion]) + spread * noise
         self._added = np.stack([looks(e, config.bank, rng) for e in emotions])  # [E, K, 52]
-        self._relaxes = np.stack([facs.relaxes(e) for e in emotions])  # [E, 52]
+        self._relaxes = np.stack([facs.relaxed_share(e) for e in emotions])  # [E, 52]
         self._tracks = [t for t in faces.tracks if len(t) >= 2 * WINDOW]
         share = np.sqrt(np.array([len(t) for t in self._tracks], np.float64))
         self._share = share / share.sum()

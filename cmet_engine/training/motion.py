@@ -21,8 +21,8 @@ from torch.nn import functional as F
 
 from cmet_engine import arkit
 from cmet_engine.emotion import facs
-from cmet_engine.emotion.edit import LIP_GAP
 from cmet_engine.emotion.expression_classifier import FrameReader
+from cmet_engine.emotion.protection import LIP_GAP
 from cmet_engine.emotions import LIBRARY
 from cmet_engine.face.blendshapes import load_basis
 from cmet_engine.face.landmarks import INNER_LIPS, LANDMARKS, LIDS
@@ -133,8 +133,8 @@ def draw_changes(source: np.ndarray, rng: np.random.Generator) -> np.ndarray:
             for name in names:
                 strength = rng.uniform(0.3, 1.3) / (1 if len(names) == 1 else 1.4)
                 row += strength * (
-                    facs.mean(name) * rng.normal(1, 0.25, arkit.COUNT)
-                    - np.broadcast_to(facs.relaxes(name), arkit.COUNT) * now
+                    facs.mean_expression(name) * rng.normal(1, 0.25, arkit.COUNT)
+                    - np.broadcast_to(facs.relaxed_share(name), arkit.COUNT) * now
                 )
         else:
             columns = rng.choice(arkit.COUNT, rng.integers(1, 6), replace=False)

@@ -27,19 +27,13 @@ from tqdm import tqdm
 
 from cmet_engine import models
 from cmet_engine.emotion.acoustics import BANDS, CHANNELS, FLOOR, RATE, VOICED, acoustics
-from cmet_engine.emotion.backbone import EMBEDDED as TRUNK
-from cmet_engine.emotion.backbone import STATISTICS, load_trunk
-from cmet_engine.emotion.speech import (
-    EMOTIONS,
-    SPACE,
-    Kernel,
-    Reading,
-    Student,
-    StudentConfig,
-    check_voice,
-    save_student,
-    statistics,
-)
+from cmet_engine.emotion.backbone import EMBEDDED as BACKBONE
+from cmet_engine.emotion.backbone import STATISTICS, load_backbone
+from cmet_engine.emotion.speech import statistics
+from cmet_engine.emotion.student import EMOTIONS, Kernel, Student, StudentConfig, StudentOutput
+from cmet_engine.emotion.student_weights import save_student
+from cmet_engine.emotion.vector import VECTOR_SIZE
+from cmet_engine.emotion.voice_check import check_voice
 from cmet_engine.emotions import BASIC, EXTENDED, NEUTRAL
 from cmet_engine.errors import CmetError
 from cmet_engine.files import check_writable, whole_file
@@ -282,8 +276,10 @@ def _read_teacher(path: Path) -> dict[str, np.ndarray]:
             names, features = [str(name) for name in file["paths"]], np.asarray(file["features"], np.float32)
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise CmetError(f"{path}: no teacher's features; it needs the arrays 'paths' and 'features'.") from error
-    if features.shape != (len(names), SPACE):
-        raise CmetError(f"{path}: 'features' has shape {list(features.shape)}; [{len(names)}, {SPACE}] is needed.")
+    if features.shape != (len(names), VECTOR_SIZE):
+        raise CmetError(
+            f"{path}: 'features' has shape {list(features.shape)}; [{len(names)}, {VECTOR_SIZE}] is needed."
+        )
     broken = np.flatnonzero(~np.isfinite(features).all(1))
     if len(broken):
         raise CmetError(f"{path}: the feature of {names[broken[0]]} holds values that are not numbers; make it again.")
@@ -344,9 +340,9 @@ def prepare(
     """
     config = config or TrainingConfig()
     recordings = corpus.recordings
-    trunk = models.sha256(models.asset(TRUNK))
+    backbone = models.sha256(models.asset(BACKBONE))
     key = hashlib.sha256(
-        "\n".join([trunk, *(f"{r.name} {r.path.stat().st_size}" for r in recordings)]).encode()
+        "\n".join([backbone, *(f"{r.name} {r.path.stat().st_size}" for r in recordings)]).encode()
     ).hexdigest()[:16]
     kind = f"voices_{config.voices}_{config.tempo:g}_{config.varied}" if to_train else "natural"
     stored = None if cache is None else Path(cache) / f"{kind}_{key}.npz"
@@ -368,7 +364,7 @@ def prepare(
             with whole_file(stored, force=True) as temporary:
                 np.savez(temporary, kept=kept, starts=starts, statistics=told, **arrays)
     chosen = [recordings[n] for n in kept]
-    unknown = np.full(SPACE, np.nan, np.float32)
+    unknown = np.full(VECTOR_SIZE, np.nan, np.float32)
     return Clips(
         [r.name for r in chosen],
         np.array([r.dataset for r in chosen]),
@@ -383,7 +379,7 @@ def prepare(
 def _listen(recordings: list[Recording], progress: Progress | None) -> tuple[np.ndarray, list[np.ndarray], np.ndarray]:
     """Which recordings can be used, int [N], their acoustics float16 [F, 84] and their statistics float32 [1, N, 1280]."""
     kept, heard, told = [], [], []
-    trunk = load_trunk("cpu")
+    backbone = load_backbone("cpu")
     for number, recording in enumerate(tqdm(recordings, "listening", unit="clip", disable=progress is not None)):
         if progress:
             progress(Stage.CORPUS_SPEECH, number, len(recordings))
@@ -397,7 +393,7 @@ def _listen(recordings: list[Recording], progress: Progress | None) -> tuple[np.
             continue
         kept.append(number)
         heard.append(natural.astype(np.float16))
-        told.append(statistics(wave, trunk))
+        told.append(statistics(wave, backbone))
     if not kept:
         raise CmetError("None of the recordings can be used; each was named above.")
     return np.array(kept), heard, np.stack(told)[None]
@@ -424,7 +420,7 @@ def _other_voices(
     place = np.unique(speakers, return_inverse=True)[1]
     copies: list[list[np.ndarray]] = [[] for _ in range(config.voices)]
     told = np.empty((config.voices + config.varied, len(recordings), STATISTICS), np.float32)
-    trunk = load_trunk("cpu")
+    backbone = load_backbone("cpu")
     for clip, recording in enumerate(tqdm(recordings, "other voices", unit="clip", disable=progress is not None)):
         if progress:
             progress(Stage.AUGMENT, clip, len(recordings))
@@ -433,10 +429,10 @@ def _other_voices(
             tempo = float(np.exp(np.random.default_rng([8, copy, clip]).uniform(-config.tempo, config.tempo)))
             other = speak_as(wave, plans[place[clip]][copy], tempo)
             copies[copy].append(acoustics(other).astype(np.float16))
-            told[copy, clip] = statistics(other, trunk)
+            told[copy, clip] = statistics(other, backbone)
         for copy in range(config.varied):
             varied = elsewhere(wave, np.random.default_rng([9, copy, clip]))
-            told[config.voices + copy, clip] = statistics(varied, trunk)
+            told[config.voices + copy, clip] = statistics(varied, backbone)
     return copies, told
 
 
@@ -744,7 +740,7 @@ def clip_weights(clips: Clips, chosen: np.ndarray, config: TrainingConfig) -> np
 
 
 def losses(
-    reading: Reading,
+    reading: StudentOutput,
     targets: Targets,
     picked: np.ndarray,
     mixed: tuple[float, np.ndarray] | None,
@@ -927,10 +923,10 @@ def fit_kernels(
     neutral = torch.from_numpy(rest)
 
     def alone(copy: int, which: np.ndarray) -> torch.Tensor:
-        return student.alone(rows[copy, which])
+        return student.scaled_statistics(rows[copy, which])
 
     def beside(copy: int, which: np.ndarray) -> torch.Tensor:
-        return student.compared(rows[copy, which], neutral[copy, which])
+        return student.scaled_differences(rows[copy, which], neutral[copy, which])
 
     own = chosen[compared[chosen]]
     for kernel, given, which in ((student.kernel, alone, chosen), (student.neutral_kernel, beside, own)):
@@ -998,12 +994,12 @@ def _fit_kernel(
         share = (config.kernel_natural if copy == 0 else 1.0) / (config.kernel_natural + copies - 1)
         for start in range(0, len(rows), _ROWS):
             part = slice(start, start + _ROWS)
-            likeness = kernel.likeness(given(copy, rows[part]))  # [R, K]
+            likeness = kernel.similarity(given(copy, rows[part]))  # [R, K]
             for gram, moment, (own, wanted, _) in zip(grams, moments, sides, strict=True):
                 weighted = likeness.T * (share * own[part])
                 gram += weighted @ likeness
                 moment += weighted @ wanted[part]
-    rough = config.kernel_ridge * kernel.likeness(known).double() + 1e-6 * torch.eye(count)
+    rough = config.kernel_ridge * kernel.similarity(known).double() + 1e-6 * torch.eye(count)
     answers = [torch.linalg.solve(gram + rough, moment).float() for gram, moment in zip(grams, moments, strict=True)]
     kernel.weights, kernel.offset = torch.cat(answers, 1), torch.cat([offset for *_, offset in sides])
 
@@ -1038,7 +1034,7 @@ def _step(
         group["lr"] = config.learning_rate * rise * fall + 1e-6
     student.train()
     with torch.autocast(device.split(":")[0], torch.bfloat16, enabled=mixed_precision):
-        reading = student(student.heights(heard.to(device), lengths.to(device)))
+        reading = student(student.prepare(heard.to(device), lengths.to(device)))
     parts = losses(reading, targets, picked, mixed, student.space_mean, config)
     optimiser.zero_grad()
     torch.stack(list(parts.values())).sum().backward()

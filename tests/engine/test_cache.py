@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from cmet_engine import cache, pipeline
-from cmet_engine.emotion import edit, library, speech
+from cmet_engine.emotion import edit, recordings, speech
 from cmet_engine.face import blendshapes, tracker
 from cmet_engine.pipeline import EditSettings, edit_clip, track_clip
 from cmet_engine.timeline import EmotionTimeline
@@ -39,8 +39,8 @@ def lazy(filled, monkeypatch):
     monkeypatch.setenv("CMET_HOME", str(home))
     monkeypatch.setattr(tracker, "track", forbidden)
     monkeypatch.setattr(blendshapes.Solver, "track", forbidden)
-    monkeypatch.setattr(speech.Encoder, "along", forbidden)
-    monkeypatch.setattr(library, "_heard", forbidden)
+    monkeypatch.setattr(speech.Encoder, "frame_features", forbidden)
+    monkeypatch.setattr(recordings, "_encode", forbidden)
     return home, settings
 
 
@@ -53,7 +53,7 @@ def test_another_strength_neither_tracks_nor_listens_again(lazy):
 
 def test_what_comes_from_the_cache_is_what_was_worked_out(lazy):
     home, settings = lazy
-    edit._remembered.clear()
+    edit._cached_deltas.clear()
     edit_clip(SAMPLE, settings, home / "again", force=True)
     for name in ("source.npz", "edited.npz"):
         assert (home / "first" / name).read_bytes() == (home / "again" / name).read_bytes()

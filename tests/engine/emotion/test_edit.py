@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cmet_engine import arkit
-from cmet_engine.emotion import edit, facs
+from cmet_engine.emotion import edit, facs, protection
 from cmet_engine.emotion.library import load_library
 from cmet_engine.emotions import LIBRARY
 from cmet_engine.errors import CmetError
@@ -44,12 +44,12 @@ def edited(library, text: str, track: CoefficientTrack | None = None, **options)
 def test_what_is_said_stays_said(library, emotion):
     source = talking()
     result = edited(library, emotion, source)
-    before, after = edit.lip_gap(source.coefficients), edit.lip_gap(result.coefficients)
+    before, after = protection.lip_gap(source.coefficients), protection.lip_gap(result.coefficients)
     limit = 0.85 if emotion == "surprised" else 0.95
     assert np.corrcoef(before, after)[0, 1] >= limit
-    closed = before < edit.LIPS_CLOSED
+    closed = before < protection.LIPS_CLOSED
     assert closed.sum() > 20
-    assert (after[closed] < edit.LIPS_CLOSED + 0.01).mean() >= 0.95
+    assert (after[closed] < protection.LIPS_CLOSED + 0.01).mean() >= 0.95
 
 
 @pytest.mark.parametrize("emotion", LIBRARY)
@@ -159,6 +159,7 @@ def test_it_varies_with_the_actor(library, emotion):
 @pytest.mark.slow
 def test_on_a_real_clip_the_edit_follows_the_clips_own_voice(shared, tmp_path):
     from cmet_engine import pipeline
+    from cmet_engine.emotion.intensity import intensity
     from cmet_engine.emotion.speech import load_encoder
     from cmet_engine.media import audio
 
@@ -167,7 +168,7 @@ def test_on_a_real_clip_the_edit_follows_the_clips_own_voice(shared, tmp_path):
     files = pipeline.edit_clip(clip, asked, tmp_path / "out").files
     source, result = (CoefficientTrack.load(files[name]) for name in ("source.npz", "edited.npz"))
     added, emotion = _added(result, source), load_library()
-    times, stress = load_encoder().intensity(audio.load(clip), audio.RATE, emotion["happy"].vector)
+    times, stress = intensity(load_encoder().frame_features(audio.load(clip), audio.RATE), emotion["happy"].vector)
     silent = edit.edit_track(source, asked.timeline, emotion)
     gain = np.abs(added).sum(1) / np.abs(_added(silent, source)).sum(1)
     assert np.corrcoef(gain, np.interp(source.times, times, stress))[0, 1] > 0.8
@@ -207,18 +208,18 @@ def test_any_edit_of_any_face_stays_in_range(library, emotion, other, strength, 
 
 
 @pytest.mark.parametrize("emotion", LIBRARY)
-def test_prior_samples_spread_around_their_mean(emotion):
-    drawn = facs.sample(emotion, 400, np.random.default_rng(1))
+def test_sampled_expressions_spread_around_their_mean(emotion):
+    drawn = facs.sample_expressions(emotion, 400, np.random.default_rng(1))
     assert drawn.shape == (400, arkit.COUNT)
     assert drawn.min() >= 0 and drawn.max() <= 1
-    strong = facs.mean(emotion) > 0.25
+    strong = facs.mean_expression(emotion) > 0.25
     assert strong.any()
     assert (drawn.std(0)[strong] > 0.02).all()
-    np.testing.assert_allclose(drawn.mean(0)[strong], facs.mean(emotion)[strong], atol=0.12)
+    np.testing.assert_allclose(drawn.mean(0)[strong], facs.mean_expression(emotion)[strong], atol=0.12)
 
 
-def test_prior_contempt_is_one_sided_and_fear_is_not_surprise():
-    contempt, fear, surprise = (facs.mean(e) for e in ("contempt", "fear", "surprised"))
+def test_contempt_is_one_sided_and_fear_is_not_surprise():
+    contempt, fear, surprise = (facs.mean_expression(e) for e in ("contempt", "fear", "surprised"))
     i = arkit.INDEX
     assert contempt[i["mouthSmileLeft"]] > 0.2 > 0.05 > contempt[i["mouthSmileRight"]]
     assert fear[i["mouthStretchLeft"]] > 0.3 > surprise[i["mouthStretchLeft"]]

@@ -111,7 +111,7 @@ def test_the_slopes_for_a_number_of_heads_that_is_no_power_of_two():
     np.testing.assert_allclose(slopes[8:], 0.5 ** np.array([0.5, 1.5, 2.5, 3.5]), rtol=1e-6)
 
 
-def test_the_encoder_hears_any_rate(tiny):
+def test_the_encoder_takes_any_rate(tiny):
     encoder = PublishedEncoder(tiny)
     time = np.arange(48000) / 48000
     tone = np.sin(2 * np.pi * (200 + 100 * time) * time).astype(np.float32)
@@ -130,7 +130,7 @@ def test_without_weights_the_encoder_says_how_to_get_them(tmp_path, monkeypatch)
 
 
 @pytest.mark.gpu
-def test_a_gpu_hears_the_same(tiny):
+def test_a_gpu_gives_the_same(tiny):
     wave = waves(1)[0].numpy()
     one = PublishedEncoder(tiny).utterance(wave, 16000)
     np.testing.assert_allclose(

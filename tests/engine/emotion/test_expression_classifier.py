@@ -22,7 +22,7 @@ def labelled(count: int = 40, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     rest = rng.uniform(0, 0.15, (count * len(judging.EMOTIONS), arkit.COUNT))
     emotion = np.repeat(judging.EMOTIONS, count)
     for name in BASIC:
-        rest[emotion == name] += facs.sample(name, count, rng)
+        rest[emotion == name] += facs.sample_expressions(name, count, rng)
     return np.clip(rest, 0, 1), emotion
 
 
@@ -46,7 +46,9 @@ def test_one_person_in_many_pictures_does_not_outweigh_the_others():
     faces, emotion = labelled(10)
     sad, people = emotion == "sad", np.arange(len(faces))
     odd = faces.copy()
-    odd[np.flatnonzero(sad)[5:]] = facs.mean("happy")  # half of the sad pictures are of one person who smiles
+    odd[np.flatnonzero(sad)[5:]] = facs.mean_expression(
+        "happy"
+    )  # half of the sad pictures are of one person who smiles
     one = np.where(sad & (people >= np.flatnonzero(sad)[5]), -1, people)
     asked = faces[np.flatnonzero(sad)[:5]]
     column = judging.EMOTIONS.index("sad")

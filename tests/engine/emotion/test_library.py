@@ -7,8 +7,10 @@ from scipy.io import wavfile
 from voices import RATE, speak, write_wav
 
 from cmet_engine.cli import main
-from cmet_engine.emotion import library
+from cmet_engine.emotion import library, make_vector, pool_checks, sound_files, user_library
+from cmet_engine.emotion.recordings import Recording
 from cmet_engine.emotion.speech import load_encoder
+from cmet_engine.emotion.vector import EmotionVector
 from cmet_engine.emotions import BASIC, EXTENDED
 from cmet_engine.errors import CmetError
 
@@ -60,7 +62,7 @@ def test_an_unknown_emotion_gives_the_nearest_spelling():
 
 def test_a_vector_from_folders_is_stored_and_found_again(encoder, pools, home):
     seen = []
-    vector = library.emotion_vector(
+    vector = make_vector.emotion_vector(
         [pools / "lively"], [pools / "flat"], "lively", encoder, progress=lambda *a: seen.append(a)
     )
     assert vector.vector.shape == (1024,) and np.linalg.norm(vector.vector) > 0.1
@@ -68,7 +70,7 @@ def test_a_vector_from_folders_is_stored_and_found_again(encoder, pools, home):
         vector.meta["consistency"], abs=1e-3
     )
     assert seen[0] == ("speech", 0, 8)
-    path = library.save_user_vector(vector)
+    path = user_library.save_user_vector(vector)
     assert path == home / "emotions" / "lively.json"
     again = library.load_library()["lively"]
     np.testing.assert_allclose(again.vector, vector.vector, atol=1e-5)
@@ -76,9 +78,9 @@ def test_a_vector_from_folders_is_stored_and_found_again(encoder, pools, home):
     text = library.describe_vector(again)
     assert "from neutral" in text and "near" in text and "4 recordings" in text
     with pytest.raises(CmetError, match="--force"):
-        library.save_user_vector(vector)
-    library.save_user_vector(vector, force=True)
-    library.remove_user_vector("lively")
+        user_library.save_user_vector(vector)
+    user_library.save_user_vector(vector, force=True)
+    path.unlink()
     assert "lively" not in library.load_library()
 
 
@@ -89,21 +91,21 @@ def test_the_command_does_without_neutral_recordings_and_says_so(pools, home, ca
 
 
 def test_exchanged_pools_give_a_vector_that_points_the_other_way(encoder, pools):
-    one = library.emotion_vector([pools / "lively"], [pools / "flat"], "a", encoder).vector
-    other = library.emotion_vector([pools / "flat"], [pools / "lively"], "b", encoder).vector
-    # not to the digit: each recording is heard beside the pool that counts as neutral
+    one = make_vector.emotion_vector([pools / "lively"], [pools / "flat"], "a", encoder).vector
+    other = make_vector.emotion_vector([pools / "flat"], [pools / "lively"], "b", encoder).vector
+    # not to the digit: each recording is compared with the pool that counts as neutral
     assert one @ other < -0.7 * np.linalg.norm(one) * np.linalg.norm(other)
 
 
 @pytest.mark.parametrize("name", ["../evil", "a/b", "", "happy", "voice", "nul", "x" * 41, "1st", "a b", "é"])
 def test_a_name_that_cannot_be_used_is_refused(name, home):
     with pytest.raises(CmetError):
-        library.save_user_vector(library.EmotionVector(name, np.ones(1024, np.float32)))
+        user_library.save_user_vector(EmotionVector(name, np.ones(1024, np.float32)))
     assert not list(home.rglob("*.json"))
 
 
 def test_a_single_recording_works_and_says_so(encoder, pools):
-    vector = library.emotion_vector([pools / "lively" / "0.wav"], None, "one", encoder)
+    vector = make_vector.emotion_vector([pools / "lively" / "0.wav"], None, "one", encoder)
     assert vector.reliability is None
     messages = " ".join(vector.meta["messages"])
     assert "single recording" in messages and "No neutral recordings" in messages
@@ -125,39 +127,41 @@ def test_bad_pools_are_named(encoder, pools, tmp_path):
         ([], None, "No recording"),
     ):
         with pytest.raises(CmetError, match=words):
-            library.emotion_vector(paths, neutral, "x", encoder)
+            make_vector.emotion_vector(paths, neutral, "x", encoder)
 
 
 def test_a_folder_of_folders_says_which_to_give(tmp_path):
     write_wav(tmp_path / "speaker" / "angry" / "0.wav", speak(0.5))
     with pytest.raises(CmetError, match="speaker"):
-        library.sound_files([tmp_path / "speaker"])
+        sound_files.sound_files([tmp_path / "speaker"])
 
 
 def test_stereo_and_other_rates_are_taken(encoder, tmp_path):
     stereo = write_wav(tmp_path / "stereo.wav", np.stack([speak(rate=44100)] * 2, 1), 44100)
-    assert np.isfinite(library.emotion_vector([stereo], None, "x", encoder).vector).all()
+    assert np.isfinite(make_vector.emotion_vector([stereo], None, "x", encoder).vector).all()
 
 
 def test_a_clipped_recording_is_mentioned(encoder, tmp_path):
     path = write_wav(tmp_path / "loud.wav", np.clip(8 * speak(), -1, 1))
-    assert "clipped" in " ".join(library.emotion_vector([path], None, "x", encoder).meta["messages"])
+    assert "clipped" in " ".join(make_vector.emotion_vector([path], None, "x", encoder).meta["messages"])
 
 
 def test_a_damaged_file_of_the_user_hides_nothing(home):
     folder = home / "emotions"
     folder.mkdir(parents=True)
     (folder / "good.json").write_text(
-        json.dumps({"format": library.FORMAT, "name": "good", "vector": [0.5] * 1024, "reliability": 0.5, "meta": {}})
+        json.dumps(
+            {"format": user_library.FORMAT, "name": "good", "vector": [0.5] * 1024, "reliability": 0.5, "meta": {}}
+        )
     )
     (folder / "broken.json").write_text("{")
-    (folder / "short.json").write_text(json.dumps({"format": library.FORMAT, "name": "short", "vector": [1.0]}))
+    (folder / "short.json").write_text(json.dumps({"format": user_library.FORMAT, "name": "short", "vector": [1.0]}))
     (folder / "nan.json").write_text(
-        json.dumps({"format": library.FORMAT, "name": "nan", "vector": [float("nan")] * 1024})
+        json.dumps({"format": user_library.FORMAT, "name": "nan", "vector": [float("nan")] * 1024})
     )
     known = library.load_library()
     assert "good" in known and not {"broken", "short", "nan"} & set(known)
-    problems = library.user_problems()
+    problems = user_library.user_problems()
     assert len(problems) == 3 and any("broken.json" in p for p in problems)
 
 
@@ -168,7 +172,7 @@ def test_another_persons_neutral_is_noticed(encoder, shared):
     other = [speech / f"03-01-01-01-0{s}-0{r}-20.flac" for s in (1, 2) for r in (1, 2)]  # a woman
 
     def warned(neutral):
-        return "another person" in " ".join(library.emotion_vector(wanted, neutral, "x", encoder).meta["messages"])
+        return "another person" in " ".join(make_vector.emotion_vector(wanted, neutral, "x", encoder).meta["messages"])
 
     assert warned(other) and not warned(own)
 
@@ -180,7 +184,7 @@ def test_several_people_in_a_pool_are_noticed(encoder, shared):
         return [speech / f"03-01-{emotion}-{level}-0{s}-0{r}-{actor}.flac" for s in (1, 2) for r in (1, 2)]
 
     def said(wanted, neutral):
-        return " ".join(library.emotion_vector(wanted, neutral, "x", encoder).meta["messages"])
+        return " ".join(make_vector.emotion_vector(wanted, neutral, "x", encoder).meta["messages"])
 
     man, woman = (of(actor, "04", "02") for actor in (19, 20))
     calm_man, calm_woman = (of(actor, "01", "01") for actor in (19, 20))
@@ -191,46 +195,44 @@ def test_several_people_in_a_pool_are_noticed(encoder, shared):
 
 
 def test_exchanged_pools_are_noticed(encoder, shared):
-    speech = shared / "data/speech/ravdess"  # actors kept from the encoder's training
-    told = []
+    speech = shared / "data/speech/ravdess"  # actors held out
+    warned = []
     for actor in (17, 18, 19, 20):
         calm = [speech / f"03-01-01-01-0{s}-0{r}-{actor}.flac" for s in (1, 2) for r in (1, 2)]
         angry = [speech / f"03-01-05-02-0{s}-0{r}-{actor}.flac" for s in (1, 2) for r in (1, 2)]
         for pools in ((angry, calm), (calm, angry)):
-            messages = " ".join(library.emotion_vector(*pools, "x", encoder).meta["messages"])
-            told.append("were the two pools exchanged" in messages)
-    assert not any(told[::2]), "pools in order are left in peace"
-    assert sum(told[1::2]) >= 3, "exchanged ones are noticed"
+            messages = " ".join(make_vector.emotion_vector(*pools, "x", encoder).meta["messages"])
+            warned.append("were the two pools exchanged" in messages)
+    assert not any(warned[::2]), "pools in order raise no warning"
+    assert sum(warned[1::2]) >= 3, "exchanged ones are noticed"
 
 
 def test_mixed_up_labels_are_noticed(encoder, shared):
-    speech = (
-        shared / "data/speech/emodb"
-    )  # speaker 08, kept from the encoder's training; W is anger, T sadness, N neutral
+    speech = shared / "data/speech/emodb"  # speaker 08, held out; W is anger, T sadness, N neutral
     angry, sad, calm = (sorted(speech.glob(f"08???{letter}?.flac"))[:4] for letter in "WTN")
 
-    def told(pool):
-        return " ".join(library.emotion_vector(pool, calm, "x", encoder).meta["messages"])
+    def messages(pool):
+        return " ".join(make_vector.emotion_vector(pool, calm, "x", encoder).meta["messages"])
 
-    assert "may hold several emotions" in told(angry + sad)
-    assert "several emotions" not in told(angry) and "several emotions" not in told(sad)
+    assert "may hold several emotions" in messages(angry + sad)
+    assert "several emotions" not in messages(angry) and "several emotions" not in messages(sad)
 
 
 def test_a_stray_recording_is_named(encoder, shared):
     speech = shared / "data/speech/emodb"
     angry, sad, calm = (sorted(speech.glob(f"08???{letter}?.flac"))[:7] for letter in "WTN")
-    messages = " ".join(library.emotion_vector(angry + sad[:1], calm, "x", encoder).meta["messages"])
+    messages = " ".join(make_vector.emotion_vector(angry + sad[:1], calm, "x", encoder).meta["messages"])
     assert f"{sad[0].name} sounds unlike the others" in messages
 
 
-def test_two_groups_are_told_apart_and_one_is_left_in_peace():
+def test_two_groups_are_noticed_and_one_raises_no_warning():
     rng = np.random.default_rng(0)
     one, other = rng.normal(size=(2, 1024))
 
     def said(*centres):
         each = np.stack([centre + 0.3 * rng.normal(size=1024) for centre in centres])
-        pool = [library._Recording(Path(f"{n}.wav"), row, 0.0, None) for n, row in enumerate(each)]
-        return " ".join(library._mixed(pool, each, library._pairwise_cosine(each)))
+        pool = [Recording(Path(f"{n}.wav"), row, 0.0, None) for n, row in enumerate(each)]
+        return " ".join(pool_checks.consistency_messages(pool, each, pool_checks.pairwise_cosine(each)))
 
     assert said(*[one] * 8) == ""
     assert "two groups" in said(*[one] * 5, *[one * 0.35 + other] * 3) and "5.wav, 6.wav, 7.wav" in said(
@@ -244,7 +246,7 @@ def test_silence_around_speech_changes_nothing(encoder, tmp_path, monkeypatch):
     sound = speak(1.5, pitch=220, lively=0.5)
     plain = write_wav(tmp_path / "plain.wav", sound)
     forgotten = write_wav(tmp_path / "forgotten.wav", np.concatenate([sound, np.zeros(20 * RATE)]))
-    one, other = (library.emotion_vector([path], None, "x", encoder).vector for path in (plain, forgotten))
+    one, other = (make_vector.emotion_vector([path], None, "x", encoder).vector for path in (plain, forgotten))
     assert one @ other / np.linalg.norm(one) / np.linalg.norm(other) > 0.97
 
 
@@ -261,12 +263,12 @@ def test_sound_without_speech_is_refused(encoder, kind, tmp_path):
     }[kind]
     path = write_wav(tmp_path / "no_speech.wav", 0.3 * sound / np.abs(sound).max())
     with pytest.raises(CmetError, match=r"no_speech\.wav.*in which somebody speaks"):
-        library.emotion_vector([path], None, "x", encoder)
+        make_vector.emotion_vector([path], None, "x", encoder)
 
 
-def test_a_name_is_refused_before_anything_is_heard(pools, home, capsys, monkeypatch):
-    monkeypatch.setattr(library, "emotion_vector", lambda *a, **k: pytest.fail("was heard"))
-    library.save_user_vector(library.EmotionVector("mine", np.ones(1024, np.float32)))
+def test_a_name_is_refused_before_anything_is_encoded(pools, home, capsys, monkeypatch):
+    monkeypatch.setattr(make_vector, "emotion_vector", lambda *a, **k: pytest.fail("was encoded"))
+    user_library.save_user_vector(EmotionVector("mine", np.ones(1024, np.float32)))
     for name, words in (("happy", "embedded library"), ("mine", "--force"), ("Mine", "'mine' already")):
         assert main(["vector", str(pools / "lively"), "--name", name]) == 1
         assert words in capsys.readouterr().err
@@ -281,7 +283,7 @@ def test_the_command_takes_many_files_and_gives_numbers(pools, home, capsys):
 
 
 def test_the_list_says_in_words_how_far_to_trust_each(home, capsys):
-    library.save_user_vector(library.EmotionVector("a_rather_long_name", np.ones(1024, np.float32)))
+    user_library.save_user_vector(EmotionVector("a_rather_long_name", np.ones(1024, np.float32)))
     assert main(["emotions"]) == 0
     lines = capsys.readouterr().out.splitlines()
     (own,) = (line for line in lines if line.startswith("a_rather_long_name"))
@@ -295,4 +297,4 @@ def test_a_recording_of_what_are_not_numbers_is_named(encoder, tmp_path):
     sound[1000:1100] = np.nan
     wavfile.write(tmp_path / "holes.wav", RATE, sound.astype(np.float32))
     with pytest.raises(CmetError, match=r"holes\.wav"):
-        library.emotion_vector([tmp_path / "holes.wav"], None, "x", encoder)
+        make_vector.emotion_vector([tmp_path / "holes.wav"], None, "x", encoder)

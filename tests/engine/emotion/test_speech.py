@@ -3,7 +3,8 @@ import pytest
 from voices import RATE, speak
 
 from cmet_engine.emotion import acoustics as front
-from cmet_engine.emotion import speech
+from cmet_engine.emotion import speech, student_weights
+from cmet_engine.emotion.intensity import intensity
 from cmet_engine.errors import CmetError
 
 
@@ -14,22 +15,22 @@ def encoder():
 
 @pytest.mark.parametrize("hertz", [75, 120, 210, 330, 480])
 def test_pitch_is_measured_within_two_percent(hertz):
-    heard = speech.acoustics(speak(2.0, pitch=hertz, lively=0.0))
-    voiced = heard[:, 82] > speech.VOICED
-    measured = 150 * 2 ** np.median(heard[voiced, 80])
+    bands = front.acoustics(speak(2.0, pitch=hertz, lively=0.0))
+    voiced = bands[:, 82] > front.VOICED
+    measured = 150 * 2 ** np.median(bands[voiced, 80])
     assert measured == pytest.approx(hertz, rel=0.02)
 
 
 def test_acoustics_do_not_depend_on_gain():
     wave = speak(1.5)
-    np.testing.assert_allclose(speech.acoustics(wave), speech.acoustics(0.1 * wave), atol=0.02)
+    np.testing.assert_allclose(front.acoustics(wave), front.acoustics(0.1 * wave), atol=0.02)
 
 
 def test_blocks_of_a_long_recording_join_without_a_seam(monkeypatch):
     wave = speak(3.0)
-    whole = speech.acoustics(wave)
+    whole = front.acoustics(wave)
     monkeypatch.setattr(front, "BLOCK", 37)
-    np.testing.assert_allclose(speech.acoustics(wave), whole, atol=1e-4)
+    np.testing.assert_allclose(front.acoustics(wave), whole, atol=1e-4)
 
 
 def test_utterance_is_a_point_of_1024_numbers_and_repeats(encoder):
@@ -53,7 +54,7 @@ def test_the_sample_rate_hardly_matters(encoder, rate):
 
 def test_frames_cover_the_clip_four_times_a_second(encoder):
     wave = speak(40.0)  # longer than one part
-    times, features = encoder.frames(wave, RATE)
+    times, features, _, _ = encoder.frame_features(wave, RATE)
     np.testing.assert_allclose(np.diff(times), 0.25)
     assert times[0] == 0 and 39.5 <= times[-1] <= 40
     assert features.shape == (len(times), 1024) and np.isfinite(features).all()
@@ -64,11 +65,11 @@ def test_frames_cover_the_clip_four_times_a_second(encoder):
 
 def test_intensity_stays_around_one_without_jumps(encoder):
     wave = speak(6.0, lively=0.4)
-    times, intensity = encoder.intensity(wave, RATE, np.random.default_rng(0).standard_normal(1024))
-    assert intensity.shape == times.shape and intensity.dtype == np.float32
-    assert intensity.min() >= 0.5 and intensity.max() <= 1.5
-    assert intensity.mean() == pytest.approx(1.0, abs=0.1)
-    assert np.abs(np.diff(intensity)).max() < 0.3
+    times, strength = intensity(encoder.frame_features(wave, RATE), np.random.default_rng(0).standard_normal(1024))
+    assert strength.shape == times.shape and strength.dtype == np.float32
+    assert strength.min() >= 0.5 and strength.max() <= 1.5
+    assert strength.mean() == pytest.approx(1.0, abs=0.1)
+    assert np.abs(np.diff(strength)).max() < 0.3
 
 
 def test_what_is_not_speech_is_refused_by_name(encoder):
@@ -90,12 +91,12 @@ def test_what_is_not_speech_is_refused_by_name(encoder):
 
 def test_a_vector_of_another_space_is_refused(encoder):
     with pytest.raises(CmetError, match="1024"):
-        encoder.intensity(speak(), RATE, np.ones(10))
+        intensity(encoder.frame_features(speak(), RATE), np.ones(10))
 
 
 def test_an_encoder_is_stored_and_read_back(tmp_path, encoder):
     path = tmp_path / "encoder.safetensors"
-    speech.save_student(encoder.student, path, {"right": 0.5})
+    student_weights.save_student(encoder.student, path, {"right": 0.5})
     again = speech.load_encoder(str(path))
     assert again.figures == {"right": 0.5}
     wave = speak()
@@ -112,7 +113,7 @@ def test_a_damaged_encoder_is_named(tmp_path):
 
 
 def test_the_network_is_small_enough(encoder):
-    numbers = [*encoder.student.state_dict().values(), *encoder.trunk.state_dict().values()]
+    numbers = [*encoder.student.state_dict().values(), *encoder.backbone.state_dict().values()]
     assert sum(n.numel() for n in numbers) < 8_000_000, "what it knows of clips included"
 
 
@@ -121,27 +122,29 @@ def test_intensity_rises_where_the_voice_turns_angry(encoder, shared):
     from cmet_engine.media import audio
 
     vector, rises = load_library()["angry"].vector, []
-    for actor in ("17", "18", "19", "20"):  # never trained on
+    for actor in ("17", "18", "19", "20"):  # held out
         calm = audio.load(shared / f"data/speech/ravdess/03-01-01-01-01-01-{actor}.flac")
         angry = audio.load(shared / f"data/speech/ravdess/03-01-05-02-01-01-{actor}.flac")
         angry *= np.abs(calm).max() / np.abs(angry).max()
-        times, intensity = encoder.intensity(np.concatenate([calm, angry]), RATE, vector)
+        times, strength = intensity(encoder.frame_features(np.concatenate([calm, angry]), RATE), vector)
         turn = len(calm) / RATE
-        rises.append(intensity[times > turn + 0.3].mean() - intensity[times < turn - 0.3].mean())
+        rises.append(strength[times > turn + 0.3].mean() - strength[times < turn - 0.3].mean())
     assert np.mean(rises) > 0.05 and min(rises) > -0.1, rises
 
 
 @pytest.mark.gpu
-def test_a_gpu_hears_the_same(encoder):
+def test_a_gpu_gives_the_same(encoder):
     wave = speak(7.0)
     gpu = speech.load_encoder(device="cuda")
     one, other = (e.utterance(wave, RATE) for e in (encoder, gpu))
     np.testing.assert_allclose(other, one, atol=0.01 * np.abs(one).max())
     calm = speak(2.0)
-    rest = encoder.listen(calm, speech.acoustics(calm)).statistics
+    rest = encoder.encode(calm, front.acoustics(calm)).statistics
     one, other = (e.utterance(wave, RATE, rest) for e in (encoder, gpu))
     np.testing.assert_allclose(other, one, atol=0.01 * np.abs(one).max())
     vector = one / np.linalg.norm(one)
     np.testing.assert_allclose(
-        gpu.intensity(wave, RATE, vector)[1], encoder.intensity(wave, RATE, vector)[1], atol=0.05
+        intensity(gpu.frame_features(wave, RATE), vector)[1],
+        intensity(encoder.frame_features(wave, RATE), vector)[1],
+        atol=0.05,
     )

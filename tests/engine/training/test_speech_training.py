@@ -10,7 +10,9 @@ from voices import RATE, speak, write_wav
 
 from cmet_engine.emotion.acoustics import acoustics
 from cmet_engine.emotion.backbone import STATISTICS
-from cmet_engine.emotion.speech import Encoder, StudentConfig, load_encoder, load_student
+from cmet_engine.emotion.speech import Encoder, load_encoder
+from cmet_engine.emotion.student import StudentConfig
+from cmet_engine.emotion.student_weights import load_student
 from cmet_engine.errors import CmetError
 from cmet_engine.evaluation import speech as evaluation
 from cmet_engine.training import speech as training
@@ -223,8 +225,8 @@ def test_a_student_from_its_file_answers_the_same(clips, tmp_path):
         torch.testing.assert_close(getattr(stored.kernel, name), getattr(student.kernel, name), rtol=0, atol=0)
     rows = torch.from_numpy(clips.statistics[0])
     for one, other in (
-        (student.whole(rows), stored.whole(rows)),
-        (student.beside(rows, rows[0]), stored.beside(rows, rows[0])),
+        (student.predict(rows), stored.predict(rows)),
+        (student.predict_beside_neutral(rows, rows[0]), stored.predict_beside_neutral(rows, rows[0])),
     ):
         torch.testing.assert_close(one[1], other[1], rtol=0.02, atol=0.02)
 
@@ -235,7 +237,7 @@ def test_kernels_know_no_more_clips_than_they_may(clips):
     student = training.new_student(clips, chosen, config)
     training.fit_kernels(student, clips, chosen, training.make_targets(clips, chosen, config), config)
     assert student.kernel.known.shape == student.neutral_kernel.known.shape == (12, SMALL.directions)
-    _, scores = student.whole(torch.from_numpy(clips.statistics[0, chosen]))
+    _, scores = student.predict(torch.from_numpy(clips.statistics[0, chosen]))
     labels = clips.labels(config.student.emotions)[chosen]
     assert (scores.argmax(1).numpy() == labels).mean() > 0.7
 
@@ -268,12 +270,12 @@ def test_one_command_trains_and_embeds(corpus, tmp_path, monkeypatch, capsys):
     from cmet_engine import models
     from cmet_engine.cli import main
 
-    trunk = models.asset("speech_trunk.safetensors")
+    backbone = models.asset("speech_backbone.safetensors")
     monkeypatch.setattr(models, "ASSETS", tmp_path / "assets")
     monkeypatch.setattr(models, "CHECKSUMS", tmp_path / "assets" / "checksums.json")
     (tmp_path / "assets").mkdir()
-    shutil.copy(trunk, tmp_path / "assets")
-    models.record(trunk.name)
+    shutil.copy(backbone, tmp_path / "assets")
+    models.record(backbone.name)
     (tmp_path / "config.json").write_text(CONFIG.to_json())
     command = ["train", "encoder", "--data", str(corpus), "-o", str(tmp_path / "run"), "--embed", "--json"]
     assert main([*command, "--config", str(tmp_path / "config.json")]) == 0
@@ -281,7 +283,7 @@ def test_one_command_trains_and_embeds(corpus, tmp_path, monkeypatch, capsys):
     text = evaluation.figures_text(figures)
     assert "mead_3" in text and "right from the clip alone" in text
     assert set(json.loads((tmp_path / "assets" / "checksums.json").read_text())) == {
-        "speech_encoder.safetensors", "emotion_library.safetensors", "speech_trunk.safetensors",
+        "speech_encoder.safetensors", "emotion_library.safetensors", "speech_backbone.safetensors",
     }  # fmt: skip
     embedded = load_encoder(str(tmp_path / "assets" / "speech_encoder.safetensors"))
     measured = evaluation.evaluate_folder(corpus, embedded, CONFIG)

@@ -1,0 +1,28 @@
+"""Sets of ARKit coefficients by names without a side."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from cmet_engine import arkit
+
+
+def by_side(values: Mapping[str, float], rest: float = 0.0, *, split: bool = False) -> np.ndarray:
+    """[52] from names without a side; `split` shares the value between the two sides."""
+    result = np.full(arkit.COUNT, rest)
+    for name, value in values.items():
+        columns = columns_of(name)
+        result[columns] = value / len(columns) if split else value
+    return result
+
+
+def columns_of(name: str, side: str = "") -> list[int]:
+    """Columns of a name without a side: left and right, one of them (`L`, `R`), or the middle one."""
+    if name in arkit.INDEX:
+        return arkit.columns([name])
+    return arkit.columns([name + s for s in {"": ("Left", "Right"), "L": ("Left",), "R": ("Right",)}[side]])
+
+
+def starting_with(prefixes: tuple[str, ...]) -> np.ndarray:
+    """bool [52]: the coefficients whose names begin with one of `prefixes`."""
+    return np.array([name.startswith(prefixes) for name in arkit.NAMES])

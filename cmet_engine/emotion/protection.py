@@ -1,0 +1,186 @@
+"""Limits of an edit: it must not part closed lips, stop a blink, move the gaze or press the brows into the eyes."""
+
+import functools
+
+import numpy as np
+from scipy.ndimage import gaussian_filter1d, maximum_filter1d
+
+from cmet_engine import arkit
+from cmet_engine.emotion.coefficients import by_side, starting_with
+from cmet_engine.face.blendshapes import load_basis
+from cmet_engine.face.lips import INNER_LIPS
+from cmet_engine.smoothstep import smoothstep
+
+KNEE = 0.85
+"""Above this value the rise of a coefficient is compressed so that it approaches 1 without being cut."""
+
+LIP_GAP = {
+    "jawOpen": 0.352,
+    "mouthFunnel": 0.137,
+    "mouthLowerDown": 0.164,
+    "mouthUpperUp": 0.105,
+    "mouthDimple": 0.10,
+    "mouthClose": -0.337,
+    "mouthPress": -0.069,
+    "mouthShrugLower": -0.069,
+    "mouthRollLower": -0.052,
+    "mouthPucker": -0.042,
+    "mouthStretch": -0.039,
+}
+"""Opening between the inner lips per coefficient, in outer-eye distances; both sides together where there are two.
+
+Ridge regression from coefficients to landmarks 13 and 14 over 6,000 frames of 28 talking clips; it follows the measured
+opening with a correlation of 0.94.
+"""
+
+LIP_GAP_AT_REST = 0.046
+LIPS_CLOSED = 0.055
+"""Below this predicted opening the lips count as closed and nothing may part them. Faces differ: a clip's own least
+opening (its 3rd percentile) plus `CLIP_MARGIN` counts too."""
+
+CLIP_MARGIN = 0.02
+OPENING_RANGE = 0.05
+"""Lips that are this much further open are free."""
+
+_OPENERS = {"jawOpen": 1.0, "mouthLowerDown": 1.0, "mouthFunnel": 1.0, "mouthUpperUp": 0.25}
+"""What parts the lips, and the share of it that a closure holds back. The lower lip follows the rest of a raised upper lip."""
+
+_CLOSERS = {
+    "mouthShrugLower": 1.0, "mouthShrugUpper": 0.5, "mouthPress": 0.8, "mouthDimple": 0.5, "mouthRollLower": 0.7, "mouthRollUpper": 0.7,
+    "mouthUpperUp": 0.3,
+}  # fmt: skip
+"""What closes or thickens lips that speech has opened, and the share of it that an open mouth holds back."""
+
+MOST_PRESS = 0.4
+"""Most that an edit adds to `mouthPress`; pressed further, the red of the lips vanishes from the picture."""
+
+CLOSURE_MARGIN = 0.008
+"""An edit presses closed lips together by this much more, in outer-eye distances."""
+
+MOST_BROW = 1.0
+"""Most by which an edit lowers the brows: `browDown` added plus raised brows (mean of inner and outer) taken away."""
+
+LEAST_BLINK = 0.3
+"""The least rise of `eyeBlink` above the clip's median that counts as a blink."""
+
+CLOSURE_SECONDS = 0.05
+"""How long before and after a closure the lips are held too; a closure for p, b, m lasts about 0.1 s."""
+
+_ROUNDED = ("mouthPucker", "mouthFunnel")  # lips rounded for a vowel: pulling the corners apart would unsay it
+_SPREADERS = ("mouthSmile", "mouthStretch", "mouthDimple", "mouthFrown")
+
+MOST_RAISE = 0.65
+"""Most by which an edit raises the inner brows: `browInnerUp` added plus `browDown` taken away."""
+
+DRAWN_TOGETHER = 0.18
+"""Most of `browDown` beside a full `browInnerUp`: fear and sadness raise and draw the brows together (FACS AU 1+4), which ARKit
+spells as inner brows up; a lowered brow in the same frame contradicts it, and no blendshape estimator reports both."""
+
+
+_GAP_ROW = by_side(LIP_GAP, split=True)
+_OPENER = by_side(_OPENERS)
+_CLOSER = by_side(_CLOSERS)
+_SPREADER = starting_with(_SPREADERS)
+_PRESS = starting_with(("mouthPress",))
+_GAZE = starting_with(("eyeLook",))
+
+
+def lip_gap(coefficients: np.ndarray) -> np.ndarray:
+    """Predicted opening between the inner lips [N] of coefficients [N, 52], in outer-eye distances, 0 or more."""
+    return np.maximum(coefficients @ _GAP_ROW + LIP_GAP_AT_REST, 0.0)
+
+
+@functools.cache
+def lip_parting() -> np.ndarray:
+    """How far each coefficient parts the inner lips of the renderer's face basis [52], in outer-eye distances."""
+    upper, lower = np.array(INNER_LIPS).T
+    motion = load_basis().components[:, :, 1]  # [52, 478], upwards
+    return (motion[:, upper] - motion[:, lower]).mean(1).astype(np.float64)
+
+
+def limit_brows(source: np.ndarray, change: np.ndarray) -> np.ndarray:
+    """Keep the brows off the eyes: what an edit adds and takes away lowers them by at most `MOST_BROW` on each side."""
+    change = np.maximum(change, -np.maximum(source, 0))  # at most what is there can be taken away
+    inner = arkit.INDEX["browInnerUp"]
+    raised = np.clip(change[:, inner] / 0.3, 0, 1)
+    give = np.ones(len(change))
+    for side in ("Left", "Right"):
+        down, outer = arkit.INDEX["browDown" + side], arkit.INDEX["browOuterUp" + side]
+        lowered = np.maximum(change[:, down], 0)
+        returned = -(np.minimum(change[:, inner], 0) + np.minimum(change[:, outer], 0)) / 2
+        back = -np.minimum(change[:, down], 0)
+        change[:, down] *= np.clip((MOST_RAISE - np.maximum(change[:, inner], 0)) / np.maximum(back, 1e-6), 0, 1) ** (
+            back > 0
+        )
+        most = 1 - raised + raised * DRAWN_TOGETHER
+        change[:, down] = np.minimum(change[:, down], most)
+        room = np.maximum(MOST_BROW - 0.8 * lowered, 0)  # the added scowl comes before the brows that were up
+        share = np.minimum(room / np.maximum(returned, 1e-6), 1)
+        change[:, outer] *= np.where(change[:, outer] < 0, share, 1)
+        change[:, down] *= np.minimum(MOST_BROW / np.maximum(lowered, 1e-6), 1)
+        give = np.minimum(give, share)
+    change[:, inner] *= np.where(change[:, inner] < 0, give, 1)
+    return change
+
+
+def protect(source: np.ndarray, change: np.ndarray, fps: float) -> np.ndarray:
+    """The `change` [N, 52] without what would alter a sound, stop a blink or move the gaze of `source` [N, 52]."""
+    change = change.copy()
+    change[:, _GAZE] = 0
+    closed = _closed_share(source, fps)  # [N]
+    _protect_speech(source, change, closed)
+    _protect_blinks(source, change)
+    _close_lips(source, change, closed)
+    return change
+
+
+def _protect_speech(source: np.ndarray, change: np.ndarray, closed: np.ndarray) -> None:
+    """Keep closed lips closed, open lips open and rounded lips round; in place."""
+    share = closed[:, None]  # [N, 1]
+    change -= share * (np.maximum(change, 0) * _OPENER)
+    change -= (1 - share) * np.maximum(change, 0) * _CLOSER
+    change[:, _PRESS] = np.minimum(change[:, _PRESS], MOST_PRESS)
+    rounded = np.clip(source[:, [arkit.INDEX[n] for n in _ROUNDED]].max(1, initial=0), 0, 1)[:, None]
+    change[:, _SPREADER] *= 1 - 0.5 * rounded
+
+
+def _protect_blinks(source: np.ndarray, change: np.ndarray) -> None:
+    """Let eyes close fully in a blink, whatever the emotion does to the lids; in place."""
+    for side in ("Left", "Right"):
+        closing = maximum_filter1d(source[:, arkit.INDEX["eyeBlink" + side]], 3)
+        rest, most = np.quantile(closing, (0.5, 0.995))
+        depth = max(most - rest, LEAST_BLINK)
+        blink = smoothstep(closing, rest + 0.15 * depth, rest + 0.45 * depth)  # 1 in a blink
+        for name in ("eyeWide", "eyeSquint"):
+            change[:, arkit.INDEX[name + side]] *= 1 - blink
+        column = change[:, arkit.INDEX["eyeBlink" + side]]
+        column[column < 0] *= (1 - blink)[column < 0]
+
+
+def _close_lips(source: np.ndarray, change: np.ndarray, closed: np.ndarray) -> None:
+    """Make up with `mouthClose` for what would still part closed lips; in place."""
+    parting, close = lip_parting(), arkit.INDEX["mouthClose"]
+    possible = within_range(source, change) - source
+    edited = np.clip(np.abs(possible).max(1) / 0.1, 0, 1)  # 0 where nothing is edited
+    residual = closed * (possible @ parting + CLOSURE_MARGIN * edited)  # by how much the edit would part closed lips
+    change[:, close] += np.maximum(residual, 0) / max(-parting[close], 0.1)
+
+
+def _closed_share(source: np.ndarray, fps: float) -> np.ndarray:
+    """1 where the lips are closed or about to be, 0 where they are open [N]; widened and smoothed so that nothing flickers."""
+    gap = lip_gap(source)
+    closed = max(LIPS_CLOSED, float(np.quantile(gap, 0.03)) + CLIP_MARGIN)
+    share = 1 - smoothstep(gap, closed, closed + OPENING_RANGE)
+    around = max(round(CLOSURE_SECONDS * fps), 1)
+    return gaussian_filter1d(maximum_filter1d(share, 2 * around + 1, mode="nearest"), around / 2, mode="nearest")
+
+
+def within_range(source: np.ndarray, change: np.ndarray) -> np.ndarray:
+    """`source + change`, kept in [0, 1] without a hard edge at the top; values without a change stay as they are."""
+    wanted = source + change
+    start = np.maximum(source, KNEE)
+    room = np.maximum(1 - start, 1e-6)
+    soft = start + room * np.tanh(np.maximum(wanted - start, 0) / room)
+    raised = np.where(wanted > start, soft, wanted)
+    bounded = np.clip(raised, np.minimum(source, 0), np.maximum(source, 1))
+    return np.where(change == 0, source, bounded)

@@ -1,0 +1,68 @@
+"""One recording of a pool, encoded and cached."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from cmet_engine import cache
+from cmet_engine.emotion.acoustics import RATE, acoustics
+from cmet_engine.emotion.backbone import SPEAKER_MEAN
+from cmet_engine.emotion.predictions import ClipFeatures
+from cmet_engine.emotion.speech import Encoder
+from cmet_engine.emotion.voice_check import check_voice
+from cmet_engine.emotions import NEUTRAL
+from cmet_engine.media import audio
+
+MOST_SECONDS = 600.0  # of one recording; more adds nothing to a mean
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One recording of a pool.
+
+    Attributes:
+        path: the file.
+        features: what the encoder extracted from it.
+        neutral: probability that it is neutral speech.
+        message: a sentence for the user, such as that it is clipped.
+    """
+
+    path: Path
+    features: ClipFeatures
+    neutral: float
+    message: str | None
+
+    @property
+    def speaker(self) -> np.ndarray:
+        """Mean output of the backbone's speaker encoder: float32 [256]."""
+        return self.features.statistics[SPEAKER_MEAN]
+
+
+def encode_recording(path: Path, encoder: Encoder) -> Recording:
+    """Encode a recording; the result is cached by the file's content.
+
+    Raises:
+        InvalidInput: it cannot be opened, has no sound, is too short or silent, or nobody speaks in it.
+    """
+
+    def work() -> dict[str, np.ndarray]:
+        recording = _encode(path, encoder)
+        about = {"neutral": np.array(recording.neutral), "message": np.array(recording.message or "")}
+        return {**recording.features._asdict(), **about}
+
+    name = cache.key("utterance", path, path.name, encoder.identity) if encoder.identity else None
+    found = cache.arrays(name, work)
+    features = ClipFeatures(*(found[name] for name in ClipFeatures._fields))
+    return Recording(path, features, float(found["neutral"]), str(found["message"]) or None)
+
+
+def _encode(path: Path, encoder: Encoder) -> Recording:
+    wave = audio.load(path, RATE)[: int(MOST_SECONDS * RATE)]
+    message = audio.check_speech(wave, RATE, path.name)
+    wave = audio.without_pauses(wave)
+    bands = acoustics(wave)
+    check_voice(bands, path.name)
+    features = encoder.encode(wave, bands)
+    neutral = encoder.predict(features).probabilities()[encoder.emotions.index(NEUTRAL)]
+    return Recording(path, features, float(neutral), message)
