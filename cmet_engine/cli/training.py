@@ -387,7 +387,7 @@ def _motion(options: argparse.Namespace) -> Any:
 
 
 def _refiner(options: argparse.Namespace) -> Any:
-    from cmet_engine.render.refine.training import train_generic
+    from cmet_engine.training.refiner import train_generic
     from cmet_engine.training.face import read_names
 
     _existing(options.clips, options.test_clips)

@@ -22,9 +22,9 @@ from cmet_engine.media.video import VideoReader
 from cmet_engine.progress import Progress
 from cmet_engine.render import mesh
 from cmet_engine.render.refine import reference_frames, training_pairs
-from cmet_engine.render.refine.canonical_crop import rasterise, to_square
+from cmet_engine.render.refine.canonical_crop import rasterise, crop_transform
 from cmet_engine.render.refine.renderer import RefinedRenderer, refine
-from cmet_engine.render.refine.sources import Borrowed, Slot, remap
+from cmet_engine.render.refine.sources import Reference, Slot, remap
 from cmet_engine.render.warp import WarpRenderer, warp
 from cmet_engine.timeline import EmotionTimeline
 
@@ -109,16 +109,16 @@ def ssim(a: np.ndarray, b: np.ndarray, where: np.ndarray) -> float:
 
 
 def best_slots(
-    crops: reference_frames.Crops, here: reference_frames.Looks, wanted: reference_frames.Looks
+    crops: reference_frames.ReferenceFrames, here: reference_frames.Appearance, wanted: reference_frames.Appearance
 ) -> list[Slot]:
     """What a single face, made from one that looks like `here`, borrows from a bank: the best entry and the next for each part."""
-    slots: list[dict[str, Sequence[Borrowed]]] = [{}, {}]
+    slots: list[dict[str, Sequence[Reference]]] = [{}, {}]
     for part in ("mouth", "eyes"):
-        order = np.argsort(reference_frames.costs(wanted, wanted, crops.looks, part)[0])
+        order = np.argsort(reference_frames.matching_costs(wanted, wanted, crops.appearance, part)[0])
         for k, slot in enumerate(slots):
             entry = int(order[min(k, len(order) - 1)])
-            trust = reference_frames.trust(wanted[0], here[0], crops.looks[entry], part)
-            slot[part] = [Borrowed(crops.images[entry], crops.landmarks[entry], 1.0, trust)]
+            trust = reference_frames.trust(wanted[0], here[0], crops.appearance[entry], part)
+            slot[part] = [Reference(crops.images[entry], crops.landmarks[entry], 1.0, trust)]
     return slots  # type: ignore[return-value]
 
 
@@ -126,7 +126,7 @@ def reconstruct(
     geometry: Any,
     images: dict[int, np.ndarray],
     pairs: Sequence[tuple[int, int]],
-    crops: reference_frames.Crops,
+    crops: reference_frames.ReferenceFrames,
     network: Any,
     size: int,
 ) -> tuple[dict[str, tuple[float, float]], dict[str, tuple[float, float]]]:
@@ -136,7 +136,7 @@ def reconstruct(
     for i, j in pairs:
         own, target = (np.asarray(geometry.landmarks[k], np.float64) for k in (i, j))
         draft = warp(images[i], own, target - own)
-        looks = [reference_frames.looks_of(p[None], teeth=geometry.teeth[k]) for p, k in ((own, i), (target, j))]
+        looks = [reference_frames.appearance_of(p[None], teeth=geometry.teeth[k]) for p, k in ((own, i), (target, j))]
         made = (draft, refine(draft, own, target, best_slots(crops, *looks), network, size))
         for name, where in regions_of(target, draft.shape).items():
             if where.any():
@@ -166,7 +166,7 @@ def motion_compensated(pictures: Sequence[np.ndarray], landmarks: Sequence[np.nd
     total = []
     for before, after, old, new in zip(pictures, pictures[1:], landmarks, landmarks[1:], strict=False):
         size = 16 * max(4, round(float(np.ptp(new[: mesh.SKIN, :2], axis=0).max()) * 1.2 / 16))
-        raster = rasterise(new, to_square(new, size), size)
+        raster = rasterise(new, crop_transform(new, size), size)
         places = raster.inward() > 0.3
         a, b = (remap(v, raster.sources(p)).astype(np.float32) for v, p in ((before, old), (after, new)))
         total.append(float(np.abs(a - b)[places].mean()))
@@ -208,7 +208,7 @@ def evaluate_clip(
     from cmet_engine.render.refine import fitting
 
     geometry, source = track_clip(path)
-    usable = training_pairs.usable_frames(geometry)
+    usable = reference_frames.usable_frames(geometry)
     if len(usable) < 20:
         return None
     edge = round(len(usable) * (1 - HELD_OUT))

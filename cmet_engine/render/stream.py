@@ -4,7 +4,6 @@ Memory does not grow with the clip: frames are read, rendered and written one by
 an interrupted rendering goes on from them, with the same result bit for bit.
 """
 
-import contextlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor

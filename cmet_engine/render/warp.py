@@ -5,15 +5,18 @@ nothing. Eyes and mouth are openings: their edges move with the skin, and slide 
 instead of stretching it. Every frame is worked on alone, so frames may come in any order.
 """
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import cv2
 import numpy as np
 
 from cmet_engine import arkit
-from cmet_engine.errors import CmetError
+from cmet_engine.errors import InvalidInput
 from cmet_engine.face.teeth import colour_of_lips, teeth_meet
+from cmet_engine.face.tracker import FaceGeometry
 from cmet_engine.render import mesh
+from cmet_engine.render.base import Renderer
 from cmet_engine.render.creases import creased
 from cmet_engine.render.motion import hold_lips, landmark_motion
 from cmet_engine.smoothstep import smoothstep
@@ -69,50 +72,62 @@ _ROW = 256
 _SUBPIXEL = 4  # bits of a fraction of a pixel in OpenCV's drawing
 
 
-class WarpRenderer:
-    """Draws the frames of a clip with the expression of an edited track.
+class WarpRenderer(Renderer):
+    """Renders the frames of a clip with the expression of an edited track.
 
     Args:
-        geometry: a `FaceGeometry`: where the face is.
+        geometry: where the face is.
         source_track: what the actor does.
-        edited_track: what the actor shall do; the difference of the two is drawn, times `geometry.fade`.
+        edited_track: what the actor shall do; the difference of the two is rendered, times `geometry.fade`.
+        messages: sentences for the user that are known beforehand.
 
     Raises:
-        CmetError: geometry and tracks have different lengths.
+        InvalidInput: geometry and tracks have different lengths.
     """
 
-    def __init__(self, geometry: Any, source_track: CoefficientTrack, edited_track: CoefficientTrack) -> None:
+    name = "warp"
+
+    def __init__(
+        self,
+        geometry: FaceGeometry,
+        source_track: CoefficientTrack,
+        edited_track: CoefficientTrack,
+        messages: Sequence[str] = (),
+    ) -> None:
         counts = {len(geometry), len(source_track), len(edited_track)}
         if len(counts) > 1:
-            raise CmetError(
+            raise InvalidInput(
                 f"The clip has {len(geometry)} frames, the source track {len(source_track)} and the edited track "
                 f"{len(edited_track)}; they must be of the same clip."
             )
-        self._geometry = geometry
+        self.geometry, self._messages = geometry, list(messages)
         self._source = source_track.coefficients
         self._edited = edited_track.coefficients
         self._start, self._landmarks, self._moves = -CHUNK, np.empty(0), np.empty(0)
 
     def render(self, image: np.ndarray, index: int) -> np.ndarray:
-        """Frame `index` with the edited expression.
-
-        Args:
-            image: uint8 [H, W, 3], the original frame.
-            index: its number in the clip.
-
-        Returns:
-            uint8 [H, W, 3]; the very same array where nothing is to change.
-        """
-        if not 0 <= index < len(self._geometry):
+        """Frame `index` with the edited expression; see `Renderer.render`."""
+        if not 0 <= index < len(self.geometry):
             return image
-        if float(self._geometry.fade[index]) <= 0 or not np.any(self._edited[index] != self._source[index]):
+        if float(self.geometry.fade[index]) <= 0 or not np.any(self._edited[index] != self._source[index]):
             return image
         landmarks, moves = self._prepared(index)
         if not np.isfinite(moves).all() or np.abs(moves[:, :2]).max() < STILL:
             return image
-        drawn = warp(image, landmarks, moves, float(self._geometry.teeth[index]))
-        change = (self._edited[index] - self._source[index]) * float(self._geometry.fade[index])
+        drawn = warp(image, landmarks, moves, float(self.geometry.teeth[index]))
+        change = (self._edited[index] - self._source[index]) * float(self.geometry.fade[index])
         return creased(drawn, landmarks + moves, change, facing_weights(landmarks[None])[0])
+
+    @property
+    def messages(self) -> list[str]:
+        """See `Renderer.messages`."""
+        return self._messages
+
+    @property
+    def state(self) -> Iterator[object]:
+        """See `Renderer.state`."""
+        yield self._source
+        yield self._edited
 
     def target(self, index: int) -> np.ndarray:
         """Where the landmarks of frame `index` lie once it is edited: float64 [478, 3] pixels."""
@@ -123,14 +138,14 @@ class WarpRenderer:
         """Landmarks [478, 3] of a frame and how they move [478, 3], both in pixels."""
         if not self._start <= index < self._start + len(self._landmarks):
             start = index - index % CHUNK
-            part = slice(start, min(start + CHUNK, len(self._geometry)))
-            landmarks = np.asarray(self._geometry.landmarks[part], np.float64)
-            fade = np.asarray(self._geometry.fade[part], np.float32)[:, None]
+            part = slice(start, min(start + CHUNK, len(self.geometry)))
+            landmarks = np.asarray(self.geometry.landmarks[part], np.float64)
+            fade = np.asarray(self.geometry.fade[part], np.float32)[:, None]
             source = self._source[part]
             change = (self._edited[part] - source) * fade
             moves = landmark_motion(landmarks, change)
             moves = moves * facing_weights(landmarks)[:, :, None]
-            moves = hold_lips(landmarks, moves, self._geometry.teeth[part], change[:, arkit.INDEX["jawOpen"]])
+            moves = hold_lips(landmarks, moves, self.geometry.teeth[part], change[:, arkit.INDEX["jawOpen"]])
             self._start, self._landmarks, self._moves = start, landmarks, moves
         return self._landmarks[index - self._start], self._moves[index - self._start]
 

@@ -1,5 +1,6 @@
 """The edit of EDTalk's expression codes: emotion vectors and presets to a change of the codes, frame by frame."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -32,18 +33,28 @@ def expression_changes(
         By name, float32 [n, 10].
     """
     changes = {name: codes[None] - expression for name, codes in wanted.items() if len(codes) == expression.shape[1]}
-    spoken = [name for name in wanted if name not in changes]
-    if spoken and len(times):
+    by_connector = [name for name in wanted if name not in changes]
+    if by_connector and len(times):
         steps = max(1, round((times[-1] - times[0]) * EDIT_RATE) + 1)
         grid = times[0] + np.arange(steps) / EDIT_RATE
-        deltas = code_deltas(connector, np.stack([wanted[name] for name in spoken]), _sampled(expression, times, grid))
-        for name, delta in zip(spoken, deltas, strict=True):
-            changes[name] = _sampled(delta, grid, times)
+        deltas = code_deltas(
+            connector, np.stack([wanted[name] for name in by_connector]), resampled(expression, times, grid)
+        )
+        for name, delta in zip(by_connector, deltas, strict=True):
+            changes[name] = resampled(delta, grid, times)
     return changes
 
 
-def _emotions(timeline: EmotionTimeline, vectors: "dict[str, Any]") -> dict[str, np.ndarray]:
-    """What the connector or a preset needs for every name of the timeline."""
+def emotion_inputs(timeline: EmotionTimeline, vectors: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """By name of the timeline, an emotion vector [1024] for the connector or the expression codes [10] of a preset.
+
+    Args:
+        timeline: whose names count.
+        vectors: by name an object with `.vector` [1024] in the emotion2vec+ space, or the vector itself.
+
+    Raises:
+        NotFound: a preset is not on this machine, or an emotion has no vector.
+    """
     wanted: dict[str, np.ndarray] = {}
     presets = models.load_presets()
     for name in timeline.names():
@@ -51,21 +62,19 @@ def _emotions(timeline: EmotionTimeline, vectors: "dict[str, Any]") -> dict[str,
             preset = name.removeprefix(PRESET)
             if preset not in presets:
                 known = f"there are {', '.join(sorted(presets))}" if presets else "there are none on this machine"
-                raise CmetError(
+                raise NotFound(
                     f"EDTalk's preset '{preset}' is unknown, {known}; run `cmet models convert FOLDER` on EDTalk's presets."
                 )
             wanted[name] = presets[preset]
         elif name in vectors:
             wanted[name] = np.asarray(getattr(vectors[name], "vector", vectors[name]), np.float32).reshape(-1)
         else:
-            raise CmetError(f"The emotion '{name}' has no vector; add it to the library with `cmet vector`.")
+            raise NotFound(f"The emotion '{name}' has no vector; add it to the library with `cmet vector`.")
     return wanted
 
 
-def _sampled(values: np.ndarray, at: np.ndarray, times: np.ndarray) -> np.ndarray:
-    """Columns [n, D] known at `at` [n], read at `times`, between neighbours in proportion; ends are held."""
+def resampled(values: np.ndarray, at: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """Columns [n, D] given at times `at` [n], linearly interpolated at `times`: float32 [N, D]; ends are held."""
     if len(at) == len(times) and np.allclose(at, times):
         return values
     return np.column_stack([np.interp(times, at, column) for column in values.T]).astype(np.float32)
-
-

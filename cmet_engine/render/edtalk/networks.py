@@ -26,8 +26,8 @@ class Networks:
     Attributes:
         generator: EDTalk.
         connector: C-MET's, 10 codes.
-        audio2lip: lips from sound; None where lips come from the clip.
-        identity: checksum of the generator's weights; None for weights from nowhere.
+        audio2lip: sound to lip codes; None where lips come from the clip.
+        identity: checksum of the generator's weights; None for weights that come from no file.
     """
 
     generator: Generator
@@ -40,7 +40,7 @@ class Networks:
         """The published weights of this machine.
 
         Args:
-            voice: lips are to be read from sound.
+            voice: lip codes are to be computed from sound.
 
         Raises:
             CmetError: weights are missing or damaged; the sentence says what to do.
@@ -52,8 +52,8 @@ class Networks:
         return cls(generator, connector, audio2lip, cache.content(models.path_of("edtalk_generator")))
 
     def to(self, device: str) -> "Networks":
-        """The same on another device."""
-        with torch.inference_mode(False):  # weights moved within inference would not tell when they change
+        """Move the networks to a device; returns itself."""
+        with torch.inference_mode(False):  # weights moved within inference mode lose their version counters
             for network in (self.generator, self.connector, self.audio2lip):
                 if network is not None:
                     network.to(device)
@@ -62,7 +62,7 @@ class Networks:
 
 @dataclass
 class Codes:
-    """What EDTalk needs to know of every frame.
+    """EDTalk's latent codes of N frames.
 
     Attributes:
         expression: float32 [N, 10].
@@ -75,44 +75,40 @@ class Codes:
     lip: np.ndarray
 
 
-class Drawer:
-    """Runs the generator in batches on a device, in half precision on a GPU.
+class NetworkRunner:
+    """Runs the generator in batches on a device, in half precision on a CUDA GPU.
 
-    When a GPU runs out of memory the batch is halved; when a single frame does not fit, the work goes on on the CPU. Both
-    are said once.
+    When a GPU runs out of memory the batch is halved. When a single frame does not fit, the work continues on the CPU. The
+    user is warned of each once.
 
     Args:
-        networks: to draw with.
-        device: `cpu`, `cuda`, or `auto` for a GPU when there is one.
+        networks: to run.
+        device: see `models.device.resolve`.
         batch: frames at a time; None for the device's usual number.
-        say: called with a sentence for the user.
+        warn: called with a sentence for the user.
 
     Raises:
-        CmetError: the device is not there.
+        MissingWeights: the device is not on this machine.
     """
 
-    def __init__(self, networks: Networks, device: str, batch: int | None, say: Callable[[str], None]):
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-        if device.startswith("cuda") and not torch.cuda.is_available():
-            raise CmetError(f"The device '{device}' is not on this machine; use cpu or auto.")
-        self.networks, self.device, self.say = networks, device, say
-        self.batch = batch or BATCH[torch.device(device).type]
+    def __init__(self, networks: Networks, device: str, batch: int | None, warn: Callable[[str], None]):
+        self.networks, self.device, self.warn = networks, resolve(device), warn
+        self.batch = batch or _usual_batch(self.device)
         self._graph: _Graph | None = None
-        self._said: set[str] = set()
-        networks.to(device)
+        self._warned: set[str] = set()
+        networks.to(self.device)
 
-    def _say_once(self, sentence: str) -> None:
-        if sentence not in self._said:
-            self._said.add(sentence)
-            self.say(sentence)
+    def _warn_once(self, sentence: str) -> None:
+        if sentence not in self._warned:
+            self._warned.add(sentence)
+            self.warn(sentence)
 
     @property
     def precision(self) -> torch.dtype:
         """What feature maps are computed in."""
         return torch.float16 if self.device.startswith("cuda") else torch.float32
 
-    def read(self, images: Sequence[np.ndarray]) -> Codes:
+    def encode(self, images: Sequence[np.ndarray]) -> Codes:
         """Codes of crops uint8 [256, 256, 3]."""
 
         def work(part: slice) -> tuple[np.ndarray, ...]:
@@ -122,8 +118,8 @@ class Drawer:
         expression, pose, lip = self._in_batches(len(images), work)
         return Codes(expression, pose, lip)
 
-    def source(self, image: np.ndarray) -> Source:
-        """Encode a crop uint8 [256, 256, 3] whose looks are kept."""
+    def encode_source(self, image: np.ndarray) -> Source:
+        """Feature maps of the crop uint8 [256, 256, 3] whose appearance the decoded frames keep."""
 
         def work(part: slice) -> tuple[Source]:
             del part
@@ -132,8 +128,8 @@ class Drawer:
         with torch.inference_mode():
             return self._guarded(work, slice(0, 1))[0].to(self.precision)
 
-    def draw(self, source: Source, lip: np.ndarray, pose: np.ndarray, expression: np.ndarray) -> np.ndarray:
-        """Frames uint8 [B, 256, 256, 3] from codes [B, …]."""
+    def decode(self, source: Source, lip: np.ndarray, pose: np.ndarray, expression: np.ndarray) -> np.ndarray:
+        """Crops uint8 [B, 256, 256, 3] from codes [B, …]."""
 
         def work(part: slice) -> tuple[np.ndarray]:
             codes = [torch.from_numpy(np.ascontiguousarray(c[part])).to(self.device) for c in (lip, pose, expression)]
@@ -161,7 +157,7 @@ class Drawer:
         return [np.concatenate(columns) for columns in zip(*parts, strict=True)]
 
     def _guarded(self, work: Callable[[slice], Any], part: slice) -> Any:
-        """`work(part)`, of fewer frames or elsewhere if the memory does not do."""
+        """`work(part)`; of fewer frames, or on the CPU, where the memory does not hold them."""
         while True:
             try:
                 return work(part)
@@ -172,12 +168,12 @@ class Drawer:
                 if self.batch > 1:
                     self.batch //= 2
                     part = slice(part.start, min(part.stop, part.start + self.batch))
-                    self._say_once("The memory does not hold the usual batch; fewer frames are drawn at a time.")
+                    self._warn_once("The memory does not hold the usual batch; fewer frames are rendered at a time.")
                 elif self.device != "cpu":
-                    self.device, self.batch = "cpu", BATCH["cpu"]
+                    self.device, self.batch = "cpu", _usual_batch("cpu")
                     self.networks.to("cpu")
-                    self._say_once(
-                        "The GPU's memory does not hold one frame; the work goes on on the CPU, much slower."
+                    self._warn_once(
+                        "The GPU's memory does not hold one frame; the work continues on the CPU, much slower."
                     )
                 else:
                     raise CmetError(
@@ -194,7 +190,7 @@ class _Graph:
         self._codes = [torch.zeros(batch, size, device=source.latent.device) for size in sizes]
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):  # what is derived from the weights must exist before the capture
+        with torch.cuda.stream(stream):  # values derived from the weights must exist before the capture
             for _ in range(3):
                 generator.render(source, *self._codes)
         torch.cuda.current_stream().wait_stream(stream)
@@ -211,6 +207,10 @@ class _Graph:
             kept[:count].copy_(new)
         self._graph.replay()
         return self._pictures[:count].clone()
+
+
+def _usual_batch(device: str) -> int:
+    return BATCH.get(torch.device(device).type, BATCH["cpu"])
 
 
 def _pixels(images: Sequence[np.ndarray], device: str) -> Tensor:

@@ -1,6 +1,6 @@
-"""The face's own square space, and the mesh drawn in it: which place of a source every pixel of a target comes from.
+"""The canonical face crop, and the face mesh rasterised in it: which place of a source every pixel of a target comes from.
 
-Everything here is geometry, in numpy and OpenCV; pictures and networks come later.
+Everything here is geometry, in numpy and OpenCV.
 """
 
 from dataclasses import dataclass
@@ -13,20 +13,20 @@ from cmet_engine.face.pose import template
 from cmet_engine.render import mesh
 
 REACH = 1.22
-"""Side of the square over the larger side of the landmarks' box: room for a jaw that drops."""
+"""Side of the crop over the larger side of the landmarks' box: room for a jaw that drops."""
 
 TOP, CHIN = 10, 152
 _SUBPIXEL = 4  # bits of a fraction of a pixel in OpenCV's drawing
 MOST_STRETCH = 1.5
-"""The logarithm of how much a triangle grows is cut off here."""
+"""Limit of the logarithm of how much a triangle grows."""
 
 
-def to_square(landmarks: np.ndarray, size: int) -> np.ndarray:
-    """The similarity from pixels of the frame into a square around the upright face.
+def crop_transform(landmarks: np.ndarray, size: int) -> np.ndarray:
+    """The similarity from pixels of the frame to pixels of the canonical crop: square, upright, the face in its middle.
 
     Args:
         landmarks: [478, 3] pixels.
-        size: side of the square, pixels.
+        size: side of the crop, pixels.
 
     Returns:
         float64 [2, 3].
@@ -42,20 +42,20 @@ def to_square(landmarks: np.ndarray, size: int) -> np.ndarray:
 
 
 def inverse(matrix: np.ndarray) -> np.ndarray:
-    """The affine map that undoes another: float64 [2, 3]."""
+    """The inverse of an affine map [2, 3]: float64 [2, 3]."""
     linear = np.linalg.inv(matrix[:, :2])
     return np.column_stack([linear, -linear @ matrix[:, 2]])
 
 
 def apply(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Points [..., 2] (further columns are left out) through an affine map [2, 3]."""
+    """Apply an affine map [2, 3] to points [..., 2]; further columns are left out."""
     result: np.ndarray = points[..., :2] @ matrix[:, :2].T + matrix[:, 2]
     return result
 
 
 @cache
 def _corners() -> np.ndarray:
-    """int32 [T, 3], triangles of the face and of the fillings of its openings; no rings."""
+    """int32 [T, 3], triangles of the face and of its openings, without the rings around it."""
     corners, kind = mesh.layers()
     return np.ascontiguousarray(corners[kind > 0])
 
@@ -77,10 +77,10 @@ def _inward() -> np.ndarray:
 
 @dataclass(frozen=True)
 class Raster:
-    """The mesh of a target drawn into the square.
+    """The mesh of a target, rasterised in the crop.
 
     Attributes:
-        target: float64 [468, 2], the landmarks in the square.
+        target: float64 [468, 2], the landmarks in the crop.
         which: int32 [R, R], the triangle seen at every pixel; the number of triangles where there is none.
         opening: int8 [R, R], 0 skin, 1 right eye, 2 left eye, 3 mouth.
     """
@@ -101,7 +101,7 @@ class Raster:
         return result
 
     def values(self, at_landmarks: np.ndarray) -> np.ndarray:
-        """Values [468, C] of the landmarks spread linearly over the triangles: float32 [R, R, C]; 0 outside."""
+        """Values [468, C] of the landmarks, linearly interpolated in the triangles: float32 [R, R, C]; 0 outside."""
         corners = _corners()
         a, b, c = (self.target[corners[:, k]] for k in range(3))
         va, vb, vc = (np.asarray(at_landmarks, np.float64)[corners[:, k]] for k in range(3))
@@ -122,7 +122,7 @@ class Raster:
     def sources(self, landmarks: np.ndarray) -> np.ndarray:
         """Where in a picture with these landmarks [478, 3] every pixel comes from: float32 [R, R, 2] pixels.
 
-        Outside the face the picture is laid underneath by the affine map that fits the landmarks best.
+        Outside the face, pixels follow the affine map that fits the landmarks best.
         """
         points = np.asarray(landmarks[: mesh.SKIN, :2], np.float64)
         plane = np.column_stack([self.target, np.ones(len(self.target))])
@@ -145,9 +145,9 @@ class Raster:
         return result
 
     def stretch(self, landmarks: np.ndarray) -> np.ndarray:
-        """Logarithm of how much larger each place is here than in a picture with these landmarks: float32 [R, R].
+        """Logarithm of how much larger each triangle is here than in a picture with these landmarks: float32 [R, R].
 
-        The size of the whole face is taken out; 0 outside.
+        Areas are relative to the whole face; 0 outside.
         """
         corners = _corners()
 
@@ -174,7 +174,7 @@ class Raster:
 
 @cache
 def _opening_of() -> np.ndarray:
-    """int8 [T + 1], which opening a triangle fills."""
+    """int8 [T + 1], which opening a triangle lies in; 0 for skin."""
     corners, kind = mesh.layers()
     fillings = corners[kind == 2]
     result = np.zeros(len(_corners()) + 1, np.int8)
@@ -187,15 +187,15 @@ def _opening_of() -> np.ndarray:
     return result
 
 
-def rasterise(landmarks: np.ndarray, square: np.ndarray, size: int) -> Raster:
-    """Draw the mesh of a face into its square.
+def rasterise(landmarks: np.ndarray, transform: np.ndarray, size: int) -> Raster:
+    """Rasterise the mesh of a face in its canonical crop.
 
     Args:
         landmarks: [478, 3] pixels of the frame, the target.
-        square: [2, 3] of `to_square`.
+        transform: [2, 3] of `crop_transform`.
         size: R.
     """
-    target = apply(square, landmarks[: mesh.SKIN])
+    target = apply(transform, landmarks[: mesh.SKIN])
     corners = _corners()
     depth = landmarks[: mesh.SKIN, 2][corners].mean(1)
     depth = np.where(_opening_of()[:-1] > 0, depth - 1e5, depth)

@@ -17,7 +17,7 @@ from cmet_engine.face.tracker import FaceGeometry
 from cmet_engine.media.video import VideoReader, VideoWriter
 from cmet_engine.models import ASSETS
 from cmet_engine.render.refine import fitting, occlusion, reference_frames, training_pairs
-from cmet_engine.render.refine.canonical_crop import apply, inverse, rasterise, to_square
+from cmet_engine.render.refine.canonical_crop import apply, inverse, rasterise, crop_transform
 from cmet_engine.render.refine.network import GEOMETRY, SOURCES, Refiner, compose
 from cmet_engine.render.refine.renderer import RefinedRenderer, refine
 from cmet_engine.render.refine.training import load_refiner
@@ -88,7 +88,7 @@ def test_the_square_holds_the_upright_face_wherever_it_is_and_however_it_leans(c
     points = np.asarray(clip[1].landmarks[0], np.float64)
     turn = cv2.getRotationMatrix2D((50, 90), 35, 1.7)
     leaning = np.column_stack([apply(turn, points), points[:, 2] * 1.7])
-    here, there = (apply(to_square(p, 192), p) for p in (points, leaning))
+    here, there = (apply(crop_transform(p, 192), p) for p in (points, leaning))
     np.testing.assert_allclose(here, there, atol=0.01)
     assert here.min() > 5
     assert here.max() < 187
@@ -97,7 +97,7 @@ def test_the_square_holds_the_upright_face_wherever_it_is_and_however_it_leans(c
 
 def test_a_face_onto_itself_comes_from_where_it_is(clip):
     points = np.asarray(clip[1].landmarks[0], np.float64)
-    square = to_square(points, 192)
+    square = crop_transform(points, 192)
     raster = rasterise(points, square, 192)
     y, x = np.mgrid[:192, :192]
     there = apply(inverse(square), np.stack([x, y], -1).astype(np.float64))
@@ -111,9 +111,9 @@ def test_loans_change_seldom_and_gently():
     cost = random.uniform(0, reference_frames.SWITCH / 2, (50, 6))  # noise that is not worth a change
     cost[:25, 2] -= 0.1
     cost[25:, 4] -= 0.1
-    path = reference_frames.paths(cost)
+    path = reference_frames.cheapest_path(cost)
     assert path.tolist() == [2] * 25 + [4] * 25
-    mixed = reference_frames.mixtures(path)
+    mixed = reference_frames.cross_fades(path)
     assert all(sum(share for _, share in entry) == pytest.approx(1) for entry in mixed)
     shares = [sum(share for k, share in entry if k == 4) for entry in mixed]
     assert max(np.diff(shares)) < 0.3
@@ -122,17 +122,17 @@ def test_loans_change_seldom_and_gently():
 
 
 def test_a_cut_is_not_faded_over_and_shots_do_not_lend_to_each_other(clip):
-    looks = reference_frames.looks_of(np.repeat(np.asarray(clip[1].landmarks[:1]), 4, 0), np.array([0, 0, 1, 1]))
-    cost = reference_frames.costs(looks, looks, looks[[0, 3]], "mouth")
+    looks = reference_frames.appearance_of(np.repeat(np.asarray(clip[1].landmarks[:1]), 4, 0), np.array([0, 0, 1, 1]))
+    cost = reference_frames.matching_costs(looks, looks, looks[[0, 3]], "mouth")
     cut = np.array([False, False, True, False])
-    path = reference_frames.paths(cost, cut)
+    path = reference_frames.cheapest_path(cost, cut)
     assert path.tolist() == [0, 0, 1, 1]
-    assert reference_frames.mixtures(path, cut) == [[(0, 1.0)], [(0, 1.0)], [(1, 1.0)], [(1, 1.0)]]
+    assert reference_frames.cross_fades(path, cut) == [[(0, 1.0)], [(0, 1.0)], [(1, 1.0)], [(1, 1.0)]]
 
 
 def test_the_bank_holds_different_mouths(clip):
-    looks = training_pairs.clip_looks(clip[1])
-    chosen = reference_frames.choose_bank(looks, np.arange(len(looks)), 8)
+    looks = reference_frames.clip_appearance(clip[1])
+    chosen = reference_frames.choose_frames(looks, np.arange(len(looks)), 8)
     opening = lip_opening(np.asarray(clip[1].landmarks))
     assert len(set(chosen.tolist())) == 8
     assert np.ptp(opening[chosen]) > 0.8 * np.ptp(opening)
@@ -258,9 +258,9 @@ def test_the_fit_is_kept_and_an_interrupted_one_goes_on(clip, monkeypatch):
 
 
 def test_the_fit_learns(clip):
-    lessons = training_pairs.read_lessons(clip[0], clip[1], clip[2], np.arange(FRAMES), 200)
+    lessons = training_pairs.read_frames(clip[0], clip[1], clip[2], np.arange(FRAMES), 200)
     random = np.random.default_rng(0)
-    batch = torch.from_numpy(np.stack([training_pairs.lesson(lessons, 96, random) for _ in range(4)]))
+    batch = torch.from_numpy(np.stack([training_pairs.make_pair(lessons, 96, random) for _ in range(4)]))
     from cmet_engine.render.refine.training import loss_of, optimise
 
     network = load_refiner()
@@ -319,22 +319,22 @@ def test_a_small_and_a_cut_off_face_are_drawn(images, home):
 
 def test_a_mouth_whose_teeth_meet_is_borrowed_from_one_whose_teeth_meet(clip):
     """Of two mouths that stand alike the one with the same teeth is taken, and the other is hardly trusted."""
-    looks = reference_frames.looks_of(
+    looks = reference_frames.appearance_of(
         np.repeat(np.asarray(clip[1].landmarks[:1]), 3, 0), teeth=np.array([1.0, 0.0, 1.0])
     )
-    costs = reference_frames.costs(looks[:1], looks[:1], looks[1:], "mouth")[0]
+    costs = reference_frames.matching_costs(looks[:1], looks[:1], looks[1:], "mouth")[0]
     assert costs[1] == 0 and costs[0] > 0.1
     assert (
         reference_frames.trust(looks[0], looks[0], looks[2], "mouth") == 1
         and reference_frames.trust(looks[0], looks[0], looks[1], "mouth") <= 0.1
     )
-    assert not reference_frames.costs(looks[:1], looks[:1], looks[1:], "eyes").any()
+    assert not reference_frames.matching_costs(looks[:1], looks[:1], looks[1:], "eyes").any()
 
 
 def test_flickering_light_does_not_come_along_with_what_is_borrowed(clip, prepared, images):
     geometry = clip[1]
     target = np.asarray(geometry.landmarks[10], np.float64)
-    looks = reference_frames.looks_of(target[None])
+    looks = reference_frames.appearance_of(target[None])
     slots = best_slots(prepared.crops, looks, looks)
     bright, dark = (np.clip(images[10] * f, 0, 255).astype(np.uint8) for f in (1.0, 0.75))
     a, b = (refine(i, target, target, slots, prepared.network, prepared.size) for i in (bright, dark))
