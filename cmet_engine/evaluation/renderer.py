@@ -8,12 +8,14 @@ does the picture flicker more than the source, is the edit in it, is it as sharp
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 
+from cmet_engine.emotion.clip_emotions import basic_emotion_deltas
 from cmet_engine.emotion.edit import edit_track
 from cmet_engine.emotion.expression_classifier import FrameReader
 from cmet_engine.emotion.library import load_library
@@ -21,8 +23,8 @@ from cmet_engine.evaluation import edit
 from cmet_engine.media.video import VideoReader
 from cmet_engine.progress import Progress
 from cmet_engine.render import mesh
-from cmet_engine.render.refine import reference_frames, training_pairs
-from cmet_engine.render.refine.canonical_crop import rasterise, crop_transform
+from cmet_engine.render.refine import reference_frames
+from cmet_engine.render.refine.canonical_crop import crop_transform, rasterise
 from cmet_engine.render.refine.renderer import RefinedRenderer, refine
 from cmet_engine.render.refine.sources import Reference, Slot, remap
 from cmet_engine.render.warp import WarpRenderer, warp
@@ -215,15 +217,16 @@ def evaluate_clip(
     known, held = usable[:edge], usable[edge:]
     started = time.perf_counter()
     refiner = fitting.prepare(
-        path, geometry, source, quality, device=device, among=known, steps=None if fit else 0, progress=progress
-    )
+        path, geometry, partial(basic_emotion_deltas, source), quality,
+        device=device, among=known, steps=None if fit else 0, progress=progress,
+    )  # fmt: skip
     fit_seconds = time.perf_counter() - started
     pairs = choose_pairs(held, frames)
     spread = held[np.linspace(0, len(held) - 1, min(frames, len(held))).round().astype(int)]
     middle = held[len(held) // 2 - min(run, len(held)) // 2 :][:run]
     wanted = {int(i) for i in (*spread, *middle)} | {i for pair in pairs for i in pair}
     images = {frame.index: frame.image for frame in VideoReader(path) if frame.index in wanted}
-    signal, structure = reconstruct(geometry, images, pairs, refiner.crops, refiner.network, refiner.size)
+    signal, structure = reconstruct(geometry, images, pairs, refiner.references, refiner.network, refiner.size)
     library, reader = load_library(), FrameReader(landmarker)
     before = reader([images[int(i)] for i in spread])
     flicker, realised, sharpness = {}, {}, {}
@@ -232,7 +235,7 @@ def evaluate_clip(
         edited = edit_track(source, EmotionTimeline.parse([emotion]), library)
         renderers: list[Any] = [
             WarpRenderer(geometry, source, edited),
-            RefinedRenderer(geometry, source, edited, refiner.crops, refiner.network, refiner.size),
+            RefinedRenderer(geometry, source, edited, refiner),
         ]
         moving, sharp, shares = [], [], []
         rest = [np.asarray(geometry.landmarks[int(i)], np.float64) for i in middle]

@@ -62,6 +62,8 @@ class Renderer(Protocol):
 
     def recall(self, notes: Mapping[str, np.ndarray], frames: int) -> None:
         """Take up earlier `notes` as far as they are about the first `frames` frames."""
+        return
 
     def close(self) -> None:
         """Let go of what the renderer holds."""
+        return

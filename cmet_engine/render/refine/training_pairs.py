@@ -175,7 +175,7 @@ def _references(crops: ReferenceFrames, j: int, random: np.random.Generator) -> 
         for k, slot in enumerate(slots):
             entry = int(order[min(skip + k, len(order) - 1)])
             slot[part] = [Reference(crops.images[entry], crops.landmarks[entry])]
-    return slots
+    return [*slots]
 
 
 def unpack(packed: "Tensor") -> "tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]":

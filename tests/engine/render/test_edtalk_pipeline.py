@@ -6,6 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from cmet_engine.render.edtalk.pipeline import (
+    EdtalkRenderer,
+    Networks,
+    PortraitRenderer,
+    expression_changes,
+    extract_codes,
+)
 
 from cmet_engine.emotion.connector import Connector
 from cmet_engine.errors import CmetError
@@ -16,13 +23,6 @@ from cmet_engine.render.edtalk import Audio2Lip, Generator
 from cmet_engine.render.edtalk import pipeline as edtalk
 from cmet_engine.render.edtalk.crop import Crops, follow, squares
 from cmet_engine.render.edtalk.paste import alignment, border_mask, match_colour, outline_mask, paste, skin_mask
-from cmet_engine.render.edtalk.pipeline import (
-    EdtalkRenderer,
-    Networks,
-    PortraitRenderer,
-    expression_changes,
-    extract_codes,
-)
 from cmet_engine.timeline import EmotionKey, EmotionTimeline
 from cmet_engine.training.edtalk_codes import extract_folder
 

@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from cmet_engine.render.refine.training import load_refiner
 
 from cmet_engine import arkit, cache, pipeline
 from cmet_engine.errors import CmetError
@@ -17,10 +18,9 @@ from cmet_engine.face.tracker import FaceGeometry
 from cmet_engine.media.video import VideoReader, VideoWriter
 from cmet_engine.models import ASSETS
 from cmet_engine.render.refine import fitting, occlusion, reference_frames, training_pairs
-from cmet_engine.render.refine.canonical_crop import apply, inverse, rasterise, crop_transform
+from cmet_engine.render.refine.canonical_crop import apply, crop_transform, inverse, rasterise
 from cmet_engine.render.refine.network import GEOMETRY, SOURCES, Refiner, compose
 from cmet_engine.render.refine.renderer import RefinedRenderer, refine
-from cmet_engine.render.refine.training import load_refiner
 from cmet_engine.render.warp import WarpRenderer
 from cmet_engine.track import CoefficientTrack
 
