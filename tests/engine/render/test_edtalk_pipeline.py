@@ -7,10 +7,18 @@ import numpy as np
 import pytest
 import torch
 
+from cmet_engine.emotion.connector import Connector
+from cmet_engine.errors import CmetError
+from cmet_engine.face.pose import Pose, denormalise, template
+from cmet_engine.face.tracker import FaceGeometry
+from cmet_engine.media.video import VideoReader, VideoWriter
+from cmet_engine.render.edtalk import Audio2Lip, Generator, encoding, portrait
+from cmet_engine.render.edtalk.crop import Crops, follow, squares
 from cmet_engine.render.edtalk.encoding import extract_codes
 from cmet_engine.render.edtalk.enhancer import load_enhancer
 from cmet_engine.render.edtalk.expression import expression_changes
 from cmet_engine.render.edtalk.networks import NetworkRunner, Networks
+from cmet_engine.render.edtalk.paste import alignment, border_mask, match_colour, outline_mask, paste, skin_mask
 from cmet_engine.render.edtalk.portrait import PortraitRenderer
 from cmet_engine.render.edtalk.renderer import EdtalkRenderer
 from cmet_engine.timeline import EmotionKey, EmotionTimeline
