@@ -34,7 +34,11 @@ OPENINGS: tuple[tuple[tuple[int, ...], tuple[int, ...]], ...] = (
     (UPPER_LIP_INNER, LOWER_LIP_INNER),
 )
 RIGHT_IRIS, LEFT_IRIS = 468, 473
-"""Centres; the four points that follow each lie on the iris's edge."""
+"""Centres; the four landmarks that follow each lie on the iris's edge."""
+
+IRIS = slice(SKIN, LANDMARKS)
+LEFT_EYE_CORNER = 263
+"""The outer one."""
 
 EARS, NOSE = (234, 454), 4
 CHIN: tuple[int, ...] = (17, 18, 200, 199)

@@ -17,7 +17,9 @@ from cmet_engine.face.tracker import FaceGeometry
 from cmet_engine.media.video import VideoReader
 from cmet_engine.render import mesh
 from cmet_engine.render import warp as renderer_module
-from cmet_engine.render.motion import FOREHEAD_STRETCH, TEETH_PART, hold_lips, landmark_motion
+from cmet_engine.render.eye_motion import FOREHEAD_STRETCH
+from cmet_engine.render.lip_motion import TEETH_PART, hold_lips
+from cmet_engine.render.motion import landmark_motion
 from cmet_engine.render.warp import WarpRenderer, facing_weights, warp
 from cmet_engine.track import CoefficientTrack
 
