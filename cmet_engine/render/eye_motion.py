@@ -27,7 +27,7 @@ DRAWN_IN = 0.022
 def tilt_brows(motion: np.ndarray, delta: np.ndarray) -> np.ndarray:
     """Raise the inner ends of the brows alone where only they are asked to rise: sad and fearful brows slant, they do not arch.
 
-    Few people can do it at will, so the motions that faces were seen to make raise the whole brow.
+    Few people can do it at will, so the motions of recorded faces raise the whole brow.
 
     Args:
         motion: [N, 478, 3] pose-free.
@@ -57,14 +57,14 @@ _EYELID_TOP, _BROW_TOP = 159, 105  # the height at which a correction of the bro
 
 _BROW, _LID = (65, 52, 53), (158, 159, 160)  # lower edge of the right brow, and the upper lid below it
 BROW_LEAST = 0.35
-"""A brow comes no nearer to the lid than this share of where it was: it would cover the eye."""
+"""A brow comes no nearer to the lid than this share of their distance: it would cover the eye."""
 
 BROW_MOST = 0.9
-"""A brow rises from the lid by at most this share of where it was: the skin between them is all that the frame shows of it."""
+"""A brow rises from the lid by at most this share of their distance: the frame shows no more skin than lies between them."""
 
 
 def keep_brows(points: np.ndarray, motion: np.ndarray) -> np.ndarray:
-    """Hold brows back that would come down over the eyes, or rise further than the skin below them can be stretched.
+    """Limit brows that would come down over the eyes, or rise further than the skin below them can be stretched.
 
     Args:
         points: [N, 478, 3] pose-free.
@@ -88,13 +88,14 @@ _FOREHEAD = ((9, 107, 66, 105, 63, 70), (151, 108, 69, 104, 68, 71), (10, 109, 6
 """Upper edge of the right brow from the middle outwards, and the two rows of landmarks above it."""
 
 FOREHEAD_STRETCH = 2.3
-"""The skin above a brow that comes down is stretched to at most this many times its height: more smears the brow's upper edge."""
+"""Skin above a brow that comes down is stretched to at most this many times its height: more smears the brow's upper edge."""
 
 
 def keep_forehead(points: np.ndarray, motion: np.ndarray) -> np.ndarray:
-    """Let the forehead come down with the brows where these stood high below it.
+    """Let the forehead come down with brows that stood high.
 
-    A raised brow lies close to the landmarks above it, which hardly move by themselves: the little skin between would be drawn out.
+    A raised brow lies close to the landmarks above it, which hardly move by themselves: the little skin between them would be
+    stretched far.
 
     Args:
         points: [N, 478, 3] pose-free.
@@ -117,22 +118,26 @@ LOWER_LID = 0.25
 LOWER_LID_SQUINT = 0.6
 
 EYE_WIDEST = 0.55
-"""An eye opens further by at most this share of its opening: more of the eyeball than that was not seen."""
+"""An eye opens further by at most this share of its opening: the frame shows no more of the eyeball."""
 
 EYE_NARROWEST, BLINK_CLOSES, SQUINT_CLOSES = 0.7, 1.4, 0.5
 """An eye closes by at most these shares of what `eyeBlink` and `eyeSquint` ask for together, and never by more than the first
-share of its opening: the reader that the network was trained with notices late how far a lid has come down."""
+share of its opening: the blendshape model that the network was trained with responds late to a lid that comes down."""
 
 _LID_REACH = 0.07
-"""How far around the lids a correction of their motion is spread, in outer-eye distances."""
+"""Width, in outer-eye distances, over which a correction of the lids fades."""
 
 _EYE_CORNERS = ((263, 362), (33, 133))  # outer and inner, of the left and the right eye
 
 
 @cache
 def _lid_fields() -> tuple[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray], ...]:
-    """For the left and the right eye and every landmark: share [478] of a correction of the lids, whether it follows the
-    upper one [478], and between which places along the eye (index [478] and part [478]; the corners are the first and last).
+    """How a correction of the lids spreads, for the left and the right eye.
+
+    Returns:
+        For each eye and every landmark: its share [478] of the correction; whether it follows the upper lid, bool [478]; and
+        between which two places along the eye it lies, as index [478] of the first and part [478] of the way to the next (the
+        corners are the first and the last place).
     """
     points = template().points
     results = []

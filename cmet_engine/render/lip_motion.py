@@ -17,7 +17,7 @@ from cmet_engine.render.mesh import IRIS
 from cmet_engine.smoothstep import smoothstep
 
 LIP_CORNERS, CORNER_REACH = (61, 291), 0.11
-"""Outer corners of the mouth, and how far around them (outer-eye distances) the skin goes along."""
+"""Outer corners of the mouth, and the width (outer-eye distances) over which the skin around them moves along."""
 
 
 @cache
@@ -34,7 +34,7 @@ def _corner_shares() -> np.ndarray:
 
 
 def round_corners(motion: np.ndarray) -> np.ndarray:
-    """Let the skin beside the mouth's corners go along with them: a corner that moves alone bends into a hook.
+    """Let the skin beside the corners of the mouth move along with them: a corner that moves alone bends into a hook.
 
     Args:
         motion: [N, 478, 3] pose-free.
@@ -49,26 +49,31 @@ def round_corners(motion: np.ndarray) -> np.ndarray:
 
 
 LIPS_TOUCH, LIPS_APART = 0.015, 0.05
-"""Below the first opening (outer-eye distances) lips that are not asked to part stay as they are; above the second they are free."""
+"""Lips that are not asked to part are held below the first opening (outer-eye distances) and free above the second."""
 
 LIPS_TOUCHING = (0.01, 0.03)
-"""Touching surely below the first opening, surely not above the second."""
+"""Lips touch below the first opening, and do not above the second."""
 
 FURTHER_OPEN = 0.35
 """An emotion opens the mouth further by at most this share of how far speech has opened it, so that the rhythm stays."""
 
 JAW_OF_EMOTION, LIP_GAP_OF_JAW = 0.3, 0.35
-"""What `jawOpen` is raised by beyond the first (by hand, or by a strong edit) opens the lips whatever they did, by so much."""
+"""A rise of `jawOpen` beyond the first (by hand, or by a strong edit) opens the lips in any case, by the second per unit."""
 
 _LIP_REACH = 0.09
-"""How far around the inner lips a correction of their opening is spread, in outer-eye distances."""
+"""Width, in outer-eye distances, over which a correction of the lips fades."""
 
 _PARTING = {"jawOpen": 1.2, "mouthLowerDownLeft": 0.3, "mouthLowerDownRight": 0.3, "mouthFunnel": 0.5}
 
 
 @cache
 def _lip_field() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """For every landmark: share [478] of a lip correction (upper lip above 0, lower below), and between which pairs it lies."""
+    """How a correction of the lips' opening spreads.
+
+    Returns:
+        The share [478] of every landmark (above 0 on the upper lip, below 0 on the lower one), and the sideways places [7] of
+        the corners and the pairs of inner landmarks, ascending, with their order.
+    """
     points = template().points
     upper, lower = np.array(INNER_LIPS).T
     left, right = points[list(CORNERS)]
@@ -107,18 +112,18 @@ def keep_lips(points: np.ndarray, motion: np.ndarray, delta: np.ndarray) -> np.n
     change = motion[:, upper, 1] - motion[:, lower, 1]
     asked = sum(share * np.maximum(delta[:, arkit.INDEX[name]], 0) for name, share in _PARTING.items())
     held = 1 - smoothstep(before.mean(1), LIPS_TOUCH, LIPS_APART)
-    # touching lips take a clear wish to part: a little jaw under a p, b or m is the emotion's, not the speaker's
+    # touching lips part only when clearly asked to: a little jaw under a p, b or m belongs to the emotion, not to the speech
     touching = 1 - smoothstep(before.mean(1), *LIPS_TOUCHING)
     asked = np.asarray(asked)
     parting = (1 - touching) * smoothstep(asked, 0.04, 0.14) + touching * smoothstep(asked, 0.2, 0.4)
     held = held * (1 - parting)
     wanted = change * (1 - held[:, None])
-    # what is said is said by how far the lips open: an emotion shapes them and leaves their mean opening alone
+    # speech is in how far the lips open: an emotion shapes them and leaves their mean opening alone
     wanted -= (1 - parting)[:, None] * wanted.mean(1, keepdims=True)
     jaw = np.maximum(delta[:, arkit.INDEX["jawOpen"]] - JAW_OF_EMOTION, 0)
     most = FURTHER_OPEN * np.maximum(before.mean(1), 0) + LIP_GAP_OF_JAW * jaw
     wanted -= np.maximum(wanted.mean(1) - most, 0)[:, None]
-    # lips that move while they touch are pressed together: a tracker, and an eye, sees stretched lips parted sooner
+    # lips that move while they touch are pressed together: stretched lips look parted sooner
     moved = np.clip(np.abs(motion[:, upper]).max((1, 2)) / LIPS_MOVE, 0, 1)
     wanted -= (PRESSED * moved * touching * (1 - parting))[:, None]
     wanted = np.maximum(before + wanted, np.minimum(before, 0.002)) - before
@@ -128,7 +133,7 @@ def keep_lips(points: np.ndarray, motion: np.ndarray, delta: np.ndarray) -> np.n
 
 
 def _spread_lips(correction: np.ndarray) -> np.ndarray:
-    """What each landmark gets of a correction [N, 5] of the opening between the inner lips: [N, 478], above 0 on the upper lip."""
+    """Spread a correction [N, 5] of the opening between the inner lips over all landmarks: [N, 478], above 0 on the upper lip."""
     share, pairs, order = _lip_field()
     correction = np.pad(correction, ((0, 0), (1, 1)))[:, order]  # 0 in the corners
     place = np.clip(template().points[:, 0], pairs[0], pairs[-1])
@@ -138,15 +143,20 @@ def _spread_lips(correction: np.ndarray) -> np.ndarray:
 
 
 LEAST_RED = 0.55
-"""Lips keep at least this share of the height of their red: pressed ones thin out, and do not vanish into a line."""
+"""Lips keep at least this share of the height of their red: pressed lips thin out, but do not vanish."""
 
 ROLLED = (0.3, 0.8)
-"""A rise of `mouthRoll` beyond the first hides the red all the same, from the second on freely."""
+"""A rise of `mouthRoll` beyond the first may hide the red, from the second on in full."""
 
 
 @cache
 def _red_fields() -> list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, float]]:
-    """For either lip: outer and inner landmarks [9], share [478] of a correction of its height, [478, 9] between which pairs, and up."""
+    """How a correction of the height of each lip spreads.
+
+    Returns:
+        For the upper and the lower lip: outer and inner landmarks [9] each, the share [478] of every landmark, the weights
+        [478, 9] of the nine places, and the sign of the outward direction.
+    """
     points = template().points
     result = []
     for outer, inner, up in (
@@ -170,7 +180,7 @@ def _red_fields() -> list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, 
 
 
 def keep_red(points: np.ndarray, motion: np.ndarray, delta: np.ndarray) -> np.ndarray:
-    """Keep the red of the lips from being pressed to nothing.
+    """Keep the red of the lips at `LEAST_RED` of its height at least.
 
     Args:
         points: [N, 478, 3] pose-free.
@@ -178,7 +188,7 @@ def keep_red(points: np.ndarray, motion: np.ndarray, delta: np.ndarray) -> np.nd
         delta: [N, 52] change of the coefficients.
 
     Returns:
-        [N, 478, 3]; outer edges that come too near the inner ones are held off, and the skin beyond goes along.
+        [N, 478, 3]; outer edges that come too near the inner ones are held off, and the skin beyond moves along.
     """
     result = motion
     for (far, near, share, mix, up), name in zip(_red_fields(), ("mouthRollUpper", "mouthRollLower"), strict=True):
@@ -195,12 +205,12 @@ def keep_red(points: np.ndarray, motion: np.ndarray, delta: np.ndarray) -> np.nd
 TEETH_PART = 0.25
 """Teeth that meet keep the lips from parting by more than this share of how far they are apart."""
 
-JAW_WISHED = (0.4, 0.65)
-"""A rise of `jawOpen` beyond the first opens a jaw that is shut, from the second on freely: no emotion at strength 1 asks for it."""
+JAW_ASKED = (0.4, 0.65)
+"""A rise of `jawOpen` beyond the first opens a shut jaw, from the second on freely: no emotion at strength 1 asks for so much."""
 
 
 def hold_lips(landmarks: np.ndarray, moves: np.ndarray, teeth: np.ndarray, jaw: np.ndarray) -> np.ndarray:
-    """Motion whose lips part little over teeth that meet: a jaw that is shut stays shut.
+    """Limit the parting of the lips over teeth that meet: a jaw that is shut stays shut.
 
     Args:
         landmarks: [N, 478, 3] pixels.
@@ -209,14 +219,14 @@ def hold_lips(landmarks: np.ndarray, moves: np.ndarray, teeth: np.ndarray, jaw: 
         jaw: [N], change of `jawOpen`.
 
     Returns:
-        [N, 478, 3]; what goes beyond `TEETH_PART` is taken back by both lips alike, fading around them and towards the corners.
+        [N, 478, 3]; both lips alike take back what exceeds `TEETH_PART`, fading around them and towards the corners.
     """
     upper, lower = np.array(INNER_LIPS).T
     way = landmarks[:, CORNERS[1], :2] - landmarks[:, CORNERS[0], :2]
     across = np.stack([-way[:, 1], way[:, 0]], 1) / np.maximum(np.linalg.norm(way, axis=1), 1e-6)[:, None]
     before = np.einsum("nkc,nc->n", landmarks[:, lower, :2] - landmarks[:, upper, :2], across) / len(upper)
     further = np.einsum("nkc,nc->n", moves[:, lower, :2] - moves[:, upper, :2], across) / len(upper)
-    shut = teeth * (1 - smoothstep(jaw, *JAW_WISHED))
+    shut = teeth * (1 - smoothstep(jaw, *JAW_ASKED))
     beyond = shut * np.maximum(further - TEETH_PART * np.maximum(before, 0), 0)
     if not beyond.any():
         return moves

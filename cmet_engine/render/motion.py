@@ -1,10 +1,11 @@
-"""How the landmarks of a face must move so that its coefficients change as asked.
+"""Landmark motion: how the landmarks of a face must move so that its coefficients change as asked.
 
-A linear basis is too weak where brows and mouth corners act, because coefficients answer late and steeply to the motion.
-So a small network gives, for a face and a change of its coefficients, the motion among those that real faces make
-(principal components of how people's landmarks move, with their variances) whose rendered picture reads back as asked; it
-was trained through a differentiable model of that reading (`render.motion_training`). What the reader of coefficients is
-blind to (`cheekSquint`, `noseSneer`, `cheekPuff`, `jawForward`, `tongueOut`) and the gaze come from the linear basis.
+A linear basis is too weak for brows and mouth corners, because the blendshape model responds late and steeply to their motion.
+So a small network predicts, from a face and a change of its coefficients, a mixture of the motions that real faces make
+(principal components of landmark motion, scaled by their standard deviations). It was trained through a differentiable copy of
+the blendshape model, so that the rendered picture reads back as asked (`training.motion`). Coefficients that the blendshape
+model hardly ever reports (`cheekSquint`, `noseSneer`, `cheekPuff`, `jawForward`, `tongueOut`), and the gaze, come from the
+linear basis.
 """
 
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ import numpy as np
 from safetensors.numpy import load_file
 
 from cmet_engine import arkit
-from cmet_engine.errors import CmetError
+from cmet_engine.errors import InvalidInput
 from cmet_engine.face.blendshapes import load_basis
 from cmet_engine.face.pose import LANDMARKS, denormalise_motion, normalise, template
 from cmet_engine.models import asset
@@ -31,7 +32,7 @@ UNSEEN: tuple[str, ...] = tuple(
 """Coefficients that MediaPipe's blendshape model hardly ever reports, whatever the face does."""
 
 UNSEEN_SHARE = np.array([0.6 if n.startswith("noseSneer") else 1.0 for n in UNSEEN], np.float32)
-"""A sneer comes with a raised upper lip, which the network moves already: its own share is smaller."""
+"""Share of the basis motion of each. A sneer raises the upper lip, which the network moves already: its share is smaller."""
 
 _DRIVEN = {
     "mouthFrown": 1.15, "mouthPress": 0.9, "mouthStretch": 0.8, "browInnerUp": 2.3, "browOuterUp": 1.7, "browDown": 1.6,
@@ -39,13 +40,13 @@ _DRIVEN = {
     "mouthSmile": 1.2, "mouthLowerDown": 1.6, "jawOpen": 1.2,
 }  # fmt: skip
 DRIVE = np.array([next((v for k, v in _DRIVEN.items() if n.startswith(k)), 1.1) for n in arkit.NAMES], np.float32)
-"""What the network is asked for, per unit of change: most of it comes out a little weak, a stretched mouth too strong."""
+"""Input to the network per unit of change: most of its output is a little weak, a stretched mouth too strong."""
 
 MIDDLE = 0.28
 """Half the width, in outer-eye distances, of the strip down the middle in which left and right blend."""
 
 ALONE = np.array([0.25 if n.startswith("mouthSmile") else 0.0 for n in arkit.NAMES], np.float32)
-"""How much further one side goes where it acts alone, by its lead over the other: people and readers notice half a smile less."""
+"""How much further one side goes where it acts alone, per unit of its lead over the other: half a smile is noticed less."""
 
 BROW_ALONE = 0.7
 """A brow raised alone rises as a whole, but ARKit has one `browInnerUp` for both: its side gets this share of the lead."""
@@ -74,20 +75,20 @@ class Motion:
     def pose_free(self, points: np.ndarray, delta: np.ndarray) -> np.ndarray:
         """Motion [N, 478, 3] in outer-eye distances of pose-free faces [N, 478, 3] for a change [N, 52]; 0 for none.
 
-        The network knows how a whole face moves; people hardly ever move one half alone, so it draws that weakly. Each half is
-        therefore taken from a face of which both sides do what this one does, and they blend across the middle. The face is seen
-        in a mirror too and both answers are averaged, so left and right are treated alike.
+        The network was trained on whole faces, and moves one half alone too little. Each half is therefore predicted for a change
+        in which both sides do what this one does, and the halves blend across the middle. Predictions for the face and for its
+        mirror image are averaged, so left and right are treated alike.
         """
         delta = np.asarray(delta, np.float32)
-        seen = delta * np.where(delta > 0, DRIVE, 1.1)
-        seen[:, arkit.columns(arkit.GAZE)] = 0
+        driven = delta * np.where(delta > 0, DRIVE, 1.1)
+        driven[:, arkit.columns(arkit.GAZE)] = 0
         points = points.astype(np.float32)
         mirror, sides = template().mirror, np.array([-1, 1, 1], np.float32)
         motion = np.zeros_like(points)
-        for share, both in zip(_halves(), _evened(seen), strict=True):
-            answer = self._answer(points, both)
-            answer += (self._answer((points * sides)[:, mirror], both) * sides)[:, mirror]
-            motion += answer * share[:, None] / 2
+        for share, both in zip(_halves(), _evened(driven), strict=True):
+            predicted = self._predict(points, both)
+            predicted += (self._predict((points * sides)[:, mirror], both) * sides)[:, mirror]
+            motion += predicted * share[:, None] / 2
         rest = np.zeros_like(delta)
         unseen = arkit.columns(UNSEEN)
         rest[:, unseen] = delta[:, unseen] * UNSEEN_SHARE
@@ -97,12 +98,14 @@ class Motion:
         motion[:, IRIS] = load_basis().pose_free_motion(gaze)[:, IRIS]
         return motion
 
-    def _answer(self, points: np.ndarray, delta: np.ndarray) -> np.ndarray:
+    def _predict(self, points: np.ndarray, delta: np.ndarray) -> np.ndarray:
+        """Motion [N, 478, 3] of faces [N, 478, 3] for a change [N, 52]."""
         code = (points.reshape(len(points), -1) - self.mean) @ self.shape
         mix = delta @ self.linear.T + self._network(code, delta) - self._network(code, np.zeros_like(delta))
         return (mix @ self.components.T).reshape(-1, LANDMARKS, 3)
 
     def _network(self, code: np.ndarray, delta: np.ndarray) -> np.ndarray:
+        """Shares of the components, [N, 60], from the code of a face [N, 40] and a change [N, 52]."""
         x = np.concatenate([code, delta], 1)  # [N, 92]
         for i, (weight, bias) in enumerate(self.layers):
             x = x @ weight.T + bias
@@ -137,10 +140,10 @@ def _evened(change: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 @cache
 def load_motion() -> Motion:
-    """The embedded model.
+    """The embedded network.
 
     Raises:
-        CmetError: the embedded file is missing or damaged.
+        CmetError: the embedded file is missing.
     """
     w = load_file(asset(MOTION_FILE))
     layers = tuple((w[f"layers.{i}.weight"], w[f"layers.{i}.bias"]) for i in range(3))
@@ -148,20 +151,20 @@ def load_motion() -> Motion:
 
 
 def landmark_motion(landmarks: np.ndarray, delta: np.ndarray) -> np.ndarray:
-    """How the landmarks of single frames move when the coefficients change.
+    """The motion of the landmarks of single frames for a change of their coefficients, with all corrections.
 
     Args:
         landmarks: [N, 478, 3] pixels, of the frames as they are.
-        delta: [N, 52], how the coefficients shall change.
+        delta: [N, 52], change of the coefficients.
 
     Returns:
-        float64 [N, 478, 3] pixels, turned with the head; 0 where the landmarks are not finite.
+        float64 [N, 478, 3] pixels, rotated with the head; 0 where the landmarks are not finite.
 
     Raises:
-        CmetError: shapes do not match.
+        InvalidInput: shapes do not match.
     """
     if np.shape(delta) != (len(landmarks), arkit.COUNT):
-        raise CmetError(
+        raise InvalidInput(
             f"The coefficient change has shape {list(np.shape(delta))}; expected {[len(landmarks), arkit.COUNT]}."
         )
     points, pose = normalise(landmarks)

@@ -11,7 +11,7 @@ STILL = 0.05
 """Pixels: a motion that goes no further counts as none."""
 
 FINE, FINE_UP_TO = 2, 110
-"""Eyes and mouths narrower than so many pixels are drawn this many times larger and averaged down."""
+"""Supersampling: eyes and mouths narrower than the second (pixels) are rendered the first times larger and averaged down."""
 
 DARKNESS = 0.25
 """Brightness of the inside of a mouth, as a share of the brightness of the lips."""
@@ -20,26 +20,26 @@ TONGUE = 0.5
 """The same where the tongue lies, before the lower teeth."""
 
 UPPER_ROW, LOWER_ROW = 0.62, 0.33
-"""Of an open mouth that shows teeth, the upper part that goes with the skull, and the lower one that goes with the lower lip."""
+"""Of an open mouth that shows teeth: the upper part that stays with the skull, and the lower part that moves with the lower lip."""
 
 ROW_EDGE = 0.05
 """How soft their edges are, as a share of the opening."""
 
 TONGUE_PART = (0.15, 1.0)
-"""Where the frame shows tongue and throat: between these depths what goes with the skull turns into what goes with the jaw."""
+"""Where the frame shows tongue and throat: between these depths the motion of the skull turns into that of the jaw."""
 
 TEETH = (1.25, 1.1)
-"""Brightness of the brightest tenth of an open mouth as a share of the lips': from the first on it shows teeth, below the second
+"""Brightness of the brightest tenth of an open mouth as a share of the lips': above the first it shows teeth, below the second
 tongue and throat."""
 
 MOST_STRETCH = (0.4, 0.55)
 """Opening before as a share of the opening after: teeth that meet are stretched where it is above the second, not below the first."""
 
 DARK_FROM = (1.0, 3.0)
-"""Pixels: a slit narrower than the first gets no darkness, which would be a dotted line; from the second on it gets all."""
+"""Pixels: a gap narrower than the first gets no darkness, which would be a dotted line; from the second on it gets all."""
 
 SLIT = (0.6, 1.8)
-"""Pixels: what lies between lips nearer than the first is not drawn, from the second on all of it is."""
+"""Pixels: between lips nearer than the first nothing is rendered, from the second on everything is."""
 
 _ROW = 256
 
@@ -47,7 +47,7 @@ _ROW = 256
 class Opening:
     """The pixels between two edges that meet in two corners, in a frame of their own: u along, v across.
 
-    Small ones are worked on at `FINE` times the picture's resolution, because lashes, lids and lips are narrow.
+    Small ones are rendered at `FINE` times the picture's resolution, because lashes, lids and lips are narrow.
 
     Attributes:
         box: (left, top, right, bottom), pixels of the frame.
@@ -55,7 +55,7 @@ class Opening:
         place: float64 [K, 2], the K places inside, in pixels of the frame.
         to_upper, to_lower: [K] pixels from the edges.
         gap: [K], distance of the edges there.
-        upper_shift, lower_shift: [K, 2], how far the edges have come there.
+        upper_shift, lower_shift: [K, 2], displacement of the edges there.
     """
 
     def __init__(self, edges: list[tuple[np.ndarray, np.ndarray]], bounds: tuple[int, int, int, int]) -> None:
@@ -96,7 +96,7 @@ class Opening:
         )
 
     def _follow(self, edge: np.ndarray, values: np.ndarray, at: np.ndarray) -> np.ndarray:
-        """`values` given at the points of an edge, at places `at` along the opening."""
+        """Values given at the landmarks of an edge, interpolated at places `at` along the opening."""
         return np.interp(at, np.maximum.accumulate((edge - self._origin) @ self.along), values)
 
     def inside_source(self, place: np.ndarray) -> np.ndarray:
@@ -109,20 +109,20 @@ class Opening:
         return np.minimum(*depth)
 
     def widening(self) -> np.ndarray:
-        """How far the places come along the opening where it is stretched evenly between its corners: [K, 2]."""
+        """Displacement along the opening where it is stretched evenly between its corners: [K, 2]."""
         ends = [np.mean([shift[end] for shift in self._shifts], 0) @ self.along for end in (0, -1)]
         return (ends[0] + (ends[1] - ends[0]) * self.u / self.width)[:, None] * self.along
 
     def carried(self, margin: float, blend: float) -> tuple[np.ndarray, np.ndarray]:
-        """How far the places go with the upper and the lower edge when it carries only a narrow margin along: [K, 1] each."""
+        """How far places move with the upper and the lower edge, 0 to 1, where these carry only a narrow margin along: [K, 1] each."""
         result = [1 - smoothstep(distance, margin, margin + blend) for distance in (self.to_upper, self.to_lower)]
         total = np.maximum(result[0] + result[1], 1.0)
         return (result[0] / total)[:, None], (result[1] / total)[:, None]
 
     def drawn(self, margin: float, blend: float, reach: float) -> tuple[np.ndarray, np.ndarray]:
-        """The same where an edge that opens draws what was next to it along, over `reach` of the gap.
+        """The same where an edge that opens draws along what was next to it, over `reach` of the gap.
 
-        So nothing that was hidden is needed, at the price of a stretch.
+        Nothing that was hidden is needed then; what is seen gets stretched instead.
         """
         result = []
         for distance, inward, covers in (
@@ -137,7 +137,7 @@ class Opening:
         return (result[0] / total)[:, None], (result[1] / total)[:, None]
 
     def sample(self, image: np.ndarray, shift: np.ndarray) -> np.ndarray:
-        """Colours float32 [K, 3] that the places inside take when their pixels have come by `shift` [K, 2]."""
+        """Colours float32 [K, 3] of the places inside, sampled at their displacement `shift` [K, 2] back."""
         count = len(self.place)
         at = np.zeros((-(-count // _ROW) * _ROW, 2), np.float32)  # OpenCV takes no line longer than 32767 places
         at[:count] = self.place - shift
@@ -146,9 +146,9 @@ class Opening:
         return colours.reshape(-1, 3)[:count].astype(np.float32)
 
     def paste(self, result: np.ndarray, colours: np.ndarray, opaque: np.ndarray | float = 1.0) -> None:
-        """Put the colours [K, 3] of the places inside over the picture, its edge pixels by the share that is inside.
+        """Blend the colours [K, 3] of the places inside over the picture, antialiased at the edge.
 
-        `opaque` [K] is how far they cover what was drawn there before.
+        `opaque` [K] is how far they cover what is there.
         """
         left, top, right, bottom = self.box
         alpha: Any = np.zeros(self.inside.shape, np.float32)
@@ -163,10 +163,10 @@ class Opening:
 
 
 def draw_eye(result: np.ndarray, image: np.ndarray, eye: Opening, iris: np.ndarray, iris_move: np.ndarray) -> None:
-    """Eyelids slide over an eyeball that stays, or whose iris turns when the gaze is edited.
+    """Render an eye: lids slide over an eyeball that stays, or whose iris moves where the gaze is edited.
 
     Args:
-        result: the picture to draw into.
+        result: the picture to render into.
         image: the original.
         eye: where, and how the lids have moved.
         iris: [5, 2] pixels: centre and edge.
@@ -198,10 +198,10 @@ def draw_eye(result: np.ndarray, image: np.ndarray, eye: Opening, iris: np.ndarr
 def draw_mouth(
     result: np.ndarray, image: np.ndarray, mouth: Opening, red: np.ndarray, jaw_move: np.ndarray, meet: float
 ) -> None:
-    """Lips slide over teeth: the upper ones stay with the skull, the lower ones go with the jaw; a new gap is dark.
+    """Render the inner mouth: lips slide over teeth that stay with skull and jaw; a new gap between the rows is dark.
 
     Args:
-        result: the picture to draw into.
+        result: the picture to render into.
         image: the original.
         mouth: where, and how the inner edges of the lips have moved.
         red: [3], colour of the lips in the original.
@@ -210,7 +210,7 @@ def draw_mouth(
     """
     with_upper, with_lower = mouth.drawn(0.02 * mouth.width, 0.05 * mouth.width, 0.75)
     gap_before = mouth.gap - (mouth.lower_shift - mouth.upper_shift) @ mouth.across
-    # an open mouth that shows tongue and throat stretches well; teeth keep their size and part over a dark gap
+    # an open mouth that shows tongue and throat may be stretched; teeth keep their size and part over a dark gap
     tongue = float(smoothstep(gap_before.max() / mouth.width, 0.08, 0.2))
     if tongue:
         seen = mouth.sample(image, jaw_move * (mouth.to_upper / mouth.gap)[:, None])
@@ -218,19 +218,9 @@ def draw_mouth(
     kept = np.clip(gap_before / mouth.gap, 0, 1)  # of a mouth that opens further: the part that the frame shows
     upper, lower = UPPER_ROW * kept, 1 - LOWER_ROW * kept
     low, high = ((1 - tongue) * a + tongue * b for a, b in zip((upper, lower), TONGUE_PART, strict=True))
-    middle = np.abs(mouth.u / mouth.width - 0.5) < 0.25
-    together = np.zeros(2)
-    if middle.any():
-        lips = [shift[middle].mean(0) for shift in (mouth.upper_shift, mouth.lower_shift)]
-        ways = [float(lip @ mouth.across) for lip in lips]
-        if ways[0] * ways[1] > 0:
-            # both lips go the same way, the mouth goes: else a raised one would show gums above and lose its teeth below
-            common = min(ways, key=abs)
-            together, jaw_move = common * mouth.across, max(ways[1], common) * mouth.across
-        elif (lips[1] - jaw_move) @ mouth.across > 0:
-            jaw_move = lips[1]  # the lip goes further down than the chin: what it shows of the lower teeth goes along
     depth = mouth.to_upper / mouth.gap
-    teeth = together + (jaw_move - together) * smoothstep(depth, low, high)[:, None]
+    upper_row, lower_row = _row_shifts(mouth, jaw_move)
+    teeth = upper_row + (lower_row - upper_row) * smoothstep(depth, low, high)[:, None]
     # teeth that meet do not part because the lips do: the lips show more of them
     evenly = mouth.upper_shift + (mouth.lower_shift - mouth.upper_shift) * depth[:, None]
     meeting = meet * (1 - tongue) * smoothstep(kept, *MOST_STRETCH)
@@ -257,5 +247,21 @@ def draw_mouth(
     if tongue and shown.any():
         dark = dark + tongue * (mouth.sample(image, evenly) - dark)
     colours += (dark - colours) * shown[:, None]
-    # edges that meet cross each other from pixel to pixel: a slit that narrow is left to the skin, or it would be a saw
+    # edges that meet cross each other from pixel to pixel: so narrow a gap is left to the skin, or it would be jagged
     mouth.paste(result, colours, smoothstep(mouth.gap, *SLIT))
+
+
+def _row_shifts(mouth: Opening, jaw_move: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """How far the upper and the lower row of teeth move: [2] pixels each."""
+    middle = np.abs(mouth.u / mouth.width - 0.5) < 0.25
+    if not middle.any():
+        return np.zeros(2), jaw_move
+    lips = [shift[middle].mean(0) for shift in (mouth.upper_shift, mouth.lower_shift)]
+    ways = [float(lip @ mouth.across) for lip in lips]
+    if ways[0] * ways[1] > 0:
+        # both lips go the same way, the whole mouth moves: else a raised one would show gums above and lose its teeth below
+        common = min(ways, key=abs)
+        return common * mouth.across, max(ways[1], common) * mouth.across
+    if (lips[1] - jaw_move) @ mouth.across > 0:
+        jaw_move = lips[1]  # the lip moves further down than the chin: the lower teeth that it shows move along
+    return np.zeros(2), jaw_move

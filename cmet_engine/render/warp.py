@@ -1,8 +1,8 @@
-"""The `warp` renderer: a coefficient difference moves the landmarks, the landmarks move the original pixels.
+"""The `warp` renderer: a coefficient difference displaces the landmarks, and a mesh warp displaces the original pixels.
 
-Around every moved landmark the picture follows its triangle of the mesh; beyond the outline of the face the motion fades to
-nothing. Eyes and mouth are openings: their edges move with the skin, and slide over what lies behind (eyeball, teeth)
-instead of stretching it. Every frame is worked on alone, so frames may come in any order.
+Within the face every pixel follows its triangle of the mesh; beyond the outline of the face the displacement fades to zero.
+Eyes and mouth are openings: their edges move with the skin, and slide over what lies behind (eyeball, teeth) instead of
+stretching it. Every frame is rendered by itself, so frames may come in any order.
 """
 
 from collections.abc import Iterator, Sequence
@@ -25,16 +25,16 @@ from cmet_engine.smoothstep import smoothstep
 from cmet_engine.track import CoefficientTrack
 
 CHUNK = 64
-"""Frames whose motion is prepared together."""
+"""Frames whose landmark motion is computed together."""
 
 GRID = 320
-"""Longest side of the grid that the motion is drawn on; larger faces get it enlarged."""
+"""Longest side of the grid on which the displacement is computed; it is enlarged for larger faces."""
 
 SMOOTHING = 0.016
 """Gaussian width, in face sizes, that rounds the creases between triangles."""
 
 SQUEEZED, SQUEEZED_FINE = 1.5, 4
-"""From so many rows of pixels in one on, lips are drawn in so many times as many rows."""
+"""Lips whose rows are squeezed by the first or more are rendered in the second times as many rows, and averaged down."""
 
 _SUBPIXEL = 4  # bits of a fraction of a pixel in OpenCV's drawing
 
@@ -97,12 +97,12 @@ class WarpRenderer(Renderer):
         yield self._edited
 
     def target(self, index: int) -> np.ndarray:
-        """Where the landmarks of frame `index` lie once it is edited: float64 [478, 3] pixels."""
+        """The landmarks of frame `index` once it is edited: float64 [478, 3] pixels."""
         landmarks, moves = self._prepared(index)
         return landmarks + moves
 
     def _prepared(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """Landmarks [478, 3] of a frame and how they move [478, 3], both in pixels."""
+        """Landmarks [478, 3] of a frame and their displacement [478, 3], both in pixels."""
         if not self._start <= index < self._start + len(self._landmarks):
             start = index - index % CHUNK
             part = slice(start, min(start + CHUNK, len(self.geometry)))
@@ -120,8 +120,8 @@ class WarpRenderer(Renderer):
 def facing_weights(landmarks: np.ndarray) -> np.ndarray:
     """How far each landmark may move, 0 to 1: [N, 478] for landmarks [N, 478, 3].
 
-    The skin that turns away from the camera is held, because there the landmarks are guesses. How a place is turned is told
-    from its direction as seen from the middle between the ears, which is smooth and survives noisy depth.
+    Skin that turns away from the camera is held, because there the landmarks are guesses. The orientation of a place is its
+    direction as seen from the middle between the ears, which is smooth and robust to noisy depth.
     """
     away = landmarks - landmarks[:, list(mesh.EARS)].mean(1, keepdims=True)
     facing = -away[..., 2] / (np.linalg.norm(away, axis=-1) + 1e-9)  # MediaPipe's z grows away from the camera
@@ -130,13 +130,13 @@ def facing_weights(landmarks: np.ndarray) -> np.ndarray:
 
 
 def warp(image: np.ndarray, landmarks: np.ndarray, moves: np.ndarray, teeth: float | None = None) -> np.ndarray:
-    """Move the landmarks of a face and the picture with them.
+    """Displace the landmarks of a face and the picture with them.
 
     Args:
         image: uint8 [H, W, 3].
         landmarks: [478, 3] pixels.
-        moves: [478, 3] pixels, how far each landmark goes.
-        teeth: 0 to 1, whether the picture shows teeth that meet (`face.teeth`); looked for in it when not given.
+        moves: [478, 3] pixels, displacement of each landmark.
+        teeth: 0 to 1, whether the picture shows teeth that meet (`face.teeth`); None finds out from the picture.
 
     Returns:
         A new uint8 [H, W, 3]; equal to `image` outside the outermost ring around the face.
@@ -178,7 +178,7 @@ def warp(image: np.ndarray, landmarks: np.ndarray, moves: np.ndarray, teeth: flo
 
 
 def _moved(region: np.ndarray, flow: np.ndarray, fine: int = 1) -> np.ndarray:
-    """A picture [h, w, 3] whose pixels have come by `flow` [fine * h', w', 2] pixels, in rows `fine` times as dense."""
+    """A picture [h, w, 3] displaced by `flow` [fine * h', w', 2] pixels, in rows `fine` times as dense."""
     height, width = flow.shape[:2]
     rows = (np.arange(height, dtype=np.float32) + 0.5) / fine - 0.5
     columns = np.arange(width, dtype=np.float32)
@@ -189,9 +189,9 @@ def _moved(region: np.ndarray, flow: np.ndarray, fine: int = 1) -> np.ndarray:
 
 
 def _smooth_lips(moved: np.ndarray, region: np.ndarray, flow: np.ndarray, lips: np.ndarray) -> None:
-    """Draw the lips anew, in rows `SQUEEZED_FINE` times as dense and averaged down, where they are squeezed together.
+    """Render lips that are squeezed together again, in rows `SQUEEZED_FINE` times as dense, averaged down.
 
-    Several rows of pixels come to lie in one there; taken one by one, the dark line between the lips would be a saw.
+    Several rows of pixels come to lie in one there. Sampled once a pixel, the dark line between the lips would be jagged.
     """
     height, width = flow.shape[:2]
     room = 0.15 * float(np.ptp(lips[:, 0]))
@@ -208,7 +208,7 @@ def _smooth_lips(moved: np.ndarray, region: np.ndarray, flow: np.ndarray, lips: 
 def _skin_flow(
     target: np.ndarray, shift: np.ndarray, depth: np.ndarray, box: tuple[int, int, int, int], size: float
 ) -> np.ndarray:
-    """How far the skin seen at each pixel has come: float32 [h, w, 2] pixels, over `box` (left, top, right, bottom)."""
+    """Displacement of the skin seen at each pixel of `box` (left, top, right, bottom): float32 [h, w, 2] pixels."""
     x0, y0, x1, y1 = box
     scale = min(1.0, GRID / max(x1 - x0, y1 - y0))
     columns, rows = int(np.ceil((x1 - x0) * scale)), int(np.ceil((y1 - y0) * scale))
@@ -245,7 +245,7 @@ def _skin_flow(
 
 
 def _round_off(flow: np.ndarray, target: np.ndarray, size: float, scale: float) -> np.ndarray:
-    """Smooth the flow except where lids and lips have their edges."""
+    """Smooth the flow except at the edges of lids and lips."""
     smooth = cv2.GaussianBlur(flow, (0, 0), max(SMOOTHING * size * scale, 0.5))
     sharp: Any = np.zeros(flow.shape[:2], np.float32)
     thickness = max(1, round(0.02 * size * scale))
