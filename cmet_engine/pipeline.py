@@ -1,82 +1,40 @@
-"""The whole way of the data, one step after the other: footage to track, track to edit, edit to video and report.
+"""The order of the steps: footage to track, track to edit, edit to video and report.
 
-This module only orchestrates; each step lives in its own folder. Everything that takes long reports through
-`progress(stage, done, total)`; an exception raised there cancels the work, and nothing half-written stays. Given a folder
-for finished `pieces`, work that was interrupted, however roughly, goes on from them, with the same result bit for bit.
+Each step lives in its own folder. Everything that takes long reports through `progress(stage, done, total)`; an exception
+raised there cancels the work, and nothing half-written stays. Given a folder for finished `pieces`, interrupted work goes on
+from them, with the same result bit for bit.
 """
 
 import contextlib
-import logging
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from cmet_engine import __version__, cache
-from cmet_engine.errors import CmetError
+from cmet_engine.emotion.edit import edit_track
+from cmet_engine.errors import CmetError, InvalidInput, NotFound
 from cmet_engine.face.clip import track_clip
+from cmet_engine.face.geometry import FaceGeometry
 from cmet_engine.files import check_writable, whole_folder
-from cmet_engine.progress import Progress, Stage
-from cmet_engine.resume import Pieces, load_arrays, save_arrays
-from cmet_engine.timeline import EmotionKey, EmotionTimeline
+from cmet_engine.media import audio
+from cmet_engine.progress import Progress
+from cmet_engine.quality import summary
+from cmet_engine.quality.check import ResultCheck
+from cmet_engine.quality.outside import psnr_of_video
+from cmet_engine.quality.report import EditReport, FramePair, write_report
+from cmet_engine.render.base import Renderer
+from cmet_engine.render.choose import check_weights, open_edtalk, open_renderer
+from cmet_engine.render.metadata import edit_description, video_metadata
+from cmet_engine.render.stream import KeptFrames, Preview, VideoOutput, render_video
+from cmet_engine.resume import Pieces
+from cmet_engine.spec import EditSpec, RenderSpec
 from cmet_engine.track import CoefficientTrack
 
-if TYPE_CHECKING:
-    from cmet_engine.emotion.vector import EmotionVector
-    from cmet_engine.face.tracker import FaceGeometry
-    from cmet_engine.media.info import Frame
-    from cmet_engine.quality.check import ResultCheck
+if TYPE_CHECKING:  # brings torch
+    from cmet_engine.emotion.clip_emotions import ClipEmotions
 
-log = logging.getLogger(__name__)
-
-Preview = Callable[[np.ndarray], None]
-
-RENDERERS = ("warp", "edtalk", "none")
-MODES = ("add", "replace")
-VOICE = "voice"  # name under which the emotion of --speech stands in the timeline and the report
-SHOWN_SIZE = 720  # pixels on the long side of those
 OUTSIDE_FRAMES = 24  # frames of the written video that are compared with the clip outside the face
-NOTES = "notes.npz"  # what is kept of a rendering beside its pieces
-
-
-@dataclass(frozen=True)
-class EditSettings:
-    """What to do to a clip.
-
-    Attributes:
-        timeline: which emotion, when, how strong.
-        strength: multiplies every key of the timeline.
-        speech: a recording, or a folder of them, that sounds like the wanted emotion; added to the timeline.
-        neutral: recordings of the same voice without the emotion; None takes the clip's own sound when it has
-            some, else the library's neutral.
-        mode: `add` keeps the actor's own expression underneath; `replace` removes the standing expression first.
-        renderer: `warp`, `edtalk`, or `none` for the tracks alone.
-        face: which face, 0 the largest.
-        device: `auto`, `cpu` or `cuda` for the networks.
-        video_name: name of the video in the output folder; its suffix chooses the format.
-        lips: a recording that the lips shall speak instead of the clip's own sound (`edtalk` only).
-        portrait: a picture that shall speak, with the clip for head motion and expression (`edtalk` only).
-        quality: of `warp`: `draft`, `standard`, `best`, or `auto`; see `warp_renderer`.
-    """
-
-    timeline: EmotionTimeline = field(default_factory=EmotionTimeline)
-    strength: float = 1.0
-    speech: Path | None = None
-    neutral: Path | None = None
-    mode: str = "add"
-    renderer: str = "warp"
-    face: int = 0
-    device: str = "auto"
-    video_name: str = "edited.mp4"
-    lips: Path | None = None
-    portrait: Path | None = None
-    quality: str = "auto"
 
 
 @dataclass
@@ -89,112 +47,35 @@ class EditResult:
     messages: list[str]
 
 
-def emotion_vectors(clip: Path, settings: EditSettings) -> "tuple[EmotionTimeline, dict[str, EmotionVector]]":
-    """The timeline with the voice's key added, and the vector of every emotion on it.
+@dataclass
+class RenderResult:
+    """What `render_clip` made: the video's `path`, `messages` worth reading, and the measured `figures`."""
 
-    Raises:
-        CmetError: an emotion is unknown, or the speech cannot be used.
-    """
-    from cmet_engine import models
-    from cmet_engine.emotion.library import find_emotions, load_library
-    from cmet_engine.emotion.make_vector import emotion_vector
-    from cmet_engine.media import audio
-
-    timeline = settings.timeline
-    library = load_library()
-    if settings.speech is not None:
-        from cmet_engine.emotion.speech import load_encoder
-
-        neutral: Path | None = settings.neutral
-        if neutral is None and audio.has_sound(clip):
-            neutral = clip
-        encoder = load_encoder("embedded", device=settings.device)
-        library[VOICE] = emotion_vector([settings.speech], None if neutral is None else [neutral], VOICE, encoder)
-        if settings.renderer == "edtalk" and neutral is not None and models.is_here("emotion2vec_plus_large"):
-            library[VOICE] = _heard_by_published(library[VOICE], settings.speech, neutral, settings.device)
-        if not any(VOICE in EmotionTimeline([key]).names() for key in timeline.keys):
-            timeline = EmotionTimeline([*timeline.keys, EmotionKey(VOICE)])
-    if not timeline.keys:
-        raise CmetError("No emotion was asked for; add --emotion NAME, --speech FILE or --keys FILE.")
-    names = timeline.names()
-    if settings.renderer == "edtalk":
-        from cmet_engine.render.edtalk.pipeline import PRESET
-
-        names = [name for name in names if not name.startswith(PRESET)]  # the renderer knows those itself
-    return timeline.scaled(settings.strength), find_emotions(names, library)
+    path: Path
+    messages: list[str]
+    figures: dict[str, Any]
 
 
-def _heard_by_published(vector: "EmotionVector", speech: Path, neutral: Path, device: str) -> "EmotionVector":
-    """The same emotion as emotion2vec+ large hears it, for the published connector, which was trained on that."""
-    from cmet_engine.emotion.emotion2vec import PublishedEncoder
-    from cmet_engine.emotion.recordings import MOST_SECONDS
-    from cmet_engine.emotion.sound_files import sound_files
-    from cmet_engine.media import audio
+@dataclass(frozen=True)
+class _Watch:
+    """Who follows the work, and where finished pieces of it are kept; see `edit_clip`."""
 
-    encoder = PublishedEncoder(device=device)
-
-    def mean(path: Path) -> np.ndarray:
-        waves = (audio.load(file)[: int(MOST_SECONDS * audio.RATE)] for file in sound_files([path]))
-        return np.mean([encoder.utterance(wave, audio.RATE) for wave in waves], axis=0)
-
-    return replace(vector, vector=mean(speech) - mean(neutral))
+    progress: Progress | None
+    pieces: Pieces | None
+    preview: Preview | None
 
 
 @dataclass
-class Heard:
-    """What listening gives: the timeline with the voice's key, the vectors of its emotions, and by emotion how strongly
-    the clip's own voice carries it, as (seconds [F], intensity [F] around 1); empty where nothing can be heard.
-    """
+class _Rendered:
+    """What is kept of a rendering: some frames, the measured figures under the names of `EditReport`, and messages."""
 
-    timeline: EmotionTimeline
-    vectors: "dict[str, EmotionVector]"
-    intensity: dict[str, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
-
-    def emphasis(self, track: CoefficientTrack) -> np.ndarray | None:
-        """Intensity at every frame, float32 [N] around 1, each emotion counted as strongly as it is on then."""
-        if not self.intensity:
-            return None
-        total = np.full(len(track), 1e-6, np.float32)
-        emphasis = total.copy()
-        for name, weight in self.timeline.weights(track.times, track.duration).items():
-            if name in self.intensity:
-                times, values = self.intensity[name]
-                total += np.abs(weight)
-                emphasis += np.abs(weight) * np.interp(track.times, times, values).astype(np.float32)
-        return emphasis / total
-
-
-def listen(clip: Path, settings: EditSettings) -> Heard:
-    """Everything that is heard before an edit; see `Heard`.
-
-    Raises:
-        CmetError: an emotion is unknown, the speech cannot be used, or nothing was asked for.
-    """
-    from cmet_engine.emotion.intensity import FrameFeatures, intensity
-    from cmet_engine.emotion.speech import load_encoder
-    from cmet_engine.media import audio
-
-    heard = Heard(*emotion_vectors(clip, settings))
-    if not audio.has_sound(clip):
-        return heard
-    try:
-
-        def hear() -> dict[str, np.ndarray]:
-            wave = audio.load(clip)
-            audio.check_speech(wave, audio.RATE, clip.name)
-            return load_encoder("embedded", device=settings.device).frame_features(wave, audio.RATE)._asdict()
-
-        name = cache.key("voice", clip, settings.device, *cache.weights("speech_encoder"))
-        along = FrameFeatures(**cache.arrays(name, hear))
-        heard.intensity = {name: intensity(along, v.vector) for name, v in heard.vectors.items()}
-    except CmetError as error:
-        log.info("the clip's own voice is not used: %s", error)
-    return heard
+    frames: KeptFrames = field(default_factory=KeptFrames)
+    figures: dict[str, Any] = field(default_factory=dict)
+    messages: list[str] = field(default_factory=list)
 
 
 def edit_clip(
-    clip: str | Path,
-    settings: EditSettings,
+    spec: EditSpec,
     output: str | Path,
     *,
     force: bool = False,
@@ -202,11 +83,10 @@ def edit_clip(
     pieces: Pieces | None = None,
     preview: Preview | None = None,
 ) -> EditResult:
-    """Edit a clip: `output`/edited.mp4, source.npz, edited.npz, report.html and report.json, all or nothing.
+    """Edit a clip: the video, source.npz, edited.npz, report.html and report.json in `output`, all or nothing.
 
     Args:
-        clip: footage with a face.
-        settings: what to do.
+        spec: what to do to which clip.
         output: folder for the results; made when absent.
         force: replace earlier results in `output`.
         progress: called as `progress(stage, done, total)`.
@@ -214,433 +94,184 @@ def edit_clip(
             that is another figure each time.
         preview: called with every edited frame, uint8 [H, W, 3].
 
-    Returns:
-        Paths, measured figures and messages.
+    Raises:
+        CmetError: anything that the user can mend; one sentence.
+    """
+    check_inputs(spec)
+    started, watch = time.perf_counter(), _Watch(progress, pieces, preview)
+    with whole_folder(output, force=force) as folder:
+        geometry, source, emotions = _track_and_encode(spec, watch)
+        source.save(folder / "source.npz")
+        description = edit_description(emotions.timeline, spec.mode)
+        video = VideoOutput(
+            folder / spec.video_name, video_metadata(spec.renderer, description), spec.lips, spec.rate_factor
+        )
+        if spec.renderer == "edtalk":
+            rendered, edited = _render_edtalk(spec, geometry, source, emotions, video, watch)
+            source = source.resampled_like(edited)  # a portrait that speaks may be longer or shorter than the clip
+        else:
+            emphasis = emotions.emphasis(source)
+            edited = edit_track(source, emotions.timeline, emotions.vectors, emphasis=emphasis, mode=spec.mode)
+            rendered = _Rendered()
+        edited.meta["edit"] = description
+        edited.save(folder / "edited.npz")
+        if spec.renderer == "warp":
+            renderer = open_renderer(spec, geometry, source, edited, timed=pieces is None, progress=progress)
+            rendered = _render(spec.clip, renderer, source, edited, video, watch)
+        messages = [*summary.tracking_messages(geometry), *rendered.messages]
+        seconds = None if pieces else time.perf_counter() - started
+        report = _report(spec, geometry, source, edited, emotions, rendered, messages, seconds)
+        write_report(folder / "report.html", folder / "report.json", report)
+    names = ["source.npz", "edited.npz", "report.html", "report.json"]
+    if spec.renderer != "none":
+        names.insert(0, spec.video_name)
+    final = Path(output)
+    return EditResult(final, {name: final / name for name in names}, rendered.figures, messages)
+
+
+def render_clip(
+    spec: RenderSpec,
+    output: str | Path,
+    *,
+    force: bool = False,
+    progress: Progress | None = None,
+    pieces: Pieces | None = None,
+    preview: Preview | None = None,
+) -> RenderResult:
+    """Render a clip with the curves of a track, from a file or read back from a rig.
+
+    Args:
+        spec: which clip, which curves, and how.
+        output: video file; the suffix chooses the format.
+        force: replace an earlier file.
+        progress, pieces, preview: see `edit_clip`.
 
     Raises:
         CmetError: anything that the user can mend; one sentence.
     """
-    from cmet_engine.emotion.edit import edit_track
-    from cmet_engine.quality import summary
-    from cmet_engine.quality.report import EditReport, FramePair, write_report
-
-    clip = Path(clip)
-    check_renderer(settings.renderer)
-    _check_settings(settings)
-    started = time.perf_counter()
-    with whole_folder(output, force=force) as folder:
-        with ThreadPoolExecutor(max_workers=1) as pool:  # listening and looking need nothing from each other
-            listening = pool.submit(listen, clip, settings)
-
-            def watch(stage: str, done: int, total: int | None) -> None:
-                if listening.done():
-                    listening.result()  # what cannot be heard ends the work now, not after the tracking
-                if progress:
-                    progress(stage, done, total)
-
-            geometry, source = track_clip(clip, face=settings.face, progress=watch, pieces=pieces)
-            heard = listening.result()
-        timeline = heard.timeline
-        source.save(folder / "source.npz")
-        messages = summary.tracking_messages(geometry)
-        rendered = RenderedFrames()
-        if settings.renderer == "edtalk":
-            rendered, edited = _draw(clip, geometry, source, heard, settings, folder, progress, pieces, preview)
-            messages += rendered.messages
-            source = fitted(source, edited)  # a portrait that speaks may be longer or shorter than the clip
-        else:
-            edited = edit_track(source, timeline, heard.vectors, emphasis=heard.emphasis(source), mode=settings.mode)
-        edited.meta["edit"] = edit_description(timeline, settings)
-        edited.save(folder / "edited.npz")
-        if settings.renderer == "warp":
-            painter, notes = warp_renderer(
-                clip, geometry, source, edited,
-                quality=settings.quality, face=settings.face, device=settings.device, timed=pieces is None, progress=progress,
-            )  # fmt: skip
-            messages += notes
-            rendered = render_frames(
-                clip,
-                geometry,
-                source,
-                edited,
-                folder / settings.video_name,
-                painter=painter,
-                description=edit_description(timeline, settings),
-                progress=progress,
-                pieces=pieces,
-                preview=preview,
-            )
-            messages += rendered.messages
-        report = EditReport(
-            clip=clip.name, output=settings.video_name if rendered.index else "",
-            width=geometry.size[0], height=geometry.size[1], fps=geometry.fps, duration=source.duration,
-            settings=summary.settings_table(settings), versions=summary.versions(), timeline=timeline, source=source, edited=edited,  # type: ignore[arg-type]
-            pairs=[
-                FramePair(index, float(source.times[index]), before, after, summary.face_box(geometry, index, before))
-                for index, before, after in zip(rendered.index, rendered.before, rendered.after, strict=True)
-            ],
-            faces_lost=int((~geometry.valid).sum()), cuts=geometry.cuts, messages=messages,
-            speed=None if pieces else len(source) / (time.perf_counter() - started), **rendered.figures,
-        )  # fmt: skip
-        write_report(folder / "report.html", folder / "report.json", report)
-    final = Path(output)
-    names = ["source.npz", "edited.npz", "report.html", "report.json"]
-    if settings.renderer != "none":
-        names.insert(0, settings.video_name)
-    return EditResult(final, {name: final / name for name in names}, rendered.figures, messages)
+    edited = CoefficientTrack.load(spec.track)
+    source = None if spec.source is None else CoefficientTrack.load(spec.source)
+    output = check_writable(output, force=force)
+    if output.exists() and spec.clip.exists() and output.samefile(spec.clip):
+        raise InvalidInput(f"{output} is the clip itself; give the video another name.")
+    geometry, tracked = track_clip(spec.clip, face=spec.face, progress=progress, pieces=pieces)
+    source = tracked if source is None else source.resampled_like(tracked)
+    edited = edited.resampled_like(tracked)
+    renderer = open_renderer(spec, geometry, source, edited, timed=pieces is None, progress=progress)
+    metadata = video_metadata(spec.renderer, "coefficient curves")
+    video = VideoOutput(output, metadata, rate_factor=spec.rate_factor, force=force)
+    rendered = _render(spec.clip, renderer, source, edited, video, _Watch(progress, pieces, preview))
+    return RenderResult(output, rendered.messages, rendered.figures)
 
 
-def _check_settings(settings: EditSettings) -> None:
-    """Refuse what does not go together, before anything else is done."""
+def check_inputs(spec: EditSpec) -> None:
+    """Refuse files that cannot be used, and a renderer whose weights are missing, before anything else is done.
+
+    Raises:
+        CmetError: one sentence that names the file or the weights.
+    """
+    check_weights(spec.renderer)
     for name in ("lips", "portrait"):
-        path = getattr(settings, name)
-        if path is not None and settings.renderer != "edtalk":
-            raise CmetError(f"--{name} needs the published renderer; add --renderer edtalk, or leave it out.")
-        if path is not None and not Path(path).is_file():
-            raise CmetError(f"There is no file {path}; --{name} takes the path of one.")
-    if settings.lips is not None:
-        from cmet_engine.media import audio
+        path = getattr(spec, name)
+        if path is not None and not path.is_file():
+            raise NotFound(f"There is no file {path}; --{name} takes the path of one.")
+    if spec.lips is not None and not audio.has_sound(spec.lips):
+        raise InvalidInput(f"{spec.lips} has no sound; --lips takes a recording of speech.")
+    if spec.portrait is not None:
+        from cmet_engine.render.edtalk.portrait import portrait_landmarks, read_portrait  # brings torch
 
-        if not audio.has_sound(settings.lips):
-            raise CmetError(f"{settings.lips} has no sound; --lips takes a recording of speech.")
-    if settings.portrait is not None:
-        from cmet_engine.render.edtalk.pipeline import portrait_landmarks, read_portrait
-
-        portrait_landmarks(read_portrait(settings.portrait))
-    if settings.renderer == "edtalk" and settings.mode != "add":
-        raise CmetError(
-            "The published models add to the expression that is there; use --mode add with --renderer edtalk."
-        )
+        portrait_landmarks(read_portrait(spec.portrait))
 
 
-def _draw(
+def _track_and_encode(spec: EditSpec, watch: _Watch) -> "tuple[FaceGeometry, CoefficientTrack, ClipEmotions]":
+    """Track the face and encode the speech at the same time: neither needs the other."""
+    from cmet_engine.emotion.clip_emotions import clip_emotions  # brings torch
+
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        encoding = pool.submit(clip_emotions, spec)
+
+        def progress(stage: str, done: int, total: int | None) -> None:
+            if encoding.done():
+                encoding.result()  # speech that cannot be used ends the work now, not after the tracking
+            if watch.progress:
+                watch.progress(stage, done, total)
+
+        geometry, source = track_clip(spec.clip, face=spec.face, progress=progress, pieces=watch.pieces)
+        return geometry, source, encoding.result()
+
+
+def _render(
     clip: Path,
-    geometry: "FaceGeometry",
+    renderer: Renderer,
     source: CoefficientTrack,
-    heard: Heard,
-    settings: EditSettings,
-    folder: Path,
-    progress: Progress | None,
-    pieces: Pieces | None,
-    preview: Preview | None,
-) -> "tuple[RenderedFrames, CoefficientTrack]":
-    """Let the published models draw the clip, or a portrait; the edited track is read from what they drew."""
-    from cmet_engine.media import audio
-    from cmet_engine.render.edtalk.pipeline import EdtalkRenderer, load_enhancer, render_portrait
+    edited: CoefficientTrack,
+    video: VideoOutput,
+    watch: _Watch,
+) -> _Rendered:
+    """Render a clip, and measure what is really in the pictures."""
+    frames = KeptFrames(frozenset(summary.moments(source, edited)))
+    with contextlib.closing(renderer), contextlib.closing(ResultCheck(renderer.geometry)) as check:
+        messages = render_video(
+            clip, renderer, video, observers={"shown": frames, "checked": check}, progress=watch.progress,
+            pieces=watch.pieces, preview=watch.preview,
+        )  # fmt: skip
+        figures: dict[str, Any] = dict(check.figures(source, edited))
+    with contextlib.suppress(CmetError):  # a format that cannot be read back is not measured
+        path = video.path.parent if "%" in video.path.name else video.path
+        written = psnr_of_video(clip, path, renderer.geometry, OUTSIDE_FRAMES)
+        if written is not None:
+            figures["outside_psnr"] = round(written, 2)
+    return _Rendered(frames, figures, messages)
 
-    video = folder / settings.video_name
-    description = edit_description(heard.timeline, settings)
-    if settings.portrait is not None:
-        rendered = RenderedFrames()
-        rendered.messages = render_portrait(
-            settings.portrait, clip, video, heard.timeline, heard.vectors, voice=settings.lips, geometry=geometry,
-            device=settings.device, metadata=_metadata("edtalk", description), progress=progress,
-        )  # fmt: skip
+
+def _render_edtalk(
+    spec: EditSpec,
+    geometry: FaceGeometry,
+    source: CoefficientTrack,
+    emotions: "ClipEmotions",
+    video: VideoOutput,
+    watch: _Watch,
+) -> tuple[_Rendered, CoefficientTrack]:
+    """Render the clip, or a portrait, by the published models; the edited track is read from the rendered faces."""
+    from cmet_engine.render.edtalk.portrait import render_portrait  # brings torch
+
+    renderer = open_edtalk(spec, geometry, emotions, progress=watch.progress)
+    if spec.portrait is not None:
+        voice = None if spec.lips is None else audio.load(spec.lips)
+        speaking = replace(video, sound=spec.lips or spec.clip)
+        messages = render_portrait(spec.portrait, renderer, speaking, voice=voice, progress=watch.progress)
+        rendered = _Rendered(messages=messages)
     else:
-        painter = EdtalkRenderer(
-            clip, geometry, heard.timeline, heard.vectors, voice=None if settings.lips is None else audio.load(settings.lips),
-            device=settings.device, enhancer=load_enhancer(), progress=progress,
-        )  # fmt: skip
-        rendered = render_frames(
-            clip, geometry, source, source, video, renderer="edtalk", painter=painter, sound=settings.lips,
-            description=description, progress=progress, pieces=pieces, preview=preview,
-        )  # fmt: skip
-    drawn = video.parent if "%" in video.name else video  # numbered pictures are read as a folder
+        rendered = _render(spec.clip, renderer, source, source, video, watch)
+    path = video.path.parent if "%" in video.path.name else video.path  # numbered pictures are read as a folder
     try:
-        edited = track_clip(drawn, progress=progress, pieces=pieces)[1]
+        edited = track_clip(path, progress=watch.progress, pieces=watch.pieces)[1]
     except CmetError:
-        rendered.messages.append("No face was found in what was drawn; the edited track is the clip's own.")
+        rendered.messages.append("No face was found in the rendered video; the edited track is the clip's own.")
         edited = source
     return rendered, edited
 
 
-def render_clip(
-    clip: str | Path,
+def _report(
+    spec: EditSpec,
+    geometry: FaceGeometry,
+    source: CoefficientTrack,
     edited: CoefficientTrack,
-    output: str | Path,
-    *,
-    source: CoefficientTrack | None = None,
-    renderer: str = "warp",
-    face: int = 0,
-    quality: str = "auto",
-    device: str = "auto",
-    rate_factor: int | None = None,
-    force: bool = False,
-    progress: Progress | None = None,
-    pieces: Pieces | None = None,
-    preview: Preview | None = None,
-    notes: list[str] | None = None,
-) -> Path:
-    """Render a clip with the curves of `edited` (from a file, or read back from a rig).
-
-    Args:
-        clip: the footage.
-        edited: the wanted curves; brought to the clip's frames in time when their rate or length differs.
-        output: video file; the suffix chooses the format.
-        source: the clip's own curves that `edited` was made from; tracked anew when None.
-        renderer: `warp` or `edtalk`.
-        face: which face, 0 the largest.
-        quality: `draft`, `standard`, `best`, or `auto`; see `warp_renderer`.
-        device: `auto`, `cpu` or `cuda` for the networks.
-        rate_factor: of H.264, from 0 (largest file) to 51; None is the usual one. ProRes has one quality.
-        force: replace an earlier file.
-        progress: called as `progress(stage, done, total)`.
-        pieces, preview: see `edit_clip`.
-        notes: sentences worth reading are added to it.
-
-    Raises:
-        CmetError: anything that the user can mend; one sentence.
-    """
-    clip, output = Path(clip), check_writable(output, force=force)
-    if output.exists() and clip.exists() and output.samefile(clip):
-        raise CmetError(f"{output} is the clip itself; give the video another name.")
-    check_renderer(renderer)
-    if renderer != "warp":
-        raise CmetError(
-            "EDTalk draws emotions, not curves; use `cmet edit --renderer edtalk`, or render with --renderer warp."
-        )
-    geometry, tracked = track_clip(clip, face=face, progress=progress, pieces=pieces)
-    source = tracked if source is None else fitted(source, tracked)
-    edited = fitted(edited, tracked)
-    painter, messages = warp_renderer(
-        clip,
-        geometry,
-        source,
-        edited,
-        quality=quality,
-        face=face,
-        device=device,
-        timed=pieces is None,
-        progress=progress,
-    )
-    rendered = render_frames(
-        clip, geometry, source, edited, output, painter=painter,
-        description="coefficient curves", rate_factor=rate_factor, progress=progress, force=force,
-        pieces=pieces, preview=preview,
+    emotions: "ClipEmotions",
+    rendered: _Rendered,
+    messages: list[str],
+    seconds: float | None,
+) -> EditReport:
+    """Everything that the report of an edit says."""
+    frames = rendered.frames
+    return EditReport(
+        clip=spec.clip.name, output=spec.video_name if frames.index else "",
+        width=geometry.size[0], height=geometry.size[1], fps=geometry.fps, duration=source.duration,
+        settings=summary.settings_table(spec), versions=summary.versions(), timeline=emotions.timeline, source=source, edited=edited,
+        pairs=[
+            FramePair(index, float(source.times[index]), before, after, summary.face_box(geometry, index, before))
+            for index, before, after in zip(frames.index, frames.before, frames.after, strict=True)
+        ],
+        faces_lost=int((~geometry.valid).sum()), cuts=geometry.cuts, messages=messages,
+        speed=None if seconds is None else len(source) / seconds, **rendered.figures,
     )  # fmt: skip
-    if notes is not None:
-        notes += [*messages, *rendered.messages]
-    return output
-
-
-def fitted(track: CoefficientTrack, to: CoefficientTrack) -> CoefficientTrack:
-    """`track` sampled at the frame times of `to`; the last value is held where it is shorter."""
-    if len(track) == len(to) and np.allclose(track.times, to.times, atol=1e-3):
-        return track
-    if len(track) == 0:
-        raise CmetError("The track has no frames.")
-
-    def at(values: np.ndarray) -> np.ndarray:
-        return np.stack([np.interp(to.times, track.times, c) for c in values.T], 1)
-
-    return CoefficientTrack(
-        to.fps, at(track.coefficients), at(track.head_rotation), at(track.eye_rotation), to.valid, to.meta
-    )
-
-
-@dataclass
-class RenderedFrames:
-    """What is kept of a rendering: some frames (`index`, `before`, `after`: uint8 [h, w, 3]), measured `figures` under
-    the names of `report.EditReport`, and `messages` for the user.
-    """
-
-    index: list[int] = field(default_factory=list)
-    before: list[np.ndarray] = field(default_factory=list)
-    after: list[np.ndarray] = field(default_factory=list)
-    figures: dict[str, float] = field(default_factory=dict)
-    messages: list[str] = field(default_factory=list)
-
-
-def render_frames(
-    clip: Path,
-    geometry: "FaceGeometry",
-    source: CoefficientTrack,
-    edited: CoefficientTrack,
-    output: Path,
-    *,
-    renderer: str = "warp",
-    painter: Any,
-    sound: Path | None = None,
-    description: str = "",
-    rate_factor: int | None = None,
-    force: bool = False,
-    progress: Progress | None = None,
-    pieces: Pieces | None = None,
-    preview: Preview | None = None,
-) -> RenderedFrames:
-    """Stream the clip through the renderer into `output`, sound untouched; and keep a few frames to look at.
-
-    `painter` offers `render(image, index) -> image`, `renderer` is its name, `sound` a recording that takes the place of the clip's sound.
-
-    Memory does not grow with the clip: frames are read, edited and written one by one; only the report's moments
-    stay, scaled down, and the landmarks of the frames that are measured again.
-    """
-    from cmet_engine.media.picture import shrunk
-    from cmet_engine.media.reader import VideoReader
-    from cmet_engine.media.segments import SEGMENT
-    from cmet_engine.media.writer import RATE_FACTOR, VideoWriter
-    from cmet_engine.quality import summary
-    from cmet_engine.quality.check import ResultCheck
-    from cmet_engine.quality.outside import psnr_of_video
-
-    reader = VideoReader(clip)
-    info = reader.info
-    moments = set(summary.moments(source, edited))
-    kept = RenderedFrames()
-    total = len(source)
-    rate_factor = RATE_FACTOR if rate_factor is None else rate_factor
-    metadata = _metadata(renderer, description)
-    folder = None
-    if pieces:
-        folder = pieces.stage(
-            "render", clip, sound, output.name, rate_factor, metadata, geometry.fade, geometry.valid,
-            (part for _, part in geometry.chunks()), source.coefficients, edited.coefficients, getattr(painter, "state", None),
-        )  # fmt: skip
-    with ExitStack() as stack:
-        check = stack.enter_context(contextlib.closing(ResultCheck(geometry)))
-        writer = stack.enter_context(
-            VideoWriter(
-                output, info.width, info.height, info.fps, sound_from=sound or info, metadata=metadata,
-                rate_factor=rate_factor, force=force, segments=folder,
-            )
-        )  # fmt: skip
-        if folder:
-            _recall(folder / NOTES, kept, check, painter, writer.frames)
-        for frame, picture in _painted(reader.frames(writer.frames), painter):
-            if frame.index in moments:
-                kept.index.append(frame.index)
-                kept.before.append(shrunk(frame.image, SHOWN_SIZE))
-                kept.after.append(shrunk(picture, SHOWN_SIZE))
-            check.observe(frame.index, frame.image, picture)
-            if folder and (frame.index + 1) % SEGMENT == 0:
-                _note(
-                    folder / NOTES, kept, check, painter
-                )  # before its last frame is given away, which finishes the segment
-            writer.write(picture, frame.time)
-            if preview:
-                preview(picture)
-            if progress:
-                progress(Stage.RENDER, frame.index + 1, total)
-        if folder:
-            _note(folder / NOTES, kept, check, painter)
-        kept.figures = check.figures(source, edited)
-    with contextlib.suppress(CmetError):  # a format that cannot be read back is not measured
-        written = psnr_of_video(clip, output.parent if "%" in output.name else output, geometry, OUTSIDE_FRAMES)
-        if written is not None:
-            kept.figures["outside_psnr"] = round(written, 2)
-    kept.messages = [*reader.warnings, *writer.notes, *getattr(painter, "messages", [])]
-    return kept
-
-
-def _note(path: Path, kept: RenderedFrames, check: "ResultCheck", painter: Any) -> None:
-    """Keep what was noted of the frames so far, for `_recall`."""
-    numbers = {"shown": np.array(kept.index, np.int64), "checked": np.array(check.index, np.int64)}
-    numbers["covered"] = np.array(sorted(getattr(painter, "covered", ())), np.int64)
-    images = {"before": kept.before, "after": kept.after, "face_before": check.before, "face_after": check.after}
-    save_arrays(path, **numbers, **{name: np.array(values) for name, values in images.items()})
-
-
-def _recall(path: Path, kept: RenderedFrames, check: "ResultCheck", painter: Any, frames: int) -> None:
-    """Take up what was noted of the first `frames` frames before an interruption."""
-    if noted := load_arrays(path):
-        shown, checked = (int((noted[name] < frames).sum()) for name in ("shown", "checked"))
-        kept.index, check.index = noted["shown"][:shown].tolist(), noted["checked"][:checked].tolist()
-        kept.before, kept.after = list(noted["before"][:shown]), list(noted["after"][:shown])
-        check.before, check.after = list(noted["face_before"][:checked]), list(noted["face_after"][:checked])
-        if hasattr(painter, "covered"):
-            painter.covered.update(noted["covered"][noted["covered"] < frames].tolist())
-
-
-def _painted(frames: "Iterable[Frame]", painter: Any) -> "Iterator[tuple[Frame, np.ndarray]]":
-    """Every frame with its picture, in order; as many at a time as the painter has `workers`."""
-    workers = getattr(painter, "workers", 1)
-    if workers < 2:
-        for frame in frames:
-            yield frame, painter.render(frame.image, frame.index)
-        return
-    waiting: deque[tuple[Frame, Future[np.ndarray]]] = deque()
-    with ThreadPoolExecutor(max_workers=workers) as pool:
-        try:
-            for frame in frames:
-                waiting.append((frame, pool.submit(painter.render, frame.image, frame.index)))
-                if len(waiting) > workers:
-                    done, picture = waiting.popleft()
-                    yield done, picture.result()
-            while waiting:
-                done, picture = waiting.popleft()
-                yield done, picture.result()
-        finally:
-            for _, picture in waiting:
-                picture.cancel()
-
-
-def warp_renderer(
-    clip: Path,
-    geometry: "FaceGeometry",
-    source: CoefficientTrack,
-    edited: CoefficientTrack,
-    *,
-    quality: str = "auto",
-    face: int = 0,
-    device: str = "auto",
-    timed: bool = True,
-    progress: Progress | None = None,
-) -> tuple[Any, list[str]]:
-    """The `warp` renderer at a quality, and what the user should know about it.
-
-    `draft` moves the frame's own pixels; `standard` blends in what other frames of the clip show better, by a network that
-    is fitted to the clip first; `best` does so in finer detail. `auto` is `standard` on a GPU and `draft` without one. `timed`
-    says how long it takes, which is measured, and another figure each time.
-
-    Raises:
-        CmetError: the quality is unknown, or the clip cannot be read.
-    """
-    from cmet_engine.render.refine import fitting
-    from cmet_engine.render.warp import WarpRenderer
-
-    if quality not in fitting.QUALITIES:
-        raise CmetError(f"The quality '{quality}' is unknown; use one of {', '.join(fitting.QUALITIES)}.")
-    level = fitting.resolve(quality, device)
-    if level == "draft":
-        messages = [] if quality == "draft" else [fitting.advice(len(geometry) if timed else None)]
-        return WarpRenderer(geometry, source, edited), messages
-    from cmet_engine.render.refine.renderer import RefinedRenderer
-
-    ready = fitting.prepare(clip, geometry, source, level, face=face, device=device, timed=timed, progress=progress)
-    return RefinedRenderer(geometry, source, edited, ready.crops, ready.network, ready.size), ready.messages
-
-
-def _metadata(renderer: str, description: str) -> dict[str, str]:
-    """Tags of an edited video, which say that it was edited."""
-    return {
-        "title": "Edited video",
-        "comment": f"The facial expression in this video was edited with C-MET {__version__} "
-        f"({renderer} renderer): {description}. It does not show what was filmed.",
-        "cmet_version": __version__,
-        "cmet_edit": description,
-    }
-
-
-def check_renderer(name: str) -> None:
-    """Refuse a renderer that cannot work here before anything else is done.
-
-    Raises:
-        CmetError: it is unknown, or its weights are not on this machine; the message says how to get them.
-    """
-    if name not in RENDERERS:
-        raise CmetError(f"The renderer '{name}' is unknown; use one of {', '.join(RENDERERS)}.")
-    if name == "edtalk":
-        from cmet_engine.models import path_of
-
-        path_of("edtalk_generator")
-        path_of("connector")
-
-
-def edit_description(timeline: EmotionTimeline, settings: EditSettings) -> str:
-    """One line that says how a clip was edited, for metadata and report."""
-    parts = []
-    for key in timeline.keys:
-        end = "end" if key.end is None else f"{key.end:g} s"
-        whole = key.start == 0 and key.end is None
-        parts.append(f"{key.emotion} {key.strength:g}" + ("" if whole else f" from {key.start:g} s to {end}"))
-    return f"{', '.join(parts)} ({settings.mode})"

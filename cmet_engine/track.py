@@ -165,6 +165,24 @@ class CoefficientTrack:
             meta,
         )
 
+    def resampled_like(self, other: "CoefficientTrack") -> "CoefficientTrack":
+        """The track at the frame times of another one; its last value is held where it is shorter.
+
+        Raises:
+            InvalidInput: the track has no frames.
+        """
+        if len(self) == len(other) and np.allclose(self.times, other.times, atol=1e-3):
+            return self
+        if len(self) == 0:
+            raise InvalidInput("The track has no frames.")
+
+        def at(values: np.ndarray) -> np.ndarray:
+            return np.stack([np.interp(other.times, self.times, column) for column in values.T], 1)
+
+        return CoefficientTrack(
+            other.fps, at(self.coefficients), at(self.head_rotation), at(self.eye_rotation), other.valid, other.meta
+        )
+
     def save(self, path: str | Path, *, force: bool = True) -> Path:
         """Write the track in the format that the suffix names; the file appears whole or not at all.
 

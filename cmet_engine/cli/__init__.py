@@ -282,7 +282,7 @@ def build_parser() -> argparse.ArgumentParser:
         metavar="SOURCE",
         help="the clip's own curves that EDITED was made from (default: tracked anew)",
     )
-    sub.add_argument("--renderer", choices=("warp", "edtalk"), default="warp", help="how the video is made")
+    sub.add_argument("--renderer", choices=("warp",), default="warp", help="how the video is made")
     _quality_argument(sub)
     _device_argument(sub)
     sub.add_argument(
@@ -443,27 +443,30 @@ def _track(options: argparse.Namespace) -> dict[str, Any]:
 
 def _edit(options: argparse.Namespace) -> dict[str, Any]:
     from cmet_engine import pipeline
-    from cmet_engine.timeline import EmotionTimeline
+    from cmet_engine.spec import EditSpec
 
-    timeline = EmotionTimeline.load(options.keys) if options.keys else EmotionTimeline()
-    timeline = EmotionTimeline([*timeline.keys, *EmotionTimeline.parse(options.emotion).keys])
-    video_name = "edited" + options.format if options.format not in (".png", ".exr") else f"frames/%06d{options.format}"
-    settings = pipeline.EditSettings(
-        timeline,
-        options.strength,
-        options.speech,
-        options.neutral,
-        options.mode,
-        options.renderer,
-        options.face,
-        options.device,
-        video_name,
-        options.lips,
-        options.portrait,
-        options.quality,
+    asked = {
+        name: getattr(options, name)
+        for name in (
+            "clip",
+            "keys",
+            "strength",
+            "speech",
+            "neutral",
+            "mode",
+            "renderer",
+            "face",
+            "device",
+            "lips",
+            "portrait",
+        )
+        if getattr(options, name) is not None
+    }
+    spec = EditSpec.read(
+        {**asked, "emotions": options.emotion, "quality": options.quality, "format": options.format.lstrip(".")}
     )
     started = time.perf_counter()
-    result = pipeline.edit_clip(options.clip, settings, options.output, force=options.force, progress=options.progress)
+    result = pipeline.edit_clip(spec, options.output, force=options.force, progress=options.progress)
     seconds = time.perf_counter() - started
     return {
         "result": result.folder,
@@ -476,17 +479,16 @@ def _edit(options: argparse.Namespace) -> dict[str, Any]:
 
 def _render(options: argparse.Namespace) -> dict[str, Any]:
     from cmet_engine import pipeline
-    from cmet_engine.track import CoefficientTrack
+    from cmet_engine.spec import RenderSpec
 
-    edited = CoefficientTrack.load(options.track)
-    source = CoefficientTrack.load(options.source) if options.source else None
+    asked = {
+        name: getattr(options, name)
+        for name in ("clip", "track", "source", "renderer", "face", "quality", "device")
+        if getattr(options, name) is not None
+    }
     output = options.output / "edited.mp4" if options.output.is_dir() else options.output
-    notes: list[str] = []
-    output = pipeline.render_clip(
-        options.clip, edited, output, source=source, renderer=options.renderer, face=options.face,
-        quality=options.quality, device=options.device, force=options.force, progress=options.progress, notes=notes,
-    )  # fmt: skip
-    return {"video": output, "note": notes}
+    result = pipeline.render_clip(RenderSpec.read(asked), output, force=options.force, progress=options.progress)
+    return {"video": result.path, "note": result.messages}
 
 
 def _vector(options: argparse.Namespace) -> dict[str, Any]:

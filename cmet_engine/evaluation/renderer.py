@@ -8,11 +8,13 @@ picture flicker more than the source, is the edit in it, is it as sharp. Every f
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from cmet_engine.emotion.clip_emotions import basic_emotion_deltas
 from cmet_engine.emotion.edit import edit_track
 from cmet_engine.emotion.expression_classifier import FrameReader
 from cmet_engine.emotion.library import load_library
@@ -23,9 +25,9 @@ from cmet_engine.progress import Progress
 from cmet_engine.quality import metrics
 from cmet_engine.quality.alignment import neighbours
 from cmet_engine.quality.regions import face_regions
-from cmet_engine.render.refine import fitting, reference_frames, training_pairs
+from cmet_engine.render.refine import fitting, reference_frames
 from cmet_engine.render.refine.renderer import RefinedRenderer, refine
-from cmet_engine.render.refine.sources import Borrowed, Slot
+from cmet_engine.render.refine.sources import Reference, Slot
 from cmet_engine.render.warp import WarpRenderer, warp
 from cmet_engine.timeline import EmotionTimeline
 from cmet_engine.track import CoefficientTrack
@@ -75,7 +77,7 @@ class RendererFigures:
 
 
 def best_slots(
-    crops: reference_frames.Crops, here: reference_frames.Looks, wanted: reference_frames.Looks
+    crops: reference_frames.ReferenceFrames, here: reference_frames.Appearance, wanted: reference_frames.Appearance
 ) -> list[Slot]:
     """The reference frames for a single face: the best match and the next for each part.
 
@@ -84,13 +86,13 @@ def best_slots(
         here: appearance of the face that is rendered from.
         wanted: appearance of the face that is rendered.
     """
-    slots: list[dict[str, Sequence[Borrowed]]] = [{}, {}]
+    slots: list[dict[str, Sequence[Reference]]] = [{}, {}]
     for part in ("mouth", "eyes"):
-        order = np.argsort(reference_frames.costs(wanted, wanted, crops.looks, part)[0])
+        order = np.argsort(reference_frames.matching_costs(wanted, wanted, crops.appearance, part)[0])
         for k, slot in enumerate(slots):
             entry = int(order[min(k, len(order) - 1)])
-            trust = reference_frames.trust(wanted[0], here[0], crops.looks[entry], part)
-            slot[part] = [Borrowed(crops.images[entry], crops.landmarks[entry], 1.0, trust)]
+            trust = reference_frames.trust(wanted[0], here[0], crops.appearance[entry], part)
+            slot[part] = [Reference(crops.images[entry], crops.landmarks[entry], 1.0, trust)]
     return slots  # type: ignore[return-value]
 
 
@@ -98,7 +100,7 @@ def reconstruct(
     geometry: FaceGeometry,
     images: dict[int, np.ndarray],
     pairs: Sequence[tuple[int, int]],
-    crops: reference_frames.Crops,
+    crops: reference_frames.ReferenceFrames,
     network: Any,
     size: int,
 ) -> tuple[dict[str, Pair], dict[str, Pair]]:
@@ -116,7 +118,7 @@ def reconstruct(
     for i, j in pairs:
         own, target = (np.asarray(geometry.landmarks[k], np.float64) for k in (i, j))
         draft = warp(images[i], own, target - own)
-        looks = [reference_frames.looks_of(p[None], teeth=geometry.teeth[k]) for p, k in ((own, i), (target, j))]
+        looks = [reference_frames.appearance_of(p[None], teeth=geometry.teeth[k]) for p, k in ((own, i), (target, j))]
         refined = refine(draft, own, target, best_slots(crops, *looks), network, size)
         for name, where in face_regions(target, draft.shape).items():
             for of_method, made in zip(compared[name], (draft, refined), strict=True):
@@ -217,23 +219,24 @@ def evaluate_clip(
         progress: called with the fit's progress.
     """
     geometry, source = track_clip(path)
-    usable = training_pairs.usable_frames(geometry)
+    usable = reference_frames.usable_frames(geometry)
     if len(usable) < LEAST_FRAMES:
         return None
     edge = round(len(usable) * (1 - HELD_OUT))
     started = time.perf_counter()
     refiner = fitting.prepare(
-        path, geometry, source, quality, device=device, among=usable[:edge], steps=None if fit else 0, progress=progress
-    )
+        path, geometry, partial(basic_emotion_deltas, source), quality,
+        device=device, among=usable[:edge], steps=None if fit else 0, progress=progress,
+    )  # fmt: skip
     fit_seconds = time.perf_counter() - started
     library, estimator = load_library(), FrameReader(landmarker)
     held = _hold_out(path, geometry, source, usable[edge:], frames, run, estimator)
-    refined = refiner.crops, refiner.network, refiner.size
+    refined = refiner.references, refiner.network, refiner.size
     psnr, ssim = reconstruct(geometry, held.images, held.pairs, *refined)
     result = RendererFigures(path.stem, psnr, ssim, len(held.pairs), {}, {}, {}, (0.0, 0.0), round(fit_seconds, 1))
     for emotion in emotions:
         edited = edit_track(source, EmotionTimeline.parse([emotion]), library)
-        renderers = WarpRenderer(geometry, source, edited), RefinedRenderer(geometry, source, edited, *refined)
+        renderers = WarpRenderer(geometry, source, edited), RefinedRenderer(geometry, source, edited, refiner)
         figures = [_measure(held, edited, renderer, which, estimator) for which, renderer in enumerate(renderers)]
         held.rendered += len(held.spread) + len(held.middle)
         for name, values in zip(("flicker", "realised", "sharpness"), zip(*figures, strict=True), strict=True):

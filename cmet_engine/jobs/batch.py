@@ -254,25 +254,17 @@ def run_row(
         CmetError: the row cannot be done; one sentence.
     """
     from cmet_engine import pipeline
-    from cmet_engine.timeline import EmotionTimeline
+    from cmet_engine.spec import EditSpec, RenderSpec
     from cmet_engine.track import CoefficientTrack
 
     kind, clip, output = values["kind"], Path(values["clip"]), Path(values["output"])
     output.parent.mkdir(parents=True, exist_ok=True)
     if kind == "edit":
-        timeline = EmotionTimeline.load(values["keys"]) if "keys" in values else EmotionTimeline()
-        timeline = EmotionTimeline([*timeline.keys, *EmotionTimeline.parse(values["emotions"]).keys])
-        settings = pipeline.EditSettings(
-            timeline,
-            values["strength"],
-            Path(values["speech"]) if "speech" in values else None,
-            Path(values["neutral"]) if "neutral" in values else None,
-            values["mode"],
-            values["renderer"],
-            values["face"],
-            quality=values["quality"],
+        names = ("clip", "keys", "strength", "speech", "neutral", "mode", "renderer", "face", "quality")
+        asked = {name: values[name] for name in names if name in values}
+        result = pipeline.edit_clip(
+            EditSpec.read({**asked, "emotions": values["emotions"]}), output, force=force, progress=progress
         )
-        result = pipeline.edit_clip(clip, settings, output, force=force, progress=progress)
         return {
             "outputs": [str(p) for p in result.files.values()],
             "figures": result.figures,
@@ -284,22 +276,10 @@ def run_row(
         track.save(output, force=force)
         return {"outputs": [str(output)], "figures": {"frames": len(track), "frames_with_face": int(track.valid.sum())}}
     if kind == "render":
-        source = CoefficientTrack.load(values["source"]) if "source" in values else None
-        edited = CoefficientTrack.load(values["track"])
-        notes: list[str] = []
-        pipeline.render_clip(
-            clip,
-            edited,
-            output,
-            source=source,
-            renderer=values["renderer"],
-            face=values["face"],
-            quality=values["quality"],
-            force=force,
-            progress=progress,
-            notes=notes,
-        )
-        return {"outputs": [str(output)], "messages": notes}
+        fields = ("clip", "track", "source", "renderer", "face", "quality")
+        spec = RenderSpec.read({name: values[name] for name in fields if name in values})
+        rendered = pipeline.render_clip(spec, output, force=force, progress=progress)
+        return {"outputs": [str(output)], "messages": rendered.messages}
     if "rig" not in values:
         CoefficientTrack.load(clip).save(output, force=force)
         return {"outputs": [str(output)]}

@@ -45,10 +45,11 @@ class Scrubber:
         Raises:
             CmetError: the clip was not tracked yet, or an emotion is unknown.
         """
-        from cmet_engine import pipeline
+        from cmet_engine.emotion.clip_emotions import clip_emotions
         from cmet_engine.emotion.edit import edit_track
         from cmet_engine.face.clip import tracked
         from cmet_engine.render.warp import WarpRenderer
+        from cmet_engine.spec import EditSpec
         from cmet_engine.timeline import EmotionKey, EmotionTimeline
 
         clip, face = Path(asked["clip"]), asked["face"]
@@ -57,11 +58,8 @@ class Scrubber:
         timeline = EmotionTimeline(keys).scaled(asked["strength"])
         edited = source
         if keys:
-            names = EmotionTimeline([EmotionKey(name) for name in timeline.names()])
-            settings = pipeline.EditSettings(names, device="cpu")
-            heard = self._keep(
-                ("heard", cache.content(clip), timeline.names()), lambda: pipeline.listen(clip, settings)
-            )
+            spec = EditSpec(clip=clip, emotions=tuple(timeline.names()), device="cpu")
+            heard = self._keep(("heard", cache.content(clip), timeline.names()), lambda: clip_emotions(spec))
 
             def edit() -> Any:
                 emphasis = replace(heard, timeline=timeline).emphasis(source)

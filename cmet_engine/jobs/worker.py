@@ -49,11 +49,6 @@ class Preview:
             temporary.write_bytes(small_jpeg(picture, PREVIEW_SIZE))
 
 
-def video_name(kind: str) -> str:
-    """Name of an edited video in the results, by its format; numbered pictures have a folder of their own."""
-    return f"frames/%06d.{kind}" if kind in ("png", "exr") else f"edited.{kind}"
-
-
 def run_job(job: Job, progress: Any) -> dict[str, Any]:
     """Do one job into its folder's `results`, going on from the pieces of an earlier attempt.
 
@@ -64,8 +59,7 @@ def run_job(job: Job, progress: Any) -> dict[str, Any]:
         CmetError: the job cannot be done; one sentence.
     """
     from cmet_engine import pipeline
-    from cmet_engine.timeline import EmotionKey, EmotionTimeline
-    from cmet_engine.track import CoefficientTrack
+    from cmet_engine.spec import EditSpec, RenderSpec
 
     request = job.request
     kind, given = request["kind"], request["parameters"]
@@ -79,44 +73,30 @@ def run_job(job: Job, progress: Any) -> dict[str, Any]:
         track.save(job.results / f"track.{given['format']}")
         return {"frames": len(track), "fps": str(track.fps), "frames_with_face": int(track.valid.sum())}
     if kind == "edit":
-        keys = [EmotionKey(**key) for key in given["keys"]]
-        timeline = EmotionTimeline([*EmotionTimeline.parse(given["emotions"]).keys, *keys])
-        settings = pipeline.EditSettings(
-            timeline,
-            given["strength"],
-            given["speech"] and Path(given["speech"]),
-            given["neutral"] and Path(given["neutral"]),
-            given["mode"],
-            given["renderer"],
-            given["face"],
-            given["device"],
-            video_name(given["format"]),
-            quality=given.get("quality", "auto"),
+        names = (
+            "clip",
+            "emotions",
+            "keys",
+            "strength",
+            "speech",
+            "neutral",
+            "mode",
+            "renderer",
+            "face",
+            "device",
+            "format",
         )
-        result = pipeline.edit_clip(
-            Path(given["clip"]), settings, job.results, force=True, progress=progress, pieces=pieces, preview=preview
-        )
+        asked = {name: given[name] for name in names if given.get(name) is not None}
+        spec = EditSpec.read({**asked, "quality": given.get("quality", "auto")})
+        result = pipeline.edit_clip(spec, job.results, force=True, progress=progress, pieces=pieces, preview=preview)
         return {"figures": result.figures, "messages": result.messages}
     if kind == "render":
-        notes: list[str] = []
-        source = CoefficientTrack.load(given["source"]) if given["source"] else None
-        pipeline.render_clip(
-            Path(given["clip"]),
-            CoefficientTrack.load(given["track"]),
-            job.results / video_name(given["format"]),
-            source=source,
-            renderer=given["renderer"],
-            face=given["face"],
-            quality=given.get("quality", "auto"),
-            device=given.get("device", "auto"),
-            rate_factor=given.get("rate_factor"),
-            force=True,
-            progress=progress,
-            pieces=pieces,
-            preview=preview,
-            notes=notes,
+        fields = ("clip", "track", "source", "renderer", "face", "quality", "device", "format", "rate_factor")
+        spec_of = RenderSpec.read({name: given[name] for name in fields if given.get(name) is not None})
+        rendered = pipeline.render_clip(
+            spec_of, job.results / spec_of.output_name, force=True, progress=progress, pieces=pieces, preview=preview
         )
-        return {"messages": notes}
+        return {"messages": rendered.messages}
     if kind == "vector":
         from cmet_engine.emotion import library, user_library
         from cmet_engine.emotion.make_vector import emotion_vector

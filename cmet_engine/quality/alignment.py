@@ -6,7 +6,7 @@ import numpy as np
 
 from cmet_engine.face.landmarks import SKIN
 from cmet_engine.quality.metrics import Pair
-from cmet_engine.render.refine.canonical_crop import rasterise, to_square
+from cmet_engine.render.refine.canonical_crop import crop_transform, rasterise
 from cmet_engine.render.refine.sources import remap
 
 MARGIN = 1.2
@@ -30,6 +30,6 @@ def neighbours(pictures: Sequence[np.ndarray], landmarks: Sequence[np.ndarray]) 
     for before, after, old, new in zip(pictures, pictures[1:], landmarks, landmarks[1:], strict=False):
         side = float(np.ptp(new[:SKIN, :2], axis=0).max()) * MARGIN
         size = max(LEAST_SIDE, SIDE_STEP * round(side / SIDE_STEP))
-        raster = rasterise(new, to_square(new, size), size)
+        raster = rasterise(new, crop_transform(new, size), size)
         earlier, later = (remap(picture, raster.sources(points)) for picture, points in ((before, old), (after, new)))
         yield earlier, later, raster.inward() > INWARD

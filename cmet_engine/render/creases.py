@@ -1,8 +1,8 @@
-"""Creases of the skin: what a face shows where its skin is pushed together, and what moving pixels alone cannot show.
+"""Creases of the skin, which a face shows where its skin is pushed together and which displaced pixels alone cannot show.
 
 Between brows that are drawn together stand two furrows, a sneer wrinkles the bridge of the nose and deepens the fold beside it
-(FACS actions 4, 9 and 10: Ekman, Friesen & Hager 2002). Each crease is a line on the mean face that goes with the landmarks;
-its shade is a narrow dark core between two faint light edges, as strong as the change of the coefficients that makes it.
+(FACS action units 4, 9 and 10: Ekman, Friesen & Hager 2002). Each crease is a line on the mean face that moves with the
+landmarks. Its shade is a narrow dark core between two faint light edges, as strong as the change of its coefficients.
 """
 
 from dataclasses import dataclass
@@ -24,8 +24,8 @@ class Crease:
 
     Attributes:
         line: corners of the line on the mean face, (x, y) in outer-eye distances, y upwards.
-        driver: coefficient without its side -> share of the change that counts.
-        full: the change that draws it fully.
+        driver: by coefficient without its side, the share of its change that counts.
+        full: the change at which it has its full depth.
         width: Gaussian width in outer-eye distances.
         depth: share of the light that is missing in its middle.
     """
@@ -55,19 +55,19 @@ TINT = np.array([0.85, 1.0, 1.0], np.float32)
 
 SAMPLES = 17
 GRID = 96
-"""Longest side of the grid that creases are drawn on; larger faces get it enlarged."""
+"""Longest side of the grid on which creases are rendered; it is enlarged for larger faces."""
 
 LEAST = 0.02
-"""Below this share of its depth a crease is not drawn."""
+"""Below this share of its depth a crease is left out."""
 
 
 def creased(picture: np.ndarray, landmarks: np.ndarray, change: np.ndarray, facing: np.ndarray) -> np.ndarray:
     """A picture with the creases that a change of expression makes.
 
     Args:
-        picture: uint8 [H, W, 3], drawn with the changed expression.
-        landmarks: [478, 3] pixels, where they are in it.
-        change: [52], how the coefficients changed.
+        picture: uint8 [H, W, 3], rendered with the changed expression.
+        landmarks: [478, 3] pixels of the picture.
+        change: [52], change of the coefficients.
         facing: [478], how far each landmark takes part (see `warp.facing_weights`).
 
     Returns:
@@ -103,7 +103,7 @@ def creased(picture: np.ndarray, landmarks: np.ndarray, change: np.ndarray, faci
 
 
 def _amounts(change: np.ndarray) -> list[float]:
-    """How far each crease is drawn, 0 to 1: right and left of the first, of the second, and so on."""
+    """Share of its depth that each crease has, 0 to 1: right and left of the first, of the second, and so on."""
     result = []
     for crease in CREASES:
         for side in ("Right", "Left"):

@@ -9,25 +9,10 @@ from functools import cache
 
 import numpy as np
 
-from cmet_engine.face.landmarks import (  # noqa: F401 - offered to the renderers beside the triangles
-    CHIN,
-    EARS,
-    IRIS,
-    LANDMARKS,
-    LEFT_EYE_LOWER,
-    LEFT_EYE_UPPER,
-    LEFT_IRIS,
-    LOWER_LIP_INNER,
-    LOWER_LIP_OUTER,
-    NOSE,
+from cmet_engine.face.landmarks import (
     OPENINGS,
     OVAL,
-    RIGHT_EYE_LOWER,
-    RIGHT_EYE_UPPER,
-    RIGHT_IRIS,
     SKIN,
-    UPPER_LIP_INNER,
-    UPPER_LIP_OUTER,
 )
 
 RING_REACH = (1.10, 1.22, 1.36)

@@ -1,136 +1,130 @@
-"""The `warp` renderer: a coefficient difference moves the landmarks, the landmarks move the original pixels.
+"""The `warp` renderer: a coefficient difference displaces the landmarks, and a mesh warp displaces the original pixels.
 
-Around every moved landmark the picture follows its triangle of the mesh; beyond the outline of the face the motion fades to
-nothing. Eyes and mouth are openings: their edges move with the skin, and slide over what lies behind (eyeball, teeth)
-instead of stretching it. Every frame is worked on alone, so frames may come in any order.
+Within the face every pixel follows its triangle of the mesh; beyond the outline of the face the displacement fades to zero.
+Eyes and mouth are openings: their edges move with the skin, and slide over what lies behind (eyeball, teeth) instead of
+stretching it. Every frame is rendered by itself, so frames may come in any order.
 """
 
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import cv2
 import numpy as np
 
 from cmet_engine import arkit
-from cmet_engine.errors import CmetError
+from cmet_engine.errors import InvalidInput
+from cmet_engine.face.landmarks import (
+    CHIN,
+    EARS,
+    LEFT_IRIS,
+    LOWER_LIP_OUTER,
+    NOSE,
+    OPENINGS,
+    OVAL,
+    RIGHT_IRIS,
+    SKIN,
+    UPPER_LIP_OUTER,
+)
 from cmet_engine.face.teeth import colour_of_lips, teeth_meet
+from cmet_engine.face.tracker import FaceGeometry
 from cmet_engine.render import mesh
+from cmet_engine.render.base import Renderer
 from cmet_engine.render.creases import creased
-from cmet_engine.render.motion import hold_lips, landmark_motion
+from cmet_engine.render.lip_motion import hold_lips
+from cmet_engine.render.motion import landmark_motion
+from cmet_engine.render.openings import STILL, Opening, draw_eye, draw_mouth
 from cmet_engine.smoothstep import smoothstep
 from cmet_engine.track import CoefficientTrack
 
 CHUNK = 64
-"""Frames whose motion is prepared together."""
-
-STILL = 0.05
-"""Pixels: a frame in which nothing moves further is handed back as it is."""
+"""Frames whose landmark motion is computed together."""
 
 GRID = 320
-"""Longest side of the grid that the motion is drawn on; larger faces get it enlarged."""
+"""Longest side of the grid on which the displacement is computed; it is enlarged for larger faces."""
 
 SMOOTHING = 0.016
 """Gaussian width, in face sizes, that rounds the creases between triangles."""
 
-FINE, FINE_UP_TO = 2, 110
-"""Eyes and mouths narrower than so many pixels are drawn this many times larger and averaged down."""
-
-DARKNESS = 0.25
-"""Brightness of the inside of a mouth, as a share of the brightness of the lips."""
-
-TONGUE = 0.5
-"""The same where the tongue lies, before the lower teeth."""
-
-UPPER_ROW, LOWER_ROW = 0.62, 0.33
-"""Of an open mouth that shows teeth, the upper part that goes with the skull, and the lower one that goes with the lower lip."""
-
-ROW_EDGE = 0.05
-"""How soft their edges are, as a share of the opening."""
-
-TONGUE_PART = (0.15, 1.0)
-"""Where the frame shows tongue and throat: between these depths what goes with the skull turns into what goes with the jaw."""
-
-TEETH = (1.25, 1.1)
-"""Brightness of the brightest tenth of an open mouth as a share of the lips': from the first on it shows teeth, below the second
-tongue and throat."""
-
-MOST_STRETCH = (0.4, 0.55)
-"""Opening before as a share of the opening after: teeth that meet are stretched where it is above the second, not below the first."""
-
-DARK_FROM = (1.0, 3.0)
-"""Pixels: a slit narrower than the first gets no darkness, which would be a dotted line; from the second on it gets all."""
-
 SQUEEZED, SQUEEZED_FINE = 1.5, 4
-"""From so many rows of pixels in one on, lips are drawn in so many times as many rows."""
+"""Lips whose rows are squeezed by the first or more are rendered in the second times as many rows, and averaged down."""
 
-SLIT = (0.6, 1.8)
-"""Pixels: what lies between lips nearer than the first is not drawn, from the second on all of it is."""
-
-_ROW = 256
 _SUBPIXEL = 4  # bits of a fraction of a pixel in OpenCV's drawing
 
 
-class WarpRenderer:
-    """Draws the frames of a clip with the expression of an edited track.
+class WarpRenderer(Renderer):
+    """Renders the frames of a clip with the expression of an edited track.
 
     Args:
-        geometry: a `FaceGeometry`: where the face is.
+        geometry: where the face is.
         source_track: what the actor does.
-        edited_track: what the actor shall do; the difference of the two is drawn, times `geometry.fade`.
+        edited_track: what the actor shall do; the difference of the two is rendered, times `geometry.fade`.
+        messages: sentences for the user that are known beforehand.
 
     Raises:
-        CmetError: geometry and tracks have different lengths.
+        InvalidInput: geometry and tracks have different lengths.
     """
 
-    def __init__(self, geometry: Any, source_track: CoefficientTrack, edited_track: CoefficientTrack) -> None:
+    name = "warp"
+
+    def __init__(
+        self,
+        geometry: FaceGeometry,
+        source_track: CoefficientTrack,
+        edited_track: CoefficientTrack,
+        messages: Sequence[str] = (),
+    ) -> None:
         counts = {len(geometry), len(source_track), len(edited_track)}
         if len(counts) > 1:
-            raise CmetError(
+            raise InvalidInput(
                 f"The clip has {len(geometry)} frames, the source track {len(source_track)} and the edited track "
                 f"{len(edited_track)}; they must be of the same clip."
             )
-        self._geometry = geometry
+        self.geometry, self._messages = geometry, list(messages)
         self._source = source_track.coefficients
         self._edited = edited_track.coefficients
         self._start, self._landmarks, self._moves = -CHUNK, np.empty(0), np.empty(0)
 
     def render(self, image: np.ndarray, index: int) -> np.ndarray:
-        """Frame `index` with the edited expression.
-
-        Args:
-            image: uint8 [H, W, 3], the original frame.
-            index: its number in the clip.
-
-        Returns:
-            uint8 [H, W, 3]; the very same array where nothing is to change.
-        """
-        if not 0 <= index < len(self._geometry):
+        """Frame `index` with the edited expression; see `Renderer.render`."""
+        if not 0 <= index < len(self.geometry):
             return image
-        if float(self._geometry.fade[index]) <= 0 or not np.any(self._edited[index] != self._source[index]):
+        if float(self.geometry.fade[index]) <= 0 or not np.any(self._edited[index] != self._source[index]):
             return image
         landmarks, moves = self._prepared(index)
         if not np.isfinite(moves).all() or np.abs(moves[:, :2]).max() < STILL:
             return image
-        drawn = warp(image, landmarks, moves, float(self._geometry.teeth[index]))
-        change = (self._edited[index] - self._source[index]) * float(self._geometry.fade[index])
+        drawn = warp(image, landmarks, moves, float(self.geometry.teeth[index]))
+        change = (self._edited[index] - self._source[index]) * float(self.geometry.fade[index])
         return creased(drawn, landmarks + moves, change, facing_weights(landmarks[None])[0])
 
+    @property
+    def messages(self) -> list[str]:
+        """See `Renderer.messages`."""
+        return self._messages
+
+    @property
+    def state(self) -> Iterator[object]:
+        """See `Renderer.state`."""
+        yield self._source
+        yield self._edited
+
     def target(self, index: int) -> np.ndarray:
-        """Where the landmarks of frame `index` lie once it is edited: float64 [478, 3] pixels."""
+        """The landmarks of frame `index` once it is edited: float64 [478, 3] pixels."""
         landmarks, moves = self._prepared(index)
         return landmarks + moves
 
     def _prepared(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """Landmarks [478, 3] of a frame and how they move [478, 3], both in pixels."""
+        """Landmarks [478, 3] of a frame and their displacement [478, 3], both in pixels."""
         if not self._start <= index < self._start + len(self._landmarks):
             start = index - index % CHUNK
-            part = slice(start, min(start + CHUNK, len(self._geometry)))
-            landmarks = np.asarray(self._geometry.landmarks[part], np.float64)
-            fade = np.asarray(self._geometry.fade[part], np.float32)[:, None]
+            part = slice(start, min(start + CHUNK, len(self.geometry)))
+            landmarks = np.asarray(self.geometry.landmarks[part], np.float64)
+            fade = np.asarray(self.geometry.fade[part], np.float32)[:, None]
             source = self._source[part]
             change = (self._edited[part] - source) * fade
             moves = landmark_motion(landmarks, change)
             moves = moves * facing_weights(landmarks)[:, :, None]
-            moves = hold_lips(landmarks, moves, self._geometry.teeth[part], change[:, arkit.INDEX["jawOpen"]])
+            moves = hold_lips(landmarks, moves, self.geometry.teeth[part], change[:, arkit.INDEX["jawOpen"]])
             self._start, self._landmarks, self._moves = start, landmarks, moves
         return self._landmarks[index - self._start], self._moves[index - self._start]
 
@@ -138,30 +132,30 @@ class WarpRenderer:
 def facing_weights(landmarks: np.ndarray) -> np.ndarray:
     """How far each landmark may move, 0 to 1: [N, 478] for landmarks [N, 478, 3].
 
-    The skin that turns away from the camera is held, because there the landmarks are guesses. How a place is turned is told
-    from its direction as seen from the middle between the ears, which is smooth and survives noisy depth.
+    Skin that turns away from the camera is held, because there the landmarks are guesses. The orientation of a place is its
+    direction as seen from the middle between the ears, which is smooth and robust to noisy depth.
     """
-    away = landmarks - landmarks[:, list(mesh.EARS)].mean(1, keepdims=True)
+    away = landmarks - landmarks[:, list(EARS)].mean(1, keepdims=True)
     facing = -away[..., 2] / (np.linalg.norm(away, axis=-1) + 1e-9)  # MediaPipe's z grows away from the camera
-    nose = facing[:, mesh.NOSE, None]  # beyond 45 degrees the whole edit fades
+    nose = facing[:, NOSE, None]  # beyond 45 degrees the whole edit fades
     return smoothstep(facing, -0.1, 0.25) * smoothstep(nose, 0.45, 0.85)
 
 
 def warp(image: np.ndarray, landmarks: np.ndarray, moves: np.ndarray, teeth: float | None = None) -> np.ndarray:
-    """Move the landmarks of a face and the picture with them.
+    """Displace the landmarks of a face and the picture with them.
 
     Args:
         image: uint8 [H, W, 3].
         landmarks: [478, 3] pixels.
-        moves: [478, 3] pixels, how far each landmark goes.
-        teeth: 0 to 1, whether the picture shows teeth that meet (`face.teeth`); looked for in it when not given.
+        moves: [478, 3] pixels, displacement of each landmark.
+        teeth: 0 to 1, whether the picture shows teeth that meet (`face.teeth`); None finds out from the picture.
 
     Returns:
         A new uint8 [H, W, 3]; equal to `image` outside the outermost ring around the face.
     """
-    face = landmarks[: mesh.SKIN, :2]
-    move = moves[: mesh.SKIN, :2]
-    oval = list(mesh.OVAL)
+    face = landmarks[:SKIN, :2]
+    move = moves[:SKIN, :2]
+    oval = list(OVAL)
     centre = face[oval].mean(0)
     rings = np.concatenate([centre + reach * (face[oval] - centre) for reach in mesh.RING_REACH])
     ring_moves = np.concatenate([share * move[oval] for share in mesh.RING_SHARE])
@@ -175,28 +169,28 @@ def warp(image: np.ndarray, landmarks: np.ndarray, moves: np.ndarray, teeth: flo
         return image
     size = float(np.ptp(face, axis=0).max())
     box = (x0, y0, x1, y1)
-    flow = _skin_flow(target, shift, landmarks[: mesh.SKIN, 2], box, size)
+    flow = _skin_flow(target, shift, landmarks[:SKIN, 2], box, size)
     moved = _moved(image[y0:y1, x0:x1], flow)
-    lips = target[list(mesh.UPPER_LIP_OUTER + mesh.LOWER_LIP_OUTER)] - [x0, y0]
+    lips = target[list(UPPER_LIP_OUTER + LOWER_LIP_OUTER)] - [x0, y0]
     _smooth_lips(moved, image[y0:y1, x0:x1], flow, lips)
     result = image.copy()
     result[y0:y1, x0:x1] = moved
-    for k, (upper, lower) in enumerate(mesh.OPENINGS):
-        opening = _Opening([(source[list(line)], target[list(line)]) for line in (upper, lower)], box)
+    for k, (upper, lower) in enumerate(OPENINGS):
+        opening = Opening([(source[list(line)], target[list(line)]) for line in (upper, lower)], box)
         if opening.empty:
             continue
         if k < 2:
-            centre_of_iris = (mesh.RIGHT_IRIS, mesh.LEFT_IRIS)[k]
+            centre_of_iris = (RIGHT_IRIS, LEFT_IRIS)[k]
             iris = landmarks[centre_of_iris : centre_of_iris + 5, :2]
-            _draw_eye(result, image, opening, iris, moves[centre_of_iris, :2])
+            draw_eye(result, image, opening, iris, moves[centre_of_iris, :2])
         else:
             meet = teeth_meet(image, landmarks) if teeth is None else teeth
-            _draw_mouth(result, image, opening, colour_of_lips(image, landmarks), move[list(mesh.CHIN)].mean(0), meet)
+            draw_mouth(result, image, opening, colour_of_lips(image, landmarks), move[list(CHIN)].mean(0), meet)
     return result
 
 
 def _moved(region: np.ndarray, flow: np.ndarray, fine: int = 1) -> np.ndarray:
-    """A picture [h, w, 3] whose pixels have come by `flow` [fine * h', w', 2] pixels, in rows `fine` times as dense."""
+    """A picture [h, w, 3] displaced by `flow` [fine * h', w', 2] pixels, in rows `fine` times as dense."""
     height, width = flow.shape[:2]
     rows = (np.arange(height, dtype=np.float32) + 0.5) / fine - 0.5
     columns = np.arange(width, dtype=np.float32)
@@ -207,9 +201,9 @@ def _moved(region: np.ndarray, flow: np.ndarray, fine: int = 1) -> np.ndarray:
 
 
 def _smooth_lips(moved: np.ndarray, region: np.ndarray, flow: np.ndarray, lips: np.ndarray) -> None:
-    """Draw the lips anew, in rows `SQUEEZED_FINE` times as dense and averaged down, where they are squeezed together.
+    """Render lips that are squeezed together again, in rows `SQUEEZED_FINE` times as dense, averaged down.
 
-    Several rows of pixels come to lie in one there; taken one by one, the dark line between the lips would be a saw.
+    Several rows of pixels come to lie in one there. Sampled once a pixel, the dark line between the lips would be jagged.
     """
     height, width = flow.shape[:2]
     room = 0.15 * float(np.ptp(lips[:, 0]))
@@ -226,13 +220,13 @@ def _smooth_lips(moved: np.ndarray, region: np.ndarray, flow: np.ndarray, lips: 
 def _skin_flow(
     target: np.ndarray, shift: np.ndarray, depth: np.ndarray, box: tuple[int, int, int, int], size: float
 ) -> np.ndarray:
-    """How far the skin seen at each pixel has come: float32 [h, w, 2] pixels, over `box` (left, top, right, bottom)."""
+    """Displacement of the skin seen at each pixel of `box` (left, top, right, bottom): float32 [h, w, 2] pixels."""
     x0, y0, x1, y1 = box
     scale = min(1.0, GRID / max(x1 - x0, y1 - y0))
     columns, rows = int(np.ceil((x1 - x0) * scale)), int(np.ceil((y1 - y0) * scale))
     corner = np.array([x0, y0], np.float64)
     corners, kind = mesh.layers()
-    far = np.concatenate([depth, np.full(len(target) - mesh.SKIN, depth.max())])[corners].mean(1)
+    far = np.concatenate([depth, np.full(len(target) - SKIN, depth.max())])[corners].mean(1)
     far += np.choose(kind, [1e5, 0.0, -1e5])  # rings lie behind the face, the fillings of the openings before it
     order = np.argsort(-far)
     points = np.round((target - corner) * (scale * 2**_SUBPIXEL)).astype(np.int32)
@@ -263,11 +257,11 @@ def _skin_flow(
 
 
 def _round_off(flow: np.ndarray, target: np.ndarray, size: float, scale: float) -> np.ndarray:
-    """Smooth the flow except where lids and lips have their edges."""
+    """Smooth the flow except at the edges of lids and lips."""
     smooth = cv2.GaussianBlur(flow, (0, 0), max(SMOOTHING * size * scale, 0.5))
     sharp: Any = np.zeros(flow.shape[:2], np.float32)
     thickness = max(1, round(0.02 * size * scale))
-    for upper, lower in mesh.OPENINGS:
+    for upper, lower in OPENINGS:
         outline = np.concatenate([target[list(upper)], target[list(lower)][::-1]])
         outline = np.round(outline * (scale * 2**_SUBPIXEL)).astype(np.int32)
         cv2.fillPoly(sharp, [outline], (1.0,), shift=_SUBPIXEL)
@@ -275,220 +269,3 @@ def _round_off(flow: np.ndarray, target: np.ndarray, size: float, scale: float) 
     sharp = cv2.GaussianBlur(sharp, (0, 0), max(0.02 * size * scale, 0.5))
     share = smoothstep(sharp, 0.1, 0.6)[..., None]
     return smooth + (flow - smooth) * share
-
-
-class _Opening:
-    """The pixels between two edges that meet in two corners, in a frame of their own: u along, v across.
-
-    Small ones are worked on at `FINE` times the picture's resolution, because lashes, lids and lips are narrow.
-
-    Attributes:
-        box: (left, top, right, bottom), pixels of the frame.
-        inside: bool [h, w] at fine resolution, which places lie between the edges.
-        place: float64 [K, 2], the K places inside, in pixels of the frame.
-        to_upper, to_lower: [K] pixels from the edges.
-        gap: [K], distance of the edges there.
-        upper_shift, lower_shift: [K, 2], how far the edges have come there.
-    """
-
-    def __init__(self, edges: list[tuple[np.ndarray, np.ndarray]], bounds: tuple[int, int, int, int]) -> None:
-        (upper_source, upper), (lower_source, lower) = edges
-        self.width = float(np.linalg.norm(upper[-1] - upper[0]))
-        self.empty = True
-        if self.width < 4:
-            return
-        along = (upper[-1] - upper[0]) / self.width
-        self.along, self.across = along, np.array([-along[1], along[0]])
-        both = np.concatenate([upper, lower])
-        low = np.maximum(np.floor(both.min(0)).astype(int) - 1, bounds[:2])
-        high = np.minimum(np.ceil(both.max(0)).astype(int) + 2, bounds[2:])
-        if (high - low < 2).any():
-            return
-        self.box = (int(low[0]), int(low[1]), int(high[0]), int(high[1]))
-        fine = FINE if self.width < FINE_UP_TO else 1
-        columns, rows = (high - low) * fine
-        x = (np.arange(columns) + 0.5)[None, :] / fine - 0.5 + low[0]  # centres of fine pixels
-        y = (np.arange(rows) + 0.5)[:, None] / fine - 0.5 + low[1]
-        u = (x - upper[0, 0]) * along[0] + (y - upper[0, 1]) * along[1]
-        v = (x - upper[0, 0]) * self.across[0] + (y - upper[0, 1]) * self.across[1]
-        self._origin = upper[0]
-        self._target = (upper, lower)
-        self._shifts = (upper - upper_source, lower - lower_source)
-        top, bottom = (self._follow(edge, (edge - self._origin) @ self.across, u) for edge in (upper, lower))
-        self.inside = (v > top) & (v < bottom) & (u > 0) & (u < self.width)
-        self.empty = not self.inside.any()
-        if self.empty:
-            return
-        self.u, self.v = u[self.inside], v[self.inside]
-        self.to_upper, self.to_lower = self.v - top[self.inside], bottom[self.inside] - self.v
-        self.gap = np.maximum(self.to_upper + self.to_lower, 1e-3)
-        self.place = np.stack([np.broadcast_to(x, u.shape)[self.inside], np.broadcast_to(y, u.shape)[self.inside]], 1)
-        self.upper_shift, self.lower_shift = (
-            np.stack([self._follow(edge, shift[:, k], self.u) for k in range(2)], -1)
-            for edge, shift in zip(self._target, self._shifts, strict=True)
-        )
-
-    def _follow(self, edge: np.ndarray, values: np.ndarray, at: np.ndarray) -> np.ndarray:
-        """`values` given at the points of an edge, at places `at` along the opening."""
-        return np.interp(at, np.maximum.accumulate((edge - self._origin) @ self.along), values)
-
-    def inside_source(self, place: np.ndarray) -> np.ndarray:
-        """How deep places [K, 2] lie in the opening as it was: [K] pixels to the nearer edge, below 0 outside."""
-        u, v = (place - self._origin) @ self.along, (place - self._origin) @ self.across
-        depth = []
-        for edge, shift, sign in zip(self._target, self._shifts, (1.0, -1.0), strict=True):
-            line = edge - shift
-            depth.append(sign * (v - self._follow(line, (line - self._origin) @ self.across, u)))
-        return np.minimum(*depth)
-
-    def widening(self) -> np.ndarray:
-        """How far the places come along the opening where it is stretched evenly between its corners: [K, 2]."""
-        ends = [np.mean([shift[end] for shift in self._shifts], 0) @ self.along for end in (0, -1)]
-        return (ends[0] + (ends[1] - ends[0]) * self.u / self.width)[:, None] * self.along
-
-    def carried(self, margin: float, blend: float) -> tuple[np.ndarray, np.ndarray]:
-        """How far the places go with the upper and the lower edge when it carries only a narrow margin along: [K, 1] each."""
-        result = [1 - smoothstep(distance, margin, margin + blend) for distance in (self.to_upper, self.to_lower)]
-        total = np.maximum(result[0] + result[1], 1.0)
-        return (result[0] / total)[:, None], (result[1] / total)[:, None]
-
-    def drawn(self, margin: float, blend: float, reach: float) -> tuple[np.ndarray, np.ndarray]:
-        """The same where an edge that opens draws what was next to it along, over `reach` of the gap.
-
-        So nothing that was hidden is needed, at the price of a stretch.
-        """
-        result = []
-        for distance, inward, covers in (
-            (self.to_upper, self.upper_shift @ self.across, 0),
-            (self.to_lower, -(self.lower_shift @ self.across), 1),
-        ):
-            covers = 1 - smoothstep(distance, margin, margin + blend)
-            draws = np.maximum(1 - smoothstep(distance / self.gap, 0.0, reach), covers)
-            share = smoothstep(inward, -0.5, 0.5)
-            result.append(covers * share + draws * (1 - share))
-        total = np.maximum(result[0] + result[1], 1.0)
-        return (result[0] / total)[:, None], (result[1] / total)[:, None]
-
-    def sample(self, image: np.ndarray, shift: np.ndarray) -> np.ndarray:
-        """Colours float32 [K, 3] that the places inside take when their pixels have come by `shift` [K, 2]."""
-        count = len(self.place)
-        at = np.zeros((-(-count // _ROW) * _ROW, 2), np.float32)  # OpenCV takes no line longer than 32767 places
-        at[:count] = self.place - shift
-        at = at.reshape(-1, _ROW, 2)
-        colours = cv2.remap(image, at, np.empty(0), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        return colours.reshape(-1, 3)[:count].astype(np.float32)
-
-    def paste(self, result: np.ndarray, colours: np.ndarray, opaque: np.ndarray | float = 1.0) -> None:
-        """Put the colours [K, 3] of the places inside over the picture, its edge pixels by the share that is inside.
-
-        `opaque` [K] is how far they cover what was drawn there before.
-        """
-        left, top, right, bottom = self.box
-        alpha: Any = np.zeros(self.inside.shape, np.float32)
-        alpha[self.inside] = opaque
-        fine: Any = np.zeros((*self.inside.shape, 3), np.float32)
-        fine[self.inside] = colours * np.reshape(opaque, (-1, 1))
-        size = (right - left, bottom - top)
-        alpha = cv2.resize(alpha, size, interpolation=cv2.INTER_AREA)[..., None]
-        fine = cv2.resize(fine, size, interpolation=cv2.INTER_AREA)
-        region = result[top:bottom, left:right]
-        region[...] = np.clip(region * (1 - alpha) + fine + 0.5, 0, 255).astype(np.uint8)
-
-
-def _draw_eye(result: np.ndarray, image: np.ndarray, eye: _Opening, iris: np.ndarray, iris_move: np.ndarray) -> None:
-    """Eyelids slide over an eyeball that stays, or whose iris turns when the gaze is edited.
-
-    Args:
-        result: the picture to draw into.
-        image: the original.
-        eye: where, and how the lids have moved.
-        iris: [5, 2] pixels: centre and edge.
-        iris_move: [2] pixels.
-    """
-    lash, blend = 0.05 * eye.width, 0.05 * eye.width
-    radius = np.linalg.norm(iris[1:] - iris[0], axis=1).mean()
-    ball = np.zeros((len(eye.gap), 2))
-    if np.abs(iris_move).max() > STILL:
-        distance = np.linalg.norm(eye.place - iris[0] - iris_move, axis=1)
-        ball = iris_move * smoothstep(distance, 2.2 * radius, 1.1 * radius)[:, None]
-    with_upper, with_lower = eye.drawn(lash, blend, 0.75)
-    lids = eye.upper_shift * with_upper + eye.lower_shift * with_lower
-    colours = eye.sample(image, ball * (1 - with_upper - with_lower) + lids)
-    # where a lid has uncovered the eyeball, show what lies opposite on it, so that the iris stays round
-    behind = eye.place - ball
-    hidden = smoothstep(eye.inside_source(behind), 1.5 * lash, 0.5 * lash)
-    mirrored = behind - 2 * ((behind - iris[0]) @ eye.across)[:, None] * eye.across
-    known = smoothstep(eye.inside_source(mirrored), 0.8 * lash, 1.6 * lash)
-    opened = np.maximum(-(eye.upper_shift @ eye.across), eye.lower_shift @ eye.across)
-    share = hidden * known * smoothstep(opened, 0.3, 1.0 + 0.2 * lash)
-    carried_upper, carried_lower = eye.carried(0.5 * lash, blend)
-    share = share * (1 - np.maximum(carried_upper, carried_lower)[:, 0])
-    if share.max() > 0.01:
-        colours += (eye.sample(image, eye.place - mirrored) - colours) * share[:, None]
-    eye.paste(result, colours)
-
-
-def _draw_mouth(
-    result: np.ndarray, image: np.ndarray, mouth: _Opening, red: np.ndarray, jaw_move: np.ndarray, meet: float
-) -> None:
-    """Lips slide over teeth: the upper ones stay with the skull, the lower ones go with the jaw; a new gap is dark.
-
-    Args:
-        result: the picture to draw into.
-        image: the original.
-        mouth: where, and how the inner edges of the lips have moved.
-        red: [3], colour of the lips in the original.
-        jaw_move: [2] pixels.
-        meet: 0 to 1, whether the rows of teeth meet.
-    """
-    with_upper, with_lower = mouth.drawn(0.02 * mouth.width, 0.05 * mouth.width, 0.75)
-    gap_before = mouth.gap - (mouth.lower_shift - mouth.upper_shift) @ mouth.across
-    # an open mouth that shows tongue and throat stretches well; teeth keep their size and part over a dark gap
-    tongue = float(smoothstep(gap_before.max() / mouth.width, 0.08, 0.2))
-    if tongue:
-        seen = mouth.sample(image, jaw_move * (mouth.to_upper / mouth.gap)[:, None])
-        tongue *= float(smoothstep(np.quantile(seen.mean(1), 0.9) / red.mean(), *TEETH))
-    kept = np.clip(gap_before / mouth.gap, 0, 1)  # of a mouth that opens further: the part that the frame shows
-    upper, lower = UPPER_ROW * kept, 1 - LOWER_ROW * kept
-    low, high = ((1 - tongue) * a + tongue * b for a, b in zip((upper, lower), TONGUE_PART, strict=True))
-    middle = np.abs(mouth.u / mouth.width - 0.5) < 0.25
-    together = np.zeros(2)
-    if middle.any():
-        lips = [shift[middle].mean(0) for shift in (mouth.upper_shift, mouth.lower_shift)]
-        ways = [float(lip @ mouth.across) for lip in lips]
-        if ways[0] * ways[1] > 0:
-            # both lips go the same way, the mouth goes: else a raised one would show gums above and lose its teeth below
-            common = min(ways, key=abs)
-            together, jaw_move = common * mouth.across, max(ways[1], common) * mouth.across
-        elif (lips[1] - jaw_move) @ mouth.across > 0:
-            jaw_move = lips[1]  # the lip goes further down than the chin: what it shows of the lower teeth goes along
-    depth = mouth.to_upper / mouth.gap
-    teeth = together + (jaw_move - together) * smoothstep(depth, low, high)[:, None]
-    # teeth that meet do not part because the lips do: the lips show more of them
-    evenly = mouth.upper_shift + (mouth.lower_shift - mouth.upper_shift) * depth[:, None]
-    meeting = meet * (1 - tongue) * smoothstep(kept, *MOST_STRETCH)
-    teeth += meeting[:, None] * (evenly - teeth)
-    # tongue and throat widen with the mouth, teeth do not
-    behind = teeth + tongue * mouth.widening()
-    shift = behind * (1 - with_upper - with_lower) + mouth.upper_shift * with_upper + mouth.lower_shift * with_lower
-    colours = mouth.sample(image, shift)
-    # teeth are not stretched: what opens between the rows is dark
-    between = smoothstep(depth, low - ROW_EDGE, low + ROW_EDGE) * smoothstep(depth, high + ROW_EDGE, high - ROW_EDGE)
-    smear = between * smoothstep(kept, 0.92, 0.75) * (1 - tongue) * (1 - meeting)
-    inner = 1 - np.maximum(*mouth.carried(0.02 * mouth.width, 0.04 * mouth.width))[:, 0]
-    new = smoothstep(gap_before / mouth.gap, 0.35, 0.1)
-    # the corners of one that widens would show what lay beside it
-    beside = smoothstep(
-        mouth.inside_source(mouth.place - shift) / mouth.width, 0.01 + 0.05 * tongue, -0.01 + 0.02 * tongue
-    )
-    beside = beside * (1 - np.maximum(*mouth.carried(0.01 * mouth.width, 0.02 * mouth.width))[:, 0])
-    lit = smoothstep(np.clip((depth - low) / np.maximum(high - low, 1e-3), 0, 1), 0.35, 1.0)
-    dark = red * (DARKNESS + (TONGUE - DARKNESS) * lit)[:, None]
-    gap = smoothstep(mouth.gap, *DARK_FROM)
-    colours += (dark - colours) * (smear * gap)[:, None]
-    shown = np.maximum(new * inner, beside) * gap  # what the frame did not show: dark, or the nearest that it showed
-    if tongue and shown.any():
-        dark = dark + tongue * (mouth.sample(image, evenly) - dark)
-    colours += (dark - colours) * shown[:, None]
-    # edges that meet cross each other from pixel to pixel: a slit that narrow is left to the skin, or it would be a saw
-    mouth.paste(result, colours, smoothstep(mouth.gap, *SLIT))

@@ -8,7 +8,8 @@ import numpy as np
 from cmet_engine.errors import CmetError
 from cmet_engine.files import whole_file
 from cmet_engine.progress import Progress, Stage
-from cmet_engine.render.edtalk.pipeline import Networks, extract_codes
+from cmet_engine.render.edtalk.encoding import extract_codes
+from cmet_engine.render.edtalk.networks import Networks
 from cmet_engine.training.connector import find_videos
 
 log = logging.getLogger(__name__)

@@ -25,10 +25,9 @@ from cmet_engine.emotion.expression_classifier import FrameReader
 from cmet_engine.emotion.protection import LIP_GAP
 from cmet_engine.emotions import LIBRARY
 from cmet_engine.face.blendshapes import load_basis
-from cmet_engine.face.landmarks import INNER_LIPS, LANDMARKS, LIDS
+from cmet_engine.face.landmarks import INNER_LIPS, LANDMARKS, LIDS, OVAL
 from cmet_engine.face.pose import denormalise_motion, normalise, template
 from cmet_engine.progress import Progress, Stage
-from cmet_engine.render import mesh
 from cmet_engine.render.motion import IRIS, UNSEEN, UNSEEN_SHARE, Motion, load_motion
 from cmet_engine.render.warp import facing_weights, warp
 from cmet_engine.smoothstep import smoothstep
@@ -90,7 +89,7 @@ def taking_part() -> np.ndarray:
     and all of it at the chin.
     """
     points = template().points  # y up
-    away = np.sqrt(((points[:, None, :2] - points[list(mesh.OVAL), :2]) ** 2).sum(-1)).min(1)
+    away = np.sqrt(((points[:, None, :2] - points[list(OVAL), :2]) ** 2).sum(-1)).min(1)
     height = -points[:, 1]
     weights = np.maximum(smoothstep(away, 0.0, 0.22), smoothstep(height, 0.55, 0.95))
     weights = np.maximum(weights, 0.4 * smoothstep(height, -0.2, -0.45))

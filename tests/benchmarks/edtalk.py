@@ -24,8 +24,8 @@ from cmet_engine import models
 from cmet_engine.emotion.connector import Connector, edit_codes
 from cmet_engine.render.edtalk import Audio2Lip, Generator
 from cmet_engine.render.edtalk.crop import Crops
+from cmet_engine.render.edtalk.networks import NetworkRunner, Networks
 from cmet_engine.render.edtalk.paste import match_colour, outline_mask, paste
-from cmet_engine.render.edtalk.pipeline import Drawer, Networks
 
 clock = time.perf_counter  # with --busy the processor's own time, all threads together
 
@@ -120,19 +120,19 @@ def main() -> None:
             ours = generator.render(source, lip[:shown], pose[:shown], expression[:shown])
             apart = ((ours - published).abs().mean() / published.std()).item()
 
-        drawer = Drawer(nets, device, options.batch, print)
-        rows.append(("source, once a shot", fastest(lambda: drawer.source(crops[0]), repeats, device), 0.0))
+        runner = NetworkRunner(nets, device, options.batch, print)
+        rows.append(("source, once a shot", fastest(lambda: runner.encode_source(crops[0]), repeats, device), 0.0))
         arithmetic = gigaflops(lambda: generator.codes(frames[:1].to(device)))
-        rows.append(("codes", fastest(lambda: drawer.read(crops[1:]), repeats, device) / count, arithmetic))
+        rows.append(("codes", fastest(lambda: runner.encode(crops[1:]), repeats, device) / count, arithmetic))
         codes = [value.cpu().numpy() for value in (lip, pose, expression)]
         speech = draw.standard_normal(1024).astype(np.float32)
         track = np.resize(codes[2], (100, 10))
         rows.append(
             ("connector", fastest(lambda: edit_codes(nets.connector, speech, track), repeats, device) / 100, 0.0)
         )
-        kept = drawer.source(crops[0])
+        kept = runner.encode_source(crops[0])
         arithmetic = gigaflops(lambda: generator.render(kept, *(torch.from_numpy(c[:1]).to(device) for c in codes)))
-        rows.append(("draw", fastest(lambda: drawer.draw(kept, *codes), repeats, device) / count, arithmetic))
+        rows.append(("draw", fastest(lambda: runner.decode(kept, *codes), repeats, device) / count, arithmetic))
 
     frame = draw.integers(0, 255, (1080, 1920, 3), dtype=np.uint8)
     square = Crops(np.array([[960.0, 500.0]]), np.array([500.0]))
@@ -146,9 +146,9 @@ def main() -> None:
     rows.append(("crop from 1080p", fastest(lambda: square.cut(frame, 0), 5, "cpu"), 0.0))
     rows.append(("colour and paste, 1080p", fastest(back, 5, "cpu"), 0.0))
 
-    peak = convolution_speed(device, drawer.precision)
+    peak = convolution_speed(device, runner.precision)
     print(
-        f"{device}, {options.threads} threads, batches of {drawer.batch}, {str(drawer.precision).removeprefix('torch.')}"
+        f"{device}, {options.threads} threads, batches of {runner.batch}, {str(runner.precision).removeprefix('torch.')}"
     )
     if options.busy:
         print("processor time, not wall time: milliseconds of all threads together")

@@ -9,8 +9,8 @@ import pytest
 from cmet_engine import cache, pipeline
 from cmet_engine.emotion import edit, recordings, speech
 from cmet_engine.face import blendshapes, tracker
-from cmet_engine.pipeline import EditSettings, edit_clip, track_clip
-from cmet_engine.timeline import EmotionTimeline
+from cmet_engine.pipeline import edit_clip, track_clip
+from cmet_engine.spec import EditSpec
 
 SAMPLE = Path(__file__).parents[2] / "cmet_engine" / "assets" / "sample" / "talking_head.mp4"
 
@@ -23,8 +23,8 @@ def filled(tmp_path_factory):
         patch.setenv("CMET_HOME", str(home))
         voice = home / "voice.mp4"
         shutil.copy(SAMPLE, voice)
-        settings = EditSettings(EmotionTimeline.parse(["happy"]), speech=voice, renderer="none")
-        edit_clip(SAMPLE, settings, home / "first")
+        settings = EditSpec(clip=SAMPLE, emotions=("happy",), speech=voice, renderer="none")
+        edit_clip(settings, home / "first")
     return home, settings
 
 
@@ -46,7 +46,7 @@ def lazy(filled, monkeypatch):
 
 def test_another_strength_neither_tracks_nor_listens_again(lazy):
     home, settings = lazy
-    again = edit_clip(SAMPLE, pipeline.replace(settings, strength=0.5), home / "weaker", force=True)
+    again = edit_clip(settings.model_copy(update={"strength": 0.5}), home / "weaker", force=True)
     one, other = (pipeline.CoefficientTrack.load(home / name / "edited.npz") for name in ("first", "weaker"))
     assert again.files and not np.array_equal(one.coefficients, other.coefficients)
 
@@ -54,7 +54,7 @@ def test_another_strength_neither_tracks_nor_listens_again(lazy):
 def test_what_comes_from_the_cache_is_what_was_worked_out(lazy):
     home, settings = lazy
     edit._cached_deltas.clear()
-    edit_clip(SAMPLE, settings, home / "again", force=True)
+    edit_clip(settings, home / "again", force=True)
     for name in ("source.npz", "edited.npz"):
         assert (home / "first" / name).read_bytes() == (home / "again" / name).read_bytes()
 

@@ -14,17 +14,17 @@ from cmet_engine.media.probe import probe
 from cmet_engine.media.reader import VideoReader
 from cmet_engine.media.writer import VideoWriter
 from cmet_engine.models.checkpoints import NETWORKS
-from cmet_engine.render.edtalk import pipeline as edtalk
+from cmet_engine.render.edtalk import encoding
+from cmet_engine.render.edtalk.portrait import read_portrait
 from cmet_engine.resume import Pieces
-from cmet_engine.timeline import EmotionTimeline
+from cmet_engine.spec import EditSpec
 from cmet_engine.track import CoefficientTrack
 
 SAMPLE = Path(__file__).parents[2] / "cmet_engine" / "assets" / "sample" / "talking_head.mp4"
-HAPPY = EmotionTimeline.parse(["happy"])
 
 
-def settings(**changes) -> pipeline.EditSettings:
-    return pipeline.EditSettings(**{"timeline": HAPPY, "renderer": "edtalk", "device": "cpu", **changes})
+def spec(clip: Path, **changes) -> EditSpec:
+    return EditSpec.read({"clip": clip, "emotions": ["happy"], "renderer": "edtalk", "device": "cpu", **changes})
 
 
 @pytest.fixture
@@ -65,31 +65,31 @@ def clip(shared, tmp_path_factory) -> Path:
 
 def test_what_does_not_go_together_is_refused_first(tmp_path, weights):
     clip = tmp_path / "absent.mp4"
-    with pytest.raises(CmetError, match="add --renderer edtalk"):
-        pipeline.edit_clip(clip, settings(renderer="warp", lips=tmp_path / "v.wav"), tmp_path / "out")
+    with pytest.raises(CmetError, match="lips: it needs the renderer edtalk"):
+        spec(clip, renderer="warp", lips=tmp_path / "v.wav")
     with pytest.raises(CmetError, match="--portrait takes the path"):
-        pipeline.edit_clip(clip, settings(portrait=tmp_path / "p.png"), tmp_path / "out")
-    with pytest.raises(CmetError, match="--mode add"):
-        pipeline.edit_clip(clip, settings(mode="replace"), tmp_path / "out")
+        pipeline.edit_clip(spec(clip, portrait=tmp_path / "p.png"), tmp_path / "out")
+    with pytest.raises(CmetError, match="mode: the renderer edtalk adds"):
+        spec(clip, mode="replace")
     cv2.imwrite(str(tmp_path / "wall.png"), np.full((200, 200, 3), 128, np.uint8))
     with pytest.raises(CmetError, match="shows no face"):
-        pipeline.edit_clip(clip, settings(portrait=tmp_path / "wall.png"), tmp_path / "out")
+        pipeline.edit_clip(spec(clip, portrait=tmp_path / "wall.png"), tmp_path / "out")
     with VideoWriter(tmp_path / "mute.mp4", 64, 64, 25) as writer:
         writer.write(np.zeros((64, 64, 3), np.uint8))
     with pytest.raises(CmetError, match=r"mute.mp4 has no sound; --lips takes"):
-        pipeline.edit_clip(clip, settings(lips=tmp_path / "mute.mp4"), tmp_path / "out")
+        pipeline.edit_clip(spec(clip, lips=tmp_path / "mute.mp4"), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
 def test_without_weights_the_command_says_what_to_do(tmp_path, monkeypatch):
     monkeypatch.setenv("CMET_MODELS", str(tmp_path / "models"))
     with pytest.raises(CmetError, match="cmet models pull cmet"):
-        pipeline.edit_clip(tmp_path / "clip.mp4", settings(), tmp_path / "out")
+        pipeline.edit_clip(spec(tmp_path / "clip.mp4"), tmp_path / "out")
 
 
 @pytest.mark.slow
 def test_a_clip_is_edited_from_end_to_end(clip, tmp_path, weights):
-    result = pipeline.edit_clip(clip, settings(), tmp_path / "out")
+    result = pipeline.edit_clip(spec(clip), tmp_path / "out")
     before, after = probe(clip), probe(result.files["edited.mp4"])
     assert (after.width, after.height, after.fps, after.frames) == (
         before.width,
@@ -109,7 +109,7 @@ class Killed(BaseException):
 
 
 @pytest.mark.slow
-def test_interrupted_drawing_equals_uninterrupted(tmp_path, weights, monkeypatch):
+def test_interrupted_rendering_equals_uninterrupted(tmp_path, weights, monkeypatch):
     def stop(stage: str, done: int, total: int | None) -> None:
         if stage == "render" and done == 100:
             raise Killed
@@ -117,14 +117,14 @@ def test_interrupted_drawing_equals_uninterrupted(tmp_path, weights, monkeypatch
     def once(*arguments):
         raise AssertionError("the clip was encoded already")
 
-    whole = pipeline.edit_clip(SAMPLE, settings(), tmp_path / "whole", pieces=Pieces(tmp_path / "calm"))
-    monkeypatch.setattr(edtalk, "read_clip", once)
+    whole = pipeline.edit_clip(spec(SAMPLE), tmp_path / "whole", pieces=Pieces(tmp_path / "calm"))
+    monkeypatch.setattr(encoding, "encode_clip", once)
     pieces = Pieces(tmp_path / "pieces")
     with pytest.raises(Killed):
-        pipeline.edit_clip(SAMPLE, settings(), tmp_path / "broken", pieces=pieces, progress=stop)
+        pipeline.edit_clip(spec(SAMPLE), tmp_path / "broken", pieces=pieces, progress=stop)
     frames = []
     broken = pipeline.edit_clip(
-        SAMPLE, settings(), tmp_path / "broken", pieces=pieces, progress=lambda s, d, t: frames.append((s, d))
+        spec(SAMPLE), tmp_path / "broken", pieces=pieces, progress=lambda s, d, t: frames.append((s, d))
     )
     assert next(done for stage, done in frames if stage == "render") == 65
     assert broken.files.keys() == whole.files.keys()
@@ -136,9 +136,9 @@ def test_interrupted_drawing_equals_uninterrupted(tmp_path, weights, monkeypatch
 def test_a_portrait_speaks_with_another_voice(shared, clip, tmp_path, weights):
     portrait = shared / "data" / "faces" / "stills" / "images" / "00000.jpg"
     voice = sorted((shared / "data" / "speech").rglob("*.flac"))[0]
-    result = pipeline.edit_clip(clip, settings(portrait=portrait, lips=voice), tmp_path / "out")
+    result = pipeline.edit_clip(spec(clip, portrait=portrait, lips=voice), tmp_path / "out")
     after = probe(result.files["edited.mp4"])
-    picture = edtalk.read_portrait(portrait)
+    picture = read_portrait(portrait)
     assert (after.height, after.width) == picture.shape[:2] and after.has_audio
     from cmet_engine.media import audio
 

@@ -61,7 +61,7 @@ class EditReport:
         timeline: the emotions over time.
         source, edited: the tracks before and after, of the same length.
         pairs: a few moments before and after.
-        edit_realised: median of measured over requested change, tracked again in the edited pictures.
+        edit_realised: share of the requested change found in the edited pictures, by least squares (`metrics.realised`).
         same_sign: share of strongly changed coefficients that moved in the requested direction, 0 to 1.
         lips_closed_kept: share of the source's frames with closed lips whose lips are still closed, 0 to 1.
         lip_correlation: correlation of the opening between the inner lips, before and after.

@@ -1,6 +1,6 @@
-"""The EDTalk renderer: 256-pixel faces drawn from codes, pasted back into the frame.
+"""The EDTalk renderer: 256-pixel faces decoded from latent codes, pasted back into the frame.
 
-`pipeline.EdtalkRenderer` edits a clip, `pipeline.render_portrait` makes a picture speak.
+`renderer.EdtalkRenderer` edits a clip, `portrait.render_portrait` makes a picture speak.
 """
 
 from cmet_engine.render.edtalk.audio2lip import Audio2Lip

@@ -9,16 +9,14 @@ walking head and is at rest for a talking one.
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+import cv2
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
-from cmet_engine.errors import CmetError
+from cmet_engine.errors import InvalidInput
 from cmet_engine.face.pose import normalise
-
-if TYPE_CHECKING:
-    from cmet_engine.face.tracker import FaceGeometry
+from cmet_engine.face.tracker import FaceGeometry
 
 SIZE = 256  # pixels of the crop
 SIDE = 2.83  # of the square, in outer-eye distances of the mean face
@@ -51,8 +49,6 @@ class Crops:
 
     def cut(self, image: np.ndarray, index: int) -> np.ndarray:
         """The crop uint8 [256, 256, 3] of a frame uint8 [H, W, 3]; beyond the frame its edge is repeated."""
-        import cv2
-
         matrix = self.matrix(index)
         shrink = self.sides[index] / SIZE
         if shrink > _ALIASING:
@@ -81,15 +77,15 @@ def squares(landmarks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return head + (0.5 - np.array([HEAD_X, HEAD_Y])) * sides[:, None], sides
 
 
-def follow(geometry: "FaceGeometry") -> Crops:
+def follow(geometry: FaceGeometry) -> Crops:
     """The squares of a whole clip, smoothed within each shot; frames without the face lie between their neighbours.
 
     Raises:
-        CmetError: no frame shows the face.
+        InvalidInput: no frame shows the face.
     """
     count = len(geometry.valid)
     if not geometry.valid.any():
-        raise CmetError("No frame of the clip shows a face; choose another clip or another --face.")
+        raise InvalidInput("No frame of the clip shows a face; choose another clip or another --face.")
     centres, sides = np.empty((count, 2)), np.empty(count)
     for part, landmarks in geometry.chunks():
         centres[part], sides[part] = squares(landmarks)

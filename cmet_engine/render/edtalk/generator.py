@@ -5,8 +5,8 @@ built on LIA (Wang et al., ICLR 2022). A picture becomes a latent and feature ma
 coordinates along orthogonal directions in the space of the latent; a decoder warps the source's features to where the
 sum of source latent and directions says.
 
-`Generator.codes` reads the codes of pictures, `Generator.source` encodes the picture whose looks are kept, and
-`Generator.render` draws frames from codes. What depends on the source alone is computed once by `source`.
+`Generator.codes` encodes pictures to codes, `Generator.source` encodes the picture whose appearance is kept, and
+`Generator.render` decodes frames from codes. What depends on the source alone is computed once by `source`.
 """
 
 import math
@@ -39,7 +39,7 @@ _NORM_EPS = 1e-5  # of the instance normalisation in the expression layers
 
 @dataclass(frozen=True)
 class Source:
-    """The picture whose looks are kept, encoded once.
+    """The picture whose appearance is kept, encoded once.
 
     Attributes:
         latent: [1, style_dim].
@@ -52,7 +52,7 @@ class Source:
     normalised: tuple[Tensor, ...]
 
     def to(self, dtype: torch.dtype) -> "Source":
-        """The same with feature maps of another precision; the decoder draws in theirs. The latent stays as it is."""
+        """The same with feature maps of another precision, which the decoder computes in. The latent stays as it is."""
         return Source(
             self.latent, tuple(x.to(dtype) for x in self.features), tuple(x.to(dtype) for x in self.normalised)
         )
@@ -147,7 +147,7 @@ class _ToRGB(nn.Module):
 
 
 class _ToFlow(Derived):
-    """Where each place of a level looks in the source's features, and how much of them it takes."""
+    """Where each place of a level samples the source's features, and with which weight."""
 
     def __init__(self, channels: int, style_dim: int):
         super().__init__()
@@ -308,7 +308,7 @@ class Generator(Derived):
         return self.exp_fc(shared), self.pose_fc(shared), self.lip_fc(shared)
 
     def source(self, image: Tensor) -> Source:
-        """Encode the picture whose looks are kept: [1, 3, S, S] RGB in [-1, 1]."""
+        """Encode the picture whose appearance is kept: [1, 3, S, S] RGB in [-1, 1]."""
         latent, features = self.enc.net_app(image.contiguous())
         layers: Any = self.dec.fineadainresblock
         normalised = tuple(layer.prepare(feature) for layer, feature in zip(layers, features, strict=True))

@@ -2,6 +2,7 @@
 
 import functools
 
+import cv2
 import numpy as np
 
 from cmet_engine.face.pose import template
@@ -26,8 +27,6 @@ _HIDDEN = 1 / 512  # a mask below half a step of an 8-bit picture changes nothin
 
 def outline_mask(points: np.ndarray) -> np.ndarray:
     """The soft mask of a face, float32 [256, 256] in 0..1, from its landmarks in the crop [478, 2]."""
-    import cv2
-
     outline = points[list(_OVAL)]
     centre = outline.mean(axis=0)
     away = outline - centre
@@ -51,8 +50,6 @@ def border_mask() -> np.ndarray:
 
 def skin_mask(points: np.ndarray) -> np.ndarray:
     """bool [256, 256]: the face without eyes and lips, which change with the expression."""
-    import cv2
-
     mask: np.ndarray = np.zeros((SIZE, SIZE), np.uint8)
     cv2.fillConvexPoly(mask, cv2.convexHull(np.round(points[list(_OVAL)]).astype(np.int32)), (1,))
     mask = cv2.erode(mask, np.ones((9, 9), np.uint8))
@@ -130,8 +127,6 @@ def paste(
     Returns:
         uint8 [H, W, 3]. Outside the mask every pixel is the frame's own, bit by bit.
     """
-    import cv2
-
     height, width = image.shape[:2]
     half = crops.sides[index] / 2
     low = np.floor(crops.centres[index] - half).astype(int)

@@ -1,6 +1,6 @@
-"""The face's own square space, and the mesh drawn in it: which place of a source every pixel of a target comes from.
+"""The canonical face crop, and the face mesh rasterised in it: which place of a source every pixel of a target comes from.
 
-Everything here is geometry, in numpy and OpenCV; pictures and networks come later.
+Everything here is geometry, in numpy and OpenCV.
 """
 
 from dataclasses import dataclass
@@ -9,29 +9,29 @@ from functools import cache
 import cv2
 import numpy as np
 
-from cmet_engine.face.landmarks import CHIN_TIP, FOREHEAD
+from cmet_engine.face.landmarks import CHIN_TIP, FOREHEAD, OPENINGS, OVAL, SKIN
 from cmet_engine.face.pose import template
 from cmet_engine.render import mesh
 
 REACH = 1.22
-"""Side of the square over the larger side of the landmarks' box: room for a jaw that drops."""
+"""Side of the crop over the larger side of the landmarks' box: room for a jaw that drops."""
 
 _SUBPIXEL = 4  # bits of a fraction of a pixel in OpenCV's drawing
 MOST_STRETCH = 1.5
-"""The logarithm of how much a triangle grows is cut off here."""
+"""Limit of the logarithm of how much a triangle grows."""
 
 
-def to_square(landmarks: np.ndarray, size: int) -> np.ndarray:
-    """The similarity from pixels of the frame into a square around the upright face.
+def crop_transform(landmarks: np.ndarray, size: int) -> np.ndarray:
+    """The similarity from pixels of the frame to pixels of the canonical crop: square, upright, the face in its middle.
 
     Args:
         landmarks: [478, 3] pixels.
-        size: side of the square, pixels.
+        size: side of the crop, pixels.
 
     Returns:
         float64 [2, 3].
     """
-    points = np.asarray(landmarks[: mesh.SKIN, :2], np.float64)
+    points = np.asarray(landmarks[:SKIN, :2], np.float64)
     down = points[CHIN_TIP] - points[FOREHEAD]
     down /= np.linalg.norm(down) + 1e-9
     turn = np.array([[down[1], -down[0]], [down[0], down[1]]])  # `down` becomes (0, 1)
@@ -42,20 +42,20 @@ def to_square(landmarks: np.ndarray, size: int) -> np.ndarray:
 
 
 def inverse(matrix: np.ndarray) -> np.ndarray:
-    """The affine map that undoes another: float64 [2, 3]."""
+    """The inverse of an affine map [2, 3]: float64 [2, 3]."""
     linear = np.linalg.inv(matrix[:, :2])
     return np.column_stack([linear, -linear @ matrix[:, 2]])
 
 
 def apply(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Points [..., 2] (further columns are left out) through an affine map [2, 3]."""
+    """Apply an affine map [2, 3] to points [..., 2]; further columns are left out."""
     result: np.ndarray = points[..., :2] @ matrix[:, :2].T + matrix[:, 2]
     return result
 
 
 @cache
 def _corners() -> np.ndarray:
-    """int32 [T, 3], triangles of the face and of the fillings of its openings; no rings."""
+    """int32 [T, 3], triangles of the face and of its openings, without the rings around it."""
     corners, kind = mesh.layers()
     return np.ascontiguousarray(corners[kind > 0])
 
@@ -63,24 +63,24 @@ def _corners() -> np.ndarray:
 @cache
 def _canonical() -> np.ndarray:
     """float32 [468, 3], where each landmark lies on the mean face, about -1 to 1."""
-    return template().points[: mesh.SKIN].astype(np.float32)
+    return template().points[:SKIN].astype(np.float32)
 
 
 @cache
 def _inward() -> np.ndarray:
     """float32 [468], 0 on the outline of the mean face, 1 from a fifth of its size inwards."""
-    points = template().points[: mesh.SKIN, :2]
-    outline = points[list(mesh.OVAL)]
+    points = template().points[:SKIN, :2]
+    outline = points[list(OVAL)]
     away = np.sqrt(((points[:, None] - outline) ** 2).sum(-1)).min(1)
     return np.clip(away / 0.28, 0, 1).astype(np.float32)
 
 
 @dataclass(frozen=True)
 class Raster:
-    """The mesh of a target drawn into the square.
+    """The mesh of a target, rasterised in the crop.
 
     Attributes:
-        target: float64 [468, 2], the landmarks in the square.
+        target: float64 [468, 2], the landmarks in the crop.
         which: int32 [R, R], the triangle seen at every pixel; the number of triangles where there is none.
         opening: int8 [R, R], 0 skin, 1 right eye, 2 left eye, 3 mouth.
     """
@@ -101,7 +101,7 @@ class Raster:
         return result
 
     def values(self, at_landmarks: np.ndarray) -> np.ndarray:
-        """Values [468, C] of the landmarks spread linearly over the triangles: float32 [R, R, C]; 0 outside."""
+        """Values [468, C] of the landmarks, linearly interpolated in the triangles: float32 [R, R, C]; 0 outside."""
         corners = _corners()
         a, b, c = (self.target[corners[:, k]] for k in range(3))
         va, vb, vc = (np.asarray(at_landmarks, np.float64)[corners[:, k]] for k in range(3))
@@ -122,9 +122,9 @@ class Raster:
     def sources(self, landmarks: np.ndarray) -> np.ndarray:
         """Where in a picture with these landmarks [478, 3] every pixel comes from: float32 [R, R, 2] pixels.
 
-        Outside the face the picture is laid underneath by the affine map that fits the landmarks best.
+        Outside the face, pixels follow the affine map that fits the landmarks best.
         """
-        points = np.asarray(landmarks[: mesh.SKIN, :2], np.float64)
+        points = np.asarray(landmarks[:SKIN, :2], np.float64)
         plane = np.column_stack([self.target, np.ones(len(self.target))])
         fit = np.linalg.lstsq(plane, points, rcond=None)[0]  # [3, 2]
         bent = self.values(points - plane @ fit)
@@ -145,9 +145,9 @@ class Raster:
         return result
 
     def stretch(self, landmarks: np.ndarray) -> np.ndarray:
-        """Logarithm of how much larger each place is here than in a picture with these landmarks: float32 [R, R].
+        """Logarithm of how much larger each triangle is here than in a picture with these landmarks: float32 [R, R].
 
-        The size of the whole face is taken out; 0 outside.
+        Areas are relative to the whole face; 0 outside.
         """
         corners = _corners()
 
@@ -155,7 +155,7 @@ class Raster:
             a, b, c = (points[corners[:, k]] for k in range(3))
             return np.abs((b - a)[:, 0] * (c - a)[:, 1] - (b - a)[:, 1] * (c - a)[:, 0])
 
-        here, there = areas(self.target), areas(np.asarray(landmarks[: mesh.SKIN, :2], np.float64))
+        here, there = areas(self.target), areas(np.asarray(landmarks[:SKIN, :2], np.float64))
         least_here, least_there = 0.2 * here.mean(), 0.2 * there.mean()
         ratio = np.log((here + least_here) / here.sum()) - np.log((there + least_there) / there.sum())
         table = np.append(np.clip(ratio, -MOST_STRETCH, MOST_STRETCH), 0).astype(np.float32)
@@ -174,12 +174,12 @@ class Raster:
 
 @cache
 def _opening_of() -> np.ndarray:
-    """int8 [T + 1], which opening a triangle fills."""
+    """int8 [T + 1], which opening a triangle lies in; 0 for skin."""
     corners, kind = mesh.layers()
     fillings = corners[kind == 2]
     result = np.zeros(len(_corners()) + 1, np.int8)
     first = len(_corners()) - len(fillings)
-    for number, lines in enumerate(mesh.OPENINGS, 1):
+    for number, lines in enumerate(OPENINGS, 1):
         points = set(lines[0]) | set(lines[1])
         for k, corner in enumerate(fillings):
             if set(corner.tolist()) <= points:
@@ -187,17 +187,17 @@ def _opening_of() -> np.ndarray:
     return result
 
 
-def rasterise(landmarks: np.ndarray, square: np.ndarray, size: int) -> Raster:
-    """Draw the mesh of a face into its square.
+def rasterise(landmarks: np.ndarray, transform: np.ndarray, size: int) -> Raster:
+    """Rasterise the mesh of a face in its canonical crop.
 
     Args:
         landmarks: [478, 3] pixels of the frame, the target.
-        square: [2, 3] of `to_square`.
+        transform: [2, 3] of `crop_transform`.
         size: R.
     """
-    target = apply(square, landmarks[: mesh.SKIN])
+    target = apply(transform, landmarks[:SKIN])
     corners = _corners()
-    depth = landmarks[: mesh.SKIN, 2][corners].mean(1)
+    depth = landmarks[:SKIN, 2][corners].mean(1)
     depth = np.where(_opening_of()[:-1] > 0, depth - 1e5, depth)
     points = np.round(target * 2**_SUBPIXEL).astype(np.int32)
     which = np.full((size, size), len(corners), np.int32)

@@ -1,24 +1,32 @@
-"""The network that blends a draft with what was borrowed from other frames: a small U-Net in the face's square space.
+"""The network that blends a draft with references from other frames: a small U-Net in the canonical face crop.
 
-It draws nothing of its own but a bounded shading: for every place it says how much of the draft and of each of the two
-borrowed pictures shall be seen, and by how little the borrowed ones must still slide to fit.
+For every pixel it predicts the weights of the draft and of the two references, a small displacement of each reference, and a
+bounded shading; it generates nothing else of its own.
 """
 
+from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from cmet_engine.errors import CmetError
+from cmet_engine.models import asset
+
+WEIGHTS = "refiner"
+"""The generic weights, among the embedded models."""
+
 SOURCES = 3
-"""The draft, and two borrowed pictures."""
+"""The draft, and two references."""
 
 GEOMETRY = 12
-"""Channels beside the pictures: place on the mean face (3), eyes, mouth, inward, stretch (3) and bend (3) of the sources."""
+"""Channels beside the pictures: place on the mean face (3), eyes, mouth, inwardness, stretch (3) and bend (3) of the sources."""
 
 INPUTS = 3 * SOURCES + GEOMETRY
 MOST_FLOW = 0.03
-"""Furthest that a borrowed picture slides, as a share of the square's side."""
+"""Largest displacement of a reference, as a share of the crop's side."""
 
 MOST_SHADE = 0.3
 """Largest shading, where 1 is white."""
@@ -36,7 +44,7 @@ def _block(inputs: int, outputs: int, stride: int = 1) -> nn.Sequential:
 class Refiner(nn.Module):
     """`(pictures [B, 9, R, R] in 0..1, geometry [B, 12, R, R], prior [B, 3, R, R]) -> (weights, flow, shade)`; R divides by 16.
 
-    The prior is a rule of thumb for the weights, as logits; with its last layer at zero the network follows it.
+    The prior is a rule of thumb for the weights, as logits. An untrained network, whose last layer is zero, follows it.
     """
 
     def __init__(self) -> None:
@@ -55,7 +63,7 @@ class Refiner(nn.Module):
         nn.init.zeros_(self.last.bias)  # type: ignore[arg-type]
 
     def forward(self, pictures: Tensor, geometry: Tensor, prior: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Weights [B, 3, R, R] that sum to 1, flow [B, 4, R, R] in shares of R (x, y of each borrowed), shade [B, 3, R, R]."""
+        """Weights [B, 3, R, R] that sum to 1, flow [B, 4, R, R] in shares of R (x, y of each reference), shade [B, 3, R, R]."""
         x = torch.cat([pictures - 0.5, geometry], 1)
         x = F.silu(self.first(F.pixel_unshuffle(x, 2)))  # [B, a, R/2, R/2]
         x1 = self.down1(x)
@@ -77,7 +85,7 @@ def _larger(x: Tensor) -> Tensor:
 
 
 def compose(pictures: Tensor, weights: Tensor, flow: Tensor, shade: Tensor, mask: Tensor) -> Tensor:
-    """The picture [B, 3, R, R] that weights, flow and shade ask for; only the draft where the mask [B, 1, R, R] is 0."""
+    """Blend the pictures by weights, flow and shade: [B, 3, R, R]; the draft alone where the mask [B, 1, R, R] is 0."""
     draft = pictures[:, :3]
     size = draft.shape[-1]
     step = torch.arange(size, device=draft.device, dtype=draft.dtype) * (2 / (size - 1)) - 1
@@ -85,9 +93,29 @@ def compose(pictures: Tensor, weights: Tensor, flow: Tensor, shade: Tensor, mask
     change = shade
     for k in range(SOURCES - 1):
         at = grid + (2 * size / (size - 1)) * flow[:, 2 * k : 2 * k + 2].permute(0, 2, 3, 1)
-        borrowed = F.grid_sample(
+        reference = F.grid_sample(
             pictures[:, 3 * k + 3 : 3 * k + 6], at, mode="bilinear", padding_mode="border", align_corners=True
         )
-        change = change + weights[:, k + 1 : k + 2] * (borrowed - draft)
+        change = change + weights[:, k + 1 : k + 2] * (reference - draft)
     result: Any = draft + mask * change
     return result
+
+
+def load_refiner(path: Path | None = None) -> Refiner:
+    """The refiner with its generic weights, or with those in a file, in evaluation mode on the CPU.
+
+    Raises:
+        CmetError: the file is missing or damaged.
+    """
+    file = asset(f"{WEIGHTS}.safetensors") if path is None else path
+    network = Refiner()
+    try:
+        network.load_state_dict({name: value.float() for name, value in load_file(file).items()})
+    except (RuntimeError, OSError, ValueError) as error:
+        raise CmetError(f"{file.name} does not hold the refiner's weights; remove it and start again.") from error
+    return network.eval()
+
+
+def save_refiner(network: Refiner, path: Path) -> None:
+    """Write the weights as float16 safetensors."""
+    save_file({name: value.half().contiguous().cpu() for name, value in network.state_dict().items()}, path)

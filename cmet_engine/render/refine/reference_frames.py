@@ -1,22 +1,33 @@
-"""Frames of a clip that others borrow from: chosen by geometry, kept as crops, picked anew for every frame without flicker.
+"""Reference frames of a clip: chosen by geometry, kept as crops, and assigned to every frame without flicker.
 
-A frame borrows its mouth and its eyes from two frames each, those whose lips or lids stand most as they shall, seen from
-about the same side. Only the crops of the chosen frames stay in memory.
+A frame takes its mouth and its eyes from two reference frames each: those whose lips or lids come nearest to the wanted
+position, seen from about the same side. Only the crops of the reference frames stay in memory.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 
+from cmet_engine.face.landmarks import (
+    LEFT_IRIS,
+    LOWER_LIP_INNER,
+    LOWER_LIP_OUTER,
+    RIGHT_IRIS,
+    UPPER_LIP_INNER,
+    UPPER_LIP_OUTER,
+)
 from cmet_engine.face.lips import INNER_LIPS, eye_opening
-from cmet_engine.face.pose import normalise
-from cmet_engine.render import mesh
+from cmet_engine.face.pose import normalise, template
+from cmet_engine.face.tracker import FaceGeometry
+from cmet_engine.media.info import Frame
+from cmet_engine.media.reader import VideoReader
 
-BANK = 40
-"""Frames that others may borrow from."""
+FRAMES_KEPT = 40
+"""Reference frames of a clip."""
 
 LARGEST = 640
 """Longest side of a kept crop, pixels; larger ones are shrunk."""
@@ -25,108 +36,147 @@ MARGIN = 0.08
 """Room around the landmarks in a crop, as a share of the face's size."""
 
 TURN = 0.004
-"""Cost of one degree of difference between two heads' turns, in the unit of the lips' distance (outer-eye distances)."""
+"""Cost of one degree of difference between two head rotations, in the unit of the lips' distance (outer-eye distances)."""
 
-HASTE = 0.5
-"""Cost of motion within a frame, which blurs it, per outer-eye distance a frame."""
+MOTION = 0.5
+"""Cost of motion within a reference frame, which blurs it, per outer-eye distance a frame."""
 
 OTHER_SHOT = 10.0
-"""Cost of borrowing across a cut: only where the own shot has nothing."""
+"""Cost of a reference from another shot: it is taken only where the frame's own shot has none."""
 
 SHUT = 3.0
-"""An eye that is less open than wanted costs so much more than one that is more open: it hides the iris."""
+"""An eye that is less open than wanted costs this many times more than one that is more open: it hides the iris."""
 
 BLINKS = 3.0
-"""Cost, per unit of opening, of borrowing an eye that is shut further than three quarters of the frame's own."""
+"""Cost, per unit of opening, of an eye that is open less than three quarters of the frame's own."""
 
 EYES_TRUSTED = (0.6, 0.8, 1.25, 1.7)
-"""Opening of a borrowed eye over the wanted one: of no use below the first and above the last, of full use in the middle."""
+"""Opening of a reference eye over the wanted one: trust is 0 below the first and above the last, 1 between the middle two."""
 
 MOUTH_TRUSTED = (0.8, 1.4)
-"""How far a borrowed mouth lies from the wanted one over how far the frame's own does: of full use below the first…"""
+"""Distance of a reference mouth to the wanted one over that of the frame's own mouth: trust is 1 below the first, …"""
 
 MOUTH_LEAST = 0.1
-"""… and of so much use above the second."""
+"""… and this much above the second."""
 
 TEETH = 0.15
 """Distance between a mouth whose teeth meet and one whose teeth do not, in the unit of the lips' distance."""
 
 ALIKE = 0.02
-"""Mouths that lie no further apart than this are alike."""
+"""Mouths that lie no further apart than this count as alike."""
 
 SWITCH = 0.02
-"""Cost of borrowing from another frame than the one before did."""
+"""Cost of another reference frame than the previous frame's."""
 
 CROSS_FADE = 2
-"""Frames before and after a switch over which both are mixed."""
+"""Frames before and after a switch over which the two references are cross-faded."""
 
-_LIPS = tuple(
-    dict.fromkeys((*mesh.UPPER_LIP_INNER, *mesh.LOWER_LIP_INNER, *mesh.UPPER_LIP_OUTER, *mesh.LOWER_LIP_OUTER))
-)
+_LIPS = tuple(dict.fromkeys((*UPPER_LIP_INNER, *LOWER_LIP_INNER, *UPPER_LIP_OUTER, *LOWER_LIP_OUTER)))
 
 
 @dataclass(frozen=True)
-class Looks:
-    """What decides who borrows from whom, for N faces.
+class Appearance:
+    """Appearance descriptors of N faces, by which reference frames are matched.
 
     Attributes:
-        lips: float32 [N, 2 * 40 + 5], lips about their middle and the gaps between them, pose-free.
-        eyes: float32 [N, 4], openings of both eyes, and where the irises stand in them.
-        turn: float32 [N, 3] degrees.
-        haste: float32 [N], motion against the neighbours in time, outer-eye distances a frame.
-        shot: int32 [N].
+        lips: float32 [N, 2 * 40 + 5], pose-free lip landmarks about their mean, and the gaps between the inner lips.
+        eyes: float32 [N, 4], openings of both eyes, and the horizontal position of the irises in them.
+        turn: float32 [N, 3], head rotation in degrees.
+        motion: float32 [N], motion against the neighbouring frames, outer-eye distances a frame.
+        shot: int32 [N], number of the shot.
         teeth: float32 [N], whether the rows of teeth meet (`face.teeth`).
     """
 
     lips: np.ndarray
     eyes: np.ndarray
     turn: np.ndarray
-    haste: np.ndarray
+    motion: np.ndarray
     shot: np.ndarray
     teeth: np.ndarray
 
     def __len__(self) -> int:
         return len(self.lips)
 
-    def __getitem__(self, rows: Any) -> "Looks":
-        return Looks(
-            self.lips[rows], self.eyes[rows], self.turn[rows], self.haste[rows], self.shot[rows], self.teeth[rows]
+    def __getitem__(self, rows: Any) -> "Appearance":
+        return Appearance(
+            self.lips[rows], self.eyes[rows], self.turn[rows], self.motion[rows], self.shot[rows], self.teeth[rows]
         )
 
 
-def looks_of(
+def appearance_of(
     landmarks: np.ndarray,
     shot: np.ndarray | int = 0,
-    haste: np.ndarray | float = 0.0,
+    motion: np.ndarray | float = 0.0,
     teeth: np.ndarray | float = 0.0,
-) -> Looks:
-    """The looks of faces [N, 478, 3], in pixels."""
+) -> Appearance:
+    """Appearance descriptors of faces with landmarks [N, 478, 3], in pixels."""
     points, pose = normalise(landmarks)
     lips = points[:, list(_LIPS), :2]
     lips = lips - lips.mean(1, keepdims=True)
     upper, lower = np.array(INNER_LIPS).T
     gaps = points[:, upper, 1] - points[:, lower, 1]
     irises = []
-    for iris, corners in ((mesh.RIGHT_IRIS, (33, 133)), (mesh.LEFT_IRIS, (362, 263))):
+    for iris, corners in ((RIGHT_IRIS, (33, 133)), (LEFT_IRIS, (362, 263))):
         middle = points[:, list(corners), :2].mean(1)
         irises.append((points[:, iris, :2] - middle)[:, 0])
     eyes = np.column_stack([eye_opening(landmarks), *irises])
     count = len(points)
     weights = np.sqrt(1 / len(_LIPS))
-    return Looks(
+    return Appearance(
         np.column_stack([lips.reshape(count, -1) * weights, gaps * np.sqrt(1 / len(INNER_LIPS))]).astype(np.float32),
         eyes.astype(np.float32),
         pose.degrees(),
-        np.broadcast_to(np.asarray(haste, np.float32), (count,)),
+        np.broadcast_to(np.asarray(motion, np.float32), (count,)),
         np.broadcast_to(np.asarray(shot, np.int32), (count,)),
         np.broadcast_to(np.asarray(teeth, np.float32), (count,)),
     )
 
 
-def costs(wanted: Looks, own: Looks, offered: Looks, part: str) -> np.ndarray:
-    """How badly each of the B offered faces serves each of the N wanted ones for `mouth` or `eyes`: float32 [N, B].
+def usable_frames(geometry: FaceGeometry) -> np.ndarray:
+    """Frames that show the face well enough for reference frames and training pairs: int [M]."""
+    return np.flatnonzero(geometry.valid & (geometry.fade >= 1))
 
-    `own` are the faces that the wanted ones are made from: lids that an edit lowers are not those of a blink.
+
+def clip_appearance(geometry: FaceGeometry) -> Appearance:
+    """Appearance descriptors of all frames of a clip; those of frames without a face mean nothing."""
+    parts, motions = [], []
+    shot = np.zeros(len(geometry), np.int32)
+    shot[[c for c in geometry.cuts if c < len(geometry)]] = 1
+    shot = np.cumsum(shot).astype(np.int32)
+    previous = None
+    for part, landmarks in geometry.chunks():
+        known = np.where(np.isfinite(landmarks), landmarks, 0)
+        known[~np.isfinite(landmarks).all((1, 2))] = _mean_face()
+        parts.append(appearance_of(known, shot[part], teeth=geometry.teeth[part]))
+        size = np.ptp(known[:, :, 0], axis=1) + 1e-6
+        before = np.concatenate([known[:1] if previous is None else previous, known[:-1]])
+        motions.append(np.abs(known - before)[..., :2].mean((1, 2)) / size * 2)
+        previous = known[-1:]
+    motion = np.concatenate(motions)
+    motion[[0, *(c for c in geometry.cuts if c < len(motion))]] = 0
+    motion = np.maximum(motion, np.append(motion[1:], 0))
+    return Appearance(
+        np.concatenate([p.lips for p in parts]), np.concatenate([p.eyes for p in parts]),
+        np.concatenate([p.turn for p in parts]), motion.astype(np.float32), shot, geometry.teeth,
+    )  # fmt: skip
+
+
+def _mean_face() -> np.ndarray:
+    """A mean face in pixels, [478, 3], where a frame has none."""
+    return (template().points * [100.0, -100.0, -100.0] + [200, 200, 0]).astype(np.float32)
+
+
+def matching_costs(wanted: Appearance, own: Appearance, offered: Appearance, part: str) -> np.ndarray:
+    """Cost of each of the B offered faces as a reference for each of the N wanted ones.
+
+    Args:
+        wanted: the edited faces.
+        own: the N faces that they are made from: lids that an edit lowers are not those of a blink.
+        offered: the reference frames.
+        part: `mouth` or `eyes`.
+
+    Returns:
+        float32 [N, B].
     """
     if part == "mouth":
         away = wanted.lips[:, None] - offered.lips[None]
@@ -140,24 +190,24 @@ def costs(wanted: Looks, own: Looks, offered: Looks, part: str) -> np.ndarray:
         distance = distance + BLINKS * np.maximum(least - offered.eyes[None, :, :2], 0).max(-1)
     turn = np.sqrt(((wanted.turn[:, None] - offered.turn[None]) ** 2).sum(-1))
     shot = wanted.shot[:, None] != offered.shot[None]
-    return distance + TURN * turn + HASTE * offered.haste[None] + OTHER_SHOT * shot
+    return distance + TURN * turn + MOTION * offered.motion[None] + OTHER_SHOT * shot
 
 
-def trust(wanted: Looks, own: Looks, offered: Looks, part: str) -> float:
-    """How far one offered face can stand for a wanted one, where the frame's own face is there too: 0 to 1."""
+def trust(wanted: Appearance, own: Appearance, offered: Appearance, part: str) -> float:
+    """How far one reference can replace the frame's own face (`own`) for a wanted one, by `mouth` or `eyes`: 0 to 1."""
     if part == "eyes":
         ratio = (np.maximum(offered.eyes[:2], 0) + 0.02) / (np.maximum(wanted.eyes[:2], 0) + 0.02)
         return float(np.interp(ratio, EYES_TRUSTED, (0.0, 1.0, 1.0, 0.0)).min())
-    away, own_away = (float(np.linalg.norm(wanted.lips - looks.lips)) for looks in (offered, own))
+    away, own_away = (float(np.linalg.norm(wanted.lips - face.lips)) for face in (offered, own))
     like = float(np.interp(away / max(own_away, ALIKE), MOUTH_TRUSTED, (1.0, MOUTH_LEAST)))
     return max(like * (1 - abs(float(wanted.teeth) - float(offered.teeth))), MOUTH_LEAST)
 
 
-def choose_bank(looks: Looks, usable: np.ndarray, count: int = BANK) -> np.ndarray:
-    """Which frames go into the bank: different mouths, eyes and turns, still rather than moving.
+def choose_frames(appearance: Appearance, usable: np.ndarray, count: int = FRAMES_KEPT) -> np.ndarray:
+    """Choose reference frames by farthest-point sampling: different mouths, eyes and rotations, little motion.
 
     Args:
-        looks: of all frames.
+        appearance: of all frames.
         usable: int [M], frames that may be taken.
         count: at most so many.
 
@@ -168,34 +218,34 @@ def choose_bank(looks: Looks, usable: np.ndarray, count: int = BANK) -> np.ndarr
         return np.sort(usable)
     if len(usable) > 2000:
         usable = usable[np.linspace(0, len(usable) - 1, 2000).round().astype(int)]
-    some = looks[usable]
-    space = np.column_stack([some.lips, some.eyes, TURN * some.turn, OTHER_SHOT * some.shot[:, None]])
-    penalty = 1 / (1 + 20 * some.haste)
-    middle = np.median(space, axis=0)
-    chosen = [int(np.argmin(np.linalg.norm(space - middle, axis=1) / penalty))]
-    nearest = np.linalg.norm(space - space[chosen[0]], axis=1)
+    some = appearance[usable]
+    points = np.column_stack([some.lips, some.eyes, TURN * some.turn, OTHER_SHOT * some.shot[:, None]])
+    penalty = 1 / (1 + 20 * some.motion)
+    middle = np.median(points, axis=0)
+    chosen = [int(np.argmin(np.linalg.norm(points - middle, axis=1) / penalty))]
+    nearest = np.linalg.norm(points - points[chosen[0]], axis=1)
     while len(chosen) < count:
         best = int(np.argmax(nearest * penalty))
         chosen.append(best)
-        nearest = np.minimum(nearest, np.linalg.norm(space - space[best], axis=1))
+        nearest = np.minimum(nearest, np.linalg.norm(points - points[best], axis=1))
     return np.sort(usable[chosen])
 
 
 @dataclass
-class Crops:
-    """Pictures of faces cut out of their frames, with the landmarks in pixels of the crop.
+class ReferenceFrames:
+    """Crops of faces with their landmarks.
 
     Attributes:
         index: frame numbers, ascending.
         images: uint8 [h, w, 3] each.
-        landmarks: float64 [B, 478, 3].
-        looks: of them all.
+        landmarks: float64 [B, 478, 3], pixels of the crop.
+        appearance: descriptors of them all.
     """
 
     index: list[int] = field(default_factory=list)
     images: list[np.ndarray] = field(default_factory=list)
     landmarks: Any = field(default_factory=lambda: np.empty((0, 478, 3)))
-    looks: Any = None
+    appearance: Any = None
 
     def __len__(self) -> int:
         return len(self.index)
@@ -223,18 +273,24 @@ def cut(
     return part.copy(), moved
 
 
-def gather(frames: Iterable[Any], geometry: Any, wanted: Sequence[int], looks: Looks, largest: int = LARGEST) -> Crops:
+def read_frames(
+    frames: Iterable[Frame],
+    geometry: FaceGeometry,
+    wanted: Sequence[int],
+    appearance: Appearance,
+    largest: int = LARGEST,
+) -> ReferenceFrames:
     """Crops of the wanted frames of a clip, read once from beginning to end.
 
     Args:
-        frames: with `.index` and `.image`, as `media.reader.VideoReader` gives them.
-        geometry: a `FaceGeometry`.
+        frames: of the clip.
+        geometry: of the clip.
         wanted: frame numbers.
-        looks: of all frames of the clip.
-        largest: longest side of a crop.
+        appearance: of all frames of the clip.
+        largest: longest side of a crop, pixels.
     """
     left = {int(i) for i in wanted}
-    crops, points = Crops(), []
+    crops, points = ReferenceFrames(), []
     if not left:
         return crops
     last = max(left)
@@ -247,16 +303,35 @@ def gather(frames: Iterable[Any], geometry: Any, wanted: Sequence[int], looks: L
         if frame.index >= last:
             break
     crops.landmarks = np.stack(points) if points else crops.landmarks
-    crops.looks = looks[np.array(crops.index, int)]
+    crops.appearance = appearance[np.array(crops.index, int)]
     return crops
 
 
-def paths(cost: np.ndarray, free: np.ndarray | None = None) -> np.ndarray:
-    """The cheapest choice for every frame where each change costs `SWITCH`: int [N] for costs [N, B].
+def open_references(
+    clip: Path, geometry: FaceGeometry, largest: int = LARGEST, among: np.ndarray | None = None
+) -> ReferenceFrames:
+    """Choose the reference frames of a clip, and read them.
 
     Args:
-        cost: [N, B].
-        free: bool [N], frames that may change for nothing (a cut).
+        clip: the footage.
+        geometry: where the face is in every frame of it.
+        largest: longest side of a kept crop, pixels.
+        among: frame numbers that may be chosen; None for all that show the face.
+    """
+    appearance = clip_appearance(geometry)
+    usable = usable_frames(geometry) if among is None else among
+    return read_frames(VideoReader(clip), geometry, choose_frames(appearance, usable).tolist(), appearance, largest)
+
+
+def cheapest_path(cost: np.ndarray, free: np.ndarray | None = None) -> np.ndarray:
+    """The cheapest sequence of references, where each switch costs `SWITCH` (Viterbi's algorithm).
+
+    Args:
+        cost: float [N, B], of each reference for each frame.
+        free: bool [N], frames that may switch at no cost (the first of a shot).
+
+    Returns:
+        int [N], the reference of every frame.
     """
     count, offers = cost.shape
     came = np.zeros((count, offers), np.int32)
@@ -274,8 +349,13 @@ def paths(cost: np.ndarray, free: np.ndarray | None = None) -> np.ndarray:
     return result
 
 
-def mixtures(path: np.ndarray, free: np.ndarray | None = None) -> list[list[tuple[int, float]]]:
-    """For every frame (entry, share) of the one or two bank entries it borrows from; shares sum to 1."""
+def cross_fades(path: np.ndarray, free: np.ndarray | None = None) -> list[list[tuple[int, float]]]:
+    """For every frame the (reference, share) of the one or two references it takes from; shares sum to 1.
+
+    Args:
+        path: int [N], of `cheapest_path`.
+        free: bool [N], frames before which nothing is cross-faded (the first of a shot).
+    """
     count = len(path)
     result: list[list[tuple[int, float]]] = [[(int(p), 1.0)] for p in path]
     for i in range(1, count):

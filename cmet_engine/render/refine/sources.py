@@ -1,42 +1,49 @@
-"""What the network sees of one target: the draft and two borrowed pictures in the face's square, and the geometry around them."""
+"""The network's inputs for one target: the draft and two references in the canonical face crop, and the geometry around them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
-from cmet_engine.render import mesh
+from cmet_engine.face.landmarks import LOWER_LIP_OUTER, SKIN, UPPER_LIP_OUTER
 from cmet_engine.render.refine.canonical_crop import MOST_STRETCH, Raster
 
 SLOTS = 2
+"""References of a target, each made of one part for the mouth and one for the eyes."""
+
 PARTS = ("mouth", "eyes")
 BETWEEN = (-0.22, 0.02)
-"""Between these heights on the mean face, what is borrowed for the mouth turns into what is borrowed for the eyes."""
+"""Between these heights on the mean face, the reference for the mouth is blended into the one for the eyes."""
 
 BEND = 0.12
 """Landmarks that lie so many face sizes off count as bent fully."""
 
 GAIN_MOST = 1.45
-"""Borrowed pictures are brightened or darkened by at most this factor to match the draft."""
+"""References are brightened or darkened by at most this factor to match the draft."""
 
 GAIN_WIDTH = 0.1
-"""Gaussian width over which their brightness is compared, as a share of the square."""
+"""Gaussian width over which their brightness is compared, as a share of the crop's side."""
 
 OWN, FIRST, SECOND = 0.0, -2.0, -2.7
-"""Rule of thumb for the weights of draft and borrowed pictures, as logits: away from eyes and mouth…"""
+"""Rule of thumb for the weights of the draft and of both references, as logits: away from eyes and mouth…"""
 
 LEAST_TRUST = 0.003
-"""What cannot be trusted at all still counts so much."""
+"""A reference that cannot be trusted at all still counts this much."""
 
 OPENING_BONUS = 4.0
-"""… and how much more a borrowed picture counts at eyes and mouth."""
+"""… and how much more a reference counts at eyes and mouth."""
 
 
 @dataclass(frozen=True)
-class Borrowed:
-    """One picture to borrow from: uint8 [h, w, 3], its landmarks [478, 3] in it, its share of its slot and part, and how far
-    it can stand for what is wanted, 0 to 1.
+class Reference:
+    """One reference picture.
+
+    Attributes:
+        image: uint8 [h, w, 3].
+        landmarks: [478, 3] pixels of it.
+        share: of its slot and part; shares sum to 1.
+        trust: how far it can replace the frame's own face, 0 to 1.
     """
 
     image: np.ndarray
@@ -45,22 +52,22 @@ class Borrowed:
     trust: float = 1.0
 
 
-Slot = dict[str, Sequence[Borrowed]]
-"""What is borrowed for the `mouth` and for the `eyes`."""
+Slot = Mapping[str, Sequence[Reference]]
+"""The references for the `mouth` and for the `eyes`."""
 
 
 @dataclass(frozen=True)
-class Piece:
-    """A borrowed picture laid out for a target.
+class PlacedReference:
+    """A reference picture brought to a target's geometry.
 
     Attributes:
-        borrowed: the picture.
-        sources: float32 [R, R, 2], where in it every pixel of the square comes from.
+        reference: the picture.
+        sources: float32 [R, R, 2], where in it every pixel of the crop comes from.
         gain: float32 [R, R, 3], how much brighter it must become.
         share: float32 [R, R], its part of its slot; those of a slot sum to 1.
     """
 
-    borrowed: Borrowed
+    reference: Reference
     sources: np.ndarray
     gain: np.ndarray
     share: np.ndarray
@@ -71,22 +78,33 @@ class Inputs:
     """What the network takes for one target, R pixels a side.
 
     Attributes:
-        pictures: float32 [R, R, 9], draft and borrowed pictures, 0 to 255.
+        pictures: float32 [R, R, 9], draft and references, 0 to 255.
         geometry: float32 [R, R, 12], each about -1 to 1.
         prior: float32 [R, R, 3], logits of the weights by rule of thumb.
         mask: float32 [R, R], 0 where the draft must stay.
-        pieces: of each slot, for drawing at full resolution.
+        references: of each slot, for rendering at full resolution.
     """
 
     pictures: np.ndarray
     geometry: np.ndarray
     prior: np.ndarray
     mask: np.ndarray
-    pieces: list[list[Piece]]
+    references: list[list[PlacedReference]]
+
+
+@dataclass(frozen=True)
+class _Blend:
+    """The references of one slot, blended: picture [R, R, 3], and stretch, bend and log of trust [R, R]."""
+
+    picture: np.ndarray
+    stretch: np.ndarray
+    bend: np.ndarray
+    log_trust: np.ndarray
+    references: list[PlacedReference]
 
 
 def remap(image: np.ndarray, at: np.ndarray) -> np.ndarray:
-    """Colours of an image at places [h, w, 2], its edge beyond it; shrunk first where the places are far apart."""
+    """Sample an image at places [h, w, 2], its edge beyond it; it is shrunk first where the places are far apart."""
     step = float(np.median(np.abs(np.diff(at[..., 0], axis=1)))) if at.shape[1] > 1 else 1.0
     if step > 1.6:
         scale = 1 / step
@@ -96,12 +114,12 @@ def remap(image: np.ndarray, at: np.ndarray) -> np.ndarray:
     return cv2.remap(image, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 
-def into_square(image: np.ndarray, square: np.ndarray, size: int) -> np.ndarray:
-    """A picture of the frame in the square: [R, R, C]."""
-    scale = float(np.sqrt(abs(np.linalg.det(square[:, :2]))))
+def cut_crop(image: np.ndarray, transform: np.ndarray, size: int) -> np.ndarray:
+    """The canonical crop [R, R, C] of a frame [H, W, C], by the `transform` [2, 3] of `crop_transform`."""
+    scale = float(np.sqrt(abs(np.linalg.det(transform[:, :2]))))
     if scale < 0.65:  # averaged down before it is sampled
-        corners = np.array([[0, 0], [size, 0], [0, size], [size, size]]) @ np.linalg.inv(square[:, :2]).T
-        corners = corners - np.linalg.inv(square[:, :2]) @ square[:, 2]
+        corners = np.array([[0, 0], [size, 0], [0, size], [size, size]]) @ np.linalg.inv(transform[:, :2]).T
+        corners = corners - np.linalg.inv(transform[:, :2]) @ transform[:, 2]
         low = np.clip(np.floor(corners.min(0)).astype(int) - 2, 0, np.array(image.shape[1::-1]) - 2)
         high = np.clip(np.ceil(corners.max(0)).astype(int) + 3, low + 2, image.shape[1::-1])
         part = image[low[1] : high[1], low[0] : high[0]]
@@ -110,9 +128,9 @@ def into_square(image: np.ndarray, square: np.ndarray, size: int) -> np.ndarray:
         image = cv2.resize(part, (w, h), interpolation=cv2.INTER_AREA)
         # small (u, v) = ((x - low + .5) * s - .5)
         back = np.array([[1 / sx, 0, low[0] + 0.5 / sx - 0.5], [0, 1 / sy, low[1] + 0.5 / sy - 0.5]])
-        square = np.column_stack([square[:, :2] @ back[:, :2], square[:, :2] @ back[:, 2] + square[:, 2]])
+        transform = np.column_stack([transform[:, :2] @ back[:, :2], transform[:, :2] @ back[:, 2] + transform[:, 2]])
     result: np.ndarray = cv2.warpAffine(
-        image, square, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+        image, transform, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
     )
     return result
 
@@ -121,10 +139,10 @@ def inputs_for(draft: np.ndarray, raster: Raster, own: np.ndarray, slots: Sequen
     """Lay out everything for one target.
 
     Args:
-        draft: uint8 [R, R, 3], the draft in the square.
+        draft: uint8 [R, R, 3], the draft in the crop.
         raster: the target's mesh.
         own: [478, 3], landmarks that the draft was made from, in any pixels.
-        slots: two; what is borrowed.
+        slots: the references, `SLOTS` of them.
     """
     size = raster.size
     place = raster.canonical()
@@ -134,37 +152,49 @@ def inputs_for(draft: np.ndarray, raster: Raster, own: np.ndarray, slots: Sequen
     eyes = ((raster.opening == 1) | (raster.opening == 2)).astype(np.float32)
     mouth = (raster.opening == 3).astype(np.float32)
     skin = (1 - cv2.dilate(np.maximum(eyes, mouth), np.ones((3, 3), np.uint8))) * inward
-    stretches, bends = [raster.stretch(own)], [_bend(raster, own)]
-    doubts: list[np.ndarray] = []
-    pictures, pieces = [draft.astype(np.float32)], []
-    for slot in slots:
-        laid: list[Piece] = []
-        picture = np.zeros((size, size, 3), np.float32)
-        stretch, bend, doubt = (np.zeros((size, size), np.float32) for _ in range(3))
-        for part, share in zip(PARTS, (1 - upper, upper), strict=True):
-            for borrowed in slot[part]:
-                sources = raster.sources(borrowed.landmarks)
-                colours = remap(borrowed.image, sources).astype(np.float32)
-                gain = _gain(pictures[0], colours, skin)
-                weight = share * np.float32(borrowed.share)
-                picture += weight[..., None] * np.minimum(colours * gain, 255)
-                stretch += weight * raster.stretch(borrowed.landmarks)
-                bend += weight * _bend(raster, borrowed.landmarks)
-                doubt += weight * np.float32(np.log(max(borrowed.trust, LEAST_TRUST)))
-                laid.append(Piece(borrowed, sources, gain, weight))
-        pictures.append(picture)
-        pieces.append(laid)
-        stretches.append(stretch)
-        bends.append(bend)
-        doubts.append(doubt)
+    own_picture = draft.astype(np.float32)
+    blends = [_blend(slot, raster, own_picture, upper, skin) for slot in slots]
+    stretches = [raster.stretch(own), *(blend.stretch for blend in blends)]
+    bends = [_bend(raster, own), *(blend.bend for blend in blends)]
     geometry = np.concatenate(
         [place, np.stack([eyes, mouth, inward, *(s / MOST_STRETCH for s in stretches), *bends], -1)], -1
     ).astype(np.float32)
     near = np.maximum(_grown(eyes, 0.025 * size), _grown(mouth + _lips(raster), 0.03 * size))
     bonus = OPENING_BONUS * near
-    prior = np.stack([np.full_like(bonus, OWN), FIRST + bonus + doubts[0], SECOND + bonus + doubts[1]], -1)
+    prior = np.stack(
+        [np.full_like(bonus, OWN), FIRST + bonus + blends[0].log_trust, SECOND + bonus + blends[1].log_trust], -1
+    )
     mask = np.clip(inward * 2.5, 0, 1)
-    return Inputs(np.concatenate(pictures, -1), geometry, prior.astype(np.float32), mask, pieces)
+    pictures = np.concatenate([own_picture, *(blend.picture for blend in blends)], -1)
+    return Inputs(pictures, geometry, prior.astype(np.float32), mask, [blend.references for blend in blends])
+
+
+def _blend(slot: Slot, raster: Raster, draft: np.ndarray, upper: np.ndarray, skin: np.ndarray) -> _Blend:
+    """Bring the references of a slot to the target's geometry and the draft's brightness, and blend them.
+
+    Args:
+        slot: the references.
+        raster: the target's mesh.
+        draft: float32 [R, R, 3].
+        upper: float [R, R], share of the reference for the eyes.
+        skin: float32 [R, R], where brightness is compared.
+    """
+    size = raster.size
+    placed: list[PlacedReference] = []
+    picture = np.zeros((size, size, 3), np.float32)
+    stretch, bend, log_trust = (np.zeros((size, size), np.float32) for _ in range(3))
+    for part, share in zip(PARTS, (1 - upper, upper), strict=True):
+        for reference in slot[part]:
+            sources = raster.sources(reference.landmarks)
+            colours = remap(reference.image, sources).astype(np.float32)
+            gain = _gain(draft, colours, skin)
+            weight = share * np.float32(reference.share)
+            picture += weight[..., None] * np.minimum(colours * gain, 255)
+            stretch += weight * raster.stretch(reference.landmarks)
+            bend += weight * _bend(raster, reference.landmarks)
+            log_trust += weight * np.float32(np.log(max(reference.trust, LEAST_TRUST)))
+            placed.append(PlacedReference(reference, sources, gain, weight))
+    return _Blend(picture, stretch, bend, log_trust, placed)
 
 
 def _grown(mask: np.ndarray, width: float) -> np.ndarray:
@@ -176,16 +206,14 @@ def _grown(mask: np.ndarray, width: float) -> np.ndarray:
 def _lips(raster: Raster) -> np.ndarray:
     """The red of the lips: float32 [R, R]."""
     drawn = np.zeros((raster.size, raster.size), np.float32)
-    outline = np.concatenate(
-        [raster.target[list(mesh.UPPER_LIP_OUTER)], raster.target[list(mesh.LOWER_LIP_OUTER)][::-1]]
-    )
+    outline = np.concatenate([raster.target[list(UPPER_LIP_OUTER)], raster.target[list(LOWER_LIP_OUTER)][::-1]])
     cv2.fillPoly(drawn, [np.round(outline * 16).astype(np.int32)], (1.0,), shift=4)
     return drawn
 
 
 def _bend(raster: Raster, landmarks: np.ndarray) -> np.ndarray:
-    """How far each place has moved beyond position, size and roll, in `BEND` face sizes: float32 [R, R], at most 1."""
-    source = np.asarray(landmarks[: mesh.SKIN, :2], np.float64)
+    """How far each place has moved beyond the best affine fit, in `BEND` face sizes: float32 [R, R], at most 1."""
+    source = np.asarray(landmarks[:SKIN, :2], np.float64)
     plane = np.column_stack([source, np.ones(len(source))])
     fit = np.linalg.lstsq(plane, raster.target, rcond=None)[0]
     away = np.linalg.norm(plane @ fit - raster.target, axis=1) / (BEND * raster.size)
@@ -194,7 +222,7 @@ def _bend(raster: Raster, landmarks: np.ndarray) -> np.ndarray:
 
 
 def _gain(draft: np.ndarray, colours: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """What to multiply borrowed colours with to have the draft's brightness, slowly varying: float32 [R, R, 3]."""
+    """Factor that gives a reference the draft's brightness, slowly varying: float32 [R, R, 3]."""
     size = len(draft)
     small = (max(8, size // 6),) * 2
 

@@ -162,10 +162,11 @@ def test_on_a_real_clip_the_edit_follows_the_clips_own_voice(shared, tmp_path):
     from cmet_engine.emotion.intensity import intensity
     from cmet_engine.emotion.speech import load_encoder
     from cmet_engine.media import audio
+    from cmet_engine.spec import EditSpec
 
     clip = shared / "data/clips/hdtf_radio1.mp4"
-    asked = pipeline.EditSettings(EmotionTimeline.parse(["happy"]), renderer="none")
-    files = pipeline.edit_clip(clip, asked, tmp_path / "out").files
+    asked = EditSpec(clip=clip, emotions=("happy",), renderer="none")
+    files = pipeline.edit_clip(asked, tmp_path / "out").files
     source, result = (CoefficientTrack.load(files[name]) for name in ("source.npz", "edited.npz"))
     added, emotion = _added(result, source), load_library()
     times, stress = intensity(load_encoder().frame_features(audio.load(clip), audio.RATE), emotion["happy"].vector)

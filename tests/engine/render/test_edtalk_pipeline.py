@@ -13,17 +13,15 @@ from cmet_engine.face.pose import Pose, denormalise, template
 from cmet_engine.face.tracker import FaceGeometry
 from cmet_engine.media.reader import VideoReader
 from cmet_engine.media.writer import VideoWriter
-from cmet_engine.render.edtalk import Audio2Lip, Generator
-from cmet_engine.render.edtalk import pipeline as edtalk
+from cmet_engine.render.edtalk import Audio2Lip, Generator, encoding, portrait
 from cmet_engine.render.edtalk.crop import Crops, follow, squares
+from cmet_engine.render.edtalk.encoding import extract_codes
+from cmet_engine.render.edtalk.enhancer import load_enhancer
+from cmet_engine.render.edtalk.expression import expression_changes
+from cmet_engine.render.edtalk.networks import NetworkRunner, Networks
 from cmet_engine.render.edtalk.paste import alignment, border_mask, match_colour, outline_mask, paste, skin_mask
-from cmet_engine.render.edtalk.pipeline import (
-    EdtalkRenderer,
-    Networks,
-    PortraitRenderer,
-    expression_changes,
-    extract_codes,
-)
+from cmet_engine.render.edtalk.portrait import PortraitRenderer
+from cmet_engine.render.edtalk.renderer import EdtalkRenderer
 from cmet_engine.timeline import EmotionKey, EmotionTimeline
 from cmet_engine.training.edtalk_codes import extract_folder
 
@@ -137,7 +135,7 @@ def test_an_enhancer_sharpens_what_is_pasted(clip, networks):
     assert (
         np.abs(large.astype(int) - plain).mean() < 0.1 * np.abs(plain.astype(int) - image).mean()
     )  # in the same place
-    assert edtalk.load_enhancer() is None or callable(edtalk.load_enhancer())
+    assert load_enhancer() is None or callable(load_enhancer())
 
 
 def test_emotion_comes_and_goes_with_the_timeline(clip, networks):
@@ -165,10 +163,10 @@ def test_the_edit_runs_at_25_a_second_whatever_the_clips_rate(networks, rate):
     assert np.abs(at_rate - resampled)[inside].mean() < 0.15 * spread
 
 
-def test_each_shot_keeps_its_own_looks(clip, networks):
+def test_each_shot_keeps_its_own_appearance(clip, networks):
     renderer = EdtalkRenderer(clip, geometry(cuts=[8]), HAPPY, VECTORS, networks=networks, device="cpu")
-    assert [(shot.first, shot.last) for shot in renderer._shots] == [(0, 8), (8, FRAMES)]
-    assert (renderer._shots[0].look != renderer._shots[1].look).any()
+    assert [(shot.first, shot.last) for shot in renderer.shots] == [(0, 8), (8, FRAMES)]
+    assert (renderer.shots[0].source != renderer.shots[1].source).any()
 
 
 def test_codes_for_training_come_at_25_a_second_shot_by_shot(clip, networks):
@@ -180,20 +178,19 @@ def test_codes_for_training_come_at_25_a_second_shot_by_shot(clip, networks):
 
 
 def test_a_folder_of_videos_becomes_codes_and_an_interrupted_run_goes_on(clip, networks, tmp_path, monkeypatch):
-    from cmet_engine.face import tracker
     from cmet_engine.training.connector import read_codes
 
     videos = tmp_path / "CREMA-D"
     (videos / "VideoFlash").mkdir(parents=True)
     for name in ("1001_DFA_ANG_XX", "1001_DFA_NEU_XX", "1002_DFA_HAP_XX"):
         (videos / "VideoFlash" / f"{name}.flv").write_bytes(clip.read_bytes())
-    monkeypatch.setattr(tracker, "track", lambda path, **options: geometry(cuts=[8]))  # a drawn pattern has no face
+    monkeypatch.setattr(encoding, "track", lambda path, **options: geometry(cuts=[8]))  # a drawn pattern has no face
     written = extract_folder(videos, tmp_path / "codes", networks=networks, device="cpu")
     assert len(written) == 6  # two shots each
     codes = read_codes(tmp_path / "codes")
     assert sorted(codes) == [("crema_1001", "angry"), ("crema_1001", "neutral"), ("crema_1002", "happy")]
     assert all(track.shape[1] == 10 for tracks in codes.values() for track in tracks)
-    monkeypatch.setattr(tracker, "track", lambda path, **options: pytest.fail("tracked again"))
+    monkeypatch.setattr(encoding, "track", lambda path, **options: pytest.fail("tracked again"))
     again = extract_folder(videos, tmp_path / "codes", networks=networks, device="cpu")
     assert sorted(again) == sorted(written)
 
@@ -231,13 +228,13 @@ def test_missing_weights_and_a_clip_without_a_face_are_said_in_a_sentence(clip, 
     with pytest.raises(CmetError, match="No frame of the clip shows a face"):
         EdtalkRenderer(clip, geometry(lost=tuple(range(FRAMES))), HAPPY, VECTORS, networks=networks, device="cpu")
     if not torch.cuda.is_available():
-        with pytest.raises(CmetError, match="'cuda' is not on this machine"):
+        with pytest.raises(CmetError, match="no CUDA GPU"):
             EdtalkRenderer(clip, geometry(), HAPPY, VECTORS, networks=networks, device="cuda")
 
 
 def test_too_little_memory_means_smaller_batches_said_once(networks, monkeypatch):
     said: list[str] = []
-    drawer = edtalk.Drawer(networks, "cpu", 8, said.append)
+    runner = NetworkRunner(networks, "cpu", 8, said.append)
     original = networks.generator.codes
     sizes = []
 
@@ -248,32 +245,32 @@ def test_too_little_memory_means_smaller_batches_said_once(networks, monkeypatch
         return original(images)
 
     images = [np.full((256, 256, 3), 20 * i, np.uint8) for i in range(9)]
-    whole = drawer.read(images)
+    whole = runner.encode(images)
     monkeypatch.setattr(networks.generator, "codes", narrow)
-    drawer = edtalk.Drawer(networks, "cpu", 8, said.append)
-    parts = drawer.read(images)
+    runner = NetworkRunner(networks, "cpu", 8, said.append)
+    parts = runner.encode(images)
     assert sizes == [8, 4, 2, 2, 2, 2, 1]
     np.testing.assert_allclose(parts.expression, whole.expression, atol=1e-4, rtol=1e-3)
     assert len(said) == 1 and "fewer frames" in said[0]
     monkeypatch.setattr(networks.generator, "codes", lambda images: (_ for _ in ()).throw(torch.OutOfMemoryError("no")))
     with pytest.raises(CmetError, match="does not hold one frame"):
-        drawer.read(images)
+        runner.encode(images)
 
 
 def test_a_gpu_that_does_not_hold_one_frame_leaves_the_work_to_the_cpu(networks, monkeypatch):
     said: list[str] = []
-    drawer = edtalk.Drawer(networks, "cpu", 4, said.append)
-    drawer.device = "cuda"
+    runner = NetworkRunner(networks, "cpu", 4, said.append)
+    runner.device = "cuda"
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
     tried = []
 
     def work(part):
-        tried.append((drawer.device, drawer.batch))
-        if drawer.device == "cuda":
+        tried.append((runner.device, runner.batch))
+        if runner.device == "cuda":
             raise torch.OutOfMemoryError("no memory")
         return "drawn"
 
-    assert drawer._guarded(work, slice(0, 4)) == drawer._guarded(work, slice(0, 4)) == "drawn"
+    assert runner._guarded(work, slice(0, 4)) == runner._guarded(work, slice(0, 4)) == "drawn"
     assert tried == [("cuda", 4), ("cuda", 2), ("cuda", 1), ("cpu", 4), ("cpu", 4)]
     assert len(said) == 2 and "fewer frames" in said[0] and "on the CPU" in said[1]
 
@@ -375,35 +372,35 @@ def test_a_misplaced_drawing_is_found_and_an_absurd_one_is_not_believed():
 
 
 def test_a_portrait_speaks_as_long_as_the_voice(clip, networks, monkeypatch):
-    portrait = textured(3)
-    monkeypatch.setattr(edtalk, "portrait_landmarks", lambda image: head(160, 120, 42))  # a drawn pattern has no face
+    picture = textured(3)
+    monkeypatch.setattr(portrait, "portrait_landmarks", lambda image: head(160, 120, 42))  # a drawn pattern has no face
     driving = EdtalkRenderer(clip, geometry(), HAPPY, VECTORS, networks=networks, device="cpu")
     wave = np.random.default_rng(0).standard_normal(16000).astype(np.float32) * 0.1
-    speaking = PortraitRenderer(portrait, driving, Fraction(25), voice=wave)
+    speaking = PortraitRenderer(picture, driving, Fraction(25), voice=wave)
     frames = list(speaking)
-    assert len(frames) == speaking.count == 25 and frames[0].shape == portrait.shape
+    assert len(frames) == speaking.count == 25 and frames[0].shape == picture.shape
     assert any("The voice lasts 1.00 s" in message for message in speaking.messages)
     np.testing.assert_array_equal(speaking.codes.pose[-1], speaking.codes.pose[-5])
     assert np.abs(speaking.codes.lip[-1] - speaking.codes.lip[-5]).max() > 0
-    short = PortraitRenderer(portrait, driving, Fraction(25), voice=wave[:4800])
+    short = PortraitRenderer(picture, driving, Fraction(25), voice=wave[:4800])
     assert short.count == 8
-    silent = PortraitRenderer(portrait, driving, Fraction(30000, 1001))
+    silent = PortraitRenderer(picture, driving, Fraction(30000, 1001))
     assert silent.count == FRAMES
 
 
 def test_portraits_without_one_face_are_refused(shared):
     blank = np.full((200, 200, 3), 128, np.uint8)
     with pytest.raises(CmetError, match="shows no face"):
-        edtalk.portrait_landmarks(blank)
-    face = edtalk.read_portrait(shared / "data" / "faces" / "stills" / "images" / "00000.jpg")
-    assert edtalk.portrait_landmarks(face).shape == (478, 3)
+        portrait.portrait_landmarks(blank)
+    face = portrait.read_portrait(shared / "data" / "faces" / "stills" / "images" / "00000.jpg")
+    assert portrait.portrait_landmarks(face).shape == (478, 3)
     with pytest.raises(CmetError, match="shows 3 faces"):
-        edtalk.portrait_landmarks(np.hstack([face] * 3))
+        portrait.portrait_landmarks(np.hstack([face] * 3))
 
 
 def test_a_portrait_file_that_is_none_is_named(tmp_path):
     (tmp_path / "text.png").write_text("no picture")
     with pytest.raises(CmetError, match=r"text\.png is no picture"):
-        edtalk.read_portrait(tmp_path / "text.png")
+        portrait.read_portrait(tmp_path / "text.png")
     with pytest.raises(CmetError, match="Cannot read the portrait"):
-        edtalk.read_portrait(tmp_path / "absent.png")
+        portrait.read_portrait(tmp_path / "absent.png")

@@ -2,27 +2,34 @@
 
 from collections.abc import Iterator
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 import torch
 
-from cmet_engine import arkit, cache, pipeline
-from cmet_engine.errors import CmetError
+from cmet_engine import arkit, cache
+from cmet_engine.emotion.clip_emotions import basic_emotion_deltas
 from cmet_engine.evaluation.renderer import best_slots, choose_pairs, reconstruct
+from cmet_engine.face.clip import track_clip
 from cmet_engine.face.lips import lip_opening
 from cmet_engine.face.tracker import FaceGeometry
 from cmet_engine.media.reader import VideoReader
 from cmet_engine.media.writer import VideoWriter
 from cmet_engine.models import ASSETS
+from cmet_engine.pipeline import render_clip
+from cmet_engine.render.base import Renderer
+from cmet_engine.render.choose import open_renderer
 from cmet_engine.render.refine import fitting, occlusion, reference_frames, training_pairs
-from cmet_engine.render.refine.canonical_crop import apply, inverse, rasterise, to_square
-from cmet_engine.render.refine.network import GEOMETRY, SOURCES, Refiner, compose
+from cmet_engine.render.refine.canonical_crop import apply, crop_transform, inverse, rasterise
+from cmet_engine.render.refine.network import GEOMETRY, SOURCES, Refiner, compose, load_refiner
+from cmet_engine.render.refine.optimise import loss_of, optimise
 from cmet_engine.render.refine.renderer import RefinedRenderer, refine
-from cmet_engine.render.refine.training import load_refiner
 from cmet_engine.render.warp import WarpRenderer
+from cmet_engine.spec import RenderSpec
 from cmet_engine.track import CoefficientTrack
 
 SAMPLE = ASSETS / "sample" / "talking_head.mp4"
@@ -68,12 +75,12 @@ def pictures() -> list[np.ndarray]:
 @pytest.fixture(scope="module")
 def clip(home: Path, pictures: list[np.ndarray]) -> Tracked:
     path = written(home / "clip.mp4", pictures)
-    return path, *pipeline.track_clip(path)
+    return path, *track_clip(path)
 
 
 @pytest.fixture(scope="module")
 def prepared(clip: Tracked) -> fitting.Prepared:
-    return fitting.prepare(*clip, "standard", steps=0)
+    return prepare(clip, "standard", steps=0)
 
 
 @pytest.fixture(scope="module")
@@ -81,15 +88,24 @@ def images(clip: Tracked) -> list[np.ndarray]:
     return [f.image for f in VideoReader(clip[0])]
 
 
+def deltas_of(source: CoefficientTrack) -> training_pairs.Deltas:
+    return partial(basic_emotion_deltas, source)
+
+
+def prepare(clip: Tracked, quality: str, **options: Any) -> fitting.Prepared:
+    path, geometry, source = clip
+    return fitting.prepare(path, geometry, deltas_of(source), quality, **options)
+
+
 def renderer(clip: Tracked, prepared: fitting.Prepared, edited: CoefficientTrack) -> RefinedRenderer:
-    return RefinedRenderer(clip[1], clip[2], edited, prepared.crops, prepared.network, prepared.size)
+    return RefinedRenderer(clip[1], clip[2], edited, prepared)
 
 
-def test_the_square_holds_the_upright_face_wherever_it_is_and_however_it_leans(clip):
+def test_the_crop_holds_the_upright_face_wherever_it_is_and_however_it_leans(clip):
     points = np.asarray(clip[1].landmarks[0], np.float64)
     turn = cv2.getRotationMatrix2D((50, 90), 35, 1.7)
     leaning = np.column_stack([apply(turn, points), points[:, 2] * 1.7])
-    here, there = (apply(to_square(p, 192), p) for p in (points, leaning))
+    here, there = (apply(crop_transform(p, 192), p) for p in (points, leaning))
     np.testing.assert_allclose(here, there, atol=0.01)
     assert here.min() > 5
     assert here.max() < 187
@@ -98,7 +114,7 @@ def test_the_square_holds_the_upright_face_wherever_it_is_and_however_it_leans(c
 
 def test_a_face_onto_itself_comes_from_where_it_is(clip):
     points = np.asarray(clip[1].landmarks[0], np.float64)
-    square = to_square(points, 192)
+    square = crop_transform(points, 192)
     raster = rasterise(points, square, 192)
     y, x = np.mgrid[:192, :192]
     there = apply(inverse(square), np.stack([x, y], -1).astype(np.float64))
@@ -107,14 +123,14 @@ def test_a_face_onto_itself_comes_from_where_it_is(clip):
     assert set(np.unique(raster.opening)) >= {0, 1, 2}
 
 
-def test_loans_change_seldom_and_gently():
+def test_references_change_seldom_and_gently():
     random = np.random.default_rng(0)
     cost = random.uniform(0, reference_frames.SWITCH / 2, (50, 6))  # noise that is not worth a change
     cost[:25, 2] -= 0.1
     cost[25:, 4] -= 0.1
-    path = reference_frames.paths(cost)
+    path = reference_frames.cheapest_path(cost)
     assert path.tolist() == [2] * 25 + [4] * 25
-    mixed = reference_frames.mixtures(path)
+    mixed = reference_frames.cross_fades(path)
     assert all(sum(share for _, share in entry) == pytest.approx(1) for entry in mixed)
     shares = [sum(share for k, share in entry if k == 4) for entry in mixed]
     assert max(np.diff(shares)) < 0.3
@@ -122,18 +138,20 @@ def test_loans_change_seldom_and_gently():
     assert shares[30] == 1
 
 
-def test_a_cut_is_not_faded_over_and_shots_do_not_lend_to_each_other(clip):
-    looks = reference_frames.looks_of(np.repeat(np.asarray(clip[1].landmarks[:1]), 4, 0), np.array([0, 0, 1, 1]))
-    cost = reference_frames.costs(looks, looks, looks[[0, 3]], "mouth")
+def test_a_cut_is_not_faded_over_and_no_reference_comes_from_another_shot(clip):
+    appearance = reference_frames.appearance_of(
+        np.repeat(np.asarray(clip[1].landmarks[:1]), 4, 0), np.array([0, 0, 1, 1])
+    )
+    cost = reference_frames.matching_costs(appearance, appearance, appearance[[0, 3]], "mouth")
     cut = np.array([False, False, True, False])
-    path = reference_frames.paths(cost, cut)
+    path = reference_frames.cheapest_path(cost, cut)
     assert path.tolist() == [0, 0, 1, 1]
-    assert reference_frames.mixtures(path, cut) == [[(0, 1.0)], [(0, 1.0)], [(1, 1.0)], [(1, 1.0)]]
+    assert reference_frames.cross_fades(path, cut) == [[(0, 1.0)], [(0, 1.0)], [(1, 1.0)], [(1, 1.0)]]
 
 
-def test_the_bank_holds_different_mouths(clip):
-    looks = training_pairs.clip_looks(clip[1])
-    chosen = reference_frames.choose_bank(looks, np.arange(len(looks)), 8)
+def test_reference_frames_show_different_mouths(clip):
+    appearance = reference_frames.clip_appearance(clip[1])
+    chosen = reference_frames.choose_frames(appearance, np.arange(len(appearance)), 8)
     opening = lip_opening(np.asarray(clip[1].landmarks))
     assert len(set(chosen.tolist())) == 8
     assert np.ptp(opening[chosen]) > 0.8 * np.ptp(opening)
@@ -158,9 +176,11 @@ def test_an_untrained_network_follows_the_rule_of_thumb_and_never_leaves_the_mas
 def test_frames_of_the_clip_are_rebuilt_better_than_by_the_draft(clip, prepared, images):
     geometry = clip[1]
     held = np.arange(42, FRAMES)
-    ready = fitting.prepare(*clip, "standard", among=np.arange(42), steps=0)
+    ready = prepare(clip, "standard", among=np.arange(42), steps=0)
     pairs = choose_pairs(held, 6)
-    signal, structure = reconstruct(geometry, dict(enumerate(images)), pairs, ready.crops, ready.network, ready.size)
+    signal, structure = reconstruct(
+        geometry, dict(enumerate(images)), pairs, ready.references, ready.network, ready.size
+    )
     assert signal["mouth"][1] > signal["mouth"][0] + 1
     assert structure["mouth"][1] > structure["mouth"][0]
     assert signal["face"][1] > signal["face"][0]
@@ -170,9 +190,9 @@ def test_outside_the_face_and_where_nothing_is_asked_the_picture_stays(clip, pre
     _, geometry, source = clip
     edited = changed(source, jawOpen=0.4)
     edited.coefficients[0] = source.coefficients[0]
-    painter = renderer(clip, prepared, edited)
-    assert painter.render(images[0], 0) is images[0]
-    made, draft = painter.render(images[10], 10), WarpRenderer(geometry, source, edited).render(images[10], 10)
+    edits = renderer(clip, prepared, edited)
+    assert edits.render(images[0], 0) is images[0]
+    made, draft = edits.render(images[10], 10), WarpRenderer(geometry, source, edited).render(images[10], 10)
     points = np.asarray(geometry.landmarks[10])[:, :2]
     low, high = points.min(0) - 12, points.max(0) + 12
     outside = np.ones((SIZE, SIZE), bool)
@@ -184,26 +204,26 @@ def test_outside_the_face_and_where_nothing_is_asked_the_picture_stays(clip, pre
 def test_the_edit_stays_in_the_picture(clip, prepared, images):
     _, geometry, source = clip
     edited = changed(source, jawOpen=0.5)
-    painter = renderer(clip, prepared, edited)
+    edits = renderer(clip, prepared, edited)
     from cmet_engine.face.mesh import Mesh, box_of
 
     mesh = Mesh()
     box = box_of(geometry.landmarks[5])
     gaps = []
-    for picture in (images[5], painter.render(images[5], 5)):
+    for picture in (images[5], edits.render(images[5], 5)):
         mesh.forget()
         found = mesh.find(picture, box)
         assert found is not None
         gaps.append(lip_opening(found[None])[0])
     mesh.close()
-    asked = lip_opening(painter.target(5)[None])[0] - lip_opening(np.asarray(geometry.landmarks[5:6]))[0]
+    asked = lip_opening(edits.target(5)[None])[0] - lip_opening(np.asarray(geometry.landmarks[5:6]))[0]
     assert asked > 0.05
     assert gaps[1] - gaps[0] > 0.6 * asked
 
 
 def test_a_hand_before_the_mouth_stays_a_hand(clip, prepared, images):
     _, geometry, source = clip
-    painter = renderer(clip, prepared, changed(source, jawOpen=0.4))
+    edits = renderer(clip, prepared, changed(source, jawOpen=0.4))
     points = np.asarray(geometry.landmarks[8])
     size = float(np.ptp(points[:468, 1]))
     picture = images[8].copy()
@@ -211,16 +231,16 @@ def test_a_hand_before_the_mouth_stays_a_hand(clip, prepared, images):
     colour = (40, 90, 160)
     cv2.ellipse(picture, (int(middle[0]), int(middle[1] + 0.05 * size)), (int(0.3 * size), int(0.2 * size)), 0, 0, 360, colour, -1)  # fmt: skip
     draft = WarpRenderer(geometry, source, changed(source, jawOpen=0.4)).render(picture, 8)
-    made = painter.render(picture, 8)
+    made = edits.render(picture, 8)
     there = np.zeros((SIZE, SIZE), np.uint8)
     cv2.ellipse(there, (int(middle[0]), int(middle[1] + 0.05 * size)), (int(0.2 * size), int(0.12 * size)), 0, 0, 360, (1,), -1)  # fmt: skip
     assert np.abs(made.astype(int) - draft)[there > 0].mean() < 2
-    assert "cover" in painter.messages[0]
+    assert "cover" in edits.messages[0]
     assert not renderer(clip, prepared, changed(source, jawOpen=0.4)).messages
 
 
 def test_nothing_unusual_is_seen_in_the_clip_itself(clip, prepared, images):
-    usual = occlusion.learn(prepared.crops)
+    usual = occlusion.learn(prepared.references)
     shares = [
         occlusion.covered_share(usual.unusual(image, np.asarray(clip[1].landmarks[i])))
         for i, image in enumerate(images[::6])
@@ -241,29 +261,27 @@ def test_the_fit_is_kept_and_an_interrupted_one_goes_on(clip, monkeypatch):
 
     monkeypatch.setattr(fitting, "POOL", 4)
     with pytest.raises(KeyboardInterrupt):
-        fitting.prepare(*clip, "standard", steps=3, progress=stop)
+        prepare(clip, "standard", steps=3, progress=stop)
     assert calls == [0, 1, 2]
     calls.clear()
 
     def go_on(stage: str, done: int, total: int | None) -> None:
         calls.append(done)
 
-    first = fitting.prepare(*clip, "standard", steps=3, progress=go_on)
+    first = prepare(clip, "standard", steps=3, progress=go_on)
     assert calls == [2, 3]
     assert not list(cache.folder().glob("*unfinished"))
     calls.clear()
-    again = fitting.prepare(*clip, "standard", steps=3, progress=go_on)
+    again = prepare(clip, "standard", steps=3, progress=go_on)
     assert calls == []
     for a, b in zip(first.network.parameters(), again.network.parameters(), strict=True):
         assert torch.equal(a, b)  # a rendering that was interrupted goes on with the same network
 
 
 def test_the_fit_learns(clip):
-    lessons = training_pairs.read_lessons(clip[0], clip[1], clip[2], np.arange(FRAMES), 200)
+    frames = training_pairs.read_frames(clip[0], clip[1], deltas_of(clip[2]), np.arange(FRAMES), 200)
     random = np.random.default_rng(0)
-    batch = torch.from_numpy(np.stack([training_pairs.lesson(lessons, 96, random) for _ in range(4)]))
-    from cmet_engine.render.refine.training import loss_of, optimise
-
+    batch = torch.from_numpy(np.stack([training_pairs.make_pair(frames, 96, random) for _ in range(4)]))
     network = load_refiner()
     with torch.no_grad():
         before = float(loss_of(network, batch)[0])
@@ -275,31 +293,35 @@ def test_the_fit_learns(clip):
 @pytest.mark.parametrize("count", [1, 10])
 def test_a_clip_of_few_frames_is_refined_without_a_fit(clip, images, home, count):
     path = written(home / f"short{count}.mp4", images[:count])
-    _, source = pipeline.track_clip(path)
+    _, source = track_clip(path)
     edited = changed(source, mouthSmile=0.5)
-    notes: list[str] = []
-    out = pipeline.render_clip(path, edited, home / f"short{count}-edited.mp4", source=source, quality="standard", notes=notes, force=True)  # fmt: skip
-    assert sum(1 for _ in VideoReader(out)) == count
-    assert any("too few" in note for note in notes)
+    edited.save(home / f"short{count}.npz")
+    source.save(home / f"short{count}-source.npz")
+    spec = RenderSpec(
+        clip=path, track=home / f"short{count}.npz", source=home / f"short{count}-source.npz", quality="standard"
+    )
+    result = render_clip(spec, home / f"short{count}-edited.mp4", force=True)
+    assert sum(1 for _ in VideoReader(result.path)) == count
+    assert any("too few" in message for message in result.messages)
 
 
 def test_a_still_picture_held_as_video_says_that_it_shows_one_face_only(images, home):
     path = written(home / "still.mp4", [images[0]] * 30)
-    geometry, source = pipeline.track_clip(path)
-    ready = fitting.prepare(path, geometry, source, "standard")
+    geometry, source = track_clip(path)
+    ready = prepare((path, geometry, source), "standard")
     assert any("hardly moves" in message for message in ready.messages)
-    painter = RefinedRenderer(geometry, source, changed(source, jawOpen=0.4), ready.crops, ready.network, ready.size)
-    assert np.abs(painter.render(images[0], 3).astype(int) - images[0]).max() > 10
+    edits = RefinedRenderer(geometry, source, changed(source, jawOpen=0.4), ready)
+    assert np.abs(edits.render(images[0], 3).astype(int) - images[0]).max() > 10
 
 
-def test_two_shots_borrow_from_their_own(images, home):
+def test_two_shots_take_references_from_their_own(images, home):
     bright = [cv2.convertScaleAbs(cv2.flip(image, 1), alpha=0.55) for image in images[:20]]
     path = written(home / "two.mp4", [*images[:20], *bright])
-    geometry, source = pipeline.track_clip(path)
+    geometry, source = track_clip(path)
     assert geometry.cuts == [20]
-    ready = fitting.prepare(path, geometry, source, "standard", steps=0)
-    painter = RefinedRenderer(geometry, source, changed(source, jawOpen=0.4), ready.crops, ready.network, ready.size)
-    means = {i: float(np.median([b.image.mean() for b in painter.slots(i)[0]["mouth"]])) for i in (3, 30)}
+    ready = prepare((path, geometry, source), "standard", steps=0)
+    edits = RefinedRenderer(geometry, source, changed(source, jawOpen=0.4), ready)
+    means = {i: float(np.median([b.image.mean() for b in edits.slots(i)[0]["mouth"]])) for i in (3, 30)}
     assert means[3] > 1.4 * means[30]
 
 
@@ -308,35 +330,33 @@ def test_a_small_and_a_cut_off_face_are_drawn(images, home):
     half = [image[:, 96:] for image in images[:12]]
     for name, frames in (("small", small), ("half", half)):
         path = written(home / f"{name}.mp4", frames)
-        geometry, source = pipeline.track_clip(path)
-        ready = fitting.prepare(path, geometry, source, "standard", steps=0)
-        painter = RefinedRenderer(
-            geometry, source, changed(source, mouthSmile=0.6), ready.crops, ready.network, ready.size
-        )
-        made = painter.render(frames[6], 6)
+        geometry, source = track_clip(path)
+        ready = prepare((path, geometry, source), "standard", steps=0)
+        edits = RefinedRenderer(geometry, source, changed(source, mouthSmile=0.6), ready)
+        made = edits.render(frames[6], 6)
         assert made.shape == frames[6].shape
         assert np.abs(made.astype(int) - frames[6]).max() > 5
 
 
-def test_a_mouth_whose_teeth_meet_is_borrowed_from_one_whose_teeth_meet(clip):
+def test_the_reference_of_a_mouth_whose_teeth_meet_is_one_whose_teeth_meet(clip):
     """Of two mouths that stand alike the one with the same teeth is taken, and the other is hardly trusted."""
-    looks = reference_frames.looks_of(
+    appearance = reference_frames.appearance_of(
         np.repeat(np.asarray(clip[1].landmarks[:1]), 3, 0), teeth=np.array([1.0, 0.0, 1.0])
     )
-    costs = reference_frames.costs(looks[:1], looks[:1], looks[1:], "mouth")[0]
+    costs = reference_frames.matching_costs(appearance[:1], appearance[:1], appearance[1:], "mouth")[0]
     assert costs[1] == 0 and costs[0] > 0.1
     assert (
-        reference_frames.trust(looks[0], looks[0], looks[2], "mouth") == 1
-        and reference_frames.trust(looks[0], looks[0], looks[1], "mouth") <= 0.1
+        reference_frames.trust(appearance[0], appearance[0], appearance[2], "mouth") == 1
+        and reference_frames.trust(appearance[0], appearance[0], appearance[1], "mouth") <= 0.1
     )
-    assert not reference_frames.costs(looks[:1], looks[:1], looks[1:], "eyes").any()
+    assert not reference_frames.matching_costs(appearance[:1], appearance[:1], appearance[1:], "eyes").any()
 
 
-def test_flickering_light_does_not_come_along_with_what_is_borrowed(clip, prepared, images):
+def test_flickering_light_does_not_come_along_with_references(clip, prepared, images):
     geometry = clip[1]
     target = np.asarray(geometry.landmarks[10], np.float64)
-    looks = reference_frames.looks_of(target[None])
-    slots = best_slots(prepared.crops, looks, looks)
+    appearance = reference_frames.appearance_of(target[None])
+    slots = best_slots(prepared.references, appearance, appearance)
     bright, dark = (np.clip(images[10] * f, 0, 255).astype(np.uint8) for f in (1.0, 0.75))
     a, b = (refine(i, target, target, slots, prepared.network, prepared.size) for i in (bright, dark))
     mouth = cv2.boundingRect(target[[61, 291, 0, 17], :2].astype(np.float32))
@@ -345,13 +365,15 @@ def test_flickering_light_does_not_come_along_with_what_is_borrowed(clip, prepar
     assert ratio == pytest.approx(0.75, abs=0.05)
 
 
-def test_the_quality_is_checked_and_auto_says_what_it_chose(clip):
+def test_auto_says_that_it_chose_a_draft(clip):
     path, geometry, source = clip
     edited = changed(source, mouthSmile=0.4)
-    with pytest.raises(CmetError, match="use one of auto, draft, standard, best"):
-        pipeline.warp_renderer(path, geometry, source, edited, quality="superb")
-    painter, messages = pipeline.warp_renderer(path, geometry, source, edited, device="cpu")
-    assert type(painter) is WarpRenderer
-    assert len(messages) == 1
-    assert "--quality standard" in messages[0]
-    assert pipeline.warp_renderer(path, geometry, source, edited, quality="draft")[1] == []
+
+    def opened(**options: str) -> Renderer:
+        return open_renderer(RenderSpec(clip=path, track=path, device="cpu", **options), geometry, source, edited)
+
+    edits = opened()
+    assert type(edits) is WarpRenderer
+    assert len(edits.messages) == 1
+    assert "--quality standard" in edits.messages[0]
+    assert not opened(quality="draft").messages

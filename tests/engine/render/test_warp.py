@@ -10,15 +10,24 @@ from cmet_engine import arkit
 from cmet_engine.errors import CmetError
 from cmet_engine.evaluation.edit import evaluate_edit, format_figures
 from cmet_engine.face.clip import track_clip
-from cmet_engine.face.landmarks import INNER_LIPS, LIDS
+from cmet_engine.face.landmarks import (
+    CHIN,
+    INNER_LIPS,
+    LIDS,
+    LOWER_LIP_INNER,
+    LOWER_LIP_OUTER,
+    UPPER_LIP_INNER,
+    UPPER_LIP_OUTER,
+)
 from cmet_engine.face.lips import eye_opening, lip_opening
 from cmet_engine.face.pose import Pose, denormalise, template
 from cmet_engine.face.teeth import teeth_meet
 from cmet_engine.face.tracker import FaceGeometry
 from cmet_engine.media.reader import VideoReader
-from cmet_engine.render import mesh
 from cmet_engine.render import warp as renderer_module
-from cmet_engine.render.motion import FOREHEAD_STRETCH, TEETH_PART, hold_lips, landmark_motion
+from cmet_engine.render.eye_motion import FOREHEAD_STRETCH
+from cmet_engine.render.lip_motion import TEETH_PART, hold_lips
+from cmet_engine.render.motion import landmark_motion
 from cmet_engine.render.warp import WarpRenderer, facing_weights, warp
 from cmet_engine.track import CoefficientTrack
 
@@ -249,13 +258,13 @@ def test_a_mouth_opens_over_tongue_over_darkness_between_teeth_or_shows_more_of_
 ):
     landmarks = head().astype(np.float64)
     rise = 6 * np.sin(np.linspace(0, np.pi, 11))
-    landmarks[list(mesh.UPPER_LIP_INNER), 1] -= rise
-    landmarks[list(mesh.LOWER_LIP_INNER), 1] += rise
+    landmarks[list(UPPER_LIP_INNER), 1] -= rise
+    landmarks[list(LOWER_LIP_INNER), 1] += rise
     moves = np.zeros_like(landmarks)
-    moves[list(mesh.LOWER_LIP_INNER[1:-1]), 1] = 9
-    moves[list(mesh.CHIN), 1] = 9
+    moves[list(LOWER_LIP_INNER[1:-1]), 1] = 9
+    moves[list(CHIN), 1] = 9
     image = np.full((HEIGHT, WIDTH, 3), 150, np.uint8)
-    upper, lower = landmarks[list(mesh.UPPER_LIP_INNER), :2], landmarks[list(mesh.LOWER_LIP_INNER), :2]
+    upper, lower = landmarks[list(UPPER_LIP_INNER), :2], landmarks[list(LOWER_LIP_INNER), :2]
     cv2.fillPoly(image, [np.round(np.concatenate([upper, lower[::-1]])).astype(np.int32)], (inside,) * 3)
     middle = ((upper + lower) / 2)[2:-2]
     cv2.polylines(image, [np.round(middle).astype(np.int32)], False, (gap,) * 3, 4 if gap < 100 else 1)
@@ -275,14 +284,14 @@ def test_teeth_go_with_a_mouth_that_rises_as_a_whole():
     landmarks = head(scale=200.0).astype(np.float64)
     landmarks[:, 1] -= 60
     rise = 14 * np.sin(np.linspace(0, np.pi, 11))
-    landmarks[list(mesh.UPPER_LIP_INNER), 1] -= rise / 2
-    landmarks[list(mesh.LOWER_LIP_INNER), 1] += rise / 2
+    landmarks[list(UPPER_LIP_INNER), 1] -= rise / 2
+    landmarks[list(LOWER_LIP_INNER), 1] += rise / 2
     image = np.full((HEIGHT, WIDTH, 3), 150, np.uint8)
-    upper, lower = landmarks[list(mesh.UPPER_LIP_INNER), :2], landmarks[list(mesh.LOWER_LIP_INNER), :2]
+    upper, lower = landmarks[list(UPPER_LIP_INNER), :2], landmarks[list(LOWER_LIP_INNER), :2]
     cv2.fillPoly(image, [np.round(np.concatenate([upper, lower[::-1]])).astype(np.int32)], (30,) * 3)
     cv2.fillPoly(image, [np.round(np.concatenate([upper, (upper + lower)[::-1] / 2])).astype(np.int32)], (240,) * 3)
     moves = np.zeros_like(landmarks)
-    moves[list(mesh.UPPER_LIP_INNER), 1], moves[list(mesh.LOWER_LIP_INNER), 1] = -10, -8
+    moves[list(UPPER_LIP_INNER), 1], moves[list(LOWER_LIP_INNER), 1] = -10, -8
     drawn = warp(image, landmarks, moves)
     x, top, bottom = int(landmarks[13, 0]), landmarks[13, 1] - 10, landmarks[14, 1] - 8
     column = drawn[:, x].mean(-1)
@@ -300,8 +309,8 @@ def test_pressed_lips_keep_their_red_unless_they_are_rolled_in():
         return [
             float(np.abs(moved[list(outer[3:-3]), 1] - moved[list(inner[3:-3]), 1]).mean())
             for outer, inner in (
-                (mesh.UPPER_LIP_OUTER, mesh.UPPER_LIP_INNER),
-                (mesh.LOWER_LIP_OUTER, mesh.LOWER_LIP_INNER),
+                (UPPER_LIP_OUTER, UPPER_LIP_INNER),
+                (LOWER_LIP_OUTER, LOWER_LIP_INNER),
             )
         ]
 
@@ -319,7 +328,7 @@ def test_a_line_between_lips_that_are_squeezed_together_is_less_of_a_saw(shared,
     edited.coefficients = source.coefficients + delta(mouthPressLeft=0.4, mouthDimpleLeft=0.6, mouthSmileLeft=0.3)
     renderer = WarpRenderer(geometry, source, edited)
     image = next(iter(VideoReader(path))).image
-    line = renderer.target(0)[list(mesh.UPPER_LIP_INNER), :2]
+    line = renderer.target(0)[list(UPPER_LIP_INNER), :2]
     x = np.arange(line[1, 0], line[-2, 0])
     y = np.interp(x, line[:, 0], line[:, 1]) + np.arange(-4, 4.5, 0.5)[:, None]
     jags = []
@@ -382,7 +391,7 @@ def test_a_round_mouth_that_widens_shows_no_skin_in_its_corners(inside):
     landmarks[:, 1] -= 80
     skin = np.array([210, 170, 140])
     picture = np.full((HEIGHT, WIDTH, 3), skin, np.uint8)
-    upper, lower = mesh.UPPER_LIP_INNER, mesh.LOWER_LIP_INNER
+    upper, lower = UPPER_LIP_INNER, LOWER_LIP_INNER
     edge = np.concatenate([landmarks[list(upper), :2], landmarks[list(lower), :2][::-1]])
     cv2.fillPoly(picture, [np.round(edge).astype(np.int32)], inside)
     renderer = WarpRenderer(*clip(landmarks.astype(np.float32), mouthSmile=0.9))

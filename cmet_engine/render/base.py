@@ -1,0 +1,69 @@
+"""What every renderer offers: it is prepared once for a clip, then fed the clip's frames.
+
+A renderer is a class whose constructor does all that needs the whole clip (see `render.choose.open_renderer`). Afterwards
+`render_batch` turns frames into pictures of the same person in the same frame with the new expression.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Protocol
+
+import numpy as np
+
+from cmet_engine.face.tracker import FaceGeometry
+from cmet_engine.media.info import Frame
+
+
+class Renderer(Protocol):
+    """Renders the frames of one clip with another expression.
+
+    Classes that inherit from it need to write `render` only.
+
+    Attributes:
+        name: as in `EditSpec.renderer` and in the metadata of the video.
+        geometry: where the face is in every frame of the clip.
+        batch_size: frames that are best rendered together.
+        workers: batches that may be rendered at the same time, each on a thread of its own.
+    """
+
+    name: str
+    geometry: FaceGeometry
+    batch_size: int = 1
+    workers: int = 1
+
+    def render(self, image: np.ndarray, index: int) -> np.ndarray:
+        """One frame with the edited expression.
+
+        Args:
+            image: uint8 [H, W, 3], the original frame.
+            index: its number in the clip.
+
+        Returns:
+            uint8 [H, W, 3]; the very same array where nothing is to change. Outside the face every pixel is the original's.
+        """
+        ...
+
+    def render_batch(self, frames: Sequence[Frame]) -> list[np.ndarray]:
+        """The pictures of some frames, in their order; see `render`."""
+        return [self.render(frame.image, frame.index) for frame in frames]
+
+    @property
+    def messages(self) -> Sequence[str]:
+        """Sentences for the user, about the preparation and about the frames rendered so far."""
+        return ()
+
+    @property
+    def state(self) -> Iterator[object]:
+        """Everything that the pictures depend on beside the clip and its geometry, for a checksum (`resume.fingerprint`)."""
+        yield from ()
+
+    def notes(self) -> dict[str, np.ndarray]:
+        """What must be known of the frames rendered so far to go on after an interruption, as arrays."""
+        return {}
+
+    def recall(self, notes: Mapping[str, np.ndarray], frames: int) -> None:
+        """Take up earlier `notes` as far as they are about the first `frames` frames."""
+        return
+
+    def close(self) -> None:
+        """Let go of what the renderer holds."""
+        return

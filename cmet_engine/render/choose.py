@@ -1,0 +1,96 @@
+"""Choosing a renderer: one factory for all of them, which makes the renderer ready for a clip.
+
+`warp` at `draft` moves the frame's own pixels. At `standard` it blends in what other frames of the clip show better, by a
+network that is fitted to the clip first; `best` does so in finer detail. `edtalk` encodes the clip and decodes it with edited
+codes.
+"""
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+from cmet_engine.face.tracker import FaceGeometry
+from cmet_engine.media import audio
+from cmet_engine.models import path_of
+from cmet_engine.progress import Progress
+from cmet_engine.render.base import Renderer
+from cmet_engine.render.refine.quality import advice, resolve_quality
+from cmet_engine.render.warp import WarpRenderer
+from cmet_engine.spec import EditSpec, RenderSpec
+from cmet_engine.track import CoefficientTrack
+
+if TYPE_CHECKING:  # both bring torch
+    from cmet_engine.emotion.clip_emotions import ClipEmotions
+    from cmet_engine.render.edtalk.renderer import EdtalkRenderer
+
+
+def check_weights(renderer: str) -> None:
+    """Refuse a renderer whose weights are not on this machine.
+
+    Raises:
+        CmetError: they are missing or damaged; the message says how to get them.
+    """
+    if renderer == "edtalk":
+        path_of("edtalk_generator")
+        path_of("connector")
+
+
+def open_renderer(
+    spec: EditSpec | RenderSpec,
+    geometry: FaceGeometry,
+    source: CoefficientTrack,
+    edited: CoefficientTrack,
+    *,
+    timed: bool = True,
+    progress: Progress | None = None,
+) -> Renderer:
+    """The `warp` renderer at the quality that is asked for; `auto` is `standard` on a CUDA GPU and `draft` without one.
+
+    Args:
+        spec: its clip, face, quality and device count.
+        geometry: where the face is in every frame of the clip.
+        source: the clip's own curves.
+        edited: the wanted curves.
+        timed: say how long the work will about take, which is measured, and another figure each time.
+        progress: called as ("fit", steps done, steps in all) while a network is fitted to the clip.
+
+    Raises:
+        CmetError: the clip cannot be read, or the device is not on this machine.
+    """
+    if spec.quality == "draft":
+        return WarpRenderer(geometry, source, edited)
+    quality = resolve_quality(spec.quality, spec.device)
+    if quality == "draft":
+        return WarpRenderer(geometry, source, edited, [advice(len(geometry) if timed else None)])
+    from cmet_engine.emotion.clip_emotions import basic_emotion_deltas
+    from cmet_engine.render.refine.fitting import prepare
+    from cmet_engine.render.refine.renderer import RefinedRenderer
+
+    deltas = partial(basic_emotion_deltas, source)
+    prepared = prepare(
+        spec.clip, geometry, deltas, quality, face=spec.face, device=spec.device, timed=timed, progress=progress
+    )
+    return RefinedRenderer(geometry, source, edited, prepared)
+
+
+def open_edtalk(
+    spec: EditSpec, geometry: FaceGeometry, emotions: "ClipEmotions", *, progress: Progress | None = None
+) -> "EdtalkRenderer":
+    """The `edtalk` renderer of a clip; of the driving clip where a portrait shall speak.
+
+    Args:
+        spec: its clip, lips, portrait and device count.
+        geometry: where the face is in every frame of the clip.
+        emotions: the timeline, and the vectors of its emotions.
+        progress: called as ("encode", frames done, frames in all) while the clip is encoded.
+
+    Raises:
+        CmetError: no frame shows the face, weights are missing, or the voice cannot be used.
+    """
+    from cmet_engine.render.edtalk.enhancer import load_enhancer
+    from cmet_engine.render.edtalk.renderer import EdtalkRenderer
+
+    voice = audio.load(spec.lips) if spec.lips is not None and spec.portrait is None else None
+    return EdtalkRenderer(
+        spec.clip, geometry, emotions.timeline, emotions.vectors, voice=voice, device=spec.device,
+        enhancer=load_enhancer(), progress=progress,
+    )  # fmt: skip

@@ -1,0 +1,242 @@
+"""Corrections of the landmark motion around the mouth: lips that touch, their red, teeth that meet, the skin beside the corners.
+
+Motion and landmarks are pose-free (outer-eye distances, y upwards), except where a function says pixels.
+"""
+
+from functools import cache
+
+import cv2
+import numpy as np
+
+from cmet_engine import arkit
+from cmet_engine.face.landmarks import (
+    INNER_LIP_CORNERS,
+    IRIS,
+    LOWER_LIP_INNER,
+    LOWER_LIP_OUTER,
+    OUTER_LIP_CORNERS,
+    UPPER_LIP_INNER,
+    UPPER_LIP_OUTER,
+)
+from cmet_engine.face.lips import INNER_LIPS
+from cmet_engine.face.pose import template
+from cmet_engine.smoothstep import smoothstep
+
+CORNER_REACH = 0.11
+"""Outer corners of the mouth, and the width (outer-eye distances) over which the skin around them moves along."""
+
+
+@cache
+def _corner_shares() -> np.ndarray:
+    """How far each landmark follows each corner of the mouth: [478, 2]; lips follow their own motion."""
+    points = template().points
+    away = np.linalg.norm(points[:, None, :2] - points[None, list(OUTER_LIP_CORNERS), :2], axis=2)
+    shares = np.exp(-((away / CORNER_REACH) ** 2))
+    outline = points[[*UPPER_LIP_OUTER, *LOWER_LIP_OUTER[::-1]], :2].astype(np.float32)
+    lips = [cv2.pointPolygonTest(outline, (float(x), float(y)), False) >= 0 for x, y in points[:, :2]]
+    shares[lips] = 0
+    shares[IRIS] = 0
+    return shares
+
+
+def round_corners(motion: np.ndarray) -> np.ndarray:
+    """Let the skin beside the corners of the mouth move along with them: a corner that moves alone bends into a hook.
+
+    Args:
+        motion: [N, 478, 3] pose-free.
+
+    Returns:
+        [N, 478, 3].
+    """
+    result = motion.copy()
+    for corner, share in zip(OUTER_LIP_CORNERS, _corner_shares().T, strict=True):
+        result += share[None, :, None] * (motion[:, corner, None] - motion)
+    return result
+
+
+LIPS_TOUCH, LIPS_APART = 0.015, 0.05
+"""Lips that are not asked to part are held below the first opening (outer-eye distances) and free above the second."""
+
+LIPS_TOUCHING = (0.01, 0.03)
+"""Lips touch below the first opening, and do not above the second."""
+
+FURTHER_OPEN = 0.35
+"""An emotion opens the mouth further by at most this share of how far speech has opened it, so that the rhythm stays."""
+
+JAW_OF_EMOTION, LIP_GAP_OF_JAW = 0.3, 0.35
+"""A rise of `jawOpen` beyond the first (by hand, or by a strong edit) opens the lips in any case, by the second per unit."""
+
+_LIP_REACH = 0.09
+"""Width, in outer-eye distances, over which a correction of the lips fades."""
+
+_PARTING = {"jawOpen": 1.2, "mouthLowerDownLeft": 0.3, "mouthLowerDownRight": 0.3, "mouthFunnel": 0.5}
+
+
+@cache
+def _lip_field() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """How a correction of the lips' opening spreads.
+
+    Returns:
+        The share [478] of every landmark (above 0 on the upper lip, below 0 on the lower one), and the sideways places [7] of
+        the corners and the pairs of inner landmarks, ascending, with their order.
+    """
+    points = template().points
+    upper, lower = np.array(INNER_LIPS).T
+    left, right = points[list(INNER_LIP_CORNERS)]
+    pairs = np.concatenate([[left[0]], points[upper, 0], [right[0]]])
+    order = np.argsort(pairs)
+    seam = np.interp(points[:, 0], pairs[order], np.concatenate([[left[1]], points[upper, 1], [right[1]]])[order])
+    under = np.interp(points[:, 0], pairs[order], np.concatenate([[left[1]], points[lower, 1], [right[1]]])[order])
+    middle = (seam + under) / 2
+    above = points[:, 1] - middle
+    inside = (points[:, 0] > min(left[0], right[0]) - 0.02) & (points[:, 0] < max(left[0], right[0]) + 0.02)
+    side = np.sign(above)
+    side[list(UPPER_LIP_INNER)], side[list(LOWER_LIP_INNER)] = 1, -1
+    side[list(INNER_LIP_CORNERS)] = 0
+    share = side * np.exp(-((np.maximum(np.abs(above) - 0.02, 0) / _LIP_REACH) ** 2)) * inside
+    share[IRIS] = 0
+    return share, pairs[order], order
+
+
+PRESSED, LIPS_MOVE = 0.016, 0.015
+"""By how much touching lips are pressed together (outer-eye distances) once they move by the second amount."""
+
+
+def keep_lips(points: np.ndarray, motion: np.ndarray, delta: np.ndarray) -> np.ndarray:
+    """Keep lips closed that are closed and not asked to part, and lips from passing through each other.
+
+    Args:
+        points: [N, 478, 3] pose-free.
+        motion: [N, 478, 3], how they would move.
+        delta: [N, 52] change of the coefficients.
+
+    Returns:
+        [N, 478, 3], the motion with the openings corrected; the correction is shared by both lips and fades around them.
+    """
+    upper, lower = np.array(INNER_LIPS).T
+    before = points[:, upper, 1] - points[:, lower, 1]  # [N, 5]
+    change = motion[:, upper, 1] - motion[:, lower, 1]
+    asked = sum(share * np.maximum(delta[:, arkit.INDEX[name]], 0) for name, share in _PARTING.items())
+    held = 1 - smoothstep(before.mean(1), LIPS_TOUCH, LIPS_APART)
+    # touching lips part only when clearly asked to: a little jaw under a p, b or m belongs to the emotion, not to the speech
+    touching = 1 - smoothstep(before.mean(1), *LIPS_TOUCHING)
+    asked = np.asarray(asked)
+    parting = (1 - touching) * smoothstep(asked, 0.04, 0.14) + touching * smoothstep(asked, 0.2, 0.4)
+    held = held * (1 - parting)
+    wanted = change * (1 - held[:, None])
+    # speech is in how far the lips open: an emotion shapes them and leaves their mean opening alone
+    wanted -= (1 - parting)[:, None] * wanted.mean(1, keepdims=True)
+    jaw = np.maximum(delta[:, arkit.INDEX["jawOpen"]] - JAW_OF_EMOTION, 0)
+    most = FURTHER_OPEN * np.maximum(before.mean(1), 0) + LIP_GAP_OF_JAW * jaw
+    wanted -= np.maximum(wanted.mean(1) - most, 0)[:, None]
+    # lips that move while they touch are pressed together: stretched lips look parted sooner
+    moved = np.clip(np.abs(motion[:, upper]).max((1, 2)) / LIPS_MOVE, 0, 1)
+    wanted -= (PRESSED * moved * touching * (1 - parting))[:, None]
+    wanted = np.maximum(before + wanted, np.minimum(before, 0.002)) - before
+    result = motion.copy()
+    result[..., 1] += _spread_lips(wanted - change) / 2
+    return result
+
+
+def _spread_lips(correction: np.ndarray) -> np.ndarray:
+    """Spread a correction [N, 5] of the opening between the inner lips over all landmarks: [N, 478], above 0 on the upper lip."""
+    share, pairs, order = _lip_field()
+    correction = np.pad(correction, ((0, 0), (1, 1)))[:, order]  # 0 in the corners
+    place = np.clip(template().points[:, 0], pairs[0], pairs[-1])
+    index = np.clip(np.searchsorted(pairs, place) - 1, 0, len(pairs) - 2)
+    part = (place - pairs[index]) / (pairs[index + 1] - pairs[index])
+    return (correction[:, index] * (1 - part) + correction[:, index + 1] * part) * share
+
+
+LEAST_RED = 0.55
+"""Lips keep at least this share of the height of their red: pressed lips thin out, but do not vanish."""
+
+ROLLED = (0.3, 0.8)
+"""A rise of `mouthRoll` beyond the first may hide the red, from the second on in full."""
+
+
+@cache
+def _red_fields() -> list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, float]]:
+    """How a correction of the height of each lip spreads.
+
+    Returns:
+        For the upper and the lower lip: outer and inner landmarks [9] each, the share [478] of every landmark, the weights
+        [478, 9] of the nine places, and the sign of the outward direction.
+    """
+    points = template().points
+    result = []
+    for outer, inner, up in (
+        (UPPER_LIP_OUTER, UPPER_LIP_INNER, 1.0),
+        (LOWER_LIP_OUTER, LOWER_LIP_INNER, -1.0),
+    ):
+        far, near = np.array(outer[1:-1]), np.array(inner[1:-1])
+        x = (points[far, 0] + points[near, 0]) / 2
+        order = np.argsort(x)
+        far, near, x = far[order], near[order], x[order]
+        edges = [np.interp(points[:, 0], points[own, 0], points[own, 1]) for own in (far, near)]
+        height = up * (points[:, 1] - edges[1])
+        within = np.clip(height / np.maximum(up * (edges[0] - edges[1]), 1e-6), 0, 1)
+        share = within * np.exp(-((np.maximum(up * (points[:, 1] - edges[0]), 0) / _LIP_REACH) ** 2))
+        beside = np.maximum(x[0] - points[:, 0], 0) + np.maximum(points[:, 0] - x[-1], 0)
+        share *= np.exp(-((beside / (_LIP_REACH / 2)) ** 2))
+        share[IRIS] = 0
+        mix = np.stack([np.interp(points[:, 0], x, row) for row in np.eye(len(x))], 1)
+        result.append((far, near, share, mix, up))
+    return result
+
+
+def keep_red(points: np.ndarray, motion: np.ndarray, delta: np.ndarray) -> np.ndarray:
+    """Keep the red of the lips at `LEAST_RED` of its height at least.
+
+    Args:
+        points: [N, 478, 3] pose-free.
+        motion: [N, 478, 3], how they would move.
+        delta: [N, 52] change of the coefficients.
+
+    Returns:
+        [N, 478, 3]; outer edges that come too near the inner ones are held off, and the skin beyond moves along.
+    """
+    result = motion
+    for (far, near, share, mix, up), name in zip(_red_fields(), ("mouthRollUpper", "mouthRollLower"), strict=True):
+        before = np.maximum(up * (points[:, far, 1] - points[:, near, 1]), 0)
+        after = before + up * (motion[:, far, 1] - motion[:, near, 1])
+        least = LEAST_RED * (1 - smoothstep(delta[:, arkit.INDEX[name]], *ROLLED))[:, None]
+        missing = np.maximum(least * before - after, 0)
+        if missing.any():
+            result = result.copy() if result is motion else result
+            result[..., 1] += up * (missing @ mix.T) * share
+    return result
+
+
+TEETH_PART = 0.25
+"""Teeth that meet keep the lips from parting by more than this share of how far they are apart."""
+
+JAW_ASKED = (0.4, 0.65)
+"""A rise of `jawOpen` beyond the first opens a shut jaw, from the second on freely: no emotion at strength 1 asks for so much."""
+
+
+def hold_lips(landmarks: np.ndarray, moves: np.ndarray, teeth: np.ndarray, jaw: np.ndarray) -> np.ndarray:
+    """Limit the parting of the lips over teeth that meet: a jaw that is shut stays shut.
+
+    Args:
+        landmarks: [N, 478, 3] pixels.
+        moves: [N, 478, 3] pixels.
+        teeth: [N], 0 to 1, whether the frames show teeth that meet (`face.teeth`).
+        jaw: [N], change of `jawOpen`.
+
+    Returns:
+        [N, 478, 3]; both lips alike take back what exceeds `TEETH_PART`, fading around them and towards the corners.
+    """
+    upper, lower = np.array(INNER_LIPS).T
+    way = landmarks[:, INNER_LIP_CORNERS[1], :2] - landmarks[:, INNER_LIP_CORNERS[0], :2]
+    across = np.stack([-way[:, 1], way[:, 0]], 1) / np.maximum(np.linalg.norm(way, axis=1), 1e-6)[:, None]
+    before = np.einsum("nkc,nc->n", landmarks[:, lower, :2] - landmarks[:, upper, :2], across) / len(upper)
+    further = np.einsum("nkc,nc->n", moves[:, lower, :2] - moves[:, upper, :2], across) / len(upper)
+    shut = teeth * (1 - smoothstep(jaw, *JAW_ASKED))
+    beyond = shut * np.maximum(further - TEETH_PART * np.maximum(before, 0), 0)
+    if not beyond.any():
+        return moves
+    result = moves.copy()
+    taken = _spread_lips(np.repeat(beyond[:, None], len(upper), 1)) / 2
+    result[..., :2] += taken[..., None] * across[:, None]
+    return result

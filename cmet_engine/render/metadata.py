@@ -1,0 +1,25 @@
+"""What an edited video says about itself."""
+
+from cmet_engine import __version__
+from cmet_engine.timeline import EmotionTimeline
+
+
+def edit_description(timeline: EmotionTimeline, mode: str) -> str:
+    """One line that says how a clip was edited: `happy 0.8 from 1 s to end (add)`."""
+    parts = []
+    for key in timeline.keys:
+        end = "end" if key.end is None else f"{key.end:g} s"
+        whole = key.start == 0 and key.end is None
+        parts.append(f"{key.emotion} {key.strength:g}" + ("" if whole else f" from {key.start:g} s to {end}"))
+    return f"{', '.join(parts)} ({mode})"
+
+
+def video_metadata(renderer: str, description: str) -> dict[str, str]:
+    """Tags of an edited video, which say that it was edited, how, and by which renderer."""
+    return {
+        "title": "Edited video",
+        "comment": f"The facial expression in this video was edited with C-MET {__version__} "
+        f"({renderer} renderer): {description}. It does not show what was filmed.",
+        "cmet_version": __version__,
+        "cmet_edit": description,
+    }

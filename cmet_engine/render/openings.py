@@ -1,0 +1,267 @@
+"""Eyes and mouth as openings: their edges move with the skin, and slide over what lies behind instead of stretching it."""
+
+from typing import Any
+
+import cv2
+import numpy as np
+
+from cmet_engine.smoothstep import smoothstep
+
+STILL = 0.05
+"""Pixels: a motion that goes no further counts as none."""
+
+FINE, FINE_UP_TO = 2, 110
+"""Supersampling: eyes and mouths narrower than the second (pixels) are rendered the first times larger and averaged down."""
+
+DARKNESS = 0.25
+"""Brightness of the inside of a mouth, as a share of the brightness of the lips."""
+
+TONGUE = 0.5
+"""The same where the tongue lies, before the lower teeth."""
+
+UPPER_ROW, LOWER_ROW = 0.62, 0.33
+"""Of an open mouth that shows teeth: the upper part that stays with the skull, and the lower part that moves with the lower lip."""
+
+ROW_EDGE = 0.05
+"""How soft their edges are, as a share of the opening."""
+
+TONGUE_PART = (0.15, 1.0)
+"""Where the frame shows tongue and throat: between these depths the motion of the skull turns into that of the jaw."""
+
+TEETH = (1.25, 1.1)
+"""Brightness of the brightest tenth of an open mouth as a share of the lips': above the first it shows teeth, below the second
+tongue and throat."""
+
+MOST_STRETCH = (0.4, 0.55)
+"""Opening before as a share of the opening after: teeth that meet are stretched where it is above the second, not below the first."""
+
+DARK_FROM = (1.0, 3.0)
+"""Pixels: a gap narrower than the first gets no darkness, which would be a dotted line; from the second on it gets all."""
+
+SLIT = (0.6, 1.8)
+"""Pixels: between lips nearer than the first nothing is rendered, from the second on everything is."""
+
+_ROW = 256
+
+
+class Opening:
+    """The pixels between two edges that meet in two corners, in a frame of their own: u along, v across.
+
+    Small ones are rendered at `FINE` times the picture's resolution, because lashes, lids and lips are narrow.
+
+    Attributes:
+        box: (left, top, right, bottom), pixels of the frame.
+        inside: bool [h, w] at fine resolution, which places lie between the edges.
+        place: float64 [K, 2], the K places inside, in pixels of the frame.
+        to_upper, to_lower: [K] pixels from the edges.
+        gap: [K], distance of the edges there.
+        upper_shift, lower_shift: [K, 2], displacement of the edges there.
+    """
+
+    def __init__(self, edges: list[tuple[np.ndarray, np.ndarray]], bounds: tuple[int, int, int, int]) -> None:
+        (upper_source, upper), (lower_source, lower) = edges
+        self.width = float(np.linalg.norm(upper[-1] - upper[0]))
+        self.empty = True
+        if self.width < 4:
+            return
+        along = (upper[-1] - upper[0]) / self.width
+        self.along, self.across = along, np.array([-along[1], along[0]])
+        both = np.concatenate([upper, lower])
+        low = np.maximum(np.floor(both.min(0)).astype(int) - 1, bounds[:2])
+        high = np.minimum(np.ceil(both.max(0)).astype(int) + 2, bounds[2:])
+        if (high - low < 2).any():
+            return
+        self.box = (int(low[0]), int(low[1]), int(high[0]), int(high[1]))
+        fine = FINE if self.width < FINE_UP_TO else 1
+        columns, rows = (high - low) * fine
+        x = (np.arange(columns) + 0.5)[None, :] / fine - 0.5 + low[0]  # centres of fine pixels
+        y = (np.arange(rows) + 0.5)[:, None] / fine - 0.5 + low[1]
+        u = (x - upper[0, 0]) * along[0] + (y - upper[0, 1]) * along[1]
+        v = (x - upper[0, 0]) * self.across[0] + (y - upper[0, 1]) * self.across[1]
+        self._origin = upper[0]
+        self._target = (upper, lower)
+        self._shifts = (upper - upper_source, lower - lower_source)
+        top, bottom = (self._follow(edge, (edge - self._origin) @ self.across, u) for edge in (upper, lower))
+        self.inside = (v > top) & (v < bottom) & (u > 0) & (u < self.width)
+        self.empty = not self.inside.any()
+        if self.empty:
+            return
+        self.u, self.v = u[self.inside], v[self.inside]
+        self.to_upper, self.to_lower = self.v - top[self.inside], bottom[self.inside] - self.v
+        self.gap = np.maximum(self.to_upper + self.to_lower, 1e-3)
+        self.place = np.stack([np.broadcast_to(x, u.shape)[self.inside], np.broadcast_to(y, u.shape)[self.inside]], 1)
+        self.upper_shift, self.lower_shift = (
+            np.stack([self._follow(edge, shift[:, k], self.u) for k in range(2)], -1)
+            for edge, shift in zip(self._target, self._shifts, strict=True)
+        )
+
+    def _follow(self, edge: np.ndarray, values: np.ndarray, at: np.ndarray) -> np.ndarray:
+        """Values given at the landmarks of an edge, interpolated at places `at` along the opening."""
+        return np.interp(at, np.maximum.accumulate((edge - self._origin) @ self.along), values)
+
+    def inside_source(self, place: np.ndarray) -> np.ndarray:
+        """How deep places [K, 2] lie in the opening as it was: [K] pixels to the nearer edge, below 0 outside."""
+        u, v = (place - self._origin) @ self.along, (place - self._origin) @ self.across
+        depth = []
+        for edge, shift, sign in zip(self._target, self._shifts, (1.0, -1.0), strict=True):
+            line = edge - shift
+            depth.append(sign * (v - self._follow(line, (line - self._origin) @ self.across, u)))
+        return np.minimum(*depth)
+
+    def widening(self) -> np.ndarray:
+        """Displacement along the opening where it is stretched evenly between its corners: [K, 2]."""
+        ends = [np.mean([shift[end] for shift in self._shifts], 0) @ self.along for end in (0, -1)]
+        return (ends[0] + (ends[1] - ends[0]) * self.u / self.width)[:, None] * self.along
+
+    def carried(self, margin: float, blend: float) -> tuple[np.ndarray, np.ndarray]:
+        """How far places move with the upper and the lower edge, 0 to 1, where these carry only a narrow margin along: [K, 1] each."""
+        result = [1 - smoothstep(distance, margin, margin + blend) for distance in (self.to_upper, self.to_lower)]
+        total = np.maximum(result[0] + result[1], 1.0)
+        return (result[0] / total)[:, None], (result[1] / total)[:, None]
+
+    def drawn(self, margin: float, blend: float, reach: float) -> tuple[np.ndarray, np.ndarray]:
+        """The same where an edge that opens draws along what was next to it, over `reach` of the gap.
+
+        Nothing that was hidden is needed then; what is seen gets stretched instead.
+        """
+        result = []
+        for distance, inward, covers in (
+            (self.to_upper, self.upper_shift @ self.across, 0),
+            (self.to_lower, -(self.lower_shift @ self.across), 1),
+        ):
+            covers = 1 - smoothstep(distance, margin, margin + blend)
+            draws = np.maximum(1 - smoothstep(distance / self.gap, 0.0, reach), covers)
+            share = smoothstep(inward, -0.5, 0.5)
+            result.append(covers * share + draws * (1 - share))
+        total = np.maximum(result[0] + result[1], 1.0)
+        return (result[0] / total)[:, None], (result[1] / total)[:, None]
+
+    def sample(self, image: np.ndarray, shift: np.ndarray) -> np.ndarray:
+        """Colours float32 [K, 3] of the places inside, sampled at their displacement `shift` [K, 2] back."""
+        count = len(self.place)
+        at = np.zeros((-(-count // _ROW) * _ROW, 2), np.float32)  # OpenCV takes no line longer than 32767 places
+        at[:count] = self.place - shift
+        at = at.reshape(-1, _ROW, 2)
+        colours = cv2.remap(image, at, np.empty(0), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        return colours.reshape(-1, 3)[:count].astype(np.float32)
+
+    def paste(self, result: np.ndarray, colours: np.ndarray, opaque: np.ndarray | float = 1.0) -> None:
+        """Blend the colours [K, 3] of the places inside over the picture, antialiased at the edge.
+
+        `opaque` [K] is how far they cover what is there.
+        """
+        left, top, right, bottom = self.box
+        alpha: Any = np.zeros(self.inside.shape, np.float32)
+        alpha[self.inside] = opaque
+        fine: Any = np.zeros((*self.inside.shape, 3), np.float32)
+        fine[self.inside] = colours * np.reshape(opaque, (-1, 1))
+        size = (right - left, bottom - top)
+        alpha = cv2.resize(alpha, size, interpolation=cv2.INTER_AREA)[..., None]
+        fine = cv2.resize(fine, size, interpolation=cv2.INTER_AREA)
+        region = result[top:bottom, left:right]
+        region[...] = np.clip(region * (1 - alpha) + fine + 0.5, 0, 255).astype(np.uint8)
+
+
+def draw_eye(result: np.ndarray, image: np.ndarray, eye: Opening, iris: np.ndarray, iris_move: np.ndarray) -> None:
+    """Render an eye: lids slide over an eyeball that stays, or whose iris moves where the gaze is edited.
+
+    Args:
+        result: the picture to render into.
+        image: the original.
+        eye: where, and how the lids have moved.
+        iris: [5, 2] pixels: centre and edge.
+        iris_move: [2] pixels.
+    """
+    lash, blend = 0.05 * eye.width, 0.05 * eye.width
+    radius = np.linalg.norm(iris[1:] - iris[0], axis=1).mean()
+    ball = np.zeros((len(eye.gap), 2))
+    if np.abs(iris_move).max() > STILL:
+        distance = np.linalg.norm(eye.place - iris[0] - iris_move, axis=1)
+        ball = iris_move * smoothstep(distance, 2.2 * radius, 1.1 * radius)[:, None]
+    with_upper, with_lower = eye.drawn(lash, blend, 0.75)
+    lids = eye.upper_shift * with_upper + eye.lower_shift * with_lower
+    colours = eye.sample(image, ball * (1 - with_upper - with_lower) + lids)
+    # where a lid has uncovered the eyeball, show what lies opposite on it, so that the iris stays round
+    behind = eye.place - ball
+    hidden = smoothstep(eye.inside_source(behind), 1.5 * lash, 0.5 * lash)
+    mirrored = behind - 2 * ((behind - iris[0]) @ eye.across)[:, None] * eye.across
+    known = smoothstep(eye.inside_source(mirrored), 0.8 * lash, 1.6 * lash)
+    opened = np.maximum(-(eye.upper_shift @ eye.across), eye.lower_shift @ eye.across)
+    share = hidden * known * smoothstep(opened, 0.3, 1.0 + 0.2 * lash)
+    carried_upper, carried_lower = eye.carried(0.5 * lash, blend)
+    share = share * (1 - np.maximum(carried_upper, carried_lower)[:, 0])
+    if share.max() > 0.01:
+        colours += (eye.sample(image, eye.place - mirrored) - colours) * share[:, None]
+    eye.paste(result, colours)
+
+
+def draw_mouth(
+    result: np.ndarray, image: np.ndarray, mouth: Opening, red: np.ndarray, jaw_move: np.ndarray, meet: float
+) -> None:
+    """Render the inner mouth: lips slide over teeth that stay with skull and jaw; a new gap between the rows is dark.
+
+    Args:
+        result: the picture to render into.
+        image: the original.
+        mouth: where, and how the inner edges of the lips have moved.
+        red: [3], colour of the lips in the original.
+        jaw_move: [2] pixels.
+        meet: 0 to 1, whether the rows of teeth meet.
+    """
+    with_upper, with_lower = mouth.drawn(0.02 * mouth.width, 0.05 * mouth.width, 0.75)
+    gap_before = mouth.gap - (mouth.lower_shift - mouth.upper_shift) @ mouth.across
+    # an open mouth that shows tongue and throat may be stretched; teeth keep their size and part over a dark gap
+    tongue = float(smoothstep(gap_before.max() / mouth.width, 0.08, 0.2))
+    if tongue:
+        seen = mouth.sample(image, jaw_move * (mouth.to_upper / mouth.gap)[:, None])
+        tongue *= float(smoothstep(np.quantile(seen.mean(1), 0.9) / red.mean(), *TEETH))
+    kept = np.clip(gap_before / mouth.gap, 0, 1)  # of a mouth that opens further: the part that the frame shows
+    upper, lower = UPPER_ROW * kept, 1 - LOWER_ROW * kept
+    low, high = ((1 - tongue) * a + tongue * b for a, b in zip((upper, lower), TONGUE_PART, strict=True))
+    depth = mouth.to_upper / mouth.gap
+    upper_row, lower_row = _row_shifts(mouth, jaw_move)
+    teeth = upper_row + (lower_row - upper_row) * smoothstep(depth, low, high)[:, None]
+    # teeth that meet do not part because the lips do: the lips show more of them
+    evenly = mouth.upper_shift + (mouth.lower_shift - mouth.upper_shift) * depth[:, None]
+    meeting = meet * (1 - tongue) * smoothstep(kept, *MOST_STRETCH)
+    teeth += meeting[:, None] * (evenly - teeth)
+    # tongue and throat widen with the mouth, teeth do not
+    behind = teeth + tongue * mouth.widening()
+    shift = behind * (1 - with_upper - with_lower) + mouth.upper_shift * with_upper + mouth.lower_shift * with_lower
+    colours = mouth.sample(image, shift)
+    # teeth are not stretched: what opens between the rows is dark
+    between = smoothstep(depth, low - ROW_EDGE, low + ROW_EDGE) * smoothstep(depth, high + ROW_EDGE, high - ROW_EDGE)
+    smear = between * smoothstep(kept, 0.92, 0.75) * (1 - tongue) * (1 - meeting)
+    inner = 1 - np.maximum(*mouth.carried(0.02 * mouth.width, 0.04 * mouth.width))[:, 0]
+    new = smoothstep(gap_before / mouth.gap, 0.35, 0.1)
+    # the corners of one that widens would show what lay beside it
+    beside = smoothstep(
+        mouth.inside_source(mouth.place - shift) / mouth.width, 0.01 + 0.05 * tongue, -0.01 + 0.02 * tongue
+    )
+    beside = beside * (1 - np.maximum(*mouth.carried(0.01 * mouth.width, 0.02 * mouth.width))[:, 0])
+    lit = smoothstep(np.clip((depth - low) / np.maximum(high - low, 1e-3), 0, 1), 0.35, 1.0)
+    dark = red * (DARKNESS + (TONGUE - DARKNESS) * lit)[:, None]
+    gap = smoothstep(mouth.gap, *DARK_FROM)
+    colours += (dark - colours) * (smear * gap)[:, None]
+    shown = np.maximum(new * inner, beside) * gap  # what the frame did not show: dark, or the nearest that it showed
+    if tongue and shown.any():
+        dark = dark + tongue * (mouth.sample(image, evenly) - dark)
+    colours += (dark - colours) * shown[:, None]
+    # edges that meet cross each other from pixel to pixel: so narrow a gap is left to the skin, or it would be jagged
+    mouth.paste(result, colours, smoothstep(mouth.gap, *SLIT))
+
+
+def _row_shifts(mouth: Opening, jaw_move: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """How far the upper and the lower row of teeth move: [2] pixels each."""
+    middle = np.abs(mouth.u / mouth.width - 0.5) < 0.25
+    if not middle.any():
+        return np.zeros(2), jaw_move
+    lips = [shift[middle].mean(0) for shift in (mouth.upper_shift, mouth.lower_shift)]
+    ways = [float(lip @ mouth.across) for lip in lips]
+    if ways[0] * ways[1] > 0:
+        # both lips go the same way, the whole mouth moves: else a raised one would show gums above and lose its teeth below
+        common = min(ways, key=abs)
+        return common * mouth.across, max(ways[1], common) * mouth.across
+    if (lips[1] - jaw_move) @ mouth.across > 0:
+        jaw_move = lips[1]  # the lip moves further down than the chin: the lower teeth that it shows move along
+    return np.zeros(2), jaw_move

@@ -1,0 +1,205 @@
+"""Stream a clip through a renderer into a video, sound untouched.
+
+Memory does not grow with the clip: frames are read, rendered and written one by one. Given a folder for finished segments,
+an interrupted rendering goes on from them, with the same result bit for bit.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from cmet_engine.media.info import Frame
+from cmet_engine.media.picture import shrunk
+from cmet_engine.media.reader import VideoReader
+from cmet_engine.media.segments import SEGMENT
+from cmet_engine.media.writer import RATE_FACTOR, VideoWriter
+from cmet_engine.progress import Progress, Stage
+from cmet_engine.render.base import Renderer
+from cmet_engine.resume import Pieces, load_arrays, save_arrays
+
+Preview = Callable[[np.ndarray], None]
+"""Called with every edited frame, uint8 [H, W, 3]."""
+
+NOTES = "notes.npz"
+"""What is kept beside the finished segments: the notes of renderer and observers."""
+
+NOTES_FORMAT = "cmet-render-notes/2"
+
+
+class Observer(Protocol):
+    """Sees every frame before and after, and keeps something of some of them.
+
+    Attributes:
+        index: numbers of the frames it kept something of, ascending.
+        before, after: what it kept of each, arrays of one shape.
+    """
+
+    index: list[int]
+    before: list[np.ndarray]
+    after: list[np.ndarray]
+
+    def observe(self, index: int, before: np.ndarray, after: np.ndarray) -> None:
+        """Take note of a frame: its number, and the picture uint8 [H, W, 3] before and after."""
+
+
+@dataclass
+class KeptFrames:
+    """An observer that keeps the `wanted` frames, scaled down to `size` pixels on the long side."""
+
+    wanted: frozenset[int] = frozenset()
+    size: int = 720
+    index: list[int] = field(default_factory=list)
+    before: list[np.ndarray] = field(default_factory=list)
+    after: list[np.ndarray] = field(default_factory=list)
+
+    def observe(self, index: int, before: np.ndarray, after: np.ndarray) -> None:
+        """Keep the frame if it is wanted."""
+        if index in self.wanted:
+            self.index.append(index)
+            self.before.append(shrunk(before, self.size))
+            self.after.append(shrunk(after, self.size))
+
+
+@dataclass(frozen=True)
+class VideoOutput:
+    """The video to write.
+
+    Attributes:
+        path: the file; its suffix chooses the format, and a name with a `%` means numbered pictures.
+        metadata: tags of the file.
+        sound: a recording that takes the place of the clip's sound.
+        rate_factor: constant rate factor of H.264, 0 (largest file) to 51; None is the usual one. ProRes has one quality.
+        force: replace an earlier file.
+    """
+
+    path: Path
+    metadata: dict[str, str] = field(default_factory=dict)
+    sound: Path | None = None
+    rate_factor: int | None = None
+    force: bool = False
+
+
+def render_video(
+    clip: Path,
+    renderer: Renderer,
+    output: VideoOutput,
+    *,
+    observers: Mapping[str, Observer] | None = None,
+    progress: Progress | None = None,
+    pieces: Pieces | None = None,
+    preview: Preview | None = None,
+) -> list[str]:
+    """Render every frame of a clip into `output`.
+
+    Args:
+        clip: the footage.
+        renderer: prepared for this clip.
+        output: the video to write.
+        observers: by name, who sees the frames; the names mark their notes.
+        progress: called as ("render", frames done, frames in all).
+        pieces: where finished segments are kept.
+        preview: called with every edited frame.
+
+    Returns:
+        Sentences for the user.
+
+    Raises:
+        CmetError: the clip cannot be read, or the video cannot be written.
+    """
+    reader = VideoReader(clip)
+    info = reader.info
+    observers = observers or {}
+    rate_factor = RATE_FACTOR if output.rate_factor is None else output.rate_factor
+    folder = _segments_folder(pieces, clip, renderer, output, rate_factor)
+    with VideoWriter(
+        output.path, info.width, info.height, info.fps, sound_from=output.sound or info, metadata=output.metadata,
+        rate_factor=rate_factor, force=output.force, segments=folder,
+    ) as writer:  # fmt: skip
+        if folder:
+            _recall(folder / NOTES, renderer, observers, writer.frames)
+        for frame, picture in _rendered(reader.frames(writer.frames), renderer):
+            for observer in observers.values():
+                observer.observe(frame.index, frame.image, picture)
+            if folder and (frame.index + 1) % SEGMENT == 0:  # before its last frame is written, which ends the segment
+                _note(folder / NOTES, renderer, observers)
+            writer.write(picture, frame.time)
+            if preview:
+                preview(picture)
+            if progress:
+                progress(Stage.RENDER, frame.index + 1, len(renderer.geometry))
+        if folder:
+            _note(folder / NOTES, renderer, observers)
+    return [*renderer.messages, *reader.warnings, *writer.notes]
+
+
+def _segments_folder(
+    pieces: Pieces | None, clip: Path, renderer: Renderer, output: VideoOutput, rate_factor: int
+) -> Path | None:
+    """Where finished segments lie; emptied if they were made from something else."""
+    if pieces is None:
+        return None
+    geometry = renderer.geometry
+    landmarks = (part for _, part in geometry.chunks())
+    return pieces.stage(
+        "render", NOTES_FORMAT, clip, output.sound, output.path.name, rate_factor, output.metadata, geometry.fade,
+        geometry.valid, landmarks, renderer.state,
+    )  # fmt: skip
+
+
+def _note(path: Path, renderer: Renderer, observers: Mapping[str, Observer]) -> None:
+    """Keep what is known of the frames so far, for `_recall`."""
+    arrays = {f"renderer_{name}": values for name, values in renderer.notes().items()}
+    for name, observer in observers.items():
+        arrays[f"{name}_index"] = np.array(observer.index, np.int64)
+        arrays[f"{name}_before"], arrays[f"{name}_after"] = np.array(observer.before), np.array(observer.after)
+    save_arrays(path, **arrays)
+
+
+def _recall(path: Path, renderer: Renderer, observers: Mapping[str, Observer], frames: int) -> None:
+    """Take up what was noted of the first `frames` frames before an interruption."""
+    if not (noted := load_arrays(path)):
+        return
+    for name, observer in observers.items():
+        count = int((noted[f"{name}_index"] < frames).sum())
+        observer.index = noted[f"{name}_index"][:count].tolist()
+        observer.before, observer.after = (list(noted[f"{name}_{which}"][:count]) for which in ("before", "after"))
+    mark = "renderer_"
+    renderer.recall({k.removeprefix(mark): v for k, v in noted.items() if k.startswith(mark)}, frames)
+
+
+def _rendered(frames: Iterable[Frame], renderer: Renderer) -> Iterator[tuple[Frame, np.ndarray]]:
+    """Every frame with its picture, in order; as many batches at a time as the renderer has `workers`."""
+    if renderer.workers < 2:
+        for batch in _batches(frames, renderer.batch_size):
+            yield from zip(batch, renderer.render_batch(batch), strict=True)
+        return
+    waiting: deque[tuple[list[Frame], Future[list[np.ndarray]]]] = deque()
+    with ThreadPoolExecutor(max_workers=renderer.workers) as pool:
+        try:
+            for batch in _batches(frames, renderer.batch_size):
+                waiting.append((batch, pool.submit(renderer.render_batch, batch)))
+                if len(waiting) > renderer.workers:
+                    done, pictures = waiting.popleft()
+                    yield from zip(done, pictures.result(), strict=True)
+            while waiting:
+                done, pictures = waiting.popleft()
+                yield from zip(done, pictures.result(), strict=True)
+        finally:
+            for _, pictures in waiting:
+                pictures.cancel()
+
+
+def _batches(frames: Iterable[Frame], size: int) -> Iterator[list[Frame]]:
+    batch: list[Frame] = []
+    for frame in frames:
+        batch.append(frame)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
