@@ -3,7 +3,8 @@
 import cv2
 import numpy as np
 
-from cmet_engine.face.landmarks import INNER_LIP_CORNERS, INNER_LIPS, RED_OF_LIPS
+from cmet_engine.face.landmarks import INNER_LIP_CORNERS as CORNERS
+from cmet_engine.face.landmarks import INNER_LIPS, RED_OF_LIPS
 from cmet_engine.smoothstep import smoothstep
 
 CLENCHED = (0.42, 0.58)
@@ -40,7 +41,7 @@ def teeth_meet(image: np.ndarray, landmarks: np.ndarray) -> float:
     bright = max(float(np.quantile(between, _BRIGHTEST)), 1e-3)
     darkest = float(np.median(between.min(0))) / bright
     lips = max(float(colour_of_lips(image, landmarks).mean()), 1e-3)
-    width = float(np.linalg.norm(landmarks[INNER_LIP_CORNERS[1], :2] - landmarks[INNER_LIP_CORNERS[0], :2]))
+    width = float(np.linalg.norm(landmarks[CORNERS[1], :2] - landmarks[CORNERS[0], :2]))
     wide = float(np.linalg.norm(edges[1] - edges[0], axis=1).max()) / max(width, 1e-3)
     shown = smoothstep(bright / lips, *BRIGHT) * smoothstep(wide, *TOO_THIN) * smoothstep(wide, *TOO_WIDE)
     return float(smoothstep(darkest, *CLENCHED) * shown)

@@ -18,9 +18,9 @@ from safetensors.numpy import load_file
 from cmet_engine import arkit
 from cmet_engine.errors import CmetError
 from cmet_engine.face.blendshapes import load_basis
-from cmet_engine.face.landmarks import INNER_LIP_CORNERS as CORNERS
 from cmet_engine.face.lips import INNER_LIPS, LIDS
 from cmet_engine.face.pose import LANDMARKS, denormalise_motion, normalise, template
+from cmet_engine.face.teeth import CORNERS
 from cmet_engine.models import asset
 from cmet_engine.render import mesh
 from cmet_engine.smoothstep import smoothstep
