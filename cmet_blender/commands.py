@@ -238,12 +238,12 @@ def open_rig(path: Path | None, name: str | None = None) -> tuple[Any, bool]:
 
 
 def _mapping(options: argparse.Namespace, obj: Any) -> Any:
-    from . import mapping, rig
+    from . import mapping
 
     if options.mapping is not None:
         return mapping.RigMapping.load(options.mapping)
     found = mapping.match(obj)
-    return found if options.no_spread else rig.spread(obj, found)
+    return found if options.no_spread else mapping.spread(obj, found)
 
 
 def set_rate(scene: Any, fps: Fraction) -> None:

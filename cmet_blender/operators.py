@@ -335,7 +335,7 @@ class CMET_OT_match(_Simple, bpy.types.Operator):
 
     def work(self, context: Any) -> str:
         obj = chosen(context)
-        found = rig.spread(obj, mapping.match(obj))
+        found = mapping.spread(obj, mapping.match(obj))
         properties.show_mapping(context.scene.cmet, found)
         return found.report().splitlines()[0]
 
@@ -390,7 +390,7 @@ class CMET_OT_apply_track(_Simple, bpy.types.Operator):
 def _mapping(settings: Any) -> mapping.RigMapping:
     if not settings.rows:
         obj = settings.rig
-        properties.show_mapping(settings, rig.spread(obj, mapping.match(obj)))
+        properties.show_mapping(settings, mapping.spread(obj, mapping.match(obj)))
     return properties.shown_mapping(settings)
 
 

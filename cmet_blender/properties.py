@@ -35,7 +35,7 @@ def _rig_chosen(self: Any, context: Any) -> None:
     if self.rig is not None:
         self.message = ""
         try:
-            show_mapping(self, rig.spread(self.rig, mapping.match(self.rig)))
+            show_mapping(self, mapping.spread(self.rig, mapping.match(self.rig)))
         except CmetError as error:
             self.rows.clear()
             self.message = str(error)
