@@ -246,18 +246,12 @@ def _mapping(options: argparse.Namespace, obj: Any) -> Any:
     return found if options.no_spread else mapping.spread(obj, found)
 
 
-def set_rate(scene: Any, fps: Fraction) -> None:
-    """Give the scene a rate, exact for whole rates and those over 1.001."""
-    whole = max(1, round(fps))
-    scene.render.fps = whole
-    scene.render.fps_base = float(Fraction(whole) / fps)
-
-
 def _applied(options: argparse.Namespace) -> tuple[Any, Any, Any, Any]:
     """The rig with the track's keys, the mapping, the Action, and the track."""
     import bpy
 
     from . import keyframes
+    from .frames import set_rate
 
     check_writable(options.output, force=options.force)
     track = CoefficientTrack.load(options.track)

@@ -16,6 +16,8 @@ from cmet_engine.errors import CmetError
 from cmet_engine.files import check_writable, whole_file
 
 from . import emotion_strips, keyframes, rig
+from .emotion_tracks import REST, owners
+from .frames import frame_restored, scene_of
 from .mapping import RigMapping
 
 
@@ -75,7 +77,7 @@ PRESETS: dict[str, Preset] = {
 def frame_span(obj: Any) -> tuple[int, int]:
     """First and last whole scene frame that the rig's keys and strips cover; the scene's range if there are none."""
     first, last = float("inf"), float("-inf")
-    for owner in emotion_strips.owners(obj):
+    for owner in owners(obj):
         animation = owner.animation_data
         if animation is None:
             continue
@@ -83,12 +85,12 @@ def frame_span(obj: Any) -> tuple[int, int]:
             low, high = animation.action.frame_range
             first, last = min(first, low), max(last, high)
         for track in animation.nla_tracks:
-            if track.mute or track.name == emotion_strips.REST:
+            if track.mute or track.name == REST:
                 continue
             for strip in track.strips:
                 first, last = min(first, strip.frame_start), max(last, strip.frame_end)
     if first > last:
-        scene = keyframes.scene_of(obj)
+        scene = scene_of(obj)
         return scene.frame_start, scene.frame_end
     return round(first), max(round(first), int(last + 1e-3))
 
@@ -97,7 +99,7 @@ def frame_span(obj: Any) -> tuple[int, int]:
 def _only(obj: Any, frame_range: tuple[int, int] | None) -> Iterator[tuple[Any, tuple[int, int]]]:
     """Select only the character and set the scene's range, for exporters that look at both; put all back at the end."""
     try:
-        scene = keyframes.scene_of(obj)
+        scene = scene_of(obj)
         parts = rig.members(obj)
     except ReferenceError:
         raise CmetError("The object was deleted in the meantime; choose another rig.") from None
@@ -116,7 +118,7 @@ def _only(obj: Any, frame_range: tuple[int, int] | None) -> Iterator[tuple[Any, 
     active = view_layer.objects.active
     hidden = [(o, o.hide_get(view_layer=view_layer), o.hide_viewport, o.hide_select) for o in parts]
     span = (scene.frame_start, scene.frame_end, scene.use_preview_range)
-    with keyframes.frame_restored(scene):
+    with frame_restored(scene):
         try:
             scene.frame_start, scene.frame_end, scene.use_preview_range = first, last, False
             for other in selected:

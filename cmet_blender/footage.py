@@ -8,7 +8,7 @@ import bpy
 
 from cmet_engine.errors import CmetError
 
-from . import keyframes
+from .frames import scene_fps, set_rate
 
 SOURCE, SOUND, EDITED = "C-MET source", "C-MET sound", "C-MET edited"
 _RATES = tuple(Fraction(r) for r in ("24000/1001", "24", "25", "30000/1001", "30", "48", "50", "60000/1001", "60"))
@@ -39,8 +39,6 @@ def load(
     Raises:
         CmetError: the file is missing or no video that Blender can read.
     """
-    from .commands import set_rate
-
     path = Path(bpy.path.abspath(str(path)))
     if not path.is_file():
         raise CmetError(f"The clip {path} does not exist.")
@@ -58,9 +56,9 @@ def load(
         scene.frame_start, scene.frame_end = start_frame, start_frame + frames - 1
         scene.render.resolution_x, scene.render.resolution_y = clip.size
         scene.render.resolution_percentage = 100
-    elif fps != keyframes.scene_fps(scene):
+    elif fps != scene_fps(scene):
         notes.append(
-            f"The clip runs at {float(fps):g} frames a second, the scene at {float(keyframes.scene_fps(scene)):g}; the camera "
+            f"The clip runs at {float(fps):g} frames a second, the scene at {float(scene_fps(scene)):g}; the camera "
             "background is out of step, the sequencer is not."
         )
     clip.frame_start = start_frame
@@ -72,7 +70,7 @@ def load(
         name=SOURCE, filepath=str(path), channel=_channel(editor, 2), frame_start=start_frame
     )
     movie.name = SOURCE
-    retime(editor, movie, frames / float(fps) * float(keyframes.scene_fps(scene)))
+    retime(editor, movie, frames / float(fps) * float(scene_fps(scene)))
     has_sound = False
     if sound:
         try:

@@ -21,6 +21,7 @@ from cmet_engine.timeline import EmotionKey
 from cmet_engine.track import CoefficientTrack
 
 from . import emotion_strips, export, footage, keyframes, mapping, properties, rig, session
+from .emotion_tracks import owners, tracks_of
 from .engine import FINISHED, Recorder, check, finished
 
 POLL_SECONDS = 0.3
@@ -545,10 +546,10 @@ class CMET_OT_recompute(_Job, bpy.types.Operator):
         action = keyframes.apply_track(
             obj, edited, _mapping(settings), settings.start_frame, name=f"{obj.name} recomputed", scene=context.scene
         )
-        for owner in emotion_strips.owners(obj):
+        for owner in owners(obj):
             if owner.animation_data is not None:
                 owner.animation_data.action_blend_type = "REPLACE"
-                for track in emotion_strips._tracks(owner):
+                for track in tracks_of(owner):
                     track.mute = True
         return f"The exact result is the action '{action.name}'; the strips are muted."
 
