@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import addon_utils
 import bpy
 
 from cmet_engine.errors import CmetError
@@ -172,10 +173,8 @@ def reason_of(error: RuntimeError) -> str:
     return (lines[-1] if lines else "no reason given").removeprefix("Error: ")
 
 
-def _enabled(module: str) -> None:
-    """See that one of Blender's own exporters is switched on."""
-    import addon_utils
-
+def enable(module: str) -> None:
+    """Switch one of Blender's own importers and exporters on."""
     if not addon_utils.check(module)[1] and addon_utils.enable(module) is None:
         raise CmetError(f"Blender's add-on '{module}' is not available; enable it in the preferences.")
 
@@ -187,7 +186,7 @@ def _fbx_from_zero() -> Iterator[None]:
     Baking the scene it counts from frame 0, so a range from frame 1 begins one frame late in every reader, Blender's
     included. The function that bakes has the switch; only its caller does not offer it.
     """
-    _enabled("io_scene_fbx")
+    enable("io_scene_fbx")
     from io_scene_fbx import export_fbx_bin
 
     original = export_fbx_bin.fbx_animations_do
@@ -253,7 +252,7 @@ def gltf(obj: Any, path: str | Path, frame_range: tuple[int, int] | None = None,
     """Write the character as binary glTF (`.glb`) with morph-target animation, sampled at every frame; see `fbx`."""
     if Path(path).suffix.lower() != ".glb":
         raise CmetError(f"{Path(path).name}: glTF is written as one file; use the suffix .glb.")
-    _enabled("io_scene_gltf2")
+    enable("io_scene_gltf2")
     with whole_file(path, force=force) as temporary, _only(obj, frame_range):
         _run(
             "glTF",
