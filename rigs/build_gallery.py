@@ -21,7 +21,8 @@ import numpy as np
 
 from cmet_engine.arkit import COUNT, NAMES
 from cmet_engine.emotion.edit import edit_track
-from cmet_engine.emotion.library import BASIC, EXTENDED, load_library
+from cmet_engine.emotion.library import load_library
+from cmet_engine.emotions import BASIC, EXTENDED
 from cmet_engine.timeline import EmotionKey, EmotionTimeline
 from cmet_engine.track import CoefficientTrack
 
