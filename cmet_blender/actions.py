@@ -10,7 +10,7 @@ import bpy
 import numpy as np
 from bpy.utils import escape_identifier
 
-from cmet_engine.errors import CmetError
+from cmet_engine.errors import InvalidInput
 
 LINEAR = 1  # index of 'LINEAR' in the enumeration that keyframe_points.foreach_set takes
 INFO = "cmet"  # custom property of our Actions: JSON with what made them
@@ -128,7 +128,7 @@ def assign_action(owner: Any, action: Any, slot: Any) -> None:
     """Make `action` the active one of a datablock; the Action it had stays in the file."""
     animation = owner.animation_data or owner.animation_data_create()
     if animation.use_tweak_mode:
-        raise CmetError(f"'{owner.name}' is in NLA tweak mode; leave it (Tab in the NLA editor) and try again.")
+        raise InvalidInput(f"'{owner.name}' is in NLA tweak mode; leave it (Tab in the NLA editor) and try again.")
     if animation.action is not None and animation.action.library is None:
         animation.action.use_fake_user = True
     animation.action = action

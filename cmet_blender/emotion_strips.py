@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from bpy.utils import escape_identifier
 
-from cmet_engine.errors import CmetError
+from cmet_engine.errors import InvalidInput
 from cmet_engine.progress import Stage
 from cmet_engine.timeline import EmotionKey, EmotionTimeline
 from cmet_engine.track import CoefficientTrack
@@ -24,8 +24,8 @@ from cmet_engine.track import CoefficientTrack
 from . import actions, bones, keyframes, rig
 from . import mapping as mapping_module
 from .actions import Curves
-from .emotion_tracks import PREFIX, REST, animated, owners, prepare, tracks_of
-from .frames import frame_restored, frames_at, key_positions, scene_fps, scene_of
+from .emotion_tracks import PREFIX, REST, animated, mute, owners, prepare, tracks_of
+from .frames import check_range, frame_restored, frames_at, key_positions, scene_fps, scene_of
 from .mapping import RigMapping
 
 
@@ -58,9 +58,9 @@ def add(
     """
     rig.check_editable(obj)
     if len(delta_track) == 0:
-        raise CmetError(f"The delta of '{name}' has no frames; nothing was added.")
+        raise InvalidInput(f"The delta of '{name}' has no frames; nothing was added.")
     if not math.isfinite(strength):
-        raise CmetError(f"The strength of '{name}' is {strength}; it must be a number.")
+        raise InvalidInput(f"The strength of '{name}' is {strength}; it must be a number.")
     mapping = mapping or mapping_module.match(obj)
     scene = scene_of(obj)
     positions = key_positions(delta_track.times, start_frame, scene_fps(scene))
@@ -76,36 +76,34 @@ def add(
         part.curves = {k: v for k, v in part.curves.items() if np.abs(v - _rest_value(k)).max() > 1e-7}
     parts = [part for part in parts if part.curves]
     if not parts:
-        raise CmetError(" ".join(notes) or f"'{name}' moves nothing that '{obj.name}' has.")
+        raise InvalidInput(" ".join(notes) or f"'{name}' moves nothing that '{obj.name}' has.")
     action = actions.write_action(
         f"{PREFIX}{name}", parts, positions, info={"emotion": name, "notes": notes}, assign=False
     )
     title = _free_name(obj, name)
-    first = None
-    for part, slot in zip(parts, action.slots, strict=True):
-        prepare(part)
-        track = part.owner.animation_data.nla_tracks.new()
-        track.name = PREFIX + title
-        strip = track.strips.new(title, math.floor(positions[0]), action)
-        strip.action_slot = slot
-        strip.frame_start_raw = float(positions[0])
-        strip.frame_end_raw = float(positions[-1])
-        strip.blend_type = "ADD" if part.slot_type == "KEY" else "COMBINE"
-        strip.extrapolation = "NOTHING"
-        strip.use_animated_influence = True
+    found = [_new_strip(part, action, slot, title, positions) for part, slot in zip(parts, action.slots, strict=True)]
+    for strip in found:
         strip.influence = strength
-        curve = strip.fcurves.find("influence")
-        while len(curve.keyframe_points):
-            curve.keyframe_points.remove(curve.keyframe_points[0])
-        curve.keyframe_points.add(2)
-        curve.keyframe_points.foreach_set("co", [positions[0], strength, positions[-1], strength])
-        curve.keyframe_points.foreach_set("interpolation", [actions.LINEAR, actions.LINEAR])
-        curve.update()
-        first = first or strip
+        set_influence(strip, [(positions[0], strength), (positions[-1], strength)])
     if markers and not any(m.name == title and m.frame == round(positions[0]) for m in scene.timeline_markers):
         scene.timeline_markers.new(title, frame=round(float(positions[0])))
     open_sliders(obj)
-    return first
+    return found[0]
+
+
+def _new_strip(part: Curves, action: Any, slot: Any, title: str, positions: np.ndarray) -> Any:
+    """An additive strip of an Action's slot on a track of its own, from the first to the last of `positions` [N]."""
+    prepare(part)
+    track = part.owner.animation_data.nla_tracks.new()
+    track.name = PREFIX + title
+    strip = track.strips.new(title, math.floor(positions[0]), action)
+    strip.action_slot = slot
+    strip.frame_start_raw = float(positions[0])
+    strip.frame_end_raw = float(positions[-1])
+    strip.blend_type = "ADD" if part.slot_type == "KEY" else "COMBINE"
+    strip.extrapolation = "NOTHING"
+    strip.use_animated_influence = True
+    return strip
 
 
 def delta(edited: CoefficientTrack, source: CoefficientTrack) -> CoefficientTrack:
@@ -115,7 +113,7 @@ def delta(edited: CoefficientTrack, source: CoefficientTrack) -> CoefficientTrac
         CmetError: the tracks differ in length or rate.
     """
     if len(edited) != len(source) or edited.fps != source.fps:
-        raise CmetError(
+        raise InvalidInput(
             f"The tracks do not belong together: {len(edited)} frames at {float(edited.fps):g} and {len(source)} at {float(source.fps):g}."
         )
     return CoefficientTrack(
@@ -248,12 +246,11 @@ def bake(obj: Any, frame_range: tuple[int, int] | None = None, *, name: str | No
     sync(obj)
     scene = scene_of(obj)
     first, last = frame_range or (scene.frame_start, scene.frame_end)
-    if last < first:
-        raise CmetError(f"The frame range {first} to {last} is empty; the last frame must not be before the first.")
+    check_range(first, last)
     sources = [(owner, sorted(animated(owner))) for owner in owners(obj)]
     sources = [(owner, channels) for owner, channels in sources if channels]
     if not sources:
-        raise CmetError(f"Nothing on '{obj.name}' is animated; apply a track first.")
+        raise InvalidInput(f"Nothing on '{obj.name}' is animated; apply a track first.")
     positions = np.arange(first, last + 1, dtype=np.float32)
     values = {owner: np.zeros((len(channels), len(positions)), np.float32) for owner, channels in sources}
     with frame_restored(scene):
@@ -272,9 +269,7 @@ def bake(obj: Any, frame_range: tuple[int, int] | None = None, *, name: str | No
         name or f"{obj.name} baked", parts, positions, info={"baked": True, "frames": len(positions)}
     )
     for owner, _ in sources:
-        owner.animation_data.action_blend_type = "REPLACE"
-        for track in tracks_of(owner):
-            track.mute = True
+        mute(owner)
     return action
 
 
@@ -294,38 +289,31 @@ def timeline(obj: Any, start_frame: float = 1) -> EmotionTimeline:
     sync(obj)
     rate = float(scene_fps(scene_of(obj)))
     muted = {t.name for owner in owners(obj)[:1] for t in tracks_of(owner) if t.mute}
-    keys = []
-    for title, found in strips(obj).items():
-        leader = found[0]
-        if leader.mute or PREFIX + title in muted:
-            continue
-        emotion = json.loads(leader.action.get(actions.INFO, "{}")).get("emotion", title) if leader.action else title
-        frames = np.linspace(
-            leader.frame_start_raw,
-            leader.frame_end_raw,
-            max(2, math.ceil(leader.frame_end_raw - leader.frame_start_raw) + 1),
-        )
-        curve = leader.fcurves.find("influence") if leader.use_animated_influence else None
-        level = (
-            np.array([curve.evaluate(f) for f in frames])
-            if curve is not None and len(curve.keyframe_points)
-            else np.full(len(frames), leader.influence)
-        )
-        if np.abs(level).max() < 1e-6:
-            continue
-        peak = float(level[np.abs(level).argmax()])
-        on = np.flatnonzero(np.abs(level) > 1e-6)
-        full = np.flatnonzero(np.abs(level) > 0.99 * abs(peak))
-        start, end = (frames[max(on[0] - 1, 0)] - start_frame) / rate, (frames[on[-1]] + 1 - start_frame) / rate
-        keys.append(
-            EmotionKey(
-                emotion,
-                round(peak, 4),
-                max(0.0, start),
-                end,
-                max(0.0, (frames[full[0]] - start_frame) / rate - start),
-                max(0.0, end - (frames[full[-1]] + 1 - start_frame) / rate),
-                "linear",
-            )
-        )
-    return EmotionTimeline(keys)
+    leaders = {title: found[0] for title, found in strips(obj).items()}
+    keys = [
+        _key_of(strip, title, start_frame, rate)
+        for title, strip in leaders.items()
+        if not strip.mute and PREFIX + title not in muted
+    ]
+    return EmotionTimeline([key for key in keys if key is not None])
+
+
+def _key_of(strip: Any, title: str, start_frame: float, rate: float) -> EmotionKey | None:
+    """The key of one strip; None where its influence is 0 all along."""
+    emotion = json.loads(strip.action.get(actions.INFO, "{}")).get("emotion", title) if strip.action else title
+    first, last = strip.frame_start_raw, strip.frame_end_raw
+    frames = np.linspace(first, last, max(2, math.ceil(last - first) + 1))
+    curve = strip.fcurves.find("influence") if strip.use_animated_influence else None
+    if curve is not None and len(curve.keyframe_points):
+        level = np.array([curve.evaluate(frame) for frame in frames])
+    else:
+        level = np.full(len(frames), strip.influence)
+    if np.abs(level).max() < 1e-6:
+        return None
+    peak = float(level[np.abs(level).argmax()])
+    on = np.flatnonzero(np.abs(level) > 1e-6)
+    full = np.flatnonzero(np.abs(level) > 0.99 * abs(peak))
+    start, end = (frames[max(on[0] - 1, 0)] - start_frame) / rate, (frames[on[-1]] + 1 - start_frame) / rate
+    ease_in = max(0.0, (frames[full[0]] - start_frame) / rate - start)
+    ease_out = max(0.0, end - (frames[full[-1]] + 1 - start_frame) / rate)
+    return EmotionKey(emotion, round(peak, 4), max(0.0, start), end, ease_in, ease_out, "linear")

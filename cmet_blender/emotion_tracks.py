@@ -6,7 +6,7 @@ from typing import Any
 import bpy
 import numpy as np
 
-from cmet_engine.errors import CmetError
+from cmet_engine.errors import InvalidInput
 
 from . import rig
 from .actions import Curves, write_action
@@ -29,11 +29,18 @@ def tracks_of(owner: Any) -> list[Any]:
     return [track for track in owner.animation_data.nla_tracks if track.name.startswith(PREFIX)]
 
 
+def mute(owner: Any) -> None:
+    """Mute the emotions of a datablock, so that its active Action alone is seen."""
+    owner.animation_data.action_blend_type = "REPLACE"
+    for track in tracks_of(owner):
+        track.mute = True
+
+
 def prepare(part: Curves) -> None:
     """Make the datablock ready for additive strips: its active Action adds, and a track at the bottom holds rest."""
     animation = part.owner.animation_data or part.owner.animation_data_create()
     if animation.use_tweak_mode:
-        raise CmetError(f"'{part.owner.name}' is in NLA tweak mode; leave it (Tab in the NLA editor) and try again.")
+        raise InvalidInput(f"'{part.owner.name}' is in NLA tweak mode; leave it (Tab in the NLA editor) and try again.")
     kind = "ADD" if part.slot_type == "KEY" else "COMBINE"
     if not any(t.name == REST for t in animation.nla_tracks):
         animation.nla_tracks.new().name = REST

@@ -13,12 +13,12 @@ from typing import Any
 import addon_utils
 import bpy
 
-from cmet_engine.errors import CmetError
+from cmet_engine.errors import CmetError, InvalidInput, MissingWeights, NotFound
 from cmet_engine.files import check_writable, whole_file
 
 from . import emotion_strips, keyframes, rig
 from .emotion_tracks import REST, owners
-from .frames import frame_restored, scene_of
+from .frames import check_range, frame_restored, scene_of
 from .mapping import RigMapping
 
 
@@ -103,12 +103,11 @@ def _only(obj: Any, frame_range: tuple[int, int] | None) -> Iterator[tuple[Any, 
         scene = scene_of(obj)
         parts = rig.members(obj)
     except ReferenceError:
-        raise CmetError("The object was deleted in the meantime; choose another rig.") from None
+        raise NotFound("The object was deleted in the meantime; choose another rig.") from None
     first, last = frame_range or frame_span(obj)
-    if last < first:
-        raise CmetError(f"The frame range {first} to {last} is empty; the last frame must not be before the first.")
+    check_range(first, last)
     if scene.frame_start < 0 > first:
-        raise CmetError("Frames before 0 cannot be exported; move the animation to later frames.")
+        raise InvalidInput("Frames before 0 cannot be exported; move the animation to later frames.")
     emotion_strips.sync(obj)
     view_layer = bpy.context.view_layer if bpy.context.scene == scene else scene.view_layers[0]
     in_layer = set(view_layer.objects)
@@ -156,7 +155,9 @@ def _run(what: str, operator: Callable[..., set[str]], path: Path, **options: An
     try:
         known = operator.get_rna_type().properties.keys()  # type: ignore[attr-defined]
     except KeyError as error:
-        raise CmetError(f"This Blender was built without {what}; export from one of blender.org's builds.") from error
+        raise MissingWeights(
+            f"This Blender was built without {what}; export from one of blender.org's builds."
+        ) from error
     options = {key: value for key, value in options.items() if key in known}  # options come and go with versions
     try:
         result = operator(filepath=str(path), **options)
@@ -176,7 +177,7 @@ def reason_of(error: RuntimeError) -> str:
 def enable(module: str) -> None:
     """Switch one of Blender's own importers and exporters on."""
     if not addon_utils.check(module)[1] and addon_utils.enable(module) is None:
-        raise CmetError(f"Blender's add-on '{module}' is not available; enable it in the preferences.")
+        raise MissingWeights(f"Blender's add-on '{module}' is not available; enable it in the preferences.")
 
 
 @contextlib.contextmanager
@@ -227,7 +228,7 @@ def fbx(
         CmetError: unknown preset, the file exists or cannot be written, or the exporter failed.
     """
     if preset is not None and preset not in PRESETS:
-        raise CmetError(f"'{preset}' is not a preset; use one of {', '.join(PRESETS)}.")
+        raise InvalidInput(f"'{preset}' is not a preset; use one of {', '.join(PRESETS)}.")
     options: dict[str, Any] = {
         "use_selection": True,
         "object_types": {"ARMATURE", "MESH", "EMPTY"},
@@ -251,7 +252,7 @@ def fbx(
 def gltf(obj: Any, path: str | Path, frame_range: tuple[int, int] | None = None, *, force: bool = False) -> Path:
     """Write the character as binary glTF (`.glb`) with morph-target animation, sampled at every frame; see `fbx`."""
     if Path(path).suffix.lower() != ".glb":
-        raise CmetError(f"{Path(path).name}: glTF is written as one file; use the suffix .glb.")
+        raise InvalidInput(f"{Path(path).name}: glTF is written as one file; use the suffix .glb.")
     enable("io_scene_gltf2")
     with whole_file(path, force=force) as temporary, _only(obj, frame_range):
         _run(
@@ -375,7 +376,7 @@ def write(
     suffix = Path(path).suffix.lower()
     writer = WRITERS.get(suffix)
     if writer is None:
-        raise CmetError(f"{Path(path).name}: cannot export to '{suffix}'; use one of {' '.join(WRITERS)}.")
+        raise InvalidInput(f"{Path(path).name}: cannot export to '{suffix}'; use one of {' '.join(WRITERS)}.")
     if writer is fbx:
         return fbx(obj, path, frame_range, preset=preset, force=force)
     if writer is track:

@@ -9,6 +9,8 @@ from typing import Any
 import bpy
 import numpy as np
 
+from cmet_engine.errors import InvalidInput
+
 
 def scene_fps(scene: Any) -> Fraction:
     """The scene's frames a second, exact where Blender's base stands for 1.001."""
@@ -22,6 +24,16 @@ def set_rate(scene: Any, fps: Fraction) -> None:
     whole = max(1, round(fps))
     scene.render.fps = whole
     scene.render.fps_base = float(Fraction(whole) / fps)
+
+
+def check_range(first: int, last: int) -> None:
+    """Check a range of scene frames, both included.
+
+    Raises:
+        InvalidInput: it is empty.
+    """
+    if last < first:
+        raise InvalidInput(f"The frame range {first} to {last} is empty; the last frame must not be before the first.")
 
 
 def key_positions(times: np.ndarray, start_frame: float, fps: Fraction) -> np.ndarray:

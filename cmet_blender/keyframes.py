@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from bpy.utils import escape_identifier
 
-from cmet_engine.errors import CmetError
+from cmet_engine.errors import InvalidInput
 from cmet_engine.progress import Progress, Stage
 from cmet_engine.track import CoefficientTrack
 
@@ -23,7 +23,7 @@ from . import rig
 from .actions import INFO, Curves, merged, write_action
 from .bones import bone_channels, bone_curves, read_bones, read_rotation, rotation_curves
 from .emotion_tracks import refresh_rest
-from .frames import frame_restored, frames_at, key_positions, scene_fps, scene_of
+from .frames import check_range, frame_restored, frames_at, key_positions, scene_fps, scene_of
 from .mapping import RigMapping, split_channel
 
 
@@ -58,7 +58,7 @@ def apply_track(
     """
     rig.check_editable(obj)
     if len(track) == 0:
-        raise CmetError("The track has no frames; nothing was applied.")
+        raise InvalidInput("The track has no frames; nothing was applied.")
     mapping = mapping or mapping_module.match(obj)
     scene = scene or scene_of(obj)
     positions = key_positions(track.times, start_frame, scene_fps(scene))
@@ -68,7 +68,7 @@ def apply_track(
     if rotations:
         parts = merged(parts + rotation_curves(obj, mapping, track, scene, notes))
     if not any(part.curves for part in parts):
-        raise CmetError(_nothing(obj, mapping, notes))
+        raise InvalidInput(_nothing(obj, mapping, notes))
     label = name or f"{obj.name} {track.meta.get('source') or 'C-MET'}"
     info = {"fps": str(track.fps), "frames": len(track), "notes": notes}
     action = write_action(label, parts, positions, simplify=simplify, info=info)
@@ -147,8 +147,7 @@ def read_track(
     mapping = mapping or mapping_module.match(obj)
     scene = scene or scene_of(obj)
     first, last = frame_range or (scene.frame_start, scene.frame_end)
-    if last < first:
-        raise CmetError(f"The frame range {first} to {last} is empty; the last frame must not be before the first.")
+    check_range(first, last)
     rate = scene_fps(scene)
     fps = Fraction(fps) if fps else rate
     if times is None:
@@ -156,7 +155,7 @@ def read_track(
         times = np.arange(count) * float(1 / fps)
     times = np.asarray(times, np.float64)
     if reference is not None and len(reference) != len(times):
-        raise CmetError(
+        raise InvalidInput(
             f"The reference track has {len(reference)} frames, the range {len(times)}; choose the range it was applied to."
         )
     rig_channels = _RigChannels(obj, mapping, scene)

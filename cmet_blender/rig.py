@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from cmet_engine.errors import CmetError
+from cmet_engine.errors import InvalidInput, NotFound
 
 _DRIVEN = re.compile(r'key_blocks\["(.+)"\]\.value')
 
@@ -97,16 +97,16 @@ def check_editable(obj: Any) -> None:
         for mesh in meshes(obj):
             owners += [mesh, mesh.data.shape_keys]
     except ReferenceError:
-        raise CmetError("The object was deleted in the meantime; choose another rig.") from None
+        raise NotFound("The object was deleted in the meantime; choose another rig.") from None
     for owner in owners:
         if owner.library is not None:
-            raise CmetError(
+            raise InvalidInput(
                 f"'{owner.name}' is linked from {owner.library.filepath} and cannot be animated here; make it local "
                 "(Object > Relations > Make Local) or work in that file."
             )
         override = owner.override_library
         if override is not None and override.is_system_override:
-            raise CmetError(
+            raise InvalidInput(
                 f"'{owner.name}' is a library override that is not editable; make it editable "
                 "(Outliner > Library Override > Make > Selected & Content) or make it local."
             )

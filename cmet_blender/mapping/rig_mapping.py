@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from cmet_engine import arkit
-from cmet_engine.errors import CmetError
+from cmet_engine.errors import CmetError, InvalidInput
 from cmet_engine.files import whole_file
 
 from .conventions import FORMAT, read_convention, read_document
@@ -30,7 +30,7 @@ class RigMapping:
     def __post_init__(self) -> None:
         unknown = [name for name in self.rows if name not in arkit.INDEX]
         if unknown:
-            raise CmetError(f"'{unknown[0]}' is not one of the 52 ARKit coefficients.")
+            raise InvalidInput(f"'{unknown[0]}' is not one of the 52 ARKit coefficients.")
         self.rows = {name: self.rows.get(name) or Row(name) for name in arkit.NAMES}
 
     # What was found
@@ -109,10 +109,10 @@ class RigMapping:
             CmetError: no such coefficient or setting, or a value that is not a number.
         """
         if coefficient not in self.rows:
-            raise CmetError(f"'{coefficient}' is not one of the 52 ARKit coefficients.")
+            raise InvalidInput(f"'{coefficient}' is not one of the 52 ARKit coefficients.")
         unknown = settings.keys() - {"gain", "offset", "minimum", "maximum"}
         if unknown:
-            raise CmetError(
+            raise InvalidInput(
                 f"'{sorted(unknown)[0]}' is not a setting of a mapping row; use gain, offset, minimum, maximum."
             )
         row = self.rows[coefficient]
@@ -129,7 +129,7 @@ class RigMapping:
             )
         for key, value in settings.items():
             if value is not None and not math.isfinite(float(value)):
-                raise CmetError(f"{coefficient}: {key} is {value}; it must be a number.")
+                raise InvalidInput(f"{coefficient}: {key} is {value}; it must be a number.")
         self.rows[coefficient] = replace(row, **settings)
 
     # The linear map
@@ -245,18 +245,18 @@ class RigMapping:
             rows = {}
             for name, entry in document["rows"].items():
                 if name not in arkit.INDEX:
-                    raise CmetError(f"row '{name}' is not one of the 52 ARKit coefficients.")
+                    raise InvalidInput(f"row '{name}' is not one of the 52 ARKit coefficients.")
                 weights = {str(k): float(v) for k, v in entry.get("channels", {}).items()}
                 kind = entry.get("kind", MANUAL)
                 if kind not in KINDS:
-                    raise CmetError(f"row '{name}': kind '{kind}' is not one of {', '.join(KINDS)}.")
+                    raise InvalidInput(f"row '{name}': kind '{kind}' is not one of {', '.join(KINDS)}.")
                 options = {
                     key: None if entry[key] is None else float(entry[key])
                     for key in ("gain", "offset", "minimum", "maximum")
                     if key in entry
                 }
                 if not all(v is None or math.isfinite(v) for v in [*weights.values(), *options.values()]):
-                    raise CmetError(f"row '{name}' holds a value that is not finite.")
+                    raise InvalidInput(f"row '{name}' holds a value that is not finite.")
                 rows[name] = Row(name, weights, kind, float(entry.get("confidence", 1.0)), **options)  # type: ignore[arg-type]
             rotations = {k: read_rotation(k, v) for k, v in document.get("rotations", {}).items()}
             unit = document.get("unit")
@@ -268,6 +268,6 @@ class RigMapping:
                 tuple(unit) if unit else None,
             )
         except CmetError as error:
-            raise CmetError(f"{path.name}: {error}") from error
+            raise InvalidInput(f"{path.name}: {error}") from error
         except (AttributeError, TypeError, ValueError) as error:
-            raise CmetError(f"{path.name}: a field is not of the kind it should be ({error}).") from error
+            raise InvalidInput(f"{path.name}: a field is not of the kind it should be ({error}).") from error

@@ -14,7 +14,7 @@ from cmet_engine.timeline import EmotionKey
 from cmet_engine.track import CoefficientTrack
 
 from .. import emotion_strips, export, keyframes, rig, session
-from ..emotion_tracks import owners, tracks_of
+from ..emotion_tracks import mute, owners
 from ..recorder import Recorder
 from .base import EngineOperator, SimpleOperator, chosen, clip_path, keep_result, mapping_of, source_track, still_there
 
@@ -181,7 +181,5 @@ class CMET_OT_recompute(EngineOperator, bpy.types.Operator):
         )
         for owner in owners(obj):
             if owner.animation_data is not None:
-                owner.animation_data.action_blend_type = "REPLACE"
-                for track in tracks_of(owner):
-                    track.mute = True
+                mute(owner)
         return f"The exact result is the action '{action.name}'; the strips are muted."

@@ -6,7 +6,7 @@ from typing import Any
 import bpy
 from bpy.props import BoolProperty
 
-from cmet_engine.errors import CmetError
+from cmet_engine.errors import InvalidInput
 
 from .. import export
 from .base import SimpleOperator, chosen, mapping_of
@@ -34,7 +34,7 @@ class CMET_OT_export(SimpleOperator, bpy.types.Operator):
     def work(self, context: Any) -> str:
         settings = context.scene.cmet
         if settings.export_path.startswith("//") and not bpy.data.filepath:
-            raise CmetError(
+            raise InvalidInput(
                 "The file's place is relative to the .blend, which is not saved yet; save it or choose another place."
             )
         path = Path(bpy.path.abspath(settings.export_path))
