@@ -89,8 +89,8 @@ def write_action(
             _open_sliders(part)
     info = dict(info or {})
     if simplify > 0:
-        said = f"Simplified to {written} of {whole} keys; no curve is off by more than {simplify:g} of a shape."
-        info["notes"] = [*info.get("notes", ()), said]
+        note = f"Simplified to {written} of {whole} keys; no curve is off by more than {simplify:g} of a shape."
+        info["notes"] = [*info.get("notes", ()), note]
     action[INFO] = json.dumps(info)
     return action
 
@@ -125,7 +125,7 @@ def widen(keys: Any, shape: str, low: float, high: float) -> None:
 
 
 def assign_action(owner: Any, action: Any, slot: Any) -> None:
-    """Make `action` the active one of a datablock; the Action it had stays in the file."""
+    """Make `action` the active one of a datablock; the Action that it had is kept in the file."""
     animation = owner.animation_data or owner.animation_data_create()
     if animation.use_tweak_mode:
         raise InvalidInput(f"'{owner.name}' is in NLA tweak mode; leave it (Tab in the NLA editor) and try again.")

@@ -22,7 +22,9 @@ def face_unit(skeleton: Any, unit: tuple[str, str] | None) -> float:
         distance = (bones[unit[0]].head_local - bones[unit[1]].head_local).length
         if distance > 0:
             return float(distance)
-    return float(max(skeleton.dimensions)) * 0.035 or 1.0  # eyes are a 27th of a person's height apart
+    return (
+        float(max(skeleton.dimensions)) * 0.035 or 1.0
+    )  # the distance between the eyes is about a 27th of a person's height
 
 
 def _upright(skeleton: Any) -> Matrix:
@@ -114,7 +116,7 @@ def _axis(text: str) -> np.ndarray:
 
 
 def compose(rotation: Rotation, degrees: np.ndarray) -> Quaternion:
-    """Turn of a bone for (yaw, pitch, roll) in degrees: roll first, yaw last, as the tracker takes them apart."""
+    """Turn of a bone for (yaw, pitch, roll) in degrees: roll first, yaw last, the order of the tracker's angles."""
     result = Quaternion()
     for text, angle in zip((rotation.yaw, rotation.pitch, rotation.roll), degrees, strict=True):
         result = result @ Quaternion(Vector(_axis(text)), math.radians(float(angle)) * rotation.strength)

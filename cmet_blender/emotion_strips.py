@@ -3,7 +3,7 @@
 The performance is the active Action, so its curves stay at hand in the graph editor; it is added on top of the
 stack. Below it lie, from the bottom: one track that holds every used channel at rest (the value that Blender assumes
 under a stack differs between versions), and one track for each emotion with its delta at strength 1. The strip's
-influence is the emotion's strength: key, move, trim or mute it like any strip; what is seen is the sum.
+influence is the emotion's strength: key, move, trim or mute it like any strip; the sum of all is shown.
 
 A rig of several meshes has a strip on each; the first mesh's strip leads and `sync` carries its timing and influence
 to the others.
@@ -231,7 +231,7 @@ def open_sliders(obj: Any) -> None:
 def bake(obj: Any, frame_range: tuple[int, int] | None = None, *, name: str | None = None, progress: Any = None) -> Any:
     """Fold the performance and all emotions into one new Action, at whole scene frames.
 
-    The emotion tracks are muted, not removed, and the performance's Action stays in the file.
+    The emotion tracks are muted, not removed, and the performance's Action is kept in the file.
 
     Args:
         obj: an object of the rig.

@@ -1,7 +1,7 @@
 """The engine as Blender sees it: found or started, asked, watched, restarted after a crash, stopped with Blender.
 
 Threading contract: everything here may be called from any thread and nothing here touches `bpy`. No call waits longer
-than the client's time-out (5 s); `start` returns at once, and `ready` says when the engine answers.
+than the client's time-out (5 s); `start` returns at once, and `ready` tells whether the engine answers yet.
 """
 
 import contextlib

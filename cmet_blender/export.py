@@ -1,6 +1,6 @@
 """A rig with its animation as FBX, glTF, USD, Alembic or .blend, or what it does as a track file.
 
-What is seen is what is written: NLA, drivers and modifiers of curves are sampled frame by frame. Every file starts at
+The evaluated animation is written: NLA, drivers and modifiers of curves are sampled frame by frame. Every file starts at
 time 0 with the first frame of the range (USD and Alembic keep the scene's frame numbers, as their readers expect).
 """
 
@@ -98,7 +98,7 @@ def frame_span(obj: Any) -> tuple[int, int]:
 
 @contextlib.contextmanager
 def _only(obj: Any, frame_range: tuple[int, int] | None) -> Iterator[tuple[Any, tuple[int, int]]]:
-    """Select only the character and set the scene's range, for exporters that look at both; put all back at the end."""
+    """Select only the character and set the scene's range, which exporters read; restore both at the end."""
     try:
         scene = scene_of(obj)
         parts = rig.members(obj)
@@ -164,11 +164,11 @@ def _run(what: str, operator: Callable[..., set[str]], path: Path, **options: An
     except RuntimeError as error:
         raise CmetError(f"Blender's {what} exporter failed: {reason_of(error)}") from error
     if "FINISHED" not in result or not path.is_file() or path.stat().st_size == 0:
-        raise CmetError(f"Blender's {what} exporter wrote nothing; look at the console for its reason.")
+        raise CmetError(f"Blender's {what} exporter wrote nothing; the console holds its reason.")
 
 
 def reason_of(error: RuntimeError) -> str:
-    """The sentence of an operator's exception that says why, without the traceback around it."""
+    """The reason in an operator's exception, without the traceback around it."""
     lines = [line.strip() for line in str(error).splitlines()]
     lines = [line for line in lines if line and not line.startswith(("Location:", "File ", "Traceback"))]
     return (lines[-1] if lines else "no reason given").removeprefix("Error: ")

@@ -31,7 +31,7 @@ def load(
         path: a video.
         start_frame: scene frame of the clip's first frame.
         match_rate: give the scene the clip's rate, length and picture size. Off: the sequencer's strip is retimed to the scene's
-            rate; the background shows one picture a scene frame and is then out of step, which the answer says.
+            rate; the background shows one picture a scene frame, so it is out of step, and a note says so.
         sound: add the clip's sound.
 
     Returns:

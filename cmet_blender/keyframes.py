@@ -86,7 +86,7 @@ def _nothing(obj: Any, mapping: RigMapping, notes: list[str]) -> str:
 
 
 def notes_of(action: Any) -> list[str]:
-    """What `apply_track` left alone, in plain words."""
+    """What `apply_track` left alone, in sentences."""
     return list(json.loads(action.get(INFO, "{}")).get("notes", ()))
 
 

@@ -198,10 +198,10 @@ class CmetScene(bpy.types.PropertyGroup):
     mode: EnumProperty(
         name="Mode",
         items=[
-            ("add", "Add", "The actor's own expression stays underneath"),
+            ("add", "Add", "The actor's own expression is kept underneath"),
             ("replace", "Replace", "The actor's standing expression is removed first"),
         ],
-        description="How the emotion meets the expression that is there",
+        description="What becomes of the expression that the actor has already",
     )
     voice: StringProperty(
         name="Voice",
@@ -259,7 +259,7 @@ class CmetScene(bpy.types.PropertyGroup):
         name="File",
         subtype="FILE_PATH",
         options={"OUTPUT_PATH"},
-        description="The suffix says the format: .fbx .glb .usdc .abc .csv .json .npz",
+        description="The suffix chooses the format: .fbx .glb .usdc .abc .csv .json .npz",
         default="//character.fbx",
     )
     preset: EnumProperty(
@@ -309,7 +309,7 @@ def shown_mapping(settings: Any) -> mapping.RigMapping:
     """The mapping that the table of the panel shows.
 
     Raises:
-        CmetError: there is none yet, or a row is not well written.
+        InvalidInput: no rig is chosen, or a row cannot be read.
     """
     if not settings.rows:
         raise InvalidInput("No rig is chosen; choose one, and its shapes are matched.")
@@ -367,7 +367,7 @@ class CmetPreferences(bpy.types.AddonPreferences):
         """The preferences' page."""
         layout = self.layout
         layout.use_property_split = True
-        layout.prop(self, "engine_python", placeholder="found by itself")
+        layout.prop(self, "engine_python", placeholder="found automatically")
         layout.prop(self, "model_folder", placeholder="the engine's own")
         layout.prop(self, "device")
         column = layout.column(align=True)

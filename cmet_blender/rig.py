@@ -12,9 +12,9 @@ _DRIVEN = re.compile(r'key_blocks\["(.+)"\]\.value')
 
 
 def meshes(obj: Any) -> list[Any]:
-    """The meshes with shape keys that make one face: `obj` and its kin, `obj` first if it is one.
+    """The meshes with shape keys that make one face, `obj` first if it is one of them.
 
-    Kin are the meshes below the same topmost parent, or bound to the same armature.
+    They are below the same topmost parent, or bound to the same armature.
     """
     family = _family(obj)
     found = [o for o in family if o.type == "MESH" and shape_keys(o) is not None]

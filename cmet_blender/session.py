@@ -66,7 +66,7 @@ def preferences() -> Any | None:
 
 
 def device_field() -> dict[str, str]:
-    """The field `device` of a request: what the preferences say, or nothing where the engine chooses."""
+    """The field `device` of a request, from the preferences; empty where the engine chooses."""
     settings = preferences()
     return {"device": settings.device} if settings is not None and settings.device != "auto" else {}
 
@@ -96,7 +96,7 @@ def results_folder() -> Path:
 
 
 def _takes_files(folder: Path, *, parents: bool) -> bool:
-    """Whether a file can really be made there: permission bits say little on shared disks, for root and on Windows."""
+    """Whether a file can really be made there: permission bits do not tell on shared disks, for root and on Windows."""
     try:
         folder.mkdir(parents=parents, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):

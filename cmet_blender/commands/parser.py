@@ -1,4 +1,4 @@
-"""The options of the command line, and the words that explain them."""
+"""The options of the command line, and their help."""
 
 import argparse
 from fractions import Fraction

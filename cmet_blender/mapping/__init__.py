@@ -10,7 +10,7 @@ where a channel is a shape key by its name, or one axis of a bone written `BONE/
 Y to its back, Z up). Splits (`browInnerUp` to two shapes) and merges (two coefficients to one shape) are
 columns and rows of W, so everything inverts by least squares.
 
-Conventions and saved mappings are the same kind of file, `rigs/*.json`. Nothing here needs `bpy`.
+Conventions and saved mappings are the same kind of file, `rigs/*.json`. Only `spread` needs Blender.
 """
 
 from .conventions import FORMAT, Convention, conventions, rigs_folder

@@ -10,7 +10,7 @@ from typing import Any
 from cmet_engine import arkit
 from cmet_engine.errors import InvalidInput, NotFound
 
-from .rows import CONVENTION, Rotation, Row, read_rotation
+from .rows import CONVENTION, Rotation, Row, parse_rotation
 
 FORMAT = "cmet-rig/1"
 
@@ -32,7 +32,7 @@ class Convention:
     def first_rotations(self) -> dict[str, Rotation]:
         """Rotations of the head and the eyes, each on the first bone that the convention names for it."""
         return {
-            key: read_rotation(key, {**entry, "target": entry["bones"][0]}) for key, entry in self.rotations.items()
+            key: parse_rotation(key, {**entry, "target": entry["bones"][0]}) for key, entry in self.rotations.items()
         }
 
 
@@ -115,5 +115,5 @@ def find_rotations(bones: Iterable[str], label: str) -> dict[str, Rotation]:
         for key, entry in convention.rotations.items():
             found = next((have[b.lower()] for b in entry["bones"] if b.lower() in have), None)
             if key not in result and found:
-                result[key] = read_rotation(key, {**entry, "target": found})
+                result[key] = parse_rotation(key, {**entry, "target": found})
     return result

@@ -14,10 +14,10 @@ from .words import words
 SMALLEST_SHARE = 0.06  # set by eye: smaller shares add keys and no visible motion
 # Set on the rigs of tests/blender/test_rig_spread.py: combinations that show less of the motion did more harm than good.
 LEAST_SHOWN = 0.4
-RIDGE = (
-    0.02  # relative to the mean energy of the shapes: keeps the shares from cancelling each other; set on the same rigs
-)
-OTHER_PART = 8.0  # times the ridge for shapes of another part or side of the face, which are seldom right; likewise
+# Relative to the mean energy of the shapes; keeps the shares from cancelling each other. Set on the same rigs.
+RIDGE = 0.02
+# Times the ridge, for shapes of another part or side of the face, which are seldom right. Set on the same rigs.
+OTHER_PART = 8.0
 
 
 def spread_missing(
@@ -39,12 +39,12 @@ def spread_missing(
         (1 - residual energy / energy) that the combination shows.
     """
     owner = {shape: n for n, r in mapping.rows.items() if r.kind != SPREAD for shape in r.channels}
-    aside = {"tongueOut", *arkit.GAZE}  # an expression must not move the eyes or the tongue
+    left_out = {"tongueOut", *arkit.GAZE}  # an expression must not move the eyes or the tongue
     usable = [
         shape
         for shape, delta in shape_deltas.items()
-        # speech shapes are combinations themselves; shapes nobody could name may take part
-        if words(shape)[:1] not in (["viseme"], ["v"]) and owner.get(shape) not in aside and np.abs(delta).max() > 0
+        # speech shapes are combinations themselves; shapes of unknown names may take part
+        if words(shape)[:1] not in (["viseme"], ["v"]) and owner.get(shape) not in left_out and np.abs(delta).max() > 0
     ]
     if not usable:
         return mapping
@@ -109,7 +109,7 @@ def transferred(
     points of the reference. The size of motion is matched over the shared shapes.
 
     Args:
-        mapping: says which shape of the rig is which coefficient.
+        mapping: which shape of the rig is which coefficient.
         points: the rig's rest positions [V, 3].
         shape_deltas: motion of the rig's shapes, [V, 3] each.
         reference_points: rest positions [R, 3] of the reference head.

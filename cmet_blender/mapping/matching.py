@@ -31,7 +31,7 @@ def match(obj_or_names: Any) -> RigMapping:
         used where the rig has no shapes; head and eye bones are filled in where known names are found.
 
     Raises:
-        InvalidInput: the object has no shape keys and no face bones; the message says what to do.
+        InvalidInput: the object has no shape keys and no face bones; choose another, or add shape keys.
     """
     is_object = hasattr(obj_or_names, "type") and hasattr(obj_or_names, "data")
     bones: Sequence[str] = rig.bone_names(obj_or_names) if is_object else ()
@@ -57,7 +57,7 @@ def _names_by_mesh(obj_or_names: Any, is_object: bool, bones: Sequence[str]) -> 
         by_mesh = rig.names_by_mesh(obj_or_names)
         if not by_mesh and not bone_convention(bones):
             raise InvalidInput(
-                f"'{obj_or_names.name}' has no shape keys, nor has anything in its rig; choose the mesh of the face, or "
+                f"'{obj_or_names.name}' has no shape keys, and neither has the rest of its rig; choose the mesh of the face, or "
                 "add shape keys named like ARKit's."
             )
     elif isinstance(obj_or_names, Mapping):
@@ -95,7 +95,7 @@ def _bone_rows(convention: Convention, bones: set[str]) -> dict[str, Row]:
 
 
 def spread(obj: Any, mapping: RigMapping) -> RigMapping:
-    """Show coefficients without a shape by combinations of the rig's own shapes, where its geometry tells how.
+    """Show coefficients without a shape by combinations of the rig's own shapes, where its geometry allows it.
 
     What each coefficient should do comes from the demo head's shapes, carried over to this rig; see
     `transferred`. Returns the mapping itself when nothing is missing or the reference is not installed.
@@ -115,7 +115,7 @@ def spread(obj: Any, mapping: RigMapping) -> RigMapping:
     kept = np.random.default_rng(0).permutation(moving)[:SAMPLES]
     sampled = {n: d[kept] for n, d in deltas.items()}
     wanted = transferred(mapping, points[kept], sampled, *reference)
-    for name in mapping.missing:  # the rig's own other side says more than any other head
+    for name in mapping.missing:  # the rig's own other side is a better measure than another head
         other = mapping.rows[arkit.mirrored(name)]
         if other.coefficient != name and other.kind in (EXACT, CONVENTION, GUESSED) and len(other.channels) == 1:
             shape = next(iter(other.channels))

@@ -14,12 +14,12 @@ from cmet_engine.errors import CmetError, InvalidInput
 from cmet_engine.files import whole_file
 
 from .conventions import FORMAT, read_convention, read_document
-from .rows import CONVENTION, EXACT, GUESSED, KINDS, MANUAL, MISSING, SPREAD, Rotation, Row, read_rotation
+from .rows import CONVENTION, EXACT, GUESSED, KINDS, MANUAL, MISSING, SPREAD, Rotation, Row, parse_rotation
 
 
 @dataclass
 class RigMapping:
-    """The whole mapping of a rig: a row for each of the 52 coefficients, rotations, and the shapes nobody drives."""
+    """The whole mapping of a rig: a row for each of the 52 coefficients, rotations, and the shapes that no row drives."""
 
     rows: dict[str, Row] = field(default_factory=dict)
     unused: tuple[str, ...] = ()
@@ -41,7 +41,7 @@ class RigMapping:
 
     @property
     def matched(self) -> list[str]:
-        """Coefficients with a shape by name, convention or the user's word."""
+        """Coefficients with a shape by name, by convention or by hand."""
         return self.of_kind(EXACT, CONVENTION, MANUAL)
 
     @property
@@ -106,7 +106,7 @@ class RigMapping:
         """Correct one row: other channels (a shape's name, weights by channel, or `{}` for none), or gain, offset, limits.
 
         Raises:
-            CmetError: no such coefficient or setting, or a value that is not a number.
+            InvalidInput: no such coefficient or setting, or a value that is not a number.
         """
         if coefficient not in self.rows:
             raise InvalidInput(f"'{coefficient}' is not one of the 52 ARKit coefficients.")
@@ -258,7 +258,7 @@ class RigMapping:
                 if not all(v is None or math.isfinite(v) for v in [*weights.values(), *options.values()]):
                     raise InvalidInput(f"row '{name}' holds a value that is not finite.")
                 rows[name] = Row(name, weights, kind, float(entry.get("confidence", 1.0)), **options)  # type: ignore[arg-type]
-            rotations = {k: read_rotation(k, v) for k, v in document.get("rotations", {}).items()}
+            rotations = {k: parse_rotation(k, v) for k, v in document.get("rotations", {}).items()}
             unit = document.get("unit")
             return cls(
                 rows,

@@ -66,7 +66,7 @@ def split_channel(channel: str) -> tuple[str, str, int] | None:
 _AXIS = re.compile(r"[+-][XYZ]")
 
 
-def read_rotation(key: str, entry: Mapping[str, Any]) -> Rotation:
+def parse_rotation(key: str, entry: Mapping[str, Any]) -> Rotation:
     """A rotation from the fields of a file.
 
     Args:

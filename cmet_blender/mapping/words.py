@@ -1,4 +1,4 @@
-"""Names of shape keys as words: `Eye_Blink_L` and `rig:eyeBlinkLeft` both say eye, blink, left."""
+"""Names of shape keys as words: `Eye_Blink_L` and `rig:eyeBlinkLeft` both become eye, blink, left."""
 
 import re
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ REGIONS = ("brow", "eye", "cheek", "nose", "jaw", "mouth", "tongue")
 
 
 def words(name: str) -> list[str]:
-    """`Eye_Blink_L`, `facs_bs_EyeBlinkLeft_div2` and `rig:eyeBlinkLeft` all give [eye, blink, left]."""
+    """`Eye_Blink_L`, `facs_bs_EyeBlinkLeft_div2` and `rig:eyeBlinkLeft` all become [eye, blink, left]."""
     parts = re.split(r"[.:|]|__", name)
     tail = next((part for part in reversed(parts) if len(part) > 2 and not part.isdigit()), parts[-1])
     if parts[-1] in ("L", "R", "l", "r") and tail != parts[-1]:

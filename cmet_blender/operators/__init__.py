@@ -1,7 +1,8 @@
-"""The buttons. Each calls functions of the other modules; what goes wrong is said in the panel and in Info.
+"""The operators behind the buttons. Each calls functions of other modules; errors are shown in the panel and in Info.
 
-Engine jobs: with a window an operator submits, returns, and looks every third of a second (`modal`), so Blender stays
-usable; without one `execute` waits. Between, only names are kept: objects may be deleted and undone meanwhile.
+Engine jobs: with a window an operator submits the job, returns, and polls it every third of a second (`modal`), so that
+Blender can be used meanwhile. Without a window `execute` waits. A running job keeps names, not objects, because objects
+may be deleted or undone before it ends.
 """
 
 from .emotions import (

@@ -33,7 +33,7 @@ def chosen(context: Any) -> Any:
             raise InvalidInput("No rig is chosen; select the mesh of the face and choose it in the Rig panel.")
     if context.scene.objects.get(settings.rig.name) != settings.rig:
         name, settings.rig = settings.rig.name, None
-        raise NotFound(f"'{name}' is not in this scene any more; choose another rig.")
+        raise NotFound(f"'{name}' is no longer in this scene; choose another rig.")
     return settings.rig
 
 
@@ -46,7 +46,7 @@ def still_there(context: Any, name: str) -> Any:
     obj = context.scene.objects.get(name)
     if obj is None or context.scene.cmet.rig != obj:
         raise NotFound(
-            f"'{name}' was deleted or is not the chosen rig any more; nothing was changed. Choose a rig and try again."
+            f"'{name}' was deleted or is no longer the chosen rig; nothing was changed. Choose a rig and try again."
         )
     return obj
 
@@ -62,7 +62,7 @@ def clip_path(settings: Any) -> Path:
         raise InvalidInput("No clip is chosen; load one in the Footage panel.")
     path = Path(bpy.path.abspath(settings.clip)).resolve()
     if not path.is_file():
-        raise NotFound(f"The clip {path} does not exist any more; choose another.")
+        raise NotFound(f"The clip {path} no longer exists; choose another.")
     return path
 
 
@@ -74,7 +74,7 @@ def source_track(settings: Any) -> CoefficientTrack:
         CmetError: the file cannot be read.
     """
     if not settings.track:
-        raise InvalidInput("The clip is not tracked yet; press Track Footage, or choose a track file.")
+        raise InvalidInput("The clip is not tracked yet; press Track Footage, or choose a coefficient track.")
     return CoefficientTrack.load(bpy.path.abspath(settings.track))
 
 
@@ -199,7 +199,7 @@ class EngineOperator(Reporter):
                 with contextlib.suppress(CmetError):
                     self._service.cancel(job.identity)
             return self._end(context, {"CANCELLED"})
-        # the user may look at another scene by now
+        # another scene may be open by now
         with context.temp_override(scene=bpy.data.scenes[self._scene]):
             return self._step(bpy.context, job)
 

@@ -1,4 +1,4 @@
-"""Emotions as strips, emotions of the user's own, and what all of them come to."""
+"""Emotions as strips, emotions of the user's own, and the result of all strips together."""
 
 import contextlib
 import itertools
@@ -34,7 +34,7 @@ class CMET_OT_refresh_emotions(SimpleOperator, bpy.types.Operator):
 
 
 def edit_request(settings: Any, **keys: list[Any]) -> dict[str, Any]:
-    """What to ask for the tracks of an edit: the scene's clip with `emotions` or `keys`; no video."""
+    """A request for the tracks of an edit of the scene's clip, with `emotions` or `keys`; no video."""
     request = {"kind": "edit", "clip": str(clip_path(settings)), "face": settings.face, "renderer": "none", **keys}
     return request | {"mode": settings.mode} | session.device_field()
 
@@ -70,10 +70,10 @@ class CMET_OT_add_emotion(EngineOperator, bpy.types.Operator):
 
 
 class CMET_OT_add_emotion_file(SimpleOperator, bpy.types.Operator, ImportHelper):
-    """Add an emotion from an edited track file: works without the engine"""
+    """Add an emotion from the file of an edited coefficient track; works without the engine"""
 
     bl_idname = "cmet.add_emotion_file"
-    bl_label = "From Edited Track"
+    bl_label = "From Edited Coefficient Track"
     bl_options = {"REGISTER", "UNDO"}
 
     filter_glob: StringProperty(default="*.npz;*.csv;*.json", options={"HIDDEN"})
@@ -143,7 +143,7 @@ class CMET_OT_record(EngineOperator, bpy.types.Operator):
 
 
 class CMET_OT_bake(SimpleOperator, bpy.types.Operator):
-    """Fold the performance and all emotions into one new action; strips are muted, nothing is erased"""
+    """Bake the performance and all emotions into one new action; the strips are muted, nothing is erased"""
 
     bl_idname = "cmet.bake"
     bl_label = "Bake"

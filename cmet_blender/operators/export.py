@@ -13,7 +13,7 @@ from .base import SimpleOperator, chosen, mapping_of
 
 
 class CMET_OT_export(SimpleOperator, bpy.types.Operator):
-    """Write the rig with its animation, or what it does as a track; the suffix says the format"""
+    """Write the rig with its animation, or its animation as a coefficient track; the suffix chooses the format"""
 
     bl_idname = "cmet.export"
     bl_label = "Export"
@@ -35,7 +35,7 @@ class CMET_OT_export(SimpleOperator, bpy.types.Operator):
         settings = context.scene.cmet
         if settings.export_path.startswith("//") and not bpy.data.filepath:
             raise InvalidInput(
-                "The file's place is relative to the .blend, which is not saved yet; save it or choose another place."
+                "The file's path is relative to the .blend, which is not saved yet; save it, or choose an absolute path."
             )
         path = Path(bpy.path.abspath(settings.export_path))
         preset = None if settings.preset == "none" else settings.preset

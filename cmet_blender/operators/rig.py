@@ -55,10 +55,10 @@ class CMET_OT_load_mapping(SimpleOperator, bpy.types.Operator, ImportHelper):
 
 
 class CMET_OT_apply_track(SimpleOperator, bpy.types.Operator):
-    """Write the clip's track as keys on the rig, as a new action; earlier ones stay"""
+    """Write the coefficient track as keys on the rig, as a new action; earlier actions are kept"""
 
     bl_idname = "cmet.apply_track"
-    bl_label = "Apply Track"
+    bl_label = "Apply Coefficient Track"
     bl_options = {"REGISTER", "UNDO"}
 
     def work(self, context: Any) -> str:

@@ -55,7 +55,7 @@ class CMET_OT_track(EngineOperator, bpy.types.Operator):
 
 
 class CMET_OT_cancel(SimpleOperator, bpy.types.Operator):
-    """Stop the engine's job; the scene stays as it is"""
+    """Stop the engine's job; the scene is not changed"""
 
     bl_idname = "cmet.cancel"
     bl_label = "Cancel"

@@ -17,7 +17,8 @@ def wrapped(layout: Any, text: str, width: int, icon: str = "NONE") -> None:
     """A sentence over several lines."""
     layout = layout.column(align=True)
     line, first = "", True
-    characters = max(20, int(width / (7.5 * bpy.context.preferences.system.ui_scale)) - 4)
+    scale = bpy.context.preferences.system.ui_scale or 1.0  # 0 without a window
+    characters = max(20, int(width / (7.5 * scale)) - 4)  # a letter of Blender's font is about 7.5 pixels wide
     for word in [*text.split(), None]:
         if word is None or len(line) + len(word) + 1 > characters:
             if line:

@@ -37,7 +37,7 @@ class CMET_UL_rows(bpy.types.UIList):
             row.label(text=f"{item.confidence:.0%}")
 
     def filter_items(self, context: Any, data: Any, name: str) -> tuple[list[int], list[int]]:
-        """Search by name; what needs a look comes first when sorted."""
+        """Search by name; rows to check come first when sorted."""
         items = getattr(data, name)
         flags = (
             bpy.types.UI_UL_list.filter_items_by_name(self.filter_name, self.bitflag_filter_item, items, "name")
@@ -69,13 +69,13 @@ class CMET_PT_rig(Panel, bpy.types.Panel):
             kinds = [row.kind for row in settings.rows]
             good = sum(k in (mapping.EXACT, mapping.CONVENTION, mapping.MANUAL) for k in kinds)
             parts = [f"{good} matched"]
-            for kind, word in (
+            for kind, label in (
                 (mapping.GUESSED, "guessed"),
                 (mapping.SPREAD, "shown by others"),
                 (mapping.MISSING, "missing"),
             ):
                 if kind in kinds:
-                    parts.append(f"{kinds.count(kind)} {word}")
+                    parts.append(f"{kinds.count(kind)} {label}")
             unused = [n for n in settings.unused.split("; ") if n]
             if unused:
                 parts.append(f"{len(unused)} unused")

@@ -119,7 +119,7 @@ def test_errors_are_said_in_plain_words(session):
     assert "No rig is chosen" in session["without_rig"]
     assert "not tracked yet" in session["without_track"]
     assert "no edited video" in session["no_video_yet"]
-    assert "not in this scene any more" in session["deleted"] or "No rig is chosen" in session["deleted"]
+    assert "no longer in this scene" in session["deleted"] or "No rig is chosen" in session["deleted"]
 
 
 def test_it_goes_without_a_trace(session):
