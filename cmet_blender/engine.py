@@ -76,6 +76,7 @@ class Engine:
 
         Raises:
             MissingWeights: the Python program is missing or cannot be run.
+            Busy: every port of the range is in use.
         """
         if self.ready() or (self._process is not None and self._process.poll() is None):
             return
