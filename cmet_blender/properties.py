@@ -229,10 +229,10 @@ class CmetScene(bpy.types.PropertyGroup):
     quality: EnumProperty(
         name="Quality",
         items=[
-            ("auto", "Automatic", "The best that this machine renders in reasonable time"),
-            ("draft", "Draft", "A warp of the original frames"),
-            ("standard", "Standard", "The warp, refined by a network with reference frames of the clip"),
-            ("best", "Best", "The warp, refined by a network that is first fitted to the clip"),
+            ("auto", "Automatic", "Standard on a GPU, else Draft"),
+            ("draft", "Draft", "Moves the pixels of the original frames; quick"),
+            ("standard", "Standard", "Also takes teeth, lids and folds from other frames of the clip, blended by a network"),
+            ("best", "Best", "Like Standard, in finer detail; takes longer"),
         ],
         description="How much work the renderer puts into each frame",
     )

@@ -114,13 +114,13 @@ def test_a_thousand_frames_cost_little_beyond_blenders_own(bpy, keyframes, head,
 
     def best(work):
         times = []
-        for _ in range(9):  # the best of several: a loaded machine only ever adds
-            before = time.perf_counter()
+        for _ in range(9):  # processor time, the best of several: what else the machine does counts for little
+            before = time.process_time()
             work()
-            times.append(time.perf_counter() - before)
+            times.append(time.process_time() - before)
         return min(times)
 
-    assert best(lambda: keyframes.apply_track(head, track, found)) - best(blenders_own) < 0.05
+    assert best(lambda: keyframes.apply_track(head, track, found)) < 3 * best(blenders_own)
 
 
 def test_applying_again_keeps_the_first_take(bpy, keyframes, head, random_tracks):
