@@ -231,7 +231,11 @@ class CmetScene(bpy.types.PropertyGroup):
         items=[
             ("auto", "Automatic", "Standard on a GPU, else Draft"),
             ("draft", "Draft", "Moves the pixels of the original frames; quick"),
-            ("standard", "Standard", "Also takes teeth, lids and folds from other frames of the clip, blended by a network"),
+            (
+                "standard",
+                "Standard",
+                "Also takes teeth, lids and folds from other frames of the clip, blended by a network",
+            ),
             ("best", "Best", "Like Standard, in finer detail; takes longer"),
         ],
         description="How much work the renderer puts into each frame",
