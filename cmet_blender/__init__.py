@@ -26,7 +26,7 @@ def register() -> None:
 
 
 def unregister() -> None:
-    """Called by Blender when the add-on is switched off: everything that `register` added goes, the engine ends."""
+    """Called by Blender when the add-on is switched off: removes what `register` added and stops the engine."""
     import bpy
 
     from . import handlers, icons, operators, panels, properties, session

@@ -14,10 +14,15 @@ import tomllib
 import zipfile
 from pathlib import Path
 
+from cmet_blender.build_wheel import RIGS
+from cmet_engine import __version__ as version
+
 ROOT = Path(__file__).resolve().parents[1]
-LIGHT = ("__init__", "arkit", "client", "errors", "files", "timeline", "track")
-LEFT_OUT = ("__main__.py", "build_extension.py")  # of use beside the sources alone
-RIGS = ("*.json", "reference_motion.npz")
+# what cmet_blender imports of the engine, and what that imports; numpy and the standard library only
+LIGHT = (
+    "__init__", "arkit", "client", "emotions", "errors", "files", "processes", "progress", "timeline", "track",
+)  # fmt: skip
+LEFT_OUT = ("__main__.py", "build_extension.py", "build_wheel.py")  # of use beside the sources alone
 _TIME = (1980, 1, 1, 0, 0, 0)
 
 
@@ -57,8 +62,6 @@ def build(folder: Path) -> Path:
         SystemExit: the manifest's version or wheel is not the engine's.
     """
     manifest = tomllib.loads((ROOT / "blender_manifest.toml").read_text("utf-8"))
-    from cmet_engine import __version__ as version
-
     wheel_name = f"./wheels/cmet_engine_light-{version}-py3-none-any.whl"
     if manifest["version"] != version or manifest["wheels"] != [wheel_name]:
         raise SystemExit(f"blender_manifest.toml: version and wheels must be those of cmet_engine {version}.")
@@ -69,7 +72,9 @@ def build(folder: Path) -> Path:
         "LICENSE": ROOT / "LICENSE",
         f"wheels/{wheel.name}": wheel,
     }
-    files |= {path.name: path for path in sorted((ROOT / "cmet_blender").glob("*.py")) if path.name not in LEFT_OUT}
+    package = ROOT / "cmet_blender"
+    modules = {path.relative_to(package).as_posix(): path for path in sorted(package.rglob("*.py"))}
+    files |= {name: path for name, path in modules.items() if name not in LEFT_OUT}
     files |= {f"gallery/{path.name}": path for path in sorted((ROOT / "cmet_blender" / "gallery").glob("*.jpg"))}
     files |= {f"rigs/{path.name}": path for pattern in RIGS for path in sorted((ROOT / "rigs").glob(pattern))}
     path = folder / f"{manifest['id']}-{version}.zip"

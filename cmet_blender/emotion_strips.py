@@ -3,7 +3,7 @@
 The performance is the active Action, so its curves stay at hand in the graph editor; it is added on top of the
 stack. Below it lie, from the bottom: one track that holds every used channel at rest (the value that Blender assumes
 under a stack differs between versions), and one track for each emotion with its delta at strength 1. The strip's
-influence is the emotion's strength: key, move, trim or mute it like any strip; what is seen is the sum.
+influence is the emotion's strength: key, move, trim or mute it like any strip; the sum of all is shown.
 
 A rig of several meshes has a strip on each; the first mesh's strip leads and `sync` carries its timing and influence
 to the others.
@@ -11,24 +11,22 @@ to the others.
 
 import json
 import math
-from collections.abc import Iterator
 from typing import Any
 
-import bpy
 import numpy as np
+from bpy.utils import escape_identifier
 
-from cmet_engine.errors import CmetError
+from cmet_engine.errors import InvalidInput
 from cmet_engine.progress import Stage
 from cmet_engine.timeline import EmotionKey, EmotionTimeline
 from cmet_engine.track import CoefficientTrack
 
-from . import keyframes, rig
+from . import actions, bones, keyframes, rig
 from . import mapping as mapping_module
-from .keyframes import Curves
+from .actions import Curves
+from .emotion_tracks import PREFIX, REST, animated, mute, owners, prepare, tracks_of
+from .frames import check_range, frame_restored, frames_at, key_positions, scene_fps, scene_of
 from .mapping import RigMapping
-
-PREFIX = "C-MET: "
-REST = PREFIX + "rest"
 
 
 def add(
@@ -60,54 +58,52 @@ def add(
     """
     rig.check_editable(obj)
     if len(delta_track) == 0:
-        raise CmetError(f"The delta of '{name}' has no frames; nothing was added.")
+        raise InvalidInput(f"The delta of '{name}' has no frames; nothing was added.")
     if not math.isfinite(strength):
-        raise CmetError(f"The strength of '{name}' is {strength}; it must be a number.")
+        raise InvalidInput(f"The strength of '{name}' is {strength}; it must be a number.")
     mapping = mapping or mapping_module.match(obj)
-    scene = keyframes.scene_of(obj)
-    positions = keyframes.key_positions(delta_track.times, start_frame, keyframes.scene_fps(scene))
+    scene = scene_of(obj)
+    positions = key_positions(delta_track.times, start_frame, scene_fps(scene))
     notes: list[str] = []
 
     def values(coefficients: np.ndarray, channels: list[str]) -> np.ndarray:
         return mapping.values(coefficients, channels, delta=True)
 
-    parts = keyframes._shape_curves(obj, mapping, values, delta_track.coefficients, notes)
-    parts += keyframes._bone_curves(obj, mapping, delta_track.coefficients, delta=True)
-    parts = keyframes._merge(parts + keyframes._rotation_curves(obj, mapping, delta_track, scene, notes))
+    parts = keyframes.shape_curves(obj, mapping, values, delta_track.coefficients, notes)
+    parts += bones.bone_curves(obj, mapping, delta_track.coefficients, delta=True)
+    parts = actions.merged(parts + bones.rotation_curves(obj, mapping, delta_track, scene, notes))
     for part in parts:  # a channel that the emotion leaves alone needs no curve
         part.curves = {k: v for k, v in part.curves.items() if np.abs(v - _rest_value(k)).max() > 1e-7}
     parts = [part for part in parts if part.curves]
     if not parts:
-        raise CmetError(" ".join(notes) or f"'{name}' moves nothing that '{obj.name}' has.")
-    action = keyframes.write_action(
+        raise InvalidInput(" ".join(notes) or f"'{name}' moves nothing that '{obj.name}' has.")
+    action = actions.write_action(
         f"{PREFIX}{name}", parts, positions, info={"emotion": name, "notes": notes}, assign=False
     )
     title = _free_name(obj, name)
-    first = None
-    for part, slot in zip(parts, action.slots, strict=True):
-        _prepare(part)
-        track = part.owner.animation_data.nla_tracks.new()
-        track.name = PREFIX + title
-        strip = track.strips.new(title, math.floor(positions[0]), action)
-        strip.action_slot = slot
-        strip.frame_start_raw = float(positions[0])
-        strip.frame_end_raw = float(positions[-1])
-        strip.blend_type = "ADD" if part.slot_type == "KEY" else "COMBINE"
-        strip.extrapolation = "NOTHING"
-        strip.use_animated_influence = True
+    found = [_new_strip(part, action, slot, title, positions) for part, slot in zip(parts, action.slots, strict=True)]
+    for strip in found:
         strip.influence = strength
-        curve = strip.fcurves.find("influence")
-        while len(curve.keyframe_points):
-            curve.keyframe_points.remove(curve.keyframe_points[0])
-        curve.keyframe_points.add(2)
-        curve.keyframe_points.foreach_set("co", [positions[0], strength, positions[-1], strength])
-        curve.keyframe_points.foreach_set("interpolation", [keyframes.LINEAR, keyframes.LINEAR])
-        curve.update()
-        first = first or strip
+        set_influence(strip, [(positions[0], strength), (positions[-1], strength)])
     if markers and not any(m.name == title and m.frame == round(positions[0]) for m in scene.timeline_markers):
         scene.timeline_markers.new(title, frame=round(float(positions[0])))
     open_sliders(obj)
-    return first
+    return found[0]
+
+
+def _new_strip(part: Curves, action: Any, slot: Any, title: str, positions: np.ndarray) -> Any:
+    """An additive strip of an Action's slot on a track of its own, from the first to the last of `positions` [N]."""
+    prepare(part)
+    track = part.owner.animation_data.nla_tracks.new()
+    track.name = PREFIX + title
+    strip = track.strips.new(title, math.floor(positions[0]), action)
+    strip.action_slot = slot
+    strip.frame_start_raw = float(positions[0])
+    strip.frame_end_raw = float(positions[-1])
+    strip.blend_type = "ADD" if part.slot_type == "KEY" else "COMBINE"
+    strip.extrapolation = "NOTHING"
+    strip.use_animated_influence = True
+    return strip
 
 
 def delta(edited: CoefficientTrack, source: CoefficientTrack) -> CoefficientTrack:
@@ -117,7 +113,7 @@ def delta(edited: CoefficientTrack, source: CoefficientTrack) -> CoefficientTrac
         CmetError: the tracks differ in length or rate.
     """
     if len(edited) != len(source) or edited.fps != source.fps:
-        raise CmetError(
+        raise InvalidInput(
             f"The tracks do not belong together: {len(edited)} frames at {float(edited.fps):g} and {len(source)} at {float(source.fps):g}."
         )
     return CoefficientTrack(
@@ -139,7 +135,7 @@ def set_influence(strip: Any, keys: list[tuple[float, float]]) -> None:
         points.remove(points[0])
     points.add(len(keys))
     points.foreach_set("co", [v for key in keys for v in key])
-    points.foreach_set("interpolation", [keyframes.LINEAR] * len(keys))
+    points.foreach_set("interpolation", [actions.LINEAR] * len(keys))
     curve.update()
 
 
@@ -150,7 +146,7 @@ def _rest_value(channel: tuple[str, int]) -> float:
 
 
 def _free_name(obj: Any, name: str) -> str:
-    taken = {track.name for owner in owners(obj) for track in _tracks(owner)}
+    taken = {track.name for owner in owners(obj) for track in tracks_of(owner)}
     number, title = 1, name
     while PREFIX + title in taken:
         number += 1
@@ -158,24 +154,11 @@ def _free_name(obj: Any, name: str) -> str:
     return title
 
 
-def owners(obj: Any) -> list[Any]:
-    """Datablocks of the rig that may carry emotion strips: shape keys of every mesh, the armature; the leader first."""
-    found = [mesh.data.shape_keys for mesh in rig.meshes(obj)]
-    skeleton = rig.armature(obj)
-    return list(dict.fromkeys(found + ([skeleton] if skeleton is not None else [])))
-
-
-def _tracks(owner: Any) -> list[Any]:
-    if owner.animation_data is None:
-        return []
-    return [track for track in owner.animation_data.nla_tracks if track.name.startswith(PREFIX)]
-
-
 def strips(obj: Any) -> dict[str, list[Any]]:
     """NLA strips of every emotion of the rig by title, the leading one first."""
     table: dict[str, list[Any]] = {}
     for owner in owners(obj):
-        for track in _tracks(owner):
+        for track in tracks_of(owner):
             if track.name != REST:
                 table.setdefault(track.name[len(PREFIX) :], []).extend(track.strips)
     return {title: found for title, found in table.items() if found}
@@ -183,9 +166,9 @@ def strips(obj: Any) -> dict[str, list[Any]]:
 
 def sync(obj: Any) -> None:
     """Carry timing, muting and influence of each leading strip to the strips of the other meshes."""
-    muted = {t.name: t.mute for owner in owners(obj)[:1] for t in _tracks(owner)}
+    muted = {t.name: t.mute for owner in owners(obj)[:1] for t in tracks_of(owner)}
     for owner in owners(obj)[1:]:
-        for track in _tracks(owner):
+        for track in tracks_of(owner):
             if track.name in muted and track.mute != muted[track.name]:
                 track.mute = muted[track.name]
     for found in strips(obj).values():
@@ -235,94 +218,20 @@ def _state(strip: Any) -> tuple[Any, ...]:
     )
 
 
-def _prepare(part: Curves) -> None:
-    """Make the datablock ready for additive strips: its active Action adds, and a track at the bottom holds rest."""
-    animation = part.owner.animation_data or part.owner.animation_data_create()
-    if animation.use_tweak_mode:
-        raise CmetError(f"'{part.owner.name}' is in NLA tweak mode; leave it (Tab in the NLA editor) and try again.")
-    kind = "ADD" if part.slot_type == "KEY" else "COMBINE"
-    if not any(t.name == REST for t in animation.nla_tracks):
-        animation.nla_tracks.new().name = REST
-    next(t for t in animation.nla_tracks if t.name == REST).mute = False  # a bake mutes it
-    animation.action_blend_type = kind
-    animation.action_extrapolation = "HOLD"
-    refresh_rest(part.owner, set(part.curves) | animated(part.owner))
-
-
-def refresh_rest(owner: Any, channels: set[tuple[str, int]]) -> None:
-    """See that the rest track holds these channels, whose curves are written as they should be seen.
-
-    A channel that the animator keys by hand later is left out: Blender has measured those keys from what lies below.
-    """
-    animation = owner.animation_data
-    rest = next((t for t in animation.nla_tracks if t.name == REST), None)
-    if rest is None or owner.id_type != "KEY":
-        return
-    # what the user's own tracks below already hold is theirs
-    theirs = {
-        channel
-        for track in animation.nla_tracks
-        if not track.name.startswith(PREFIX)
-        for strip in track.strips
-        for channel in _channels(strip.action, strip.action_slot)
-    }
-    wanted = {c for c in channels - theirs if c[0].startswith("key_blocks[")}
-    if not wanted:
-        return
-    if rest.strips:
-        have = set(_channels(rest.strips[0].action, rest.strips[0].action_slot))
-        if wanted <= have:
-            return
-        old = rest.strips[0].action
-        rest.strips.remove(rest.strips[0])
-        if old.users == 0 or (old.users == 1 and old.use_fake_user):
-            bpy.data.actions.remove(old)
-        wanted |= have
-    part = Curves(owner, "KEY", owner.name, {c: np.zeros(1, np.float32) for c in sorted(wanted)})
-    action = keyframes.write_action(f"{REST} {owner.name}", [part], np.array([0.0], np.float32), assign=False)
-    strip = rest.strips.new("rest", 0, action)
-    strip.action_slot = action.slots[0]
-    strip.blend_type = "REPLACE"
-    strip.extrapolation = "HOLD"
-
-
-def _channels(action: Any, slot: Any) -> Iterator[tuple[str, int]]:
-    if action is None or slot is None:
-        return
-    for layer in action.layers:
-        for strip in layer.strips:
-            bag = strip.channelbag(slot)
-            if bag is not None:
-                for curve in bag.fcurves:
-                    yield curve.data_path, curve.array_index
-
-
-def animated(owner: Any) -> set[tuple[str, int]]:
-    """Every (data path, index) that the active Action or an NLA strip of a datablock animates."""
-    animation = owner.animation_data
-    if animation is None:
-        return set()
-    found = set(_channels(animation.action, animation.action_slot))
-    for track in animation.nla_tracks:
-        for strip in track.strips:
-            found |= set(_channels(strip.action, strip.action_slot))
-    return found
-
-
 def open_sliders(obj: Any) -> None:
     """Open the sliders of all shapes that strips add to, so that a sum is not cut at 0 or 1."""
     for mesh in rig.meshes(obj):
         keys = mesh.data.shape_keys
         paths = {path for path, _ in animated(keys)}
         for block in keys.key_blocks:
-            if f'key_blocks["{keyframes.escape_identifier(block.name)}"].value' in paths:
-                keyframes.widen(keys, block.name, -1.0, 2.0)
+            if f'key_blocks["{escape_identifier(block.name)}"].value' in paths:
+                actions.widen(keys, block.name, -1.0, 2.0)
 
 
 def bake(obj: Any, frame_range: tuple[int, int] | None = None, *, name: str | None = None, progress: Any = None) -> Any:
     """Fold the performance and all emotions into one new Action, at whole scene frames.
 
-    The emotion tracks are muted, not removed, and the performance's Action stays in the file.
+    The emotion tracks are muted, not removed, and the performance's Action is kept in the file.
 
     Args:
         obj: an object of the rig.
@@ -335,18 +244,17 @@ def bake(obj: Any, frame_range: tuple[int, int] | None = None, *, name: str | No
     """
     rig.check_editable(obj)
     sync(obj)
-    scene = keyframes.scene_of(obj)
+    scene = scene_of(obj)
     first, last = frame_range or (scene.frame_start, scene.frame_end)
-    if last < first:
-        raise CmetError(f"The frame range {first} to {last} is empty; the last frame must not be before the first.")
+    check_range(first, last)
     sources = [(owner, sorted(animated(owner))) for owner in owners(obj)]
     sources = [(owner, channels) for owner, channels in sources if channels]
     if not sources:
-        raise CmetError(f"Nothing on '{obj.name}' is animated; apply a track first.")
+        raise InvalidInput(f"Nothing on '{obj.name}' is animated; apply a track first.")
     positions = np.arange(first, last + 1, dtype=np.float32)
     values = {owner: np.zeros((len(channels), len(positions)), np.float32) for owner, channels in sources}
-    with keyframes.frame_restored(scene):
-        for i, graph in enumerate(keyframes.frames_at(scene, positions)):
+    with frame_restored(scene):
+        for i, graph in enumerate(frames_at(scene, positions)):
             for owner, channels in sources:
                 evaluated = owner.evaluated_get(graph)
                 for k, (path, index) in enumerate(channels):
@@ -357,13 +265,11 @@ def bake(obj: Any, frame_range: tuple[int, int] | None = None, *, name: str | No
     for owner, channels in sources:
         curves = {channel: values[owner][k] for k, channel in enumerate(channels)}
         parts.append(Curves(owner, owner.id_type, owner.name, curves))
-    action = keyframes.write_action(
+    action = actions.write_action(
         name or f"{obj.name} baked", parts, positions, info={"baked": True, "frames": len(positions)}
     )
     for owner, _ in sources:
-        owner.animation_data.action_blend_type = "REPLACE"
-        for track in _tracks(owner):
-            track.mute = True
+        mute(owner)
     return action
 
 
@@ -381,40 +287,33 @@ def timeline(obj: Any, start_frame: float = 1) -> EmotionTimeline:
     A strip becomes one key: its span where the influence is not 0, its largest influence, its ramps at both ends.
     """
     sync(obj)
-    rate = float(keyframes.scene_fps(keyframes.scene_of(obj)))
-    muted = {t.name for owner in owners(obj)[:1] for t in _tracks(owner) if t.mute}
-    keys = []
-    for title, found in strips(obj).items():
-        leader = found[0]
-        if leader.mute or PREFIX + title in muted:
-            continue
-        emotion = json.loads(leader.action.get(keyframes.INFO, "{}")).get("emotion", title) if leader.action else title
-        frames = np.linspace(
-            leader.frame_start_raw,
-            leader.frame_end_raw,
-            max(2, math.ceil(leader.frame_end_raw - leader.frame_start_raw) + 1),
-        )
-        curve = leader.fcurves.find("influence") if leader.use_animated_influence else None
-        level = (
-            np.array([curve.evaluate(f) for f in frames])
-            if curve is not None and len(curve.keyframe_points)
-            else np.full(len(frames), leader.influence)
-        )
-        if np.abs(level).max() < 1e-6:
-            continue
-        peak = float(level[np.abs(level).argmax()])
-        on = np.flatnonzero(np.abs(level) > 1e-6)
-        full = np.flatnonzero(np.abs(level) > 0.99 * abs(peak))
-        start, end = (frames[max(on[0] - 1, 0)] - start_frame) / rate, (frames[on[-1]] + 1 - start_frame) / rate
-        keys.append(
-            EmotionKey(
-                emotion,
-                round(peak, 4),
-                max(0.0, start),
-                end,
-                max(0.0, (frames[full[0]] - start_frame) / rate - start),
-                max(0.0, end - (frames[full[-1]] + 1 - start_frame) / rate),
-                "linear",
-            )
-        )
-    return EmotionTimeline(keys)
+    rate = float(scene_fps(scene_of(obj)))
+    muted = {t.name for owner in owners(obj)[:1] for t in tracks_of(owner) if t.mute}
+    leaders = {title: found[0] for title, found in strips(obj).items()}
+    keys = [
+        _key_of(strip, title, start_frame, rate)
+        for title, strip in leaders.items()
+        if not strip.mute and PREFIX + title not in muted
+    ]
+    return EmotionTimeline([key for key in keys if key is not None])
+
+
+def _key_of(strip: Any, title: str, start_frame: float, rate: float) -> EmotionKey | None:
+    """The key of one strip; None where its influence is 0 all along."""
+    emotion = json.loads(strip.action.get(actions.INFO, "{}")).get("emotion", title) if strip.action else title
+    first, last = strip.frame_start_raw, strip.frame_end_raw
+    frames = np.linspace(first, last, max(2, math.ceil(last - first) + 1))
+    curve = strip.fcurves.find("influence") if strip.use_animated_influence else None
+    if curve is not None and len(curve.keyframe_points):
+        level = np.array([curve.evaluate(frame) for frame in frames])
+    else:
+        level = np.full(len(frames), strip.influence)
+    if np.abs(level).max() < 1e-6:
+        return None
+    peak = float(level[np.abs(level).argmax()])
+    on = np.flatnonzero(np.abs(level) > 1e-6)
+    full = np.flatnonzero(np.abs(level) > 0.99 * abs(peak))
+    start, end = (frames[max(on[0] - 1, 0)] - start_frame) / rate, (frames[on[-1]] + 1 - start_frame) / rate
+    ease_in = max(0.0, (frames[full[0]] - start_frame) / rate - start)
+    ease_out = max(0.0, end - (frames[full[-1]] + 1 - start_frame) / rate)
+    return EmotionKey(emotion, round(peak, 4), max(0.0, start), end, ease_in, ease_out, "linear")

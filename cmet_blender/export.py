@@ -1,6 +1,6 @@
 """A rig with its animation as FBX, glTF, USD, Alembic or .blend, or what it does as a track file.
 
-What is seen is what is written: NLA, drivers and modifiers of curves are sampled frame by frame. Every file starts at
+The evaluated animation is written: NLA, drivers and modifiers of curves are sampled frame by frame. Every file starts at
 time 0 with the first frame of the range (USD and Alembic keep the scene's frame numbers, as their readers expect).
 """
 
@@ -10,12 +10,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import addon_utils
 import bpy
 
-from cmet_engine.errors import CmetError
+from cmet_engine.errors import CmetError, InvalidInput, MissingWeights, NotFound
 from cmet_engine.files import check_writable, whole_file
 
 from . import emotion_strips, keyframes, rig
+from .emotion_tracks import REST, owners
+from .frames import check_range, frame_restored, scene_of
 from .mapping import RigMapping
 
 
@@ -75,7 +78,7 @@ PRESETS: dict[str, Preset] = {
 def frame_span(obj: Any) -> tuple[int, int]:
     """First and last whole scene frame that the rig's keys and strips cover; the scene's range if there are none."""
     first, last = float("inf"), float("-inf")
-    for owner in emotion_strips.owners(obj):
+    for owner in owners(obj):
         animation = owner.animation_data
         if animation is None:
             continue
@@ -83,29 +86,28 @@ def frame_span(obj: Any) -> tuple[int, int]:
             low, high = animation.action.frame_range
             first, last = min(first, low), max(last, high)
         for track in animation.nla_tracks:
-            if track.mute or track.name == emotion_strips.REST:
+            if track.mute or track.name == REST:
                 continue
             for strip in track.strips:
                 first, last = min(first, strip.frame_start), max(last, strip.frame_end)
     if first > last:
-        scene = keyframes.scene_of(obj)
+        scene = scene_of(obj)
         return scene.frame_start, scene.frame_end
     return round(first), max(round(first), int(last + 1e-3))
 
 
 @contextlib.contextmanager
 def _only(obj: Any, frame_range: tuple[int, int] | None) -> Iterator[tuple[Any, tuple[int, int]]]:
-    """Select only the character and set the scene's range, for exporters that look at both; put all back at the end."""
+    """Select only the character and set the scene's range, which exporters read; restore both at the end."""
     try:
-        scene = keyframes.scene_of(obj)
+        scene = scene_of(obj)
         parts = rig.members(obj)
     except ReferenceError:
-        raise CmetError("The object was deleted in the meantime; choose another rig.") from None
+        raise NotFound("The object was deleted in the meantime; choose another rig.") from None
     first, last = frame_range or frame_span(obj)
-    if last < first:
-        raise CmetError(f"The frame range {first} to {last} is empty; the last frame must not be before the first.")
+    check_range(first, last)
     if scene.frame_start < 0 > first:
-        raise CmetError("Frames before 0 cannot be exported; move the animation to later frames.")
+        raise InvalidInput("Frames before 0 cannot be exported; move the animation to later frames.")
     emotion_strips.sync(obj)
     view_layer = bpy.context.view_layer if bpy.context.scene == scene else scene.view_layers[0]
     in_layer = set(view_layer.objects)
@@ -116,7 +118,7 @@ def _only(obj: Any, frame_range: tuple[int, int] | None) -> Iterator[tuple[Any, 
     active = view_layer.objects.active
     hidden = [(o, o.hide_get(view_layer=view_layer), o.hide_viewport, o.hide_select) for o in parts]
     span = (scene.frame_start, scene.frame_end, scene.use_preview_range)
-    with keyframes.frame_restored(scene):
+    with frame_restored(scene):
         try:
             scene.frame_start, scene.frame_end, scene.use_preview_range = first, last, False
             for other in selected:
@@ -153,29 +155,29 @@ def _run(what: str, operator: Callable[..., set[str]], path: Path, **options: An
     try:
         known = operator.get_rna_type().properties.keys()  # type: ignore[attr-defined]
     except KeyError as error:
-        raise CmetError(f"This Blender was built without {what}; export from one of blender.org's builds.") from error
+        raise MissingWeights(
+            f"This Blender was built without {what}; export from one of blender.org's builds."
+        ) from error
     options = {key: value for key, value in options.items() if key in known}  # options come and go with versions
     try:
         result = operator(filepath=str(path), **options)
     except RuntimeError as error:
         raise CmetError(f"Blender's {what} exporter failed: {reason_of(error)}") from error
     if "FINISHED" not in result or not path.is_file() or path.stat().st_size == 0:
-        raise CmetError(f"Blender's {what} exporter wrote nothing; look at the console for its reason.")
+        raise CmetError(f"Blender's {what} exporter wrote nothing; the console holds its reason.")
 
 
 def reason_of(error: RuntimeError) -> str:
-    """The sentence of an operator's exception that says why, without the traceback around it."""
+    """The reason in an operator's exception, without the traceback around it."""
     lines = [line.strip() for line in str(error).splitlines()]
     lines = [line for line in lines if line and not line.startswith(("Location:", "File ", "Traceback"))]
     return (lines[-1] if lines else "no reason given").removeprefix("Error: ")
 
 
-def _enabled(module: str) -> None:
-    """See that one of Blender's own exporters is switched on."""
-    import addon_utils
-
+def enable(module: str) -> None:
+    """Switch one of Blender's own importers and exporters on."""
     if not addon_utils.check(module)[1] and addon_utils.enable(module) is None:
-        raise CmetError(f"Blender's add-on '{module}' is not available; enable it in the preferences.")
+        raise MissingWeights(f"Blender's add-on '{module}' is not available; enable it in the preferences.")
 
 
 @contextlib.contextmanager
@@ -185,7 +187,7 @@ def _fbx_from_zero() -> Iterator[None]:
     Baking the scene it counts from frame 0, so a range from frame 1 begins one frame late in every reader, Blender's
     included. The function that bakes has the switch; only its caller does not offer it.
     """
-    _enabled("io_scene_fbx")
+    enable("io_scene_fbx")
     from io_scene_fbx import export_fbx_bin
 
     original = export_fbx_bin.fbx_animations_do
@@ -226,7 +228,7 @@ def fbx(
         CmetError: unknown preset, the file exists or cannot be written, or the exporter failed.
     """
     if preset is not None and preset not in PRESETS:
-        raise CmetError(f"'{preset}' is not a preset; use one of {', '.join(PRESETS)}.")
+        raise InvalidInput(f"'{preset}' is not a preset; use one of {', '.join(PRESETS)}.")
     options: dict[str, Any] = {
         "use_selection": True,
         "object_types": {"ARMATURE", "MESH", "EMPTY"},
@@ -250,8 +252,8 @@ def fbx(
 def gltf(obj: Any, path: str | Path, frame_range: tuple[int, int] | None = None, *, force: bool = False) -> Path:
     """Write the character as binary glTF (`.glb`) with morph-target animation, sampled at every frame; see `fbx`."""
     if Path(path).suffix.lower() != ".glb":
-        raise CmetError(f"{Path(path).name}: glTF is written as one file; use the suffix .glb.")
-    _enabled("io_scene_gltf2")
+        raise InvalidInput(f"{Path(path).name}: glTF is written as one file; use the suffix .glb.")
+    enable("io_scene_gltf2")
     with whole_file(path, force=force) as temporary, _only(obj, frame_range):
         _run(
             "glTF",
@@ -374,7 +376,7 @@ def write(
     suffix = Path(path).suffix.lower()
     writer = WRITERS.get(suffix)
     if writer is None:
-        raise CmetError(f"{Path(path).name}: cannot export to '{suffix}'; use one of {' '.join(WRITERS)}.")
+        raise InvalidInput(f"{Path(path).name}: cannot export to '{suffix}'; use one of {' '.join(WRITERS)}.")
     if writer is fbx:
         return fbx(obj, path, frame_range, preset=preset, force=force)
     if writer is track:

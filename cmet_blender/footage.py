@@ -1,14 +1,15 @@
 """A clip in the scene: behind the camera, and in the sequencer with its sound; and the edited clip beside it."""
 
+import contextlib
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import bpy
 
-from cmet_engine.errors import CmetError
+from cmet_engine.errors import InvalidInput, NotFound
 
-from . import keyframes
+from .frames import scene_fps, set_rate
 
 SOURCE, SOUND, EDITED = "C-MET source", "C-MET sound", "C-MET edited"
 _RATES = tuple(Fraction(r) for r in ("24000/1001", "24", "25", "30000/1001", "30", "48", "50", "60000/1001", "60"))
@@ -30,27 +31,18 @@ def load(
         path: a video.
         start_frame: scene frame of the clip's first frame.
         match_rate: give the scene the clip's rate, length and picture size. Off: the sequencer's strip is retimed to the scene's
-            rate; the background shows one picture a scene frame and is then out of step, which the answer says.
+            rate; the background shows one picture a scene frame, so it is out of step, and a note says so.
         sound: add the clip's sound.
 
     Returns:
         `fps`, `frames`, `size`, `has_sound`, and `notes` in plain words.
 
     Raises:
-        CmetError: the file is missing or no video that Blender can read.
+        NotFound: the file does not exist.
+        InvalidInput: it is no video that Blender can read.
     """
-    from .commands import set_rate
-
     path = Path(bpy.path.abspath(str(path)))
-    if not path.is_file():
-        raise CmetError(f"The clip {path} does not exist.")
-    try:
-        clip = bpy.data.movieclips.load(str(path), check_existing=True)
-    except RuntimeError as error:
-        raise CmetError(f"{path.name} cannot be read as a video: {str(error).strip()}") from error
-    if clip.frame_duration < 1 or clip.size[0] == 0:
-        bpy.data.movieclips.remove(clip)
-        raise CmetError(f"{path.name} is not a video that Blender can read.")
+    clip = _open(path)
     fps, frames = rate_of(clip), clip.frame_duration
     notes = []
     if match_rate:
@@ -58,13 +50,38 @@ def load(
         scene.frame_start, scene.frame_end = start_frame, start_frame + frames - 1
         scene.render.resolution_x, scene.render.resolution_y = clip.size
         scene.render.resolution_percentage = 100
-    elif fps != keyframes.scene_fps(scene):
+    elif fps != scene_fps(scene):
         notes.append(
-            f"The clip runs at {float(fps):g} frames a second, the scene at {float(keyframes.scene_fps(scene)):g}; the camera "
+            f"The clip runs at {float(fps):g} frames a second, the scene at {float(scene_fps(scene)):g}; the camera "
             "background is out of step, the sequencer is not."
         )
     clip.frame_start = start_frame
     _background(scene, clip)
+    has_sound = _into_sequencer(scene, path, start_frame, frames / float(fps), sound)
+    return {"fps": fps, "frames": frames, "size": tuple(clip.size), "has_sound": has_sound, "notes": notes}
+
+
+def _open(path: Path) -> Any:
+    """The movie clip of a file.
+
+    Raises:
+        NotFound: the file does not exist.
+        InvalidInput: it is no video that Blender can read.
+    """
+    if not path.is_file():
+        raise NotFound(f"The clip {path} does not exist.")
+    try:
+        clip = bpy.data.movieclips.load(str(path), check_existing=True)
+    except RuntimeError as error:
+        raise InvalidInput(f"{path.name} cannot be read as a video: {str(error).strip()}") from error
+    if clip.frame_duration < 1 or clip.size[0] == 0:
+        bpy.data.movieclips.remove(clip)
+        raise InvalidInput(f"{path.name} is not a video that Blender can read.")
+    return clip
+
+
+def _into_sequencer(scene: Any, path: Path, start_frame: int, seconds: float, sound: bool) -> bool:
+    """Put a clip into the sequencer in place of an earlier one; returns whether it has sound there."""
     editor = scene.sequence_editor or scene.sequence_editor_create()
     for name in (SOURCE, SOUND):
         _remove(editor, _named(scene, name))
@@ -72,26 +89,23 @@ def load(
         name=SOURCE, filepath=str(path), channel=_channel(editor, 2), frame_start=start_frame
     )
     movie.name = SOURCE
-    retime(editor, movie, frames / float(fps) * float(keyframes.scene_fps(scene)))
-    has_sound = False
+    retime(editor, movie, seconds * float(scene_fps(scene)))
+    audio = None
     if sound:
-        try:
+        with contextlib.suppress(RuntimeError):  # no sound in the file
             audio = _strips(editor).new_sound(
                 name=SOUND, filepath=str(path), channel=_channel(editor, 1), frame_start=start_frame
             )
-        except RuntimeError:  # no sound in the file
-            audio = None
         if audio is not None and audio.sound.channels == "INVALID":
             _strips(editor).remove(audio)
             audio = None
-        has_sound = audio is not None
         if audio is not None:
             audio.name = SOUND
-    scene.sync_mode = "AUDIO_SYNC" if has_sound else "FRAME_DROP"
+    scene.sync_mode = "FRAME_DROP" if audio is None else "AUDIO_SYNC"
     workspace = getattr(bpy.context, "workspace", None)
     if workspace is not None and hasattr(workspace, "sequencer_scene"):
         workspace.sequencer_scene = scene
-    return {"fps": fps, "frames": frames, "size": tuple(clip.size), "has_sound": has_sound, "notes": notes}
+    return audio is not None
 
 
 def _strips(editor: Any) -> Any:
@@ -167,11 +181,12 @@ def show_edited(scene: Any, path: str | Path, start_frame: int = 1) -> Any:
     """Put the edited clip above the source in the sequencer; a newer one takes the place of an older.
 
     Raises:
-        CmetError: the file is missing or no video.
+        NotFound: the file does not exist.
+        InvalidInput: it is no video that Blender can read.
     """
     path = Path(path)
     if not path.is_file():
-        raise CmetError(f"The edited video {path} does not exist.")
+        raise NotFound(f"The edited video {path} does not exist.")
     editor = scene.sequence_editor or scene.sequence_editor_create()
     _remove(editor, edited(scene))
     strip = _strips(editor).new_movie(
@@ -179,7 +194,7 @@ def show_edited(scene: Any, path: str | Path, start_frame: int = 1) -> Any:
     )
     if strip.frame_final_duration < 1:
         _strips(editor).remove(strip)
-        raise CmetError(f"{path.name} is not a video that Blender can read.")
+        raise InvalidInput(f"{path.name} is not a video that Blender can read.")
     strip.name = EDITED
     beside = source(scene)
     retime(editor, strip, beside.frame_final_duration if beside is not None else strip.frame_final_duration)
@@ -190,11 +205,11 @@ def compare(scene: Any) -> str:
     """Show the other of source and edited clip; returns which is seen now: `before` or `after`.
 
     Raises:
-        CmetError: there is no edited clip yet.
+        NotFound: there is no edited clip yet.
     """
     strip = edited(scene)
     if strip is None:
-        raise CmetError("There is no edited video in the sequencer yet; render one first.")
+        raise NotFound("There is no edited video in the sequencer yet; render one first.")
     muted = not strip.mute
     for part in _with_effects(scene.sequence_editor, strip):
         part.mute = muted

@@ -6,6 +6,7 @@ import bpy
 from bpy.app.handlers import persistent
 
 from . import emotion_strips
+from .emotion_tracks import owners
 
 _busy = False
 
@@ -17,9 +18,7 @@ def _follow(scene: Any, graph: Any) -> None:
     settings = getattr(scene, "cmet", None)
     if _busy or settings is None or settings.rig is None or not _animation_changed(graph):
         return
-    if any(
-        o.animation_data is not None and o.animation_data.use_tweak_mode for o in emotion_strips.owners(settings.rig)
-    ):
+    if any(o.animation_data is not None and o.animation_data.use_tweak_mode for o in owners(settings.rig)):
         return  # strips cannot be changed while one is being tweaked; the next update catches up
     _busy = True  # the changes made here come back as another update
     try:

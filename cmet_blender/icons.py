@@ -3,6 +3,9 @@
 from pathlib import Path
 from typing import Any
 
+import bpy
+import bpy.utils.previews
+
 FOLDER = Path(__file__).resolve().parent / "gallery"
 OWN = "own"  # the picture of every emotion that the user added
 
@@ -17,14 +20,10 @@ def picture(name: str) -> Path:
 
 def icon(name: str) -> int:
     """Icon number for Blender's menus; 0 where there is no window to draw in."""
-    import bpy
-
     global _collection
     if bpy.app.background:
         return 0
     if _collection is None:
-        import bpy.utils.previews
-
         _collection = bpy.utils.previews.new()
     if name not in _collection:
         _collection.load(name, str(picture(name)), "IMAGE")
@@ -35,7 +34,5 @@ def forget() -> None:
     """Free the pictures, when the add-on is switched off."""
     global _collection
     if _collection is not None:
-        import bpy.utils.previews
-
         bpy.utils.previews.remove(_collection)
         _collection = None

@@ -15,16 +15,16 @@ from bpy.props import (
 )
 
 from cmet_engine import arkit
-from cmet_engine.errors import CmetError
+from cmet_engine.emotions import LIBRARY
+from cmet_engine.errors import CmetError, InvalidInput
 
-from . import mapping, rig, session
+from . import icons, mapping, rig, session
 from .export import PRESETS
 
 _KINDS = [(kind, kind.capitalize(), "") for kind in mapping.KINDS]
 _AXES = [(sign + axis, sign + axis, f"turns about {sign}{axis} of the rig") for axis in "XYZ" for sign in "+-"]
-EMOTIONS = ("happy", "sad", "angry", "fear", "surprised", "disgusted", "contempt", "charismatic", "desirous", "empathetic", "envious", "romantic", "sarcastic")  # fmt: skip
-QUALITIES = {"draft": 28, "normal": None, "high": 6}  # rate factor of H.264; None is the engine's usual one
-_filling = False  # rows are being written by `show_mapping`: their update is not the user's word
+RATE_FACTORS = {"small": 28, "default": None, "large": 6}  # constant rate factor of H.264; None is the engine's default
+_filling = False  # rows are being written by `show_mapping`: their update is not the user's
 
 
 def _is_rig(_: Any, obj: Any) -> bool:
@@ -35,7 +35,7 @@ def _rig_chosen(self: Any, context: Any) -> None:
     if self.rig is not None:
         self.message = ""
         try:
-            show_mapping(self, rig.spread(self.rig, mapping.match(self.rig)))
+            show_mapping(self, mapping.spread(self.rig, mapping.match(self.rig)))
         except CmetError as error:
             self.rows.clear()
             self.message = str(error)
@@ -132,9 +132,7 @@ def _number(name: str) -> int:
 
 def emotion_items(self: Any, context: Any) -> list[tuple[str, str, str, int, int]]:
     """The gallery: what the engine's library holds, or the names that every engine has."""
-    from . import icons
-
-    known = {e["name"]: e.get("reliability") for e in session.STATE.emotions} or dict.fromkeys(EMOTIONS)
+    known = {e["name"]: e.get("reliability") for e in session.STATE.emotions} or dict.fromkeys(LIBRARY)
     items = []
     for name, reliability in known.items():
         text = (
@@ -162,7 +160,7 @@ class CmetScene(bpy.types.PropertyGroup):
         name="Face", default=0, min=0, max=20, description="Which face when there are several: 0 is the largest"
     )
     track: StringProperty(
-        name="Track",
+        name="Coefficient Track",
         subtype="FILE_PATH",
         description="Coefficient track of the clip: .npz, Live Link Face .csv or Audio2Face .json",
     )
@@ -195,14 +193,26 @@ class CmetScene(bpy.types.PropertyGroup):
         soft_max=1.5,
         min=-10,
         max=10,
-        description="Influence of the new strip: 0 is nothing, 1 the emotion as learned; key it in the NLA editor",
+        description="Influence of the new strip: 0 is nothing, 1 the whole emotion; key it in the NLA editor",
+    )
+    mode: EnumProperty(
+        name="Mode",
+        items=[
+            ("add", "Add", "The actor's own expression is kept underneath"),
+            ("replace", "Replace", "The actor's standing expression is removed first"),
+        ],
+        description="What becomes of the expression that the actor has already",
     )
     voice: StringProperty(
         name="Voice",
         subtype="FILE_PATH",
         description="Recording that sounds like the emotion: .wav .flac .mp3 .m4a .ogg",
     )
-    neutral_voice: StringProperty(name="Neutral", subtype="FILE_PATH", description="The same voice speaking neutrally")
+    neutral_voice: StringProperty(
+        name="Neutral",
+        subtype="FILE_PATH",
+        description="The same voice speaking neutrally; empty takes the neutral of the library",
+    )
     record_seconds: FloatProperty(
         name="Length",
         default=8.0,
@@ -212,16 +222,23 @@ class CmetScene(bpy.types.PropertyGroup):
         subtype="TIME_ABSOLUTE",
         description="Seconds that Record takes; a few sentences are enough",
     )
+    replace_emotion: BoolProperty(name="Replace", description="Replace an emotion of this name in your library")
     voice_name: StringProperty(
         name="Name", default="my_emotion", description="Name of the new emotion: small letters, digits and _"
     )
-    renderer: EnumProperty(
-        name="Renderer",
+    quality: EnumProperty(
+        name="Quality",
         items=[
-            ("warp", "Warp", "Moves the pixels of the original frames: full resolution"),
-            ("edtalk", "EDTalk", "Published network, 256 pixels pasted back; needs its downloaded weights"),
+            ("auto", "Automatic", "Standard on a GPU, else Draft"),
+            ("draft", "Draft", "Moves the pixels of the original frames; quick"),
+            (
+                "standard",
+                "Standard",
+                "Also takes teeth, lids and folds from other frames of the clip, blended by a network",
+            ),
+            ("best", "Best", "Like Standard, in finer detail; takes longer"),
         ],
-        description="How the engine makes the pictures",
+        description="How much work the renderer puts into each frame",
     )
     video_format: EnumProperty(
         name="Format",
@@ -232,21 +249,21 @@ class CmetScene(bpy.types.PropertyGroup):
         ],
         description="File type of the edited clip; its rate, size and sound are the clip's own",
     )
-    video_quality: EnumProperty(
-        name="Quality",
+    rate_factor: EnumProperty(
+        name="Rate Factor",
         items=[
-            ("draft", "Draft", "A small file, to look at"),
-            ("normal", "Normal", "No loss to be seen"),
-            ("high", "High", "A large file, to work on"),
+            ("small", "Small File (28)", "To look at"),
+            ("default", "Default", "No visible loss"),
+            ("large", "Large File (6)", "To work on"),
         ],
-        default="normal",
-        description="How much H.264 keeps of the pictures, in .mp4 and .mkv; ProRes keeps all that it can",
+        default="default",
+        description="Constant rate factor of H.264, in .mp4 and .mkv: a lower one keeps more and makes larger files",
     )
     export_path: StringProperty(
         name="File",
         subtype="FILE_PATH",
         options={"OUTPUT_PATH"},
-        description="The suffix says the format: .fbx .glb .usdc .abc .csv .json .npz",
+        description="The suffix chooses the format: .fbx .glb .usdc .abc .csv .json .npz",
         default="//character.fbx",
     )
     preset: EnumProperty(
@@ -296,10 +313,10 @@ def shown_mapping(settings: Any) -> mapping.RigMapping:
     """The mapping that the table of the panel shows.
 
     Raises:
-        CmetError: there is none yet, or a row is not well written.
+        InvalidInput: no rig is chosen, or a row cannot be read.
     """
     if not settings.rows:
-        raise CmetError("Choose a rig first: its shapes are matched then.")
+        raise InvalidInput("No rig is chosen; choose one, and its shapes are matched.")
     rows = {}
     for row in settings.rows:
         weights = mapping.parse_weights(row.channels)
@@ -331,6 +348,16 @@ class CmetPreferences(bpy.types.AddonPreferences):
         subtype="DIR_PATH",
         description="Folder of the engine's models and own emotions; empty for the usual one",
     )
+    device: EnumProperty(
+        name="Device",
+        items=[
+            ("auto", "Automatic", "The fastest that the engine finds"),
+            ("cpu", "CPU", "The processor"),
+            ("cuda", "CUDA", "An NVIDIA graphics card"),
+            ("mps", "Metal", "The graphics of an Apple computer"),
+        ],
+        description="Where the engine's networks run",
+    )
     port_first: IntProperty(
         name="Ports, First",
         default=0,
@@ -344,8 +371,9 @@ class CmetPreferences(bpy.types.AddonPreferences):
         """The preferences' page."""
         layout = self.layout
         layout.use_property_split = True
-        layout.prop(self, "engine_python", placeholder="found by itself")
+        layout.prop(self, "engine_python", placeholder="found automatically")
         layout.prop(self, "model_folder", placeholder="the engine's own")
+        layout.prop(self, "device")
         column = layout.column(align=True)
         column.prop(self, "port_first")
         column.prop(self, "port_last")

@@ -6,18 +6,15 @@ from typing import Any
 
 import numpy as np
 
-from cmet_engine import arkit
-from cmet_engine.errors import CmetError
-
-SAMPLES = 4000  # points of a rig that take part in the least squares; more cost seconds and change nothing
+from cmet_engine.errors import InvalidInput, NotFound
 
 _DRIVEN = re.compile(r'key_blocks\["(.+)"\]\.value')
 
 
 def meshes(obj: Any) -> list[Any]:
-    """The meshes with shape keys that make one face: `obj` and its kin, `obj` first if it is one.
+    """The meshes with shape keys that make one face, `obj` first if it is one of them.
 
-    Kin are the meshes below the same topmost parent, or bound to the same armature.
+    They are below the same topmost parent, or bound to the same armature.
     """
     family = _family(obj)
     found = [o for o in family if o.type == "MESH" and shape_keys(o) is not None]
@@ -100,16 +97,16 @@ def check_editable(obj: Any) -> None:
         for mesh in meshes(obj):
             owners += [mesh, mesh.data.shape_keys]
     except ReferenceError:
-        raise CmetError("The object was deleted in the meantime; choose another rig.") from None
+        raise NotFound("The object was deleted in the meantime; choose another rig.") from None
     for owner in owners:
         if owner.library is not None:
-            raise CmetError(
+            raise InvalidInput(
                 f"'{owner.name}' is linked from {owner.library.filepath} and cannot be animated here; make it local "
                 "(Object > Relations > Make Local) or work in that file."
             )
         override = owner.override_library
         if override is not None and override.is_system_override:
-            raise CmetError(
+            raise InvalidInput(
                 f"'{owner.name}' is a library override that is not editable; make it editable "
                 "(Outliner > Library Override > Make > Selected & Content) or make it local."
             )
@@ -205,59 +202,3 @@ def eyeball_shapes(obj: Any, shapes: set[str]) -> bool:
             if (moved > 0.05 * max(float(moved.max()), 1e-9)).mean() > 0.8 and moved.max() > 0:
                 return True
     return False
-
-
-def spread(obj: Any, mapping: Any) -> Any:
-    """Show coefficients without a shape by combinations of the rig's own shapes, where its geometry tells how.
-
-    What each coefficient should do comes from the demo head's shapes, carried over to this rig; see
-    `mapping.transferred`. Returns the mapping itself when nothing is missing or the reference is not installed.
-    """
-    from . import mapping as mapping_module
-
-    if not mapping.missing or not mapping.matched:
-        return mapping
-    reference = reference_motion()
-    if reference is None:
-        return mapping
-    points, deltas = geometry(obj)
-    if not deltas:
-        return mapping
-    upright = np.array(meshes(obj)[0].matrix_world.to_3x3().normalized())  # geometry is in the space of the first mesh
-    points, deltas = points @ upright.T, {n: d @ upright.T for n, d in deltas.items()}
-    moving = np.flatnonzero(np.max([np.abs(d).max(1) for d in deltas.values()], axis=0) > 1e-6 * np.ptp(points))
-    kept = np.random.default_rng(0).permutation(moving)[:SAMPLES]
-    sampled = {n: d[kept] for n, d in deltas.items()}
-    wanted = mapping_module.transferred(mapping, points[kept], sampled, *reference)
-    for name in mapping.missing:  # the rig's own other side says more than any other head
-        other = mapping.rows[arkit.mirrored(name)]
-        if other.coefficient != name and other.kind in mapping_module.KINDS[:3] and len(other.channels) == 1:
-            shape = next(iter(other.channels))
-            if shape in deltas:
-                wanted[name] = _mirrored(points, deltas[shape], kept)
-    return mapping_module.spread_missing(mapping, sampled, wanted)
-
-
-def _mirrored(points: np.ndarray, delta: np.ndarray, at: np.ndarray) -> np.ndarray:
-    """Motion [len(at), 3] of the points `at` when the other half of the face makes the motion `delta` [V, 3]."""
-    from mathutils.kdtree import KDTree
-
-    middle = (points[:, 0].min() + points[:, 0].max()) / 2
-    tree = KDTree(len(points))
-    for i, point in enumerate(points):
-        tree.insert(point, i)
-    tree.balance()
-    seen = points[at] * [-1, 1, 1] + [2 * middle, 0, 0]
-    return delta[[tree.find(point)[1] for point in seen]] * [-1, 1, 1]
-
-
-def reference_motion() -> tuple[np.ndarray, dict[str, np.ndarray]] | None:
-    """Rest points [R, 3] of the demo head and its motion [R, 3] by coefficient, Z up and facing -Y; None when absent."""
-    from .mapping import rigs_folder
-
-    path = rigs_folder() / "reference_motion.npz"
-    if not path.is_file():
-        return None
-    with np.load(path, allow_pickle=False) as data:
-        motion = data["motion"].astype(np.float64)
-        return data["points"].astype(np.float64), {str(n): motion[i] for i, n in enumerate(data["names"])}

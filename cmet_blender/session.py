@@ -10,7 +10,8 @@ from typing import Any
 
 import bpy
 
-from cmet_engine.errors import CmetError
+from cmet_engine.errors import InvalidInput
+from cmet_engine.progress import label_of
 
 from .engine import Engine
 
@@ -36,7 +37,7 @@ class Job:
 
     def text(self) -> str:
         """One line for the panel."""
-        parts = [self.title + (f": {self.stage}" if self.stage else "")]
+        parts = [self.title + (f": {label_of(self.stage)}" if self.stage else "")]
         if self.total:
             parts.append(f"{self.done}/{self.total}")
         if self.eta is not None:
@@ -64,6 +65,12 @@ def preferences() -> Any | None:
     return addon.preferences if addon is not None else None
 
 
+def device_field() -> dict[str, str]:
+    """The field `device` of a request, from the preferences; empty where the engine chooses."""
+    settings = preferences()
+    return {"device": settings.device} if settings is not None and settings.device != "auto" else {}
+
+
 def user_folder() -> Path:
     """The only folder outside the user's project that the add-on writes to."""
     with contextlib.suppress(ValueError):  # a plain module is no extension
@@ -75,21 +82,21 @@ def results_folder() -> Path:
     """Where tracks and videos of this scene go: `cmet` beside the .blend, or the user folder if that cannot be.
 
     Raises:
-        CmetError: neither can be written.
+        InvalidInput: neither can be written.
     """
     own = user_folder() / "results"
     places = [Path(bpy.data.filepath).parent / "cmet", own] if bpy.data.filepath else [own]
     for folder in places:
         if _takes_files(folder, parents=folder == own):
             return folder
-    raise CmetError(
+    raise InvalidInput(
         f"Results cannot be kept: {' and '.join(str(p) for p in places)} cannot be written. "
         "Save the scene in a folder of your own, or free the disk, and try again."
     )
 
 
 def _takes_files(folder: Path, *, parents: bool) -> bool:
-    """Whether a file can really be made there: permission bits say little on shared disks, for root and on Windows."""
+    """Whether a file can really be made there: permission bits do not tell on shared disks, for root and on Windows."""
     try:
         folder.mkdir(parents=parents, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):

@@ -17,6 +17,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import bpy
 import demo_head_geometry as geometry
+import demo_head_hair as hair
+import demo_head_mesh as mesh
 import demo_head_parts as parts
 import demo_head_shapes as sculpt
 import numpy as np
@@ -41,7 +43,7 @@ def turn_to_blender(delta: np.ndarray) -> np.ndarray:
     return np.stack([delta[:, 0], -delta[:, 2], delta[:, 1]], axis=1) / 1000.0
 
 
-def add_object(name: str, part: geometry.Part, origin: np.ndarray | None = None) -> bpy.types.Object:
+def add_object(name: str, part: mesh.Part, origin: np.ndarray | None = None) -> bpy.types.Object:
     """A mesh object with smooth shading, colours and shape keys, its keys in canonical order."""
     points = to_blender(part.points)
     shift = to_blender(origin)[0] if origin is not None else np.zeros(3)
@@ -164,8 +166,8 @@ def bind_skin(head: bpy.types.Object, rig: bpy.types.Object, points: np.ndarray)
     y = points[:, 1] + 0.25 * np.maximum(0, points[:, 2] + 90) * (
         points[:, 1] < -20
     )  # under the chin the head reaches lower
-    to_head = geometry.smoothstep(-95.0, -45.0, y + 0.0)
-    to_neck = geometry.smoothstep(-185.0, -120.0, points[:, 1]) * (1 - to_head)
+    to_head = mesh.smoothstep(-95.0, -45.0, y + 0.0)
+    to_neck = mesh.smoothstep(-185.0, -120.0, points[:, 1]) * (1 - to_head)
     for name, weight in (("head", to_head), ("neck", to_neck), ("spine", 1 - to_head - to_neck)):
         group = head.vertex_groups.new(name=name)
         for step in np.unique(np.round(weight[weight > 0], 3)):
@@ -192,7 +194,7 @@ def build() -> bpy.types.Object:
     material = make_materials()
     rig = add_skeleton()
 
-    body = geometry.Part(skin.points, skin.triangles, parts.skin_colours(skin, sculptor), shapes)
+    body = mesh.Part(skin.points, skin.triangles, parts.skin_colours(skin, sculptor), shapes)
     head = add_object("head", body)
     for name in ("skin", "cloth", "mouth"):
         head.data.materials.append(material[name])
@@ -207,9 +209,9 @@ def build() -> bpy.types.Object:
         "teeth_upper": (parts.teeth(skin, True), "teeth"),
         "teeth_lower": (parts.teeth(skin, False), "teeth"),
         "tongue": (parts.tongue(skin), "mouth"),
-        "brows": (parts.brows(skin, shapes), "brow"),
-        "lashes": (parts.lashes(skin, sculptor, shapes), "brow"),
-        "hair": (parts.hair(skin), "hair"),
+        "brows": (hair.brows(skin, shapes), "brow"),
+        "lashes": (hair.lashes(skin, sculptor, shapes), "brow"),
+        "hair": (hair.hair(skin), "hair"),
     }
     for side in ("Left", "Right"):
         rigid[f"eye_{side.lower()}"] = (parts.eyeball(skin, side), "eye")

@@ -4,16 +4,16 @@ Millimetres; x to the person's left, y up, z forward; the mirror plane is x = 0.
 statistic over many faces, see `measure_face_guide.py`) by Loop subdivision; everything else (skull, neck, shoulders, ears, lids'
 and lips' inner walls, eyes, teeth, tongue, hair) is built by formula around it.
 
-Loop subdivision: C. Loop, Smooth Subdivision Surfaces Based on Triangles, 1987. Skull, neck and face sizes: L. Farkas,
-Anthropometry of the Head and Face, 1994.
+Skull, neck and face sizes: L. Farkas, Anthropometry of the Head and Face, 1994.
 """
 
-import heapq
 import itertools
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from demo_head_ear import ear
+from demo_head_mesh import Graph, Subdivision, border_loops, bump, smoothstep
 
 GUIDE = Path(__file__).with_name("face_guide.npz")
 
@@ -40,166 +40,6 @@ MOUTH_RINGS = (
 )
 # Rings of the lids' inner wall: (away from the opening, distance from the eyeball's surface), millimetres.
 LID_RINGS = ((0.0, 0.25), (2.5, 0.2), (6.0, -0.6))
-
-
-@dataclass
-class Part:
-    """A mesh: points float64 [V, 3] mm, triangles int [T, 3], colour float [V, 3] linear, shapes name -> delta [V, 3]."""
-
-    points: np.ndarray
-    triangles: np.ndarray
-    colour: np.ndarray = field(default_factory=lambda: np.zeros((0, 3)))
-    shapes: dict[str, np.ndarray] = field(default_factory=dict)
-
-    def normals(self) -> np.ndarray:
-        """Unit normals [V, 3], each the area-weighted mean of the triangles around."""
-        return vertex_normals(self.points, self.triangles)
-
-
-def vertex_normals(points: np.ndarray, triangles: np.ndarray) -> np.ndarray:
-    """Unit normals [V, 3] of a triangle mesh."""
-    a, b, c = (points[triangles[:, i]] for i in range(3))
-    flat = np.cross(b - a, c - a)
-    normals = np.zeros_like(points)
-    for i in range(3):
-        np.add.at(normals, triangles[:, i], flat)
-    return normals / np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)
-
-
-def edges_of(triangles: np.ndarray) -> np.ndarray:
-    """Undirected edges [E, 2], each once, the smaller index first."""
-    pairs = np.sort(np.concatenate([triangles[:, [0, 1]], triangles[:, [1, 2]], triangles[:, [2, 0]]]), axis=1)
-    return np.unique(pairs, axis=0)
-
-
-def border_loops(triangles: np.ndarray) -> list[list[int]]:
-    """Closed loops of border vertices, each in the direction its triangles run, longest first."""
-    directed = {(int(a), int(b)) for t in triangles for a, b in ((t[0], t[1]), (t[1], t[2]), (t[2], t[0]))}
-    following = {a: b for a, b in directed if (b, a) not in directed}
-    loops = []
-    while following:
-        start, step = next(iter(following.items()))
-        loop = [start]
-        del following[start]
-        while step != start:
-            loop.append(step)
-            step = following.pop(step)
-        loops.append(loop)
-    return sorted(loops, key=len, reverse=True)
-
-
-class Subdivision:
-    """One step of Loop subdivision of a triangle mesh with borders; applies to any values on its vertices."""
-
-    def __init__(self, triangles: np.ndarray, count: int) -> None:
-        self.count = count
-        self.edges = edges_of(triangles)
-        index = {(int(a), int(b)): i for i, (a, b) in enumerate(self.edges)}
-        wings: list[list[int]] = [[] for _ in self.edges]
-        refined = []
-        for a, b, c in triangles.tolist():
-            mids = []
-            for u, v, opposite in ((a, b, c), (b, c, a), (c, a, b)):
-                edge = index[(min(u, v), max(u, v))]
-                wings[edge].append(opposite)
-                mids.append(count + edge)
-            ab, bc, ca = mids
-            refined += [[a, ab, ca], [b, bc, ab], [c, ca, bc], [ab, bc, ca]]
-        self.triangles = np.array(refined)
-        self.inner = np.array([len(w) == 2 for w in wings])
-        self.wings = np.array([w if len(w) == 2 else [0, 0] for w in wings])
-        self.valence = np.bincount(self.edges.ravel(), minlength=count)
-        self.border = np.zeros(count, bool)
-        self.border[self.edges[~self.inner].ravel()] = True
-
-    def apply(self, values: np.ndarray) -> np.ndarray:
-        """Values [V, K] on the coarse mesh -> [V + E, K] on the fine one; the coarse vertices come first."""
-        a, b = values[self.edges[:, 0]], values[self.edges[:, 1]]
-        odd = (a + b) / 2
-        inner = self.inner
-        odd[inner] = 0.375 * (a + b)[inner] + 0.125 * values[self.wings[inner]].sum(axis=1)
-        around, around_border = np.zeros_like(values), np.zeros_like(values)
-        for i, j in ((0, 1), (1, 0)):
-            np.add.at(around, self.edges[:, i], values[self.edges[:, j]])
-            np.add.at(around_border, self.edges[~inner, i], values[self.edges[~inner, j]])
-        beta = np.where(self.valence == 3, 3 / 16, 3 / (8 * np.maximum(self.valence, 1)))[:, None]
-        even = values * (1 - self.valence[:, None] * beta) + beta * around
-        even[self.border] = 0.75 * values[self.border] + 0.125 * around_border[self.border]
-        return np.concatenate([even, odd])
-
-    def mirror(self, partner: np.ndarray) -> np.ndarray:
-        """Mirror partner of every fine vertex, from that of every coarse one."""
-        index = {(int(a), int(b)): i for i, (a, b) in enumerate(self.edges)}
-        mirrored = np.sort(partner[self.edges], axis=1)
-        return np.concatenate([partner, [self.count + index[(int(a), int(b))] for a, b in mirrored]])
-
-
-class Graph:
-    """Edges of a mesh for distances along the surface and for smoothing."""
-
-    def __init__(self, points: np.ndarray, triangles: np.ndarray) -> None:
-        self.count = len(points)
-        edges = edges_of(triangles)
-        length = np.linalg.norm(points[edges[:, 0]] - points[edges[:, 1]], axis=1)
-        self.neighbours: list[list[tuple[int, float]]] = [[] for _ in range(self.count)]
-        for (a, b), metres in zip(edges.tolist(), length.tolist(), strict=True):
-            self.neighbours[a].append((b, metres))
-            self.neighbours[b].append((a, metres))
-        self.edges = edges
-        self.degree = np.maximum(np.bincount(edges.ravel(), minlength=self.count), 1).astype(float)
-
-    def distance(self, seeds: list[int] | np.ndarray, reach: float = 1e9) -> np.ndarray:
-        """Shortest way along edges from any seed to every vertex [V], infinite beyond `reach` (Dijkstra)."""
-        distance = np.full(self.count, np.inf)
-        queue = [(0.0, int(s)) for s in seeds]
-        for _, seed in queue:
-            distance[seed] = 0.0
-        while queue:
-            far, vertex = heapq.heappop(queue)
-            if far > distance[vertex]:
-                continue
-            for other, step in self.neighbours[vertex]:
-                if far + step < distance[other] and far + step <= reach:
-                    distance[other] = far + step
-                    heapq.heappush(queue, (far + step, other))
-        return distance
-
-    def smooth(self, values: np.ndarray, steps: int, strength: float | np.ndarray = 0.5) -> np.ndarray:
-        """Values [V] or [V, K] moved `steps` times towards the mean of their neighbours."""
-        shape = values.shape
-        values = values.reshape(self.count, -1).astype(float)
-        strength = np.broadcast_to(np.asarray(strength, float).reshape(-1, 1), (self.count, 1))
-        a, b = self.edges.T
-        for _ in range(steps):
-            total = np.empty_like(values)
-            for k in range(values.shape[1]):
-                column = values[:, k]
-                total[:, k] = np.bincount(a, column[b], self.count) + np.bincount(b, column[a], self.count)
-            values = values + strength * (total / self.degree[:, None] - values)
-        return values.reshape(shape)
-
-    def harmonic(self, fixed: np.ndarray, value: np.ndarray, steps: int = 1500) -> np.ndarray:
-        """A field [V] that is `value` where `fixed` and as smooth as can be elsewhere (Laplace's equation by relaxation)."""
-        field_ = np.where(fixed, value, value[fixed].mean())
-        a, b = self.edges.T
-        for _ in range(steps):
-            mean = (np.bincount(a, field_[b], self.count) + np.bincount(b, field_[a], self.count)) / self.degree
-            field_ = np.where(fixed, value, mean)
-        return field_
-
-
-def smoothstep(low: float, high: float, value: np.ndarray) -> np.ndarray:
-    """0 below `low`, 1 above `high`, a smooth ramp between (either order)."""
-    t = np.clip((value - low) / (high - low), 0.0, 1.0)
-    return t * t * (3 - 2 * t)
-
-
-def bump(distance: np.ndarray, reach: float) -> np.ndarray:
-    """1 at distance 0, falling smoothly to 0 at `reach`."""
-    return 1.0 - smoothstep(0.0, reach, np.minimum(distance, reach))
-
-
-# The body under the skin ------------------------------------------------------------------------------------------------
 
 
 def ellipsoid(points: np.ndarray, centre: tuple[float, float, float], radii: tuple[float, float, float]) -> np.ndarray:
@@ -239,9 +79,9 @@ def body(points: np.ndarray) -> np.ndarray:
     chin = ellipsoid(points, (0, -60, -20), (26, 20, 20))
     head = union(union(skull, jaw, 26), chin, 14)
     head = union(head, neck, 14)
-    trunk = union(shoulder, chest, 40)
-    trunk = union(trunk, muscle, 30)
-    return union(head, trunk, 30)
+    torso = union(shoulder, chest, 40)
+    torso = union(torso, muscle, 30)
+    return union(head, torso, 30)
 
 
 def cast(origin: np.ndarray, direction: np.ndarray, far: float = 320.0) -> np.ndarray:
@@ -256,9 +96,6 @@ def cast(origin: np.ndarray, direction: np.ndarray, far: float = 320.0) -> np.nd
         inside = body(origin + direction * middle[:, None]) < 0
         low, high = np.where(inside, middle, low), np.where(inside, high, middle)
     return (low + high) / 2
-
-
-# The skin ---------------------------------------------------------------------------------------------------------------
 
 
 @dataclass
@@ -315,6 +152,52 @@ def path_between(loop: list[int], start: int, end: int) -> list[int]:
     return turned[: turned.index(end) + 1]
 
 
+class _Walls:
+    """A mesh that grows from the outer skin by rings of vertices and by parts of its own."""
+
+    def __init__(self, points: np.ndarray, triangles: np.ndarray, mirror: np.ndarray) -> None:
+        self.points, self.triangles, self.mirrors = [points], [triangles], [mirror]
+        self.mirror, self.total = mirror, len(points)
+
+    def add_rings(
+        self, loop: list[int], rings: list[np.ndarray], partner_loop: list[int], partner_first: int
+    ) -> list[list[int]]:
+        """Walls that continue a border inwards; returns vertex numbers of each ring."""
+        numbers, previous = [], loop
+        where = {v: i for i, v in enumerate(partner_loop)}
+        n = len(loop)
+        for k, ring in enumerate(rings):
+            now = list(range(self.total, self.total + n))
+            for i in range(n):
+                j = (i + 1) % n
+                self.triangles.append(np.array([[previous[j], previous[i], now[i]], [previous[j], now[i], now[j]]]))
+            self.points.append(ring)
+            self.mirrors.append(np.array([partner_first + k * n + where[int(self.mirror[v])] for v in loop]))
+            numbers.append(now)
+            previous, self.total = now, self.total + n
+        return numbers
+
+    def close(self, ring: list[int]) -> None:
+        """Close the last ring with a fan about its centre."""
+        centre = self.total
+        self.points.append(self.points[-1].mean(axis=0, keepdims=True))
+        self.triangles.append(np.array([[ring[(i + 1) % len(ring)], ring[i], centre] for i in range(len(ring))]))
+        self.mirrors.append(np.array([centre]))
+        self.total += 1
+
+    def add_ears(self) -> np.ndarray:
+        """Both ears; returns their vertices."""
+        points, triangles = ear()
+        ears = np.arange(self.total, self.total + 2 * len(points))
+        for sign in (1, -1):
+            self.points.append(points * [sign, 1, 1])
+            self.triangles.append(self.total + (triangles if sign == 1 else triangles[:, ::-1]))
+            other = self.total + len(points) if sign == 1 else self.total - len(points)
+            self.mirrors.append(np.arange(len(points)) + other)
+            self.total += len(points)
+        return ears
+
+
 def build_skin() -> Skin:
     """The whole skin at rest, lips and lids in place."""
     points, triangles, mirror = face_mesh()
@@ -324,27 +207,7 @@ def build_skin() -> Skin:
     mouth = next(loop for loop in loops if MOUTH_LEFT_INNER in loop)
     eye_left = next(loop for loop in loops if EYE_OUTER in loop)
     eye_right = next(loop for loop in loops if mirror[EYE_OUTER] in loop)
-    graph = Graph(points, triangles)
-    points = graph.smooth(points, 2, 0.25 * smoothstep(4, 12, graph.distance(mouth + eye_left + eye_right)))
-
-    one, two = (
-        path_between(mouth, MOUTH_RIGHT_INNER, MOUTH_LEFT_INNER),
-        path_between(mouth, MOUTH_LEFT_INNER, MOUTH_RIGHT_INNER)[::-1],
-    )
-    upper, lower = (one, two) if points[one, 1].mean() > points[two, 1].mean() else (two, one)
-    points = seal_lips(points, graph, upper, lower)
-    border = np.isin(np.arange(face_count), mouth)
-    corners = np.minimum(graph.distance([MOUTH_CORNER, int(mirror[MOUTH_CORNER])], 30), 30)
-    points = graph.smooth(
-        points, 14, np.where(border, 0.0, 0.5 * bump(corners, 13.0))
-    )  # the guide's corners are pinched
-    eyes = {}
-    for side, loop in (("Left", eye_left), ("Right", eye_right)):
-        corners = (EYE_OUTER, EYE_INNER) if side == "Left" else (mirror[EYE_OUTER], mirror[EYE_INNER])
-        eyes[side] = eyeball_centre(points, loop, corners)
-        points = lids_on_eyeball(points, graph, loop, eyes[side])
-    points = nostrils(points, graph)
-    points = (points + (points * [-1, 1, 1])[mirror]) / 2
+    points, upper, lower, eyes = fit_openings(points, triangles, mirror, mouth, {"Left": eye_left, "Right": eye_right})
 
     points, triangles, hood, mirror = add_hood(points, triangles, oval, mirror)
     outer_count = len(points)
@@ -353,52 +216,47 @@ def build_skin() -> Skin:
     points = smooth_seam.smooth(points, 30, 0.5 * bump(np.minimum(near, 40), 22))
     points = (points + (points * [-1, 1, 1])[mirror]) / 2
 
-    mesh = [points]
-    tris = [triangles]
-    mirrors = [mirror]
-    total = outer_count
-
-    def add_rings(
-        loop: list[int], rings: list[np.ndarray], partner_loop: list[int], partner_first: int
-    ) -> list[list[int]]:
-        """Walls that continue a border inwards; returns vertex numbers of each ring."""
-        nonlocal total
-        numbers, previous = [], loop
-        where = {v: i for i, v in enumerate(partner_loop)}
-        n = len(loop)
-        for k, ring in enumerate(rings):
-            now = list(range(total, total + n))
-            for i in range(n):
-                j = (i + 1) % n
-                tris.append(np.array([[previous[j], previous[i], now[i]], [previous[j], now[i], now[j]]]))
-            mesh.append(ring)
-            mirrors.append(np.array([partner_first + k * n + where[int(mirror[v])] for v in loop]))
-            numbers.append(now)
-            previous, total = now, total + n
-        return numbers
-
-    mouth_rings = add_rings(mouth, mouth_wall(points, mouth, upper, lower), mouth, total)
-    throat, last = total, mouth_rings[-1]
-    mesh.append(mesh[-1].mean(axis=0, keepdims=True))
-    tris.append(np.array([[last[(i + 1) % len(last)], last[i], throat] for i in range(len(last))]))
-    mirrors.append(np.array([throat]))
-    total += 1
-    first_left = total
-    first_right = total + len(LID_RINGS) * len(eye_left)
-    lid_rings = {"Left": add_rings(eye_left, lid_wall(points, eye_left, eyes["Left"]), eye_right, first_right)}
-    lid_rings["Right"] = add_rings(eye_right, lid_wall(points, eye_right, eyes["Right"]), eye_left, first_left)
-
-    ear_points, ear_triangles = ear()
-    ears = np.arange(total, total + 2 * len(ear_points))
-    for sign in (1, -1):
-        mesh.append(ear_points * [sign, 1, 1])
-        tris.append(total + (ear_triangles if sign == 1 else ear_triangles[:, ::-1]))
-        mirrors.append(np.arange(len(ear_points)) + (total + len(ear_points) if sign == 1 else total - len(ear_points)))
-        total += len(ear_points)
+    walls = _Walls(points, triangles, mirror)
+    mouth_rings = walls.add_rings(mouth, mouth_wall(points, mouth, upper, lower), mouth, walls.total)
+    walls.close(mouth_rings[-1])
+    first_left = walls.total
+    first_right = walls.total + len(LID_RINGS) * len(eye_left)
+    lid_rings = {"Left": walls.add_rings(eye_left, lid_wall(points, eye_left, eyes["Left"]), eye_right, first_right)}
+    lid_rings["Right"] = walls.add_rings(eye_right, lid_wall(points, eye_right, eyes["Right"]), eye_left, first_left)
+    ears = walls.add_ears()
     return Skin(
-        np.concatenate(mesh), np.concatenate(tris), np.concatenate(mirrors), face_count, outer_count, upper, lower, mouth, mouth_rings,
-        {"Left": eye_left, "Right": eye_right}, lid_rings, eyes, oval, hood, ears,
+        np.concatenate(walls.points), np.concatenate(walls.triangles), np.concatenate(walls.mirrors), face_count, outer_count,
+        upper, lower, mouth, mouth_rings, {"Left": eye_left, "Right": eye_right}, lid_rings, eyes, oval, hood, ears,
     )  # fmt: skip
+
+
+def fit_openings(
+    points: np.ndarray, triangles: np.ndarray, mirror: np.ndarray, mouth: list[int], eye_loops: dict[str, list[int]]
+) -> tuple[np.ndarray, list[int], list[int], dict[str, np.ndarray]]:
+    """Close the lips, lay the lids on the eyeballs, hollow the nostrils.
+
+    Returns:
+        Points [V, 3], the borders of the upper and the lower lip, and the eyeballs' centres by side.
+    """
+    graph = Graph(points, triangles)
+    borders = mouth + eye_loops["Left"] + eye_loops["Right"]
+    points = graph.smooth(points, 2, 0.25 * smoothstep(4, 12, graph.distance(borders)))
+    one, two = (
+        path_between(mouth, MOUTH_RIGHT_INNER, MOUTH_LEFT_INNER),
+        path_between(mouth, MOUTH_LEFT_INNER, MOUTH_RIGHT_INNER)[::-1],
+    )
+    upper, lower = (one, two) if points[one, 1].mean() > points[two, 1].mean() else (two, one)
+    points = seal_lips(points, graph, upper, lower)
+    border = np.isin(np.arange(len(points)), mouth)
+    near = np.minimum(graph.distance([MOUTH_CORNER, int(mirror[MOUTH_CORNER])], 30), 30)
+    points = graph.smooth(points, 14, np.where(border, 0.0, 0.5 * bump(near, 13.0)))  # the guide's corners are pinched
+    eyes = {}
+    for side, loop in eye_loops.items():
+        corners = (EYE_OUTER, EYE_INNER) if side == "Left" else (mirror[EYE_OUTER], mirror[EYE_INNER])
+        eyes[side] = eyeball_centre(points, loop, corners)
+        points = lids_on_eyeball(points, graph, loop, eyes[side])
+    points = nostrils(points, graph)
+    return (points + (points * [-1, 1, 1])[mirror]) / 2, upper, lower, eyes
 
 
 def seal_lips(points: np.ndarray, graph: Graph, upper: list[int], lower: list[int]) -> np.ndarray:
@@ -491,9 +349,20 @@ def add_hood(
     """
     start = next(i for i, v in enumerate(oval) if v == FOREHEAD)
     oval = oval[start:] + oval[:start]
-    coarse = oval[::2]
-    n = len(coarse)
-    at = points[coarse]
+    n = len(oval) // 2
+    rings = hood_rings(points[oval[::2]])
+    first = len(points)
+    numbers = [list(range(first + k * n, first + (k + 1) * n)) for k in range(len(rings) - 1)]
+    flip = np.array([(n - i) % n for i in range(n)])
+    mirror = np.concatenate([mirror, *[np.array(ring)[flip] for ring in numbers]])
+    hood = np.arange(first, first + n * len(numbers))
+    tris = [triangles, hood_triangles(oval, numbers, triangles_orientation(triangles, oval))]
+    return np.concatenate([points, *rings[1:]]), np.concatenate(tris), hood, mirror
+
+
+def hood_rings(at: np.ndarray) -> list[np.ndarray]:
+    """Rings [N, 3] of the hood and the bust from the border points `at` [N, 3], which are the first ring."""
+    n = len(at)
     rise, back = at[:, 1] - HINGE_Y, HINGE_Z - at[:, 2]
     angle0 = np.arctan2(back, rise)  # 0: straight up, pi/2: straight back
     along = np.hypot(rise, back) - HINGE_ARM
@@ -524,16 +393,16 @@ def add_hood(
         origin = np.tile([0.0, y, z], (n, 1))
         direction = np.stack([np.sin(even), np.zeros(n), -np.cos(even)], axis=1)
         rings.append(origin + direction * cast(origin, direction)[:, None])
+    return rings
 
-    tris, total = [triangles], len(points)
-    clockwise = triangles_orientation(triangles, oval)
-    numbers = []
-    for _ in rings[1:]:
-        numbers.append(list(range(total, total + n)))
-        total += n
+
+def hood_triangles(oval: list[int], numbers: list[list[int]], clockwise: bool) -> np.ndarray:
+    """Triangles [T, 3] between the face's border, which is twice as fine, and the rings of vertices `numbers`."""
+    tris: list[list[int]] = []
+    n = len(numbers[0])
 
     def add(triangle: list[int]) -> None:
-        tris.append(np.array([triangle if clockwise else triangle[::-1]]))
+        tris.append(triangle if clockwise else triangle[::-1])
 
     for i in range(n):  # from the fine border to the first ring: three triangles for two border edges
         a, m, b = oval[2 * i], oval[2 * i + 1], oval[(2 * i + 2) % len(oval)]
@@ -551,10 +420,7 @@ def add_hood(
             else:
                 add([previous[i], now[i], now[j]])
                 add([previous[i], now[j], previous[j]])
-    flip = np.array([(n - i) % n for i in range(n)])
-    mirror = np.concatenate([mirror, *[np.array(ring)[flip] for ring in numbers]])
-    hood = np.arange(len(points), total)
-    return np.concatenate([points, *rings[1:]]), np.concatenate(tris), hood, mirror
+    return np.array(tris)
 
 
 def triangles_orientation(triangles: np.ndarray, oval: list[int]) -> bool:
@@ -601,49 +467,3 @@ def lid_wall(points: np.ndarray, loop: list[int], centre: np.ndarray) -> list[np
         ring[:, 2] = centre[2] + inset * np.minimum(on_ball, offset[:, 2]) + (1 - inset) * (offset[:, 2] - 1.5 - away)
         rings.append(ring)
     return rings
-
-
-def ear() -> tuple[np.ndarray, np.ndarray]:
-    """The left ear: a polar height field with helix, antihelix, concha and lobe, laid against the head."""
-    spokes, rings = 44, 15
-    rho = np.concatenate([np.linspace(0.06, 1.0, rings), [1.03, 0.98, 0.7]])
-    phi = np.linspace(0, 2 * np.pi, spokes, endpoint=False)  # 0: back, 90 degrees: up
-    p, f = np.meshgrid(rho, phi, indexing="ij")
-    up, down = np.clip(np.sin(f), 0, 1), np.clip(-np.sin(f), 0, 1)
-    front = np.clip(-np.cos(f), 0, 1)
-    outline = 17.0 + 17.0 * up**1.5 + 16.0 * down**2 + 2.5 * np.clip(np.cos(f), 0, 1) * up - 3.5 * front
-    lobe, open_front = smoothstep(0.55, 0.95, down), smoothstep(0.2, 0.9, front) * (1 - smoothstep(0.5, 0.9, up))
-
-    def ridge(where: float, width: float) -> np.ndarray:
-        return np.exp(-(((p - where) / width) ** 2))
-
-    height = 6.5 * ridge(0.95, 0.09) * (1 - 0.9 * lobe) * (1 - 0.8 * open_front)  # helix
-    height += 5.5 * ridge(0.62, 0.12) * (1 - lobe) * (1 - open_front) * (1 - 0.45 * up)  # antihelix
-    height += 4.0 * ridge(0.66, 0.16) * smoothstep(0.75, 1.0, front)  # tragus
-    height += 4.0 * lobe * smoothstep(1.08, 0.6, p)
-    height -= 7.0 * smoothstep(0.5, 0.12, p)  # concha
-    height = height + 6.0
-    last = np.array([0.0] * rings + [-2.5, -6.0, -12.0])  # the back of the ear, down to the head
-    height = np.where(np.arange(len(rho))[:, None] >= rings, height[rings - 1] + last[:, None], height)
-    back, high = p * outline * np.cos(f), p * outline * np.sin(f)
-    local = np.stack([back, high, height], axis=-1).reshape(-1, 3)
-    flare, lean = np.radians(18), np.radians(-11)
-    # ear's own axes: back along the head and away from it, up, and out of it
-    e_back = np.array([np.sin(flare), 0, -np.cos(flare)])
-    e_out = np.array([np.cos(flare), 0, np.sin(flare)])
-    e_up = np.array([0.0, 1.0, 0.0])
-    a, b = (
-        local[:, 0] * np.cos(lean) - local[:, 1] * np.sin(lean),
-        local[:, 0] * np.sin(lean) + local[:, 1] * np.cos(lean),
-    )
-    points = np.array([69.5, 11.0, -86.0]) + a[:, None] * e_back + b[:, None] * e_up + local[:, 2:] * e_out
-    tris = []
-    for r in range(len(rho) - 1):
-        for s in range(spokes):
-            t = (s + 1) % spokes
-            i, j, k, m = r * spokes + s, r * spokes + t, (r + 1) * spokes + s, (r + 1) * spokes + t
-            tris += [[i, j, k], [j, m, k]]
-    centre = len(points)
-    points = np.concatenate([points, points[:spokes].mean(axis=0, keepdims=True)])
-    tris += [[centre, (s + 1) % spokes, s] for s in range(spokes)]
-    return points, np.array(tris)

@@ -37,7 +37,7 @@ def test_the_rules_of_the_platform_are_kept(archive):
     with zipfile.ZipFile(archive) as bundle:
         sources = {n: bundle.read(n).decode() for n in bundle.namelist() if n.endswith(".py")}
         wheel = next(n for n in bundle.namelist() if n.endswith(".whl"))
-        assert not any(part in bundle.namelist() for part in ("__main__.py", "build_extension.py"))
+        assert not any(part in bundle.namelist() for part in build_extension.LEFT_OUT)
     assert wheel.endswith("py3-none-any.whl")
     for name, text in sources.items():
         assert "import cmet_blender" not in text and "from cmet_blender" not in text, name  # relative imports only
@@ -47,7 +47,8 @@ def test_the_rules_of_the_platform_are_kept(archive):
 def test_every_module_of_the_package_is_inside(archive, project):
     with zipfile.ZipFile(archive) as bundle:
         inside = {n for n in bundle.namelist() if n.endswith(".py")}
-    here = {p.name for p in (project / "cmet_blender").glob("*.py")} - set(build_extension.LEFT_OUT)
+    package = project / "cmet_blender"
+    here = {p.relative_to(package).as_posix() for p in package.rglob("*.py")} - set(build_extension.LEFT_OUT)
     assert inside == here
 
 
@@ -118,7 +119,7 @@ def test_errors_are_said_in_plain_words(session):
     assert "No rig is chosen" in session["without_rig"]
     assert "not tracked yet" in session["without_track"]
     assert "no edited video" in session["no_video_yet"]
-    assert "not in this scene any more" in session["deleted"] or "No rig is chosen" in session["deleted"]
+    assert "no longer in this scene" in session["deleted"] or "No rig is chosen" in session["deleted"]
 
 
 def test_it_goes_without_a_trace(session):

@@ -5,6 +5,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from cmet_engine.emotions import LIBRARY, NEUTRAL
+
 
 @pytest.fixture
 def registered(bpy):
@@ -81,7 +83,7 @@ def test_everything_in_the_panels_is_explained(registered):
 
 
 class Service:
-    """An engine whose answers a test sets: what is tested is who hears them."""
+    """An engine whose answers a test sets: the tests see who gets them."""
 
     def __init__(self):
         self.state, self.cancelled = None, []
@@ -92,10 +94,10 @@ class Service:
     def health(self):
         return {"version": "0.1.0", "device": "cpu", "mismatch": ""}
 
-    def submit(self, kind, *arguments, **parameters):
+    def submit(self, request):
         return "7"
 
-    def look(self, identity):
+    def watch(self, identity):
         if isinstance(self.state, Exception):
             raise self.state
         return self.state
@@ -109,18 +111,18 @@ def watched(registered):
     """A job that the scene `first` started and that is being looked at, and its service."""
     from cmet_blender import operators, session
 
-    class Probe(operators._Job):
+    class Probe(operators.base.EngineOperator):
         def report(self, kind, text):
             pass
 
         def request(self, context):
-            return "Probing", "track", (), {}
+            return "Probing", {"kind": "track"}
 
         def receive(self, context, state):
             return f"received in {context.scene.name}"
 
     probe = Probe()
-    probe._request, probe._service, probe._scene = probe.request(None), Service(), "first"
+    probe._request, probe._service, probe._scene = {"kind": "track"}, Service(), "first"
     registered.context.scene.name = "first"
     session.STATE.job = session.Job("Probing")
     probe.look = lambda: probe.modal(registered.context, SimpleNamespace(type="TIMER"))
@@ -144,7 +146,7 @@ def test_a_job_reports_to_the_scene_that_asked(registered, watched):
     assert watched.look() == {"PASS_THROUGH"}
     watched._service.state = RUNNING
     assert watched.look() == {"PASS_THROUGH"}
-    assert session.STATE.job.text() == "Probing: tracking, 3/10, about 4 s left"
+    assert session.STATE.job.text() == "Probing: tracking the face, 3/10, about 4 s left"
     other = look_at_another_scene(registered)
     watched._service.state = {**RUNNING, "state": "done"}
     assert watched.look() == {"FINISHED"}
@@ -186,9 +188,9 @@ def test_cancelling_stops_the_engines_job_and_changes_nothing(registered, watche
 
 
 def test_every_emotion_has_a_picture_of_its_own(bpy):
-    from cmet_blender import icons, properties
+    from cmet_blender import icons
 
-    names = ("neutral", *properties.EMOTIONS)
+    names = (NEUTRAL, *LIBRARY)
     pictures = {}
     for name in names:
         image = bpy.data.images.load(str(icons.picture(name)))
@@ -202,10 +204,9 @@ def test_every_emotion_has_a_picture_of_its_own(bpy):
     assert sum(p.stat().st_size for p in icons.FOLDER.iterdir()) < 150_000
 
 
-def test_the_pictures_show_the_emotions_that_the_engine_has():
+def test_the_pictures_show_the_emotions_that_the_engine_has(bpy):
     library = pytest.importorskip("cmet_engine.emotion.library", reason="needs the engine's packages")
     from cmet_blender import icons
-    from cmet_engine.emotions import LIBRARY
 
     for name in library.load_library():
         if name in LIBRARY:

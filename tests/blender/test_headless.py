@@ -92,34 +92,14 @@ def test_bake_and_match(cmet, bpy, head, track, random_tracks, tmp_path):
     assert json.loads((tmp_path / "map.json").read_text())["format"] == "cmet-rig/1"
 
 
-def test_a_manifest_goes_on_after_a_failure_and_resumes(cmet, rig_file, track_file, tmp_path):
-    rows = [
-        {"command": "export", "track": "take.npz", "rig": "rig.blend", "output": "one.glb"},
-        {"command": "export", "track": "missing.npz", "rig": "rig.blend", "output": "two.glb"},
-        {
-            "command": "export",
-            "track": "take.npz",
-            "rig": "rig.blend",
-            "output": "three.glb",
-            "frames": [1, 10],
-            "colour": 3,
-        },
-        {"command": "apply", "track": "take.npz", "rig": "rig.blend", "output": "four.blend", "simplify": 0.01},
-    ]
-    manifest = tmp_path / "all.jsonl"
-    manifest.write_text("\n".join(map(json.dumps, rows)))
-    done = cmet("batch", manifest, "--json")
+def test_a_failure_is_told_to_programs_as_json_too(cmet, rig_file, tmp_path):
+    done = cmet("export", tmp_path / "none.npz", "--rig", rig_file, "-o", tmp_path / "a.fbx", "--json")
     assert done.returncode == 1
-    answer = json.loads(done.stdout)
-    assert (answer["done"], answer["failed"]) == (2, 2)
-    assert (
-        (tmp_path / "one.glb").exists() and (tmp_path / "four.blend").exists() and not (tmp_path / "two.glb").exists()
-    )
-    errors = [
-        json.loads(line).get("error", "") for line in (tmp_path / "all.jsonl.results.jsonl").read_text().splitlines()
-    ]
-    assert "missing.npz" in errors[1] and "colour" in errors[2]
-    (tmp_path / "missing.npz").write_bytes(track_file.read_bytes())
-    done = cmet("batch", manifest, "--resume", "--json")
-    answer = json.loads(done.stdout)
-    assert (answer["done"], answer["failed"], answer["skipped"]) == (1, 1, 2) and (tmp_path / "two.glb").exists()
+    sentence = json.loads(done.stdout)["error"]
+    assert "none.npz" in sentence and done.stderr.splitlines()[-1] == f"cmet: {sentence}"
+
+
+def test_a_video_of_an_unknown_format_is_refused_at_once(cmet, rig_file, tmp_path):
+    (tmp_path / "take.mp4").write_bytes(b"")
+    done = cmet("render", tmp_path / "take.mp4", "--rig", rig_file, "-o", tmp_path / "a.avi")
+    assert done.returncode == 1 and "a.avi" in done.stderr and ".mp4 .m4v .mov .mkv" in done.stderr

@@ -84,9 +84,11 @@ def test_a_film_rate_clip_lands_in_time_not_in_frame_count(bpy, keyframes, head)
     ("fps", "base", "exact"),
     [(30, 1.001, Fraction(30000, 1001)), (24, 1.001, Fraction(24000, 1001)), (25, 1.0, Fraction(25))],
 )
-def test_the_scene_rate_is_exact(bpy, keyframes, fps, base, exact):
+def test_the_scene_rate_is_exact(bpy, fps, base, exact):
+    from cmet_blender import frames
+
     bpy.context.scene.render.fps, bpy.context.scene.render.fps_base = fps, base
-    assert keyframes.scene_fps(bpy.context.scene) == exact
+    assert frames.scene_fps(bpy.context.scene) == exact
 
 
 def test_a_thousand_frames_cost_little_beyond_blenders_own(bpy, keyframes, head, random_tracks):
@@ -112,13 +114,13 @@ def test_a_thousand_frames_cost_little_beyond_blenders_own(bpy, keyframes, head,
 
     def best(work):
         times = []
-        for _ in range(9):  # the best of several: a loaded machine only ever adds
-            before = time.perf_counter()
+        for _ in range(9):  # processor time, the best of several: what else the machine does counts for little
+            before = time.process_time()
             work()
-            times.append(time.perf_counter() - before)
+            times.append(time.process_time() - before)
         return min(times)
 
-    assert best(lambda: keyframes.apply_track(head, track, found)) - best(blenders_own) < 0.05
+    assert best(lambda: keyframes.apply_track(head, track, found)) < 3 * best(blenders_own)
 
 
 def test_applying_again_keeps_the_first_take(bpy, keyframes, head, random_tracks):
@@ -280,12 +282,13 @@ def test_names_with_quotes_and_dots_are_keyed(bpy, keyframes, make_mesh, track):
 
 
 @pytest.mark.parametrize("axes", [("-Z", "+X", "-Y"), ("+Y", "+X", "+Z"), ("+X", "-Z", "+Y"), ("-Y", "-Z", "-X")])
-def test_turns_come_apart_as_they_were_put_together(keyframes, axes):
+def test_turns_come_apart_as_they_were_put_together(bpy, axes):
+    from cmet_blender import bones
     from cmet_blender.mapping import Rotation
 
     rotation = Rotation("bone", *axes, strength=0.7)
     for degrees in np.random.default_rng(0).uniform(-60, 60, (50, 3)):
-        assert np.abs(keyframes.decompose(rotation, keyframes.compose(rotation, degrees)) - degrees).max() < 1e-3
+        assert np.abs(bones.decompose(rotation, bones.compose(rotation, degrees)) - degrees).max() < 1e-3
 
 
 def test_an_object_may_turn_instead_of_a_bone(bpy, keyframes, head, track):

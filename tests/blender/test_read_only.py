@@ -97,14 +97,14 @@ def test_where_nothing_can_be_written_the_user_is_told_both_places(session, save
 def test_a_kept_result_never_replaces_an_earlier_one_and_leaves_no_half_file(session, saved, operators, tmp_path):
     made = tmp_path / "track.npz"
     made.write_bytes(b"new")
-    first = operators._keep({"files": {"track.npz": str(made)}}, "track.npz", "take_track")
-    second = operators._keep({"files": {"track.npz": str(made)}}, "track.npz", "take_track")
+    first = operators.base.keep_result({"files": {"track.npz": str(made)}}, "track.npz", "take_track")
+    second = operators.base.keep_result({"files": {"track.npz": str(made)}}, "track.npz", "take_track")
     assert (first.name, second.name) == ("take_track.npz", "take_track_2.npz")
     made.unlink()
     with pytest.raises(FileNotFoundError) as caught:
-        operators._keep({"files": {"track.npz": str(made)}}, "track.npz", "take_track")
+        operators.base.keep_result({"files": {"track.npz": str(made)}}, "track.npz", "take_track")
     assert sorted(p.name for p in first.parent.iterdir()) == ["take_track.npz", "take_track_2.npz"]
-    assert "track.npz cannot be used: No such file" in operators.in_plain_words(caught.value)
+    assert "track.npz cannot be used: No such file" in operators.base.in_plain_words(caught.value)
 
 
 def test_an_export_that_cannot_be_written_leaves_the_scene_unharmed(session, saved, bpy, operators, track):

@@ -7,7 +7,8 @@ import time
 
 import pytest
 
-from cmet_blender.engine import FINISHED, Engine, Recorder
+from cmet_blender.engine import FINISHED, Engine
+from cmet_blender.recorder import Recorder
 from cmet_engine.errors import CmetError
 
 STAND_IN = """#!{python}
@@ -36,37 +37,39 @@ def microphone(tmp_path):
 
 
 def test_level_and_time_are_shown_while_it_records(microphone, tmp_path):
-    identity = microphone.submit("record", tmp_path / "a.wav", seconds=1.0)
+    identity = microphone.submit({"kind": "record", "path": tmp_path / "a.wav", "seconds": 1.0})
     states = []
     end = time.monotonic() + 20
     while (not states or states[-1]["state"] not in FINISHED) and time.monotonic() < end:
-        states.append(microphone.look(identity))
+        states.append(microphone.watch(identity))
         time.sleep(0.05)
     assert states[-1]["state"] == "done" and states[-1]["files"] == {"a.wav": str(tmp_path / "a.wav")}
     assert any(s["stage"] == "level -12 dB" and 0 < s["done"] < 10 == s["total"] for s in states)
 
 
 def test_cancelling_ends_the_process_and_keeps_nothing(microphone, tmp_path):
-    identity = microphone.submit("record", tmp_path / "a.wav", seconds=30.0)
-    while microphone.look(identity)["done"] == 0:
+    identity = microphone.submit({"kind": "record", "path": tmp_path / "a.wav", "seconds": 30.0})
+    while microphone.watch(identity)["done"] == 0:
         time.sleep(0.05)
     microphone.cancel(identity)
-    assert microphone.look(identity)["state"] == "cancelled"
+    assert microphone.watch(identity)["state"] == "cancelled"
     assert not (tmp_path / "a.wav").exists() and microphone._process.poll() is not None
 
 
 def test_a_recorder_that_hangs_is_ended(microphone, tmp_path):
     microphone.SLACK = -29.5
-    identity = microphone.submit("record", tmp_path / "a.wav", seconds=30.0)
+    identity = microphone.submit({"kind": "record", "path": tmp_path / "a.wav", "seconds": 30.0})
     end = time.monotonic() + 20
-    while (state := microphone.look(identity))["state"] == "running" and time.monotonic() < end:
+    while (state := microphone.watch(identity))["state"] == "running" and time.monotonic() < end:
         time.sleep(0.1)
     assert state["state"] == "failed" and "in time" in state["error"] and microphone._process.poll() is not None
 
 
 def test_a_python_without_the_engine_says_so(tmp_path):
     with pytest.raises(CmetError, match=r"nowhere.*cannot be started.*preferences"):
-        Recorder(Engine(tmp_path / "nowhere", folder=tmp_path)).run("record", tmp_path / "a.wav", seconds=1)
+        Recorder(Engine(tmp_path / "nowhere", folder=tmp_path)).run(
+            {"kind": "record", "path": tmp_path / "a.wav", "seconds": 1}
+        )
 
 
 @pytest.fixture

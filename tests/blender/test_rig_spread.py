@@ -29,12 +29,12 @@ def explained(row, true, motion):
 
 @pytest.mark.parametrize("name", ["avatar", "ict"])
 def test_a_rig_without_smiles_still_smiles(bpy, request, name):
-    from cmet_blender import mapping, rig
+    from cmet_blender import mapping
 
     obj = request.getfixturevalue(name)
     smiles = ["mouthSmileLeft", "mouthSmileRight"]
     true, motion = without(bpy, obj, smiles)
-    found = rig.spread(obj, mapping.match(obj))
+    found = mapping.spread(obj, mapping.match(obj))
     assert set(smiles) <= set(found.spread)
     for coefficient in smiles:
         row = found.rows[coefficient]
@@ -45,30 +45,30 @@ def test_a_rig_without_smiles_still_smiles(bpy, request, name):
 @pytest.mark.parametrize("name", ["avatar", "ict"])
 def test_what_is_claimed_for_one_side_holds(bpy, request, name):
     """The other side's shape is the rig's own measure: the claimed share is the true one."""
-    from cmet_blender import mapping, rig
+    from cmet_blender import mapping
 
     obj = request.getfixturevalue(name)
     gone = ["mouthSmileRight", "mouthDimpleLeft", "mouthStretchRight"]
     true, motion = without(bpy, obj, gone)
-    found = rig.spread(obj, mapping.match(obj))
+    found = mapping.spread(obj, mapping.match(obj))
     for coefficient in gone:
         row = found.rows[coefficient]
         assert row.kind == "spread" and abs(explained(row, true[coefficient], motion) - row.confidence) < 0.1
 
 
 def test_nothing_is_made_of_shapes_that_cannot_show_it(bpy, avatar):
-    from cmet_blender import mapping, rig
+    from cmet_blender import mapping
 
     without(bpy, avatar, ["browInnerUp", "eyeBlinkLeft", "eyeBlinkRight"])
-    found = rig.spread(avatar, mapping.match(avatar))
+    found = mapping.spread(avatar, mapping.match(avatar))
     assert set(found.missing) == {"browInnerUp", "eyeBlinkLeft", "eyeBlinkRight"}
 
 
 def test_a_rig_that_lacks_a_third_takes_a_track_and_the_reference_keeps_the_rest(bpy, avatar, track):
-    from cmet_blender import keyframes, mapping, rig
+    from cmet_blender import keyframes, mapping
 
     without(bpy, avatar, [n for i, n in enumerate(arkit.NAMES) if i % 3 == 0])
-    found = rig.spread(avatar, mapping.match(avatar))
+    found = mapping.spread(avatar, mapping.match(avatar))
     assert found.spread and found.missing
     keyframes.apply_track(avatar, track, found)
     back = keyframes.read_track(avatar, (1, 50), found, reference=track)
@@ -81,7 +81,7 @@ def test_the_demo_head_takes_everything(bpy, project, track):
     bpy.ops.wm.open_mainfile(filepath=str(project / "rigs" / "demo_head.blend"))
     head = bpy.data.objects["head"]
     bpy.context.scene.render.fps, bpy.context.scene.render.fps_base = 24, 1.0
-    found = rig.spread(head, mapping.match(head))
+    found = mapping.spread(head, mapping.match(head))
     assert found.of_kind("exact") == list(arkit.NAMES)
     assert {mesh.name for mesh in rig.meshes(head)} >= {
         "head",

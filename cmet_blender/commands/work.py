@@ -1,0 +1,168 @@
+"""The commands: each takes the parsed options and returns what to print."""
+
+import argparse
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import bpy
+
+from cmet_engine.errors import InvalidInput, NotFound
+from cmet_engine.files import check_writable, whole_file
+from cmet_engine.progress import Progress, label_of
+from cmet_engine.track import CoefficientTrack
+
+from .. import emotion_strips, export, keyframes
+from ..engine import Engine
+from ..frames import set_rate
+from ..mapping import RigMapping
+from .rigs import mapping_of, open_rig
+
+VIDEO_FORMATS = ("mp4", "m4v", "mov", "mkv")
+
+
+def _progress(options: argparse.Namespace) -> Progress:
+    shown: list[float] = [0.0]
+
+    def progress(stage: str, done: int, total: int | None) -> None:
+        if not options.quiet and not options.json and (time.monotonic() - shown[0] > 1 or done == total):
+            shown[0] = time.monotonic()
+            print(f"{label_of(stage)} {done}/{total or '?'}", file=sys.stderr)
+
+    return progress
+
+
+def _applied(options: argparse.Namespace) -> tuple[Any, RigMapping, Any, CoefficientTrack]:
+    """The rig with the track's keys, the mapping, the Action, and the track."""
+    check_writable(options.output, force=options.force)
+    track = CoefficientTrack.load(options.track)
+    obj, imported = open_rig(options.rig, options.object)
+    scene = bpy.context.scene
+    if options.fps is not None and options.fps <= 0:
+        raise InvalidInput(f"--fps is {options.fps}; it must be above 0.")
+    if options.fps or imported:
+        set_rate(scene, options.fps or track.fps)
+    mapping = mapping_of(options, obj)
+    action = keyframes.apply_track(obj, track, mapping, options.start, simplify=options.simplify)
+    low, high = action.frame_range
+    scene.frame_start, scene.frame_end = round(low), max(round(low), int(high + 1e-3))
+    return obj, mapping, action, track
+
+
+def _summary(options: argparse.Namespace, obj: Any, mapping: RigMapping, **more: Any) -> dict[str, Any]:
+    return {
+        "file": options.output,
+        "object": obj.name,
+        "matched": len(mapping.matched),
+        "guessed": mapping.guessed,
+        "spread": mapping.spread,
+        "missing": mapping.missing,
+        **more,
+    }
+
+
+def _export(options: argparse.Namespace) -> dict[str, Any]:
+    if options.output.suffix.lower() not in export.WRITERS:
+        raise InvalidInput(
+            f"{options.output.name}: cannot export to '{options.output.suffix}'; use one of {' '.join(export.WRITERS)}."
+        )
+    obj, mapping, action, track = _applied(options)
+    span = tuple(options.frames) if options.frames else None
+    export.write(obj, options.output, span, preset=options.preset, mapping=mapping, force=options.force)
+    return _summary(options, obj, mapping, frames=len(track), notes=keyframes.notes_of(action))
+
+
+def _apply(options: argparse.Namespace) -> dict[str, Any]:
+    if options.output.suffix.lower() != ".blend":
+        raise InvalidInput(f"{options.output.name}: `apply` writes a .blend; use `export` for other formats.")
+    obj, mapping, action, track = _applied(options)
+    export.blend(obj, options.output, force=options.force)
+    return _summary(options, obj, mapping, frames=len(track), action=action.name, notes=keyframes.notes_of(action))
+
+
+def _bake(options: argparse.Namespace) -> dict[str, Any]:
+    check_writable(options.output, force=options.force)
+    obj, _ = open_rig(options.rig, options.object)
+    span = tuple(options.frames) if options.frames else export.frame_span(obj)
+    emotions = list(emotion_strips.strips(obj))
+    action = emotion_strips.bake(obj, span, progress=_progress(options))
+    mapping = mapping_of(options, obj)
+    export.write(obj, options.output, span, preset=options.preset, mapping=mapping, force=options.force)
+    return {
+        "file": options.output,
+        "object": obj.name,
+        "action": action.name,
+        "emotions": emotions,
+        "frames": span[1] - span[0] + 1,
+    }
+
+
+def _read(options: argparse.Namespace) -> dict[str, Any]:
+    obj, _ = open_rig(options.rig, options.object)
+    mapping = mapping_of(options, obj)
+    span = tuple(options.frames) if options.frames else None
+    export.track(obj, options.output, span, mapping=mapping, force=options.force, progress=_progress(options))
+    return _summary(options, obj, mapping)
+
+
+def _match(options: argparse.Namespace) -> dict[str, Any]:
+    obj, _ = open_rig(options.rig, options.object)
+    mapping = mapping_of(options, obj)
+    if options.output is not None:
+        mapping.save(options.output, force=options.force)
+    counts = {
+        "matched": len(mapping.matched),
+        "guessed": mapping.guessed,
+        "spread": mapping.spread,
+        "missing": mapping.missing,
+        "unused": list(mapping.unused),
+    }
+    return (
+        {"object": obj.name, **counts, "table": mapping.table()}
+        if options.json
+        else {"report": f"{obj.name}: {mapping.report()}", "file": options.output}
+    )
+
+
+def _render(options: argparse.Namespace) -> dict[str, Any]:
+    check_writable(options.output, force=options.force)
+    if not options.clip.is_file():
+        raise NotFound(f"The clip {options.clip} does not exist.")
+    suffix = options.output.suffix.lstrip(".").lower()
+    if suffix not in VIDEO_FORMATS:
+        wanted = " ".join(f".{name}" for name in VIDEO_FORMATS)
+        raise InvalidInput(f"{options.output.name}: a video cannot be written as '.{suffix}'; use one of {wanted}.")
+    obj, _ = open_rig(options.rig, options.object)
+    mapping = mapping_of(options, obj)
+    source = CoefficientTrack.load(options.source) if options.source else None
+    span = tuple(options.frames) if options.frames else export.frame_span(obj)
+    timing: dict[str, Any] = (
+        {"fps": source.fps, "times": source.times, "reference": source} if source is not None else {}
+    )
+    progress = _progress(options)
+    track = keyframes.read_track(obj, span, mapping, progress=progress, **timing)
+    clip = options.clip.resolve()
+    request = {"kind": "render", "clip": str(clip), "face": options.face, "quality": options.quality, "format": suffix}
+    request |= {"device": options.device, "rate_factor": options.rate_factor}
+    with tempfile.TemporaryDirectory(prefix="cmet-") as name:
+        folder = Path(name)
+        request["track"] = str(track.save(folder / "edited.npz"))
+        if source is not None:
+            request["source"] = str(source.save(folder / "source.npz"))
+        engine = Engine(options.engine, folder=folder / "engine", allow=[clip.parent, folder])
+        try:
+            state = engine.run(request, progress)
+            made = next(Path(p) for p in state["files"].values())
+            with whole_file(options.output, force=options.force) as temporary:
+                temporary.write_bytes(made.read_bytes())
+        finally:
+            engine.stop()
+    return {"file": options.output, "object": obj.name, "frames": len(track)}
+
+
+COMMANDS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
+    "export": _export, "apply": _apply, "bake": _bake, "read": _read, "match": _match, "render": _render,
+}  # fmt: skip

@@ -1,0 +1,44 @@
+"""The operators behind the buttons. Each calls functions of other modules; errors are shown in the panel and in Info.
+
+Engine jobs: with a window an operator submits the job, returns, and polls it every third of a second (`modal`), so that
+Blender can be used meanwhile. Without a window `execute` waits. A running job keeps names, not objects, because objects
+may be deleted or undone before it ends.
+"""
+
+from .emotions import (
+    CMET_OT_add_emotion,
+    CMET_OT_add_emotion_file,
+    CMET_OT_bake,
+    CMET_OT_new_emotion,
+    CMET_OT_recompute,
+    CMET_OT_record,
+    CMET_OT_refresh_emotions,
+)
+from .engine import CMET_OT_engine_check, CMET_OT_engine_start, CMET_OT_engine_stop
+from .export import CMET_OT_export
+from .rig import CMET_OT_apply_track, CMET_OT_load_mapping, CMET_OT_match, CMET_OT_save_mapping
+from .track import CMET_OT_cancel, CMET_OT_load_footage, CMET_OT_track
+from .video import CMET_OT_compare, CMET_OT_render_video
+
+CLASSES = (
+    CMET_OT_load_footage,
+    CMET_OT_track,
+    CMET_OT_cancel,
+    CMET_OT_match,
+    CMET_OT_save_mapping,
+    CMET_OT_load_mapping,
+    CMET_OT_apply_track,
+    CMET_OT_refresh_emotions,
+    CMET_OT_add_emotion,
+    CMET_OT_add_emotion_file,
+    CMET_OT_new_emotion,
+    CMET_OT_record,
+    CMET_OT_bake,
+    CMET_OT_recompute,
+    CMET_OT_render_video,
+    CMET_OT_compare,
+    CMET_OT_export,
+    CMET_OT_engine_check,
+    CMET_OT_engine_start,
+    CMET_OT_engine_stop,
+)

@@ -1,0 +1,269 @@
+"""What the operators share: the rig and the clip they work on, and how they run and report."""
+
+import contextlib
+import shutil
+from pathlib import Path
+from typing import Any
+
+import bpy
+
+from cmet_engine.errors import CmetError, InvalidInput, NotFound
+from cmet_engine.files import whole_file
+from cmet_engine.track import CoefficientTrack
+
+from .. import mapping, properties, session
+from ..engine import FINISHED, finished
+
+POLL_SECONDS = 0.3
+
+
+def chosen(context: Any) -> Any:
+    """The rig of the scene.
+
+    Raises:
+        InvalidInput: none is chosen.
+        NotFound: it was deleted.
+    """
+    settings = context.scene.cmet
+    if settings.rig is None:
+        active = context.active_object
+        if active is not None and properties._is_rig(None, active):
+            settings.rig = active
+        else:
+            raise InvalidInput("No rig is chosen; select the mesh of the face and choose it in the Rig panel.")
+    if context.scene.objects.get(settings.rig.name) != settings.rig:
+        name, settings.rig = settings.rig.name, None
+        raise NotFound(f"'{name}' is no longer in this scene; choose another rig.")
+    return settings.rig
+
+
+def still_there(context: Any, name: str) -> Any:
+    """The rig that a job was started for.
+
+    Raises:
+        NotFound: it was deleted or another was chosen while the job ran.
+    """
+    obj = context.scene.objects.get(name)
+    if obj is None or context.scene.cmet.rig != obj:
+        raise NotFound(
+            f"'{name}' was deleted or is no longer the chosen rig; nothing was changed. Choose a rig and try again."
+        )
+    return obj
+
+
+def clip_path(settings: Any) -> Path:
+    """The scene's clip.
+
+    Raises:
+        InvalidInput: none is chosen.
+        NotFound: the file does not exist.
+    """
+    if not settings.clip:
+        raise InvalidInput("No clip is chosen; load one in the Footage panel.")
+    path = Path(bpy.path.abspath(settings.clip)).resolve()
+    if not path.is_file():
+        raise NotFound(f"The clip {path} no longer exists; choose another.")
+    return path
+
+
+def source_track(settings: Any) -> CoefficientTrack:
+    """The track of the scene's clip.
+
+    Raises:
+        InvalidInput: the clip is not tracked yet.
+        CmetError: the file cannot be read.
+    """
+    if not settings.track:
+        raise InvalidInput("The clip is not tracked yet; press Track Footage, or choose a coefficient track.")
+    return CoefficientTrack.load(bpy.path.abspath(settings.track))
+
+
+def mapping_of(settings: Any) -> mapping.RigMapping:
+    """The mapping of the panel's table, which is filled where it is empty."""
+    if not settings.rows:
+        obj = settings.rig
+        properties.show_mapping(settings, mapping.spread(obj, mapping.match(obj)))
+    return properties.shown_mapping(settings)
+
+
+def in_plain_words(error: Exception) -> str:
+    """A sentence for what went wrong."""
+    if isinstance(error, CmetError):
+        return str(error)
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename} cannot be used: {error.strerror}; choose another place or change its permissions."
+    return f"An internal fault stopped the work ({type(error).__name__}: {error})."
+
+
+class Reporter:
+    """Reports what was done, and errors in plain words, in the panel and in Info."""
+
+    def report_done(self, context: Any, text: str) -> set[str]:
+        """Report what was done."""
+        context.scene.cmet.message, context.scene.cmet.done = "", text
+        self.report({"INFO"}, text)  # type: ignore[attr-defined]
+        return {"FINISHED"}
+
+    def report_error(self, context: Any, error: Exception) -> set[str]:
+        """Report what went wrong; nothing in the scene was changed."""
+        text = in_plain_words(error)
+        context.scene.cmet.message, context.scene.cmet.done = text, ""
+        self.report({"ERROR"}, text)  # type: ignore[attr-defined]
+        return {"CANCELLED"}
+
+
+class SimpleOperator(Reporter):
+    """An operator whose `work` either succeeds and returns a sentence, or raises."""
+
+    def execute(self, context: Any) -> set[str]:
+        """Run the operator."""
+        try:
+            return self.report_done(context, self.work(context))
+        except (CmetError, ReferenceError, OSError, RuntimeError) as error:
+            if isinstance(error, ReferenceError):
+                error = NotFound("The object was deleted in the meantime; choose another rig.")
+            return self.report_error(context, error)
+
+    def work(self, context: Any) -> str:
+        """Do the work; returns what was done."""
+        raise NotImplementedError
+
+
+class EngineOperator(Reporter):
+    """An operator whose work the engine does: `request` describes the job, `receive` uses its result."""
+
+    _timer: Any = None
+    _rig = ""  # name of the rig that the result is for
+
+    @classmethod
+    def poll(cls, context: Any) -> bool:
+        if session.STATE.job is not None:
+            cls.poll_message_set("Another job is under way; wait for it or cancel it")  # type: ignore[attr-defined]
+            return False
+        return True
+
+    def request(self, context: Any) -> tuple[str, dict[str, Any]]:
+        """Title of the job, and what is asked: see `Engine.submit`."""
+        raise NotImplementedError
+
+    def receive(self, context: Any, state: dict[str, Any]) -> str:
+        """Use the finished job; returns what was done."""
+        raise NotImplementedError
+
+    def execute(self, context: Any) -> set[str]:
+        """Submit and wait: for scripts and background mode."""
+        try:
+            _, request = self.request(context)
+            service = self._engine(context)
+            state = service.run(request)
+            session.STATE.health = service.health() or session.STATE.health
+            return self.report_done(context, self.receive(context, state))
+        except (CmetError, ReferenceError, OSError) as error:
+            return self.report_error(context, error)
+
+    def _engine(self, context: Any) -> Any:
+        settings = context.scene.cmet
+        places = [
+            Path(bpy.path.abspath(p)).resolve().parent
+            for p in (settings.clip, settings.voice, settings.neutral_voice)
+            if p
+        ]
+        return session.engine(*places)
+
+    def invoke(self, context: Any, event: Any) -> set[str]:
+        """Submit and watch."""
+        if bpy.app.background:
+            return self.execute(context)
+        try:
+            title, self._request = self.request(context)
+            self._service = self._engine(context)
+            self._service.start()
+        except (CmetError, ReferenceError, OSError) as error:
+            return self.report_error(context, error)
+        self._scene = context.scene.name
+        session.STATE.job = session.Job(title, stage="starting the engine")
+        manager = context.window_manager
+        self._timer = manager.event_timer_add(POLL_SECONDS, window=context.window)
+        manager.modal_handler_add(self)
+        return {"RUNNING_MODAL"}
+
+    def modal(self, context: Any, event: Any) -> set[str]:
+        """Watch the job."""
+        if event.type != "TIMER":
+            return {"PASS_THROUGH"}
+        job = session.STATE.job
+        if job is None:
+            return self._end(context, {"CANCELLED"})
+        if self._scene not in bpy.data.scenes:
+            if job.identity:
+                with contextlib.suppress(CmetError):
+                    self._service.cancel(job.identity)
+            return self._end(context, {"CANCELLED"})
+        # another scene may be open by now
+        with context.temp_override(scene=bpy.data.scenes[self._scene]):
+            return self._step(bpy.context, job)
+
+    def _step(self, context: Any, job: Any) -> set[str]:
+        try:
+            state = self._watch(job)
+            _redraw(context)
+            if state is None:
+                return {"PASS_THROUGH"}
+            if state["state"] == "cancelled":
+                self.report_done(context, f"{job.title}: cancelled; nothing was changed.")
+                return self._end(context, {"CANCELLED"})
+            text = self.receive(context, finished(state))
+            if bpy.ops.ed.undo_push.poll():
+                bpy.ops.ed.undo_push(message=f"C-MET: {job.title}")
+            self.report_done(context, text)
+            return self._end(context, {"FINISHED"})
+        except (CmetError, ReferenceError, OSError, RuntimeError) as error:
+            self.report_error(context, error)
+            return self._end(context, {"CANCELLED"})
+
+    def _watch(self, job: Any) -> dict[str, Any] | None:
+        """The job's state once it is finished."""
+        if not job.identity:
+            if job.cancelled:
+                return {"state": "cancelled"}
+            if self._service.ready():
+                session.STATE.health = self._service.health() or session.STATE.health
+                job.identity = self._service.submit(self._request)
+            return None
+        if job.cancelled:
+            self._service.cancel(job.identity)
+        state = self._service.watch(job.identity)
+        if state is None:
+            job.stage = "the engine ended and was started again"
+            return None
+        job.stage, job.done, job.total = state["stage"] or "waiting", state["done"], state["total"]
+        job.eta = state["eta_seconds"]
+        return state if state["state"] in FINISHED else None
+
+    def _end(self, context: Any, result: set[str]) -> set[str]:
+        session.STATE.job = None
+        if self._timer is not None:
+            context.window_manager.event_timer_remove(self._timer)
+        _redraw(context)
+        return result
+
+
+def _redraw(context: Any) -> None:
+    for window in context.window_manager.windows:
+        for area in window.screen.areas:
+            if area.type in {"VIEW_3D", "PREFERENCES"}:
+                area.tag_redraw()
+
+
+def keep_result(state: dict[str, Any], name: str, target: str) -> Path:
+    """Copy a job's file into the folder of results, never over an earlier one."""
+    made = Path(state["files"][name])
+    folder = session.results_folder()
+    path = folder / f"{target}{made.suffix}"
+    number = 1
+    while path.exists():
+        number += 1
+        path = folder / f"{target}_{number}{made.suffix}"
+    with whole_file(path) as temporary:
+        shutil.copyfile(made, temporary)
+    return path

@@ -1,0 +1,185 @@
+"""Emotions as strips, emotions of the user's own, and the result of all strips together."""
+
+import contextlib
+import itertools
+from pathlib import Path
+from typing import Any
+
+import bpy
+from bpy.props import EnumProperty, StringProperty
+from bpy_extras.io_utils import ImportHelper
+
+from cmet_engine.errors import CmetError, InvalidInput, NotFound
+from cmet_engine.timeline import EmotionKey
+from cmet_engine.track import CoefficientTrack
+
+from .. import emotion_strips, export, keyframes, rig, session
+from ..emotion_tracks import mute, owners
+from ..recorder import Recorder
+from .base import EngineOperator, SimpleOperator, chosen, clip_path, keep_result, mapping_of, source_track, still_there
+
+
+class CMET_OT_refresh_emotions(SimpleOperator, bpy.types.Operator):
+    """Ask the engine what its library of emotions holds"""
+
+    bl_idname = "cmet.refresh_emotions"
+    bl_label = "Refresh"
+
+    def work(self, context: Any) -> str:
+        service = session.engine()
+        service.start()
+        service.wait(20)
+        session.STATE.emotions = service.emotions()
+        return f"The library holds {len(session.STATE.emotions)} emotions."
+
+
+def edit_request(settings: Any, **keys: list[Any]) -> dict[str, Any]:
+    """A request for the tracks of an edit of the scene's clip, with `emotions` or `keys`; no video."""
+    request = {"kind": "edit", "clip": str(clip_path(settings)), "face": settings.face, "renderer": "none", **keys}
+    return request | {"mode": settings.mode} | session.device_field()
+
+
+def _absolute(path: str) -> str:
+    return str(Path(bpy.path.abspath(path)).resolve())
+
+
+class CMET_OT_add_emotion(EngineOperator, bpy.types.Operator):
+    """Add the chosen emotion to the rig as a strip: its influence is the strength"""
+
+    bl_idname = "cmet.add_emotion"
+    bl_label = "Add Emotion"
+    bl_options = {"REGISTER"}
+
+    emotion: StringProperty(name="Emotion", options={"SKIP_SAVE"})
+
+    def request(self, context: Any) -> tuple[str, dict[str, Any]]:
+        settings = context.scene.cmet
+        obj = chosen(context)
+        rig.check_editable(obj)
+        self._rig = obj.name
+        self.emotion = self.emotion or settings.emotion
+        return f"Emotion {self.emotion}", edit_request(settings, emotions=[self.emotion])
+
+    def receive(self, context: Any, state: dict[str, Any]) -> str:
+        settings = context.scene.cmet
+        edited, source = (CoefficientTrack.load(state["files"][n]) for n in ("edited.npz", "source.npz"))
+        strip = emotion_strips.add(still_there(context, self._rig), self.emotion, emotion_strips.delta(edited, source), settings.start_frame, strength=settings.strength, mapping=mapping_of(settings))  # fmt: skip
+        if not settings.track:
+            settings.track = str(keep_result(state, "source.npz", f"{Path(settings.clip).stem}_track"))
+        return f"Strip '{strip.name}' added; key its influence in the NLA editor."
+
+
+class CMET_OT_add_emotion_file(SimpleOperator, bpy.types.Operator, ImportHelper):
+    """Add an emotion from the file of an edited coefficient track; works without the engine"""
+
+    bl_idname = "cmet.add_emotion_file"
+    bl_label = "From Edited Coefficient Track"
+    bl_options = {"REGISTER", "UNDO"}
+
+    filter_glob: StringProperty(default="*.npz;*.csv;*.json", options={"HIDDEN"})
+
+    def work(self, context: Any) -> str:
+        settings = context.scene.cmet
+        edited = CoefficientTrack.load(self.filepath)
+        beside = Path(self.filepath).with_name("source.npz")
+        source = CoefficientTrack.load(beside) if beside.is_file() else source_track(settings)
+        strip = emotion_strips.add(chosen(context), Path(self.filepath).stem, emotion_strips.delta(edited, source), settings.start_frame, strength=settings.strength, mapping=mapping_of(settings))  # fmt: skip
+        return f"Strip '{strip.name}' added."
+
+
+class CMET_OT_new_emotion(EngineOperator, bpy.types.Operator):
+    """Add an emotion of your own to the library, from recordings of a voice"""
+
+    bl_idname = "cmet.new_emotion"
+    bl_label = "Add to Library"
+    bl_options = {"REGISTER"}
+
+    def request(self, context: Any) -> tuple[str, dict[str, Any]]:
+        settings = context.scene.cmet
+        if not settings.voice:
+            raise InvalidInput("No recording with the emotion is chosen; choose or record one.")
+        paths, neutral = ([_absolute(p)] if p else [] for p in (settings.voice, settings.neutral_voice))
+        request = {"kind": "vector", "paths": paths, "neutral": neutral, "name": settings.voice_name}
+        if settings.replace_emotion:
+            request["replace"] = True
+        return f"Adding {settings.voice_name}", request | session.device_field()
+
+    def receive(self, context: Any, state: dict[str, Any]) -> str:
+        with contextlib.suppress(CmetError):
+            session.STATE.emotions = session.engine().emotions()
+        return f"The emotion '{context.scene.cmet.voice_name}' is in the library."
+
+
+class CMET_OT_record(EngineOperator, bpy.types.Operator):
+    """Record a voice from the microphone of this computer; nothing is kept when it is cancelled"""
+
+    bl_idname = "cmet.record"
+    bl_label = "Record"
+    bl_options = {"REGISTER"}
+
+    into: EnumProperty(
+        name="Into",
+        items=[
+            ("voice", "Voice", "The voice with the emotion"),
+            ("neutral_voice", "Neutral", "The same voice without"),
+        ],
+        description="Which recording it becomes",
+    )
+
+    def _engine(self, context: Any) -> Any:
+        return Recorder(session.engine())
+
+    def request(self, context: Any) -> tuple[str, dict[str, Any]]:
+        settings = context.scene.cmet
+        folder = session.results_folder()
+        names = (folder / f"{self.into}_{number}.wav" for number in itertools.count(1))
+        path = next(path for path in names if not path.exists())
+        return "Recording, speak now", {"kind": "record", "path": path, "seconds": settings.record_seconds}
+
+    def receive(self, context: Any, state: dict[str, Any]) -> str:
+        (path,) = state["files"].values()
+        setattr(context.scene.cmet, self.into, path)
+        return f"Recorded as {path}." + session.kept_elsewhere(Path(path))
+
+
+class CMET_OT_bake(SimpleOperator, bpy.types.Operator):
+    """Bake the performance and all emotions into one new action; the strips are muted, nothing is erased"""
+
+    bl_idname = "cmet.bake"
+    bl_label = "Bake"
+    bl_options = {"REGISTER", "UNDO"}
+
+    def work(self, context: Any) -> str:
+        obj = chosen(context)
+        action = emotion_strips.bake(obj, export.frame_span(obj))
+        return f"Baked into the action '{action.name}'."
+
+
+class CMET_OT_recompute(EngineOperator, bpy.types.Operator):
+    """Ask the engine for the exact result of all strips together, which differs from their sum"""
+
+    bl_idname = "cmet.recompute"
+    bl_label = "Recompute"
+    bl_options = {"REGISTER"}
+
+    def request(self, context: Any) -> tuple[str, dict[str, Any]]:
+        settings = context.scene.cmet
+        obj = chosen(context)
+        self._rig = obj.name
+        timeline = emotion_strips.timeline(obj, settings.start_frame)
+        if not timeline.keys:
+            raise NotFound("There is no emotion strip on the rig; add one first.")
+        keys = [{name: getattr(key, name) for name in EmotionKey.__dataclass_fields__} for key in timeline.keys]
+        return "Recomputing", edit_request(settings, keys=keys)
+
+    def receive(self, context: Any, state: dict[str, Any]) -> str:
+        settings = context.scene.cmet
+        obj = still_there(context, self._rig)
+        edited = CoefficientTrack.load(state["files"]["edited.npz"])
+        action = keyframes.apply_track(
+            obj, edited, mapping_of(settings), settings.start_frame, name=f"{obj.name} recomputed", scene=context.scene
+        )
+        for owner in owners(obj):
+            if owner.animation_data is not None:
+                mute(owner)
+        return f"The exact result is the action '{action.name}'; the strips are muted."

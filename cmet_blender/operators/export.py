@@ -1,0 +1,43 @@
+"""The rig with its animation as a file."""
+
+from pathlib import Path
+from typing import Any
+
+import bpy
+from bpy.props import BoolProperty
+
+from cmet_engine.errors import InvalidInput
+
+from .. import export
+from .base import SimpleOperator, chosen, mapping_of
+
+
+class CMET_OT_export(SimpleOperator, bpy.types.Operator):
+    """Write the rig with its animation, or its animation as a coefficient track; the suffix chooses the format"""
+
+    bl_idname = "cmet.export"
+    bl_label = "Export"
+
+    replace: BoolProperty(
+        name="Replace", description="Replace a file that is there", default=False, options={"SKIP_SAVE"}
+    )
+
+    def invoke(self, context: Any, event: Any) -> set[str]:
+        path = Path(bpy.path.abspath(context.scene.cmet.export_path))
+        if path.exists() and not bpy.app.background:
+            self.replace = True
+            return context.window_manager.invoke_confirm(
+                self, event, title="Replace File?", message=f"{path.name} exists already."
+            )
+        return self.execute(context)
+
+    def work(self, context: Any) -> str:
+        settings = context.scene.cmet
+        if settings.export_path.startswith("//") and not bpy.data.filepath:
+            raise InvalidInput(
+                "The file's path is relative to the .blend, which is not saved yet; save it, or choose an absolute path."
+            )
+        path = Path(bpy.path.abspath(settings.export_path))
+        preset = None if settings.preset == "none" else settings.preset
+        export.write(chosen(context), path, preset=preset, mapping=mapping_of(settings), force=self.replace)
+        return f"Written: {path}."

@@ -1,0 +1,72 @@
+"""The mapping table of the rig, and the keys on it."""
+
+from pathlib import Path
+from typing import Any
+
+import bpy
+from bpy.props import StringProperty
+from bpy_extras.io_utils import ExportHelper, ImportHelper
+
+from .. import keyframes, mapping, properties
+from .base import SimpleOperator, chosen, mapping_of, source_track
+
+
+class CMET_OT_match(SimpleOperator, bpy.types.Operator):
+    """Find which shape key takes which coefficient, by names and then by shapes"""
+
+    bl_idname = "cmet.match"
+    bl_label = "Match Again"
+    bl_options = {"REGISTER", "UNDO"}
+
+    def work(self, context: Any) -> str:
+        obj = chosen(context)
+        found = mapping.spread(obj, mapping.match(obj))
+        properties.show_mapping(context.scene.cmet, found)
+        return found.report().splitlines()[0]
+
+
+class CMET_OT_save_mapping(SimpleOperator, bpy.types.Operator, ExportHelper):
+    """Save the table as a file, for other scenes and other people"""
+
+    bl_idname = "cmet.save_mapping"
+    bl_label = "Save Mapping"
+
+    filename_ext = ".json"
+    filter_glob: StringProperty(default="*.json", options={"HIDDEN"})
+
+    def work(self, context: Any) -> str:
+        path = properties.shown_mapping(context.scene.cmet).save(self.filepath)
+        return f"Mapping kept as {path}."
+
+
+class CMET_OT_load_mapping(SimpleOperator, bpy.types.Operator, ImportHelper):
+    """Take the table from a file"""
+
+    bl_idname = "cmet.load_mapping"
+    bl_label = "Load Mapping"
+    bl_options = {"REGISTER", "UNDO"}
+
+    filter_glob: StringProperty(default="*.json", options={"HIDDEN"})
+
+    def work(self, context: Any) -> str:
+        found = mapping.RigMapping.load(self.filepath)
+        properties.show_mapping(context.scene.cmet, found)
+        return f"Mapping '{found.name or Path(self.filepath).stem}' loaded."
+
+
+class CMET_OT_apply_track(SimpleOperator, bpy.types.Operator):
+    """Write the coefficient track as keys on the rig, as a new action; earlier actions are kept"""
+
+    bl_idname = "cmet.apply_track"
+    bl_label = "Apply Coefficient Track"
+    bl_options = {"REGISTER", "UNDO"}
+
+    def work(self, context: Any) -> str:
+        settings = context.scene.cmet
+        obj = chosen(context)
+        track = source_track(settings)
+        action = keyframes.apply_track(
+            obj, track, mapping_of(settings), settings.start_frame, simplify=settings.simplify, scene=context.scene
+        )
+        notes = keyframes.notes_of(action)
+        return " ".join([f"{len(track)} frames on '{obj.name}' as action '{action.name}'.", *notes])

@@ -1,0 +1,19 @@
+"""The tab "C-MET" in the sidebar of the 3D view, in the order of the work: Footage, Emotion, Rig, Video, Export."""
+
+from .emotions import CMET_PT_emotion, CMET_PT_voice
+from .export import CMET_PT_export
+from .rig import CMET_PT_rig, CMET_PT_rotations, CMET_PT_unused, CMET_UL_rows
+from .track import CMET_PT_footage
+from .video import CMET_PT_video
+
+CLASSES = (
+    CMET_PT_footage,
+    CMET_PT_emotion,
+    CMET_PT_voice,
+    CMET_UL_rows,
+    CMET_PT_rig,
+    CMET_PT_unused,
+    CMET_PT_rotations,
+    CMET_PT_video,
+    CMET_PT_export,
+)

@@ -1,0 +1,90 @@
+"""The panels Emotion and Own Emotion."""
+
+from typing import Any
+
+import bpy
+
+from .. import emotion_strips, session
+from .base import Panel
+
+
+class CMET_PT_emotion(Panel, bpy.types.Panel):
+    """Emotions as strips on the timeline"""
+
+    bl_label = "Emotion"
+    bl_idname = "CMET_PT_emotion"
+
+    def draw(self, context: Any) -> None:
+        """Gallery, strips of the rig, bake."""
+        layout, settings = self.layout, context.scene.cmet
+        layout.use_property_split = True
+        layout.use_property_decorate = False
+        row = layout.row(align=True)
+        row.template_icon_view(settings, "emotion", show_labels=True, scale=4.0, scale_popup=3.5)
+        column = row.column(align=True)
+        column.operator("cmet.refresh_emotions", icon="FILE_REFRESH", text="")
+        layout.prop(settings, "emotion")
+        layout.prop(settings, "strength", slider=True)
+        layout.prop(settings, "mode")
+        ready = settings.rig is not None and bool(settings.clip)
+        column = layout.column(align=True)
+        row = column.row(align=True)
+        row.enabled = ready
+        row.operator("cmet.add_emotion", icon="ADD")
+        row = column.row(align=True)
+        row.enabled = settings.rig is not None
+        row.operator("cmet.add_emotion_file", icon="FILE_FOLDER")
+        if not ready:
+            column.label(text="Needs a rig and a clip" if settings.rig is None else "Needs a clip", icon="INFO")
+        if settings.rig is None:
+            return
+        found = emotion_strips.strips(settings.rig)
+        if found:
+            box = layout.box()
+            for title, strips in found.items():
+                strip = strips[0]
+                row = box.row(align=True)
+                row.prop(strip, "mute", text="", icon="HIDE_ON" if strip.mute else "HIDE_OFF", emboss=False)
+                row.label(text=title)
+                row.prop(strip, "influence", text="", slider=True)
+            row = layout.row(align=True)
+            row.operator("cmet.bake", icon="RENDER_ANIMATION")
+            exact = row.row(align=True)
+            exact.enabled = bool(settings.clip)
+            exact.operator("cmet.recompute", icon="FILE_REFRESH")
+            if not settings.clip:
+                layout.label(text="Recompute needs a clip", icon="INFO")
+
+
+class CMET_PT_voice(Panel, bpy.types.Panel):
+    """An emotion of your own, from recordings"""
+
+    bl_label = "Own Emotion"
+    bl_idname = "CMET_PT_voice"
+    bl_parent_id = "CMET_PT_emotion"
+    bl_options = {"DEFAULT_CLOSED"}
+
+    def draw(self, context: Any) -> None:
+        """Recordings and a name."""
+        layout, settings = self.layout, context.scene.cmet
+        layout.use_property_split = True
+        layout.use_property_decorate = False
+        column = layout.column(align=True)
+        for name in ("voice", "neutral_voice"):
+            row = column.row(align=True)
+            row.prop(settings, name)
+            row.operator("cmet.record", icon="REC", text="").into = name
+        column.prop(settings, "record_seconds")
+        job = session.STATE.job
+        if job is not None and job.title.startswith("Recording"):
+            box = layout.box()
+            box.progress(factor=job.factor, type="BAR", text=job.text())
+            box.operator("cmet.cancel", icon="CANCEL")
+        column = layout.column(align=True)
+        column.prop(settings, "voice_name")
+        column.prop(settings, "replace_emotion")
+        row = layout.row()
+        row.enabled = bool(settings.voice)
+        row.operator("cmet.new_emotion", icon="SPEAKER")
+        if not row.enabled:
+            layout.label(text="Choose or record a voice", icon="INFO")

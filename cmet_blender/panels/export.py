@@ -1,0 +1,33 @@
+"""The panel Export."""
+
+from typing import Any
+
+import bpy
+
+from ..export import PRESETS
+from .base import Panel, wrapped
+
+
+class CMET_PT_export(Panel, bpy.types.Panel):
+    """The rig with its animation as a file"""
+
+    bl_label = "Export"
+    bl_idname = "CMET_PT_export"
+
+    def draw(self, context: Any) -> None:
+        """File, preset, what the program expects."""
+        layout, settings = self.layout, context.scene.cmet
+        layout.use_property_split = True
+        layout.use_property_decorate = False
+        layout.prop(settings, "export_path")
+        if settings.export_path.lower().endswith(".fbx"):
+            layout.prop(settings, "preset")
+            if settings.preset in PRESETS:
+                wrapped(layout.box(), PRESETS[settings.preset].expects, context.region.width, "INFO")
+        column = layout.column(align=True)
+        row = column.row()
+        row.scale_y = 1.3
+        row.enabled = settings.rig is not None
+        row.operator("cmet.export", icon="EXPORT")
+        if settings.rig is None:
+            column.label(text="Needs a rig", icon="INFO")

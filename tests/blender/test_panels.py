@@ -1,0 +1,93 @@
+"""The panels as Blender draws them: what they show exists, and what is needed is said."""
+
+from types import SimpleNamespace
+
+import pytest
+
+
+class Layout:
+    """Stands for Blender's layout, which only a window has: keeps what is drawn, and refuses what does not exist."""
+
+    def __init__(self, shown):
+        self.shown = shown
+
+    def part(self, **options):
+        return Layout(self.shown)
+
+    row = column = box = split = part
+
+    def prop(self, data, name, **options):
+        self.shown.append(options.get("text") or data.bl_rna.properties[name].name)
+
+    def prop_search(self, data, name, where, collection, **options):
+        assert collection in where.bl_rna.properties
+        self.prop(data, name)
+
+    def operator(self, name, text=None, **options):
+        import bpy
+
+        kind = getattr(bpy.ops.cmet, name.removeprefix("cmet.")).get_rna_type()
+        self.shown.append(kind.name if text is None else text)
+        return SimpleNamespace()
+
+    def label(self, text="", **options):
+        self.shown.append(text)
+
+    def template_icon_view(self, data, name, **options):
+        assert name in data.bl_rna.properties
+
+    def template_list(self, kind, identity, data, name, active_data, active, **options):
+        assert name in data.bl_rna.properties and active in active_data.bl_rna.properties
+
+    def progress(self, text="", **options):
+        self.shown.append(text)
+
+
+@pytest.fixture
+def draw(bpy):
+    """`draw()`: everything that the panels of the add-on show in the scene, by panel."""
+    import cmet_blender
+    from cmet_blender import panels
+
+    cmet_blender.register()
+
+    def shown():
+        context = SimpleNamespace(scene=bpy.context.scene, region=SimpleNamespace(width=300))
+        result = {}
+        for cls in panels.CLASSES:
+            if issubclass(cls, bpy.types.Panel):
+                cls.draw(SimpleNamespace(layout=Layout(result.setdefault(cls.bl_label, []))), context)
+        return result
+
+    yield shown
+    cmet_blender.unregister()
+
+
+def test_an_empty_scene_says_what_each_step_needs(draw):
+    shown = draw()
+    assert "Load a clip to track it" in shown["Footage"]
+    assert "Needs a rig and a clip" in shown["Emotion"]
+    assert "Needs a rig" in shown["Rig"] and "Needs a rig" in shown["Export"]
+    assert "Needs a clip and a coefficient track and a rig" in shown["Video"]
+
+
+def test_a_scene_at_work_shows_the_table_the_strips_and_the_job(bpy, draw, head, track, random_tracks, tmp_path):
+    from cmet_blender import emotion_strips, session
+
+    settings = bpy.context.scene.cmet
+    settings.clip, settings.track = str(tmp_path / "talk.mp4"), str(track.save(tmp_path / "talk.npz"))
+    settings.rig = head
+    emotion_strips.add(head, "happy", random_tracks(low=-0.1, high=0.1, turn=0))
+    session.STATE.job = session.Job("Tracking", stage="tracking", done=3, total=10)
+    try:
+        shown = draw()
+    finally:
+        session.STATE.job = None
+    assert {"Track Footage Again", "Coefficient Track", "Tracking: tracking the face, 3/10"} <= set(shown["Footage"])
+    assert {"happy", "Bake", "Recompute", "Mode"} <= set(shown["Emotion"])
+    assert "52 matched" in shown["Rig"]
+
+
+def test_quality_is_the_renderers_and_compression_is_called_rate_factor(draw):
+    shown = draw()["Video"]
+    assert "Quality" in shown and "Rate Factor" in shown
