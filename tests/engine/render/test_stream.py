@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from cmet_engine.face.tracker import FaceGeometry
-from cmet_engine.media.video import SEGMENT, VideoReader, VideoWriter
+from cmet_engine.media.reader import VideoReader
+from cmet_engine.media.segments import SEGMENT
+from cmet_engine.media.writer import VideoWriter
 from cmet_engine.render.base import Renderer
 from cmet_engine.render.metadata import edit_description, video_metadata
 from cmet_engine.render.stream import KeptFrames, VideoOutput, render_video
