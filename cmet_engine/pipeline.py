@@ -26,6 +26,7 @@ from cmet_engine.face.clip import track_clip
 from cmet_engine.files import check_writable, whole_folder
 from cmet_engine.progress import Progress, Stage
 from cmet_engine.resume import Pieces, load_arrays, save_arrays
+from cmet_engine.spec import EditSpec, RenderSpec
 from cmet_engine.timeline import EmotionKey, EmotionTimeline
 from cmet_engine.track import CoefficientTrack
 
@@ -195,7 +196,7 @@ def listen(clip: Path, settings: EditSettings) -> Heard:
     return heard
 
 
-def edit_clip(
+def _edit_clip(
     clip: str | Path,
     settings: EditSettings,
     output: str | Path,
@@ -356,7 +357,7 @@ def _draw(
     return rendered, edited
 
 
-def render_clip(
+def _render_clip(
     clip: str | Path,
     edited: CoefficientTrack,
     output: str | Path,
@@ -772,3 +773,55 @@ def _tracking_messages(geometry: "FaceGeometry") -> list[str]:
             f"The head is turned by more than {FAR_TURN} degrees at {', '.join(spans[:5])}{more}; the edit fades there."
         )
     return messages
+
+
+@dataclass
+class RenderResult:
+    """What `render_clip` made: the video's `path`, `messages` worth reading, measured `figures`."""
+
+    path: Path
+    messages: list[str]
+    figures: dict[str, Any]
+
+
+def settings_of(spec: EditSpec) -> EditSettings:
+    """The settings that a specification stands for."""
+    return EditSettings(
+        spec.timeline(), spec.strength, spec.speech, spec.neutral, spec.mode, spec.renderer, spec.face, spec.device,
+        spec.video_name, spec.lips, spec.portrait, spec.quality,
+    )  # fmt: skip
+
+
+def edit_clip(
+    spec: EditSpec,
+    output: str | Path,
+    *,
+    force: bool = False,
+    progress: Progress | None = None,
+    pieces: Pieces | None = None,
+    preview: Preview | None = None,
+) -> EditResult:
+    """Edit a clip; see `_edit_clip`."""
+    return _edit_clip(
+        spec.clip, settings_of(spec), output, force=force, progress=progress, pieces=pieces, preview=preview
+    )
+
+
+def render_clip(
+    spec: RenderSpec,
+    output: str | Path,
+    *,
+    force: bool = False,
+    progress: Progress | None = None,
+    pieces: Pieces | None = None,
+    preview: Preview | None = None,
+) -> RenderResult:
+    """Render a clip; see `_render_clip`."""
+    notes: list[str] = []
+    path = _render_clip(
+        spec.clip, CoefficientTrack.load(spec.track), output,
+        source=CoefficientTrack.load(spec.source) if spec.source else None, renderer=spec.renderer, face=spec.face,
+        quality=spec.quality, device=spec.device, rate_factor=spec.rate_factor, force=force, progress=progress,
+        pieces=pieces, preview=preview, notes=notes,
+    )  # fmt: skip
+    return RenderResult(path, notes, {})
