@@ -4,51 +4,39 @@ Upload-free by design: a client names files on the same machine, inside the allo
 sent. The heavy work runs in worker processes, so that this one always answers.
 """
 
-import asyncio
 import base64
 import contextlib
 import errno
 import hashlib
-import hmac
-import json
 import os
-import secrets
 import shutil
-import socket
-import threading
 import time
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
-import h11
-import uvicorn
 from fastapi import Body, Depends, FastAPI, HTTPException, Query, Request, Security
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse, Response
 from fastapi.security import HTTPBearer
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.exceptions import HTTPException as StarletteHTTPException
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from cmet_engine import __version__
 from cmet_engine.errors import CmetError
-from cmet_engine.files import exclusive
 from cmet_engine.jobs import reuse
 from cmet_engine.jobs import store as states
 from cmet_engine.jobs.live import BusyError, Reader
 from cmet_engine.jobs.runner import Runner
 from cmet_engine.jobs.store import Job, JobStore
 from cmet_engine.serve.paths import AllowedFolders
+from cmet_engine.serve.schemas import *
+from cmet_engine.serve.security import *
 
-API = "v1"
-MAX_BODY = 1 << 20  # bytes of a request; only uploads may be larger
-MAX_UPLOAD = 64 << 20  # bytes; larger files are named by path instead
 MAX_UPLOADS = 4 << 30  # bytes of all uploads together
 UPLOAD_DAYS = 7  # an upload that was not sent again for so long is removed at the next start
 MAX_WAITING = 10_000  # queued jobs
 LIVE_SECONDS = 4.0  # for an answer about a moment; below the time-out of clients
-HEADER_SECONDS = 10.0  # within which the head of a request must be here
-BODY_SECONDS = 60.0  # within which its body must be here
+
 UPLOAD_SUFFIXES = (".wav", ".flac", ".mp3", ".m4a", ".ogg", ".npz", ".csv", ".json", ".mp4", ".mov", ".png", ".jpg")
 
 Text = Annotated[str, Field(max_length=4096)]
@@ -137,161 +125,6 @@ class VectorRequest(_Request):
     neutral: Annotated[list[Text], Field(max_length=1000)] = []  # none: the library's neutral
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}$")]
     replace: bool = False
-
-
-StateName = Literal["queued", "running", "done", "failed", "cancelled"]
-
-
-class JobAnswer(BaseModel):
-    """Where a job stands."""
-
-    id: str
-    kind: str
-    client: str
-    state: StateName
-    stage: str
-    done: int
-    total: int | None
-    eta_seconds: float | None
-    attempts: int
-    queued_at: float
-    started_at: float | None
-    finished_at: float | None
-    error: str | None
-    result: dict[str, Any]
-    files: dict[str, str]
-
-
-class ErrorAnswer(BaseModel):
-    """Why a request was refused."""
-
-    error: Annotated[str, Field(description="one sentence that says what was wrong and what to do")]
-
-
-def _refusal(text: str) -> dict[str, Any]:
-    """How a refusal is described: FastAPI would give it the content type of the route's good answer."""
-    return {"description": text, "content": {"application/json": {"schema": ErrorAnswer.model_json_schema()}}}
-
-
-Responses = dict[int | str, dict[str, Any]]
-REFUSALS: Responses = {
-    400: _refusal("The body is not what its Content-Type says."),
-    401: _refusal("The token is missing or wrong."),
-    403: _refusal("The request comes from a web page, or through another name of this machine."),
-    408: _refusal("The body did not arrive in time."),
-    413: _refusal("The request is too large."),
-    422: _refusal("A field is wrong, or a path may not be used."),
-    500: _refusal("A fault of the engine."),
-    507: _refusal("The engine's disk is full."),
-}
-FRAMEWORK = {404: "There is nothing at this address.", 405: "This address does not take that method."}
-UNKNOWN: Responses = {404: _refusal("There is no such job or file.")}
-BUSY: Responses = {429: _refusal("Too much is waiting already.")}
-PICTURE: Responses = {200: {"content": {"image/jpeg": {}}, "description": "A picture."}}
-ANY_FILE: Responses = {200: {"content": {"*/*": {}}, "description": "The file."}}
-
-
-class LiveAnswer(BaseModel):
-    """A clip's coefficients at a frame, as they are and as edited, by name."""
-
-    frame: int
-    time: float
-    source: dict[str, float]
-    edited: dict[str, float]
-
-
-class Door:
-    """ASGI middleware in front of everything: token, host, origin and size.
-
-    Args:
-        app: the application behind it.
-        token: what `Authorization: Bearer …` must hold.
-    """
-
-    def __init__(self, app: Any, token: str) -> None:
-        self.app = app
-        self.token = token.encode()
-
-    async def __call__(self, scope: dict[str, Any], receive: Any, send: Any) -> None:
-        """Answer a request that is refused; pass the others on."""
-        if scope["type"] == "lifespan":
-            await self.app(scope, receive, send)
-            return
-        if scope["type"] != "http":
-            return
-        headers: dict[bytes, list[bytes]] = {}
-        for name, value in scope["headers"]:
-            headers.setdefault(name.lower(), []).append(value)
-        refused = self._refusal(headers, scope)
-        if refused:
-            status, sentence = refused
-            await JSONResponse({"error": sentence}, status_code=status)(scope, receive, send)
-            return
-        limit = MAX_UPLOAD if scope["path"] == f"/{API}/files" else MAX_BODY
-        received, complete = 0, False
-        deadline = time.monotonic() + BODY_SECONDS
-
-        async def bounded() -> Any:
-            nonlocal received, complete
-            if complete:  # what follows the body is only the news that the client hung up
-                return await receive()
-            try:
-                message = await asyncio.wait_for(receive(), deadline - time.monotonic())
-            except TimeoutError as error:
-                raise HTTPException(408, f"The request did not arrive within {BODY_SECONDS:.0f} seconds.") from error
-            received += len(message.get("body", b""))
-            complete = not message.get("more_body", False)
-            if received > limit:
-                raise HTTPException(413, f"The request is larger than {limit >> 20} MiB.")
-            return message
-
-        await self.app(scope, bounded, send)
-
-    def _refusal(self, headers: dict[bytes, list[bytes]], scope: dict[str, Any]) -> tuple[int, str] | None:
-        hosts = headers.get(b"host", [])
-        port = (scope.get("server") or ("", None))[1]
-        wanted = {f"{name}:{port}".encode() for name in ("127.0.0.1", "localhost")}
-        if len(hosts) != 1 or hosts[0].lower() not in wanted:
-            return 403, "The Host of the request is not this engine."
-        if b"origin" in headers or b"sec-fetch-site" in headers:
-            return 403, "Web pages may not talk to the engine."
-        given = headers.get(b"authorization", [b""])
-        if len(given) != 1 or not hmac.compare_digest(given[0], b"Bearer " + self.token):
-            return 401, "The token is missing or wrong."
-        length = headers.get(b"content-length", [b"0"])[0]
-        if not length.isdigit() or int(length) > MAX_UPLOAD:
-            return 413, f"The request is larger than {MAX_UPLOAD >> 20} MiB."
-        return None
-
-
-class PromptProtocol(H11Protocol):
-    """Closes connections on which the head of a request does not arrive in time; uvicorn itself waits for ever."""
-
-    _overdue: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Start to wait for the first request."""
-        super().connection_made(transport)
-        self._watch()
-
-    def data_received(self, data: bytes) -> None:
-        """Take what came, and wait for the rest only so long."""
-        super().data_received(data)
-        self._watch()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Stop waiting."""
-        if self._overdue:
-            self._overdue.cancel()
-        super().connection_lost(exc)
-
-    def _watch(self) -> None:
-        if self.conn.their_state is not h11.IDLE:
-            if self._overdue:
-                self._overdue.cancel()
-            self._overdue = None
-        elif self._overdue is None:
-            self._overdue = self.loop.call_later(HEADER_SECONDS, self.transport.close)
 
 
 def create_app(root: Path, token: str, allowed: AllowedFolders, slots: int = 1) -> tuple[Any, Runner]:
@@ -536,13 +369,6 @@ def _sentence(problem: dict[str, Any]) -> str:
     return f"The field '{where}' of the request is wrong: {problem['msg']}."
 
 
-def known_parameters(request: Request) -> None:
-    """Refuse a misspelt parameter of a query instead of passing over it."""
-    unknown = set(request.query_params) - {field.alias for field in request.scope["route"].dependant.query_params}
-    if unknown:
-        raise HTTPException(422, "The request holds a parameter that is not known here.")
-
-
 def device() -> dict[str, Any]:
     """Which device the networks use and its memory; without loading torch into this process where it is not yet."""
     name, memory = "cpu", None
@@ -554,90 +380,3 @@ def device() -> dict[str, Any]:
             properties = torch.cuda.get_device_properties(0)
             name, memory = properties.name, properties.total_memory
     return {"device": name, "device_memory_bytes": memory}
-
-
-def hand_over(path: Path | None, port: int, token: str) -> None:
-    """Tell the parent how to reach this engine: in a file that only the user can read, or on standard output."""
-    text = json.dumps(
-        {"url": f"http://127.0.0.1:{port}/{API}", "token": token, "pid": os.getpid(), "version": __version__}
-    )
-    if path is None:
-        print(text, flush=True)
-        return
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    handle = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(handle, "w") as file:
-        file.write(text)
-    temporary.replace(path)
-
-
-def watch_parent(pid: int, server: uvicorn.Server) -> None:
-    """End the server when process `pid` is gone."""
-
-    def watch() -> None:
-        while True:
-            try:
-                os.kill(pid, 0)
-            except ProcessLookupError:
-                break
-            except PermissionError:
-                pass
-            if os.getppid() == 1 and pid != 1 and parent_was == pid:
-                break  # adopted by init: the parent died and its number may belong to another process
-            time.sleep(0.5)
-        server.should_exit = True
-
-    parent_was = os.getppid()
-    threading.Thread(target=watch, daemon=True).start()
-
-
-def serve(
-    root: Path,
-    *,
-    allow: list[Path],
-    port: int = 0,
-    token_file: Path | None = None,
-    parent: int | None = None,
-    slots: int = 1,
-) -> int:
-    """Run the engine until it is told to stop.
-
-    Args:
-        root: folder for jobs and uploads; one engine at a time may use it.
-        allow: folders whose files clients may read and write.
-        port: loopback port; 0 takes a free one.
-        token_file: where to write address and token (readable by the user alone); None prints them.
-        parent: end when this process ends.
-        slots: how many edits and renders run at the same time; tracking and listening go on beside them.
-
-    Raises:
-        CmetError: the port or the folder is in use, or a folder is missing.
-    """
-    root.mkdir(parents=True, exist_ok=True, mode=0o700)
-    busy = f"Another engine is using {root}; stop it, or give another folder with --root."
-    with exclusive(root / "lock", busy):
-        token = secrets.token_urlsafe(32)
-        door, _ = create_app(root, token, AllowedFolders(allow), slots)
-        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-        try:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind(("127.0.0.1", port))
-            listener.listen(128)  # from here on a client may connect; it is answered once the server runs
-        except OSError as error:
-            raise CmetError(
-                f"Port {port} cannot be used: {error.strerror}; choose another with --port, or 0 for a free one."
-            ) from error
-        config = uvicorn.Config(
-            door, log_level="warning", access_log=False, limit_concurrency=200, timeout_keep_alive=5, http=PromptProtocol, ws="none", h11_max_incomplete_event_size=65536,
-            server_header=False,
-        )  # fmt: skip
-        server = uvicorn.Server(config)
-        if parent is not None:
-            watch_parent(parent, server)
-        hand_over(token_file, listener.getsockname()[1], token)
-        try:
-            server.run(sockets=[listener])
-        finally:
-            if token_file is not None:
-                token_file.unlink(missing_ok=True)
-    return 0
