@@ -11,5 +11,7 @@ Quality = Literal["auto", "draft", "standard", "best"]
 VideoFormat = Literal["mp4", "m4v", "mov", "mkv", "png", "exr"]
 """The last two are numbered pictures."""
 TrackFormat = Literal["npz", "csv", "json"]
+DEVICES = ("auto", "cpu", "cuda", "mps")
+"""Kinds of devices that networks run on; `cuda:1` names one of several GPUs."""
 FbxPreset = Literal["unreal", "unity", "maya"]
 Easing = Literal["smooth", "linear", "step"]

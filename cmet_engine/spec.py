@@ -22,13 +22,13 @@ from pydantic import (
     model_validator,
 )
 
-from cmet_engine.choices import Easing, FbxPreset, Mode, Quality, Renderer, TrackFormat, VideoFormat
+from cmet_engine.choices import DEVICES, Easing, FbxPreset, Mode, Quality, Renderer, TrackFormat, VideoFormat
 from cmet_engine.errors import InvalidInput
 from cmet_engine.timeline import EmotionKey, EmotionTimeline
 
 LONGEST_PATH = 4096  # characters; longer than any path that Linux, macOS or Windows opens by default
 
-_DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d)?")
+_DEVICE = re.compile("|".join(DEVICES) + r"|cuda:\d")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,39}")
 _TAGS = ("key list", "key file")  # of the two forms of `keys`; they are no part of a field's name
 
@@ -41,7 +41,7 @@ def _usable(path: Path) -> Path:
 
 def _device(text: str) -> str:
     if not _DEVICE.fullmatch(text):
-        raise ValueError("not one of auto, cpu, cuda, cuda:N, mps")
+        raise ValueError(f"not one of {', '.join(DEVICES)}")
     return text
 
 
@@ -71,7 +71,9 @@ RateFactor = Annotated[int, Field(ge=0, le=51)]
 """Constant rate factor of H.264: 0 is the largest file, 51 the smallest."""
 Frames = tuple[int, int]
 """First and last scene frame."""
-ObjectName = Annotated[str, Field(min_length=1, max_length=63), AfterValidator(_printable)]  # 63: Blender's longest name
+ObjectName = Annotated[
+    str, Field(min_length=1, max_length=63), AfterValidator(_printable)
+]  # 63: Blender's longest name
 
 Called = Callable[[str], str]
 """What a field is called where the specification came from: an option, a column, a field of a request."""
@@ -144,7 +146,8 @@ class KeySpec(Spec):
 
 
 Keys = Annotated[
-    Annotated[Annotated[tuple[KeySpec, ...], Field(max_length=1000)], Tag("key list")] | Annotated[File, Tag("key file")],
+    Annotated[Annotated[tuple[KeySpec, ...], Field(max_length=1000)], Tag("key list")]
+    | Annotated[File, Tag("key file")],
     Discriminator(_form_of_keys),
 ]
 """Keys of a timeline, or a timeline file (.json)."""
@@ -315,7 +318,7 @@ class VectorSpec(Spec):
         neutral: the same voices without it; none takes the library's neutral.
         name: of the new emotion.
         replace: an emotion of the user's with the same name.
-        device: see `EditSpec`.
+        device: see `EditSpec`; the CPU is fast enough, and gives every machine the same vector.
     """
 
     inputs: ClassVar[tuple[str, ...]] = ("paths", "neutral")
@@ -325,7 +328,7 @@ class VectorSpec(Spec):
     neutral: Annotated[tuple[File, ...], Field(max_length=1000)] = ()
     name: Annotated[str, AfterValidator(_new_name)]
     replace: bool = False
-    device: Device = "auto"
+    device: Device = "cpu"
 
 
 class RigSpec(Spec):
@@ -425,9 +428,10 @@ class RenderRigSpec(RigSpec):
     frames: Frames | None = None
 
 
-Work = (
-    TrackSpec | EditSpec | RenderSpec | VectorSpec | ExportSpec | ApplySpec | BakeSpec | ReadSpec | MatchSpec | RenderRigSpec
-)
+RigWork = ExportSpec | ApplySpec | BakeSpec | ReadSpec | MatchSpec | RenderRigSpec
+"""What Blender does in a process of its own; an export without a rig excepted."""
+
+Work = TrackSpec | EditSpec | RenderSpec | VectorSpec | RigWork
 """Everything that `jobs.execute.execute` does."""
 
 KINDS: dict[str, type[Work]] = {

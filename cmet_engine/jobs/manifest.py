@@ -1,198 +1,206 @@
-"""Many clips: a manifest, worker processes or a Ray cluster, and one line of result for every row.
-
-The manifest is a CSV file with a header, or JSON lines, with these columns (only `clip` is needed):
-
-    kind       edit (default), track, render, export or apply
-    clip       the footage; for `export` and `apply` the track
-    output     edit: a folder; otherwise a file. Default: beside the clip, named after it
-    emotions   keys in text form, separated by semicolons: happy@0-2.5; sarcastic=0.6@2.5-
-    keys       an emotion timeline (.json)
-    speech     a recording that sounds like the wanted emotion, or a folder of them
-    neutral    the same voice without the emotion
-    strength   multiplies all strengths (1)
-    mode       add (default) or replace
-    renderer   warp (default), edtalk or none
-    quality    of warp: auto (default), draft, standard or best
-    face       which face, 0 the largest (0)
-    track      render: the wanted curves
-    source     render: the clip's own curves
-    rig        export, apply: the character. `export` writes .fbx .glb .usdc .abc .blend (without a rig .csv .json .npz),
-               `apply` a .blend with the keys on the character
-
-Paths are relative to the manifest's folder. A row that takes what another row writes (`take-edited/edited.npz` of an edit) waits
-for it. A row that is wrong fails alone. Rows that put tracks on characters run in a process of their own with `bpy`.
-
-With `--ray`, manifest, inputs and outputs must lie on storage that every machine of the cluster sees under the same path,
-and every machine needs this package (with `bpy` for export and apply) and its models. A row asks Ray for one core and
-2 GiB, and for a GPU only where it has use for one (to draw, unless the quality is draft) and the cluster has any.
-"""
+"""Manifests of many clips: read into checked rows, or written for a folder of clips. `columns` describes the format."""
 
 import csv
 import hashlib
 import io
 import json
-import math
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cmet_engine.errors import CmetError
+from cmet_engine.errors import CmetError, InvalidInput
 from cmet_engine.files import whole_file
+from cmet_engine.jobs.columns import COLUMNS, KINDS
+from cmet_engine.media.formats import VIDEO
+from cmet_engine.spec import KINDS as SPECS
+from cmet_engine.spec import RenderRigSpec, RenderSpec, RigSpec, TrackSpec, Work
 
-KINDS = ("edit", "track", "render", "export", "apply")
-COLUMNS = (
-    "kind",
-    "clip",
-    "output",
-    "emotions",
-    "keys",
-    "speech",
-    "neutral",
-    "strength",
-    "mode",
-    "renderer",
-    "quality",
-    "face",
-    "track",
-    "source",
-    "rig",
-)
-VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v")
 DEFAULT_OUTPUT = {
     "edit": "{stem}-edited",
-    "track": "{stem}.npz",
-    "render": "{stem}-edited.mp4",
     "export": "{stem}.fbx",
     "apply": "{stem}.blend",
+    "bake": "{stem}-baked.fbx",
+    "read": "{stem}.npz",
+    "match": "{stem}.mapping.json",
+    "render_rig": "{stem}-edited.mp4",
 }
-INPUTS = ("clip", "keys", "speech", "neutral", "track", "source", "rig")
+LISTS = {"emotions": ";", "frames": None}
+"""Columns that hold a list, and what separates its entries in a CSV file (None: blanks)."""
 
 
 @dataclass
 class Row:
-    """One line of the manifest: its `number` (header is 1), its `identity` (a hash of what it asks) and `values`.
+    """One line of a manifest.
 
-    A row that cannot be done as it stands has a `problem`, one sentence, and only the values it was given.
+    Attributes:
+        number: of the line; a CSV file's header is 1.
+        identity: a hash of what is asked.
+        kind: of the work, as far as it is known.
+        clip: what is worked on, to show.
+        spec: what to do; None for a row that cannot be done as it stands.
+        output: where the result goes; empty where `spec` is None.
+        problem: why it cannot be done as it stands, one sentence.
     """
 
     number: int
     identity: str
-    values: dict[str, Any]
+    kind: str
+    clip: str
+    spec: Work | None = None
+    output: Path = Path()
     problem: str | None = None
 
     @property
-    def output(self) -> Path:
-        """Where the result goes."""
-        return Path(self.values["output"])
+    def place(self) -> Path:
+        """The file or folder that holds the result: of numbered pictures their folder."""
+        return self.output.parent if "%" in self.output.name else self.output
+
+    def task(self, force: bool) -> dict[str, Any]:
+        """What a worker is asked to do."""
+        assert self.spec is not None
+        return {"spec": self.spec.model_dump(mode="json"), "output": str(self.output), "force": force}
 
 
 def read_manifest(path: Path) -> list[Row]:
     """The rows of a `.csv`, `.jsonl` or `.ndjson` manifest, checked; a wrong row says so in its `problem`.
 
     Raises:
-        CmetError: the file is no manifest, its header is wrong, or it has no rows.
+        InvalidInput: the file is no manifest, its header is wrong, or it has no rows.
     """
     try:
         text = path.read_text("utf-8-sig")
     except OSError as error:
-        raise CmetError(f"Cannot read {path}: {error.strerror}.") from error
+        raise InvalidInput(f"Cannot read {path}: {error.strerror}.") from error
     except UnicodeDecodeError as error:
-        raise CmetError(f"{path.name} is not a text file in UTF-8.") from error
-    entries: list[tuple[int, dict[str, Any]]] = []
+        raise InvalidInput(f"{path.name} is not a text file in UTF-8.") from error
     if path.suffix.lower() == ".csv":
-        reader = csv.DictReader(io.StringIO(text), strict=True)
-        try:
-            unknown = sorted({name.strip() for name in reader.fieldnames or []} - {*COLUMNS, ""})
-            if unknown:
-                raise CmetError(f"{path.name}: {_unknown(unknown[0])}")
-            for entry in reader:
-                more = {"": None} if None in entry else {}
-                values = {k.strip(): (v or "").strip() for k, v in entry.items() if k and k.strip()}
-                entries.append((reader.line_num, {**values, **more}))
-        except csv.Error as error:
-            raise CmetError(f"{path.name} row {reader.line_num}: {error}.") from error
+        entries = list(_csv_entries(path.name, text))
     elif path.suffix.lower() in (".jsonl", ".ndjson"):
-        for number, line in enumerate(text.splitlines(), 1):
-            if line.strip():
-                try:
-                    entry = json.loads(line)
-                except (ValueError, RecursionError):
-                    entry = None
-                entries.append((number, entry if isinstance(entry, dict) else {"": line}))
+        entries = list(_json_entries(text))
     else:
-        raise CmetError(f"{path.name}: a manifest is a .csv or .jsonl file.")
+        raise InvalidInput(f"{path.name}: a manifest is a .csv or .jsonl file.")
     if not entries:
-        raise CmetError(f"{path.name} has no rows.")
-    rows = [_checked(path, number, entry) for number, entry in entries]
+        raise InvalidInput(f"{path.name} has no rows.")
+    rows = [_row(path.parent.absolute(), number, entry) for number, entry in entries]
     outputs: dict[Path, int] = {}
     for row in rows:
         if row.problem:
             continue
-        if row.output in outputs:
-            row.problem = f"It writes to the same output as row {outputs[row.output]}; give each row its own."
-        outputs.setdefault(row.output, row.number)
+        if row.place in outputs:
+            row.problem = f"It writes to the same output as row {outputs[row.place]}; give each row its own."
+        outputs.setdefault(row.place, row.number)
     return rows
 
 
-def _unknown(column: str) -> str:
-    return f"The column '{column[:80]}' is unknown; the columns are {', '.join(COLUMNS)}."
-
-
-def _checked(manifest: Path, number: int, entry: dict[str, Any]) -> Row:
-    """One row with its defaults filled in, or with what is wrong with it."""
+def _csv_entries(name: str, text: str) -> Iterator[tuple[int, dict[str, Any] | str]]:
+    """Numbers of lines, and their values by column; or what is wrong with a line."""
+    reader = csv.DictReader(io.StringIO(text), strict=True)
     try:
-        values, problem = _values(manifest, entry), None
+        unknown = sorted({column.strip() for column in reader.fieldnames or []} - {*COLUMNS, ""})
+        if unknown:
+            raise InvalidInput(f"{name}: {_unknown(unknown[0])}")
+        for entry in reader:
+            if None in entry:
+                yield reader.line_num, "The row has more cells than the header has columns."
+                continue
+            values: dict[str, Any] = {k.strip(): (v or "").strip() for k, v in entry.items() if k and k.strip()}
+            for column, separator in LISTS.items():
+                if values.get(column):
+                    values[column] = [part.strip() for part in values[column].split(separator) if part.strip()]
+            yield reader.line_num, values
+    except csv.Error as error:
+        raise InvalidInput(f"{name} row {reader.line_num}: {error}.") from error
+
+
+def _json_entries(text: str) -> Iterator[tuple[int, dict[str, Any] | str]]:
+    """Numbers of lines, and their values by column; or what is wrong with a line."""
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            entry = json.loads(line)
+        except (ValueError, RecursionError):
+            entry = None
+        if not isinstance(entry, dict):
+            yield number, "The row is no JSON object."
+            continue
+        if isinstance(entry.get("emotions"), str):
+            entry["emotions"] = [part.strip() for part in entry["emotions"].split(LISTS["emotions"]) if part.strip()]
+        yield number, entry
+
+
+def _called(name: str) -> str:
+    return f"The column '{name}'"
+
+
+def _unknown(column: str) -> str:
+    return f"{_called(column[:80])} is unknown; the columns are {', '.join(COLUMNS)}."
+
+
+def _row(folder: Path, number: int, entry: dict[str, Any] | str) -> Row:
+    """One row with what it asks for, or with what is wrong with it."""
+    if isinstance(entry, str):
+        return Row(number, _hash([number, entry]), "edit", "", problem=entry)
+    try:
+        spec, output = _work(folder, entry)
     except CmetError as error:
-        values, problem = {"kind": str(entry.get("kind") or "edit"), "clip": str(entry.get("clip", ""))}, str(error)
-    text = json.dumps(entry if problem else values, sort_keys=True)
-    return Row(number, hashlib.sha256(text.encode()).hexdigest()[:24], values, problem)
+        kind, clip = str(entry.get("kind") or "edit"), str(entry.get("clip", ""))
+        return Row(number, _hash(entry), kind, clip, problem=str(error))
+    identity = _hash([spec.kind, spec.model_dump(mode="json", exclude_defaults=True), str(output)])
+    return Row(number, identity, spec.kind, str(main_input(spec)), spec, output)
 
 
-def _values(manifest: Path, entry: dict[str, Any]) -> dict[str, Any]:
-    if "" in entry:
-        raise CmetError(
-            "The row has more cells than the header has columns." if entry[""] is None else "The row is no JSON object."
-        )
+def _hash(values: object) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:24]
+
+
+def _work(folder: Path, entry: dict[str, Any]) -> tuple[Work, Path]:
+    """What a row asks for, its paths made absolute, and where its result goes."""
     unknown = sorted(set(entry) - set(COLUMNS))
     if unknown:
-        raise CmetError(_unknown(unknown[0]))
-    values: dict[str, Any] = {name: value for name, value in entry.items() if value not in ("", None)}
-    kind = values.setdefault("kind", "edit")
+        raise InvalidInput(_unknown(unknown[0]))
+    values = {name: value for name, value in entry.items() if value not in ("", None)}
+    kind = values.pop("kind", "edit")
     if kind not in KINDS:
-        raise CmetError(f"The kind '{kind}' is not one of {', '.join(KINDS)}.")
-    for name in {"edit": (), "track": (), "render": ("track",), "export": (), "apply": ("rig",)}[kind]:
-        if name not in values:
-            raise CmetError(f"The column '{name}' is empty; a row of kind {kind} needs it.")
-    if "clip" not in values:
-        raise CmetError("The column 'clip' is empty.")
-    for name, convert in (("strength", float), ("face", int)):
-        try:
-            values[name] = convert(values.get(name, 1 if name == "strength" else 0))
-            if not math.isfinite(values[name]) or (name == "face" and values[name] < 0):
-                raise ValueError
-        except (ValueError, TypeError, OverflowError) as error:
-            raise CmetError(f"The column '{name}' is '{values[name]}', which is no number that it can take.") from error
-    for name, allowed in (
-        ("mode", ("add", "replace")),
-        ("renderer", ("warp", "edtalk", "none")),
-        ("quality", ("auto", "draft", "standard", "best")),
-    ):
-        if values.setdefault(name, allowed[0]) not in allowed:
-            raise CmetError(f"The column '{name}' is '{values[name]}', not one of {', '.join(allowed)}.")
-    for name in (*INPUTS, "output"):
-        if name in values:
-            if not isinstance(values[name], str) or "\0" in values[name]:
-                raise CmetError(f"The column '{name}' is no path.")
-            values[name] = os.path.normpath(manifest.parent.absolute() / values[name])
-    clip = Path(values["clip"])
-    values.setdefault("output", str(clip.parent / DEFAULT_OUTPUT[kind].format(stem=clip.stem)))
-    emotions = values.get("emotions", [])
-    keys = emotions.split(";") if isinstance(emotions, str) else emotions
-    if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
-        raise CmetError("The column 'emotions' is no text and no list of texts.")
-    values["emotions"] = [key.strip() for key in keys if key.strip()]
-    return values
+        raise InvalidInput(f"{_called('kind')} is '{str(kind)[:80]}', not one of {', '.join(KINDS)}.")
+    if kind in ("export", "apply") and "clip" in values:
+        values.setdefault("track", values["clip"])
+    given = values.pop("output", None)
+    if given is not None and (not isinstance(given, str) or "\0" in given):
+        raise InvalidInput(f"{_called('output')} is not a path.")
+    fields = SPECS[kind].model_fields
+    spec = SPECS[kind].read({name: value for name, value in values.items() if name in fields}, _called)
+    spec = spec.with_inputs(lambda _, path: Path(os.path.normpath(folder / path)))
+    return spec, default_output(spec) if given is None else Path(os.path.normpath(folder / given))
+
+
+def main_input(spec: Work) -> Path:
+    """The file that some work is about."""
+    paths = dict(reversed(list(spec.input_paths())))
+    return next(paths[name] for name in ("clip", "track", "rig", "paths") if name in paths)
+
+
+def default_output(spec: Work) -> Path:
+    """Where the result of a row goes when it does not say: beside the clip, named after it."""
+    about = main_input(spec)
+    if isinstance(spec, TrackSpec):
+        name = f"{about.stem}.{spec.format}"
+    elif isinstance(spec, RenderSpec):
+        numbered = spec.output_name.startswith("frames/")
+        name = f"{about.stem}-edited" + (f"/%06d.{spec.format}" if numbered else f".{spec.format}")
+    else:
+        name = DEFAULT_OUTPUT[spec.kind].format(stem=about.stem)
+    return about.parent / name
+
+
+def uses_gpu(spec: Work | None) -> bool:
+    """Whether a row has use for a GPU: to render with EDTalk or to refine (`auto` does where there is one)."""
+    if isinstance(spec, RigSpec):
+        return isinstance(spec, RenderRigSpec)
+    renderer, quality = getattr(spec, "renderer", "none"), getattr(spec, "quality", "draft")
+    return renderer == "edtalk" or (renderer == "warp" and quality != "draft")
 
 
 def write_manifest(folder: Path, output: Path, *, emotions: str = "happy", force: bool = False) -> int:
@@ -202,22 +210,14 @@ def write_manifest(folder: Path, output: Path, *, emotions: str = "happy", force
         CmetError: the folder is missing or holds no clips, or the file cannot be written.
     """
     if not folder.is_dir():
-        raise CmetError(f"{folder} is not a folder.")
-    clips = sorted(p for p in folder.rglob("*") if p.suffix.lower() in VIDEO_SUFFIXES and p.is_file())
+        raise InvalidInput(f"{folder} is not a folder.")
+    clips = sorted(p for p in folder.rglob("*") if p.suffix.lower() in VIDEO and p.is_file())
     if not clips:
-        raise CmetError(f"{folder} holds no video files.")
+        raise InvalidInput(f"{folder} holds no video files.")
     with whole_file(output, force=force) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, ["kind", "clip", "output", "emotions", "strength"])
-        writer.writeheader()
+        writer = csv.writer(file)
+        writer.writerow(["kind", "clip", "output", "emotions", "strength"])
         for clip in clips:
             relative = os.path.relpath(clip, output.parent)
-            writer.writerow(
-                {
-                    "kind": "edit",
-                    "clip": relative,
-                    "output": f"{relative.rsplit('.', 1)[0]}-edited",
-                    "emotions": emotions,
-                    "strength": 1,
-                }
-            )
+            writer.writerow(["edit", relative, f"{relative.rsplit('.', 1)[0]}-edited", emotions, 1])
     return len(clips)

@@ -2,15 +2,16 @@
 
 import contextlib
 import json
-import logging
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import Callable
 from typing import Any
 
-log = logging.getLogger(__name__)
+from cmet_engine.processes import group_options, kill_group
+
+IDLE_SECONDS = 120.0  # a warm worker is let go after this long without work; with it goes all GPU memory
+NO_GPU = {"CUDA_VISIBLE_DEVICES": ""}  # for workers that must not take memory from the one that renders
 
 
 class Worker:
@@ -23,8 +24,8 @@ class Worker:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
-            start_new_session=True,
             env={**os.environ, **(environment or {})},
+            **group_options(),
         )
 
     def ask(
@@ -33,7 +34,7 @@ class Worker:
         """Have a task done and wait for it.
 
         Args:
-            task: `{"folder": …}` for a job, `{"row": …, "force": …}` for a row of a batch.
+            task: `{"folder": …}` for a job, `{"row": …}` for a row of a batch, `{"live": …}` for a moment of a clip.
             on_progress: called with every progress event.
 
         Returns:
@@ -53,9 +54,7 @@ class Worker:
 
     def kill(self) -> None:
         """End the process group at once and wait for it."""
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
+        kill_group(self.process)
         for pipe in (self.process.stdin, self.process.stdout):
             if pipe:
                 with contextlib.suppress(OSError):

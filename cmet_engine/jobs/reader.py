@@ -9,14 +9,11 @@ import time
 from concurrent.futures import Future
 from typing import Any
 
-from cmet_engine.errors import CmetError
-from cmet_engine.jobs.runner import IDLE_SECONDS, NO_GPU, Worker
+from cmet_engine.errors import Busy, CmetError
+from cmet_engine.jobs.process import IDLE_SECONDS, NO_GPU, Worker
+from cmet_engine.spec import LiveSpec
 
 WAITING = 8  # requests; who drags a slider asks again anyway
-
-
-class BusyError(Exception):
-    """More requests wait than are worth answering, or the answer takes too long."""
 
 
 class Reader:
@@ -34,19 +31,25 @@ class Reader:
         self._thread = threading.Thread(target=self._loop, daemon=True)
         self._thread.start()
 
-    def ask(self, asked: dict[str, Any], seconds: float) -> dict[str, Any]:
-        """The answer of `Scrubber`.
+    def ask(self, spec: LiveSpec, *, picture: bool, seconds: float) -> dict[str, Any]:
+        """The answer of `cmet_engine.jobs.scrubber.Scrubber`.
+
+        Args:
+            spec: which moment of which edit.
+            picture: render the frame, too.
+            seconds: how long an answer is waited for.
 
         Raises:
             CmetError: the request cannot be answered; the worker's sentence.
-            BusyError: it was not answered within `seconds`.
+            Busy: it was not answered in time, or too many wait already.
         """
+        task = {"live": spec.model_dump(mode="json"), "picture": picture}
         future: Future[dict[str, Any]] = Future()
         try:
-            self._tasks.put_nowait((asked, future))
+            self._tasks.put_nowait((task, future))
             answer = future.result(seconds)
         except (queue.Full, TimeoutError) as error:
-            raise BusyError from error
+            raise Busy("The reader is busy or getting ready; ask again.") from error
         if "error" in answer:
             raise CmetError(answer["error"])
         return answer["result"]
@@ -68,18 +71,18 @@ class Reader:
         last = time.monotonic()
         while True:
             try:
-                task = self._tasks.get(timeout=1.0)
+                waiting = self._tasks.get(timeout=1.0)
             except queue.Empty:
                 if self._worker and time.monotonic() - last > self.idle_seconds:
                     self._worker.kill()
                     self._worker = None
                 continue
-            if task is None:
+            if waiting is None:
                 break
-            asked, future = task
+            asked, future = waiting
             if self._worker is None or self._worker.process.poll() is not None:
                 self._worker = Worker(self._environment)
-            answer = self._worker.ask({"live": asked})
+            answer = self._worker.ask(asked)
             if answer is None:
                 self._worker.kill()
                 self._worker = None

@@ -2,22 +2,42 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from cmet_engine.jobs.machines import _Machine
-from cmet_engine.jobs.manifest import INPUTS, Row
+from cmet_engine.jobs.manifest import Row
+
+ATTEMPTS = 2  # a row whose process dies is done again once
+
+Watch = Callable[[Row, str, int, int | None], None]
+"""Called as `watch(row, stage, done, total)` while a row is worked on."""
 
 
-def _line(row: Row, state: str, **more: Any) -> dict[str, Any]:
-    values = row.values
-    return {"row": row.number, "row_id": row.identity, "kind": values["kind"], "clip": values["clip"], "state": state, **more}  # fmt: skip
+class Machine(Protocol):
+    """Where rows are done: a few worker processes or a cluster."""
+
+    capacity: int
+
+    def submit(self, row: Row, force: bool) -> None:
+        """Start a row."""
+
+    def finished(self) -> list[tuple[Row, dict[str, Any]]]:
+        """Wait until a row is finished; rows with their answers: `result` or `error`, `seconds`."""
+
+    def close(self) -> None:
+        """End everything that still runs."""
 
 
-def _schedule(
-    rows: list[Row], todo: list[Row], lines: dict[str, dict[str, Any]], machine: _Machine, begin: Callable[[Row], bool]
+def line_of(row: Row, state: str, **more: Any) -> dict[str, Any]:
+    """The line of a row in the file of results."""
+    about = {"row": row.number, "row_id": row.identity, "kind": row.kind, "clip": row.clip}
+    return {**about, "state": state, **more}
+
+
+def schedule(
+    rows: list[Row], todo: list[Row], lines: dict[str, dict[str, Any]], machine: Machine, begin: Callable[[Row], bool]
 ) -> Iterator[tuple[Row, dict[str, Any]]]:
     """Hand rows to the machine in the manifest's order, each after those whose outputs it takes; yield what became of them."""
-    writers = {row.output: row for row in rows if not row.problem}
+    writers = {row.place: row for row in rows if not row.problem}
     needed = {row.identity: _needed(row, writers) for row in todo}
     waiting, running = list(todo), 0
     while waiting or running:
@@ -32,7 +52,7 @@ def _schedule(
             problem = row.problem or (f"It takes the result of row {lost[0]}, which failed." if lost else None)
             if problem:
                 moved = True
-                yield row, _line(row, "failed", seconds=0.0, error=problem)
+                yield row, line_of(row, "failed", seconds=0.0, error=problem)
             elif None in before:
                 held.append(row)
             else:
@@ -44,22 +64,21 @@ def _schedule(
             for row, answer in machine.finished():
                 running -= 1
                 if "error" in answer:
-                    yield row, _line(row, "failed", **answer)
+                    yield row, line_of(row, "failed", **answer)
                 else:
-                    yield row, _line(row, "done", **answer.pop("result"), **answer)
+                    yield row, line_of(row, "done", **answer.pop("result"), **answer)
         elif waiting and not moved:
             for row in waiting:
-                yield row, _line(row, "failed", seconds=0.0, error="It waits, over other rows, for its own result.")
+                yield row, line_of(row, "failed", seconds=0.0, error="It waits, over other rows, for its own result.")
             waiting = []
 
 
 def _needed(row: Row, writers: dict[Path, Row]) -> list[Row]:
     """The rows that write what a row reads."""
     found = []
-    for name in INPUTS:
-        path = Path(row.values[name]) if name in row.values and not row.problem else None
-        for place in (path, *path.parents) if path else ():
+    for _, path in row.spec.input_paths() if row.spec else ():
+        for place in (path, *path.parents):
             writer = writers.get(place)
-            if writer and writer is not row and (place == path or writer.values["kind"] == "edit"):
+            if writer and writer is not row and (place == path or writer.kind == "edit"):
                 found.append(writer)
     return found

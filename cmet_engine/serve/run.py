@@ -4,6 +4,7 @@ import json
 import os
 import secrets
 import socket
+import sys
 import threading
 import time
 from pathlib import Path
@@ -11,11 +12,12 @@ from pathlib import Path
 import uvicorn
 
 from cmet_engine import __version__
-from cmet_engine.errors import CmetError
+from cmet_engine.errors import InvalidInput
 from cmet_engine.files import exclusive
+from cmet_engine.processes import is_running
+from cmet_engine.serve.app import create_app
 from cmet_engine.serve.paths import AllowedFolders
 from cmet_engine.serve.security import API, PromptProtocol
-from cmet_engine.serve.server import create_app
 
 
 def hand_over(path: Path | None, port: int, token: str) -> None:
@@ -37,13 +39,7 @@ def watch_parent(pid: int, server: uvicorn.Server) -> None:
     """End the server when process `pid` is gone."""
 
     def watch() -> None:
-        while True:
-            try:
-                os.kill(pid, 0)
-            except ProcessLookupError:
-                break
-            except PermissionError:
-                pass
+        while is_running(pid):
             if os.getppid() == 1 and pid != 1 and parent_was == pid:
                 break  # adopted by init: the parent died and its number may belong to another process
             time.sleep(0.5)
@@ -51,6 +47,26 @@ def watch_parent(pid: int, server: uvicorn.Server) -> None:
 
     parent_was = os.getppid()
     threading.Thread(target=watch, daemon=True).start()
+
+
+def listen(port: int) -> socket.socket:
+    """A socket on loopback; from here on a client may connect, and is answered once the server runs.
+
+    Raises:
+        InvalidInput: the port is in use.
+    """
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        if sys.platform != "win32":  # there it would let two engines share a port
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(("127.0.0.1", port))
+        listener.listen(128)
+    except (OSError, OverflowError) as error:
+        why = getattr(error, "strerror", None) or "it is not between 0 and 65535"
+        raise InvalidInput(
+            f"Port {port} cannot be used: {why}; choose another with --port, or 0 for a free one."
+        ) from error
+    return listener
 
 
 def serve(
@@ -70,7 +86,7 @@ def serve(
         port: loopback port; 0 takes a free one.
         token_file: where to write address and token (readable by the user alone); None prints them.
         parent: end when this process ends.
-        slots: how many edits and renders run at the same time; tracking and listening go on beside them.
+        slots: how many edits and renders run at the same time; other work goes on beside them.
 
     Raises:
         CmetError: the port or the folder is in use, or a folder is missing.
@@ -80,15 +96,7 @@ def serve(
     with exclusive(root / "lock", busy):
         token = secrets.token_urlsafe(32)
         door, _ = create_app(root, token, AllowedFolders(allow), slots)
-        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-        try:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            listener.bind(("127.0.0.1", port))
-            listener.listen(128)  # from here on a client may connect; it is answered once the server runs
-        except OSError as error:
-            raise CmetError(
-                f"Port {port} cannot be used: {error.strerror}; choose another with --port, or 0 for a free one."
-            ) from error
+        listener = listen(port)
         config = uvicorn.Config(
             door, log_level="warning", access_log=False, limit_concurrency=200, timeout_keep_alive=5, http=PromptProtocol, ws="none", h11_max_incomplete_event_size=65536,
             server_header=False,

@@ -45,6 +45,7 @@ REFUSALS: Responses = {
     403: _refusal("The request comes from a web page, or through another name of this machine."),
     408: _refusal("The body did not arrive in time."),
     413: _refusal("The request is too large."),
+    424: _refusal("The work needs weights, a package or a device that this machine does not have."),
     422: _refusal("A field is wrong, or a path may not be used."),
     500: _refusal("A fault of the engine."),
     507: _refusal("The engine's disk is full."),
