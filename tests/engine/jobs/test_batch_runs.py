@@ -19,7 +19,9 @@ from running_engine import children_of
 from short_clips import small
 
 from cmet_engine import cli
+from cmet_engine.cli.progress import BatchTable
 from cmet_engine.jobs import batch
+from cmet_engine.jobs.manifest import Row, read_manifest
 from cmet_engine.track import CoefficientTrack
 
 pytestmark = pytest.mark.slow
@@ -190,7 +192,7 @@ def test_the_command_says_by_its_status_whether_all_went_well(write, tmp_path, c
     write()
     (tmp_path / "night.jsonl").unlink()
     assert cli.main(["batch", str(tmp_path / "night.csv"), "--init", str(tmp_path), "--emotions", "sad=0.5", "-q"]) == 0
-    assert len(batch.read_manifest(tmp_path / "night.csv")) == 3
+    assert len(read_manifest(tmp_path / "night.csv")) == 3
     manifest = write({"kind": "track", "clip": "c0.mp4"}, {"kind": "track", "clip": "late.mp4"})
     assert cli.main(["batch", str(manifest)]) == 1
     shown = capsys.readouterr()
@@ -210,8 +212,8 @@ def test_the_table_shows_what_is_being_done(monkeypatch):
 
     screen = Terminal()
     monkeypatch.setattr(sys, "stderr", screen)
-    table = cli.BatchTable(shown=True)
-    row = batch.Row(1, "x", {"clip": "/films/take.mp4"})
+    table = BatchTable(shown=True)
+    row = Row(1, "x", "edit", "/films/take.mp4")
     table.watch(row, "render", 30, 120)
     assert "take.mp4" in screen.getvalue() and "rendering" in screen.getvalue() and "30/120  25%" in screen.getvalue()
     line = {"state": "done", "clip": "/films/take.mp4", "seconds": 30.0}

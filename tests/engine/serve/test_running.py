@@ -16,10 +16,11 @@ from running import FINISHED, SAMPLE, Engine, digest, gone
 from cmet_engine.client import Client
 from cmet_engine.errors import CmetError
 from cmet_engine.jobs import store as states
-from cmet_engine.jobs.live import Reader
+from cmet_engine.jobs.reader import Reader
 from cmet_engine.jobs.runner import Runner
 from cmet_engine.jobs.store import Job, JobStore
 from cmet_engine.media.video import VideoReader
+from cmet_engine.spec import LiveSpec
 from cmet_engine.track import CoefficientTrack
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="finds worker processes in /proc")
@@ -181,7 +182,7 @@ def test_idle_workers_let_go_of_all_memory(tmp_path):
         job = store.submit("track", {"clip": str(tmp_path / "none.mp4"), "face": 0, "format": "npz"}, "")
         runner.wake()
         with pytest.raises(CmetError):
-            reader.ask({"clip": str(tmp_path / "none.mp4"), "face": 0}, 60)
+            reader.ask(LiveSpec(clip=tmp_path / "none.mp4", time=0), picture=False, seconds=60)
         end = time.monotonic() + 60
         while job.state.state != states.FAILED or children():
             assert time.monotonic() < end, children()
