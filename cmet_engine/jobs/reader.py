@@ -49,7 +49,7 @@ class Reader:
             self._tasks.put_nowait((task, future))
             answer = future.result(seconds)
         except (queue.Full, TimeoutError) as error:
-            raise Busy("The reader is busy or getting ready; ask again.") from error
+            raise Busy("The engine is busy with earlier requests or getting ready; ask again.") from error
         if "error" in answer:
             raise CmetError(answer["error"])
         return answer["result"]
@@ -86,7 +86,7 @@ class Reader:
             if answer is None:
                 self._worker.kill()
                 self._worker = None
-                answer = {"error": "The reader ended unexpectedly; ask again."}
+                answer = {"error": "The process that reads moments of clips ended unexpectedly; ask again."}
             future.set_result(answer)
             last = time.monotonic()
         if self._worker:

@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from cmet_engine import arkit, cache, pipeline
+from cmet_engine import arkit, cache
+from cmet_engine.emotion.clip_emotions import clip_emotions
 from cmet_engine.emotion.edit import edit_track
 from cmet_engine.face.clip import tracked
 from cmet_engine.face.tracker import FaceGeometry
@@ -73,9 +74,9 @@ class Scrubber:
             return source
         names = timeline.names()
         named = EditSpec(clip=spec.clip, emotions=tuple(names), device="cpu", renderer="none")
-        heard = self._keep("voice", (content, *names), lambda: pipeline.listen(spec.clip, pipeline.settings_of(named)))
-        emphasis = replace(heard, timeline=timeline).emphasis(source)
-        return edit_track(source, timeline, heard.vectors, emphasis=emphasis, mode=spec.mode)
+        emotions = self._keep("emotions", (content, *names), lambda: clip_emotions(named))
+        emphasis = replace(emotions, timeline=timeline).emphasis(source)
+        return edit_track(source, timeline, emotions.vectors, emphasis=emphasis, mode=spec.mode)
 
     def _keep(self, kind: str, key: tuple[object, ...], make: Callable[[], T]) -> T:
         """What was made for `key`; the last ones of each kind are kept."""

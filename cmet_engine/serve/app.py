@@ -1,4 +1,4 @@
-"""The engine's application: its routes behind the door, and how refusals and faults are answered.
+"""The engine's application: its routes behind the access control, and how refusals and faults are answered.
 
 Upload-free by design: a client names files on the same machine, inside the allowed folders; small files may be
 sent. The heavy work runs in worker processes, so that this one always answers.
@@ -23,12 +23,12 @@ from cmet_engine.serve.engine import Engine
 from cmet_engine.serve.paths import AllowedFolders
 from cmet_engine.serve.routes import router
 from cmet_engine.serve.schemas import FRAMEWORK, REFUSALS
-from cmet_engine.serve.security import API, Door, known_parameters
+from cmet_engine.serve.security import API, AccessControl, known_parameters
 from cmet_engine.spec import sentence
 
 
-def create_app(root: Path, token: str, allowed: AllowedFolders, slots: int = 1) -> tuple[Door, Runner]:
-    """The application behind its door, and the runner of its jobs.
+def create_app(root: Path, token: str, allowed: AllowedFolders, slots: int = 1) -> tuple[AccessControl, Runner]:
+    """The application behind its access control, and the runner of its jobs.
 
     Args:
         root: folder of the engine's own: jobs, uploads.
@@ -47,7 +47,7 @@ def create_app(root: Path, token: str, allowed: AllowedFolders, slots: int = 1) 
         title="C-MET engine", version=__version__, docs_url=None, redoc_url=None, openapi_url=f"/{API}/openapi.json", lifespan=lifespan,
         responses=REFUSALS, redirect_slashes=False,
         dependencies=[
-            Security(HTTPBearer(auto_error=False, description="the token of this start")),  # `Door` checks it
+            Security(HTTPBearer(auto_error=False, description="the token of this start")),  # `AccessControl` checks it
             Depends(known_parameters),
         ],
         description="Emotion edits of talking faces. Every request needs the header `Authorization: Bearer TOKEN`.",
@@ -59,7 +59,7 @@ def create_app(root: Path, token: str, allowed: AllowedFolders, slots: int = 1) 
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(OSError, _disk)
     app.add_exception_handler(Exception, _fault)
-    return Door(app, token), engine.runner
+    return AccessControl(app, token), engine.runner
 
 
 def _refused(_: Request, error: Exception) -> JSONResponse:

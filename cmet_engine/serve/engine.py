@@ -1,4 +1,4 @@
-"""What a running engine consists of: its jobs, their runner, the reader of moments, uploads, and the folders it may use."""
+"""What a running engine consists of: its jobs, their runner, the live reader, uploads, and the folders it may use."""
 
 import shutil
 import time

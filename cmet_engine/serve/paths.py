@@ -1,4 +1,4 @@
-"""Which files a client may name: the one place that turns a client's words into paths."""
+"""Which files a client may name: the one place that checks paths from clients."""
 
 import re
 import stat

@@ -17,11 +17,11 @@ from cmet_engine.files import exclusive
 from cmet_engine.processes import is_running
 from cmet_engine.serve.app import create_app
 from cmet_engine.serve.paths import AllowedFolders
-from cmet_engine.serve.security import API, PromptProtocol
+from cmet_engine.serve.security import API, HeaderTimeoutProtocol
 
 
 def hand_over(path: Path | None, port: int, token: str) -> None:
-    """Tell the parent how to reach this engine: in a file that only the user can read, or on standard output."""
+    """Write how to reach this engine: into a file that only the user can read, or on standard output."""
     text = json.dumps(
         {"url": f"http://127.0.0.1:{port}/{API}", "token": token, "pid": os.getpid(), "version": __version__}
     )
@@ -95,10 +95,10 @@ def serve(
     busy = f"Another engine is using {root}; stop it, or give another folder with --root."
     with exclusive(root / "lock", busy):
         token = secrets.token_urlsafe(32)
-        door, _ = create_app(root, token, AllowedFolders(allow), slots)
+        app, _ = create_app(root, token, AllowedFolders(allow), slots)
         listener = listen(port)
         config = uvicorn.Config(
-            door, log_level="warning", access_log=False, limit_concurrency=200, timeout_keep_alive=5, http=PromptProtocol, ws="none", h11_max_incomplete_event_size=65536,
+            app, log_level="warning", access_log=False, limit_concurrency=200, timeout_keep_alive=5, http=HeaderTimeoutProtocol, ws="none", h11_max_incomplete_event_size=65536,
             server_header=False,
         )  # fmt: skip
         server = uvicorn.Server(config)

@@ -18,7 +18,7 @@ HEADER_SECONDS = 10.0  # within which the head of a request must be here
 BODY_SECONDS = 60.0  # within which its body must be here
 
 
-class Door:
+class AccessControl:
     """ASGI middleware in front of everything: token, host, origin and size.
 
     Args:
@@ -82,7 +82,7 @@ class Door:
         return None
 
 
-class PromptProtocol(H11Protocol):
+class HeaderTimeoutProtocol(H11Protocol):
     """Closes connections on which the head of a request does not arrive in time; uvicorn itself waits for ever."""
 
     _overdue: asyncio.TimerHandle | None = None

@@ -75,7 +75,7 @@ def test_the_token_is_compared_in_constant_time(monkeypatch):
     compared = []
     compare = hmac.compare_digest
     monkeypatch.setattr(security.hmac, "compare_digest", lambda a, b: compared.append((a, b)) or compare(a, b))
-    door = security.Door(None, "secret")
+    door = security.AccessControl(None, "secret")
     scope = {"server": ("127.0.0.1", 1)}
     host = {b"host": [b"127.0.0.1:1"]}
     assert door._refusal({**host, b"authorization": [b"Bearer secreT"]}, scope)[0] == 401
@@ -246,7 +246,7 @@ def test_half_a_request_is_not_waited_for_for_ever(monkeypatch):
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
         await send({"type": "http.response.body", "body": b""})
 
-    service = uvicorn.Server(uvicorn.Config(app, http=security.PromptProtocol, lifespan="off", log_level="warning"))
+    service = uvicorn.Server(uvicorn.Config(app, http=security.HeaderTimeoutProtocol, lifespan="off", log_level="warning"))
     listener = socket.create_server(("127.0.0.1", 0))
     thread = threading.Thread(target=service.run, args=([listener],))
     thread.start()
