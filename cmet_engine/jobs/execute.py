@@ -75,8 +75,8 @@ def execute(
         edited = pipeline.edit_clip(spec, output, force=force, progress=progress, pieces=pieces, preview=preview)
         return Result(edited.files, edited.figures, edited.messages)
     if isinstance(spec, RenderSpec):
-        drawn = pipeline.render_clip(spec, output, force=force, progress=progress, pieces=pieces, preview=preview)
-        return Result({drawn.path.name: drawn.path}, drawn.figures, drawn.messages)
+        rendered = pipeline.render_clip(spec, output, force=force, progress=progress, pieces=pieces, preview=preview)
+        return Result({rendered.path.name: rendered.path}, rendered.figures, rendered.messages)
     if isinstance(spec, ExportSpec) and spec.rig is None:
         return _convert(spec, output, options)
     return _in_blender(spec, output, options)
@@ -112,12 +112,8 @@ def _convert(spec: ExportSpec, output: Path, options: _Options) -> Result:
     """A track in another format."""
     suffix = output.suffix.lower()
     if suffix not in TRACK:
-        advice = (
-            f"for '{suffix}' add a rig, the file of a character"
-            if suffix in SCENE
-            else f"with a rig, as {', '.join(SCENE)}"
-        )
-        raise InvalidInput(f"{output.name}: a track alone can be written as {', '.join(TRACK)}; {advice}.")
+        need = f"'{suffix}' needs a rig, the file of a character" if suffix in SCENE else f"'{suffix}' is unknown"
+        raise InvalidInput(f"{output.name}: a track alone can be written as {', '.join(TRACK)}; {need}.")
     track = CoefficientTrack.load(spec.track)
     track.save(output, force=options.force)
     return Result({output.name: output}, {"frames": len(track), "fps": str(track.fps)})
@@ -129,14 +125,12 @@ def _in_blender(spec: RigWork, output: Path, options: _Options) -> Result:
     command = [sys.executable, "-m", "cmet_blender", *blender_arguments(spec, output, force=options.force), "--json"]
     finished = subprocess.run(command, capture_output=True, text=True, check=False)
     try:
-        answer = json.loads(finished.stdout.splitlines()[-1])
-    except (ValueError, IndexError):
+        answer = dict(json.loads(finished.stdout.splitlines()[-1]))
+    except (ValueError, IndexError, TypeError):
         answer = {}
-    if finished.returncode or not isinstance(answer, dict):
-        words = finished.stderr.strip().splitlines()
-        raise CmetError(
-            answer.get("error") or (words[-1].removeprefix("cmet: ") if words else "Blender ended without a word.")
-        )
+    if finished.returncode or not answer:
+        lines = finished.stderr.strip().splitlines() or ["Blender ended without a message."]
+        raise CmetError(answer.get("error") or lines[-1].removeprefix("cmet: "))
     messages = answer.pop("notes", None) or []
     answer.pop("file", None)
     return Result({output.name: output}, answer, messages)
@@ -151,6 +145,7 @@ def blender_arguments(spec: RigWork, output: Path, *, force: bool = False) -> li
         elif name == "spread":
             arguments.append("--no-spread")
         else:
-            values = value if isinstance(value, list) else [value]
-            arguments += [f"--{name}", *map(str, values)]
+            arguments += [f"--{name}", *map(str, value)] if isinstance(value, list) else [f"--{name}={value}"]
+    if spec.kind == "render_rig":
+        arguments += ["--engine", sys.executable]
     return [*arguments, "--output", str(output), *(["--force"] if force else [])]

@@ -111,6 +111,28 @@ def test_all_kinds_of_rows_beside_wrong_ones(write):
     check_mixed(write(*MIXED, *BLENDER), {"workers": 2})
 
 
+def test_rows_that_work_on_a_character(write, tmp_path):
+    """What a batch read from a rig renders again, moved with the rig's own curves."""
+    pytest.importorskip("bpy", reason="needs Blender as a module (the package bpy), which is not installed")
+    manifest = write(
+        {"kind": "track", "clip": "c0.mp4"},
+        {"kind": "apply", "track": "c0.npz", "rig": str(HEAD), "output": "head.blend"},
+        {"kind": "read", "rig": "head.blend", "frames": [1, 24], "output": "read.npz"},
+        {"kind": "bake", "rig": "head.blend", "output": "head.glb"},
+        {"kind": "match", "rig": "head.blend", "output": "head.json"},
+        {"kind": "render_rig", "clip": "c0.mp4", "rig": "head.blend", "source": "c0.npz", "output": "rig.mp4"},
+        {"kind": "bake", "output": "nothing.fbx"},
+    )
+    summary = batch.run_batch(manifest, workers=2)
+    found = lines(manifest)
+    assert (summary.done, summary.failed) == (6, 1), [line.get("error") for line in found]
+    assert found[6]["error"] == "The column 'rig' is missing; name the file of a character."
+    tracked, read = (CoefficientTrack.load(tmp_path / name) for name in ("c0.npz", "read.npz"))
+    assert len(read) == len(tracked) and abs(read["jawOpen"] - tracked["jawOpen"]).max() < 0.02
+    for name in ("head.glb", "head.json", "rig.mp4"):
+        assert (tmp_path / name).stat().st_size > 100
+
+
 def test_the_same_on_ray(write):
     pytest.importorskip("ray", reason="needs Ray (the extra 'ray'), which is not installed")
     check_mixed(write(*MIXED, *BLENDER), {"ray_address": "local"})
