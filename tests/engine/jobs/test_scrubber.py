@@ -11,12 +11,11 @@ from cmet_engine.jobs.scrubber import KEPT, Scrubber
 from cmet_engine.spec import LiveSpec
 
 FRAMES = 8
-REQUESTS = 250
+REQUESTS = 150
 EDITS = [
-    {"emotions": (name,), "strength": strength, "mode": mode}
-    for name in ("happy", "sad", "angry")
-    for strength in (0.5, 1.0)
-    for mode in ("add", "replace")
+    {"emotions": (name,), "strength": strength}
+    for name in ("happy", "sad", "angry", "surprised")
+    for strength in (0.5, 1)
 ]
 
 
@@ -37,9 +36,10 @@ def test_random_requests_get_the_picture_of_the_edit_that_was_asked_for(clip):
         return LiveSpec(clip=clip, time=frame / 25 + 0.01, **EDITS[edit])
 
     frames = (1, 4, 6)
-    fresh = {
-        (edit, frame): Scrubber().answer(asked(edit, frame), True) for edit in range(len(EDITS)) for frame in frames
-    }
+    fresh = {}
+    for edit in range(len(EDITS)):
+        anew = Scrubber()
+        fresh.update({(edit, frame): anew.answer(asked(edit, frame), True) for frame in frames})
     assert len({answer["picture"] for answer in fresh.values()}) == len(fresh), "the edits look alike"
     scrubber = Scrubber()
     for _ in range(REQUESTS):
