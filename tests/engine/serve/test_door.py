@@ -246,7 +246,9 @@ def test_half_a_request_is_not_waited_for_for_ever(monkeypatch):
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
         await send({"type": "http.response.body", "body": b""})
 
-    service = uvicorn.Server(uvicorn.Config(app, http=security.HeaderTimeoutProtocol, lifespan="off", log_level="warning"))
+    service = uvicorn.Server(
+        uvicorn.Config(app, http=security.HeaderTimeoutProtocol, lifespan="off", log_level="warning")
+    )
     listener = socket.create_server(("127.0.0.1", 0))
     thread = threading.Thread(target=service.run, args=([listener],))
     thread.start()
