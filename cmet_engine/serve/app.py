@@ -24,7 +24,7 @@ from cmet_engine.serve.paths import AllowedFolders
 from cmet_engine.serve.routes import router
 from cmet_engine.serve.schemas import FRAMEWORK, REFUSALS
 from cmet_engine.serve.security import API, AccessControl, known_parameters
-from cmet_engine.spec import sentence
+from cmet_engine.spec_errors import sentence
 
 
 def create_app(root: Path, token: str, allowed: AllowedFolders, slots: int = 1) -> tuple[AccessControl, Runner]:
