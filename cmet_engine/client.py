@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
-from cmet_engine.errors import CmetError
+from cmet_engine.errors import Busy, CmetError, InvalidInput, MissingWeights, NotFound
 
 TIMEOUT = 5.0  # seconds; the engine answers at once, whatever it is working on
+REFUSALS = {kind.http_status: kind for kind in (InvalidInput, NotFound, MissingWeights, Busy)}
 
 
 class Client:
@@ -53,7 +54,7 @@ class Client:
         """One request; the answer's JSON, or its bytes when it is not JSON.
 
         Raises:
-            CmetError: the engine does not answer, or refuses; with its own sentence.
+            CmetError: the engine does not answer, or refuses; with its own sentence, as the class that the engine raised.
         """
         target = f"{self._base}/{path}" + (f"?{urlencode(query)}" if query else "")
         data = raw if raw is not None else (None if body is None else json.dumps(body).encode())
@@ -73,11 +74,9 @@ class Client:
         if response.getheader("Content-Type", "").startswith("application/json"):
             answer = json.loads(content)
         if response.status >= 400:
-            raise CmetError(
-                answer["error"]
-                if isinstance(answer, dict) and "error" in answer
-                else f"The engine refused ({response.status})."
-            )
+            named = isinstance(answer, dict) and "error" in answer
+            sentence = answer["error"] if named else f"The engine refused ({response.status})."
+            raise REFUSALS.get(response.status, CmetError)(sentence)
         return answer
 
     def health(self) -> dict[str, Any]:
@@ -93,7 +92,7 @@ class Client:
         return self.request("POST", "track", {"clip": str(clip), **parameters}, client=self._name)
 
     def edit(self, clip: str | Path, **parameters: Any) -> dict[str, Any]:
-        """Queue: edit the emotion of a clip (`emotions`, `keys`, `strength`, `mode`, …). Returns the job."""
+        """Queue: edit the emotion of a clip; `parameters` are the fields of `cmet_engine.spec.EditSpec`. Returns the job."""
         return self.request("POST", "edit", {"clip": str(clip), **parameters}, client=self._name)
 
     def render(self, clip: str | Path, track: str | Path, **parameters: Any) -> dict[str, Any]:
@@ -115,7 +114,7 @@ class Client:
         return self.request("POST", "live", {"clip": str(clip), "time": time, **parameters})
 
     def live_picture(self, clip: str | Path, time: float, **parameters: Any) -> bytes:
-        """The drawn frame of such an edit at a moment (JPEG)."""
+        """The rendered frame of such an edit at a moment (JPEG)."""
         return self.request("POST", "live/picture", {"clip": str(clip), "time": time, **parameters})
 
     def jobs(self) -> list[dict[str, Any]]:

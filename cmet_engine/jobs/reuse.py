@@ -15,7 +15,7 @@ from cmet_engine.jobs.store import DONE, Job, write_atomically
 from cmet_engine.models import CHECKSUMS
 from cmet_engine.resume import fingerprint
 
-FILES = ("clip", "track", "source", "speech", "neutral")  # parameters that name a file or a folder
+FILES = ("clip", "track", "source", "speech", "neutral", "lips", "portrait")  # parameters that name a file or a folder
 
 
 def identity(request: dict[str, Any]) -> str | None:

@@ -1,84 +1,27 @@
-"""Takes jobs from the queue and has workers do them: what may use the GPU one at a time, light work on the CPU beside it."""
+"""Takes jobs from the queue and has workers do them: edits and renders on the GPU, light work on the CPU beside them."""
 
-import contextlib
-import json
 import logging
-import os
-import signal
-import subprocess
-import sys
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 from cmet_engine.jobs import store as states
 from cmet_engine.jobs.events import Events
+from cmet_engine.jobs.process import IDLE_SECONDS, NO_GPU, Worker
 from cmet_engine.jobs.store import Job, JobStore
 from cmet_engine.models import sha256
 
 log = logging.getLogger(__name__)
 
-IDLE_SECONDS = 120.0  # a warm worker is let go after this long without a job; with it goes all GPU memory
-HEAVY = ("edit", "render")  # kinds of jobs that draw pictures, on the GPU where there is one
+HEAVY = ("edit", "render")  # kinds of jobs that render, on the GPU where there is one
 LIGHT = ("track", "vector")
-NO_GPU = {"CUDA_VISIBLE_DEVICES": ""}  # for workers that must not take memory from the one that draws
 SAVE_INTERVAL = 1.0  # seconds between two writes of a running job's progress
-
-
-class Worker:
-    """One warm worker process; it and all its children form a process group of their own."""
-
-    def __init__(self, environment: dict[str, str] | None = None) -> None:
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "cmet_engine.jobs.worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            start_new_session=True,
-            env={**os.environ, **(environment or {})},
-        )
-
-    def ask(
-        self, task: dict[str, Any], on_progress: Callable[[dict[str, Any]], None] | None = None
-    ) -> dict[str, Any] | None:
-        """Have a task done and wait for it.
-
-        Args:
-            task: `{"folder": …}` for a job, `{"row": …, "force": …}` for a row of a batch.
-            on_progress: called with every progress event.
-
-        Returns:
-            `{"result": …}` or `{"error": sentence}`; None when the process ended before it answered.
-        """
-        assert self.process.stdin and self.process.stdout
-        with contextlib.suppress(OSError, ValueError):  # a killed worker's pipes may be closed under our hands
-            self.process.stdin.write(json.dumps(task) + "\n")
-            self.process.stdin.flush()
-            for line in self.process.stdout:
-                event = json.loads(line)
-                if "stage" not in event:
-                    return event
-                if on_progress:
-                    on_progress(event)
-        return None
-
-    def kill(self) -> None:
-        """End the process group at once and wait for it."""
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
-        for pipe in (self.process.stdin, self.process.stdout):
-            if pipe:
-                with contextlib.suppress(OSError):
-                    pipe.close()
 
 
 class Runner:
     """Runs the jobs of a store, each thread with a worker of its own: edits and renders in `slots` of them, tracking and
-    listening in one more, so that they do not wait for pictures.
+    new emotions in one more, so that these do not wait for a rendering.
 
     Args:
         store: the jobs.
@@ -156,11 +99,7 @@ class Runner:
                     continue
                 if worker is None or worker.process.poll() is not None:
                     worker = Worker(environment)
-                self._workers[job.id] = worker
-                state = job.state
-                state.state, state.attempts, state.started_at = states.RUNNING, state.attempts + 1, time.time()
-                job.state = state
-                self.live[job.id] = state
+                state = self._begin(job, worker)
             try:
                 alive = self._work(job, state, worker)
             except OSError as error:
@@ -172,6 +111,15 @@ class Runner:
             idle_since = time.monotonic()
         if worker:
             worker.kill()
+
+    def _begin(self, job: Job, worker: Worker) -> states.JobState:
+        """Note that `worker` begins `job`."""
+        self._workers[job.id] = worker
+        state = job.state
+        state.state, state.attempts, state.started_at = states.RUNNING, state.attempts + 1, time.time()
+        job.state = state
+        self.live[job.id] = state
+        return state
 
     def _work(self, job: Job, state: states.JobState, worker: Worker) -> bool:
         """Have `worker` do `job`; returns whether the worker is still usable."""
@@ -193,31 +141,31 @@ class Runner:
         with self._wake:
             if self._stopping and not answer:
                 return False  # stays `running` on the disk: the next engine goes on with it
-            if job.id in self._cancelled:
-                self._finish(job, state, states.CANCELLED)
-                return bool(answer)
-            if "result" in answer:
-                state.result = answer["result"]
-                state.checksums = {
-                    str(path.relative_to(job.results)): sha256(path)
-                    for path in sorted(job.results.rglob("*"))
-                    if path.is_file()
-                }
-                self._finish(job, state, states.DONE)
-            elif "error" in answer:
-                state.error = answer["error"]
-                self._finish(job, state, states.FAILED)
-            elif error := state.requeue(job.kept, engine=False):
-                state.error = error
-                self._finish(job, state, states.FAILED)
-            else:
-                job.log("the worker ended unexpectedly; the job is tried again")
-                self.events("retried", job)
-                job.state = state
-                self.live.pop(job.id, None)
-                self._workers.pop(job.id, None)
-                self.store.requeue(job)
+            self._settle(job, state, answer)
         return bool(answer)
+
+    def _settle(self, job: Job, state: states.JobState, answer: dict[str, Any]) -> None:
+        """Finish a job as its worker answered, or queue it again when the worker died."""
+        if job.id in self._cancelled:
+            self._finish(job, state, states.CANCELLED)
+        elif "result" in answer:
+            results = [path for path in sorted(job.results.rglob("*")) if path.is_file()]
+            state.result = answer["result"]
+            state.checksums = {str(path.relative_to(job.results)): sha256(path) for path in results}
+            self._finish(job, state, states.DONE)
+        elif "error" in answer:
+            state.error = answer["error"]
+            self._finish(job, state, states.FAILED)
+        elif error := state.requeue(job.kept, engine=False):
+            state.error = error
+            self._finish(job, state, states.FAILED)
+        else:
+            job.log("the worker ended unexpectedly; the job is tried again")
+            self.events("retried", job)
+            job.state = state
+            self.live.pop(job.id, None)
+            self._workers.pop(job.id, None)
+            self.store.requeue(job)
 
     def _end_stage(self, job: Job, state: states.JobState) -> None:
         if state.stage and state.stage_at:

@@ -5,11 +5,11 @@
         state.json      where it stands: queued, running, done, failed, cancelled; progress; error; result
         log.txt         what the worker said
         preview.jpg     the newest edited picture
-        pieces/         finished pieces, kept over a crash until the job is finished
+        pieces/         finished segments, kept over a crash until the job is finished
         lock            held by the process that works on the job
         results/        the results, complete once the state is `done`, with their checksums in the state
 
-A job that was running when the engine died is queued again at the next start, and goes on from its pieces.
+A job that was running when the engine died is queued again at the next start, and goes on from its finished segments.
 """
 
 import json
@@ -26,7 +26,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cmet_engine.errors import CmetError
+from cmet_engine.errors import CmetError, NotFound
 from cmet_engine.models import sha256
 
 QUEUED, RUNNING, DONE, FAILED, CANCELLED = "queued", "running", "done", "failed", "cancelled"
@@ -43,7 +43,7 @@ class JobState:
     """Where a job stands. Times are seconds since the epoch; `eta` seconds, None while unknown.
 
     `stage_at` is when the current stage began, with `stage_from` of its `total` done already before an interruption.
-    `engine_deaths` and `worker_deaths` count since the last time that the job had more finished pieces, `kept`.
+    `engine_deaths` and `worker_deaths` count since the last time that the job had more finished segments, `kept`.
     """
 
     state: str = QUEUED
@@ -64,10 +64,10 @@ class JobState:
     checksums: dict[str, str] = field(default_factory=dict)
 
     def requeue(self, kept: int, *, engine: bool) -> str | None:
-        """Begin again after a death; how far the work had come shows once a worker has taken up its pieces.
+        """Begin again after a death; how far the work had come shows once a worker has taken up its segments.
 
         Args:
-            kept: how many finished pieces there are.
+            kept: how many finished segments there are.
             engine: the engine died, not a worker alone.
 
         Returns:
@@ -133,12 +133,12 @@ class Job:
 
     @property
     def pieces(self) -> Path:
-        """Folder of finished pieces."""
+        """Folder of finished segments."""
         return self.folder / "pieces"
 
     @property
     def kept(self) -> int:
-        """How many finished pieces there are."""
+        """How many finished segments there are."""
         return sum(path.is_file() for path in self.pieces.rglob("*.*")) if self.pieces.is_dir() else 0
 
     @property
@@ -192,7 +192,7 @@ class JobStore:
         self.keep = keep
         self._lock = threading.Lock()
         self._queues: OrderedDict[str, list[tuple[str, str]]] = OrderedDict()  # by client: kinds and ids of jobs
-        self.recovered: list[str] = []
+        self.recovered: list[str] = []  # jobs that an earlier engine was doing and that are queued again
         for path in sorted(self.folder.iterdir()):
             self._recover(Job(path))
 
@@ -201,17 +201,18 @@ class JobStore:
         try:
             request, state = job.request, job.state
         except (OSError, ValueError, TypeError):
-            shutil.rmtree(
-                job.folder, ignore_errors=True
-            )  # the engine died while it was being recorded: never confirmed
+            # the engine died while it was being recorded: never confirmed
+            shutil.rmtree(job.folder, ignore_errors=True)
             return
         if state.state == RUNNING:
             if error := state.requeue(job.kept, engine=True):
                 state.state, state.error, state.finished_at = FAILED, error, time.time()
                 job.clear()
+                job.log(f"the engine ended during this job, which is given up: {error}")
+            else:
+                job.log("the engine ended during this job; it is queued again")
+                self.recovered.append(job.id)
             job.state = state
-            job.log("the engine ended during this job; it is queued again")
-            self.recovered.append(job.id)
         if state.state == QUEUED:
             self._queues.setdefault(request["client"], []).append((request["kind"], job.id))
 
@@ -233,10 +234,10 @@ class JobStore:
         """The job of an id.
 
         Raises:
-            CmetError: there is none.
+            NotFound: there is none.
         """
         if not IDENTITY.fullmatch(identity) or not (self.folder / identity / "job.json").is_file():
-            raise CmetError("There is no such job.")
+            raise NotFound("There is no such job.")
         return Job(self.folder / identity)
 
     def all(self) -> list[Job]:
@@ -271,10 +272,7 @@ class JobStore:
             return sum(len(jobs) for jobs in self._queues.values())
 
     def _forget_old(self) -> None:
-        finished = (
-            [job for job in self.all()[: -self.keep or None] if job.state.state in FINISHED]
-            if len(self.all()) > self.keep
-            else []
-        )
-        for job in finished:
-            shutil.rmtree(job.folder, ignore_errors=True)
+        known = self.all()
+        for job in known[: max(0, len(known) - self.keep)]:
+            if job.state.state in FINISHED:
+                shutil.rmtree(job.folder, ignore_errors=True)

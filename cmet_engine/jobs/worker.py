@@ -1,8 +1,8 @@
-"""The process that does the jobs, one at a time, and stays warm between them.
+"""The process that does the work, one task at a time, and stays warm between them.
 
-It reads tasks from standard input (a job's folder, a row of a batch, or a moment of a clip to read), a JSON object a line, and answers with events on standard output, a JSON
-object a line: `{"stage", "done", "total"}` while working, then `{"result"}` or `{"error"}`. When its standard input
-closes (the engine is gone) it ends at once, whatever it is doing.
+It reads tasks from standard input, a JSON object a line: a job's folder, a row of a batch, or a moment of a clip to read. It
+answers with events on standard output, a JSON object a line: `{"stage", "done", "total"}` while working, then `{"result"}` or
+`{"error"}`. When its standard input closes (the engine is gone) it ends at once, whatever it is doing.
 """
 
 import contextlib
@@ -19,12 +19,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from cmet_engine.errors import CmetError
 from cmet_engine.files import exclusive, whole_file
 from cmet_engine.jobs import reuse
-from cmet_engine.jobs.batch import run_row
+from cmet_engine.jobs.execute import Result, execute
 from cmet_engine.jobs.store import Job
+from cmet_engine.media.picture import small_jpeg
+from cmet_engine.progress import Progress
 from cmet_engine.resume import Pieces
+from cmet_engine.spec import EditSpec, LiveSpec, RenderSpec, TrackSpec, Work, read_work
 
 EVENT_INTERVAL = 0.1  # seconds between two progress events
 PREVIEW_INTERVAL = 1.0  # seconds between two preview pictures
@@ -38,10 +43,8 @@ class Preview:
         self._path = path
         self._next = 0.0
 
-    def __call__(self, picture: Any) -> None:
+    def __call__(self, picture: np.ndarray) -> None:
         """Take an edited frame, uint8 [H, W, 3]."""
-        from cmet_engine.media.picture import small_jpeg
-
         if time.monotonic() < self._next:
             return
         self._next = time.monotonic() + PREVIEW_INTERVAL
@@ -49,8 +52,8 @@ class Preview:
             temporary.write_bytes(small_jpeg(picture, PREVIEW_SIZE))
 
 
-def run_job(job: Job, progress: Any) -> dict[str, Any]:
-    """Do one job into its folder's `results`, going on from the pieces of an earlier attempt.
+def run_job(job: Job, progress: Progress) -> dict[str, Any]:
+    """Do one job into its folder's `results`, going on from the finished segments of an earlier attempt.
 
     Returns:
         The figures for the job's result.
@@ -58,107 +61,111 @@ def run_job(job: Job, progress: Any) -> dict[str, Any]:
     Raises:
         CmetError: the job cannot be done; one sentence.
     """
-    from cmet_engine import pipeline
-    from cmet_engine.spec import EditSpec, RenderSpec
-
     request = job.request
-    kind, given = request["kind"], request["parameters"]
+    spec = read_work({"kind": request["kind"], **request["parameters"]})
     job.clear("pieces", "lock")
     if (earlier := reuse.earlier(job)) is not None:
         return earlier
     job.results.mkdir()
-    pieces, preview = Pieces(job.pieces), Preview(job.preview)
-    if kind == "track":
-        _, track = pipeline.track_clip(Path(given["clip"]), face=given["face"], progress=progress, pieces=pieces)
-        track.save(job.results / f"track.{given['format']}")
-        return {"frames": len(track), "fps": str(track.fps), "frames_with_face": int(track.valid.sum())}
-    if kind == "edit":
-        names = (
-            "clip",
-            "emotions",
-            "keys",
-            "strength",
-            "speech",
-            "neutral",
-            "mode",
-            "renderer",
-            "face",
-            "device",
-            "format",
-        )
-        asked = {name: given[name] for name in names if given.get(name) is not None}
-        spec = EditSpec.read({**asked, "quality": given.get("quality", "auto")})
-        result = pipeline.edit_clip(spec, job.results, force=True, progress=progress, pieces=pieces, preview=preview)
+    output = job.results / spec.output_name if isinstance(spec, TrackSpec | RenderSpec) else job.results
+    result = execute(
+        spec, output, force=True, progress=progress, pieces=Pieces(job.pieces), preview=Preview(job.preview)
+    )
+    if isinstance(spec, EditSpec):
         return {"figures": result.figures, "messages": result.messages}
-    if kind == "render":
-        fields = ("clip", "track", "source", "renderer", "face", "quality", "device", "format", "rate_factor")
-        spec_of = RenderSpec.read({name: given[name] for name in fields if given.get(name) is not None})
-        rendered = pipeline.render_clip(
-            spec_of, job.results / spec_of.output_name, force=True, progress=progress, pieces=pieces, preview=preview
-        )
-        return {"messages": rendered.messages}
-    if kind == "vector":
-        from cmet_engine.emotion import library, user_library
-        from cmet_engine.emotion.make_vector import emotion_vector
-        from cmet_engine.emotion.speech import load_encoder
+    return {"messages": result.messages} if isinstance(spec, RenderSpec) else result.figures
 
-        vector = emotion_vector(
-            [Path(p) for p in given["paths"]], [Path(p) for p in given["neutral"]], given["name"], load_encoder()
-        )
-        held = library.load_library().get(vector.name)
-        if held is None or abs(held.vector - vector.vector).max() > 1e-5:  # else an attempt that was killed stored it
-            user_library.save_user_vector(vector, force=given["replace"])
-        return {"about": library.describe_vector(vector)}
-    raise CmetError(f"The kind of job '{kind}' is unknown.")
+
+def run_row(row: dict[str, Any], progress: Progress | None = None) -> dict[str, Any]:
+    """Do one row of a batch.
+
+    Args:
+        row: the specification as `spec`, its `output`, and whether to `force`.
+        progress: called as `progress(stage, done, total)`.
+
+    Returns:
+        `outputs`, `figures` and `messages` for the row's line.
+
+    Raises:
+        CmetError: the row cannot be done; one sentence.
+    """
+    spec, output = read_work(row["spec"]), Path(row["output"])
+    output.parent.mkdir(parents=True, exist_ok=True)
+    result = execute(spec, output, force=row["force"], progress=progress)
+    return {"outputs": [str(path) for path in result.files.values()], **_line(spec, result)}
+
+
+def _line(spec: Work, result: Result) -> dict[str, Any]:
+    """What the line of a row says of its result; of a rig's work the numbers alone."""
+    figures = result.figures
+    if not isinstance(spec, EditSpec | TrackSpec):
+        figures = {name: value for name, value in figures.items() if isinstance(value, int | float)}
+    return {"figures": figures, "messages": result.messages}
+
+
+class _Events:
+    """Writes events, and progress at most every `EVENT_INTERVAL`.
+
+    Args:
+        file: where they go, line by line.
+    """
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+        self._last = 0.0
+
+    def progress(self, stage: str, done: int, total: int | None) -> None:
+        """Write where the work stands, if the last time was long enough ago."""
+        now = time.monotonic()
+        if now - self._last >= EVENT_INTERVAL or done == total:
+            self._last = now
+            self.write({"stage": stage, "done": done, "total": total})
+
+    def write(self, event: dict[str, Any]) -> None:
+        """Write one event."""
+        print(json.dumps(event, default=str), file=self._file)
 
 
 def main() -> None:
-    """Serve jobs until standard input closes."""
-    events = os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1)
+    """Do tasks until standard input closes."""
+    events = _Events(os.fdopen(os.dup(sys.stdout.fileno()), "w", buffering=1))
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what libraries print must not mix with the events
-    jobs: queue.Queue[str] = queue.Queue()
+    tasks: queue.Queue[str] = queue.Queue()
 
-    def listen() -> None:
+    def read_tasks() -> None:
         for line in sys.stdin:
-            jobs.put(line)
+            tasks.put(line)
         os._exit(0)
 
-    threading.Thread(target=listen, daemon=True).start()
+    threading.Thread(target=read_tasks, daemon=True).start()
     scrubber: Any = None
     while True:
-        task = json.loads(jobs.get())
-        last = 0.0
+        task = json.loads(tasks.get())
+        if "folder" in task:
+            answer = _attempt_job(Job(Path(task["folder"])), events.progress)
+        elif "row" in task:
+            answer = attempt(run_row, task["row"], events.progress)
+        else:
+            if scrubber is None:
+                from cmet_engine.jobs.scrubber import Scrubber  # brings torch
 
-        def progress(stage: str, done: int, total: int | None) -> None:
-            nonlocal last
-            now = time.monotonic()
-            if now - last >= EVENT_INTERVAL or done == total:
-                last = now
-                print(json.dumps({"stage": stage, "done": done, "total": total}), file=events)
-
-        with contextlib.ExitStack() as stack:
-            if "folder" in task:
-                job = Job(Path(task["folder"]))
-                # the worker of an engine that was killed may take a moment to be gone
-                stack.enter_context(exclusive(job.folder / "lock"))
-                handler = logging.StreamHandler(
-                    stack.enter_context((job.folder / "log.txt").open("a", encoding="utf-8"))
-                )
-                handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-                logging.getLogger().addHandler(handler)
-                stack.callback(logging.getLogger().removeHandler, handler)
-                answer = attempt(run_job, job, progress)
-            elif "live" in task:
-                if scrubber is None:
-                    from cmet_engine.jobs.live import Scrubber
-
-                    scrubber = Scrubber()
-                answer = attempt(scrubber.answer, task["live"])
-            else:
-                answer = attempt(run_row, task["row"], progress, force=task["force"])
-        print(json.dumps(answer, default=str), file=events)
+                scrubber = Scrubber()
+            answer = attempt(scrubber.answer, LiveSpec.read(task["live"]), task["picture"])
+        events.write(answer)
         if "live" not in task:  # the next of those follows at once, and would wait for it
             give_memory_back()
+
+
+def _attempt_job(job: Job, progress: Progress) -> dict[str, Any]:
+    """`attempt` a job while holding its lock, with what is logged going to its log."""
+    with contextlib.ExitStack() as stack:
+        # the worker of an engine that was killed may take a moment to be gone
+        stack.enter_context(exclusive(job.folder / "lock"))
+        handler = logging.StreamHandler(stack.enter_context((job.folder / "log.txt").open("a", encoding="utf-8")))
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        logging.getLogger().addHandler(handler)
+        stack.callback(logging.getLogger().removeHandler, handler)
+        return attempt(run_job, job, progress)
 
 
 def give_memory_back() -> None:
@@ -169,10 +176,10 @@ def give_memory_back() -> None:
             ctypes.CDLL(None).malloc_trim(0)
 
 
-def attempt(work: Callable[..., dict[str, Any]], *arguments: Any, **options: Any) -> dict[str, Any]:
+def attempt(work: Callable[..., dict[str, Any]], *arguments: Any) -> dict[str, Any]:
     """`{"result": …}` of the work, or `{"error": one sentence}`; the fault itself goes to the log."""
     try:
-        return {"result": work(*arguments, **options)}
+        return {"result": work(*arguments)}
     except CmetError as error:
         return {"error": str(error)}
     except MemoryError:

@@ -1,8 +1,7 @@
 """Where networks run: one list of devices, one choice, one refusal."""
 
+from cmet_engine.choices import DEVICES
 from cmet_engine.errors import MissingWeights
-
-DEVICES = ("auto", "cpu", "cuda", "mps")
 
 
 def resolve(device: str = "auto") -> str:

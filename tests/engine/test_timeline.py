@@ -240,8 +240,8 @@ def test_blends(text: str, weights: dict[str, float]) -> None:
 
 
 def test_the_command_line_takes_an_opposite_as_it_is_written():
-    from cmet_engine.cli import _joined, build_parser
+    from cmet_engine.cli.main import build_parser, joined
 
     given = ["edit", "clip.mp4", "-o", "out", "--emotion", "-0.7*happy", "--emotion", "sad", "--mode", "add"]
-    options = build_parser().parse_args(_joined(given))
+    options = build_parser().parse_args(joined(given))
     assert options.emotion == ["-0.7*happy", "sad"] and options.mode == "add"

@@ -1,6 +1,5 @@
 """Manifests, and batches that go on where they stopped."""
 
-import fcntl
 import json
 
 import pytest
@@ -8,7 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cmet_engine.errors import CmetError
+from cmet_engine.files import exclusive
 from cmet_engine.jobs import batch
+from cmet_engine.jobs import manifest as manifests
 
 
 def manifest(tmp_path, text, name="jobs.csv"):
@@ -18,9 +19,9 @@ def manifest(tmp_path, text, name="jobs.csv"):
 
 
 def test_a_row_gets_the_documented_defaults(tmp_path):
-    (row,) = batch.read_manifest(manifest(tmp_path, "clip,emotions\na.mp4,happy@0-2.5; sarcastic=0.6@2.5-\n"))
-    assert row.values["kind"] == "edit" and row.values["strength"] == 1.0
-    assert row.values["emotions"] == ["happy@0-2.5", "sarcastic=0.6@2.5-"]
+    (row,) = manifests.read_manifest(manifest(tmp_path, "clip,emotions\na.mp4,happy@0-2.5; sarcastic=0.6@2.5-\n"))
+    assert row.kind == "edit" and row.spec.strength == 1.0
+    assert row.spec.emotions == ("happy@0-2.5", "sarcastic=0.6@2.5-")
     assert row.output == tmp_path / "a-edited"
 
 
@@ -30,7 +31,7 @@ def test_a_row_gets_the_documented_defaults(tmp_path):
 )
 def test_a_manifest_that_is_none_is_refused(tmp_path, text, word):
     with pytest.raises(CmetError, match=word):
-        batch.read_manifest(manifest(tmp_path, text))
+        manifests.read_manifest(manifest(tmp_path, text))
 
 
 @pytest.mark.parametrize(
@@ -56,7 +57,7 @@ def test_a_manifest_that_is_none_is_refused(tmp_path, text, word):
 )
 def test_a_wrong_row_says_so_and_leaves_the_others_alone(tmp_path, row, word):
     text = row if isinstance(row, str) else json.dumps(row)
-    good, wrong, more = batch.read_manifest(
+    good, wrong, more = manifests.read_manifest(
         manifest(tmp_path, '{"clip": "good.mp4"}\n' + text + '\n{"clip": "more.mp4"}\n', "jobs.jsonl")
     )
     assert good.problem is None and more.problem is None
@@ -64,13 +65,13 @@ def test_a_wrong_row_says_so_and_leaves_the_others_alone(tmp_path, row, word):
 
 
 def test_a_row_with_too_many_cells_is_wrong_alone(tmp_path):
-    wrong, good = batch.read_manifest(manifest(tmp_path, "clip\na.mp4,b,c\nd.mp4\n"))
+    wrong, good = manifests.read_manifest(manifest(tmp_path, "clip\na.mp4,b,c\nd.mp4\n"))
     assert "more cells" in wrong.problem and good.problem is None
 
 
 def test_a_gpu_is_asked_for_where_it_is_of_use(tmp_path):
     text = "clip,kind,renderer,quality\na.mp4,edit,edtalk,\nb.mp4,edit,warp,draft\nc.mp4,edit,,\nd.mp4,edit,none,\ne.mp4,track,,\n"
-    found = [batch.uses_gpu(row.values) for row in batch.read_manifest(manifest(tmp_path, text))]
+    found = [manifests.uses_gpu(row.spec) for row in manifests.read_manifest(manifest(tmp_path, text))]
     assert found == [True, False, True, False, False]
 
 
@@ -79,7 +80,7 @@ def test_any_bytes_give_rows_or_one_sentence(tmp_path_factory, data, suffix):
     path = tmp_path_factory.mktemp("m") / f"jobs{suffix}"
     path.write_bytes(data)
     try:
-        assert batch.read_manifest(path)
+        assert manifests.read_manifest(path)
     except CmetError as error:
         assert str(error)
 
@@ -89,8 +90,8 @@ def test_init_writes_a_manifest_that_reads_back(tmp_path):
     for name in ("b.mp4", "a.MOV", "notes.txt"):
         (tmp_path / "clips" / name).touch()
     path = tmp_path / "jobs.csv"
-    assert batch.write_manifest(tmp_path / "clips", path, emotions="sad=0.5") == 2
-    assert [row.values["emotions"] for row in batch.read_manifest(path)] == [["sad=0.5"]] * 2
+    assert manifests.write_manifest(tmp_path / "clips", path, emotions="sad=0.5") == 2
+    assert [row.spec.emotions for row in manifests.read_manifest(path)] == [("sad=0.5",)] * 2
 
 
 def test_failures_do_not_stop_others_and_resume_skips_what_is_done(tmp_path):
@@ -135,7 +136,5 @@ def test_a_row_that_takes_anothers_result_waits_for_it(tmp_path):
 
 def test_two_batches_do_not_run_one_manifest(tmp_path):
     path = manifest(tmp_path, "clip\nmissing.mp4\n")
-    with (tmp_path / "jobs.results.lock").open("w") as held:
-        fcntl.flock(held, fcntl.LOCK_EX)
-        with pytest.raises(CmetError, match="another process"):
-            batch.run_batch(path)
+    with exclusive(tmp_path / "jobs.results.lock"), pytest.raises(CmetError, match="another process"):
+        batch.run_batch(path)

@@ -19,7 +19,9 @@ from running_engine import children_of
 from short_clips import small
 
 from cmet_engine import cli
+from cmet_engine.cli.progress import BatchTable
 from cmet_engine.jobs import batch
+from cmet_engine.jobs.manifest import Row, read_manifest
 from cmet_engine.track import CoefficientTrack
 
 pytestmark = pytest.mark.slow
@@ -109,6 +111,28 @@ def test_all_kinds_of_rows_beside_wrong_ones(write):
     check_mixed(write(*MIXED, *BLENDER), {"workers": 2})
 
 
+def test_rows_that_work_on_a_character(write, tmp_path):
+    """What a batch read from a rig renders again, moved with the rig's own curves."""
+    pytest.importorskip("bpy", reason="needs Blender as a module (the package bpy), which is not installed")
+    manifest = write(
+        {"kind": "track", "clip": "c0.mp4"},
+        {"kind": "apply", "track": "c0.npz", "rig": str(HEAD), "output": "head.blend"},
+        {"kind": "read", "rig": "head.blend", "frames": [1, 24], "output": "read.npz"},
+        {"kind": "bake", "rig": "head.blend", "output": "head.glb"},
+        {"kind": "match", "rig": "head.blend", "output": "head.json"},
+        {"kind": "render_rig", "clip": "c0.mp4", "rig": "head.blend", "source": "c0.npz", "output": "rig.mp4"},
+        {"kind": "bake", "output": "nothing.fbx"},
+    )
+    summary = batch.run_batch(manifest, workers=2)
+    found = lines(manifest)
+    assert (summary.done, summary.failed) == (6, 1), [line.get("error") for line in found]
+    assert found[6]["error"] == "The column 'rig' is missing; name the file of a character."
+    tracked, read = (CoefficientTrack.load(tmp_path / name) for name in ("c0.npz", "read.npz"))
+    assert len(read) == len(tracked) and abs(read["jawOpen"] - tracked["jawOpen"]).max() < 0.02
+    for name in ("head.glb", "head.json", "rig.mp4"):
+        assert (tmp_path / name).stat().st_size > 100
+
+
 def test_the_same_on_ray(write):
     pytest.importorskip("ray", reason="needs Ray (the extra 'ray'), which is not installed")
     check_mixed(write(*MIXED, *BLENDER), {"ray_address": "local"})
@@ -190,7 +214,7 @@ def test_the_command_says_by_its_status_whether_all_went_well(write, tmp_path, c
     write()
     (tmp_path / "night.jsonl").unlink()
     assert cli.main(["batch", str(tmp_path / "night.csv"), "--init", str(tmp_path), "--emotions", "sad=0.5", "-q"]) == 0
-    assert len(batch.read_manifest(tmp_path / "night.csv")) == 3
+    assert len(read_manifest(tmp_path / "night.csv")) == 3
     manifest = write({"kind": "track", "clip": "c0.mp4"}, {"kind": "track", "clip": "late.mp4"})
     assert cli.main(["batch", str(manifest)]) == 1
     shown = capsys.readouterr()
@@ -210,8 +234,8 @@ def test_the_table_shows_what_is_being_done(monkeypatch):
 
     screen = Terminal()
     monkeypatch.setattr(sys, "stderr", screen)
-    table = cli.BatchTable(shown=True)
-    row = batch.Row(1, "x", {"clip": "/films/take.mp4"})
+    table = BatchTable(shown=True)
+    row = Row(1, "x", "edit", "/films/take.mp4")
     table.watch(row, "render", 30, 120)
     assert "take.mp4" in screen.getvalue() and "rendering" in screen.getvalue() and "30/120  25%" in screen.getvalue()
     line = {"state": "done", "clip": "/films/take.mp4", "seconds": 30.0}

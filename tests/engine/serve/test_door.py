@@ -21,7 +21,9 @@ from short_clips import small
 from cmet_engine.client import Client
 from cmet_engine.errors import CmetError
 from cmet_engine.jobs.store import FINISHED
-from cmet_engine.serve import server
+from cmet_engine.serve import security
+from cmet_engine.serve.app import create_app
+from cmet_engine.serve.paths import AllowedFolders
 
 
 def finished(client: Client, job: dict) -> dict:
@@ -72,8 +74,8 @@ def test_requests_without_the_right_door_key_are_refused(engine, headers, status
 def test_the_token_is_compared_in_constant_time(monkeypatch):
     compared = []
     compare = hmac.compare_digest
-    monkeypatch.setattr(server.hmac, "compare_digest", lambda a, b: compared.append((a, b)) or compare(a, b))
-    door = server.Door(None, "secret")
+    monkeypatch.setattr(security.hmac, "compare_digest", lambda a, b: compared.append((a, b)) or compare(a, b))
+    door = security.AccessControl(None, "secret")
     scope = {"server": ("127.0.0.1", 1)}
     host = {b"host": [b"127.0.0.1:1"]}
     assert door._refusal({**host, b"authorization": [b"Bearer secreT"]}, scope)[0] == 401
@@ -238,13 +240,15 @@ def test_a_job_that_does_not_exist_is_said(engine, identity, rest):
 
 def test_half_a_request_is_not_waited_for_for_ever(monkeypatch):
     """However slowly its bytes come; what is sent in time is answered, also on a connection that was used before."""
-    monkeypatch.setattr(server, "HEADER_SECONDS", 0.5)
+    monkeypatch.setattr(security, "HEADER_SECONDS", 0.5)
 
     async def app(scope, receive, send):
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
         await send({"type": "http.response.body", "body": b""})
 
-    service = uvicorn.Server(uvicorn.Config(app, http=server.PromptProtocol, lifespan="off", log_level="warning"))
+    service = uvicorn.Server(
+        uvicorn.Config(app, http=security.HeaderTimeoutProtocol, lifespan="off", log_level="warning")
+    )
     listener = socket.create_server(("127.0.0.1", 0))
     thread = threading.Thread(target=service.run, args=([listener],))
     thread.start()
@@ -269,8 +273,8 @@ def test_half_a_request_is_not_waited_for_for_ever(monkeypatch):
 def test_a_body_that_comes_too_slowly_is_refused(tmp_path, monkeypatch):
     import asyncio
 
-    monkeypatch.setattr(server, "BODY_SECONDS", 0.3)
-    app, runner = server.create_app(tmp_path / "root", "secret", server.AllowedFolders([tmp_path]))
+    monkeypatch.setattr(security, "BODY_SECONDS", 0.3)
+    app, runner = create_app(tmp_path / "root", "secret", AllowedFolders([tmp_path]))
     sent = []
 
     async def receive():

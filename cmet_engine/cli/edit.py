@@ -1,0 +1,48 @@
+"""`cmet edit`."""
+
+import argparse
+import time
+from pathlib import Path
+from typing import Any, get_args
+
+from cmet_engine.choices import Mode, Renderer
+from cmet_engine.cli.options import (
+    SUPPRESS,
+    Adder,
+    clip_arguments,
+    format_argument,
+    output_argument,
+    spec_of,
+    video_arguments,
+)
+
+
+def add_command(command: Adder) -> None:
+    """Add the command."""
+    sub = command("edit", run, "edit the emotion of a clip")
+    clip_arguments(sub)
+    add = sub.add_argument
+    add("--emotion", action="append", metavar="NAME[=STRENGTH][@T0-T1]", help="an emotion, its strength (1 = as learned) and its time in seconds; may be given several times; a blend like 0.7*happy+0.3*fear is a NAME too")  # fmt: skip
+    add("--speech", type=Path, default=SUPPRESS, metavar="PATH", help="a recording that sounds like the wanted emotion, or a folder of them")  # fmt: skip
+    add("--neutral", type=Path, default=SUPPRESS, metavar="PATH", help="the same voice without the emotion (default: the clip's own sound)")  # fmt: skip
+    add("--keys", type=Path, default=SUPPRESS, metavar="FILE", help="an emotion timeline (.json)")
+    add("--strength", type=float, default=SUPPRESS, metavar="S", help="multiplies all strengths (default 1)")
+    add("--mode", choices=get_args(Mode), default=SUPPRESS, help="keep the actor's own expression underneath, or remove it first (default add)")  # fmt: skip
+    add("--renderer", choices=get_args(Renderer), default=SUPPRESS, help="how the video is made; none writes the tracks alone (default warp)")  # fmt: skip
+    add("--lips", type=Path, default=SUPPRESS, metavar="FILE", help="a recording that the lips shall speak (with --renderer edtalk)")  # fmt: skip
+    add("--portrait", type=Path, default=SUPPRESS, metavar="FILE", help="a picture that shall speak; CLIP gives its head motion and expression (with --renderer edtalk)")  # fmt: skip
+    video_arguments(sub)
+    format_argument(sub, "H.264 in mp4, m4v or mkv, ProRes in mov, or numbered png or exr pictures (default mp4)")
+    output_argument(sub, "DIR", "folder for the video, the tracks and the report")
+
+
+def run(options: argparse.Namespace) -> dict[str, Any]:
+    """Edit a clip."""
+    from cmet_engine.jobs.execute import execute
+    from cmet_engine.spec import EditSpec
+
+    spec = spec_of(EditSpec, options)
+    started = time.perf_counter()
+    result = execute(spec, options.output, force=options.force, progress=options.progress)
+    seconds = round(time.perf_counter() - started, 1)
+    return {"result": options.output, **result.files, **result.figures, "note": result.messages, "seconds": seconds}

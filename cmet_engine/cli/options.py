@@ -1,0 +1,145 @@
+"""Arguments that several commands share, and the specification that a command's arguments make."""
+
+import argparse
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
+
+from cmet_engine.choices import DEVICES, Quality, VideoFormat
+
+if TYPE_CHECKING:  # brings pydantic, which `cmet --help` does not wait for
+    from cmet_engine.spec import Spec
+
+    AnySpec = TypeVar("AnySpec", bound=Spec)
+
+Adder = Callable[..., argparse.ArgumentParser]
+"""`command(name, run, text)` adds a command; see `main.build_parser`."""
+
+POSITIONAL = ("clip", "paths")
+"""Fields of specifications that the command line takes without an option's name."""
+
+SUPPRESS = argparse.SUPPRESS  # what is not given is left to the specification, which knows its defaults
+
+
+def clip_arguments(sub: argparse.ArgumentParser) -> None:
+    """The footage, its face, and whether earlier results may be replaced."""
+    sub.add_argument("clip", type=Path, metavar="CLIP", help="video with a talking face")
+    sub.add_argument(
+        "--face",
+        type=int,
+        default=SUPPRESS,
+        metavar="N",
+        help="which face when there are several: 0 is the largest (default 0)",
+    )
+    sub.add_argument("--force", action="store_true", help="replace earlier results")
+
+
+def output_argument(sub: argparse.ArgumentParser, metavar: str, text: str) -> None:
+    """Where the result goes."""
+    sub.add_argument("-o", "--output", type=Path, required=True, metavar=metavar, help=text)
+
+
+def device_argument(
+    sub: argparse.ArgumentParser, text: str = "where the networks run (default auto: a CUDA GPU if there is one)"
+) -> None:
+    """Where networks run."""
+    sub.add_argument("--device", default=SUPPRESS, metavar=f"{{{','.join(DEVICES)}}}", help=text)
+
+
+def video_arguments(sub: argparse.ArgumentParser) -> None:
+    """How a video is rendered and written."""
+    sub.add_argument(
+        "--quality",
+        choices=get_args(Quality),
+        default=SUPPRESS,
+        help="draft moves the frame's own pixels; standard refines with a network fitted to the clip; best takes longer; "
+        "auto is standard on a GPU, else draft (default auto)",
+    )
+    device_argument(sub)
+    sub.add_argument(
+        "--rate-factor",
+        type=int,
+        default=SUPPRESS,
+        metavar="N",
+        help="of H.264, from 0 (the largest file) to 51 (the smallest)",
+    )
+
+
+def format_argument(sub: argparse.ArgumentParser, text: str) -> None:
+    """The format of a video, with or without a dot."""
+    sub.add_argument(
+        "--format", type=lambda text: text.removeprefix("."), choices=get_args(VideoFormat), default=SUPPRESS, help=text
+    )
+
+
+def rig_arguments(sub: argparse.ArgumentParser) -> None:
+    """How a track is put on a character."""
+    add = sub.add_argument
+    add(
+        "--rig",
+        type=Path,
+        default=SUPPRESS,
+        metavar="RIG",
+        help="character to put the track on: .blend, .glb, .gltf or .fbx",
+    )
+    add(
+        "--object",
+        default=SUPPRESS,
+        metavar="NAME",
+        help="object of the rig (default: the one with most of the shapes)",
+    )
+    add(
+        "--mapping",
+        type=Path,
+        default=SUPPRESS,
+        metavar="FILE",
+        help="saved mapping of shapes (default: by their names)",
+    )
+    add(
+        "--no-spread",
+        dest="spread",
+        action="store_false",
+        default=SUPPRESS,
+        help="leave coefficients without a shape out instead of showing them by others",
+    )
+    add("--fps", default=SUPPRESS, metavar="F", help="scene rate, such as 24 or 24000/1001 (default: the scene's; the track's for imported rigs)")  # fmt: skip
+    add("--start", type=int, default=SUPPRESS, metavar="N", help="scene frame of the first frame (default 1)")
+    add(
+        "--simplify",
+        type=float,
+        default=SUPPRESS,
+        metavar="E",
+        help="leave out keys, with an error of at most E (default 0: keep all)",
+    )
+
+
+def spec_of(kind: "type[AnySpec]", options: argparse.Namespace) -> "AnySpec":
+    """The specification that a command's arguments make; arguments that were not given keep its defaults.
+
+    Raises:
+        InvalidInput: an argument cannot be used; the message names its option.
+    """
+    given: dict[str, Any] = {**vars(options), "emotions": getattr(options, "emotion", None)}
+    return kind.read({name: given[name] for name in kind.model_fields if given.get(name) is not None}, option_called)
+
+
+def option_called(name: str) -> str:
+    """What the command line calls a field of a specification."""
+    field = name.partition(".")[0]
+    if field in POSITIONAL:
+        return {"clip": "CLIP", "paths": "PATH"}[field]
+    return "--emotion" if field == "emotions" else f"--{field.replace('_', '-')}"
+
+
+def joined(arguments: Sequence[str]) -> list[str]:
+    """The arguments, with an emotion that begins with a minus (the opposite) joined to its `--emotion`.
+
+    Otherwise argparse would take it for an option.
+    """
+    result: list[str] = []
+    for argument in arguments:
+        if result and result[-1] == "--emotion" and argument.startswith("-") and not argument.startswith("--"):
+            result[-1] += f"={argument}"
+        else:
+            result.append(argument)
+    return result

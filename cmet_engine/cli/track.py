@@ -1,0 +1,24 @@
+"""`cmet track`."""
+
+import argparse
+from typing import Any
+
+from cmet_engine.cli.options import Adder, clip_arguments, output_argument, spec_of
+
+
+def add_command(command: Adder) -> None:
+    """Add the command."""
+    sub = command("track", run, "footage to coefficients")
+    clip_arguments(sub)
+    output_argument(sub, "TRACK", "track to write: .npz, .csv (Live Link Face) or .json (Audio2Face)")
+
+
+def run(options: argparse.Namespace) -> dict[str, Any]:
+    """Track a clip."""
+    from cmet_engine.jobs.execute import execute
+    from cmet_engine.spec import TrackSpec
+
+    spec = spec_of(TrackSpec, options)
+    figures = execute(spec, options.output, force=options.force, progress=options.progress).figures
+    with_face = figures.pop("frames_with_face")
+    return {"track": options.output, **figures, "frames with a face": with_face}

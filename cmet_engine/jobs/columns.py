@@ -1,0 +1,53 @@
+"""The columns of a batch manifest; standard library only, so that `cmet batch --help` can show them at once."""
+
+KINDS = ("edit", "track", "render", "export", "apply", "bake", "read", "match", "render_rig")
+"""Kinds of rows; see `cmet_engine.spec.KINDS`."""
+
+COLUMNS = {
+    "kind": f"{KINDS[0]} (default), {', '.join(KINDS[1:-1])} or {KINDS[-1]}",
+    "clip": "the footage; for export and apply the track",
+    "output": "edit: a folder; otherwise a file. Default: beside the clip, named after it",
+    "emotions": "keys in text form, separated by semicolons: happy@0-2.5; sarcastic=0.6@2.5-",
+    "keys": "an emotion timeline (.json)",
+    "speech": "a recording that sounds like the wanted emotion, or a folder of them",
+    "neutral": "the same voice without the emotion",
+    "strength": "multiplies all strengths (1)",
+    "mode": "add (default) or replace",
+    "renderer": "warp (default), edtalk or none; render: warp",
+    "quality": "of warp: auto (default), draft, standard or best",
+    "lips": "a recording that the lips shall speak (edtalk)",
+    "portrait": "a picture that shall speak, with the clip's head motion and expression (edtalk)",
+    "face": "which face, 0 the largest (0)",
+    "device": "auto (default), cpu, cuda or mps for the networks",
+    "format": "of the video: mp4 (default), m4v, mov, mkv, png or exr; of a track: npz (default), csv or json",
+    "rate_factor": "of H.264, from 0 (the largest file) to 51",
+    "track": "render, export, apply: the wanted curves",
+    "source": "render, render_rig: the clip's own curves",
+    "rig": "the character of all kinds below export; export writes .fbx .glb .usdc .abc .blend with one, else .npz .csv .json",
+    "object": "name of the object on the rig (default: the one with most of the shapes)",
+    "mapping": "a saved mapping of shapes (default: by their names)",
+    "spread": "show coefficients without a shape of their own by others (yes)",
+    "frames": "first and last scene frame: 1 250 (default: what is animated)",
+    "fps": "export, apply: frames a second of the scene, such as 24 or 24000/1001",
+    "start": "export, apply: scene frame of the first frame (1)",
+    "simplify": "export, apply: leave out keys, with an error of at most this (0: keep all)",
+    "preset": "export, bake: FBX as unreal, unity or maya expects it",
+}
+"""What each column holds, by its name."""
+
+HELP = f"""\
+The manifest is a CSV file with a header, or JSON lines, with these columns. What a kind has no use for is passed over.
+
+{chr(10).join(f"  {name:<12} {about}" for name, about in COLUMNS.items())}
+
+apply keeps the track's keys on the character in a .blend; bake folds a character's performance and emotions into one action
+and writes it; read writes what a character does as a track; match writes which shape takes which coefficient; render_rig
+renders the clip with a character's curves. These, and export with a rig, run in a process of their own with bpy.
+
+Paths are relative to the manifest's folder. A row that takes what another row writes (take-edited/edited.npz of an edit)
+waits for it. A row that is wrong fails alone.
+
+With --ray, manifest, inputs and outputs must lie on storage that every machine of the cluster sees under the same path, and
+every machine needs this package (with bpy for characters) and its models. A row asks Ray for one core and 2 GiB, and for a
+GPU only where it has use for one (to render, unless the quality is draft) and the cluster has any.
+"""

@@ -1,0 +1,153 @@
+"""Do what a specification says: the one place where command line, batch, HTTP jobs and scripts meet the work itself."""
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cmet_engine import pipeline
+from cmet_engine.emotion.library import describe_vector, load_library
+from cmet_engine.emotion.user_library import check_new, save_user_vector, user_folder
+from cmet_engine.errors import CmetError, InvalidInput
+from cmet_engine.face.clip import track_clip
+from cmet_engine.files import check_writable
+from cmet_engine.media.formats import SCENE, TRACK
+from cmet_engine.pipeline import Preview
+from cmet_engine.progress import Progress
+from cmet_engine.resume import Pieces
+from cmet_engine.spec import EditSpec, ExportSpec, RenderSpec, RigWork, TrackSpec, VectorSpec, Work
+from cmet_engine.track import CoefficientTrack
+
+POSITIONAL = {"export": "track", "apply": "track", "render_rig": "clip"}
+"""Fields that `python -m cmet_blender KIND` takes without an option's name."""
+
+
+@dataclass
+class Result:
+    """What some work made: `files` by name, measured `figures`, and `messages` worth reading."""
+
+    files: dict[str, Path] = field(default_factory=dict)
+    figures: dict[str, Any] = field(default_factory=dict)
+    messages: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Options:
+    """How to work; see `execute`."""
+
+    force: bool
+    progress: Progress | None
+    pieces: Pieces | None
+    preview: Preview | None
+
+
+def execute(
+    spec: Work,
+    output: Path | None = None,
+    *,
+    force: bool = False,
+    progress: Progress | None = None,
+    pieces: Pieces | None = None,
+    preview: Preview | None = None,
+) -> Result:
+    """Do what a specification says.
+
+    Args:
+        spec: what to do.
+        output: where the result goes: a folder for an edit, else a file, whose suffix chooses the format. A vector goes into
+            the user's library and needs none.
+        force: replace earlier results; of an emotion `VectorSpec.replace` says that.
+        progress: called as `progress(stage, done, total)`; an exception raised in it cancels the work.
+        pieces: where finished segments are kept; work that was interrupted goes on from them.
+        preview: called with every edited frame, uint8 [H, W, 3].
+
+    Raises:
+        CmetError: the work cannot be done; one sentence.
+    """
+    options = _Options(force, progress, pieces, preview)
+    if isinstance(spec, VectorSpec):
+        return _vector(spec, options)
+    if output is None:
+        raise InvalidInput("The output is missing; say where the result goes.")
+    if isinstance(spec, TrackSpec):
+        return _track(spec, output, options)
+    if isinstance(spec, EditSpec):
+        edited = pipeline.edit_clip(spec, output, force=force, progress=progress, pieces=pieces, preview=preview)
+        return Result(edited.files, edited.figures, edited.messages)
+    if isinstance(spec, RenderSpec):
+        rendered = pipeline.render_clip(spec, output, force=force, progress=progress, pieces=pieces, preview=preview)
+        return Result({rendered.path.name: rendered.path}, rendered.figures, rendered.messages)
+    if isinstance(spec, ExportSpec) and spec.rig is None:
+        return _convert(spec, output, options)
+    return _in_blender(spec, output, options)
+
+
+def _track(spec: TrackSpec, output: Path, options: _Options) -> Result:
+    """Footage to coefficients."""
+    check_writable(output, force=options.force)
+    _, track = track_clip(spec.clip, face=spec.face, progress=options.progress, pieces=options.pieces)
+    track.save(output, force=options.force)
+    figures = {"frames": len(track), "fps": str(track.fps), "frames_with_face": int(track.valid.sum())}
+    return Result({output.name: output}, figures)
+
+
+def _vector(spec: VectorSpec, options: _Options) -> Result:
+    """An emotion from recordings, into the user's library."""
+    from cmet_engine.emotion.make_vector import emotion_vector
+    from cmet_engine.emotion.speech import load_encoder
+
+    if options.pieces is None:  # otherwise an attempt that was killed may have stored it
+        check_new(spec.name, force=spec.replace)
+    encoder = load_encoder(device=spec.device)
+    vector = emotion_vector(spec.paths, spec.neutral or None, spec.name, encoder, progress=options.progress)
+    held = load_library().get(vector.name)
+    if options.pieces is None or held is None or abs(held.vector - vector.vector).max() > 1e-5:
+        save_user_vector(vector, force=spec.replace)
+    path = user_folder() / f"{vector.name}.json"
+    figures = {"about": describe_vector(vector), "reliability": vector.reliability, **vector.meta}
+    return Result({path.name: path}, figures)
+
+
+def _convert(spec: ExportSpec, output: Path, options: _Options) -> Result:
+    """A track in another format."""
+    suffix = output.suffix.lower()
+    if suffix not in TRACK:
+        need = f"'{suffix}' needs a rig, the file of a character" if suffix in SCENE else f"'{suffix}' is unknown"
+        raise InvalidInput(f"{output.name}: a track alone can be written as {', '.join(TRACK)}; {need}.")
+    track = CoefficientTrack.load(spec.track)
+    track.save(output, force=options.force)
+    return Result({output.name: output}, {"frames": len(track), "fps": str(track.fps)})
+
+
+def _in_blender(spec: RigWork, output: Path, options: _Options) -> Result:
+    """Work on a character, by `python -m cmet_blender` in a process of its own."""
+    check_writable(output, force=options.force)
+    command = [sys.executable, "-m", "cmet_blender", *blender_arguments(spec, output, force=options.force), "--json"]
+    finished = subprocess.run(command, capture_output=True, text=True, check=False)
+    try:
+        answer = dict(json.loads(finished.stdout.splitlines()[-1]))
+    except (ValueError, IndexError, TypeError):
+        answer = {}
+    if finished.returncode or not answer:
+        lines = finished.stderr.strip().splitlines() or ["Blender ended without a message."]
+        raise CmetError(answer.get("error") or lines[-1].removeprefix("cmet: "))
+    messages = answer.pop("notes", None) or []
+    answer.pop("file", None)
+    return Result({output.name: output}, answer, messages)
+
+
+def blender_arguments(spec: RigWork, output: Path, *, force: bool = False) -> list[str]:
+    """The arguments of `python -m cmet_blender` for some work on a character."""
+    arguments: list[str] = ["render" if spec.kind == "render_rig" else spec.kind]
+    for name, value in spec.model_dump(mode="json", exclude_defaults=True).items():
+        if name == POSITIONAL.get(spec.kind):
+            arguments.insert(1, str(value))
+        elif name == "spread":
+            arguments.append("--no-spread")
+        else:
+            arguments += [f"--{name}", *map(str, value)] if isinstance(value, list) else [f"--{name}={value}"]
+    if spec.kind == "render_rig":
+        arguments += ["--engine", sys.executable]
+    return [*arguments, "--output", str(output), *(["--force"] if force else [])]

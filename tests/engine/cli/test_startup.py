@@ -1,0 +1,65 @@
+"""What the command line loads before it has anything to do; every option of the specifications is offered."""
+
+import subprocess
+import sys
+
+import pytest
+
+from cmet_engine.choices import TrackFormat, VideoFormat
+from cmet_engine.cli.main import build_parser
+from cmet_engine.cli.options import spec_of
+from cmet_engine.jobs.columns import COLUMNS, HELP, KINDS
+from cmet_engine.media.formats import MOVIE_OUT, SEQUENCE_OUT, TRACK
+from cmet_engine.spec import KINDS as SPECS
+from cmet_engine.spec import EditSpec, ExportSpec, RenderSpec, TrackSpec, VectorSpec
+
+HEAVY = ("torch", "pydantic", "cv2", "av", "mediapipe", "librosa", "transformers", "scipy", "fastapi", "ray")
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["batch", "--help"], ["edit", "--help"]])
+def test_help_loads_nothing_heavy(arguments):
+    blocked = "".join(f"sys.modules['{name}'] = None; " for name in (*HEAVY, "numpy"))
+    script = f"import sys; {blocked}from cmet_engine.cli import main; main({arguments!r})"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "usage: cmet" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("command", "spec"),
+    [
+        (["track", "a.mp4", "-o", "a.npz"], TrackSpec),
+        (["edit", "a.mp4", "-o", "a"], EditSpec),
+        (["render", "a.mp4", "--track", "a.npz", "-o", "b.mp4"], RenderSpec),
+        (["vector", "a.wav", "--name", "wistful"], VectorSpec),
+        (["export", "a.npz", "-o", "a.csv"], ExportSpec),
+    ],
+)
+def test_the_command_line_offers_every_field_that_the_output_does_not_say(command, spec):
+    values = {
+        "emotions": ("--emotion", "happy"), "keys": ("--keys", "k.json"), "speech": ("--speech", "v.wav"), "face": ("--face", "1"),
+        "neutral": ("--neutral", "n.wav"), "strength": ("--strength", "0.5"), "mode": ("--mode", "add"), "quality": ("--quality", "draft"),
+        "renderer": ("--renderer", "edtalk"), "lips": ("--lips", "v.wav"), "portrait": ("--portrait", "p.png"),
+        "device": ("--device", "cuda:1"), "format": ("--format", ".mov"), "rate_factor": ("--rate-factor", "20"),
+        "source": ("--source", "s.npz"), "replace": ("--force",), "rig": ("--rig", "r.blend"), "object": ("--object", "Head"),
+        "mapping": ("--mapping", "m.json"), "spread": ("--no-spread",), "fps": ("--fps", "24000/1001"), "start": ("--start", "5"),
+        "simplify": ("--simplify", "0.01"), "frames": ("--frames", "1", "9"), "preset": ("--preset", "unity"),
+    }  # fmt: skip
+    said = {TrackSpec: {"format"}, RenderSpec: {"format", "renderer"}}.get(spec, set())  # by the output, or no choice
+    fields = set(spec.model_fields) - {"kind", "clip", "track", "paths", "name"} - said
+    options = [word for name in sorted(fields) for word in values[name]]
+    read = spec_of(spec, build_parser().parse_args([*command, *options]))
+    assert read.model_fields_set >= fields
+    plain = spec_of(spec, build_parser().parse_args(command))
+    assert all(getattr(plain, name) == spec.model_fields[name].default for name in fields)
+
+
+def test_a_manifest_has_a_column_for_every_field():
+    assert set(KINDS) == set(SPECS) - {"vector"}
+    assert set(COLUMNS) - {"output"} == {name for kind in KINDS for name in SPECS[kind].model_fields}
+    assert all(name in HELP for name in (*KINDS, *COLUMNS))
+
+
+def test_every_format_can_be_written():
+    assert {f".{name}" for name in VideoFormat.__args__} == {*MOVIE_OUT, *SEQUENCE_OUT}
+    assert {f".{name}" for name in TrackFormat.__args__} == set(TRACK)

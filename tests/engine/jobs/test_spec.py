@@ -1,0 +1,78 @@
+"""One description of work: what it takes, and what it says in the words of whoever asked."""
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from cmet_engine.cli.options import option_called
+from cmet_engine.errors import CmetError, InvalidInput
+from cmet_engine.spec import KINDS, EditSpec, LiveSpec, read_work
+
+GIVEN = {"track": "a.npz", "clip": "a.mp4", "rig": "a.blend", "paths": ["a.wav"], "name": "wistful"}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_of_work_survives_json(kind):
+    fields = KINDS[kind].model_fields
+    spec = read_work({"kind": kind, **{name: value for name, value in GIVEN.items() if name in fields}})
+    assert read_work(json.loads(json.dumps(spec.model_dump(mode="json")))) == spec
+
+
+@pytest.mark.parametrize(
+    ("values", "sentence"),
+    [
+        ({}, "CLIP is missing."),
+        ({"clip": "a", "rate_factor": 60}, "--rate-factor is '60'; it must be at most 51."),
+        ({"clip": "a", "strength": "much"}, "--strength is 'much', which is not a number that it can take."),
+        ({"clip": "a", "strength": float("nan")}, "--strength is 'nan', which is not a number that it can take."),
+        ({"clip": "a", "face": 0.5}, "--face is '0.5', which is not a whole number."),
+        ({"clip": "a", "device": "tpu"}, "--device is 'tpu', not one of auto, cpu, cuda, mps."),
+        ({"clip": "a", "quality": "superb"}, "--quality is 'superb', not one of auto, draft, standard, best."),
+        ({"clip": "a", "emotions": ["x\ny"]}, "--emotion is 'x?y', which holds control characters."),
+        ({"clip": "a", "lips": "b"}, "--lips needs the renderer edtalk; choose that, or leave it out."),
+        ({"clip": "a", "colour": "red"}, "--colour is unknown."),
+        ({"clip": "a", "keys": [{"emotion": "sad", "start": -1}]}, "--keys is '-1'; it must be at least 0."),
+        ({"kind": "render", "clip": "a", "track": "b", "renderer": "edtalk"}, "--renderer is 'edtalk', not one of warp."),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_said_in_the_words_of_the_command_line(values, sentence):
+    with pytest.raises(InvalidInput) as error:
+        read_work(values, option_called)
+    assert str(error.value) == sentence
+
+
+def test_a_wrong_key_is_found_before_anything_is_done():
+    for keys in ({"emotions": ["happy@5-1"]}, {"keys": [{"emotion": "happy", "start": 3, "end": 2}]}):
+        with pytest.raises(CmetError, match="ends at"):
+            EditSpec.read({"clip": "a.mp4", **keys})
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(st.sampled_from(list(KINDS)), st.data())
+def test_any_values_make_a_specification_or_one_sentence_without_jargon(kind, data):
+    values = data.draw(st.fixed_dictionaries({}, optional=dict.fromkeys(KINDS[kind].model_fields, JSON)))
+    try:
+        read_work({**values, "kind": kind})
+    except CmetError as error:
+        sentence = str(error)
+        assert sentence.endswith(".") and "\n" not in sentence
+        for jargon in ("pydantic", "Spec", "tuple[", "regex", "pattern", "validation error", "Input should"):
+            assert jargon in json.dumps(values, default=str, ensure_ascii=False) or jargon not in sentence
+
+
+def test_a_timeline_file_becomes_part_of_what_is_sent(tmp_path):
+    timeline = EditSpec(clip=Path("a.mp4"), emotions=("happy@0-2", "0.5*sad=-1@2-")).timeline()
+    (tmp_path / "keys.json").write_text(timeline.to_json())
+    spec = LiveSpec.read({"clip": "a.mp4", "keys": str(tmp_path / "keys.json"), "emotions": ["fear"], "time": 1})
+    assert dict(spec.input_paths()) == {"clip": Path("a.mp4"), "keys": tmp_path / "keys.json"}
+    read = spec.with_keys_read()
+    assert read.timeline() == spec.timeline() and dict(read.input_paths()) == {"clip": Path("a.mp4")}
