@@ -18,7 +18,8 @@ from pathlib import Path
 import numpy as np
 
 from cmet_engine import __version__
-from cmet_engine.models import asset, sha256, user_folder
+from cmet_engine.files import sha256, user_folder
+from cmet_engine.models.assets import asset
 
 log = logging.getLogger(__name__)
 

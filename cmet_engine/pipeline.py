@@ -101,9 +101,9 @@ def emotion_vectors(clip: Path, settings: EditSettings) -> "tuple[EmotionTimelin
     Raises:
         CmetError: an emotion is unknown, or the speech cannot be used.
     """
-    from cmet_engine import models
     from cmet_engine.emotion.library import emotion_vector, find_emotions, load_library
     from cmet_engine.media import audio
+    from cmet_engine.models import registry
 
     timeline = settings.timeline
     library = load_library()
@@ -115,7 +115,7 @@ def emotion_vectors(clip: Path, settings: EditSettings) -> "tuple[EmotionTimelin
             neutral = clip
         encoder = load_encoder("embedded", device=settings.device)
         library[VOICE] = emotion_vector([settings.speech], None if neutral is None else [neutral], VOICE, encoder)
-        if settings.renderer == "edtalk" and neutral is not None and models.is_here("emotion2vec_plus_large"):
+        if settings.renderer == "edtalk" and neutral is not None and registry.is_here("emotion2vec_plus_large"):
             library[VOICE] = _heard_by_published(library[VOICE], settings.speech, neutral, settings.device)
         if not any(VOICE in EmotionTimeline([key]).names() for key in timeline.keys):
             timeline = EmotionTimeline([*timeline.keys, EmotionKey(VOICE)])
@@ -628,7 +628,7 @@ def check_renderer(name: str) -> None:
     if name not in RENDERERS:
         raise CmetError(f"The renderer '{name}' is unknown; use one of {', '.join(RENDERERS)}.")
     if name == "edtalk":
-        from cmet_engine.models import path_of
+        from cmet_engine.models.registry import path_of
 
         path_of("edtalk_generator")
         path_of("connector")

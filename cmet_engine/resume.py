@@ -17,8 +17,7 @@ import av
 import numpy as np
 
 from cmet_engine import __version__
-from cmet_engine.files import whole_file
-from cmet_engine.models import sha256
+from cmet_engine.files import sha256, whole_file
 
 log = logging.getLogger(__name__)
 

@@ -19,6 +19,7 @@ from cmet_engine import __version__
 from cmet_engine.cli import training
 from cmet_engine.errors import CmetError
 from cmet_engine.jobs import batch
+from cmet_engine.models.device import DEVICES
 from cmet_engine.progress import label_of, unit_of
 
 
@@ -420,7 +421,7 @@ def _quality_argument(sub: argparse.ArgumentParser) -> None:
 def _device_argument(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
         "--device",
-        choices=("auto", "cpu", "cuda"),
+        choices=DEVICES,
         default="auto",
         help="where the networks run (default: a GPU when there is one)",
     )
@@ -591,9 +592,9 @@ def _export(options: argparse.Namespace) -> Any:
 
 
 def _models_list(options: argparse.Namespace) -> Any:
-    from cmet_engine import models
+    from cmet_engine.models import registry
 
-    rows = list(models.describe())
+    rows = list(registry.describe())
     if options.json:
         return rows
     for row in rows:
@@ -603,30 +604,30 @@ def _models_list(options: argparse.Namespace) -> Any:
 
 
 def _models_pull(options: argparse.Namespace) -> Any:
-    from cmet_engine import models
+    from cmet_engine.models import registry, store
 
     if (
-        options.name in models.PACKAGES
-        and not (options.accept_licence or models.accepted(options.name))
+        options.name in registry.PACKAGES
+        and not (options.accept_licence or registry.accepted(options.name))
         and sys.stdin.isatty()
     ):
-        licence = models.PACKAGES[options.name].licence
+        licence = registry.PACKAGES[options.name].licence
         print(f"The weights of {options.name} are under the {licence.name}: {licence.url}", file=sys.stderr)
         options.accept_licence = input("Have you read it, and do you accept it? [y/N] ").strip().lower() in ("y", "yes")
-    pulled = models.pull(
+    pulled = store.pull(
         options.name, accept_licence=options.accept_licence, force=options.force, progress=options.progress
     )
     return {"weights": [weights.path for weights in pulled]}
 
 
 def _models_convert(options: argparse.Namespace) -> Any:
-    from cmet_engine import models
+    from cmet_engine.models import store
 
-    return {"weights": [weights.path for weights in models.convert(options.file, force=options.force)]}
+    return {"weights": [weights.path for weights in store.convert(options.file, force=options.force)]}
 
 
 def _serve(options: argparse.Namespace) -> int:
-    from cmet_engine.models import user_folder
+    from cmet_engine.files import user_folder
     from cmet_engine.serve.server import serve
 
     root = options.root or user_folder() / "engine"

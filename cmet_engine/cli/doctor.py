@@ -12,8 +12,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from cmet_engine import cache, models
+from cmet_engine import cache, files
 from cmet_engine.errors import CmetError
+from cmet_engine.models import assets, registry
 
 NEEDED = ("numpy", "scipy", "torch", "transformers", "librosa", "mediapipe", "av", "safetensors", "fastapi", "uvicorn")
 EXACTLY = {"mediapipe": "0.10.21", "numpy": "1."}  # the last with the face models; what it and bpy can use
@@ -110,13 +111,13 @@ def _tracker() -> Iterator[Finding]:
 
 def _models() -> Iterator[Finding]:
     try:
-        names = list(json.loads(models.CHECKSUMS.read_text("utf-8")))
+        names = list(json.loads(assets.CHECKSUMS.read_text("utf-8")))
         for name in names:
-            models.asset(name)
+            assets.asset(name)
         yield Finding("embedded models", True, f"{len(names)} files, checksums right")
     except (OSError, ValueError, CmetError) as error:
         yield Finding("embedded models", False, str(error), "pip install --force-reinstall cmet")
-    published = list(models.describe())
+    published = list(registry.describe())
     here = [row["name"] for row in published if row["here"]]
     yield Finding(
         "published models", True if here else None, f"{len(here)} of {len(published)} are here",
@@ -133,7 +134,7 @@ def _blender() -> Iterator[Finding]:
 
 
 def _folders() -> Iterator[Finding]:
-    for name, folder in (("temporary folder", Path(tempfile.gettempdir())), ("user folder", models.user_folder())):
+    for name, folder in (("temporary folder", Path(tempfile.gettempdir())), ("user folder", files.user_folder())):
         variable = "TMPDIR" if name == "temporary folder" else "CMET_HOME"
         there = next(place for place in (folder, *folder.parents) if place.exists())
         if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):

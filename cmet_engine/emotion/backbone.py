@@ -17,9 +17,9 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import nn
 
-from cmet_engine import models
 from cmet_engine.emotion.acoustics import AUDIBLE, HOP, RATE, WINDOW, triangles
 from cmet_engine.files import whole_file
+from cmet_engine.models import assets
 from cmet_engine.models.quantisation import pack, read
 
 EMBEDDED = "speech_trunk.safetensors"
@@ -197,4 +197,4 @@ def read_trunk(path: str | Path) -> Trunk:
 @functools.cache
 def load_trunk(device: str) -> Trunk:
     """The embedded one, its checksum compared."""
-    return read_trunk(models.asset(EMBEDDED)).to(device)
+    return read_trunk(assets.asset(EMBEDDED)).to(device)

@@ -18,7 +18,7 @@ from cmet_engine import arkit
 from cmet_engine.errors import CmetError
 from cmet_engine.face.blendshapes import load_basis
 from cmet_engine.face.lips import INNER_LIPS
-from cmet_engine.models import asset
+from cmet_engine.models.assets import asset
 from cmet_engine.smoothstep import smoothstep
 from cmet_engine.timeline import EmotionTimeline
 from cmet_engine.track import CoefficientTrack

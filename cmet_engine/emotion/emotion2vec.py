@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
 
 from cmet_engine.errors import CmetError
+from cmet_engine.models import store
+from cmet_engine.models.device import resolve
 
 RATE = 16000  # Hz, the only rate the network was trained on
 LABELS = "angry disgusted fearful happy neutral other sad surprised unknown".split()
@@ -297,7 +299,7 @@ class PublishedEncoder:
 
     Args:
         model: to hear with; None loads the published weights.
-        device: `cpu`, `cuda`, or `auto` for a GPU when there is one.
+        device: see `models.device.resolve`.
 
     Raises:
         CmetError: the weights are missing or damaged.
@@ -305,14 +307,8 @@ class PublishedEncoder:
 
     def __init__(self, model: Emotion2vec | None = None, *, device: str = "cpu") -> None:
         if model is None:
-            from cmet_engine import models
-
-            loaded = models.load("emotion2vec_plus_large")
-            assert isinstance(loaded, Emotion2vec)
-            model = loaded
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.device = torch.device(device)
+            model = store.load("emotion2vec_plus_large", Emotion2vec)
+        self.device = torch.device(resolve(device))
         self.model: Any = model.eval().to(self.device)
 
     def utterance(self, wave: np.ndarray, rate: int) -> np.ndarray:

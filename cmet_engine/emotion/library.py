@@ -15,15 +15,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
 
-from cmet_engine import cache, models
+from cmet_engine import cache, files
 from cmet_engine.emotion.acoustics import RATE, acoustics
 from cmet_engine.emotion.backbone import VOICE_MEAN
 from cmet_engine.emotion.speech import SPACE, Encoder, Listened, check_voice
 from cmet_engine.errors import CmetError
 from cmet_engine.files import check_writable, whole_file
 from cmet_engine.media import audio
+from cmet_engine.models import assets
+from cmet_engine.models.tensors import read_arrays
 from cmet_engine.progress import Progress, Stage
 
 FORMAT = "cmet-emotion/1"
@@ -114,7 +115,7 @@ def find_emotions(names: Iterable[str], library: Mapping[str, EmotionVector]) ->
 
 def user_folder() -> Path:
     """The folder of the user's own emotions."""
-    return models.user_folder() / "emotions"
+    return files.user_folder() / "emotions"
 
 
 def check_name(name: str) -> str:
@@ -521,7 +522,7 @@ def _user_files() -> list[Path]:
 def _embedded() -> dict[str, EmotionVector]:
     if not _cache:
         about = json.loads(_open()[1]["emotions"])
-        judged = json.loads(models.asset(JUDGED).read_text("utf-8"))["emotions"]
+        judged = files.read_json(assets.asset(JUDGED))["emotions"]
         for name, entry in about.items():
             vector = _tensor(name) if name != "neutral" else np.zeros(SPACE, np.float32)
             meta = {"origin": "embedded", **entry["meta"], **judged.get(name, {})}
@@ -533,12 +534,7 @@ _cache: dict[str, EmotionVector] = {}
 
 
 def _open() -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    path = models.asset(EMBEDDED)
-    try:
-        with safe_open(path, "np") as file:
-            return {key: file.get_tensor(key) for key in file.keys()}, file.metadata()  # noqa: SIM118 (not a dict)
-    except (OSError, SafetensorError) as error:
-        raise CmetError(f"The embedded file {EMBEDDED} is damaged; install the package again.") from error
+    return read_arrays(assets.asset(EMBEDDED), f"The embedded file {EMBEDDED} is damaged; install the package again.")
 
 
 def _tensor(name: str) -> np.ndarray:

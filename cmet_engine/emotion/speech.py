@@ -25,7 +25,7 @@ from scipy.ndimage import gaussian_filter1d
 from scipy.signal import resample_poly
 from torch import nn
 
-from cmet_engine import cache, models
+from cmet_engine import cache
 from cmet_engine.emotion.acoustics import (
     AUDIBLE,
     BANDS,
@@ -41,6 +41,8 @@ from cmet_engine.emotions import BASIC, NEUTRAL
 from cmet_engine.errors import CmetError
 from cmet_engine.files import whole_file
 from cmet_engine.media import audio
+from cmet_engine.models import assets
+from cmet_engine.models.device import resolve
 from cmet_engine.models.quantisation import pack, read
 
 SUMMARY = 128  # width of what is known of the clip as a whole
@@ -728,17 +730,14 @@ def load_encoder(name: str = "embedded", *, device: str = "cpu") -> Encoder:
 
     Args:
         name: `embedded`, or the path of a `.safetensors` that `cmet train encoder` wrote.
-        device: `cpu`, `cuda`, or `auto` for a GPU when there is one.
+        device: see `models.device.resolve`.
 
     Raises:
         CmetError: the file is missing, damaged, or no speech encoder; or the device is not there.
     """
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise CmetError(f"The device '{device}' is not on this machine; use cpu or auto.")
-    path = models.asset(EMBEDDED) if name == "embedded" else Path(name)
+    device = resolve(device)
+    path = assets.asset(EMBEDDED) if name == "embedded" else Path(name)
     student, figures = load_student(path)
     encoder = Encoder(student, device=device, figures=figures)
-    encoder.identity = (cache.content(path), cache.content(models.asset(TRUNK)), device)
+    encoder.identity = (cache.content(path), cache.content(assets.asset(TRUNK)), device)
     return encoder

@@ -9,10 +9,10 @@ import functools
 from dataclasses import dataclass
 
 import numpy as np
-from safetensors.numpy import load_file
 
 from cmet_engine.errors import CmetError
-from cmet_engine.models import asset
+from cmet_engine.models.assets import asset
+from cmet_engine.models.tensors import read_arrays
 
 LANDMARKS = 478
 TEMPLATE_FILE = "face_template.safetensors"
@@ -66,7 +66,7 @@ class Pose:
 @functools.cache
 def template() -> Template:
     """The mean face, read once."""
-    arrays = load_file(asset(TEMPLATE_FILE))
+    arrays, _ = read_arrays(asset(TEMPLATE_FILE))
     return Template(
         arrays["points"].astype(np.float64),
         arrays["weights"].astype(np.float64),

@@ -9,10 +9,11 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from cmet_engine import cache, models
+from cmet_engine import cache
 from cmet_engine.errors import CmetError
 from cmet_engine.jobs.store import DONE, Job, write_atomically
-from cmet_engine.models import CHECKSUMS
+from cmet_engine.models import registry
+from cmet_engine.models.assets import CHECKSUMS
 from cmet_engine.resume import fingerprint
 
 FILES = ("clip", "track", "source", "speech", "neutral")  # parameters that name a file or a folder
@@ -39,8 +40,8 @@ def identity(request: dict[str, Any]) -> str | None:
         parts += [(name, file.name, cache.content(file)) for file in files if given.get(name)]
     if request["kind"] == "edit" and user_folder().is_dir():
         parts += [(path.name, cache.content(path)) for path in sorted(user_folder().glob("*.json"))]
-    if given.get("renderer") == "edtalk" and models.models_folder().is_dir():
-        weights = sorted(path for path in models.models_folder().rglob("*") if path.is_file())
+    if given.get("renderer") == "edtalk" and registry.models_folder().is_dir():
+        weights = sorted(path for path in registry.models_folder().rglob("*") if path.is_file())
         parts += [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in weights]
     return fingerprint(*parts)
 

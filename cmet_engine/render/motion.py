@@ -13,7 +13,6 @@ from functools import cache
 
 import cv2
 import numpy as np
-from safetensors.numpy import load_file
 
 from cmet_engine import arkit
 from cmet_engine.errors import CmetError
@@ -21,7 +20,8 @@ from cmet_engine.face.blendshapes import load_basis
 from cmet_engine.face.lips import INNER_LIPS, LIDS
 from cmet_engine.face.pose import LANDMARKS, denormalise_motion, normalise, template
 from cmet_engine.face.teeth import CORNERS
-from cmet_engine.models import asset
+from cmet_engine.models.assets import asset
+from cmet_engine.models.tensors import read_arrays
 from cmet_engine.render import mesh
 from cmet_engine.smoothstep import smoothstep
 
@@ -148,7 +148,7 @@ def load_motion() -> Motion:
     Raises:
         CmetError: the embedded file is missing or damaged.
     """
-    w = load_file(asset(MOTION_FILE))
+    w, _ = read_arrays(asset(MOTION_FILE))
     layers = tuple((w[f"layers.{i}.weight"], w[f"layers.{i}.bias"]) for i in range(3))
     return Motion(w["mean"], w["shape"], w["linear"], layers, w["components"], w["weights"])
 

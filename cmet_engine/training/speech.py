@@ -25,7 +25,7 @@ import torch
 import torch.nn.functional as F
 from tqdm import tqdm
 
-from cmet_engine import models
+from cmet_engine import files
 from cmet_engine.emotion.acoustics import BANDS, CHANNELS, FLOOR, RATE, VOICED, acoustics
 from cmet_engine.emotion.backbone import EMBEDDED as TRUNK
 from cmet_engine.emotion.backbone import STATISTICS, load_trunk
@@ -44,6 +44,7 @@ from cmet_engine.emotions import BASIC, EXTENDED, NEUTRAL
 from cmet_engine.errors import CmetError
 from cmet_engine.files import check_writable, whole_file
 from cmet_engine.media import audio
+from cmet_engine.models import assets
 from cmet_engine.models.quantisation import rounded
 from cmet_engine.progress import Progress, Stage
 from cmet_engine.training.run import (
@@ -347,7 +348,7 @@ def prepare(
     """
     config = config or TrainingConfig()
     recordings = corpus.recordings
-    trunk = models.sha256(models.asset(TRUNK))
+    trunk = files.sha256(assets.asset(TRUNK))
     key = hashlib.sha256(
         "\n".join([trunk, *(f"{r.name} {r.path.stat().st_size}" for r in recordings)]).encode()
     ).hexdigest()[:16]

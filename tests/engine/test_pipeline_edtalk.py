@@ -8,10 +8,10 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from cmet_engine import models, pipeline
+from cmet_engine import pipeline
 from cmet_engine.errors import CmetError
 from cmet_engine.media.video import VideoReader, VideoWriter, probe
-from cmet_engine.models.checkpoints import NETWORKS
+from cmet_engine.models import registry, store
 from cmet_engine.render.edtalk import pipeline as edtalk
 from cmet_engine.resume import Pieces
 from cmet_engine.timeline import EmotionTimeline
@@ -39,12 +39,13 @@ def weights(tmp_path, monkeypatch):
         "audio2lip": Audio2Lip,
     }
     torch.manual_seed(0)
-    for name, make in makers.items():
-        monkeypatch.setattr(NETWORKS[name], "make", make)
+    classes = ("Connector", "Generator", "Audio2Lip")
+    for make_name, (name, make) in zip(classes, makers.items(), strict=True):
+        monkeypatch.setattr(edtalk, make_name, make)
         state = make().state_dict()
-        target = models.models_folder() / f"{name}.safetensors"
-        record = models.Weights(name, "", 0, "stand-in", "0" * 64, "none", target)
-        models._write(record, lambda path, state=state: save_file(state, path))
+        target = registry.models_folder() / f"{name}.safetensors"
+        record = registry.Weights(name, "", 0, "stand-in", "0" * 64, "none", target)
+        store.write(record, lambda path, state=state: save_file(state, path))
 
 
 @pytest.fixture(scope="module")

@@ -20,10 +20,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cmet_engine import cache, models
+from cmet_engine import cache
 from cmet_engine.emotion.connector import Connector, code_deltas
 from cmet_engine.errors import CmetError
 from cmet_engine.media.video import SEGMENT
+from cmet_engine.models import registry, store
+from cmet_engine.models.device import resolve
 from cmet_engine.progress import Progress, Stage
 from cmet_engine.render.edtalk.audio2lip import Audio2Lip, smooth
 from cmet_engine.render.edtalk.crop import SIZE, Crops, follow, squares
@@ -41,7 +43,7 @@ Enhancer = Callable[[np.ndarray], np.ndarray]
 
 EDIT_RATE = 25  # frames a second on which the connector was trained
 PRESET = "edtalk-"  # an emotion "edtalk-happy" is EDTalk's own preset of that name, where the user has it
-BATCH = {"cpu": 4, "cuda": 32}  # frames drawn at a time
+BATCH = {"cpu": 4, "mps": 4, "cuda": 32}  # frames drawn at a time
 CALIBRATION_FRAMES = 8  # frames of a shot that are drawn unedited to see where the drawn face lies
 
 
@@ -71,11 +73,9 @@ class Networks:
         Raises:
             CmetError: weights are missing or damaged; the sentence says what to do.
         """
-        generator, connector = models.load("edtalk_generator"), models.load("connector")
-        audio2lip = models.load("audio2lip") if voice else None
-        assert isinstance(generator, Generator) and isinstance(connector, Connector)
-        assert audio2lip is None or isinstance(audio2lip, Audio2Lip)
-        return cls(generator, connector, audio2lip, cache.content(models.path_of("edtalk_generator")))
+        generator, connector = store.load("edtalk_generator", Generator), store.load("connector", Connector)
+        audio2lip = store.load("audio2lip", Audio2Lip) if voice else None
+        return cls(generator, connector, audio2lip, cache.content(registry.path_of("edtalk_generator")))
 
     def to(self, device: str) -> "Networks":
         """The same on another device."""
@@ -119,19 +119,16 @@ class Drawer:
 
     Args:
         networks: to draw with.
-        device: `cpu`, `cuda`, or `auto` for a GPU when there is one.
+        device: see `models.device.resolve`.
         batch: frames at a time; None for the device's usual number.
         say: called with a sentence for the user.
 
     Raises:
-        CmetError: the device is not there.
+        MissingWeights: the device is not there.
     """
 
     def __init__(self, networks: Networks, device: str, batch: int | None, say: Callable[[str], None]):
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-        if device.startswith("cuda") and not torch.cuda.is_available():
-            raise CmetError(f"The device '{device}' is not on this machine; use cpu or auto.")
+        device = resolve(device)
         self.networks, self.device, self.say = networks, device, say
         self.batch = batch or BATCH[torch.device(device).type]
         self._graph: _Graph | None = None
@@ -260,7 +257,7 @@ class EdtalkRenderer:
             itself. Names that begin with `edtalk-` are EDTalk's presets and need none.
         voice: a wave float [S] at 16 kHz that the lips shall speak; None keeps the lips of the clip.
         networks: to work with; None loads the published weights.
-        device: `cpu`, `cuda` or `auto`.
+        device: see `models.device.resolve`.
         batch: frames drawn at a time; None for the device's usual number.
         enhancer: takes a drawn crop uint8 [256, 256, 3] to uint8 [512, 512, 3]; see `load_enhancer`.
         progress: called as ("encode", frames done, frames in all) while the clip is read.
@@ -702,7 +699,7 @@ def speech_lips(wave: np.ndarray, drawer: Drawer) -> np.ndarray:
         raise CmetError("The voice for the lips is shorter than a frame (40 ms); give a longer recording.")
     network = drawer.networks.audio2lip
     if network is None:
-        network = drawer.networks.audio2lip = models.load("audio2lip").to(drawer.device)  # type: ignore[assignment]
+        network = drawer.networks.audio2lip = store.load("audio2lip", Audio2Lip).to(drawer.device)
     assert network is not None
     with torch.inference_mode():
         lips = torch.cat([network(part.to(drawer.device)) for part in mel.split(256)])
@@ -720,7 +717,7 @@ def load_enhancer() -> Enhancer | None:
     It is the file `enhancer.onnx` in the models' folder, with one input [1, 3, 512, 512] RGB in [-1, 1] and an output of the
     same kind, run by the package `onnxruntime` where that is installed.
     """
-    path = models.models_folder() / "enhancer.onnx"
+    path = registry.models_folder() / "enhancer.onnx"
     if not path.is_file():
         return None
     try:
@@ -744,7 +741,7 @@ def load_enhancer() -> Enhancer | None:
 def _emotions(timeline: EmotionTimeline, vectors: "dict[str, Any]") -> dict[str, np.ndarray]:
     """What the connector or a preset needs for every name of the timeline."""
     wanted: dict[str, np.ndarray] = {}
-    presets = models.load_presets()
+    presets = registry.load_presets()
     for name in timeline.names():
         if name.startswith(PRESET):
             preset = name.removeprefix(PRESET)

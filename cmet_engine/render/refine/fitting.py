@@ -16,6 +16,7 @@ import numpy as np
 
 from cmet_engine import cache
 from cmet_engine.media.video import VideoReader
+from cmet_engine.models import device as devices
 from cmet_engine.progress import Progress, Stage
 from cmet_engine.render.refine import training_pairs
 from cmet_engine.render.refine.reference_frames import Crops
@@ -87,20 +88,11 @@ class Prepared:
     messages: list[str] = field(default_factory=list)
 
 
-def chosen_device(device: str) -> str:
-    """`cuda` where it is there and wanted, else `cpu`."""
-    if device == "cpu":
-        return "cpu"
-    import torch
-
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
 def resolve(quality: str, device: str) -> str:
     """`auto` becomes `standard` on a GPU and `draft` without one."""
     if quality != "auto":
         return quality
-    return "standard" if chosen_device(device) == "cuda" else "draft"
+    return "standard" if devices.resolve(device) != "cpu" else "draft"
 
 
 def estimate(frames: int, quality: str = "standard") -> float:
@@ -156,7 +148,7 @@ def prepare(
         source: its coefficients.
         quality: `standard` or `best`.
         face: which face `geometry` follows, for the cache.
-        device: `auto`, `cpu` or `cuda`.
+        device: see `models.device.resolve`.
         among: frames that bank and fit may see; None for all that show the face.
         steps: of the fit; None for those of the quality, 0 for the generic start as it is.
         timed: say how long it will about take where that is long; in the log alone where not.
@@ -172,7 +164,7 @@ def prepare(
     steps = level.steps if steps is None else steps
     usable = training_pairs.usable_frames(geometry) if among is None else among
     messages: list[str] = []
-    unit = chosen_device(device)
+    unit = devices.resolve(device)
     crops = open_bank(VideoReader(clip), geometry, level.largest, usable)
     network = load_refiner().to(unit)
     if len(usable) < LEAST_FRAMES:

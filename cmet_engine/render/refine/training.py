@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional as F
 
 from cmet_engine.errors import CmetError
 from cmet_engine.files import whole_file
-from cmet_engine.models import asset
+from cmet_engine.models.assets import asset
+from cmet_engine.models.tensors import read_tensors
 from cmet_engine.progress import Progress, Stage
 from cmet_engine.render.refine import training_pairs
 from cmet_engine.render.refine.network import Refiner, compose
@@ -114,10 +115,12 @@ def load_refiner(path: Path | None = None) -> Refiner:
     """
     file = asset(f"{WEIGHTS}.safetensors") if path is None else path
     network = Refiner()
+    unlike = f"{file.name} does not hold the refiner's weights; remove it and start again."
+    stored, _ = read_tensors(file, unlike)
     try:
-        network.load_state_dict({name: value.float() for name, value in load_file(file).items()})
-    except (RuntimeError, OSError, ValueError) as error:
-        raise CmetError(f"{file.name} does not hold the refiner's weights; remove it and start again.") from error
+        network.load_state_dict({name: value.float() for name, value in stored.items()})
+    except RuntimeError as error:
+        raise CmetError(unlike) from error
     return network.eval()
 
 

@@ -8,8 +8,9 @@ from collections import namedtuple
 
 import pytest
 
-from cmet_engine import cli, models
+from cmet_engine import cli
 from cmet_engine.cli import doctor
+from cmet_engine.models import assets
 
 
 def findings() -> dict[str, doctor.Finding]:
@@ -80,7 +81,7 @@ def test_codecs_that_are_missing(monkeypatch):
 
 
 def test_a_model_that_was_damaged(monkeypatch, tmp_path):
-    monkeypatch.setattr(models, "CHECKSUMS", tmp_path / "checksums.json")
+    monkeypatch.setattr(assets, "CHECKSUMS", tmp_path / "checksums.json")
     broken("embedded models", "checksums.json", "pip install --force-reinstall cmet")
 
 

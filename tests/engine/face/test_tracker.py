@@ -12,7 +12,7 @@ from cmet_engine.errors import CmetError
 from cmet_engine.face import pose, tracker
 from cmet_engine.face.tracker import Landmarks, fade_of, track
 from cmet_engine.media.video import VideoReader, VideoWriter
-from cmet_engine.models import ASSETS
+from cmet_engine.models.assets import ASSETS
 
 SAMPLE = ASSETS / "sample" / "talking_head.mp4"
 FRAMES = 24

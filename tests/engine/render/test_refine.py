@@ -15,7 +15,7 @@ from cmet_engine.evaluation.renderer import best_slots, choose_pairs, psnr, reco
 from cmet_engine.face.lips import lip_opening
 from cmet_engine.face.tracker import FaceGeometry
 from cmet_engine.media.video import VideoReader, VideoWriter
-from cmet_engine.models import ASSETS
+from cmet_engine.models.assets import ASSETS
 from cmet_engine.render.refine import fitting, occlusion, reference_frames, training_pairs
 from cmet_engine.render.refine.canonical_crop import apply, inverse, rasterise, to_square
 from cmet_engine.render.refine.network import GEOMETRY, SOURCES, Refiner, compose

@@ -265,15 +265,15 @@ def test_evaluation_makes_a_library(clips, tmp_path):
 
 
 def test_one_command_trains_and_embeds(corpus, tmp_path, monkeypatch, capsys):
-    from cmet_engine import models
     from cmet_engine.cli import main
+    from cmet_engine.models import assets
 
-    trunk = models.asset("speech_trunk.safetensors")
-    monkeypatch.setattr(models, "ASSETS", tmp_path / "assets")
-    monkeypatch.setattr(models, "CHECKSUMS", tmp_path / "assets" / "checksums.json")
+    trunk = assets.asset("speech_trunk.safetensors")
+    monkeypatch.setattr(assets, "ASSETS", tmp_path / "assets")
+    monkeypatch.setattr(assets, "CHECKSUMS", tmp_path / "assets" / "checksums.json")
     (tmp_path / "assets").mkdir()
     shutil.copy(trunk, tmp_path / "assets")
-    models.record(trunk.name)
+    assets.record(trunk.name)
     (tmp_path / "config.json").write_text(CONFIG.to_json())
     command = ["train", "encoder", "--data", str(corpus), "-o", str(tmp_path / "run"), "--embed", "--json"]
     assert main([*command, "--config", str(tmp_path / "config.json")]) == 0
