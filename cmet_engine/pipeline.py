@@ -20,12 +20,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cmet_engine import __version__, cache
+from cmet_engine import __version__, cache, fingerprint
 from cmet_engine.errors import CmetError
 from cmet_engine.face.clip import track_clip
 from cmet_engine.files import check_writable, whole_folder
+from cmet_engine.models import assets
 from cmet_engine.progress import Progress, Stage
-from cmet_engine.resume import Pieces, load_arrays, save_arrays
+from cmet_engine.resume import Segments, load_arrays, save_arrays
 from cmet_engine.timeline import EmotionKey, EmotionTimeline
 from cmet_engine.track import CoefficientTrack
 
@@ -174,7 +175,7 @@ def listen(clip: Path, settings: EditSettings) -> Heard:
     Raises:
         CmetError: an emotion is unknown, the speech cannot be used, or nothing was asked for.
     """
-    from cmet_engine.emotion.speech import Along, intensity, load_encoder
+    from cmet_engine.emotion.speech import ENCODER_FILES, Along, intensity, load_encoder
     from cmet_engine.media import audio
 
     heard = Heard(*emotion_vectors(clip, settings))
@@ -187,7 +188,13 @@ def listen(clip: Path, settings: EditSettings) -> Heard:
             audio.check_speech(wave, audio.RATE, clip.name)
             return load_encoder("embedded", device=settings.device).along(wave, audio.RATE)._asdict()
 
-        name = cache.key("voice", clip, settings.device, *cache.weights("speech_encoder"))
+        name = cache.key(
+            "voice",
+            clip,
+            fingerprint.code(load_encoder.__module__, audio.__name__),
+            settings.device,
+            assets.checksums(*ENCODER_FILES),
+        )
         along = Along(**cache.arrays(name, hear))
         heard.intensity = {name: intensity(along, v.vector) for name, v in heard.vectors.items()}
     except CmetError as error:
@@ -202,7 +209,7 @@ def edit_clip(
     *,
     force: bool = False,
     progress: Progress | None = None,
-    pieces: Pieces | None = None,
+    pieces: Segments | None = None,
     preview: Preview | None = None,
 ) -> EditResult:
     """Edit a clip: `output`/edited.mp4, source.npz, edited.npz, report.html and report.json, all or nothing.
@@ -323,7 +330,7 @@ def _draw(
     settings: EditSettings,
     folder: Path,
     progress: Progress | None,
-    pieces: Pieces | None,
+    pieces: Segments | None,
     preview: Preview | None,
 ) -> "tuple[RenderedFrames, CoefficientTrack]":
     """Let the published models draw the clip, or a portrait; the edited track is read from what they drew."""
@@ -369,7 +376,7 @@ def render_clip(
     rate_factor: int | None = None,
     force: bool = False,
     progress: Progress | None = None,
-    pieces: Pieces | None = None,
+    pieces: Segments | None = None,
     preview: Preview | None = None,
     notes: list[str] | None = None,
 ) -> Path:
@@ -467,7 +474,7 @@ def render_frames(
     rate_factor: int | None = None,
     force: bool = False,
     progress: Progress | None = None,
-    pieces: Pieces | None = None,
+    pieces: Segments | None = None,
     preview: Preview | None = None,
 ) -> RenderedFrames:
     """Stream the clip through the renderer into `output`, sound untouched; and keep a few frames to look at.
@@ -491,7 +498,7 @@ def render_frames(
     folder = None
     if pieces:
         folder = pieces.stage(
-            "render", clip, sound, output.name, rate_factor, metadata, geometry.fade, geometry.valid,
+            "render", fingerprint.code(__name__), assets.CHECKSUMS, clip, sound, output.name, rate_factor, metadata, geometry.fade, geometry.valid,
             (part for _, part in geometry.chunks()), source.coefficients, edited.coefficients, getattr(painter, "state", None),
         )  # fmt: skip
     with ExitStack() as stack:

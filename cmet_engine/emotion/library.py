@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from cmet_engine import cache, files
+from cmet_engine import cache, files, fingerprint
 from cmet_engine.emotion.acoustics import RATE, acoustics
 from cmet_engine.emotion.backbone import VOICE_MEAN
 from cmet_engine.emotion.speech import SPACE, Encoder, Listened, check_voice
@@ -368,7 +368,11 @@ def _hear(path: Path, encoder: Encoder) -> _Recording:
         told = {"neutral": np.array(recording.neutral), "message": np.array(recording.message or "")}
         return {**recording.heard._asdict(), **told}
 
-    name = cache.key("utterance", path, path.name, encoder.identity) if encoder.identity else None
+    name = (
+        cache.key("utterance", path, fingerprint.code(__name__), path.name, encoder.identity)
+        if encoder.identity
+        else None
+    )
     found = cache.arrays(name, listen)
     heard = Listened(*(found[name] for name in Listened._fields))
     return _Recording(path, heard, float(found["neutral"]), str(found["message"]) or None)

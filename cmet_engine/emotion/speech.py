@@ -350,6 +350,7 @@ class Student(nn.Module):
 
 FORMAT = "cmet-speech-encoder/5"
 EMBEDDED = "speech_encoder.safetensors"
+ENCODER_FILES = (EMBEDDED, TRUNK)  # what the embedded encoder is made of
 STEP = 0.25  # seconds between two frame readings
 _STRIDE = 8  # acoustic frames in one step of the network
 _SPAN = 0.5  # seconds, Gaussian width of what one frame reading hears: one or two syllables

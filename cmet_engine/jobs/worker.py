@@ -24,7 +24,7 @@ from cmet_engine.files import exclusive, whole_file
 from cmet_engine.jobs import reuse
 from cmet_engine.jobs.batch import run_row
 from cmet_engine.jobs.store import Job
-from cmet_engine.resume import Pieces
+from cmet_engine.resume import Segments
 
 EVENT_INTERVAL = 0.1  # seconds between two progress events
 PREVIEW_INTERVAL = 1.0  # seconds between two preview pictures
@@ -73,7 +73,7 @@ def run_job(job: Job, progress: Any) -> dict[str, Any]:
     if (earlier := reuse.earlier(job)) is not None:
         return earlier
     job.results.mkdir()
-    pieces, preview = Pieces(job.pieces), Preview(job.preview)
+    pieces, preview = Segments(job.pieces), Preview(job.preview)
     if kind == "track":
         _, track = pipeline.track_clip(Path(given["clip"]), face=given["face"], progress=progress, pieces=pieces)
         track.save(job.results / f"track.{given['format']}")

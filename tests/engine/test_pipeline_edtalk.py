@@ -13,7 +13,7 @@ from cmet_engine.errors import CmetError
 from cmet_engine.media.video import VideoReader, VideoWriter, probe
 from cmet_engine.models import registry, store
 from cmet_engine.render.edtalk import pipeline as edtalk
-from cmet_engine.resume import Pieces
+from cmet_engine.resume import Segments
 from cmet_engine.timeline import EmotionTimeline
 from cmet_engine.track import CoefficientTrack
 
@@ -116,9 +116,9 @@ def test_interrupted_drawing_equals_uninterrupted(tmp_path, weights, monkeypatch
     def once(*arguments):
         raise AssertionError("the clip was encoded already")
 
-    whole = pipeline.edit_clip(SAMPLE, settings(), tmp_path / "whole", pieces=Pieces(tmp_path / "calm"))
+    whole = pipeline.edit_clip(SAMPLE, settings(), tmp_path / "whole", pieces=Segments(tmp_path / "calm"))
     monkeypatch.setattr(edtalk, "read_clip", once)
-    pieces = Pieces(tmp_path / "pieces")
+    pieces = Segments(tmp_path / "pieces")
     with pytest.raises(Killed):
         pipeline.edit_clip(SAMPLE, settings(), tmp_path / "broken", pieces=pieces, progress=stop)
     frames = []

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cmet_engine import cache
+from cmet_engine import cache, fingerprint
 from cmet_engine.emotion.connector import Connector, code_deltas
 from cmet_engine.errors import CmetError
 from cmet_engine.media.video import SEGMENT
@@ -31,7 +31,6 @@ from cmet_engine.render.edtalk.audio2lip import Audio2Lip, smooth
 from cmet_engine.render.edtalk.crop import SIZE, Crops, follow, squares
 from cmet_engine.render.edtalk.generator import Generator, Source
 from cmet_engine.render.edtalk.paste import alignment, border_mask, match_colour, outline_mask, paste, skin_mask
-from cmet_engine.resume import fingerprint
 from cmet_engine.timeline import EmotionTimeline
 
 if TYPE_CHECKING:
@@ -420,8 +419,8 @@ def _read_once(
     if identity and path.is_file():
         # landmarks are exact where they were read back, unlike what is worked out from them
         landmarks = (part for _, part in geometry.chunks())
-        where = fingerprint(landmarks, geometry.valid, geometry.fade, geometry.cuts, geometry.fps)
-        name = cache.key("codes", path, where, identity, drawer.device, drawer.batch)
+        where = fingerprint.data(landmarks, geometry.valid, geometry.fade, geometry.cuts, geometry.fps)
+        name = cache.key("codes", path, fingerprint.code(__name__), where, identity, drawer.device, drawer.batch)
     found = cache.arrays(name, read)
     codes = Codes(found["expression"], found["pose"], found["lip"])
     shots = [_Shot(int(a), int(b), look) for (a, b), look in zip(found["bounds"], found["looks"], strict=True)]

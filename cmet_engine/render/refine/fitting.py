@@ -14,8 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from cmet_engine import cache
+from cmet_engine import cache, fingerprint
+from cmet_engine.face.clip import track_clip
 from cmet_engine.media.video import VideoReader
+from cmet_engine.models import assets
 from cmet_engine.models import device as devices
 from cmet_engine.progress import Progress, Stage
 from cmet_engine.render.refine import training_pairs
@@ -183,7 +185,13 @@ def prepare(
         messages += [sentence] if timed else []
         log.warning(sentence)  # now, not when it is over
     if steps:
-        parts = (face, quality, steps, cache.weights(WEIGHTS), hashlib.sha256(usable.tobytes()).hexdigest())
+        parts = (
+            face,
+            quality,
+            steps,
+            assets.checksums(f"{WEIGHTS}.safetensors"),
+            hashlib.sha256(usable.tobytes()).hexdigest(),
+        )
         _fit(network, clip, geometry, source, usable, level, steps, parts, progress)
     return Prepared(crops, network, level.size, messages)
 
@@ -210,7 +218,11 @@ def _fit(
 
     from cmet_engine.render.refine import training
 
-    name = cache.key("refiner", clip, *parts) if clip.is_file() else None
+    name = (
+        cache.key("refiner", clip, fingerprint.code(__name__, track_clip.__module__), *parts)
+        if clip.is_file()
+        else None
+    )
     if name and (entry := cache.get(name)):
         with contextlib.suppress(Exception):
             network.load_state_dict(training.load_refiner(entry / "refiner.safetensors").state_dict())
