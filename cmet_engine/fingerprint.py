@@ -45,7 +45,7 @@ def code(*modules: str) -> str:
     """Checksum of everything that decides how modules of this package behave; see above. Worked out once a process.
 
     Args:
-        modules: full names, such as `cmet_engine.face.tracker` (`__name__`, or `function.__module__`).
+        modules: full names, such as `cmet_engine.face.tracker`.
 
     Raises:
         LookupError: there is no such module.

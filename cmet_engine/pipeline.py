@@ -191,7 +191,7 @@ def listen(clip: Path, settings: EditSettings) -> Heard:
         name = cache.key(
             "voice",
             clip,
-            fingerprint.code(load_encoder.__module__, audio.__name__),
+            fingerprint.code("cmet_engine.emotion.speech", "cmet_engine.media.audio"),
             settings.device,
             assets.checksums(*ENCODER_FILES),
         )

@@ -32,12 +32,16 @@ def track_clip(
     name = _geometry_key(clip, face) if clip.is_file() else None
     geometry = _cached_geometry(name)
     if geometry is None:
-        folder = pieces.stage("tracking", fingerprint.code(track.__module__), clip, face) if pieces and name else None
+        folder = (
+            pieces.stage("tracking", fingerprint.code("cmet_engine.face.tracker"), clip, face)
+            if pieces and name
+            else None
+        )
         geometry = track(clip, face=face, progress=progress, pieces=folder)
         if name:
             cache.put(name, geometry.save)
     if name:
-        code = fingerprint.code(track.__module__, load_solver.__module__)
+        code = fingerprint.code("cmet_engine.face.tracker", "cmet_engine.face.blendshapes")
         name = cache.key("coefficients", clip, code, face, assets.checksums(SOLVER_FILE, BASIS_FILE, TEMPLATE_FILE))
     if name and (entry := cache.get(name)):
         with contextlib.suppress(OSError, CmetError):
@@ -60,7 +64,7 @@ def tracked(clip: Path, *, face: int = 0) -> tuple[FaceGeometry, CoefficientTrac
 
 
 def _geometry_key(clip: Path, face: int) -> str:
-    return cache.key("geometry", clip, fingerprint.code(track.__module__), face)
+    return cache.key("geometry", clip, fingerprint.code("cmet_engine.face.tracker"), face)
 
 
 def _cached_geometry(name: str | None) -> FaceGeometry | None:

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 
 from cmet_engine import cache, fingerprint
-from cmet_engine.face.clip import track_clip
 from cmet_engine.media.video import VideoReader
 from cmet_engine.models import assets
 from cmet_engine.models import device as devices
@@ -219,7 +218,7 @@ def _fit(
     from cmet_engine.render.refine import training
 
     name = (
-        cache.key("refiner", clip, fingerprint.code(__name__, track_clip.__module__), *parts)
+        cache.key("refiner", clip, fingerprint.code(__name__, "cmet_engine.face.clip"), *parts)
         if clip.is_file()
         else None
     )
