@@ -10,6 +10,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from safetensors.numpy import save_file as save_arrays
+
 from cmet_engine.errors import CmetError, InvalidInput, MissingWeights
 from cmet_engine.files import sha256, whole_file
 from cmet_engine.models.registry import (
@@ -176,7 +178,7 @@ def _unreachable(title: str, offline: bool) -> str:
 
 def _bar(stage: str, progress: Progress | None) -> Any:
     """The hub's progress bar, turned into calls of `progress`."""
-    from tqdm.auto import tqdm
+    from huggingface_hub.utils import tqdm
 
     class Bar(tqdm):
         def __init__(self, *args: Any, **kwargs: Any):
@@ -278,8 +280,6 @@ def write(weights: Weights, save: Callable[[Path], None]) -> Weights:
 
 
 def _convert_presets(path: Path) -> Weights:
-    from safetensors.numpy import save_file
-
     from cmet_engine.models.checkpoints import read_preset
 
     files = sorted(path.glob("*.npy")) if path.is_dir() else [path]
@@ -290,4 +290,4 @@ def _convert_presets(path: Path) -> Weights:
     digest = hashlib.sha256(b"".join(presets[name].tobytes() for name in sorted(presets))).hexdigest()
     target = models_folder() / f"{PRESETS}.safetensors"
     weights = Weights(PRESETS, "", 0, str(path.resolve()), digest, "Apache-2.0", target)
-    return write(weights, lambda temporary: save_file(presets, temporary))
+    return write(weights, lambda temporary: save_arrays(presets, temporary))

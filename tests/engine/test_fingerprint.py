@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from cmet_engine import cache, fingerprint
+from cmet_engine.jobs import reuse
 from cmet_engine.resume import Segments
 
 PROJECT = Path(__file__).parents[2]
@@ -107,6 +108,20 @@ def test_no_code_of_this_project_is_taken_for_a_comment_and_no_import_is_missed(
         significant = fingerprint.significant(text)
         assert without_docstrings(significant.replace("\0", "\n")) == without_docstrings(text), path
         assert fingerprint.imports(significant) == imports_by_ast(text), path
+
+
+def test_every_stage_names_modules_that_are_there():
+    named = {
+        argument.value
+        for path in MODULES
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "fingerprint.code"
+        for argument in node.args
+        if isinstance(argument, ast.Constant)
+    }
+    assert named
+    for module in {*named, reuse.WORK}:
+        assert len(fingerprint.code(module)) == 64
 
 
 def without_docstrings(source: str) -> str:
