@@ -1,6 +1,5 @@
 """Record a voice from a microphone: how an own emotion is spoken where no recording exists yet."""
 
-import importlib
 import math
 import queue
 import wave
@@ -10,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from cmet_engine import extras
 from cmet_engine.errors import CmetError
 from cmet_engine.files import check_writable, whole_file
 from cmet_engine.media.audio import check_speech
@@ -98,11 +98,7 @@ def decibels(sound: np.ndarray) -> float:
 
 def _sounddevice() -> Any:
     try:
-        return importlib.import_module("sounddevice")
-    except ImportError:
-        raise CmetError(
-            "Recording needs the package sounddevice; install it with: python -m pip install sounddevice"
-        ) from None
+        return extras.load("record", "sounddevice")
     except OSError:  # the package is there, the library below it is not: its wheels for Linux carry none
         raise CmetError(
             "Recording needs the library PortAudio (Debian and Ubuntu: apt-get install libportaudio2); "
