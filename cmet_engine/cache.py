@@ -26,7 +26,7 @@ _ARRAYS = "arrays.npz"
 _NEW = ".new-"  # entries that are being written
 _ABANDONED = 3600.0  # seconds after which nobody writes to one any more
 
-_known: dict[tuple[object, ...], str] = {}  # checksums of files, by everything that tells a change
+_known: dict[tuple[object, ...], str] = {}  # checksums of files, by everything that changes with the file
 
 
 def folder() -> Path:

@@ -1,8 +1,9 @@
 """What a stored result depends on, as a checksum: the code that computes it, outside packages, files, arrays and settings.
 
 A result that was stored under a fingerprint is used again only where the fingerprint is the same. `code` stands for a stage of
-the work: the source of its module and of every module of this package that it imports, and the versions of the outside
-packages that they compute with. It reads source text and imports nothing; comments, docstrings and blank lines do not count.
+the work: the source of its module and of every module of this package that it imports, the templates beside them, and the
+versions of the outside packages that they compute with. It reads source text and imports nothing; comments, docstrings and
+blank lines do not count. Embedded weights are not part of it: give their checksums beside it.
 """
 
 import functools
@@ -30,6 +31,8 @@ OUTSIDE = {  # distributions whose version may change a result, by the name they
     "transformers": "transformers",
 }
 
+TEMPLATES = (".css", ".j2", ".js")  # suffixes of files that modules of the same folder read
+
 _STRING = (
     r'"""[^"\\]*(?:(?:\\.|"(?!""))[^"\\]*)*"""'
     r"|'''[^'\\]*(?:(?:\\.|'(?!''))[^'\\]*)*'''"
@@ -42,7 +45,7 @@ _IMPORT = re.compile(r"^[ ]*(?:from ([\w.]+) import (\([^)]*\)|.+)|import (.+))$
 
 
 def code(*modules: str) -> str:
-    """Checksum of everything that decides how modules of this package behave; see above. Worked out once a process.
+    """Checksum of everything that decides how modules of this package behave; see above. Computed once a process.
 
     Args:
         modules: full names, such as `cmet_engine.face.tracker`.
@@ -97,7 +100,8 @@ def _module(name: str) -> tuple[str, set[str]]:
     if path is None:
         raise LookupError(f"There is no module {name}; name one of this package.")
     source = significant(path.read_text("utf-8"))
-    return hashlib.sha256(source.encode()).hexdigest(), imports(source)
+    templates = sorted(file for file in path.parent.iterdir() if file.suffix in TEMPLATES)
+    return data(source, *templates), imports(source)
 
 
 def significant(source: str) -> str:
@@ -112,7 +116,7 @@ def significant(source: str) -> str:
         elif end[:3] == '"""' and line_ends and (before.rstrip(" ").endswith(":\n") or not (kept or before.strip())):
             kept.append(before + '""')
         else:
-            kept.append(before + end.replace("\n", "\0"))  # lines within a string are none of the program's
+            kept.append(before + end.replace("\n", "\0"))  # these line ends are not the program's
     return "\n".join(filter(None, map(str.rstrip, "".join(kept).split("\n"))))
 
 

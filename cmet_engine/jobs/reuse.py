@@ -26,7 +26,7 @@ def identity(request: dict[str, Any]) -> str | None:
         CmetError: a folder holds no recordings.
         OSError: a file is gone.
     """
-    from cmet_engine.emotion.library import sound_files, user_folder  # brings torch: not before there is work
+    from cmet_engine.emotion.library import sound_files, user_folder  # imports torch, which waits until there is work
 
     if request["kind"] == "vector":
         return None

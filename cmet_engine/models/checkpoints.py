@@ -2,7 +2,7 @@
 
 A `.pt` or `.pth` file is a pickle, and a pickle is a program. `read` lets that program build tensors and plain
 containers. Objects of any other class (an `argparse.Namespace` of training options, an OmegaConf node) become inert
-placeholders: made without calling anything of theirs, given their state, looked at by nobody. A pickle that calls
+placeholders: nothing of their class is called, and nothing reads them. A pickle that calls
 anything else (`os.system`, `eval`, an unknown function) is refused.
 """
 
@@ -124,7 +124,7 @@ def read(path: str | Path) -> Any:
 
 
 def _load(file: Any, **options: Any) -> Any:
-    """What torch calls for the parts of an old-style file that lie before the tensors."""
+    """What torch calls for the parts of an old-style file that precede the tensors."""
     return _unpickler()(file, **options).load()
 
 

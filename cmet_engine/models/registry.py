@@ -1,6 +1,6 @@
 """The published weights: where they come from, under which licence, and which of them are on this machine.
 
-They are kept as safetensors in `models_folder()`, each beside a small record: where it came from, its checksums, its licence.
+They are kept as safetensors in `models_folder()`, each beside a record of its source, its checksums and its licence.
 """
 
 import contextlib
@@ -79,7 +79,7 @@ PACKAGES = {
     )
 }
 
-PRESETS = "edtalk_presets"  # EDTalk's eight published expressions, converted from the files of the user
+PRESETS = "edtalk_presets"  # EDTalk's eight published expressions, converted from files of the user
 
 
 @dataclass(frozen=True)

@@ -95,7 +95,7 @@ def pull(
     downloads = made(models_folder() / "downloads")
     for file, network in package.files:
         if here[network] is not None:
-            path_of(network)  # there already: still the one that was recorded?
+            path_of(network)  # checks that it is still the one that was recorded
             continue
         path, source_sha256 = _download(package, file, downloads, progress)
         if progress:

@@ -89,6 +89,14 @@ def test_comments_docstrings_and_blank_lines_do_not_count(package):
     assert stage() == before
 
 
+def test_a_template_beside_a_module_counts(package, tmp_path):
+    before, part = stage(), fingerprint.code("cmet_engine.late")
+    (tmp_path / "cmet_engine" / "deep" / "page.j2").write_text("<p>")
+    package("deep/inner", "2", "2")
+    assert stage() != before
+    assert fingerprint.code("cmet_engine.late") == part
+
+
 def test_the_version_of_an_outside_package_counts_where_it_is_used(package, monkeypatch):
     before, part = stage(), fingerprint.code("cmet_engine.part")
     monkeypatch.setattr(fingerprint.importlib.metadata, "version", lambda name: "0.0.0")
@@ -181,6 +189,21 @@ def test_a_cache_key_tells_kind_content_code_and_settings_apart(tmp_path):
         cache.key("geometry", same, "code", 0),
     ]
     assert len({key, *others}) == 5
+
+
+def test_a_job_is_done_again_when_clip_settings_or_code_changed(tmp_path, monkeypatch):
+    clip = tmp_path / "clip.mp4"
+    clip.write_bytes(b"clip")
+    request = {"kind": "track", "parameters": {"clip": str(clip), "face": 0, "format": "npz"}}
+    marks = [reuse.identity(request), reuse.identity(request)]
+    assert marks[0] == marks[1]
+    marks.append(reuse.identity({**request, "parameters": {**request["parameters"], "face": 1}}))
+    with monkeypatch.context() as patch:
+        patch.setattr(fingerprint, "code", lambda *modules: "changed")
+        marks.append(reuse.identity(request))
+    clip.write_bytes(b"exported again")
+    marks.append(reuse.identity(request))
+    assert len(set(marks)) == 4
 
 
 def test_finished_segments_go_when_what_made_them_changed(tmp_path):
