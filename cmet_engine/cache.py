@@ -1,12 +1,10 @@
-"""What was worked out once and can be used again: what was seen and heard in a clip or a recording, by its content.
+"""Results that were computed once and can be used again: tracks and features of a clip or a recording, by its content.
 
 Entries are folders below `<user folder>/cache`, named by a hash of everything they depend on; the least recently used
 go when the limit is passed. Losing the cache loses nothing but time.
 """
 
 import contextlib
-import hashlib
-import importlib.metadata
 import logging
 import os
 import shutil
@@ -17,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from cmet_engine import __version__
-from cmet_engine.models import asset, sha256, user_folder
+from cmet_engine import fingerprint
+from cmet_engine.files import sha256, user_folder
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +26,7 @@ _ARRAYS = "arrays.npz"
 _NEW = ".new-"  # entries that are being written
 _ABANDONED = 3600.0  # seconds after which nobody writes to one any more
 
-_known: dict[tuple[object, ...], str] = {}  # checksums of files, by everything that tells a change
+_known: dict[tuple[object, ...], str] = {}  # checksums of files, by everything that changes with the file
 
 
 def folder() -> Path:
@@ -44,11 +42,16 @@ def limit() -> int:
         return DEFAULT_LIMIT
 
 
-def key(kind: str, clip: Path, *settings: object) -> str:
-    """Name of an entry: a hash of the clip's content, the settings, and the versions that work on it."""
-    versions = (__version__, importlib.metadata.version("mediapipe"))
-    text = repr((kind, content(clip), settings, versions))
-    return f"{kind}-{hashlib.sha256(text.encode()).hexdigest()[:32]}"
+def key(kind: str, clip: Path, code: str, *settings: object) -> str:
+    """Name of an entry: its kind and a checksum of everything it depends on.
+
+    Args:
+        kind: what the entry holds.
+        clip: the clip or recording it was computed from.
+        code: from `fingerprint.code`, of the modules that compute it.
+        settings: everything else, weights included, as values whose `repr` tells them apart.
+    """
+    return f"{kind}-{fingerprint.data(kind, content(clip), code, settings)[:32]}"
 
 
 def content(path: Path) -> str:
@@ -58,11 +61,6 @@ def content(path: Path) -> str:
     if mark not in _known:
         _known[mark] = sha256(path)
     return _known[mark]
-
-
-def weights(*names: str) -> tuple[str, ...]:
-    """Checksums of embedded weights by their names without suffix, for entries that depend on them."""
-    return tuple(content(asset(f"{name}.safetensors")) for name in names)
 
 
 def get(name: str) -> Path | None:
@@ -94,7 +92,7 @@ def put(name: str, fill: Callable[[Path], object]) -> None:
 
 
 def arrays(name: str | None, work: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """Arrays by name, from the entry `name`, or worked out and put there; None is never cached."""
+    """Arrays by name, from the entry `name`, or computed by `work` and put there; None is never cached."""
     if name and (entry := get(name)):
         with contextlib.suppress(OSError, ValueError), np.load(entry / _ARRAYS, allow_pickle=False) as stored:
             return dict(stored)

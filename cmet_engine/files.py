@@ -1,7 +1,9 @@
-"""Outputs that appear whole or not at all."""
+"""Files: outputs that appear whole or not at all, checksums, JSON, and where the user's own things are kept."""
 
 import contextlib
 import errno
+import hashlib
+import json
 import os
 import re
 import shutil
@@ -9,8 +11,47 @@ import sys
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
-from cmet_engine.errors import CmetError
+from cmet_engine.errors import Busy, CmetError, InvalidInput, NotFound
+
+
+def user_folder() -> Path:
+    """Where the user's own things are kept: `$CMET_HOME`, else the platform's folder for application data."""
+    if home := os.environ.get("CMET_HOME"):
+        return Path(home)
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local")) / "cmet"
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Application Support" / "cmet"
+    return Path(os.environ.get("XDG_DATA_HOME", Path.home() / ".local" / "share")) / "cmet"
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file, hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_json(path: str | Path, broken: str | None = None) -> Any:
+    """The content of a JSON file.
+
+    Args:
+        path: of the file.
+        broken: what to say when it cannot be read or is not JSON; None names the file and the place of the error.
+
+    Raises:
+        NotFound: there is no such file.
+        InvalidInput: it cannot be read, or is not JSON.
+    """
+    try:
+        return json.loads(Path(path).read_text("utf-8"))
+    except FileNotFoundError as error:
+        raise NotFound(broken or f"There is no file {path}; check its name.") from error
+    except OSError as error:
+        raise InvalidInput(broken or f"{path} cannot be read: {error.strerror}.") from error
+    except ValueError as error:
+        raise InvalidInput(broken or f"{path} is not JSON ({error}); correct the file or write it again.") from error
 
 
 def check_writable(path: str | Path, *, force: bool = False) -> Path:
@@ -24,17 +65,17 @@ def check_writable(path: str | Path, *, force: bool = False) -> Path:
         The path.
 
     Raises:
-        CmetError: the folder is missing or not writable, the path is a folder, or it exists and `force` is off.
+        InvalidInput: the folder is missing or not writable, the path is a folder, or it exists and `force` is off.
     """
     path = Path(path)
     if path.is_dir():
-        raise CmetError(f"{path} is a folder; give the name of a file to write.")
+        raise InvalidInput(f"{path} is a folder; give the name of a file to write.")
     if path.exists() and not force:
-        raise CmetError(f"{path} exists already; choose another name or add --force to replace it.")
+        raise InvalidInput(f"{path} exists already; choose another name or add --force to replace it.")
     if not path.parent.is_dir():
-        raise CmetError(f"The folder {path.parent} does not exist; create it first.")
+        raise InvalidInput(f"The folder {path.parent} does not exist; create it first.")
     if not os.access(path.parent, os.W_OK):
-        raise CmetError(f"The folder {path.parent} is not writable; choose another or change its permissions.")
+        raise InvalidInput(f"The folder {path.parent} is not writable; choose another or change its permissions.")
     return path
 
 
@@ -47,7 +88,7 @@ def exclusive(path: Path, busy: str | None = None) -> Iterator[None]:
         busy: what to say when another process holds it; None waits for it.
 
     Raises:
-        CmetError: another process holds it; with the sentence `busy`.
+        Busy: another process holds it; with the sentence `busy`.
     """
     with path.open("a+") as file:
         try:
@@ -60,7 +101,7 @@ def exclusive(path: Path, busy: str | None = None) -> Iterator[None]:
 
                 fcntl.flock(file, fcntl.LOCK_EX | (0 if busy is None else fcntl.LOCK_NB))
         except OSError as error:
-            raise CmetError(busy or f"{path} cannot be locked: {error.strerror}.") from error
+            raise Busy(busy or f"{path} cannot be locked: {error.strerror}.") from error
         yield
 
 
@@ -96,7 +137,7 @@ def whole_file(path: str | Path, *, force: bool = False) -> Iterator[Path]:
     try:
         handle, name = tempfile.mkstemp(prefix=f".{path.stem[:40]}-", suffix=path.suffix, dir=path.parent)
     except OSError as error:
-        raise CmetError(f"Cannot write into {path.parent}: {error.strerror}.") from error
+        raise InvalidInput(f"Cannot write into {path.parent}: {error.strerror}.") from error
     os.close(handle)
     temporary = Path(name)
     try:
@@ -128,16 +169,18 @@ def whole_folder(path: str | Path, *, force: bool = False) -> Iterator[Path]:
     """
     path = Path(path)
     if path.exists() and not path.is_dir():
-        raise CmetError(f"{path} is a file; give the name of a folder for the results.")
+        raise InvalidInput(f"{path} is a file; give the name of a folder for the results.")
     if path.is_dir() and any(path.iterdir()) and not force:
-        raise CmetError(f"{path} holds files already; choose another folder or add --force to replace earlier results.")
+        raise InvalidInput(
+            f"{path} holds files already; choose another folder or add --force to replace earlier results."
+        )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists() and not os.access(path, os.W_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
         temporary = Path(tempfile.mkdtemp(prefix=f".{path.name[:40]}-", dir=path.parent))
     except OSError as error:
-        raise CmetError(f"Cannot write the results to {path}: {error.strerror}.") from error
+        raise InvalidInput(f"Cannot write the results to {path}: {error.strerror}.") from error
     try:
         yield temporary
         path.mkdir(exist_ok=True)

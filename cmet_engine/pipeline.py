@@ -27,7 +27,7 @@ from cmet_engine.render.base import Renderer
 from cmet_engine.render.choose import check_weights, open_edtalk, open_renderer
 from cmet_engine.render.metadata import edit_description, video_metadata
 from cmet_engine.render.stream import KeptFrames, Preview, VideoOutput, render_video
-from cmet_engine.resume import Pieces
+from cmet_engine.resume import Segments
 from cmet_engine.spec import EditSpec, RenderSpec
 from cmet_engine.track import CoefficientTrack
 
@@ -61,7 +61,7 @@ class _Watch:
     """Who follows the work, and where finished pieces of it are kept; see `edit_clip`."""
 
     progress: Progress | None
-    pieces: Pieces | None
+    pieces: Segments | None
     preview: Preview | None
 
 
@@ -80,7 +80,7 @@ def edit_clip(
     *,
     force: bool = False,
     progress: Progress | None = None,
-    pieces: Pieces | None = None,
+    pieces: Segments | None = None,
     preview: Preview | None = None,
 ) -> EditResult:
     """Edit a clip: the video, source.npz, edited.npz, report.html and report.json in `output`, all or nothing.
@@ -135,7 +135,7 @@ def render_clip(
     *,
     force: bool = False,
     progress: Progress | None = None,
-    pieces: Pieces | None = None,
+    pieces: Segments | None = None,
     preview: Preview | None = None,
 ) -> RenderResult:
     """Render a clip with the curves of a track, from a file or read back from a rig.

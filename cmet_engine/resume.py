@@ -1,81 +1,55 @@
-"""Finished pieces of one job, so that it goes on where it was interrupted, and ends as if it never had been.
+"""Finished segments of one job: an interrupted job continues after them, and its result is the same as without the interruption.
 
-    <folder>/<stage>/ledger.json    what the pieces of this stage were made from, as a checksum
-    <folder>/<stage>/…              the pieces; each appears whole or not at all
+    <folder>/<stage>/ledger.json    what the segments of this stage were made from, as a checksum
+    <folder>/<stage>/…              the segments; each appears whole or not at all
 
-Pieces made from something else (the clip was exported again, the program is another version) are of no use and go.
+Segments that were made from something else (the clip was exported again, the program changed) are removed.
 """
 
-import hashlib
 import json
 import logging
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
-import av
 import numpy as np
 
-from cmet_engine import __version__
-from cmet_engine.files import whole_file
-from cmet_engine.models import sha256
+from cmet_engine import fingerprint
+from cmet_engine.errors import CmetError
+from cmet_engine.files import read_json, whole_file
 
 log = logging.getLogger(__name__)
 
 LEDGER = "ledger.json"
 
 
-class Pieces:
-    """The folder of a job's finished pieces; made when first needed."""
+class Segments:
+    """The folder of a job's finished segments; made when first needed."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def stage(self, name: str, *made_from: object) -> Path:
-        """The folder of one stage's pieces, empty unless they were made from the same things.
+    def stage(self, name: str, code: str, *made_from: object) -> Path:
+        """The folder of one stage's segments, empty unless they were made from the same things by the same code.
 
         Args:
             name: of the stage.
-            made_from: everything its pieces depend on; see `fingerprint`.
+            code: from `fingerprint.code`, of the modules that make them.
+            made_from: everything else they depend on, as `fingerprint.data` takes it.
         """
         folder = self.folder / name
-        ledger = {"made_from": fingerprint(*made_from)}
+        ledger = {"made_from": fingerprint.data(code, *made_from)}
         if folder.exists():
             try:
-                if json.loads((folder / LEDGER).read_text("utf-8")) == ledger:
+                if read_json(folder / LEDGER) == ledger:
                     return folder
                 log.warning("%s begins anew: the clip, the curves or the program changed since the interruption.", name)
-            except (OSError, ValueError):
-                pass  # interrupted before its first piece
+            except CmetError:
+                pass  # interrupted before its first segment
             shutil.rmtree(folder)
         folder.mkdir(parents=True)
         with whole_file(folder / LEDGER) as temporary:
             temporary.write_text(json.dumps(ledger), "utf-8")
         return folder
-
-
-def fingerprint(*made_from: object) -> str:
-    """Checksum of things: of files their content, of arrays their values, of iterators what they give, else the `repr`.
-
-    The versions of the program and of its encoders are always part of it.
-    """
-    digest = hashlib.sha256(repr((__version__, av.__version__)).encode())
-    for part in made_from:
-        _digest(digest, part)
-    return digest.hexdigest()
-
-
-def _digest(digest: "hashlib._Hash", part: object) -> None:
-    if isinstance(part, Path) and part.is_file():
-        part = sha256(part)
-    if isinstance(part, np.ndarray):
-        digest.update(repr((part.dtype.str, part.shape)).encode())
-        digest.update(np.ascontiguousarray(part).data)
-    elif isinstance(part, Iterator):
-        for item in part:
-            _digest(digest, item)
-    else:
-        digest.update(repr(part).encode())
 
 
 def save_arrays(path: Path, **arrays: np.ndarray) -> None:

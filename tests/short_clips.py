@@ -5,7 +5,7 @@ from pathlib import Path
 
 import av
 
-from cmet_engine.models import ASSETS
+from cmet_engine.models.assets import ASSETS
 
 SAMPLE = ASSETS / "sample" / "talking_head.mp4"
 

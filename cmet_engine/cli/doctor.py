@@ -1,8 +1,6 @@
 """`cmet doctor`: what works on this machine, what is missing, and how to mend it."""
 
 import importlib.metadata
-import importlib.util
-import json
 import os
 import platform
 import shutil
@@ -12,10 +10,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from cmet_engine import cache, models
+from cmet_engine import cache, extras, files
 from cmet_engine.errors import CmetError
+from cmet_engine.extras import EXTRAS
+from cmet_engine.models import assets, registry
 
-NEEDED = ("numpy", "scipy", "torch", "transformers", "librosa", "mediapipe", "av", "safetensors", "fastapi", "uvicorn")
+NEEDED = (
+    "numpy", "scipy", "torch", "transformers", "librosa", "mediapipe", "av", "opencv-contrib-python", "safetensors", "fastapi",
+    "pydantic", "uvicorn", "huggingface-hub", "jinja2", "tqdm",
+)  # fmt: skip
 EXACTLY = {"mediapipe": "0.10.21", "numpy": "1."}  # the last with the face models; what it and bpy can use
 DRIVER = Path("/proc/driver/nvidia/version")  # where the driver of a GPU says what it is (Linux)
 DISK_NEEDED = 2 << 30  # bytes; a long clip's results and temporary files
@@ -23,7 +26,10 @@ DISK_NEEDED = 2 << 30  # bytes; a long clip's results and temporary files
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing looked at: `ok` True works, False is broken, None is absent but not needed; `advice` mends it."""
+    """What was found of one thing: `ok` is True where it works, False where it is broken, None where it is absent but optional.
+
+    `advice` says how to mend it.
+    """
 
     name: str
     ok: bool | None
@@ -32,10 +38,10 @@ class Finding:
 
 
 def examine() -> Iterator[Finding]:
-    """Look at everything the engine uses, one finding after the other; a look that fails is a finding, too."""
-    for name, look in LOOKS.items():
+    """Examine everything the engine uses, one finding after the other; a failure of the examination is a finding, too."""
+    for name, check in CHECKS.items():
         try:
-            yield from look()
+            yield from check()
         except Exception as error:
             yield Finding(name, False, f"cannot be examined: {error}", "Install the package again: pip install cmet")
 
@@ -110,13 +116,13 @@ def _tracker() -> Iterator[Finding]:
 
 def _models() -> Iterator[Finding]:
     try:
-        names = list(json.loads(models.CHECKSUMS.read_text("utf-8")))
+        names = list(files.read_json(assets.CHECKSUMS))
         for name in names:
-            models.asset(name)
+            assets.asset(name)
         yield Finding("embedded models", True, f"{len(names)} files, checksums right")
-    except (OSError, ValueError, CmetError) as error:
+    except CmetError as error:
         yield Finding("embedded models", False, str(error), "pip install --force-reinstall cmet")
-    published = list(models.describe())
+    published = list(registry.describe())
     here = [row["name"] for row in published if row["here"]]
     yield Finding(
         "published models", True if here else None, f"{len(here)} of {len(published)} are here",
@@ -124,16 +130,17 @@ def _models() -> Iterator[Finding]:
     )  # fmt: skip
 
 
-def _blender() -> Iterator[Finding]:
-    if importlib.util.find_spec("bpy"):
-        yield Finding("Blender (bpy)", True, importlib.metadata.version("bpy"))
-    else:
-        advice = "Only needed to put tracks on characters: pip install 'cmet[blender]'"
-        yield Finding("Blender (bpy)", None, "not installed", advice)
+def _extras() -> Iterator[Finding]:
+    for name, extra in EXTRAS.items():
+        if extras.is_installed(name):
+            yield Finding(f"cmet[{name}]", True, ", ".join(extra.modules))
+        else:
+            missing = f"not installed ({', '.join(extra.modules)})"
+            yield Finding(f"cmet[{name}]", None, missing, f"{extra.purpose} needs it; {extras.advice(name)}")
 
 
 def _folders() -> Iterator[Finding]:
-    for name, folder in (("temporary folder", Path(tempfile.gettempdir())), ("user folder", models.user_folder())):
+    for name, folder in (("temporary folder", Path(tempfile.gettempdir())), ("user folder", files.user_folder())):
         variable = "TMPDIR" if name == "temporary folder" else "CMET_HOME"
         there = next(place for place in (folder, *folder.parents) if place.exists())
         if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
@@ -146,7 +153,7 @@ def _folders() -> Iterator[Finding]:
         yield Finding(name, enough, f"{free / 2**30:.1f} GiB free in {folder}", "" if enough else advice)
 
 
-LOOKS = {
+CHECKS = {
     "Python": _python, "packages": _packages, "GPU": _gpu, "codecs": _codecs, "face tracker": _tracker, "models": _models,
-    "Blender": _blender, "folders": _folders,
+    "extras": _extras, "folders": _folders,
 }  # fmt: skip

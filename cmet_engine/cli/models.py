@@ -29,9 +29,9 @@ def add_command(command: Adder) -> None:
 
 def list_models(options: argparse.Namespace) -> Any:
     """List the published weights."""
-    from cmet_engine import models
+    from cmet_engine.models import registry
 
-    rows = list(models.describe())
+    rows = list(registry.describe())
     if options.json:
         return rows
     for row in rows:
@@ -42,19 +42,19 @@ def list_models(options: argparse.Namespace) -> Any:
 
 def pull(options: argparse.Namespace) -> Any:
     """Download published weights; on a terminal the licence may be accepted on the way."""
-    from cmet_engine import models
+    from cmet_engine.models import registry, store
 
     accepted = options.accept_licence
-    if options.name in models.PACKAGES and not (accepted or models.accepted(options.name)) and sys.stdin.isatty():
-        licence = models.PACKAGES[options.name].licence
+    if options.name in registry.PACKAGES and not (accepted or registry.accepted(options.name)) and sys.stdin.isatty():
+        licence = registry.PACKAGES[options.name].licence
         print(f"The weights of {options.name} are under the {licence.name}: {licence.url}", file=sys.stderr)
         accepted = input("Have you read it, and do you accept it? [y/N] ").strip().lower() in ("y", "yes")
-    pulled = models.pull(options.name, accept_licence=accepted, force=options.force, progress=options.progress)
+    pulled = store.pull(options.name, accept_licence=accepted, force=options.force, progress=options.progress)
     return {"weights": [weights.path for weights in pulled]}
 
 
 def convert(options: argparse.Namespace) -> Any:
     """Convert weights that were fetched by hand."""
-    from cmet_engine import models
+    from cmet_engine.models import store
 
-    return {"weights": [weights.path for weights in models.convert(options.file, force=options.force)]}
+    return {"weights": [weights.path for weights in store.convert(options.file, force=options.force)]}

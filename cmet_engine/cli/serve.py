@@ -20,7 +20,7 @@ def add_command(command: Adder) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the engine until it is told to stop."""
-    from cmet_engine.models import user_folder
+    from cmet_engine.files import user_folder
     from cmet_engine.serve.run import serve  # brings FastAPI
 
     root = options.root or user_folder() / "engine"

@@ -12,6 +12,7 @@ from typing import Any
 from cmet_engine.emotions import BASIC
 from cmet_engine.errors import CmetError
 from cmet_engine.files import check_writable, whole_file
+from cmet_engine.models.device import DEVICES, resolve
 from cmet_engine.progress import Stage
 
 Adder = Callable[..., argparse.ArgumentParser]
@@ -61,7 +62,7 @@ def add_commands(command: Adder, commands: Any) -> None:
     sub.add_argument("--clips", type=Path, required=True, metavar="DIR", help="videos of talking people (.mp4)")
     sub.add_argument("--test-clips", type=Path, metavar="FILE", help="names of the clips kept aside, one a line")
     sub.add_argument("--work", type=Path, required=True, metavar="DIR", help="lessons and checkpoint; a run goes on from there")  # fmt: skip
-    sub.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where the network runs (default cpu)")
+    sub.add_argument("--device", choices=DEVICES, default="cpu", help="where the network runs (default cpu)")
     sub.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="weights to write (.safetensors)")
     sub = command("encoder", _encoder, "the speech encoder", train)
     _speech_arguments(sub)
@@ -134,7 +135,7 @@ def add_commands(command: Adder, commands: Any) -> None:
     sub.add_argument("--force", action="store_true", help="replace an earlier file")
     sub = command("extract", _extract, "EDTalk's expression codes of videos, to train a connector in that space", train)
     sub.add_argument("--videos", type=Path, required=True, metavar="DIR", help="MEAD or CREMA-D videos")
-    sub.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    sub.add_argument("--device", choices=DEVICES, default="auto")
     sub.add_argument(
         "-o", "--output", type=Path, required=True, metavar="DIR", help="for --codes of `cmet train connector`"
     )
@@ -236,7 +237,7 @@ def add_commands(command: Adder, commands: Any) -> None:
     _clips(sub)
     sub.add_argument("--quality", choices=("standard", "best"), default="standard")
     sub.add_argument("--no-fit", action="store_true", help="measure the generic start, not fitted to the clip")
-    sub.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    sub.add_argument("--device", choices=DEVICES, default="auto")
     sub = command("edit", _eval_edit, "is the edit in the picture, and everything else still there", evaluate)
     _clips(sub)
 
@@ -265,7 +266,7 @@ def _speech_arguments(sub: argparse.ArgumentParser) -> None:
 def _machine(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
         "--device",
-        choices=("cpu", "cuda"),
+        choices=DEVICES,
         default="cpu",
         help="where the network runs; cuda trains in mixed precision (default cpu)",
     )
@@ -342,14 +343,6 @@ def _existing(*paths: Path | None) -> None:
             raise CmetError(f"{path} does not exist.")
 
 
-def _device_there(device: str) -> None:
-    if device == "cuda":
-        import torch
-
-        if not torch.cuda.is_available():
-            raise CmetError("The device 'cuda' is not on this machine; use --device cpu.")
-
-
 def _observe(options: argparse.Namespace) -> Any:
     from cmet_engine.training.face_observations import observe
 
@@ -391,7 +384,7 @@ def _refiner(options: argparse.Namespace) -> Any:
     from cmet_engine.training.refiner import train_generic
 
     _existing(options.clips, options.test_clips)
-    _device_there(options.device)
+    options.device = resolve(options.device)
     aside = read_names(options.test_clips)
     clips = [path for path in sorted(options.clips.glob("*.mp4")) if path.stem not in aside]
     figures = train_generic(clips, options.output, options.work, device=options.device, progress=options.progress)
@@ -418,7 +411,7 @@ def _training_config(path: Path | None) -> Any:
 def _encoder(options: argparse.Namespace) -> Any:
     from cmet_engine.training.speech import train_folder
 
-    _device_there(options.device)
+    options.device = resolve(options.device)
     encoder = train_folder(
         options.data, options.output, config=_training_config(options.config), device=options.device,
         workers=options.workers, resume=not options.no_resume, cache=options.cache,
@@ -491,7 +484,7 @@ def _connector(options: argparse.Namespace) -> Any:
     if options.space == "edtalk" and options.codes is None:
         raise CmetError("No codes were given; add --codes DIR (`cmet train extract` writes them).")
     _one_kind_of_faces(options)
-    _device_there(options.device)
+    options.device = resolve(options.device)
     published = options.codes is not None
     if published and options.space == "arkit":
         raise CmetError("--codes are of EDTalk's space; leave --space arkit out.")

@@ -17,9 +17,9 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import nn
 
-from cmet_engine import models
 from cmet_engine.emotion.acoustics import AUDIBLE, HOP, WINDOW, mel_filters
 from cmet_engine.files import whole_file
+from cmet_engine.models import assets
 from cmet_engine.models.quantisation import pack, read
 
 EMBEDDED = "speech_backbone.safetensors"
@@ -190,4 +190,4 @@ def read_backbone(path: str | Path) -> Backbone:
 @functools.cache
 def load_backbone(device: str) -> Backbone:
     """The embedded backbone on `device`, its checksum compared; loaded once."""
-    return read_backbone(models.asset(EMBEDDED)).to(device)
+    return read_backbone(assets.asset(EMBEDDED)).to(device)

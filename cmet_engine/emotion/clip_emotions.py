@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cmet_engine import cache, models
+from cmet_engine import cache, fingerprint
 from cmet_engine.emotion.edit import edit_track
 from cmet_engine.emotion.intensity import intensity
 from cmet_engine.emotion.library import EmotionVector, find_emotions, load_library
@@ -18,10 +18,11 @@ from cmet_engine.emotion.make_vector import emotion_vector
 from cmet_engine.emotion.predictions import FrameFeatures
 from cmet_engine.emotion.recordings import MOST_SECONDS
 from cmet_engine.emotion.sound_files import sound_files
-from cmet_engine.emotion.speech import load_encoder
+from cmet_engine.emotion.speech import ENCODER_FILES, load_encoder
 from cmet_engine.emotions import BASIC
 from cmet_engine.errors import CmetError, InvalidInput
 from cmet_engine.media import audio
+from cmet_engine.models import assets, registry
 from cmet_engine.spec import EditSpec
 from cmet_engine.timeline import EmotionKey, EmotionTimeline
 from cmet_engine.track import CoefficientTrack
@@ -80,7 +81,13 @@ def clip_emotions(spec: EditSpec) -> ClipEmotions:
             audio.check_speech(wave, audio.RATE, spec.clip.name)
             return load_encoder("embedded", device=spec.device).frame_features(wave, audio.RATE)._asdict()
 
-        name = cache.key("voice", spec.clip, spec.device, *cache.weights("speech_encoder"))
+        name = cache.key(
+            "voice",
+            spec.clip,
+            fingerprint.code("cmet_engine.emotion.speech", "cmet_engine.media.audio"),
+            spec.device,
+            assets.checksums(*ENCODER_FILES),
+        )
         features = FrameFeatures(**cache.arrays(name, encode))
         emotions.intensity = {name: intensity(features, v.vector) for name, v in emotions.vectors.items()}
     except CmetError as error:
@@ -111,7 +118,7 @@ def _voice_vector(spec: EditSpec, speech: Path) -> EmotionVector:
         neutral = spec.clip
     encoder = load_encoder("embedded", device=spec.device)
     vector = emotion_vector([speech], None if neutral is None else [neutral], VOICE, encoder)
-    if spec.renderer == "edtalk" and neutral is not None and models.is_here("emotion2vec_plus_large"):
+    if spec.renderer == "edtalk" and neutral is not None and registry.is_here("emotion2vec_plus_large"):
         return _published_vector(vector, speech, neutral, spec.device)
     return vector
 

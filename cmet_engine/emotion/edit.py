@@ -19,7 +19,7 @@ from cmet_engine.emotion.library import unknown_emotion
 from cmet_engine.emotion.protection import limit_brows, protect, within_range
 from cmet_engine.emotion.vector import EmotionVector
 from cmet_engine.errors import InvalidInput
-from cmet_engine.models import asset
+from cmet_engine.models.assets import asset
 from cmet_engine.timeline import EmotionTimeline
 from cmet_engine.track import CoefficientTrack
 

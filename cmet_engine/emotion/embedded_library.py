@@ -7,12 +7,12 @@ import functools
 import json
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
 
-from cmet_engine import models
 from cmet_engine.emotion.vector import VECTOR_SIZE, EmotionVector, cosine
 from cmet_engine.emotions import NEUTRAL
-from cmet_engine.errors import MissingWeights
+from cmet_engine.files import read_json
+from cmet_engine.models import assets
+from cmet_engine.models.tensors import read_arrays
 
 EMBEDDED = "emotion_library.safetensors"
 RELIABILITY = "reliability.json"  # how edited faces were classified, written by `cmet eval emotion`
@@ -26,7 +26,7 @@ def embedded_emotions() -> dict[str, EmotionVector]:
         CmetError: the embedded library is missing or damaged.
     """
     tensors, metadata = _read()
-    recognised = json.loads(models.asset(RELIABILITY).read_text("utf-8"))["emotions"]
+    recognised = read_json(assets.asset(RELIABILITY))["emotions"]
     emotions = {}
     for name, entry in json.loads(metadata["emotions"]).items():
         vector = np.zeros(VECTOR_SIZE, np.float32) if name == NEUTRAL else tensors[name].astype(np.float32)
@@ -54,9 +54,4 @@ def nearest_emotions(vector: np.ndarray) -> dict[str, float]:
 @functools.cache
 def _read() -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """Tensors and metadata of the embedded file, read once."""
-    path = models.asset(EMBEDDED)
-    try:
-        with safe_open(path, "np") as file:
-            return {key: file.get_tensor(key) for key in file.keys()}, file.metadata()  # noqa: SIM118 (not a dict)
-    except (OSError, SafetensorError) as error:
-        raise MissingWeights(f"The embedded file {EMBEDDED} is damaged; install the package again.") from error
+    return read_arrays(assets.asset(EMBEDDED), f"The embedded file {EMBEDDED} is damaged; install the package again.")

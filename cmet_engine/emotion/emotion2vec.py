@@ -16,9 +16,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
 
-from cmet_engine import models
 from cmet_engine.emotion.acoustics import RATE, to_rate
 from cmet_engine.errors import InvalidInput
+from cmet_engine.models import store
 from cmet_engine.models.device import resolve
 
 LABELS = "angry disgusted fearful happy neutral other sad surprised unknown".split()
@@ -307,9 +307,7 @@ class PublishedEncoder:
 
     def __init__(self, model: Emotion2vec | None = None, *, device: str = "cpu") -> None:
         if model is None:
-            loaded = models.load("emotion2vec_plus_large")
-            assert isinstance(loaded, Emotion2vec)
-            model = loaded
+            model = store.load("emotion2vec_plus_large", Emotion2vec)
         self.device = torch.device(resolve(device))
         self.model: Any = model.eval().to(self.device)
 

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import safe_open
 from safetensors.numpy import save_file
 from scipy.optimize import minimize
 
@@ -24,8 +23,9 @@ from cmet_engine.emotions import BASIC, LIBRARY
 from cmet_engine.errors import CmetError
 from cmet_engine.face.lips import LIPS_CLOSED, LIPS_OPEN
 from cmet_engine.face.mesh import Landmarker
-from cmet_engine.files import whole_file
-from cmet_engine.models import ASSETS, asset, record
+from cmet_engine.files import read_json, whole_file
+from cmet_engine.models.assets import ASSETS, asset, record
+from cmet_engine.models.tensors import read_arrays
 from cmet_engine.progress import Progress, Stage
 from cmet_engine.timeline import EmotionTimeline
 from cmet_engine.track import CoefficientTrack
@@ -97,13 +97,12 @@ class Judge:
             CmetError: the file is missing or damaged.
         """
         file = asset(JUDGE_FILE) if path is None else Path(path)
+        unlike = f"{file} is not a judge that `cmet train judge` wrote."
+        arrays, about = read_arrays(file, unlike)
         try:
-            with safe_open(file, "numpy") as opened:
-                arrays = {name: opened.get_tensor(name) for name in ("weights", "mean", "spread")}
-                figures = json.loads((opened.metadata() or {}).get("figures", "{}"))
-        except Exception as error:  # safetensors raises its own kind and others
-            raise CmetError(f"{file} is not a judge that `cmet train judge` wrote.") from error
-        return cls(**arrays, figures=figures)
+            return cls(arrays["weights"], arrays["mean"], arrays["spread"], json.loads(about.get("figures", "{}")))
+        except (KeyError, ValueError) as error:
+            raise CmetError(unlike) from error
 
 
 def fit_judge(coefficients: np.ndarray, emotion: np.ndarray, person: np.ndarray | None = None) -> Judge:
@@ -507,7 +506,7 @@ class Pictures:
 
     def reviewed(self) -> "Pictures":
         """The pictures with the labels of the embedded review: labels that the picture does not show are left out."""
-        review = json.loads(asset(LABELS_FILE).read_text("utf-8"))
+        review = read_json(asset(LABELS_FILE))
         moved = {path: emotion for emotion, paths in review["only_these"].items() for path in paths}
         unsure = set(review["only_these"])
         left_out = set(review["left_out"])

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cmet_engine import cache
+from cmet_engine import cache, fingerprint
 from cmet_engine.emotion.acoustics import RATE, acoustics
 from cmet_engine.emotion.backbone import SPEAKER_MEAN
 from cmet_engine.emotion.predictions import ClipFeatures
@@ -51,7 +51,11 @@ def encode_recording(path: Path, encoder: Encoder) -> Recording:
         about = {"neutral": np.array(recording.neutral), "message": np.array(recording.message or "")}
         return {**recording.features._asdict(), **about}
 
-    name = cache.key("utterance", path, path.name, encoder.identity) if encoder.identity else None
+    name = (
+        cache.key("utterance", path, fingerprint.code(__name__), path.name, encoder.identity)
+        if encoder.identity
+        else None
+    )
     found = cache.arrays(name, work)
     features = ClipFeatures(*(found[name] for name in ClipFeatures._fields))
     return Recording(path, features, float(found["neutral"]), str(found["message"]) or None)

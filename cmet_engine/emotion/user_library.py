@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cmet_engine import models
+from cmet_engine import files
 from cmet_engine.emotion.embedded_library import embedded_emotions
 from cmet_engine.emotion.vector import VECTOR_SIZE, EmotionVector
 from cmet_engine.errors import CmetError, InvalidInput
@@ -22,7 +22,7 @@ _RESERVED = frozenset("voice con prn aux nul".split()) | {f"{d}{n}" for d in ("c
 
 def user_folder() -> Path:
     """The folder of the user's own emotions."""
-    return models.user_folder() / "emotions"
+    return files.user_folder() / "emotions"
 
 
 def user_files() -> list[Path]:

@@ -16,7 +16,6 @@ import numpy as np
 from safetensors.numpy import save_file
 from tqdm import tqdm
 
-from cmet_engine import models
 from cmet_engine.emotion.acoustics import RATE
 from cmet_engine.emotion.backbone import SPEAKER_MEAN
 from cmet_engine.emotion.embedded_library import EMBEDDED as EMBEDDED_LIBRARY
@@ -28,6 +27,7 @@ from cmet_engine.emotion.vector import VECTOR_SIZE
 from cmet_engine.emotions import BASIC, EXTENDED
 from cmet_engine.errors import CmetError
 from cmet_engine.files import whole_file
+from cmet_engine.models import assets
 from cmet_engine.progress import Progress, Stage
 from cmet_engine.training.speech import (
     Clips,
@@ -362,10 +362,10 @@ def embed(run: str | Path, corpus: str | Path, *, cache: str | Path | None = Non
     clips = prepare(read_corpus(corpus), run / "cache" if cache is None else cache, to_train=False)
     encoder = Encoder(student)
     figures = evaluate(encoder, clips, config)
-    save_student(student, models.ASSETS / EMBEDDED, figures, force=True)
-    write_library(encoder, clips, config, figures, models.ASSETS / EMBEDDED_LIBRARY)
+    save_student(student, assets.ASSETS / EMBEDDED, figures, force=True)
+    write_library(encoder, clips, config, figures, assets.ASSETS / EMBEDDED_LIBRARY)
     for name in (EMBEDDED, EMBEDDED_LIBRARY):
-        models.record(name)
+        assets.record(name)
     return figures
 
 

@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from safetensors.numpy import load_file
 
 from cmet_engine import arkit
 from cmet_engine.errors import InvalidInput
 from cmet_engine.face.geometry import FaceGeometry
 from cmet_engine.face.landmarks import LANDMARKS
 from cmet_engine.face.pose import Pose, denormalise_motion, normalise, pose_terms, template
-from cmet_engine.models import asset
+from cmet_engine.models.assets import asset
+from cmet_engine.models.tensors import read_arrays
 from cmet_engine.progress import Progress, Stage
 from cmet_engine.track import FRAME_TIMES, CoefficientTrack
 
@@ -236,7 +236,7 @@ def load_solver() -> Solver:
     Raises:
         CmetError: the embedded file is missing or damaged.
     """
-    w = load_file(asset(SOLVER_FILE))
+    w, _ = read_arrays(asset(SOLVER_FILE))
     count = sum(name.endswith(".bias") for name in w)
     layers = tuple((w[f"layers.{i}.weight"], w[f"layers.{i}.bias"]) for i in range(count))
     return Solver(w["scale"], layers)
@@ -249,6 +249,6 @@ def load_basis() -> Basis:
     Raises:
         CmetError: the embedded file is missing or damaged.
     """
-    components = load_file(asset(BASIS_FILE))["components"]
+    components = read_arrays(asset(BASIS_FILE))[0]["components"]
     assert components.shape == (arkit.COUNT, LANDMARKS, 3)
     return Basis(components)

@@ -3,20 +3,22 @@
 import contextlib
 from pathlib import Path
 
-from cmet_engine import cache
+from cmet_engine import cache, fingerprint
 from cmet_engine.errors import CmetError, InvalidInput
-from cmet_engine.face.blendshapes import load_solver
+from cmet_engine.face.blendshapes import BASIS_FILE, SOLVER_FILE, load_solver
 from cmet_engine.face.geometry import FaceGeometry
+from cmet_engine.face.pose import TEMPLATE_FILE
 from cmet_engine.face.tracker import track
+from cmet_engine.models import assets
 from cmet_engine.progress import Progress
-from cmet_engine.resume import Pieces
+from cmet_engine.resume import Segments
 from cmet_engine.track import CoefficientTrack
 
 COEFFICIENTS = "coefficients.npz"
 
 
 def track_clip(
-    clip: Path, *, face: int = 0, progress: Progress | None = None, pieces: Pieces | None = None
+    clip: Path, *, face: int = 0, progress: Progress | None = None, pieces: Segments | None = None
 ) -> tuple[FaceGeometry, CoefficientTrack]:
     """Find the face in every frame of a clip and read its coefficients.
 
@@ -28,14 +30,20 @@ def track_clip(
     Raises:
         CmetError: the clip cannot be read, or no frame shows a face.
     """
-    name = cache.key("geometry", clip, face) if clip.is_file() else None
+    name = _geometry_key(clip, face) if clip.is_file() else None
     geometry = _cached_geometry(name)
     if geometry is None:
-        folder = pieces.stage("tracking", clip, face) if pieces and name else None
+        folder = (
+            pieces.stage("tracking", fingerprint.code("cmet_engine.face.tracker"), clip, face)
+            if pieces and name
+            else None
+        )
         geometry = track(clip, face=face, progress=progress, pieces=folder)
         if name:
             cache.put(name, geometry.save)
-    name = name and cache.key("coefficients", clip, face, *cache.weights("face_solver", "face_basis", "face_template"))
+    if name:
+        code = fingerprint.code("cmet_engine.face.tracker", "cmet_engine.face.blendshapes")
+        name = cache.key("coefficients", clip, code, face, assets.checksums(SOLVER_FILE, BASIS_FILE, TEMPLATE_FILE))
     if name and (entry := cache.get(name)):
         with contextlib.suppress(OSError, CmetError):
             return geometry, CoefficientTrack.load(entry / COEFFICIENTS)
@@ -51,9 +59,13 @@ def tracked(clip: Path, *, face: int = 0) -> tuple[FaceGeometry, CoefficientTrac
     Raises:
         InvalidInput: the clip was not tracked before.
     """
-    if _cached_geometry(cache.key("geometry", clip, face)) is None:
+    if _cached_geometry(_geometry_key(clip, face)) is None:
         raise InvalidInput(f"The clip {clip.name} was not tracked yet; track or edit it first.")
     return track_clip(clip, face=face)
+
+
+def _geometry_key(clip: Path, face: int) -> str:
+    return cache.key("geometry", clip, fingerprint.code("cmet_engine.face.tracker"), face)
 
 
 def _cached_geometry(name: str | None) -> FaceGeometry | None:

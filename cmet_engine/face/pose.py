@@ -9,11 +9,11 @@ import functools
 from dataclasses import dataclass
 
 import numpy as np
-from safetensors.numpy import load_file
 
 from cmet_engine.errors import InvalidInput
 from cmet_engine.face.landmarks import LANDMARKS
-from cmet_engine.models import asset
+from cmet_engine.models.assets import asset
+from cmet_engine.models.tensors import read_arrays
 
 TEMPLATE_FILE = "face_template.safetensors"
 _FLIP = np.array([1.0, -1.0, -1.0])  # pixels and MediaPipe's z -> x right, y up, z towards the viewer
@@ -66,7 +66,7 @@ class Pose:
 @functools.cache
 def template() -> Template:
     """The mean face, read once."""
-    arrays = load_file(asset(TEMPLATE_FILE))
+    arrays, _ = read_arrays(asset(TEMPLATE_FILE))
     return Template(
         arrays["points"].astype(np.float64),
         arrays["weights"].astype(np.float64),

@@ -16,7 +16,7 @@ from cmet_engine.files import check_writable
 from cmet_engine.media.formats import SCENE, TRACK
 from cmet_engine.pipeline import Preview
 from cmet_engine.progress import Progress
-from cmet_engine.resume import Pieces
+from cmet_engine.resume import Segments
 from cmet_engine.spec import EditSpec, ExportSpec, RenderSpec, RigWork, TrackSpec, VectorSpec, Work
 from cmet_engine.track import CoefficientTrack
 
@@ -39,7 +39,7 @@ class _Options:
 
     force: bool
     progress: Progress | None
-    pieces: Pieces | None
+    pieces: Segments | None
     preview: Preview | None
 
 
@@ -49,7 +49,7 @@ def execute(
     *,
     force: bool = False,
     progress: Progress | None = None,
-    pieces: Pieces | None = None,
+    pieces: Segments | None = None,
     preview: Preview | None = None,
 ) -> Result:
     """Do what a specification says.

@@ -1,4 +1,4 @@
-"""Results of earlier jobs, used again when the same is asked for: the same files' content, settings, models and program.
+"""Results of earlier jobs, used again for the same request: the same content of files, settings, models and code.
 
     <root>/done/<checksum of all that>    the id of the job that did it
 
@@ -9,12 +9,13 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from cmet_engine import cache, models
+from cmet_engine import cache, fingerprint
 from cmet_engine.errors import CmetError
 from cmet_engine.jobs.store import DONE, Job, write_atomically
-from cmet_engine.models import CHECKSUMS
-from cmet_engine.resume import fingerprint
+from cmet_engine.models import registry
+from cmet_engine.models.assets import CHECKSUMS
 
+WORK = "cmet_engine.jobs.worker"  # the module that does the jobs, and imports all code that decides their results
 FILES = ("clip", "track", "source", "speech", "neutral", "lips", "portrait")  # parameters that name a file or a folder
 
 
@@ -32,7 +33,7 @@ def identity(request: dict[str, Any]) -> str | None:
         return None
     given = request["parameters"]
     settings = sorted((name, repr(value)) for name, value in given.items() if name not in FILES)
-    parts: list[object] = [request["kind"], settings, cache.content(CHECKSUMS)]
+    parts: list[object] = [fingerprint.code(WORK), request["kind"], settings, cache.content(CHECKSUMS)]
     for name in FILES:
         path = Path(given.get(name) or "")
         files = sound_files([path]) if name in ("speech", "neutral") and given.get(name) else [path]
@@ -40,10 +41,10 @@ def identity(request: dict[str, Any]) -> str | None:
         parts += [(name, file.name, cache.content(file)) for file in files if given.get(name)]
     if request["kind"] == "edit" and user_folder().is_dir():
         parts += [(path.name, cache.content(path)) for path in sorted(user_folder().glob("*.json"))]
-    if given.get("renderer") == "edtalk" and models.models_folder().is_dir():
-        weights = sorted(path for path in models.models_folder().rglob("*") if path.is_file())
+    if given.get("renderer") == "edtalk" and registry.models_folder().is_dir():
+        weights = sorted(path for path in registry.models_folder().rglob("*") if path.is_file())
         parts += [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in weights]
-    return fingerprint(*parts)
+    return fingerprint.data(*parts)
 
 
 def earlier(job: Job) -> dict[str, Any] | None:

@@ -6,11 +6,11 @@ import time
 from dataclasses import replace
 from typing import Any
 
+from cmet_engine.files import sha256
 from cmet_engine.jobs import store as states
 from cmet_engine.jobs.events import Events
 from cmet_engine.jobs.process import IDLE_SECONDS, NO_GPU, Worker
 from cmet_engine.jobs.store import Job, JobStore
-from cmet_engine.models import sha256
 
 log = logging.getLogger(__name__)
 

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from cmet_engine.errors import CmetError, NotFound
-from cmet_engine.models import sha256
+from cmet_engine.files import sha256
 
 QUEUED, RUNNING, DONE, FAILED, CANCELLED = "queued", "running", "done", "failed", "cancelled"
 FINISHED = (DONE, FAILED, CANCELLED)

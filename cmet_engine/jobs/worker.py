@@ -28,7 +28,7 @@ from cmet_engine.jobs.execute import Result, execute
 from cmet_engine.jobs.store import Job
 from cmet_engine.media.picture import small_jpeg
 from cmet_engine.progress import Progress
-from cmet_engine.resume import Pieces
+from cmet_engine.resume import Segments
 from cmet_engine.spec import EditSpec, LiveSpec, RenderSpec, TrackSpec, Work, read_work
 
 EVENT_INTERVAL = 0.1  # seconds between two progress events
@@ -69,7 +69,7 @@ def run_job(job: Job, progress: Progress) -> dict[str, Any]:
     job.results.mkdir()
     output = job.results / spec.output_name if isinstance(spec, TrackSpec | RenderSpec) else job.results
     result = execute(
-        spec, output, force=True, progress=progress, pieces=Pieces(job.pieces), preview=Preview(job.preview)
+        spec, output, force=True, progress=progress, pieces=Segments(job.pieces), preview=Preview(job.preview)
     )
     if isinstance(spec, EditSpec):
         return {"figures": result.figures, "messages": result.messages}

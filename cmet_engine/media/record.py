@@ -1,6 +1,5 @@
 """Record a voice from a microphone, for an emotion of which there is no recording yet."""
 
-import importlib
 import math
 import queue
 import wave
@@ -10,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from cmet_engine import extras
 from cmet_engine.errors import InvalidInput, MissingWeights
 from cmet_engine.files import check_writable, whole_file
 from cmet_engine.media.audio import check_speech
@@ -105,11 +105,7 @@ def decibels(sound: np.ndarray) -> float:
 
 def _sounddevice() -> Any:
     try:
-        return importlib.import_module("sounddevice")
-    except ImportError:
-        raise MissingWeights(
-            "Recording needs the package sounddevice; install it with: python -m pip install sounddevice"
-        ) from None
+        return extras.load("record", "sounddevice")
     except OSError:  # the package is there, the library below it is not: its wheels for Linux carry none
         raise MissingWeights(
             "Recording needs the library PortAudio (Debian and Ubuntu: apt-get install libportaudio2); "

@@ -1,27 +1,25 @@
-"""Reading published checkpoint files without ever running what is in them, and telling which network they hold.
+"""Reading published checkpoint files without ever running what is in them, and identifying the network they hold.
 
 A `.pt` or `.pth` file is a pickle, and a pickle is a program. `read` lets that program build tensors and plain
 containers. Objects of any other class (an `argparse.Namespace` of training options, an OmegaConf node) become inert
-placeholders: made without calling anything of theirs, given their state, looked at by nobody. A pickle that calls
+placeholders: nothing of their class is called, and nothing reads them. A pickle that calls
 anything else (`os.system`, `eval`, an unknown function) is refused.
 """
 
 import collections
-import functools
 import pickle
 import zipfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import torch
 
-from cmet_engine.errors import CmetError
-
-if TYPE_CHECKING:
-    import torch
-    from torch import nn
+from cmet_engine.errors import InvalidInput, NotFound
+from cmet_engine.models.networks import NETWORKS, Network
+from cmet_engine.models.tensors import read_tensors
 
 _ZIP_MAGIC = b"PK\x03\x04"
 _PREFIXES = ("module.", "d2v_model.", "model.")  # what training wrappers put before the names of a network
@@ -49,8 +47,6 @@ def _placeholder(name: str) -> type:
 
 def _allowed() -> dict[str, Any]:
     """The globals a checkpoint needs, by full name; each only builds plain data from its arguments."""
-    import torch
-
     names: dict[str, Any] = {
         "collections.OrderedDict": collections.OrderedDict,
         "torch.Size": torch.Size,
@@ -92,22 +88,21 @@ def read(path: str | Path) -> Any:
         path: a `.safetensors` file, or a file written by `torch.save`.
 
     Raises:
-        CmetError: the file is missing, truncated or no checkpoint, or its pickle wants to run code.
+        NotFound: there is no such file.
+        InvalidInput: it is truncated or no checkpoint, or its pickle wants to run code.
     """
-    import torch
-
     path = Path(path)
     if not path.is_file():
-        raise CmetError(f"There is no file {path}; give the path of a checkpoint.")
+        raise NotFound(f"There is no file {path}; give the path of a checkpoint.")
     if path.stat().st_size == 0:
-        raise CmetError(f"{path} is empty; download it again.")
+        raise InvalidInput(f"{path} is empty; download it again.")
     if path.suffix == ".safetensors":
-        return read_safetensors(path)
+        return read_tensors(path, f"{path} is cut off or damaged; download or convert it again.")[0]
     with path.open("rb") as file:
         zipped = file.read(4) == _ZIP_MAGIC
     if zipped:
         _check_archive(path)
-    broken = CmetError(
+    broken = InvalidInput(
         f"{path} is damaged or no checkpoint; compare its size with the published one and download it again."
     )
     try:
@@ -121,7 +116,7 @@ def read(path: str | Path) -> Any:
     try:
         return torch.load(path, map_location="cpu", weights_only=False, pickle_module=module, mmap=zipped)
     except Refused as error:
-        raise CmetError(
+        raise InvalidInput(
             f"{path} wants to run code when it is opened (it calls {error}), so it was refused; get the file from its publisher."
         ) from error
     except Exception as error:
@@ -129,7 +124,7 @@ def read(path: str | Path) -> Any:
 
 
 def _load(file: Any, **options: Any) -> Any:
-    """What torch calls for the parts of an old-style file that lie before the tensors."""
+    """What torch calls for the parts of an old-style file that precede the tensors."""
     return _unpickler()(file, **options).load()
 
 
@@ -140,32 +135,15 @@ def _check_archive(path: Path) -> None:
             names = archive.namelist()
             end = max((info.header_offset + info.compress_size for info in archive.infolist()), default=0)
     except (zipfile.BadZipFile, OSError, ValueError) as error:
-        raise CmetError(f"{path} is cut off or damaged; download it again.") from error
+        raise InvalidInput(f"{path} is cut off or damaged; download it again.") from error
     if end > path.stat().st_size:
-        raise CmetError(f"{path} is cut off; download it again.")
+        raise InvalidInput(f"{path} is cut off; download it again.")
     if any(name.endswith("/constants.pkl") for name in names):
-        raise CmetError(f"{path} is a TorchScript program, not a file of weights; get the original checkpoint.")
+        raise InvalidInput(f"{path} is a TorchScript program, not a file of weights; get the original checkpoint.")
 
 
-def read_safetensors(path: Path) -> "dict[str, torch.Tensor]":
-    """The tensors of a `.safetensors` file.
-
-    Raises:
-        CmetError: the file is truncated or damaged.
-    """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        return load_file(path)
-    except (SafetensorError, OSError, ValueError) as error:
-        raise CmetError(f"{path} is cut off or damaged; download or convert it again.") from error
-
-
-def state_dicts(content: Any) -> "dict[str, dict[str, torch.Tensor]]":
+def state_dicts(content: Any) -> dict[str, dict[str, torch.Tensor]]:
     """The groups of named tensors in a checkpoint, by where they lie in it ("" for the top)."""
-    import torch
-
     found: dict[str, dict[str, torch.Tensor]] = {}
 
     def search(value: Any, place: str, depth: int) -> None:
@@ -183,71 +161,6 @@ def state_dicts(content: Any) -> "dict[str, dict[str, torch.Tensor]]":
     return found
 
 
-class Network:
-    """A published network: how it is made, and which names of its file are left out.
-
-    Attributes:
-        name: file name of the converted weights.
-        title: what to call it in a sentence.
-        make: builds it with the published sizes.
-        training_only: beginnings of names that only training uses; such tensors are dropped.
-    """
-
-    def __init__(self, name: str, title: str, make: "Callable[[], nn.Module]", training_only: tuple[str, ...] = ()):
-        self.name, self.title, self.make, self.training_only = name, title, make, training_only
-
-    def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Names and shapes of its tensors, without allocating them."""
-        return _shapes(self)
-
-
-@functools.cache
-def _shapes(network: Network) -> dict[str, tuple[int, ...]]:
-    import torch
-
-    with torch.device("meta"):
-        return {name: tuple(value.shape) for name, value in network.make().state_dict().items()}
-
-
-def _connector() -> "nn.Module":
-    from cmet_engine.emotion.connector import Connector
-
-    return Connector()
-
-
-def _generator() -> "nn.Module":
-    from cmet_engine.render.edtalk import Generator
-
-    return Generator()
-
-
-def _audio2lip() -> "nn.Module":
-    from cmet_engine.render.edtalk import Audio2Lip
-
-    return Audio2Lip()
-
-
-def _emotion2vec() -> "nn.Module":
-    from cmet_engine.emotion.emotion2vec import Emotion2vec
-
-    return Emotion2vec()
-
-
-NETWORKS = {
-    network.name: network
-    for network in (
-        Network("connector", "the C-MET connector", _connector),
-        Network("edtalk_generator", "the EDTalk generator", _generator),
-        Network("audio2lip", "Audio2Lip", _audio2lip),
-        Network(
-            "emotion2vec_plus_large",
-            "emotion2vec+ large",
-            _emotion2vec,
-            ("",),  # the published file keeps its decoder and more of its training, under names that are not documented
-        ),
-    )
-}
-
 # Networks of the same field that are easily taken for one of ours: tensors that give them away.
 _OTHERS = (
     ("Wav2Lip", ("face_encoder_blocks.0.0.conv_block.0.weight",)),
@@ -263,7 +176,7 @@ _OTHERS = (
 )
 
 
-def identify(path: str | Path, content: Any, expected: str | None = None) -> "tuple[Network, dict[str, torch.Tensor]]":
+def identify(path: str | Path, content: Any, expected: str | None = None) -> tuple[Network, dict[str, torch.Tensor]]:
     """Find the network whose weights a checkpoint holds.
 
     Args:
@@ -275,12 +188,12 @@ def identify(path: str | Path, content: Any, expected: str | None = None) -> "tu
         The network and its complete state dict, with the network's own names, in float32 or integers.
 
     Raises:
-        CmetError: no network of ours, another one than expected, or one with missing, surplus or misshapen tensors or with
+        InvalidInput: no network of ours, another one than expected, or one with missing, surplus or misshapen tensors or with
             numbers that are not finite; the sentence says what the file looks like.
     """
     groups = state_dicts(content)
     if not groups:
-        raise CmetError(f"{path} holds no tensors; give a checkpoint of {_listed(NETWORKS.values())}.")
+        raise InvalidInput(f"{path} holds no tensors; give a checkpoint of {_listed(NETWORKS.values())}.")
     best: tuple[float, Network, dict[str, torch.Tensor], str] | None = None
     for network in NETWORKS.values():
         shapes = network.shapes()
@@ -297,15 +210,15 @@ def identify(path: str | Path, content: Any, expected: str | None = None) -> "tu
     if share < _LIKENESS or (difference and other):
         looks = f"looks like {other}" if other else f"is unknown (its tensors begin with {_first(groups)})"
         wanted = NETWORKS[expected].title if expected else _listed(NETWORKS.values())
-        raise CmetError(f"{path} {looks}; wanted is a checkpoint of {wanted}.")
+        raise InvalidInput(f"{path} {looks}; wanted is a checkpoint of {wanted}.")
     if expected and network.name != expected:
-        raise CmetError(f"{path} looks like {network.title}, but {NETWORKS[expected].title} is wanted here.")
+        raise InvalidInput(f"{path} looks like {network.title}, but {NETWORKS[expected].title} is wanted here.")
     if difference:
-        raise CmetError(f"{path} looks like {network.title}, but {difference}; get the published file.")
+        raise InvalidInput(f"{path} looks like {network.title}, but {difference}; get the published file.")
     return network, _checked(path, network, named)
 
 
-def _stripped(tensors: "dict[str, torch.Tensor]", shapes: dict[str, tuple[int, ...]]) -> "dict[str, torch.Tensor]":
+def _stripped(tensors: dict[str, torch.Tensor], shapes: dict[str, tuple[int, ...]]) -> dict[str, torch.Tensor]:
     """Without the prefixes of training wrappers, if that makes the names known."""
     for prefix in ("", *_PREFIXES):
         named = {name.removeprefix(prefix): tensor for name, tensor in tensors.items()}
@@ -314,7 +227,7 @@ def _stripped(tensors: "dict[str, torch.Tensor]", shapes: dict[str, tuple[int, .
     return tensors
 
 
-def _difference(tensors: "dict[str, torch.Tensor]", shapes: dict[str, tuple[int, ...]], network: Network) -> str:
+def _difference(tensors: dict[str, torch.Tensor], shapes: dict[str, tuple[int, ...]], network: Network) -> str:
     """What keeps the tensors from being the network's, in words; empty if nothing does."""
     missing = [name for name in shapes if name not in tensors]
     if missing:
@@ -326,25 +239,23 @@ def _difference(tensors: "dict[str, torch.Tensor]", shapes: dict[str, tuple[int,
     return f"it holds {len(surplus)} tensors too many (first: {surplus[0]})" if surplus else ""
 
 
-def _checked(path: str | Path, network: Network, tensors: "dict[str, torch.Tensor]") -> "dict[str, torch.Tensor]":
-    import torch
-
+def _checked(path: str | Path, network: Network, tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     state = {}
     for name in network.shapes():
         value = tensors[name].detach()
         if torch.is_floating_point(value):
             value = value.float()
             if not torch.isfinite(value).all():
-                raise CmetError(f"{path}: {name} holds numbers that are not finite; download the file again.")
+                raise InvalidInput(f"{path}: {name} holds numbers that are not finite; download the file again.")
         state[name] = value.contiguous()
     return state
 
 
-def _has(tensors: "dict[str, torch.Tensor]", signs: tuple[str, ...]) -> bool:
+def _has(tensors: dict[str, torch.Tensor], signs: tuple[str, ...]) -> bool:
     return all(any(prefix + sign in tensors for prefix in ("", *_PREFIXES)) for sign in signs)
 
 
-def _first(groups: "dict[str, dict[str, torch.Tensor]]") -> str:
+def _first(groups: dict[str, dict[str, torch.Tensor]]) -> str:
     largest = max(groups.values(), key=lambda tensors: len(tensors))
     return ", ".join(list(largest)[:2])
 
@@ -358,12 +269,12 @@ def read_preset(path: str | Path) -> np.ndarray:
     """One of EDTalk's expression presets: float32 [10] from an `.npy` file of shape [1, 10] or [10].
 
     Raises:
-        CmetError: not such a file.
+        InvalidInput: not such a file.
     """
     try:
         values = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise CmetError(f"{path} is no .npy file of numbers; give one of EDTalk's expression presets.") from error
+        raise InvalidInput(f"{path} is no .npy file of numbers; give one of EDTalk's expression presets.") from error
     if not isinstance(values, np.ndarray) or values.size != 10 or not np.isfinite(values).all():
-        raise CmetError(f"{path} does not hold 10 finite numbers; give one of EDTalk's expression presets.")
+        raise InvalidInput(f"{path} does not hold 10 finite numbers; give one of EDTalk's expression presets.")
     return values.astype(np.float32).reshape(10)

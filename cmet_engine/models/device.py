@@ -12,11 +12,13 @@ def resolve(device: str = "auto") -> str:
     Raises:
         MissingWeights: the device is not on this machine, or no such device is known.
     """
-    import torch
-
     kind = device.partition(":")[0]
     if kind not in DEVICES:
         raise MissingWeights(f"The device '{device}' is unknown; use one of {', '.join(DEVICES)}.")
+    if kind == "cpu":
+        return device
+    import torch
+
     if kind == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if kind == "cuda" and not torch.cuda.is_available():

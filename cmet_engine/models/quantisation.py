@@ -1,24 +1,23 @@
-"""Matrices stored in eight bits: every row in 127 steps each way of its largest value."""
+"""int8 quantisation of matrices, symmetric, with one scale per row (the row's largest absolute value is 127 steps)."""
 
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 
-from cmet_engine.errors import CmetError
+from cmet_engine.models.tensors import read_tensors
 
 SCALE = ".scale"
-"""Ending of the name that the rows' steps are stored under."""
+"""Ending of the name under which the scales of the rows are stored."""
 
 
 def pack(name: str, value: torch.Tensor) -> dict[str, torch.Tensor]:
-    """`value` float32 [R, ...] as it is stored: int8 under its name, and the step of every row, float32 [R]."""
+    """A tensor float32 [R, ...], quantised: int8 [R, ...] under its name, and the scale of every row, float32 [R]."""
     step = value.flatten(1).abs().amax(1).clamp(min=1e-12) / 127
     return {name: (value / _rows(step, value)).round().to(torch.int8).contiguous(), name + SCALE: step}
 
 
 def unpack(stored: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """All tensors as float32, those that `pack` stored multiplied out; whole numbers stay as they are."""
+    """All tensors as float32, those that `pack` quantised dequantised; integers stay as they are."""
     result = {}
     for name, value in stored.items():
         step = stored.get(name + SCALE)
@@ -30,30 +29,24 @@ def unpack(stored: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 
 def read(path: Path, form: str, what: str, unlike: str) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
-    """Tensors of a safetensors file, unpacked, and what it says of itself.
+    """The tensors of a safetensors file, dequantised, and its metadata.
 
     Args:
         path: of the file.
-        form: the format that it must say it has.
-        what: it is, for the message that it cannot be read.
-        unlike: what is said of one of another format, after its name.
+        form: the `format` that its metadata must name.
+        what: what the file holds, for the message that it cannot be read.
+        unlike: what is said of a file of another format, after its name.
 
     Raises:
-        CmetError: the file is missing, damaged, or of another format.
+        NotFound, InvalidInput: the file is missing, damaged, or of another format.
     """
-    try:
-        with safe_open(path, "pt") as file:
-            about = file.metadata() or {}
-            stored = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
-    except (OSError, SafetensorError) as error:
-        raise CmetError(f"Cannot read {what} {path}: the file is missing or damaged.") from error
-    if about.get("format") != form:
-        raise CmetError(f"{path.name} {unlike} (format '{about.get('format')}').")
-    return unpack(stored), about
+    broken = f"Cannot read {what} {path}: the file is missing or damaged."
+    stored, metadata = read_tensors(path, broken, form=form, unlike=unlike)
+    return unpack(stored), metadata
 
 
 def rounded(value: torch.Tensor) -> torch.Tensor:
-    """`value` as it comes back from a file."""
+    """A tensor float32 [R, ...] after quantisation and dequantisation."""
     return unpack(pack("", value))[""]
 
 

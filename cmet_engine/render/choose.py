@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from cmet_engine.face.tracker import FaceGeometry
 from cmet_engine.media import audio
-from cmet_engine.models import path_of
+from cmet_engine.models.registry import path_of
 from cmet_engine.progress import Progress
 from cmet_engine.render.base import Renderer
 from cmet_engine.render.refine.quality import advice, resolve_quality

@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
-from safetensors.numpy import load_file
 
 from cmet_engine import arkit
 from cmet_engine.errors import InvalidInput
 from cmet_engine.face.blendshapes import load_basis
 from cmet_engine.face.landmarks import IRIS, OUTER_EYE_CORNERS
 from cmet_engine.face.pose import LANDMARKS, denormalise_motion, normalise, template
-from cmet_engine.models import asset
+from cmet_engine.models.assets import asset
+from cmet_engine.models.tensors import read_arrays
 from cmet_engine.render.eye_motion import keep_brows, keep_forehead, keep_lids, tilt_brows
 from cmet_engine.render.lip_motion import keep_lips, keep_red, round_corners
 from cmet_engine.smoothstep import smoothstep
@@ -145,7 +145,7 @@ def load_motion() -> Motion:
     Raises:
         CmetError: the embedded file is missing.
     """
-    w = load_file(asset(MOTION_FILE))
+    w, _ = read_arrays(asset(MOTION_FILE))
     layers = tuple((w[f"layers.{i}.weight"], w[f"layers.{i}.bias"]) for i in range(3))
     return Motion(w["mean"], w["shape"], w["linear"], layers, w["components"], w["weights"])
 

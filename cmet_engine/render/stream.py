@@ -13,14 +13,16 @@ from typing import Protocol
 
 import numpy as np
 
+from cmet_engine import fingerprint
 from cmet_engine.media.info import Frame
 from cmet_engine.media.picture import shrunk
 from cmet_engine.media.reader import VideoReader
 from cmet_engine.media.segments import SEGMENT
 from cmet_engine.media.writer import RATE_FACTOR, VideoWriter
+from cmet_engine.models import assets
 from cmet_engine.progress import Progress, Stage
 from cmet_engine.render.base import Renderer
-from cmet_engine.resume import Pieces, load_arrays, save_arrays
+from cmet_engine.resume import Segments, load_arrays, save_arrays
 
 Preview = Callable[[np.ndarray], None]
 """Called with every edited frame, uint8 [H, W, 3]."""
@@ -91,7 +93,7 @@ def render_video(
     *,
     observers: Mapping[str, Observer] | None = None,
     progress: Progress | None = None,
-    pieces: Pieces | None = None,
+    pieces: Segments | None = None,
     preview: Preview | None = None,
 ) -> list[str]:
     """Render every frame of a clip into `output`.
@@ -115,7 +117,7 @@ def render_video(
     info = reader.info
     observers = observers or {}
     rate_factor = RATE_FACTOR if output.rate_factor is None else output.rate_factor
-    folder = _segments_folder(pieces, clip, renderer, output, rate_factor)
+    folder = _segments_folder(pieces, clip, renderer, output, rate_factor, observers)
     with VideoWriter(
         output.path, info.width, info.height, info.fps, sound_from=output.sound or info, metadata=output.metadata,
         rate_factor=rate_factor, force=output.force, segments=folder,
@@ -138,15 +140,21 @@ def render_video(
 
 
 def _segments_folder(
-    pieces: Pieces | None, clip: Path, renderer: Renderer, output: VideoOutput, rate_factor: int
+    pieces: Segments | None,
+    clip: Path,
+    renderer: Renderer,
+    output: VideoOutput,
+    rate_factor: int,
+    observers: Mapping[str, Observer],
 ) -> Path | None:
     """Where finished segments lie; emptied if they were made from something else."""
     if pieces is None:
         return None
     geometry = renderer.geometry
     landmarks = (part for _, part in geometry.chunks())
+    code = fingerprint.code(__name__, *sorted({type(part).__module__ for part in (renderer, *observers.values())}))
     return pieces.stage(
-        "render", NOTES_FORMAT, clip, output.sound, output.path.name, rate_factor, output.metadata, geometry.fade,
+        "render", code, assets.CHECKSUMS, NOTES_FORMAT, clip, output.sound, output.path.name, rate_factor, output.metadata, geometry.fade,
         geometry.valid, landmarks, renderer.state,
     )  # fmt: skip
 

@@ -8,14 +8,16 @@ over 146 of the landmarks in the plane (MediaPipe, model card "Blendshape V2"; t
 
 import zipfile
 from pathlib import Path
+from typing import Any
 
-import flatbuffers
 import numpy as np
 import torch
 from torch.nn import functional as F
 
-from cmet_engine import arkit
+from cmet_engine import arkit, extras
 from cmet_engine.errors import CmetError
+
+flatbuffers: Any = extras.load("train", "flatbuffers")
 
 MEMBER = "face_blendshapes.tflite"
 

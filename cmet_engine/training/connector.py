@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
@@ -27,6 +26,7 @@ from cmet_engine.emotion.connector import WINDOW, Connector, code_deltas, code_e
 from cmet_engine.emotions import LIBRARY
 from cmet_engine.errors import CmetError
 from cmet_engine.files import check_writable, whole_file
+from cmet_engine.models.tensors import read_tensors
 from cmet_engine.progress import Progress, Stage
 from cmet_engine.track import CoefficientTrack
 from cmet_engine.training import connector_losses
@@ -702,10 +702,11 @@ def read_connector(path: str | Path) -> tuple[Connector, ConnectorConfig, dict]:
     path = Path(path)
     if path.suffix in (".pth", ".pt"):
         return _read_published(path)
+    if not path.is_file():
+        raise CmetError(f"The connector {path} is missing.")
+    unlike = f"{path.name} is not a connector that `cmet train connector` wrote."
+    tensors, header = read_tensors(path, unlike)
     try:
-        with safe_open(path, "pt") as file:
-            header = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
         config = ConnectorConfig(**json.loads(header["config"]))
         network = config.build()
         tables = {k: v for k, v in network.state_dict().items() if k.endswith(".pe")}
@@ -713,10 +714,8 @@ def read_connector(path: str | Path) -> tuple[Connector, ConnectorConfig, dict]:
             {**tables, **{k: v.float() if v.is_floating_point() else v for k, v in tensors.items()}}
         )
         return network.eval(), config, json.loads(header.get("figures", "{}"))
-    except FileNotFoundError as error:
-        raise CmetError(f"The connector {path} is missing.") from error
-    except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise CmetError(f"{path.name} is not a connector that `cmet train connector` wrote.") from error
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise CmetError(unlike) from error
 
 
 def embed_connector(path: str | Path) -> Path:
@@ -726,7 +725,7 @@ def embed_connector(path: str | Path) -> Path:
         CmetError: it is not such a connector, or the installation cannot be written.
     """
     from cmet_engine.emotion.edit import CONNECTOR_FILE
-    from cmet_engine.models import ASSETS, record
+    from cmet_engine.models.assets import ASSETS, record
 
     network, _, _ = read_connector(path)
     if network.expression_dim != arkit.COUNT:
@@ -1245,9 +1244,9 @@ def _read_pairs(
     progress: Progress | None,
 ) -> tuple[Speech, dict[tuple[str, str], list[np.ndarray]]]:
     """Voices and faces of the same people, from folders."""
-    from cmet_engine import models
     from cmet_engine.emotion.emotion2vec import PublishedEncoder
     from cmet_engine.emotion.speech import load_encoder
+    from cmet_engine.models import registry
     from cmet_engine.training.speech import read_corpus
 
     corpora = [read_corpus(folder) for folder in speech]  # told wrong before the videos are tracked, which takes long
@@ -1258,7 +1257,7 @@ def _read_pairs(
     faces = read_codes(codes)
     if not hear:
         return read_speech(speech, None, progress), faces
-    published = models.is_here("emotion2vec_plus_large")
+    published = registry.is_here("emotion2vec_plus_large")
     listener: Hearing = PublishedEncoder(device=device) if published else load_encoder(device=device)
     if not published and any(len(corpus.teacher) < len(corpus.recordings) for corpus in corpora):
         log.warning(
@@ -1300,7 +1299,7 @@ def evaluate_connector(
     from cmet_engine.emotion.edit import CONNECTOR_FILE
     from cmet_engine.emotion.expression_classifier import load_pictures
     from cmet_engine.emotion.speech import load_encoder
-    from cmet_engine.models import asset
+    from cmet_engine.models.assets import asset
 
     _check_one_kind(pictures, videos, codes)
     network, config, _ = read_connector(file or asset(CONNECTOR_FILE))

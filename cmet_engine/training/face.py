@@ -14,13 +14,14 @@ from safetensors.numpy import save_file
 from torch import nn
 from torch.nn import functional as F
 
-from cmet_engine import arkit, models
+from cmet_engine import arkit
 from cmet_engine.errors import CmetError
 from cmet_engine.face import pose
 from cmet_engine.face.blendshapes import BASIS_FILE, BLIND, SOLVER_FILE, mirror_motion, read_back, rest_face
 from cmet_engine.face.landmarks import OUTER_EYE_CORNERS
 from cmet_engine.face.pose import TEMPLATE_FILE, Template, fit_similarity, normalise, pose_terms
 from cmet_engine.face.smooth import smooth, window_half
+from cmet_engine.models import assets
 from cmet_engine.training.blendshape_teacher import Teacher
 from cmet_engine.training.rig_shapes import rig_shapes
 
@@ -427,5 +428,5 @@ def fit_solver(faces: np.ndarray, heads: np.ndarray, scores: np.ndarray, *, epoc
 
 
 def _write(name: str, arrays: dict[str, np.ndarray]) -> None:
-    save_file({k: np.ascontiguousarray(v) for k, v in arrays.items()}, models.ASSETS / name)
-    print(f"wrote {name}, SHA-256 {models.record(name)}", flush=True)
+    save_file({k: np.ascontiguousarray(v) for k, v in arrays.items()}, assets.ASSETS / name)
+    print(f"wrote {name}, SHA-256 {assets.record(name)}", flush=True)

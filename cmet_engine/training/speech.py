@@ -25,7 +25,6 @@ import torch
 import torch.nn.functional as F
 from tqdm import tqdm
 
-from cmet_engine import models
 from cmet_engine.emotion.acoustics import BANDS, CHANNELS, FLOOR, RATE, VOICED, acoustics
 from cmet_engine.emotion.backbone import EMBEDDED as BACKBONE
 from cmet_engine.emotion.backbone import STATISTICS, load_backbone
@@ -36,8 +35,9 @@ from cmet_engine.emotion.vector import VECTOR_SIZE
 from cmet_engine.emotion.voice_check import check_voice
 from cmet_engine.emotions import BASIC, EXTENDED, NEUTRAL
 from cmet_engine.errors import CmetError
-from cmet_engine.files import check_writable, whole_file
+from cmet_engine.files import check_writable, sha256, whole_file
 from cmet_engine.media import audio, formats
+from cmet_engine.models.assets import asset
 from cmet_engine.models.quantisation import rounded
 from cmet_engine.progress import Progress, Stage
 from cmet_engine.training.run import (
@@ -340,7 +340,7 @@ def prepare(
     """
     config = config or TrainingConfig()
     recordings = corpus.recordings
-    backbone = models.sha256(models.asset(BACKBONE))
+    backbone = sha256(asset(BACKBONE))
     key = hashlib.sha256(
         "\n".join([backbone, *(f"{r.name} {r.path.stat().st_size}" for r in recordings)]).encode()
     ).hexdigest()[:16]

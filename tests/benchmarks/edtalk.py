@@ -20,7 +20,7 @@ from torch.utils.flop_counter import FlopCounterMode
 sys.path.insert(0, str(Path(__file__).parent))
 import published_way
 
-from cmet_engine import models
+from cmet_engine import errors
 from cmet_engine.emotion.connector import Connector, edit_codes
 from cmet_engine.render.edtalk import Audio2Lip, Generator
 from cmet_engine.render.edtalk.crop import Crops
@@ -61,7 +61,7 @@ def convolution_speed(device: str, dtype: torch.dtype) -> float:
 def networks() -> Networks:
     try:
         return Networks.load(voice=True)
-    except models.CmetError:
+    except errors.CmetError:
         torch.manual_seed(0)
         generator = Generator()
         for name, parameter in generator.named_parameters():

@@ -27,7 +27,7 @@ def clip(tmp_path_factory):
     """The first 24 frames of the sample."""
     from cmet_engine.media.reader import VideoReader
     from cmet_engine.media.writer import VideoWriter
-    from cmet_engine.models import ASSETS
+    from cmet_engine.models.assets import ASSETS
 
     source = ASSETS / "sample" / "talking_head.mp4"
     if not source.is_file():

@@ -1,4 +1,4 @@
-"""What was seen and heard once is not worked out again."""
+"""What was computed once is not computed again, unless the clip, the settings or the code changed."""
 
 import shutil
 from pathlib import Path
@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cmet_engine import cache, pipeline
+from cmet_engine import cache, fingerprint, pipeline
 from cmet_engine.emotion import edit, recordings, speech
-from cmet_engine.face import blendshapes, tracker
+from cmet_engine.face import blendshapes, clip
 from cmet_engine.pipeline import edit_clip, track_clip
 from cmet_engine.spec import EditSpec
 
@@ -29,29 +29,29 @@ def filled(tmp_path_factory):
 
 
 def forbidden(*arguments, **options):
-    raise AssertionError("this was known already")
+    raise AssertionError("this was computed already")
 
 
 @pytest.fixture
 def lazy(filled, monkeypatch):
-    """Everything that looks or listens is taken away."""
+    """Everything that tracks or encodes is taken away."""
     home, settings = filled
     monkeypatch.setenv("CMET_HOME", str(home))
-    monkeypatch.setattr(tracker, "track", forbidden)
+    monkeypatch.setattr(clip, "track", forbidden)
     monkeypatch.setattr(blendshapes.Solver, "track", forbidden)
     monkeypatch.setattr(speech.Encoder, "frame_features", forbidden)
     monkeypatch.setattr(recordings, "_encode", forbidden)
     return home, settings
 
 
-def test_another_strength_neither_tracks_nor_listens_again(lazy):
+def test_another_strength_neither_tracks_nor_encodes_again(lazy):
     home, settings = lazy
     again = edit_clip(settings.model_copy(update={"strength": 0.5}), home / "weaker", force=True)
     one, other = (pipeline.CoefficientTrack.load(home / name / "edited.npz") for name in ("first", "weaker"))
     assert again.files and not np.array_equal(one.coefficients, other.coefficients)
 
 
-def test_what_comes_from_the_cache_is_what_was_worked_out(lazy):
+def test_what_comes_from_the_cache_is_what_was_computed(lazy):
     home, settings = lazy
     edit._cached_deltas.clear()
     edit_clip(settings, home / "again", force=True)
@@ -59,17 +59,30 @@ def test_what_comes_from_the_cache_is_what_was_worked_out(lazy):
         assert (home / "first" / name).read_bytes() == (home / "again" / name).read_bytes()
 
 
-def test_a_changed_clip_is_looked_at_again(lazy, tmp_path):
-    clip = tmp_path / "clip.mp4"
-    clip.write_bytes(SAMPLE.read_bytes() + b"\0\0\0\x08free")
-    with pytest.raises(AssertionError, match="known already"):
-        track_clip(clip)
+def test_a_changed_clip_is_tracked_again(lazy, tmp_path):
+    path = tmp_path / "clip.mp4"
+    path.write_bytes(SAMPLE.read_bytes() + b"\0\0\0\x08free")
+    with pytest.raises(AssertionError, match="computed already"):
+        track_clip(path)
+
+
+@pytest.mark.parametrize(
+    "changed", ["cmet_engine.face.tracker", "cmet_engine.face.blendshapes", "cmet_engine.emotion.library"]
+)
+def test_changed_code_of_a_stage_computes_it_again_and_only_it(lazy, monkeypatch, changed):
+    home, settings = lazy
+    code = fingerprint.code
+    monkeypatch.setattr(fingerprint, "code", lambda *modules: "changed" if changed in modules else code(*modules))
+    with pytest.raises(AssertionError, match="computed already"):
+        edit_clip(SAMPLE, settings, home / "changed", force=True)
+    if changed == "cmet_engine.emotion.library":
+        track_clip(SAMPLE)
 
 
 def test_a_damaged_entry_is_replaced(filled, monkeypatch):
     home, _ = filled
     monkeypatch.setenv("CMET_HOME", str(home))
-    name = cache.key("test", SAMPLE)
+    name = cache.key("test", SAMPLE, "code")
     cache.put(name, lambda folder: (folder / "arrays.npz").write_bytes(b"not an archive"))
     assert cache.arrays(name, lambda: {"a": np.arange(3)})["a"].tolist() == [0, 1, 2]
     assert cache.arrays(name, forbidden)["a"].tolist() == [0, 1, 2]

@@ -8,15 +8,16 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from cmet_engine import models, pipeline
+from cmet_engine import pipeline
+from cmet_engine import pipeline as edtalk
 from cmet_engine.errors import CmetError
 from cmet_engine.media.probe import probe
 from cmet_engine.media.reader import VideoReader
 from cmet_engine.media.writer import VideoWriter
-from cmet_engine.models.checkpoints import NETWORKS
+from cmet_engine.models import registry, store
 from cmet_engine.render.edtalk import encoding
 from cmet_engine.render.edtalk.portrait import read_portrait
-from cmet_engine.resume import Pieces
+from cmet_engine.resume import Segments
 from cmet_engine.spec import EditSpec
 from cmet_engine.track import CoefficientTrack
 
@@ -41,12 +42,13 @@ def weights(tmp_path, monkeypatch):
         "audio2lip": Audio2Lip,
     }
     torch.manual_seed(0)
-    for name, make in makers.items():
-        monkeypatch.setattr(NETWORKS[name], "make", make)
+    classes = ("Connector", "Generator", "Audio2Lip")
+    for make_name, (name, make) in zip(classes, makers.items(), strict=True):
+        monkeypatch.setattr(edtalk, make_name, make)
         state = make().state_dict()
-        target = models.models_folder() / f"{name}.safetensors"
-        record = models.Weights(name, "", 0, "stand-in", "0" * 64, "none", target)
-        models._write(record, lambda path, state=state: save_file(state, path))
+        target = registry.models_folder() / f"{name}.safetensors"
+        record = registry.Weights(name, "", 0, "stand-in", "0" * 64, "none", target)
+        store.write(record, lambda path, state=state: save_file(state, path))
 
 
 @pytest.fixture(scope="module")
@@ -117,9 +119,9 @@ def test_interrupted_rendering_equals_uninterrupted(tmp_path, weights, monkeypat
     def once(*arguments):
         raise AssertionError("the clip was encoded already")
 
-    whole = pipeline.edit_clip(spec(SAMPLE), tmp_path / "whole", pieces=Pieces(tmp_path / "calm"))
+    whole = pipeline.edit_clip(spec(SAMPLE), tmp_path / "whole", pieces=Segments(tmp_path / "calm"))
     monkeypatch.setattr(encoding, "encode_clip", once)
-    pieces = Pieces(tmp_path / "pieces")
+    pieces = Segments(tmp_path / "pieces")
     with pytest.raises(Killed):
         pipeline.edit_clip(spec(SAMPLE), tmp_path / "broken", pieces=pieces, progress=stop)
     frames = []

@@ -7,18 +7,18 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from cmet_engine import cache, models
+from cmet_engine import cache, fingerprint
 from cmet_engine.errors import InvalidInput
 from cmet_engine.face.lips import eye_opening, lip_opening
 from cmet_engine.face.tracker import FaceGeometry, track
 from cmet_engine.media.audio import lip_mel
 from cmet_engine.media.reader import VideoReader
+from cmet_engine.models import store
 from cmet_engine.progress import Progress, Stage
-from cmet_engine.render.edtalk.audio2lip import smooth
+from cmet_engine.render.edtalk.audio2lip import Audio2Lip, smooth
 from cmet_engine.render.edtalk.crop import Crops, follow
 from cmet_engine.render.edtalk.expression import EDIT_RATE, resampled
 from cmet_engine.render.edtalk.networks import Codes, NetworkRunner, Networks
-from cmet_engine.resume import fingerprint
 
 log = logging.getLogger(__name__)
 
@@ -53,8 +53,8 @@ def encode_clip_cached(
     if identity and path.is_file():
         # landmarks read back from a file are exact; values computed from them are not
         landmarks = (part for _, part in geometry.chunks())
-        where = fingerprint(landmarks, geometry.valid, geometry.fade, geometry.cuts, geometry.fps)
-        name = cache.key("edtalk_codes", path, where, identity, runner.device, runner.batch)
+        where = fingerprint.data(landmarks, geometry.valid, geometry.fade, geometry.cuts, geometry.fps)
+        name = cache.key("edtalk_codes", path, fingerprint.code(__name__), where, identity, runner.device, runner.batch)
     found = cache.arrays(name, encode)
     codes = Codes(found["expression"], found["pose"], found["lip"])
     shots = [Shot(int(a), int(b), source) for (a, b), source in zip(found["bounds"], found["sources"], strict=True)]
@@ -144,7 +144,7 @@ def speech_lips(wave: np.ndarray, runner: NetworkRunner) -> np.ndarray:
         raise InvalidInput("The voice for the lips is shorter than a frame (40 ms); give a longer recording.")
     network = runner.networks.audio2lip
     if network is None:
-        network = runner.networks.audio2lip = models.load("audio2lip").to(runner.device)  # type: ignore[assignment]
+        network = runner.networks.audio2lip = store.load("audio2lip", Audio2Lip).to(runner.device)
     assert network is not None
     with torch.inference_mode():
         lips = torch.cat([network(part.to(runner.device)) for part in mel.split(256)])

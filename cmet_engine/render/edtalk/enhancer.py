@@ -6,7 +6,7 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-from cmet_engine import models
+from cmet_engine.models import registry
 
 log = logging.getLogger(__name__)
 
@@ -20,7 +20,7 @@ def load_enhancer() -> Enhancer | None:
     It is the file `enhancer.onnx` in the models' folder, with one input [1, 3, 512, 512] RGB in [-1, 1] and one output of the
     same shape and range. The package `onnxruntime` runs it, where that is installed.
     """
-    path = models.models_folder() / "enhancer.onnx"
+    path = registry.models_folder() / "enhancer.onnx"
     if not path.is_file():
         return None
     try:

@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 
-from cmet_engine import models
 from cmet_engine.emotion.clip_emotions import PRESET
 from cmet_engine.emotion.connector import Connector, code_deltas
 from cmet_engine.errors import NotFound
+from cmet_engine.models import registry
 from cmet_engine.timeline import EmotionTimeline
 
 EDIT_RATE = 25
@@ -56,7 +56,7 @@ def emotion_inputs(timeline: EmotionTimeline, vectors: Mapping[str, Any]) -> dic
         NotFound: a preset is not on this machine, or an emotion has no vector.
     """
     wanted: dict[str, np.ndarray] = {}
-    presets = models.load_presets()
+    presets = registry.load_presets()
     for name in timeline.names():
         if name.startswith(PRESET):
             preset = name.removeprefix(PRESET)

@@ -8,14 +8,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cmet_engine import cache, models
+from cmet_engine import cache
 from cmet_engine.emotion.connector import Connector
 from cmet_engine.errors import CmetError
+from cmet_engine.models import registry, store
 from cmet_engine.models.device import resolve
 from cmet_engine.render.edtalk.audio2lip import Audio2Lip
 from cmet_engine.render.edtalk.generator import Generator, Source
 
-BATCH = {"cpu": 4, "cuda": 32}
+BATCH = {"cpu": 4, "mps": 4, "cuda": 32}
 """Frames at a time, by kind of device."""
 
 
@@ -45,11 +46,9 @@ class Networks:
         Raises:
             CmetError: weights are missing or damaged; the sentence says what to do.
         """
-        generator, connector = models.load("edtalk_generator"), models.load("connector")
-        audio2lip = models.load("audio2lip") if voice else None
-        assert isinstance(generator, Generator) and isinstance(connector, Connector)
-        assert audio2lip is None or isinstance(audio2lip, Audio2Lip)
-        return cls(generator, connector, audio2lip, cache.content(models.path_of("edtalk_generator")))
+        generator, connector = store.load("edtalk_generator", Generator), store.load("connector", Connector)
+        audio2lip = store.load("audio2lip", Audio2Lip) if voice else None
+        return cls(generator, connector, audio2lip, cache.content(registry.path_of("edtalk_generator")))
 
     def to(self, device: str) -> "Networks":
         """Move the networks to a device; returns itself."""

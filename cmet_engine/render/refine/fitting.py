@@ -16,8 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from cmet_engine import cache
+from cmet_engine import cache, fingerprint
 from cmet_engine.face.tracker import FaceGeometry
+from cmet_engine.models import assets
 from cmet_engine.models.device import resolve
 from cmet_engine.progress import Progress, Stage
 from cmet_engine.render.refine.network import WEIGHTS, Refiner, load_refiner, save_refiner
@@ -109,8 +110,9 @@ def prepare(
         log.warning(sentence)  # now, not when it is over
     if steps:
         frames_used = hashlib.sha256(usable.tobytes()).hexdigest()
-        parts = (face, quality, steps, cache.weights(WEIGHTS), frames_used)
-        name = cache.key("refiner", clip, *parts) if clip.is_file() else None
+        code = fingerprint.code(__name__, "cmet_engine.face.clip")
+        parts = (face, quality, steps, assets.checksums(f"{WEIGHTS}.safetensors"), frames_used)
+        name = cache.key("refiner", clip, code, *parts) if clip.is_file() else None
         if not _restored(network, name):
             frames = read_frames(clip, geometry, deltas, usable, round(1.5 * level.size))
             _Fit(network, name, frames, level.size, steps, progress).run()

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from cmet_engine.errors import CmetError
-from cmet_engine.models import asset
+from cmet_engine.models.assets import asset
+from cmet_engine.models.tensors import read_tensors
 
 WEIGHTS = "refiner"
 """The generic weights, among the embedded models."""
@@ -108,11 +109,13 @@ def load_refiner(path: Path | None = None) -> Refiner:
         CmetError: the file is missing or damaged.
     """
     file = asset(f"{WEIGHTS}.safetensors") if path is None else path
+    broken = f"{file.name} does not hold the refiner's weights; remove it and start again."
+    stored, _ = read_tensors(file, broken)
     network = Refiner()
     try:
-        network.load_state_dict({name: value.float() for name, value in load_file(file).items()})
-    except (RuntimeError, OSError, ValueError) as error:
-        raise CmetError(f"{file.name} does not hold the refiner's weights; remove it and start again.") from error
+        network.load_state_dict({name: value.float() for name, value in stored.items()})
+    except RuntimeError as error:
+        raise CmetError(broken) from error
     return network.eval()
 
 

@@ -8,8 +8,10 @@ from collections import namedtuple
 
 import pytest
 
-from cmet_engine import cli, models
+from cmet_engine import cli, extras
 from cmet_engine.cli import doctor
+from cmet_engine.errors import MissingWeights
+from cmet_engine.models import assets
 
 
 def findings() -> dict[str, doctor.Finding]:
@@ -72,6 +74,21 @@ def test_a_gpu_that_torch_does_not_see(monkeypatch, tmp_path):
     broken("GPU", "cannot use it", "Update the driver to one for CUDA 12.8")
 
 
+def test_an_extra_that_is_missing_says_what_needs_it(monkeypatch):
+    monkeypatch.setattr(extras, "is_installed", lambda name: name != "record")
+    found = findings()
+    missing, there = found["cmet[record]"], found["cmet[ray]"]
+    assert missing.ok is None and "sounddevice" in missing.detail
+    assert missing.advice == "Recording a voice needs it; run: pip install 'cmet[record]'"
+    assert there.ok and not there.advice
+
+
+def test_work_that_needs_a_missing_extra_names_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "sounddevice", None)
+    with pytest.raises(MissingWeights, match=r"needs the package sounddevice.*pip install 'cmet\[record\]'"):
+        extras.load("record", "sounddevice")
+
+
 def test_codecs_that_are_missing(monkeypatch):
     import av.codec
 
@@ -80,7 +97,7 @@ def test_codecs_that_are_missing(monkeypatch):
 
 
 def test_a_model_that_was_damaged(monkeypatch, tmp_path):
-    monkeypatch.setattr(models, "CHECKSUMS", tmp_path / "checksums.json")
+    monkeypatch.setattr(assets, "CHECKSUMS", tmp_path / "checksums.json")
     broken("embedded models", "checksums.json", "pip install --force-reinstall cmet")
 
 

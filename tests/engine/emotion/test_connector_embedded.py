@@ -14,7 +14,7 @@ from cmet_engine.emotion.connector import WINDOW
 from cmet_engine.emotion.library import load_library
 from cmet_engine.emotions import BASIC, LIBRARY
 from cmet_engine.errors import CmetError
-from cmet_engine.models import asset
+from cmet_engine.models.assets import asset
 from cmet_engine.track import CoefficientTrack
 from cmet_engine.training import connector as training
 from cmet_engine.training import connector_losses

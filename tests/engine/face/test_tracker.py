@@ -15,7 +15,7 @@ from cmet_engine.face.geometry import FaceGeometry, Landmarks, fade_of
 from cmet_engine.face.tracker import track
 from cmet_engine.media.reader import VideoReader
 from cmet_engine.media.writer import VideoWriter
-from cmet_engine.models import ASSETS
+from cmet_engine.models.assets import ASSETS
 
 SAMPLE = ASSETS / "sample" / "talking_head.mp4"
 FRAMES = 24

@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 import torch
 
-from cmet_engine import models
-from cmet_engine.errors import CmetError
-from cmet_engine.models import Licence, Package
+from cmet_engine.errors import CmetError, MissingWeights
+from cmet_engine.models import networks, registry, store
 from cmet_engine.models.checkpoints import identify, read, state_dicts
+from cmet_engine.models.registry import Licence, Package
 from cmet_engine.render.edtalk import Audio2Lip
 
 
@@ -43,6 +43,11 @@ def checkpoint(network, tmp_path) -> Path:
     return path
 
 
+def here() -> list[str]:
+    """The published networks whose weights are on this machine."""
+    return [row["name"] for row in registry.describe() if row["here"]]
+
+
 class TrainerState:
     """Stands for a class of the publisher's code, which is not on the user's machine."""
 
@@ -61,14 +66,14 @@ class Harmful:
 
 
 def test_a_converted_file_gives_the_same_network_and_says_where_it_came_from(network, checkpoint):
-    (weights,) = models.convert(checkpoint)
+    (weights,) = store.convert(checkpoint)
     assert (weights.name, weights.source) == ("audio2lip", str(checkpoint))
     assert weights.source_sha256 == hashlib.sha256(checkpoint.read_bytes()).hexdigest()
     assert weights.sha256 == hashlib.sha256(weights.path.read_bytes()).hexdigest()
     mel = torch.randn(2, 1, 80, 16)
-    assert torch.equal(models.load("audio2lip")(mel), network(mel))
-    assert models.list_models() == [weights]
-    row = next(row for row in models.describe() if row["name"] == "audio2lip")
+    assert torch.equal(store.load("audio2lip", Audio2Lip)(mel), network(mel))
+    assert here() == ["audio2lip"]
+    row = next(row for row in registry.describe() if row["name"] == "audio2lip")
     assert row["here"] and row["size"] == weights.path.stat().st_size and row["licence"] == "Apache-2.0"
 
 
@@ -87,7 +92,7 @@ def test_what_else_lies_in_a_training_checkpoint_does_no_harm(network, tmp_path,
     del content["seen"]
     path = tmp_path / "training.pt"
     torch.save(content, path, _use_new_zipfile_serialization=not legacy)
-    (weights,) = models.convert(path)
+    (weights,) = store.convert(path)
     assert weights.name == "audio2lip"
     assert not isinstance(read(path)["trainer"], TrainerState)  # a placeholder, not the class
 
@@ -102,11 +107,11 @@ def test_a_pickle_that_wants_to_run_code_is_refused(network, tmp_path, form):
     else:
         torch.save(content, path, _use_new_zipfile_serialization=form == "archive")
     with pytest.raises(CmetError, match=r"harmful\.pt") as refused:
-        models.convert(path)
+        store.convert(path)
     if form != "bare pickle":
         assert "run code" in str(refused.value) and "system" in str(refused.value)
     assert not trace.exists()
-    assert models.list_models() == []
+    assert here() == []
 
 
 def test_calling_a_builtin_by_a_detour_is_refused_too(tmp_path):
@@ -129,8 +134,8 @@ def test_a_truncated_download_is_named(checkpoint, share):
     data = checkpoint.read_bytes()
     checkpoint.write_bytes(data[: int(len(data) * share)])
     with pytest.raises(CmetError, match=r"Audio2Lip\.pt is (cut off|empty|damaged)"):
-        models.convert(checkpoint)
-    assert models.list_models() == []
+        store.convert(checkpoint)
+    assert here() == []
 
 
 def test_any_damage_inside_gives_a_sentence_or_the_right_shapes(checkpoint):
@@ -156,32 +161,32 @@ def test_a_wrong_checkpoint_is_told_what_it_looks_like(network, tmp_path):
 
     torch.save({"state_dict": {"module.face_encoder_blocks.0.0.conv_block.0.weight": torch.zeros(3)}}, path)
     with pytest.raises(CmetError, match="looks like Wav2Lip"):
-        models.convert(path)
+        store.convert(path)
     torch.save({"audio2lip": state}, path)
     with pytest.raises(CmetError, match=r"looks like Audio2Lip, but the EDTalk generator is wanted"):
-        models.convert(path, expected="edtalk_generator")
+        store.convert(path, expected="edtalk_generator")
     torch.save({k: v for k, v in state.items() if k != "mapping.weight"}, path)
     with pytest.raises(
         CmetError, match=r"looks like Audio2Lip, but 1 of 93 tensors are missing \(first: mapping.weight\)"
     ):
-        models.convert(path)
+        store.convert(path)
     torch.save({**state, "mapping.weight": torch.zeros(500, 512)}, path)
     with pytest.raises(CmetError, match=r"mapping.weight has the shape \[500, 512\] instead of \[20, 512\]"):
-        models.convert(path)
+        store.convert(path)
     torch.save({**state, "more": torch.zeros(1)}, path)
     with pytest.raises(CmetError, match="1 tensors too many"):
-        models.convert(path)
+        store.convert(path)
     torch.save({**state, "mapping.bias": torch.full((20,), torch.nan)}, path)
     with pytest.raises(CmetError, match=r"mapping\.bias holds numbers that are not finite"):
-        models.convert(path)
+        store.convert(path)
     torch.save({"first": torch.zeros(2), "second": torch.zeros(2)}, path)
     with pytest.raises(CmetError, match=r"unknown \(its tensors begin with first, second\)"):
-        models.convert(path)
+        store.convert(path)
     torch.save({"hello": "world"}, path)
     with pytest.raises(CmetError, match="holds no tensors"):
-        models.convert(path)
+        store.convert(path)
     with pytest.raises(CmetError, match="no file"):
-        models.convert(tmp_path / "absent.pt")
+        store.convert(tmp_path / "absent.pt")
 
 
 def test_names_in_a_training_wrapper_are_understood(network, tmp_path):
@@ -194,30 +199,28 @@ def test_names_in_a_training_wrapper_are_understood(network, tmp_path):
         },
         path,
     )
-    (weights,) = models.convert(path)
+    (weights,) = store.convert(path)
     assert weights.name == "audio2lip"
-    assert next(models.load("audio2lip").parameters()).dtype is torch.float32
+    assert next(store.load("audio2lip", Audio2Lip).parameters()).dtype is torch.float32
     assert list(state_dicts({"a": {"b": {"c": torch.zeros(1)}}})) == ["a.b"]
 
 
 def test_emotion2vecs_training_parts_are_left_out(tmp_path, monkeypatch):
     from cmet_engine.emotion.emotion2vec import Emotion2vec
-    from cmet_engine.models.checkpoints import NETWORKS, Network
 
     def tiny() -> Emotion2vec:
         return Emotion2vec({"embed_dim": 32, "num_heads": 4, "depth": 1, "prenet_depth": 1})
 
-    published = NETWORKS["emotion2vec_plus_large"]
-    network = Network(published.name, published.title, tiny, published.training_only)
-    monkeypatch.setitem(NETWORKS, published.name, network)
     state = tiny().state_dict()
+    small = {**networks._table(), "emotion2vec_plus_large": {name: tuple(t.shape) for name, t in state.items()}}
+    monkeypatch.setattr(networks, "_table", lambda: small)
     more = {"modality_encoders.AUDIO.decoder.proj.weight": torch.zeros(3, 3), "_ema.x": torch.zeros(1)}
     torch.save(
         {"model": {f"d2v_model.{name}": value for name, value in {**state, **more}.items()}}, tmp_path / "model.pt"
     )
-    (weights,) = models.convert(tmp_path / "model.pt")
+    (weights,) = store.convert(tmp_path / "model.pt")
     assert weights.name == "emotion2vec_plus_large"
-    loaded = models.load("emotion2vec_plus_large")
+    loaded = store.load("emotion2vec_plus_large", tiny)
     assert set(loaded.state_dict()) == set(state)
     wave = torch.randn(1, 4000)
     assert loaded.utterance(wave).shape == (1, 32)
@@ -240,21 +243,21 @@ def test_a_pickle_cannot_change_what_it_is_given(tmp_path):
 
 
 def test_weights_that_are_there_are_replaced_only_when_asked(checkpoint):
-    models.convert(checkpoint)
+    store.convert(checkpoint)
     with pytest.raises(CmetError, match="--force"):
-        models.convert(checkpoint)
-    models.convert(checkpoint, force=True)
+        store.convert(checkpoint)
+    store.convert(checkpoint, force=True)
 
 
 def test_changed_weights_are_not_loaded(checkpoint):
-    (weights,) = models.convert(checkpoint)
-    models.load("audio2lip")
+    (weights,) = store.convert(checkpoint)
+    store.load("audio2lip", Audio2Lip)
     data = bytearray(weights.path.read_bytes())
     data[-5] ^= 1
     weights.path.write_bytes(bytes(data))
     os.utime(weights.path, (1, 1))
     with pytest.raises(CmetError, match=r"checksum differs.*cmet models pull cmet --force"):
-        models.load("audio2lip")
+        store.load("audio2lip", Audio2Lip)
 
 
 def test_missing_weights_say_what_to_do_in_one_sentence():
@@ -262,28 +265,28 @@ def test_missing_weights_say_what_to_do_in_one_sentence():
         ("edtalk_generator", "cmet models pull cmet"),
         ("emotion2vec_plus_large", "cmet models pull emotion2vec"),
     ):
-        with pytest.raises(CmetError) as error:
-            models.load(name)
+        with pytest.raises(MissingWeights) as error:
+            registry.path_of(name)
         sentence = str(error.value)
         assert command in sentence and "GB" in sentence and "embedded models" in sentence
         assert sentence.count(". ") == 0
 
 
 def test_expression_presets_come_from_the_users_files(tmp_path):
-    assert models.load_presets() == {}
+    assert registry.load_presets() == {}
     presets = tmp_path / "presets"
     presets.mkdir()
     np.save(presets / "happy.npy", np.arange(10, dtype=np.float32)[None])
     np.save(presets / "sad.npy", -np.ones(10))
-    models.convert(presets)
+    store.convert(presets)
     np.save(tmp_path / "angry.npy", np.zeros((1, 10), np.float32))
-    models.convert(tmp_path / "angry.npy")
-    loaded = models.load_presets()
+    store.convert(tmp_path / "angry.npy")
+    loaded = registry.load_presets()
     assert sorted(loaded) == ["angry", "happy", "sad"]
     np.testing.assert_array_equal(loaded["happy"], np.arange(10, dtype=np.float32))
     np.save(tmp_path / "wrong.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
     with pytest.raises(CmetError, match=r"wrong\.npy"):
-        models.convert(tmp_path / "wrong.npy")
+        store.convert(tmp_path / "wrong.npy")
 
 
 class Hub:
@@ -348,7 +351,7 @@ def hub(checkpoint, monkeypatch):
         40,
         Licence("Apache-2.0", "https://licence"),
     )
-    monkeypatch.setitem(models.PACKAGES, "cmet", package)
+    monkeypatch.setitem(registry.PACKAGES, "cmet", package)
     monkeypatch.setenv("HF_ENDPOINT", hub.url)
     yield hub
     hub.server.shutdown()
@@ -357,14 +360,14 @@ def hub(checkpoint, monkeypatch):
 
 def test_pulling_asks_for_the_licence_once_then_downloads_checks_and_converts(hub, network, folder):
     with pytest.raises(CmetError, match=r"Apache-2\.0 \(https://licence\).*--accept-licence"):
-        models.pull("cmet")
+        store.pull("cmet")
     assert hub.requests == []
     steps = []
-    (weights,) = models.pull("cmet", accept_licence=True, progress=lambda *step: steps.append(step))
+    (weights,) = store.pull("cmet", accept_licence=True, progress=lambda *step: steps.append(step))
     assert weights.source == "someone/lips/weights/Audio2Lip.pt"
     assert weights.source_sha256 == hashlib.sha256(hub.files["weights/Audio2Lip.pt"]).hexdigest()
     mel = torch.randn(1, 1, 80, 16)
-    assert torch.equal(models.load("audio2lip")(mel), network(mel))
+    assert torch.equal(store.load("audio2lip", Audio2Lip)(mel), network(mel))
     assert steps[-1] == ("convert", 1, 1)
     assert (
         "download Audio2Lip.pt",
@@ -374,7 +377,7 @@ def test_pulling_asks_for_the_licence_once_then_downloads_checks_and_converts(hu
     assert json.loads((folder / "licences.json").read_text())["cmet"]["licence"] == "Apache-2.0"
     assert sorted(p.name for p in folder.iterdir()) == ["audio2lip.json", "audio2lip.safetensors", "licences.json"]
     hub.requests.clear()
-    assert models.pull("cmet") == [weights]  # there, and the licence known: nothing is asked of anybody
+    assert store.pull("cmet") == [weights]  # there, and the licence known: nothing is asked of anybody
     assert hub.requests == []
 
 
@@ -382,10 +385,10 @@ def test_a_download_that_was_cut_goes_on_where_it_stopped(hub):
     hub.cut = True
     got = None
     try:
-        got = models.pull("cmet", accept_licence=True)
+        got = store.pull("cmet", accept_licence=True)
     except CmetError as error:
         assert "goes on where it stopped" in str(error)
-        got = models.pull("cmet")
+        got = store.pull("cmet")
     assert got and got[0].name == "audio2lip"
     begun = [r for _, _, r in hub.requests if r and not r.startswith("bytes=0-")]
     assert begun, "nothing was asked from the middle on"
@@ -394,8 +397,8 @@ def test_a_download_that_was_cut_goes_on_where_it_stopped(hub):
 def test_a_file_that_is_not_the_one_the_hub_promised_is_thrown_away(hub, folder):
     hub.etag["weights/Audio2Lip.pt"] = "0" * 64
     with pytest.raises(CmetError, match="arrived damaged"):
-        models.pull("cmet", accept_licence=True)
-    assert models.list_models() == []
+        store.pull("cmet", accept_licence=True)
+    assert here() == []
     assert not [p for p in folder.rglob("*") if p.is_file() and p.stat().st_size > 100_000]
 
 
@@ -403,29 +406,29 @@ def test_a_wrong_file_on_the_hub_is_named(hub, tmp_path):
     torch.save({"face_encoder_blocks.0.0.conv_block.0.weight": torch.zeros(2)}, tmp_path / "w.pt")
     hub.files["weights/Audio2Lip.pt"] = (tmp_path / "w.pt").read_bytes()
     with pytest.raises(CmetError, match=r"looks like Wav2Lip; wanted is a checkpoint of Audio2Lip"):
-        models.pull("cmet", accept_licence=True)
+        store.pull("cmet", accept_licence=True)
 
 
 def test_what_can_go_wrong_on_the_way_is_one_sentence(hub, monkeypatch):
     with pytest.raises(CmetError, match="choose one of cmet, emotion2vec"):
-        models.pull("other")
+        store.pull("other")
     usage = shutil.disk_usage("/")
     with monkeypatch.context() as patch:
-        patch.setattr(models.shutil, "disk_usage", lambda path: usage._replace(free=1000))
+        patch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1000))
         with pytest.raises(CmetError, match=r"needs .* MB of space .* has 1 kB"):
-            models.pull("cmet", accept_licence=True)
+            store.pull("cmet", accept_licence=True)
     with monkeypatch.context() as patch:
         patch.setenv("HF_HUB_OFFLINE", "1")
         with pytest.raises(CmetError, match="HF_HUB_OFFLINE forbids"):
-            models.pull("cmet")
+            store.pull("cmet")
     hub.files.clear()
     with pytest.raises(CmetError, match=r"is not on http://127.0.0.1:\d+; fetch the file by hand"):
-        models.pull("cmet")
+        store.pull("cmet")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         monkeypatch.setenv("HF_ENDPOINT", f"http://127.0.0.1:{free.getsockname()[1]}")  # nobody listens there
         with pytest.raises(CmetError, match="could not be downloaded; check the connection"):
-            models.pull("cmet")
+            store.pull("cmet")
 
 
 def test_cancelling_a_download_leaves_nothing_half_done(hub):
@@ -436,9 +439,9 @@ def test_cancelling_a_download_leaves_nothing_half_done(hub):
         raise CancelledError
 
     with pytest.raises(CancelledError):
-        models.pull("cmet", accept_licence=True, progress=stop)
-    assert models.list_models() == []
-    assert models.pull("cmet")
+        store.pull("cmet", accept_licence=True, progress=stop)
+    assert here() == []
+    assert store.pull("cmet")
 
 
 def test_a_full_disk_while_converting_is_one_sentence(checkpoint, monkeypatch, folder):
@@ -448,5 +451,5 @@ def test_a_full_disk_while_converting_is_one_sentence(checkpoint, monkeypatch, f
 
     monkeypatch.setattr("safetensors.torch.save_file", full)
     with pytest.raises(CmetError, match="full"):
-        models.convert(checkpoint)
+        store.convert(checkpoint)
     assert list(folder.iterdir()) == []

@@ -207,14 +207,14 @@ def test_lips_from_a_voice_replace_those_of_the_clip(clip, networks):
 
 
 def test_a_preset_leads_to_its_codes(clip, networks, tmp_path, monkeypatch):
-    from cmet_engine import models
+    from cmet_engine.models import store
 
     monkeypatch.setenv("CMET_MODELS", str(tmp_path))
     timeline = EmotionTimeline([EmotionKey("edtalk-happy")])
     with pytest.raises(CmetError, match="preset 'happy' is unknown, there are none"):
         EdtalkRenderer(clip, geometry(), timeline, {}, networks=networks, device="cpu")
     np.save(tmp_path / "happy.npy", np.arange(10, dtype=np.float32)[None])
-    models.convert(tmp_path / "happy.npy")
+    store.convert(tmp_path / "happy.npy")
     renderer = EdtalkRenderer(clip, geometry(), timeline, {}, networks=networks, device="cpu")
     np.testing.assert_allclose(renderer.expression, np.tile(np.arange(10), (FRAMES, 1)), atol=1e-5)
     with pytest.raises(CmetError, match="'sad' has no vector"):

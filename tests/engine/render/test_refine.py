@@ -19,7 +19,7 @@ from cmet_engine.face.lips import lip_opening
 from cmet_engine.face.tracker import FaceGeometry
 from cmet_engine.media.reader import VideoReader
 from cmet_engine.media.writer import VideoWriter
-from cmet_engine.models import ASSETS
+from cmet_engine.models.assets import ASSETS
 from cmet_engine.pipeline import render_clip
 from cmet_engine.render.base import Renderer
 from cmet_engine.render.choose import open_renderer

@@ -14,7 +14,7 @@ from cmet_engine.media.writer import VideoWriter
 from cmet_engine.render.base import Renderer
 from cmet_engine.render.metadata import edit_description, video_metadata
 from cmet_engine.render.stream import KeptFrames, VideoOutput, render_video
-from cmet_engine.resume import Pieces
+from cmet_engine.resume import Segments
 from cmet_engine.timeline import EmotionTimeline
 
 FRAMES, SIZE = SEGMENT + 10, 64
@@ -94,7 +94,7 @@ def test_an_interrupted_rendering_equals_an_uninterrupted_one(clip, tmp_path):
         output = VideoOutput(tmp_path / name)
         output.path.parent.mkdir(exist_ok=True)
         return kept, render_video(
-            clip, Brighter(), output, observers={"kept": kept}, pieces=Pieces(tmp_path / pieces), **options
+            clip, Brighter(), output, observers={"kept": kept}, pieces=Segments(tmp_path / pieces), **options
         )
 
     whole = rendered("a/out.mp4", Path("calm"))

@@ -4,7 +4,7 @@ import torch
 from cmet_engine import arkit
 from cmet_engine.face.mesh import Landmarker
 from cmet_engine.media.reader import VideoReader
-from cmet_engine.models import ASSETS
+from cmet_engine.models.assets import ASSETS
 from cmet_engine.training.blendshape_teacher import OUTPUTS, Teacher
 from cmet_engine.training.face import canonical
 

@@ -5,9 +5,10 @@ import shutil
 import numpy as np
 import pytest
 
-from cmet_engine import models
+from cmet_engine import files
 from cmet_engine.evaluation import face as evaluation
 from cmet_engine.face import blendshapes, pose
+from cmet_engine.models import assets
 from cmet_engine.training import face, face_observations
 
 CACHES = (pose.template, blendshapes.load_basis, blendshapes.load_solver)
@@ -18,11 +19,11 @@ def own_assets(tmp_path, monkeypatch):
     """A copy of the embedded models that training may overwrite."""
     folder = tmp_path / "assets"
     folder.mkdir()
-    for path in models.ASSETS.glob("face_*.safetensors"):
+    for path in assets.ASSETS.glob("face_*.safetensors"):
         shutil.copy(path, folder)
-    shutil.copy(models.CHECKSUMS, folder)
-    monkeypatch.setattr(models, "ASSETS", folder)
-    monkeypatch.setattr(models, "CHECKSUMS", folder / models.CHECKSUMS.name)
+    shutil.copy(assets.CHECKSUMS, folder)
+    monkeypatch.setattr(assets, "ASSETS", folder)
+    monkeypatch.setattr(assets, "CHECKSUMS", folder / assets.CHECKSUMS.name)
     for cache in CACHES:
         cache.cache_clear()
     yield folder
@@ -62,9 +63,9 @@ def test_training_runs_and_is_measured(tmp_path, own_assets, shared, capsys):
         face_observations.observe_clip(data / "clips" / f"{name}.mp4", task, seen / "clips" / f"{name}.npz")
     aside = tmp_path / "aside.txt"
     aside.write_text("style_sadgirl_clip1\n")
-    before = models.sha256(own_assets / blendshapes.BASIS_FILE)
+    before = files.sha256(own_assets / blendshapes.BASIS_FILE)
     face.train_basis(seen, data / "rigs" / "ict_facekit_light.npz", test_clips=aside)
-    assert models.sha256(own_assets / blendshapes.BASIS_FILE) != before
+    assert files.sha256(own_assets / blendshapes.BASIS_FILE) != before
     face.train_solver(seen, task, test_clips=aside, pairs=2048, epochs=2)
     blendshapes.load_solver.cache_clear()
     blendshapes.load_basis.cache_clear()

@@ -15,6 +15,7 @@ from cmet_engine.emotion.student import StudentConfig
 from cmet_engine.emotion.student_weights import load_student
 from cmet_engine.errors import CmetError
 from cmet_engine.evaluation import speech as evaluation
+from cmet_engine.models import assets
 from cmet_engine.training import speech as training
 from cmet_engine.training import voice_augmentation as other_voices
 
@@ -267,15 +268,14 @@ def test_evaluation_makes_a_library(clips, tmp_path):
 
 
 def test_one_command_trains_and_embeds(corpus, tmp_path, monkeypatch, capsys):
-    from cmet_engine import models
     from cmet_engine.cli import main
 
-    backbone = models.asset("speech_backbone.safetensors")
-    monkeypatch.setattr(models, "ASSETS", tmp_path / "assets")
-    monkeypatch.setattr(models, "CHECKSUMS", tmp_path / "assets" / "checksums.json")
+    backbone = assets.asset("speech_backbone.safetensors")
+    monkeypatch.setattr(assets, "ASSETS", tmp_path / "assets")
+    monkeypatch.setattr(assets, "CHECKSUMS", tmp_path / "assets" / "checksums.json")
     (tmp_path / "assets").mkdir()
     shutil.copy(backbone, tmp_path / "assets")
-    models.record(backbone.name)
+    assets.record(backbone.name)
     (tmp_path / "config.json").write_text(CONFIG.to_json())
     command = ["train", "encoder", "--data", str(corpus), "-o", str(tmp_path / "run"), "--embed", "--json"]
     assert main([*command, "--config", str(tmp_path / "config.json")]) == 0
