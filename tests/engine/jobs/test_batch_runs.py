@@ -116,7 +116,7 @@ def test_rows_that_work_on_a_character(write, tmp_path):
     pytest.importorskip("bpy", reason="needs Blender as a module (the package bpy), which is not installed")
     manifest = write(
         {"kind": "track", "clip": "c0.mp4"},
-        {"kind": "apply", "track": "c0.npz", "rig": str(HEAD), "output": "head.blend"},
+        {"kind": "apply", "track": "c0.npz", "rig": str(HEAD), "fps": 25, "output": "head.blend"},
         {"kind": "read", "rig": "head.blend", "frames": [1, 24], "output": "read.npz"},
         {"kind": "bake", "rig": "head.blend", "output": "head.glb"},
         {"kind": "match", "rig": "head.blend", "output": "head.json"},
