@@ -12,7 +12,6 @@ import numpy as np
 
 from cmet_engine import arkit
 from cmet_engine.emotion.edit import edit_track
-from cmet_engine.emotion.expression_classifier import FrameReader
 from cmet_engine.emotion.library import load_library
 from cmet_engine.face.clip import track_clip
 from cmet_engine.face.lips import LIPS_CLOSED, LIPS_OPEN, eye_opening, lip_opening
@@ -23,6 +22,7 @@ from cmet_engine.quality.outside import outside, psnr
 from cmet_engine.render.warp import WarpRenderer
 from cmet_engine.timeline import EmotionTimeline
 from cmet_engine.track import CoefficientTrack
+from cmet_engine.training.face_estimator import FaceEstimator
 
 ASKED = 0.2
 """Coefficients that an emotion changes by this much are asked about."""
@@ -105,7 +105,7 @@ def evaluate_edit(
     Raises:
         CmetError: a clip cannot be read or shows no face, an emotion is unknown, or the landmarker is missing.
     """
-    library, reader = load_library(), FrameReader(landmarker)
+    library, reader = load_library(), FaceEstimator(landmarker)
     result: list[EditFigures] = []
     total = len(paths) * len(emotions)
     for path in paths:

@@ -9,6 +9,7 @@ from cmet_engine import arkit
 from cmet_engine.face.blendshapes import BLIND, load_basis, load_solver
 from cmet_engine.face.pose import normalise
 from cmet_engine.face.tracker import FaceGeometry, fade_of
+from cmet_engine.training.face.samples import load_observations, read_names
 
 MOVES = 0.05  # standard deviation of the teacher's score from which a coefficient counts as moving
 CORRELATION_WANTED = 0.8
@@ -30,8 +31,6 @@ def evaluate_solver(observations: Path, *, test_clips: Path | None = None, show:
     Returns:
         The figures of the table, and the means.
     """
-    from cmet_engine.training.face import load_observations, read_names
-
     solver = load_solver()
     answers: dict[str, list[np.ndarray]] = {"pictures": [], "clips": []}
     wanted: dict[str, list[np.ndarray]] = {"pictures": [], "clips": []}

@@ -15,7 +15,6 @@ import cv2
 import numpy as np
 
 from cmet_engine.emotion.edit import edit_track
-from cmet_engine.emotion.expression_classifier import FrameReader
 from cmet_engine.emotion.library import load_library
 from cmet_engine.evaluation import edit
 from cmet_engine.media.video import VideoReader
@@ -27,6 +26,7 @@ from cmet_engine.render.refine.renderer import RefinedRenderer, refine
 from cmet_engine.render.refine.sources import Borrowed, Slot, remap
 from cmet_engine.render.warp import WarpRenderer, warp
 from cmet_engine.timeline import EmotionTimeline
+from cmet_engine.training.face_estimator import FaceEstimator
 
 HELD_OUT = 0.3
 """Share of a clip, at its end, that bank and fit never see."""
@@ -224,7 +224,7 @@ def evaluate_clip(
     wanted = {int(i) for i in (*spread, *middle)} | {i for pair in pairs for i in pair}
     images = {frame.index: frame.image for frame in VideoReader(path) if frame.index in wanted}
     signal, structure = reconstruct(geometry, images, pairs, refiner.crops, refiner.network, refiner.size)
-    library, reader = load_library(), FrameReader(landmarker)
+    library, reader = load_library(), FaceEstimator(landmarker)
     before = reader([images[int(i)] for i in spread])
     flicker, realised, sharpness = {}, {}, {}
     seconds, drawn = [0.0, 0.0], 0

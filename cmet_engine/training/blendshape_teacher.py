@@ -15,7 +15,7 @@ import torch
 from torch.nn import functional as F
 
 from cmet_engine import arkit
-from cmet_engine.errors import CmetError
+from cmet_engine.errors import InvalidInput
 
 MEMBER = "face_blendshapes.tflite"
 
@@ -41,7 +41,7 @@ class Teacher:
             with zipfile.ZipFile(task) as bundle:
                 weights = tflite_tensors(bundle.read(MEMBER))
         except (OSError, KeyError, zipfile.BadZipFile) as error:
-            raise CmetError(f"{task} is not MediaPipe's face_landmarker.task: {error}.") from error
+            raise InvalidInput(f"{task} is not MediaPipe's face_landmarker.task: {error}.") from error
         self._weights = {name: torch.from_numpy(value.astype(np.float32).squeeze()) for name, value in weights.items()}
 
     def _get(self, part: str) -> torch.Tensor:

@@ -11,7 +11,7 @@ import numpy as np
 from scipy.interpolate import RBFInterpolator
 
 from cmet_engine import arkit
-from cmet_engine.errors import CmetError
+from cmet_engine.errors import InvalidInput
 from cmet_engine.face.pose import LANDMARKS, fit_similarity, template
 
 _RIG_POINTS = (
@@ -57,7 +57,7 @@ def rig_shapes(path: Path) -> np.ndarray:
             vertices, deltas = data["vertices"].astype(np.float64), data["deltas"].astype(np.float64)
             names = [str(n) for n in data["shape_names"]]
     except (OSError, KeyError, ValueError) as error:
-        raise CmetError(f"{path} is not ICT-FaceKit's shapes: {error}.") from error
+        raise InvalidInput(f"{path} is not ICT-FaceKit's shapes: {error}.") from error
     mean = template()
     rig_points, mesh_points = _numbers(_RIG_POINTS), _numbers(_MESH_POINTS)
     fitted = fit_similarity(vertices[rig_points][None], mean.points[mesh_points], np.ones(len(rig_points)))

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from cmet_engine.errors import CmetError
+from cmet_engine.errors import InvalidInput
 from cmet_engine.face.mesh import Landmarker, Mesh, box_of
 from cmet_engine.face.pose import LANDMARKS
 from cmet_engine.face.tracker import track
@@ -74,7 +74,7 @@ def observe_pictures(
         with (folder / "index.csv").open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
     except OSError as error:
-        raise CmetError(f"Cannot read {folder / 'index.csv'}: {error.strerror}.") from error
+        raise InvalidInput(f"Cannot read {folder / 'index.csv'}: {error.strerror}.") from error
     mesh, landmarker = Mesh(), Landmarker(task)
     seen = _Seen()
     for i, row in enumerate(rows):
