@@ -133,7 +133,8 @@ def evaluate_emotion(
         (median over clips of measured change over asked change), `same_sign`, `lips` (correlation), `closed` (closed lips
         kept), `flicker`; and `taken_for`, the answers for the extended emotions.
     """
-    answers, per = _Answers(), {}
+    answers = _Answers()
+    per: dict[str, dict[str, list[float]]] = {}
     for clip in clips:
         values = per.setdefault(clip.emotion, {k: [] for k in ("realised", "same_sign", "lips", "closed", "flicker")})
         answers.add(clip, classifier)

@@ -209,7 +209,7 @@ def _averaged(network: nn.Module, decay: float) -> AveragedModel:
     """A running average of the network's weights and buffers, which begins at the network as it is."""
 
     @torch.no_grad()
-    def follow(average: list[Tensor], present: list[Tensor], updates: Tensor | int) -> None:
+    def follow(average: Sequence[Tensor], present: Sequence[Tensor], updates: Tensor | int) -> None:
         count = int(updates)
         share = 1 - min(decay, count / (count + 9))
         for mean, value in zip(average, present, strict=True):

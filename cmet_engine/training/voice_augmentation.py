@@ -16,7 +16,7 @@ from cmet_engine.emotion.acoustics import HOP, RATE, pitch
 UNVOICED = 100  # samples between two marks where there is no pitch
 
 DEEP, HIGH = (85.0, 150.0), (150.0, 280.0)
-"""Pitch in Hz of deep and of high voices: about the ranges of men and women who read aloud."""
+"""Pitch in Hz of deep and of high voices, set by hand to about the ranges of male and female speech."""
 
 _EDGE = 2000  # samples of silence around a wave, more than the longest period
 
@@ -29,11 +29,11 @@ class Voice:
     pitch: float
 
 
-def random_voice(pitch: float, deep: bool, random: np.random.Generator) -> Voice:
-    """A random change of a voice whose pitch is `pitch` Hz; formants follow the pitch, as they do between people."""
+def random_voice(hertz: float, deep: bool, random: np.random.Generator) -> Voice:
+    """A random change of a voice whose pitch is `hertz`; formants follow the pitch, as they do between people."""
     low, high = DEEP if deep else HIGH
     target = np.exp(random.uniform(np.log(low), np.log(high)))
-    factor = float(np.clip(target / pitch, 0.5, 2.2))
+    factor = float(np.clip(target / hertz, 0.5, 2.2))
     formants = factor ** random.uniform(0.1, 0.4) * np.exp(random.normal(0, 0.04))
     return Voice(float(np.clip(formants, 0.82, 1.22)), factor)
 

@@ -79,6 +79,8 @@ def train_from_folders(
     output = check_writable(output, force=force)
     check_one_kind(pictures, videos, codes)
     config = config or (ConnectorConfig() if codes is None else ConnectorConfig.published())
+    known: Batches
+    held_out: Batches | None
     if pictures is not None:
         labelled, talking = load_pictures(pictures), read_tracks(tracks)  # read before the speech, which takes long
         voices = read_speech(speech, load_encoder(device=device) if encode else None, progress)

@@ -16,6 +16,7 @@ from cmet_engine.render.motion import IRIS, Motion
 from cmet_engine.render.warp import facing_weights, warp
 from cmet_engine.smoothstep import smoothstep
 from cmet_engine.training.face.samples import TEST_EVERY, canonical
+from cmet_engine.training.face_estimator import FaceEstimator
 
 COMPONENTS, CODE, HIDDEN = 60, 40, 192
 SIZE = LANDMARKS * 3
