@@ -27,7 +27,7 @@ _INPUTS = (
     "466 468 469 470 471 472 473 474 475 476 477"
 )
 INPUTS = tuple(int(i) for i in _INPUTS.split())
-"""The 146 landmarks that the teacher looks at."""
+"""The 146 landmarks that the teacher takes."""
 
 OUTPUTS: tuple[str, ...] = ("_neutral", *sorted(name for name in arkit.NAMES if name != "tongueOut"))
 """Names of the teacher's 52 scores, in its order."""

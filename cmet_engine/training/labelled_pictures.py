@@ -18,6 +18,7 @@ from cmet_engine import arkit
 from cmet_engine.emotion.expression_classifier import EMOTIONS
 from cmet_engine.errors import CmetError, InvalidInput
 from cmet_engine.files import check_writable, whole_file
+from cmet_engine.media import formats
 from cmet_engine.media.video import VideoReader
 from cmet_engine.models import asset
 from cmet_engine.progress import Progress, Stage
@@ -35,8 +36,6 @@ INDEX, SCORES = "index.csv", "mediapipe_blendshapes.npz"
 
 HELD_OUT_EVERY = 5
 """Every fifth person is held out."""
-
-_MOVING = frozenset((".mp4", ".flv"))
 
 
 @dataclass(frozen=True)
@@ -150,24 +149,14 @@ def score_pictures(
     estimator = FaceEstimator(landmarker)
     rows, scores, left_out = [], [], 0
     for number, (path, name, person, emotion) in enumerate(labelled, 1):
-        seen = 0
-        try:
-            pictures = _pictures(path, frames)
-            found = estimator([image for _, image in pictures])[1]
-            for (place, _), score in zip(pictures, found, strict=True):
-                if np.isfinite(score).all():
-                    rows.append((f"{name}#{place}" if path.suffix.lower() in _MOVING else name, person, emotion))
-                    scores.append(score)
-                    seen += 1
-            if not seen:
-                log.warning("left out: no face was found in %s", path)
-        except CmetError as error:
-            log.warning("left out: %s", error)
-        if not seen:
+        found = _scored(path, name, frames, estimator)
+        if not found:
             left_out += 1
             if in_place:  # the index stays as it is, so every row of it has its scores
-                rows.append((name, person, emotion))
-                scores.append(np.full(arkit.COUNT, np.nan, np.float32))
+                found = [(name, np.full(arkit.COUNT, np.nan, np.float32))]
+        for picture, score in found:
+            rows.append((picture, person, emotion))
+            scores.append(score)
         if progress:
             progress(Stage.SCORE, number, len(labelled))
     if left_out == len(labelled):
@@ -181,6 +170,25 @@ def score_pictures(
         writer.writerow(("path", "person", "emotion"))
         writer.writerows(rows)
     return {"pictures": len(rows), "left_out": left_out}
+
+
+def _scored(path: Path, name: str, frames: int, estimator: FaceEstimator) -> list[tuple[str, np.ndarray]]:
+    """Names and scores [52] of the pictures of a file that show a face; none, and a warning, where there is no face."""
+    try:
+        pictures = _pictures(path, frames)
+        scores = estimator([image for _, image in pictures])[1]
+    except CmetError as error:
+        log.warning("left out: %s", error)
+        return []
+    moving = path.suffix.lower() in formats.VIDEO
+    found = [
+        (f"{name}#{place}" if moving else name, score)
+        for (place, _), score in zip(pictures, scores, strict=True)
+        if np.isfinite(score).all()
+    ]
+    if not found:
+        log.warning("left out: no face was found in %s", path)
+    return found
 
 
 def _labelled(data: Path) -> Iterator[tuple[Path, str, str, str]]:

@@ -91,17 +91,14 @@ def train_from_folders(
         voices, paired = read_pairs(speech, videos, codes, encode=encode, device=device, cache=cache, progress=progress)
         known, held_out, held = split_pairs(voices, paired, config)
         figures = {"pairs": len(paired), "held_speakers": held}
-    network, losses = train_connector(
-        known, config, checkpoint=checkpoint, device=device, workers=workers, progress=progress
-    )
+    run: dict[str, Any] = {"checkpoint": checkpoint, "device": device, "workers": workers, "progress": progress}
+    network, losses = train_connector(known, config, **run)
     network = network.cpu()
     figures["losses"] = dict(zip(("step", *PARTS), losses[-1], strict=True))
     if measure is not None and held_out is not None:
         figures["held_out"] = measure(network, known, held_out)
-    if codes is not None:
-        _save_published(network, config, output, figures, force=force)
-    else:
-        save_connector(network, asdict(config), output, figures, force=force)
+    write = save_connector if codes is None else _save_published
+    write(network, asdict(config), output, figures, force=force)
     write_losses(output.parent, PARTS, losses, output.stem)
     return figures
 
@@ -198,11 +195,11 @@ def read_trained(path: str | Path) -> tuple[Connector, ConnectorConfig, dict[str
 
 
 def _save_published(
-    network: Connector, config: ConnectorConfig, output: Path, figures: dict[str, Any], *, force: bool
+    network: Connector, settings: dict[str, Any], output: Path, figures: dict[str, Any], *, force: bool
 ) -> None:
     """Write a connector in the published form, with its settings and figures beside the weights."""
     content = {
-        "state_dict": network.state_dict(), "config": json.dumps(asdict(config)), "figures": json.dumps(figures),
+        "state_dict": network.state_dict(), "config": json.dumps(settings), "figures": json.dumps(figures),
     }  # fmt: skip
     with whole_file(output, force=force) as temporary:
         torch.save(content, temporary)

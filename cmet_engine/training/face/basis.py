@@ -146,7 +146,7 @@ def _normal_equations(
 def _solve_by_side(left: np.ndarray, right: np.ndarray, strength: np.ndarray, target: np.ndarray) -> np.ndarray:
     """Ridge regression towards `target`, held harder to it where a coefficient of one side would move the other.
 
-    Real faces nearly always blink and smile with both sides, so that data alone cannot tell which side belongs to which.
+    Real faces nearly always blink and smile with both sides, so that the data alone do not separate the sides.
     """
     solved = np.linalg.solve(left + np.diag(strength), right + strength[:, None] * target)
     across = np.repeat(pose.template().points[:, 0], 3)  # above 0: the person's left

@@ -66,11 +66,11 @@ def difference_loss(places: torch.Tensor, wanted: torch.Tensor, rows: torch.Tens
         Mean over the clips that have a neutral one beside them, weighted as their places are; 0 without any.
     """
     labels, speaker, weight = (t[rows].to(places.device) for t in (targets.labels, targets.speaker, targets.weight))
-    calm = ((speaker[:, None] == speaker[None]) & (labels == 0)[None]).to(places.dtype)  # [B, B]
-    measured = (calm.sum(1) > 0) & (labels > 0)
+    neutral = ((speaker[:, None] == speaker[None]) & (labels == 0)[None]).to(places.dtype)  # [B, B]
+    measured = (neutral.sum(1) > 0) & (labels > 0)
     if not bool(measured.any()):
         return places.sum() * 0
-    average = calm / calm.sum(1, keepdim=True).clamp(min=1)
+    average = neutral / neutral.sum(1, keepdim=True).clamp(min=1)
     vector, true = ((p - average @ p)[measured] for p in (places, wanted))
     off = 1 - F.cosine_similarity(vector, true, dim=1) + ((vector - true) ** 2).sum(1) / targets.spread
     return (off * weight[measured]).mean()

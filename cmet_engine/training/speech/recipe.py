@@ -175,13 +175,18 @@ def train_encoder(
     student = student.cpu()
     if until is None or until >= config.steps:
         fit_kernels(student, clips, chosen, targets, config, progress=progress)
-        with torch.no_grad():
-            student.prototypes.copy_(targets.prototypes)
-            student.scores.bias[0] += config.calm
-        save_student(student, output / WEIGHTS, {}, force=True)
-        with whole_file(output / CONFIG, force=True) as temporary:
-            temporary.write_text(config.to_json(), "utf-8")
+        _finish(student, targets, config, output)
     return student.eval()
+
+
+def _finish(student: Student, targets: Targets, config: TrainingConfig, output: Path) -> None:
+    """Set what is not trained, and write the encoder and its configuration."""
+    with torch.no_grad():
+        student.prototypes.copy_(targets.prototypes)
+        student.scores.bias[0] += config.calm
+    save_student(student, output / WEIGHTS, {}, force=True)
+    with whole_file(output / CONFIG, force=True) as temporary:
+        temporary.write_text(config.to_json(), "utf-8")
 
 
 def learning_rate(config: TrainingConfig) -> Callable[[int], float]:
