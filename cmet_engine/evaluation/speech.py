@@ -404,4 +404,5 @@ def _nearest(vector: np.ndarray, known: dict[str, np.ndarray]) -> str:
 
 
 def cosine(one: np.ndarray, other: np.ndarray) -> float:
+    """Cosine of the angle between two vectors; 0 where one has no length."""
     return float(one @ other / max(float(np.linalg.norm(one) * np.linalg.norm(other)), 1e-9))

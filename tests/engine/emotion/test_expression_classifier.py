@@ -5,14 +5,14 @@ import json
 import numpy as np
 import pytest
 
-from cmet_engine import arkit
+from cmet_engine import arkit, models
 from cmet_engine.emotion import facs
 from cmet_engine.emotion.edit import edit_track
 from cmet_engine.emotion.expression_classifier import EMOTIONS, ExpressionClassifier
 from cmet_engine.emotion.library import load_library
 from cmet_engine.emotions import BASIC, LIBRARY
 from cmet_engine.errors import CmetError
-from cmet_engine.evaluation.emotion import EditedClip, evaluate_emotion, format_report, reliability
+from cmet_engine.evaluation.emotion import EditedClip, evaluate_emotion, format_report, reliability, write_reliability
 from cmet_engine.timeline import EmotionTimeline
 from cmet_engine.track import CoefficientTrack
 from cmet_engine.training.expression_classifier import (
@@ -178,3 +178,14 @@ def test_the_embedded_classifier_beats_chance_on_held_out_people(shared):
     rates = accuracy(table)
     assert rates["all"] > 0.55  # eight answers: chance is 0.125; the labels are noisy
     assert rates["happy"] > 0.65 and rates["surprised"] > 0.4 and rates["angry"] > 0.4
+
+
+def test_reliability_holds_figures_and_no_clip_names(tmp_path, monkeypatch):
+    faces, emotion = labelled()
+    figures = evaluate_emotion([clip("happy", 0.7)], fit_classifier(faces, emotion))
+    figures |= {"clips": ["someone.mp4"], "settings": {"strength": 1.0}, "reliability": reliability(figures)}
+    monkeypatch.setattr(models, "ASSETS", tmp_path)
+    monkeypatch.setattr(models, "CHECKSUMS", tmp_path / "checksums.json")
+    text = write_reliability(figures).read_text()
+    assert json.loads(text)["clips"] == 1 and "someone" not in text
+    assert json.loads(text)["emotions"]["happy"]["realised"] == pytest.approx(0.7, abs=1e-3)
