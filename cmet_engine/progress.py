@@ -33,6 +33,7 @@ class Stage(StrEnum):
     CORPUS_SPEECH = "corpus_speech", "encoding the recordings", "file"
     CORPUS_TRACKING = "corpus_tracking", "tracking the clips", "clip"
     OBSERVE = "observe", "labelling the pictures", "picture"
+    SYNTHESISE = "synthesise", "synthesising faces", "face"
     SCORE = "score", "scoring the pictures", "file"
     EXTRACT = "extract", "extracting EDTalk codes", "clip"
     AUGMENT = "augment", "augmenting the recordings", "file"

@@ -193,7 +193,7 @@ def _expression_deltas(
     vectors: Mapping[str, EmotionVector], base: np.ndarray, times: np.ndarray
 ) -> dict[str, np.ndarray]:
     from cmet_engine.emotion.connector import code_deltas
-    from cmet_engine.training.connector import EXPRESSION_SCALE, FRAME_RATE, resampled, unit_vector
+    from cmet_engine.emotion.connector_weights import EXPRESSION_SCALE, FRAME_RATE, resampled, unit_vector
 
     result = {name: np.zeros_like(base) for name in vectors}
     moving = [name for name, vector in vectors.items() if np.linalg.norm(vector.vector) > 1e-3]
@@ -215,7 +215,7 @@ def embedded_connector() -> "Connector":
     Raises:
         CmetError: the embedded file is missing or damaged.
     """
-    from cmet_engine.training.connector import load_connector
+    from cmet_engine.emotion.connector_weights import load_connector
 
     return load_connector(asset(CONNECTOR_FILE))[0]
 

@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 
 from cmet_engine.emotion.edit import edit_track
-from cmet_engine.emotion.expression_classifier import FrameReader
 from cmet_engine.emotion.library import load_library
 from cmet_engine.face.clip import track_clip
 from cmet_engine.face.geometry import FaceGeometry
@@ -26,6 +25,7 @@ from cmet_engine.quality.regions import outside
 from cmet_engine.render.warp import WarpRenderer
 from cmet_engine.timeline import EmotionTimeline
 from cmet_engine.track import CoefficientTrack
+from cmet_engine.training.face_estimator import FaceEstimator
 
 LIP_FRAMES, CLOSED_FRAMES = 24, 24
 """Frames of each clip in which lips are measured, at least, and frames with closed lips beside these, as far as there are so many."""
@@ -115,7 +115,7 @@ def evaluate_edit(
     Raises:
         CmetError: a clip cannot be read or shows no face, an emotion is unknown, or the landmarker is missing.
     """
-    library, estimator = load_library(), FrameReader(landmarker)
+    library, estimator = load_library(), FaceEstimator(landmarker)
     result: list[EditFigures] = []
     total = len(paths) * len(emotions)
     for path in paths:
@@ -130,7 +130,7 @@ def evaluate_edit(
     return result
 
 
-def _sample(path: Path, estimator: FrameReader, frames: int, run: int) -> _Sample | None:
+def _sample(path: Path, estimator: FaceEstimator, frames: int, run: int) -> _Sample | None:
     """Track a clip, choose its frames and read them; None where no frame shows the face."""
     geometry, source = track_clip(path)
     usable = np.flatnonzero(geometry.valid & (geometry.fade >= 1))
@@ -151,7 +151,9 @@ def _sample(path: Path, estimator: FrameReader, frames: int, run: int) -> _Sampl
     )  # fmt: skip
 
 
-def _measure(clip: str, emotion: str, sample: _Sample, edited: CoefficientTrack, estimator: FrameReader) -> EditFigures:
+def _measure(
+    clip: str, emotion: str, sample: _Sample, edited: CoefficientTrack, estimator: FaceEstimator
+) -> EditFigures:
     """Render the frames of a sample and set them beside the source's."""
     renderer = WarpRenderer(sample.geometry, sample.source, edited)
     landmarks, scores = estimator([renderer.render(sample.images[i], int(i)) for i in sample.read])

@@ -10,7 +10,7 @@ from cmet_engine import arkit
 from cmet_engine.face.blendshapes import BLIND, load_basis, load_solver
 from cmet_engine.face.geometry import FaceGeometry
 from cmet_engine.face.pose import normalise
-from cmet_engine.training.face import load_observations, read_names
+from cmet_engine.training.face.samples import load_observations, read_names
 
 MOVES = 0.05
 """Standard deviation of the teacher's score from which a coefficient counts as moving."""

@@ -16,7 +16,6 @@ import numpy as np
 
 from cmet_engine.emotion.clip_emotions import basic_emotion_deltas
 from cmet_engine.emotion.edit import edit_track
-from cmet_engine.emotion.expression_classifier import FrameReader
 from cmet_engine.emotion.library import load_library
 from cmet_engine.face.clip import track_clip
 from cmet_engine.face.geometry import FaceGeometry
@@ -31,6 +30,7 @@ from cmet_engine.render.refine.sources import Reference, Slot
 from cmet_engine.render.warp import WarpRenderer, warp
 from cmet_engine.timeline import EmotionTimeline
 from cmet_engine.track import CoefficientTrack
+from cmet_engine.training.face_estimator import FaceEstimator
 
 HELD_OUT = 0.3
 """Share of a clip, at its end, that neither reference frames nor fit use."""
@@ -182,7 +182,7 @@ def _hold_out(
     held: np.ndarray,
     frames: int,
     run: int,
-    estimator: FrameReader,
+    estimator: FaceEstimator,
 ) -> _Held:
     """Choose and read what is measured of the held-out frames."""
     pairs = choose_pairs(held, frames)
@@ -229,7 +229,7 @@ def evaluate_clip(
         device=device, among=usable[:edge], steps=None if fit else 0, progress=progress,
     )  # fmt: skip
     fit_seconds = time.perf_counter() - started
-    library, estimator = load_library(), FrameReader(landmarker)
+    library, estimator = load_library(), FaceEstimator(landmarker)
     held = _hold_out(path, geometry, source, usable[edge:], frames, run, estimator)
     refined = refiner.references, refiner.network, refiner.size
     psnr, ssim = reconstruct(geometry, held.images, held.pairs, *refined)
@@ -246,7 +246,7 @@ def evaluate_clip(
 
 
 def _measure(
-    held: _Held, edited: CoefficientTrack, renderer: WarpRenderer, which: int, estimator: FrameReader
+    held: _Held, edited: CoefficientTrack, renderer: WarpRenderer, which: int, estimator: FaceEstimator
 ) -> tuple[float | None, float | None, float | None]:
     """Flicker, realised share and sharpness of one renderer (`which`: 0 draft, 1 refined) and one edit."""
     geometry, images, spread, middle = held.geometry, held.images, held.spread, held.middle

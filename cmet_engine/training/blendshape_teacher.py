@@ -8,16 +8,14 @@ over 146 of the landmarks in the plane (MediaPipe, model card "Blendshape V2"; t
 
 import zipfile
 from pathlib import Path
-from typing import Any
 
+import flatbuffers
 import numpy as np
 import torch
 from torch.nn import functional as F
 
-from cmet_engine import arkit, extras
-from cmet_engine.errors import CmetError
-
-flatbuffers: Any = extras.load("train", "flatbuffers")
+from cmet_engine import arkit
+from cmet_engine.errors import InvalidInput
 
 MEMBER = "face_blendshapes.tflite"
 
@@ -29,7 +27,7 @@ _INPUTS = (
     "466 468 469 470 471 472 473 474 475 476 477"
 )
 INPUTS = tuple(int(i) for i in _INPUTS.split())
-"""The 146 landmarks that the teacher looks at."""
+"""The 146 landmarks that the teacher takes."""
 
 OUTPUTS: tuple[str, ...] = ("_neutral", *sorted(name for name in arkit.NAMES if name != "tongueOut"))
 """Names of the teacher's 52 scores, in its order."""
@@ -43,7 +41,7 @@ class Teacher:
             with zipfile.ZipFile(task) as bundle:
                 weights = tflite_tensors(bundle.read(MEMBER))
         except (OSError, KeyError, zipfile.BadZipFile) as error:
-            raise CmetError(f"{task} is not MediaPipe's face_landmarker.task: {error}.") from error
+            raise InvalidInput(f"{task} is not MediaPipe's face_landmarker.task: {error}.") from error
         self._weights = {name: torch.from_numpy(value.astype(np.float32).squeeze()) for name, value in weights.items()}
 
     def _get(self, part: str) -> torch.Tensor:

@@ -10,7 +10,7 @@ from cmet_engine.files import whole_file
 from cmet_engine.progress import Progress, Stage
 from cmet_engine.render.edtalk.encoding import extract_codes
 from cmet_engine.render.edtalk.networks import Networks
-from cmet_engine.training.connector import find_videos
+from cmet_engine.training.corpora.videos import find_videos
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ def extract_folder(
     """Write the expression codes of every video of a MEAD or CREMA-D folder.
 
     Args:
-        videos: the folder; speaker and emotion are told from its paths.
+        videos: the folder; its paths name speaker and emotion.
         output: `SPEAKER/EMOTION/NAME.npy` is written there, float32 [n, 10], 25 a second; for a clip with several
             shots `NAME_2.npy` and so on too. What is there already is not made again, so an interrupted run goes on.
         networks: to read codes with; None loads the published weights.

@@ -1,24 +1,113 @@
-"""Labelled pictures, scored once: what the judge and the unpaired connector learn faces from (`cmet train pictures`)."""
+"""Labelled pictures of faces: read, and scored once (`cmet train pictures`).
+
+The expression classifier and the unpaired connector are trained on them.
+"""
 
 import csv
+import json
 import logging
+import zipfile
+import zlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from cmet_engine import arkit
-from cmet_engine.emotion.expression_classifier import EMOTIONS, FrameReader
-from cmet_engine.errors import CmetError
+from cmet_engine.emotion.expression_classifier import EMOTIONS
+from cmet_engine.errors import CmetError, InvalidInput
 from cmet_engine.files import check_writable, whole_file
 from cmet_engine.media import formats
 from cmet_engine.media.reader import VideoReader
+from cmet_engine.models.assets import asset
 from cmet_engine.progress import Progress, Stage
-from cmet_engine.training.connector import CREMA_VIDEO, MEAD_VIDEO, find_videos
+from cmet_engine.training.corpora.layouts import CREMA_VIDEO, MEAD_VIDEO
+from cmet_engine.training.corpora.videos import find_videos
+from cmet_engine.training.face_estimator import FaceEstimator
 
 log = logging.getLogger(__name__)
 
-INDEX, SCORES = "index.csv", "mediapipe_blendshapes.npz"  # as `judge.load_pictures` reads them
+LABELS_FILE = "expression_labels.json"
+"""Embedded review of the labels of the pictures that the embedded classifier is trained on."""
+
+INDEX, SCORES = "index.csv", "mediapipe_blendshapes.npz"
+"""Files of a folder of labelled pictures."""
+
+HELD_OUT_EVERY = 5
+"""Every fifth person is held out."""
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Labelled pictures: MediaPipe's scores [N, 52] in canonical order, emotion [N], person [N] and path [N] (text)."""
+
+    coefficients: np.ndarray
+    emotion: np.ndarray
+    person: np.ndarray
+    path: np.ndarray
+
+    def chosen(self, keep: np.ndarray) -> "Pictures":
+        """Only the pictures where `keep` is True."""
+        return Pictures(self.coefficients[keep], self.emotion[keep], self.person[keep], self.path[keep])
+
+    @property
+    def fold(self) -> np.ndarray:
+        """[N] group 0 to 4 of each person; group 0 is held out."""
+        return np.array([_group(p) for p in self.person])
+
+    def reviewed(self) -> "Pictures":
+        """The pictures with the labels of the embedded review: labels that the picture does not show are left out."""
+        review = json.loads(asset(LABELS_FILE).read_text("utf-8"))
+        moved = {path: emotion for emotion, paths in review["only_these"].items() for path in paths}
+        unsure = set(review["only_these"])
+        left_out = set(review["left_out"])
+        if np.isin([*moved, *left_out], self.path).mean() < 0.5:
+            return self  # other pictures than the reviewed ones
+        labels = np.array(
+            [
+                moved.get(p, "" if e in unsure or p in left_out else e)
+                for p, e in zip(self.path, self.emotion, strict=True)
+            ]
+        )
+        keep = labels != ""
+        return Pictures(self.coefficients, labels, self.person, self.path).chosen(keep)
+
+
+def _group(person: str) -> int:
+    """Group of a person: the number in the name (`p81c922a1`, hexadecimal) modulo 5, or of the name's checksum."""
+    try:
+        return int(person[1:], 16) % HELD_OUT_EVERY
+    except ValueError:
+        return zlib.crc32(person.encode()) % HELD_OUT_EVERY
+
+
+def load_pictures(folder: str | Path) -> Pictures:
+    """Labelled pictures of a folder: `index.csv` (path, person, emotion) and `mediapipe_blendshapes.npz` (names, scores).
+
+    Pictures in which MediaPipe found no face (scores all zero or not numbers) are left out.
+
+    Raises:
+        CmetError: a file is missing, or the columns or lengths are wrong.
+    """
+    index, scores = Path(folder) / INDEX, Path(folder) / SCORES
+    try:
+        with index.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        archive = np.load(scores, allow_pickle=False)
+        names, values = [str(n) for n in archive["names"]], archive["scores"].astype(np.float32)
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise InvalidInput(f"{index} or {scores.name} beside it cannot be read: {error}.") from error
+    if not rows or not {"path", "person", "emotion"} <= rows[0].keys():
+        raise InvalidInput(f"{index} must have the columns path, person and emotion.")
+    if len(rows) != len(values):
+        raise InvalidInput(f"{index} has {len(rows)} rows, but {scores.name} has scores of {len(values)} pictures.")
+    result = np.zeros((len(rows), arkit.COUNT), np.float32)
+    for column, name in enumerate(names):
+        if name in arkit.INDEX:
+            result[:, arkit.INDEX[name]] = values[:, column]
+    keep = np.isfinite(values).all(1) & (values.sum(1) > 0)
+    return Pictures(result, *(np.array([r[k] for r in rows]) for k in ("emotion", "person", "path"))).chosen(keep)
 
 
 def score_pictures(
@@ -30,7 +119,7 @@ def score_pictures(
     force: bool = False,
     progress: Progress | None = None,
 ) -> dict[str, int]:
-    """Score labelled pictures, or frames of labelled videos, and write them as `judge.load_pictures` reads them.
+    """Score labelled pictures, or frames of labelled videos, and write them as `load_pictures` reads them.
 
     Args:
         data: a folder with an `index.csv` (columns path, person, emotion) beside its pictures, or the videos of MEAD or CREMA-D.
@@ -51,37 +140,27 @@ def score_pictures(
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise CmetError(f"Cannot make the folder {output}: {error.strerror}.") from error
+        raise InvalidInput(f"Cannot make the folder {output}: {error.strerror}.") from error
     check_writable(output / SCORES, force=force)
     in_place = output.resolve() == data.resolve() and (data / INDEX).is_file()
     if not in_place:
         check_writable(output / INDEX, force=force)
     labelled = list(_labelled(data))
-    reader = FrameReader(landmarker)
+    estimator = FaceEstimator(landmarker)
     rows, scores, left_out = [], [], 0
     for number, (path, name, person, emotion) in enumerate(labelled, 1):
-        seen = 0
-        try:
-            pictures = _pictures(path, frames)
-            found = reader([image for _, image in pictures])[1]
-            for (place, _), score in zip(pictures, found, strict=True):
-                if np.isfinite(score).all():
-                    rows.append((f"{name}#{place}" if path.suffix.lower() in formats.VIDEO else name, person, emotion))
-                    scores.append(score)
-                    seen += 1
-            if not seen:
-                log.warning("left out: no face was found in %s", path)
-        except CmetError as error:
-            log.warning("left out: %s", error)
-        if not seen:
+        found = _scored(path, name, frames, estimator)
+        if not found:
             left_out += 1
             if in_place:  # the index stays as it is, so every row of it has its scores
-                rows.append((name, person, emotion))
-                scores.append(np.full(arkit.COUNT, np.nan, np.float32))
+                found = [(name, np.full(arkit.COUNT, np.nan, np.float32))]
+        for picture, score in found:
+            rows.append((picture, person, emotion))
+            scores.append(score)
         if progress:
             progress(Stage.SCORE, number, len(labelled))
     if left_out == len(labelled):
-        raise CmetError(f"No face was found in any of the {len(labelled)} pictures of {data}.")
+        raise InvalidInput(f"No face was found in any of the {len(labelled)} pictures of {data}.")
     with whole_file(output / SCORES, force=True) as temporary:
         np.savez(temporary, names=np.array(arkit.NAMES), scores=np.stack(scores).astype(np.float16))
     if in_place:
@@ -93,11 +172,30 @@ def score_pictures(
     return {"pictures": len(rows), "left_out": left_out}
 
 
+def _scored(path: Path, name: str, frames: int, estimator: FaceEstimator) -> list[tuple[str, np.ndarray]]:
+    """Names and scores [52] of the pictures of a file that show a face; none, and a warning, where there is no face."""
+    try:
+        pictures = _pictures(path, frames)
+        scores = estimator([image for _, image in pictures])[1]
+    except CmetError as error:
+        log.warning("left out: %s", error)
+        return []
+    moving = path.suffix.lower() in formats.VIDEO
+    found = [
+        (f"{name}#{place}" if moving else name, score)
+        for (place, _), score in zip(pictures, scores, strict=True)
+        if np.isfinite(score).all()
+    ]
+    if not found:
+        log.warning("left out: no face was found in %s", path)
+    return found
+
+
 def _labelled(data: Path) -> Iterator[tuple[Path, str, str, str]]:
     """Path, name, person and emotion of everything in a folder that can be scored."""
     if not (data / INDEX).is_file():
         if not any(next(data.glob(pattern), None) for pattern in (MEAD_VIDEO, CREMA_VIDEO)):
-            raise CmetError(
+            raise InvalidInput(
                 f"{data} holds no labelled pictures: it needs an index.csv (path, person, emotion), or the videos of MEAD "
                 f"(SPEAKER/{MEAD_VIDEO[2:].replace('*', '…')}) or CREMA-D ({CREMA_VIDEO.replace('*', '1001_DFA_ANG_XX')})."
             )
@@ -107,10 +205,10 @@ def _labelled(data: Path) -> Iterator[tuple[Path, str, str, str]]:
     with (data / INDEX).open(newline="", encoding="utf-8") as file:
         reader = csv.DictReader(file)
         if missing := {"path", "person", "emotion"} - set(reader.fieldnames or ()):
-            raise CmetError(f"{data / INDEX} has no column '{min(missing)}'.")
+            raise InvalidInput(f"{data / INDEX} has no column '{min(missing)}'.")
         for line, row in enumerate(reader, 2):
             if row["emotion"] not in EMOTIONS:
-                raise CmetError(
+                raise InvalidInput(
                     f"{data / INDEX} line {line}: the emotion '{row['emotion']}' is not one of {', '.join(EMOTIONS)}."
                 )
             yield data / row["path"], row["path"], row["person"], row["emotion"]

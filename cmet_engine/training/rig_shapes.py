@@ -11,9 +11,8 @@ import numpy as np
 from scipy.interpolate import RBFInterpolator
 
 from cmet_engine import arkit
-from cmet_engine.errors import CmetError
-from cmet_engine.face.landmarks import LANDMARKS, LEFT_IRIS, RIGHT_IRIS
-from cmet_engine.face.pose import fit_similarity, template
+from cmet_engine.errors import InvalidInput
+from cmet_engine.face.pose import LANDMARKS, fit_similarity, template
 
 _RIG_POINTS = (
     "1225 1888 1052 367 1719 1722 2199 1447 966 3661 4390 3927 3924 2608 3272 4088 3443 268 493 1914 2044 1401 3615 4240 4114 2734 "
@@ -58,7 +57,7 @@ def rig_shapes(path: Path) -> np.ndarray:
             vertices, deltas = data["vertices"].astype(np.float64), data["deltas"].astype(np.float64)
             names = [str(n) for n in data["shape_names"]]
     except (OSError, KeyError, ValueError) as error:
-        raise CmetError(f"{path} is not ICT-FaceKit's shapes: {error}.") from error
+        raise InvalidInput(f"{path} is not ICT-FaceKit's shapes: {error}.") from error
     mean = template()
     rig_points, mesh_points = _numbers(_RIG_POINTS), _numbers(_MESH_POINTS)
     fitted = fit_similarity(vertices[rig_points][None], mean.points[mesh_points], np.ones(len(rig_points)))
@@ -103,7 +102,7 @@ _TONGUE_JAW, _TONGUE_LIP = 0.25, 0.4
 
 def _turn_irises(shapes: np.ndarray, aligned: np.ndarray, deltas: np.ndarray, names: list[str]) -> None:
     """Let the irises go with the rig's eyeballs, and stay when only the lids move."""
-    irises = {"Left": range(LEFT_IRIS, LANDMARKS), "Right": range(RIGHT_IRIS, LEFT_IRIS)}
+    irises = {"Left": range(473, 478), "Right": range(468, 473)}
     points = template().points
     for side, landmarks in irises.items():
         for way in ("Up", "Down", "In", "Out"):

@@ -5,37 +5,37 @@ from pathlib import Path
 
 import numpy as np
 
-from cmet_engine.errors import CmetError
+from cmet_engine.emotion.emotion2vec import PublishedEncoder
+from cmet_engine.errors import CmetError, InvalidInput
 from cmet_engine.files import check_writable, whole_file
 from cmet_engine.media import audio
 from cmet_engine.progress import Progress, Stage
-from cmet_engine.training.connector import Hearing
-from cmet_engine.training.speech import TEACHER, read_corpus
+from cmet_engine.training.connector.speech import SpeechEncoder
+from cmet_engine.training.corpora.speech import TEACHER, read_corpus
 
 log = logging.getLogger(__name__)
 
-KEEP_EVERY = 200  # recordings after which what was heard is written, so that an interrupted run goes on
+KEEP_EVERY = 200  # recordings after which the features are written, so that an interrupted run goes on
 
 
-def teach_folder(corpus: str | Path, listener: Hearing | None = None, *, progress: Progress | None = None) -> Path:
-    """Hear every recording of a corpus with the teacher and keep the features beside it; returns the file.
+def extract_teacher(
+    corpus: str | Path, teacher: SpeechEncoder | None = None, *, progress: Progress | None = None
+) -> Path:
+    """Extract features of every recording of a corpus with the teacher and keep them beside it; returns the file.
 
-    Recordings that have a feature already are not heard again. One that cannot be heard is left out with a warning that names it.
+    Recordings that have a feature already are skipped. One that cannot be used is left out with a warning that names it.
 
     Args:
-        corpus: see `speech_training.read_corpus`; `emotion2vec_plus_large.npz` is written there.
-        listener: what hears; None loads the published emotion2vec+ large.
+        corpus: see `read_corpus`; `emotion2vec_plus_large.npz` is written there.
+        teacher: None loads the published emotion2vec+ large.
         progress: called as `progress(stage, done, total)`.
 
     Raises:
-        CmetError: the layout is unknown, the weights are missing, nothing can be heard, or the folder cannot be written.
+        CmetError: the layout is unknown, the weights are missing, no recording can be used, or the folder cannot be written.
     """
     found = read_corpus(corpus)
     path = check_writable(Path(corpus) / TEACHER, force=True)
-    if listener is None:
-        from cmet_engine.emotion.emotion2vec import PublishedEncoder
-
-        listener = PublishedEncoder(device="auto")
+    teacher = teacher or PublishedEncoder(device="auto")
     features = dict(found.teacher)
 
     def keep() -> None:
@@ -49,7 +49,7 @@ def teach_folder(corpus: str | Path, listener: Hearing | None = None, *, progres
             try:
                 wave = audio.load(recording.path)
                 audio.check_speech(wave, audio.RATE, recording.name)
-                features[recording.name] = listener.utterance(wave, audio.RATE)
+                features[recording.name] = teacher.utterance(wave, audio.RATE)
             except CmetError as error:
                 log.warning("left out: %s", error)
             if number % KEEP_EVERY == 0 and features:
@@ -57,6 +57,6 @@ def teach_folder(corpus: str | Path, listener: Hearing | None = None, *, progres
         if progress:
             progress(Stage.CORPUS_SPEECH, number, len(found.recordings))
     if not features:
-        raise CmetError(f"None of the recordings in {corpus} can be heard; each was named above.")
+        raise InvalidInput(f"None of the recordings in {corpus} can be used; each was named above.")
     keep()
     return path

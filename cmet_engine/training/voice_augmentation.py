@@ -1,7 +1,7 @@
-"""Voices that nobody has: the same words and feeling from a smaller or larger throat, higher or deeper, to train with.
+"""Speaker augmentation and room simulation of speech, to train with.
 
-The speech that there is to learn from has few speakers. Pitch moves apart from formants by overlap-add at pitch periods
-(Moulines and Charpentier 1990, TD-PSOLA); formants move by resampling before it.
+The labelled speech has few speakers and few rooms. A voice is changed in pitch by overlap-add at pitch periods (TD-PSOLA,
+Moulines and Charpentier 1990), which leaves the formants, and in formants by resampling before it.
 """
 
 from dataclasses import dataclass
@@ -14,28 +14,31 @@ from scipy.signal import resample_poly
 from cmet_engine.emotion.acoustics import HOP, RATE, pitch
 
 UNVOICED = 100  # samples between two marks where there is no pitch
-DEEP, HIGH = (85.0, 150.0), (150.0, 280.0)  # Hz; a new voice speaks at a height from one of them
+
+DEEP, HIGH = (85.0, 150.0), (150.0, 280.0)
+"""Pitch in Hz of deep and of high voices, set by hand to about the ranges of male and female speech."""
+
 _EDGE = 2000  # samples of silence around a wave, more than the longest period
 
 
 @dataclass(frozen=True)
 class Voice:
-    """How a voice is changed: factors of its formants and of its pitch."""
+    """How a voice is changed: factors of its formants and its pitch."""
 
     formants: float
     pitch: float
 
 
-def new_voice(height: float, deep: bool, random: np.random.Generator) -> Voice:
-    """A random voice made from one that speaks at `height` Hz; formants follow the pitch as they do between people."""
+def random_voice(hertz: float, deep: bool, random: np.random.Generator) -> Voice:
+    """A random change of a voice whose pitch is `hertz`; formants follow the pitch, as they do between people."""
     low, high = DEEP if deep else HIGH
     target = np.exp(random.uniform(np.log(low), np.log(high)))
-    factor = float(np.clip(target / height, 0.5, 2.2))
+    factor = float(np.clip(target / hertz, 0.5, 2.2))
     formants = factor ** random.uniform(0.1, 0.4) * np.exp(random.normal(0, 0.04))
     return Voice(float(np.clip(formants, 0.82, 1.22)), factor)
 
 
-def speak_as(wave: np.ndarray, voice: Voice, tempo: float = 1.0) -> np.ndarray:
+def convert_voice(wave: np.ndarray, voice: Voice, tempo: float = 1.0) -> np.ndarray:
     """`wave` float32 [S] at 16 kHz in another voice, `tempo` times as fast: float32 [about S / tempo]."""
     formants = Fraction(voice.formants).limit_denominator(24)
     moved = resample_poly(wave, formants.denominator, formants.numerator).astype(np.float32)
@@ -89,11 +92,12 @@ def _marks(wave: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return np.array(marks), np.array(periods), np.array(voiced)
 
 
-def elsewhere(wave: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """`wave` float32 [S] at 16 kHz as another room, microphone, background and line would have it: float32 [S].
+def simulate_channel(wave: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """`wave` float32 [S] at 16 kHz in another room, with another microphone, background and channel: float32 [S].
 
-    The room, at times, is noise that decays by 60 dB in 0.2 to 0.8 s; the microphone a smooth curve of up to 14 dB over the
-    frequencies; the background, half of the time, coloured noise 5 to 40 dB below the voice; the line, at times, ends at 2.4 to 5.5 kHz.
+    The room, for 30 % of the calls, is noise that decays by 60 dB in 0.2 to 0.8 s. The microphone is a smooth curve over the
+    frequencies of up to 13 dB either way. The background, for 50 %, is coloured noise 5 to 40 dB below the voice. The channel,
+    for 15 %, ends at 2.4 to 5.5 kHz.
     """
     count = len(wave)
     level = float(np.sqrt(np.mean(wave**2)) + 1e-9)

@@ -1,6 +1,7 @@
 """The embedded connector shows each emotion as published, on any face; its training can be interrupted and measured."""
 
 import json
+from dataclasses import asdict
 from types import SimpleNamespace
 
 import numpy as np
@@ -11,13 +12,21 @@ from cmet_engine import arkit
 from cmet_engine.cli import main
 from cmet_engine.emotion import edit, facs
 from cmet_engine.emotion.connector import WINDOW
+from cmet_engine.emotion.connector_weights import load_connector, save_connector, unit_vector
 from cmet_engine.emotion.library import load_library
 from cmet_engine.emotions import BASIC, LIBRARY
 from cmet_engine.errors import CmetError
+from cmet_engine.evaluation.connector import compare_models
 from cmet_engine.models.assets import asset
 from cmet_engine.track import CoefficientTrack
-from cmet_engine.training import connector as training
-from cmet_engine.training import connector_losses
+from cmet_engine.training.connector import losses
+from cmet_engine.training.connector.batches import PairedBatches, UnpairedBatches
+from cmet_engine.training.connector.config import ConnectorConfig
+from cmet_engine.training.connector.faces import Faces, read_codes, read_tracks
+from cmet_engine.training.connector.folders import train_from_folders
+from cmet_engine.training.connector.recipe import train_connector
+from cmet_engine.training.connector.speech import Speech
+from cmet_engine.training.corpora.videos import find_videos
 
 MEGABYTE = 1 << 20
 
@@ -42,7 +51,7 @@ def cosine(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def test_it_is_small():
-    network, _ = training.load_connector(asset(edit.CONNECTOR_FILE))
+    network, _ = load_connector(asset(edit.CONNECTOR_FILE))
     assert sum(p.numel() for p in network.parameters()) <= 6_000_000
     assert asset(edit.CONNECTOR_FILE).stat().st_size <= 6 * MEGABYTE
 
@@ -91,7 +100,7 @@ def test_the_rate_of_the_footage_does_not_matter(resting):
 
 def test_a_vector_between_two_emotions_looks_like_both(directions, resting):
     library = load_library()
-    blend = training.unit_vector(library["happy"].vector) + training.unit_vector(library["surprised"].vector)
+    blend = unit_vector(library["happy"].vector) + unit_vector(library["surprised"].vector)
     vector = SimpleNamespace(vector=blend)
     mixed = edit.expression_deltas({"both": vector}, resting, np.arange(50) / 25)["both"].mean(0)
     assert cosine(mixed, directions["happy"] + directions["surprised"]) > 0.4
@@ -102,40 +111,40 @@ def test_a_vector_between_two_emotions_looks_like_both(directions, resting):
 TINY = {"width": 64, "layers": 1, "feedforward": 64, "steps": 6, "batch": 8, "checkpoint_every": 3, "warmup": 2}
 
 
-def speech(dim: int = 1024, speakers=("a", "b")) -> training.Speech:
+def speech(dim: int = 1024, speakers=("a", "b")) -> Speech:
     rng = np.random.default_rng(0)
     emotions = [*LIBRARY, "neutral"]
     centre = {e: rng.normal(size=dim) for e in emotions}
     rows = [(s, e, centre[e] + 0.3 * rng.normal(size=dim)) for s in speakers for e in emotions for _ in range(4)]
-    return training.Speech(
+    return Speech(
         np.array([r[2] for r in rows], np.float32), np.array([r[1] for r in rows]), np.array([r[0] for r in rows])
     )
 
 
-def faces() -> training.Faces:
+def faces() -> Faces:
     rng = np.random.default_rng(1)
     tracks = [rng.uniform(0, 0.4, (40, arkit.COUNT)).astype(np.float32) for _ in range(3)]
     labels = np.array(["neutral"] * 5 + list(BASIC))
     pictures = np.concatenate([rng.uniform(0, 0.1, (5, 52)), np.stack([facs.mean_expression(e) for e in BASIC])])
-    return training.Faces(tracks, pictures.astype(np.float32), labels)
+    return Faces(tracks, pictures.astype(np.float32), labels)
 
 
 @pytest.fixture(scope="module")
 def tiny():
-    config = training.ConnectorConfig(**TINY)
-    return config, training.UnpairedBatches(speech(), faces(), config, LIBRARY)
+    config = ConnectorConfig(**TINY)
+    return config, UnpairedBatches(speech(), faces(), config, LIBRARY)
 
 
 def test_training_lowers_the_loss():
-    config = training.ConnectorConfig(**{**TINY, "steps": 60, "learning_rate": 3e-3})
-    batches = training.UnpairedBatches(speech(), faces(), config, LIBRARY)
-    _, curve = training.train_connector(batches, config)
-    assert curve.rows[-1][2] < 0.5 * curve.rows[0][2]
+    config = ConnectorConfig(**{**TINY, "steps": 60, "learning_rate": 3e-3})
+    batches = UnpairedBatches(speech(), faces(), config, LIBRARY)
+    _, curve = train_connector(batches, config)
+    assert curve[-1][2] < 0.5 * curve[0][2]
 
 
 def test_a_resumed_run_equals_an_uninterrupted_one(tiny, tmp_path):
     config, batches = tiny
-    whole, _ = training.train_connector(batches, config)
+    whole, _ = train_connector(batches, config)
 
     class KilledError(Exception):
         pass
@@ -146,21 +155,21 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tiny, tmp_path):
 
     checkpoint = tmp_path / "run.pt"
     with pytest.raises(KilledError):
-        training.train_connector(batches, config, checkpoint=checkpoint, progress=kill)
+        train_connector(batches, config, checkpoint=checkpoint, progress=kill)
     assert (tmp_path / "run.csv").is_file() and (tmp_path / "run.svg").is_file()  # of a run that was killed, too
-    resumed, _ = training.train_connector(batches, config, checkpoint=checkpoint)
+    resumed, _ = train_connector(batches, config, checkpoint=checkpoint)
     for a, b in zip(whole.parameters(), resumed.parameters(), strict=True):
         torch.testing.assert_close(a, b)
-    other = training.ConnectorConfig(**{**TINY, "batch": 4})
-    with pytest.raises(CmetError, match="other settings"):
-        training.train_connector(batches, other, checkpoint=checkpoint)
+    other = ConnectorConfig(**{**TINY, "batch": 4})
+    with pytest.raises(CmetError, match="another configuration"):
+        train_connector(batches, other, checkpoint=checkpoint)
 
 
 def test_saved_and_loaded_it_predicts_the_same(tiny, tmp_path):
     config, batches = tiny
-    network, _ = training.train_connector(batches, config)
-    training.save_connector(network, config, tmp_path / "c.safetensors", {"note": 1})
-    loaded, figures = training.load_connector(tmp_path / "c.safetensors")
+    network, _ = train_connector(batches, config)
+    save_connector(network, asdict(config), tmp_path / "c.safetensors", {"note": 1})
+    loaded, figures = load_connector(tmp_path / "c.safetensors")
     batch = batches(0)
     with torch.no_grad():
         a, b = (n(batch.reference, batch.speech, batch.neutral) for n in (network, loaded))
@@ -168,38 +177,38 @@ def test_saved_and_loaded_it_predicts_the_same(tiny, tmp_path):
     torch.testing.assert_close(a, b, atol=0.05, rtol=0.02)
     (tmp_path / "broken.safetensors").write_bytes(b"no weights")
     with pytest.raises(CmetError, match=r"broken\.safetensors"):
-        training.load_connector(tmp_path / "broken.safetensors")
+        load_connector(tmp_path / "broken.safetensors")
 
 
 def test_the_same_trainer_takes_the_papers_settings_for_ten_codes():
     rng = np.random.default_rng(2)
     codes = {(s, e): [rng.normal(size=(20, 10)).astype(np.float32)] for s in "ab" for e in ("neutral", "happy", "sad")}
-    paper = training.ConnectorConfig.published()
+    paper = ConnectorConfig.published()
     assert (paper.steps, paper.batch, paper.learning_rate, paper.pool) == (200_000, 128, 1e-4, 10)
-    config = training.ConnectorConfig(**{**TINY, "expression_dim": 10, "steps": 2})
-    batches = training.PairedBatches(speech(), codes, config)
+    config = ConnectorConfig(**{**TINY, "expression_dim": 10, "steps": 2})
+    batches = PairedBatches(speech(), codes, config)
     assert batches(0).neutral.shape == (8, WINDOW, 10)
-    network, _ = training.train_connector(batches, config)
+    network, _ = train_connector(batches, config)
     assert network.expression_dim == 10
     with pytest.raises(CmetError, match="have shape"):
-        training.PairedBatches(speech(), codes, training.ConnectorConfig(**TINY))
+        PairedBatches(speech(), codes, ConnectorConfig(**TINY))
     with pytest.raises(CmetError, match="No speaker"):
-        training.PairedBatches(speech(speakers=("c",)), codes, config)
+        PairedBatches(speech(speakers=("c",)), codes, config)
 
 
 def test_mead_and_crema_are_found_as_they_are_distributed(tmp_path):
     for name in ("M003/video/front/angry/level_3/001.mp4", "M003/video/front/neutral/level_1/001.mp4", "M003/video/left_30/angry/level_3/001.mp4"):  # fmt: skip
         (tmp_path / "mead" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "mead" / name).touch()
-    found = training.find_videos(tmp_path / "mead")
+    found = find_videos(tmp_path / "mead")
     assert [(s, e) for _, s, e in found] == [("mead_M003", "angry"), ("mead_M003", "neutral")]
     for name in ("1001_DFA_ANG_XX.flv", "1001_DFA_NEU_XX.flv"):
         (tmp_path / "crema" / "VideoFlash" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "crema" / "VideoFlash" / name).touch()
-    found = training.find_videos(tmp_path / "crema")
+    found = find_videos(tmp_path / "crema")
     assert [(s, e) for _, s, e in found] == [("crema_1001", "angry"), ("crema_1001", "neutral")]
     with pytest.raises(CmetError, match="known layout"):
-        training.find_videos(tmp_path)
+        find_videos(tmp_path)
 
 
 def test_bad_training_data_is_named(tmp_path):
@@ -207,31 +216,31 @@ def test_bad_training_data_is_named(tmp_path):
     with pytest.raises(CmetError, match="feature number 3 holds"):
         broken = good.features.copy()
         broken[3, 5] = np.nan
-        training.Speech(broken, good.emotion, good.speaker)
+        Speech(broken, good.emotion, good.speaker)
     with pytest.raises(CmetError, match="neutral"):
         good.chosen(good.emotion != "neutral")
     with pytest.raises(CmetError, match="frames long"):
-        training.Faces([np.zeros((3, 52), np.float32)], np.zeros((0, 52)), np.array([]))
+        Faces([np.zeros((3, 52), np.float32)], np.zeros((0, 52)), np.array([]))
     with pytest.raises(CmetError, match="no speech labelled 'angry'"):
-        config = training.ConnectorConfig(**TINY)
-        training.UnpairedBatches(good.chosen(good.emotion != "angry"), faces(), config, LIBRARY)
+        config = ConnectorConfig(**TINY)
+        UnpairedBatches(good.chosen(good.emotion != "angry"), faces(), config, LIBRARY)
     (tmp_path / "codes.json").write_text(json.dumps({"steps": "many"}))
     with pytest.raises(CmetError, match="'steps' is 'many'"):
-        training.ConnectorConfig.load(tmp_path / "codes.json")
+        ConnectorConfig.load(tmp_path / "codes.json")
     (tmp_path / "codes.json").write_text(json.dumps({"stepps": 3}))
     with pytest.raises(CmetError, match="'stepps' is unknown"):
-        training.ConnectorConfig.load(tmp_path / "codes.json")
+        ConnectorConfig.load(tmp_path / "codes.json")
     with pytest.raises(CmetError, match=r"SPEAKER/EMOTION/NAME\.npy"):
-        training.read_codes(tmp_path)
+        read_codes(tmp_path)
     with pytest.raises(CmetError, match="holds no \\.npz track"):
-        training.read_tracks([tmp_path])
+        read_tracks([tmp_path])
 
 
 def test_tracks_are_read_at_the_networks_rate(tmp_path):
     values = np.zeros((60, arkit.COUNT), np.float32)
     values[:, 3] = np.linspace(0, 1, 60)
     CoefficientTrack(30, values).save(tmp_path / "a.npz")
-    (track,) = training.read_tracks([tmp_path])
+    (track,) = read_tracks([tmp_path])
     assert len(track) == 50
     np.testing.assert_allclose(track[:, 3], np.arange(50) / 25 * 30 / 59, atol=1e-5)
 
@@ -241,28 +250,26 @@ def test_tracks_are_read_at_the_networks_rate(tmp_path):
 
 def test_focal_loss_weighs_large_errors_more():
     zero, small, large = torch.zeros(4), torch.full((4,), 0.5), torch.full((4,), 1.0)
-    assert connector_losses.focal_reconstruction(zero, zero) == 0
-    assert connector_losses.focal_reconstruction(large, zero) > 4 * connector_losses.focal_reconstruction(
-        small, zero
-    )  # more than squared
+    assert losses.focal_reconstruction(zero, zero) == 0
+    assert losses.focal_reconstruction(large, zero) > 4 * losses.focal_reconstruction(small, zero)  # more than squared
     expected = 1 * (2 / (1 + np.exp(-0.2)) - 1)
-    assert connector_losses.focal_reconstruction(large, zero).item() == pytest.approx(expected, rel=1e-5)
+    assert losses.focal_reconstruction(large, zero).item() == pytest.approx(expected, rel=1e-5)
 
 
 def test_contrastive_loss_falls_as_face_and_voice_of_one_emotion_agree():
     label = torch.tensor([0, 0, 1, 1])
     axes = torch.eye(8)
-    agreeing = connector_losses.contrastive(axes[label], axes[label], label).item()
-    apart = connector_losses.contrastive(axes[label], axes[label + 4], label).item()
-    crossed = connector_losses.contrastive(axes[label], axes[1 - label], label).item()
+    agreeing = losses.contrastive(axes[label], axes[label], label).item()
+    apart = losses.contrastive(axes[label], axes[label + 4], label).item()
+    crossed = losses.contrastive(axes[label], axes[1 - label], label).item()
     assert agreeing == pytest.approx(np.log(3), abs=0.05)  # three of its own kind are equally near
     assert agreeing < apart < crossed
 
 
 def test_directional_loss_is_zero_for_opposites():
     way = torch.randn(3, 5, 52)
-    assert connector_losses.directional(way, -way).item() == pytest.approx(0, abs=1e-5)
-    assert connector_losses.directional(way, way).item() == pytest.approx(4, abs=1e-4)
+    assert losses.directional(way, -way).item() == pytest.approx(0, abs=1e-5)
+    assert losses.directional(way, way).item() == pytest.approx(4, abs=1e-4)
 
 
 # -- from folders -----------------------------------------------------------------------------------------------------
@@ -306,48 +313,49 @@ def folders(tmp_path):
 
 
 def test_the_embedded_kind_is_trained_from_folders(folders):
-    figures = training.train_from_folders(
+    figures = train_from_folders(
         folders / "c.safetensors",
         speech=[folders / "speech"],
         pictures=folders / "stills",
         tracks=[folders / "tracks"],
-        config=training.ConnectorConfig(**TINY),
-        hear=False,
+        config=ConnectorConfig(**TINY),
+        encode=False,
+        measure=compare_models,
     )
     assert set(figures["held_out"]) == {"connector", "ridge", "mlp"}
-    network, kept = training.load_connector(folders / "c.safetensors")
+    network, kept = load_connector(folders / "c.safetensors")
     assert network.expression_dim == arkit.COUNT and kept == figures
     curve = (folders / "c.csv").read_text().splitlines()
     assert curve[0].startswith("step,total") and len(curve) >= 3
     with pytest.raises(CmetError, match="exists already"):
-        training.train_from_folders(folders / "c.safetensors", speech=[], pictures=folders / "stills")
+        train_from_folders(folders / "c.safetensors", speech=[], pictures=folders / "stills")
 
 
 def test_the_published_kind_is_trained_from_folders(folders):
-    config = training.ConnectorConfig(**{**TINY, "expression_dim": 10})
-    training.train_from_folders(folders / "c.pth", speech=[folders / "speech"], codes=folders / "codes", config=config)
+    config = ConnectorConfig(**{**TINY, "expression_dim": 10})
+    train_from_folders(folders / "c.pth", speech=[folders / "speech"], codes=folders / "codes", config=config)
     state = torch.load(folders / "c.pth", weights_only=True)["state_dict"]
     config.build().load_state_dict(state, strict=True)
     with pytest.raises(CmetError, match="one kind of faces"):
-        training.train_from_folders(folders / "d.pth", speech=[folders / "speech"])
+        train_from_folders(folders / "d.pth", speech=[folders / "speech"])
 
 
 def test_threads_change_nothing_and_mixed_precision_keeps_the_weights_whole(tiny):
     config, batches = tiny
-    plain, _ = training.train_connector(batches, config, workers=0)
-    threads, _ = training.train_connector(batches, config, workers=3)
-    mixed, curve = training.train_connector(batches, config, mixed_precision=True)
+    plain, _ = train_connector(batches, config, workers=0)
+    threads, _ = train_connector(batches, config, workers=3)
+    mixed, curve = train_connector(batches, config, mixed_precision=True)
     for name, value in plain.state_dict().items():
         assert torch.equal(value, threads.state_dict()[name])
-    assert np.isfinite(curve.rows).all() and all(v.dtype != torch.bfloat16 for v in mixed.state_dict().values())
+    assert np.isfinite(curve).all() and all(v.dtype != torch.bfloat16 for v in mixed.state_dict().values())
     assert any(not torch.equal(v, mixed.state_dict()[n]) for n, v in plain.state_dict().items())
 
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("mixed", [False, True])
 def test_a_gpu_trains_it_and_goes_on_after_a_kill(mixed, tmp_path):
-    config = training.ConnectorConfig(**{**TINY, "steps": 60, "learning_rate": 3e-3})
-    batches = training.UnpairedBatches(speech(), faces(), config, LIBRARY)
+    config = ConnectorConfig(**{**TINY, "steps": 60, "learning_rate": 3e-3})
+    batches = UnpairedBatches(speech(), faces(), config, LIBRARY)
 
     class KilledError(Exception):
         pass
@@ -358,9 +366,9 @@ def test_a_gpu_trains_it_and_goes_on_after_a_kill(mixed, tmp_path):
 
     options = {"device": "cuda", "workers": 3, "mixed_precision": mixed, "checkpoint": tmp_path / "run.pt"}
     with pytest.raises(KilledError):
-        training.train_connector(batches, config, **options, progress=kill)
-    network, curve = training.train_connector(batches, config, **options)
-    assert curve.rows[-1][0] == 59 and curve.rows[-1][2] < 0.5 * curve.rows[0][2]
+        train_connector(batches, config, **options, progress=kill)
+    network, curve = train_connector(batches, config, **options)
+    assert curve[-1][0] == 60 and curve[-1][2] < 0.5 * curve[0][2]
     assert all(value.isfinite().all() and value.dtype != torch.bfloat16 for value in network.state_dict().values())
 
 
@@ -384,5 +392,5 @@ def test_the_command_trains_in_the_published_space(folders, capsys):
     assert "--codes" in capsys.readouterr().err
     assert main([str(a) for a in (*arguments, "--codes", folders / "codes", "--workers", 2)]) == 0
     state = torch.load(output, weights_only=True)["state_dict"]
-    training.ConnectorConfig(**json.loads(config.read_text())).build().load_state_dict(state, strict=True)
+    ConnectorConfig(**json.loads(config.read_text())).build().load_state_dict(state, strict=True)
     assert output.with_suffix(".csv").exists() and output.with_suffix(".svg").read_text().startswith("<svg")

@@ -178,7 +178,7 @@ def test_codes_for_training_come_at_25_a_second_shot_by_shot(clip, networks):
 
 
 def test_a_folder_of_videos_becomes_codes_and_an_interrupted_run_goes_on(clip, networks, tmp_path, monkeypatch):
-    from cmet_engine.training.connector import read_codes
+    from cmet_engine.training.connector.faces import read_codes
 
     videos = tmp_path / "CREMA-D"
     (videos / "VideoFlash").mkdir(parents=True)

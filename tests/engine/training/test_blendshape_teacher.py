@@ -6,7 +6,7 @@ from cmet_engine.face.mesh import Landmarker
 from cmet_engine.media.reader import VideoReader
 from cmet_engine.models.assets import ASSETS
 from cmet_engine.training.blendshape_teacher import OUTPUTS, Teacher
-from cmet_engine.training.face import canonical
+from cmet_engine.training.face.samples import canonical
 
 
 def test_the_teacher_says_what_mediapipe_says(shared):

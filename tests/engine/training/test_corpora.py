@@ -10,7 +10,14 @@ from short_clips import SAMPLE
 from voices import RATE, speak, write_wav
 
 from cmet_engine.cli import main
-from cmet_engine.training import connector as training
+from cmet_engine.errors import CmetError
+from cmet_engine.training.connector.batches import PairedBatches
+from cmet_engine.training.connector.config import ConnectorConfig
+from cmet_engine.training.connector.faces import track_videos
+from cmet_engine.training.connector.folders import read_trained
+from cmet_engine.training.connector.recipe import train_connector
+from cmet_engine.training.connector.speech import Speech, read_speech
+from cmet_engine.training.corpora.videos import find_videos
 
 TINY = {
     "width": 64,
@@ -68,7 +75,7 @@ def test_a_connector_is_trained_and_measured_on_the_folder_as_it_is(corpora, cor
     assert main(["train", "connector", *data, "--config", str(corpora / "tiny.json"), "-o", str(output), "--json"]) == 0
     figures = json.loads(capsys.readouterr().out)
     assert figures["pairs"] == 4 and figures["held_speakers"] == [kept]
-    network, config, _ = training.read_connector(output)
+    network, config, _ = read_trained(output)
     assert network.expression_dim == 52 and config.steps == TINY["steps"]
     measure = ["eval", "connector", *data, "--tracks", str(tmp_path / "own-tracks"), "--weights", str(output), "--json"]
     assert main(measure) == 0
@@ -78,7 +85,7 @@ def test_a_connector_is_trained_and_measured_on_the_folder_as_it_is(corpora, cor
 
 @pytest.mark.slow
 @pytest.mark.parametrize("corpus", ["mead", "crema"])
-def test_edits_and_judge_are_measured_on_the_folder_as_it_is(corpora, corpus, tmp_path, capsys):
+def test_edits_and_classifier_are_measured_on_the_folder_as_it_is(corpora, corpus, tmp_path, capsys):
     figures = tmp_path / "figures.json"
     folder = corpora / corpus
     command = ["eval", "emotion", str(folder), "--no-render", "--most", "1", "--emotions", "happy", "-o", str(figures)]
@@ -92,7 +99,7 @@ def test_edits_and_judge_are_measured_on_the_folder_as_it_is(corpora, corpus, tm
 @pytest.mark.slow
 @pytest.mark.parametrize("corpus", ["mead", "crema"])
 def test_pictures_are_taken_of_labelled_videos(corpora, corpus, tmp_path, capsys):
-    from cmet_engine.emotion.expression_classifier import load_pictures
+    from cmet_engine.training.labelled_pictures import load_pictures
 
     command = ["train", "pictures", str(corpora / corpus), "-o", str(tmp_path), "--frames", "2", "--json"]
     assert main(command) == 0
@@ -106,9 +113,8 @@ def test_pictures_are_taken_of_labelled_videos(corpora, corpus, tmp_path, capsys
 def test_scores_beside_the_pictures_leave_their_index_alone(tmp_path, caplog):
     import cv2
 
-    from cmet_engine.emotion.expression_classifier import load_pictures
     from cmet_engine.media.reader import VideoReader
-    from cmet_engine.training.labelled_pictures import score_pictures
+    from cmet_engine.training.labelled_pictures import load_pictures, score_pictures
 
     face = next(iter(VideoReader(SAMPLE))).image
     cv2.imwrite(str(tmp_path / "face.png"), cv2.cvtColor(face, cv2.COLOR_RGB2BGR))
@@ -135,7 +141,7 @@ def test_pictures_that_are_mislabelled_or_show_nobody_are_named(tmp_path, capsys
 
 
 def test_a_folder_of_clips_loses_only_those_that_cannot_be_opened(tmp_path, caplog):
-    from cmet_engine.training.corpus_clips import clips_of
+    from cmet_engine.evaluation.clips import clips_of
 
     for number in range(3):
         video(tmp_path / f"{number}.mp4", number, frames=2)
@@ -168,19 +174,19 @@ def test_codes_and_voices_without_a_teacher_train_the_published_kind(corpora, tm
 
 
 def test_a_wrong_folder_says_which_is_right(corpora, tmp_path):
-    from cmet_engine.training.speech import read_corpus
+    from cmet_engine.training.corpora.speech import read_corpus
 
     for read, place in (
         (read_corpus, corpora / "mead" / "M003"),
         (read_corpus, corpora / "crema" / "AudioWAV"),
-        (training.find_videos, corpora / "mead" / "W011"),
-        (training.find_videos, corpora / "crema" / "VideoFlash"),
+        (find_videos, corpora / "mead" / "W011"),
+        (find_videos, corpora / "crema" / "VideoFlash"),
     ):
-        with pytest.raises(training.CmetError, match=f"give the folder above it, .*{place.parent.name}"):
+        with pytest.raises(CmetError, match=f"give the folder above it, .*{place.parent.name}"):
             read(place)
     (tmp_path / "M003").mkdir()
     (tmp_path / "M003" / "audio.tar").touch()
-    with pytest.raises(training.CmetError, match=r"unpack the \.tar files"):
+    with pytest.raises(CmetError, match=r"unpack the \.tar files"):
         read_corpus(tmp_path)
 
 
@@ -194,7 +200,7 @@ def test_what_cannot_be_used_is_named_and_left_out(tmp_path, caplog):
     (folder / "happy" / "level_3" / "004.m4a").touch()
     (folder / "happy" / "level_3" / "notes.txt").write_text("not a sound")
     (folder / "happy" / "level_3" / "005.m4a").write_bytes(b"cut off")
-    speech = training.read_speech([tmp_path], _Ear())
+    speech = read_speech([tmp_path], _Ear())
     assert speech.emotion.tolist() == ["happy", "neutral"]
     for words in ("labelled 'hapy'", "002.wav is silent", "003.wav", "004.m4a is empty", "005.m4a"):
         assert sum(words in message for message in caplog.messages) == 1, words
@@ -214,15 +220,15 @@ def test_videos_that_show_nothing_are_left_out(corpora, tmp_path, caplog):
     video(place / "001.mp4", 0)
     (place / "002.mp4").touch()
     (place / "003.mp4").write_bytes((place / "001.mp4").read_bytes()[:3000])
-    tracks = training.track_videos(tmp_path, tmp_path / "tracks")
+    tracks = track_videos(tmp_path, tmp_path / "tracks")
     assert len(tracks["mead_W011", "happy"]) == 1
     assert [name for name in ("002.mp4", "003.mp4") if any(name in m for m in caplog.messages)] == [
         "002.mp4",
         "003.mp4",
     ]
     (place / "001.mp4").unlink()
-    with pytest.raises(training.CmetError, match="Not one of the 2 videos"):
-        training.track_videos(tmp_path, tmp_path / "other")
+    with pytest.raises(CmetError, match="Not one of the 2 videos"):
+        track_videos(tmp_path, tmp_path / "other")
 
 
 def test_a_checkpoint_of_other_data_or_a_damaged_one_is_refused(tmp_path):
@@ -230,20 +236,20 @@ def test_a_checkpoint_of_other_data_or_a_damaged_one_is_refused(tmp_path):
 
     def batches(emotional):
         voices = np.repeat(["neutral", "happy"], 4)
-        speech = training.Speech(rng.normal(size=(8, 1024)).astype(np.float32), voices, np.full(8, "a"))
+        speech = Speech(rng.normal(size=(8, 1024)).astype(np.float32), voices, np.full(8, "a"))
         codes = {("a", "neutral"): [np.zeros((20, 10))], ("a", "happy"): [np.full((20, 10), emotional)]}
-        return training.PairedBatches(speech, codes, config)
+        return PairedBatches(speech, codes, config)
 
-    config = training.ConnectorConfig(**TINY, expression_dim=10)
+    config = ConnectorConfig(**TINY, expression_dim=10)
     checkpoint = tmp_path / "run.checkpoint"
     first = batches(1.0)
-    training.train_connector(first, config, checkpoint=checkpoint)
-    training.train_connector(first, config, checkpoint=checkpoint)
-    with pytest.raises(training.CmetError, match="other data"):
-        training.train_connector(batches(2.0), config, checkpoint=checkpoint)
+    train_connector(first, config, checkpoint=checkpoint)
+    train_connector(first, config, checkpoint=checkpoint)
+    with pytest.raises(CmetError, match="other data"):
+        train_connector(batches(2.0), config, checkpoint=checkpoint)
     checkpoint.write_bytes(checkpoint.read_bytes()[:2000])
-    with pytest.raises(training.CmetError, match="damaged"):
-        training.train_connector(first, config, checkpoint=checkpoint)
+    with pytest.raises(CmetError, match="damaged"):
+        train_connector(first, config, checkpoint=checkpoint)
 
 
 @pytest.mark.parametrize(
@@ -276,13 +282,13 @@ def test_numbers_that_no_run_can_work_with_are_named(settings, words, tmp_path, 
 
 @pytest.mark.parametrize("what", ["encoder", "connector", "edtalk"])
 def test_a_configuration_with_every_number_can_be_written_and_is_read_back(what, tmp_path, capsys):
-    from cmet_engine.training.speech import TrainingConfig
+    from cmet_engine.training.speech.config import TrainingConfig
 
     path = tmp_path / "all.json"
     assert main(["train", "config", what, "-o", str(path)]) == 0
     if what == "encoder":
         assert TrainingConfig.from_json(path.read_text()) == TrainingConfig()
     else:
-        default = training.ConnectorConfig.published() if what == "edtalk" else training.ConnectorConfig()
-        assert training.ConnectorConfig.load(path) == default
+        default = ConnectorConfig.published() if what == "edtalk" else ConnectorConfig()
+        assert ConnectorConfig.load(path) == default
     assert main(["train", "config", what, "-o", str(path)]) == 1 and "--force" in capsys.readouterr().err

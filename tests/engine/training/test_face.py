@@ -9,7 +9,7 @@ from cmet_engine import files
 from cmet_engine.evaluation import face as evaluation
 from cmet_engine.face import blendshapes, pose
 from cmet_engine.models import assets
-from cmet_engine.training import face, face_observations
+from cmet_engine.training.face import basis, observe, samples, solver
 
 CACHES = (pose.template, blendshapes.load_basis, blendshapes.load_solver)
 
@@ -33,10 +33,10 @@ def own_assets(tmp_path, monkeypatch):
 
 def test_bent_pictures_stay_pictures_and_differ():
     image = np.random.default_rng(0).integers(0, 255, (96, 120, 3), np.uint8)
-    one, two = (face_observations.varied(image, np.random.default_rng(seed)) for seed in (1, 2))
+    one, two = (observe.varied(image, np.random.default_rng(seed)) for seed in (1, 2))
     assert one.shape == image.shape and one.dtype == np.uint8
     assert np.abs(one.astype(int) - two).mean() > 5
-    np.testing.assert_array_equal(one, face_observations.varied(image, np.random.default_rng(1)))
+    np.testing.assert_array_equal(one, observe.varied(image, np.random.default_rng(1)))
 
 
 def test_observations_are_split_by_person(tmp_path):
@@ -49,8 +49,8 @@ def test_observations_are_split_by_person(tmp_path):
         "variant": np.array([0, 0, 1]),
     }
     np.savez(tmp_path / "stills.npz", person=np.array(people), **arrays)
-    (test,) = face.load_observations(tmp_path, set(), test=True)
-    (train,) = face.load_observations(tmp_path, set(), test=False)
+    (test,) = samples.load_observations(tmp_path, set(), test=True)
+    (train,) = samples.load_observations(tmp_path, set(), test=False)
     assert len(test.landmarks) == 1 and len(train.landmarks) == 2
     assert train.varied.tolist() == [False, True]
 
@@ -60,13 +60,13 @@ def test_training_runs_and_is_measured(tmp_path, own_assets, shared, capsys):
     data, seen = shared / "data", tmp_path / "seen"
     task = data / "models" / "face_landmarker.task"
     for name in ("lp_d0", "style_sadgirl_clip1"):
-        face_observations.observe_clip(data / "clips" / f"{name}.mp4", task, seen / "clips" / f"{name}.npz")
+        observe.observe_clip(data / "clips" / f"{name}.mp4", task, seen / "clips" / f"{name}.npz")
     aside = tmp_path / "aside.txt"
     aside.write_text("style_sadgirl_clip1\n")
     before = files.sha256(own_assets / blendshapes.BASIS_FILE)
-    face.train_basis(seen, data / "rigs" / "ict_facekit_light.npz", test_clips=aside)
+    basis.train_basis(seen, data / "rigs" / "ict_facekit_light.npz", test_clips=aside)
     assert files.sha256(own_assets / blendshapes.BASIS_FILE) != before
-    face.train_solver(seen, task, test_clips=aside, pairs=2048, epochs=2)
+    solver.train_solver(seen, task, test_clips=aside, pairs=2048, epochs=2)
     blendshapes.load_solver.cache_clear()
     blendshapes.load_basis.cache_clear()
     figures = evaluation.evaluate_solver(seen, test_clips=aside)
@@ -78,12 +78,12 @@ def test_training_runs_and_is_measured(tmp_path, own_assets, shared, capsys):
 
 
 @pytest.mark.slow
-def test_the_embedded_models_reach_their_figures_on_people_kept_aside(tmp_path, shared):
+def test_the_embedded_models_reach_their_figures_on_held_out_people(tmp_path, shared):
     data, seen = shared / "data", tmp_path / "seen"
     task = data / "models" / "face_landmarker.task"
     names = ("lp_d12", "vr_2", "style_sadgirl_clip1", "lp_s32")  # none of them was trained on
     for name in names:
-        face_observations.observe_clip(data / "clips" / f"{name}.mp4", task, seen / "clips" / f"{name}.npz")
+        observe.observe_clip(data / "clips" / f"{name}.mp4", task, seen / "clips" / f"{name}.npz")
     aside = tmp_path / "aside.txt"
     aside.write_text("\n".join(names))
     figures = evaluation.evaluate_solver(seen, test_clips=aside)

@@ -10,18 +10,24 @@ from voices import RATE, speak, write_wav
 
 from cmet_engine.emotion.acoustics import acoustics
 from cmet_engine.emotion.backbone import STATISTICS
-from cmet_engine.emotion.speech import Encoder, load_encoder
+from cmet_engine.emotion.speech import Encoder, load_encoder, load_student
 from cmet_engine.emotion.student import StudentConfig
-from cmet_engine.emotion.student_weights import load_student
 from cmet_engine.errors import CmetError
 from cmet_engine.evaluation import speech as evaluation
-from cmet_engine.models import assets
-from cmet_engine.training import speech as training
-from cmet_engine.training import voice_augmentation as other_voices
+from cmet_engine.evaluation.library import write_library
+from cmet_engine.training import voice_augmentation
+from cmet_engine.training.corpora.speech import TEACHER, read_corpus
+from cmet_engine.training.speech import recipe
+from cmet_engine.training.speech.batches import Batches, augment
+from cmet_engine.training.speech.clips import prepare
+from cmet_engine.training.speech.config import TrainingConfig
+from cmet_engine.training.speech.kernels import fit_kernels, neutral_statistics
+from cmet_engine.training.speech.recipe import train_encoder, train_folder
+from cmet_engine.training.speech.targets import clip_weights, held_out, make_targets, new_student
 
 VOICES = {"neutral": (110, 0.02), "happy": (210, 0.5), "sad": (95, 0.3)}
 SMALL = StudentConfig(stem=(4, 8), channels=32, blocks=1, heads=2, embedding=16, basis=8, directions=16)
-CONFIG = training.TrainingConfig(
+CONFIG = TrainingConfig(
     voices=2, varied=1, steps=6, batch=6, crop=(60, 80), warmup=2, checkpoint=2,
     held_out=("mead_3",), held_out_every=0, student=SMALL,
 )  # fmt: skip
@@ -42,27 +48,27 @@ def corpus(tmp_path_factory):
                 lines.append(f"{name},mead,mead_{speaker},{emotion},3")
                 features[name] = places[number] + 0.1 * np.random.default_rng(take).standard_normal(1024)
     (folder / "index.csv").write_text("\n".join(lines) + "\n")
-    np.savez(folder / training.TEACHER, paths=np.array(list(features)), features=np.stack(list(features.values())))
+    np.savez(folder / TEACHER, paths=np.array(list(features)), features=np.stack(list(features.values())))
     return folder
 
 
 @pytest.fixture(scope="module")
 def clips(corpus, tmp_path_factory):
-    return training.prepare(training.read_corpus(corpus), tmp_path_factory.mktemp("cache"))
+    return prepare(read_corpus(corpus), tmp_path_factory.mktemp("cache"))
 
 
 def test_a_corpus_is_read_with_its_teacher(corpus):
-    read = training.read_corpus(corpus)
+    read = read_corpus(corpus)
     assert len(read.recordings) == 27 and len(read.teacher) == 27
     assert read.recordings[0].speaker == "mead_1" and read.recordings[0].emotion == "neutral"
 
 
 def test_prepared_clips_come_back_from_the_cache(corpus, tmp_path):
-    first = training.prepare(training.read_corpus(corpus), tmp_path)
-    second = training.prepare(training.read_corpus(corpus), tmp_path)
-    default = training.TrainingConfig()
+    first = prepare(read_corpus(corpus), tmp_path)
+    second = prepare(read_corpus(corpus), tmp_path)
+    default = TrainingConfig()
     assert first.statistics.shape == (1 + default.voices + default.varied, 27, STATISTICS)
-    fewer = training.prepare(training.read_corpus(corpus), tmp_path, CONFIG)
+    fewer = prepare(read_corpus(corpus), tmp_path, CONFIG)
     assert fewer.statistics.shape == (1 + 2 + 1, 27, STATISTICS)
     np.testing.assert_array_equal(first.statistics, second.statistics)
     np.testing.assert_array_equal(first.acoustics[2][5], second.acoustics[2][5])
@@ -83,7 +89,7 @@ def test_a_speaker_gets_deep_and_high_voices_that_keep_the_emotions_apart(clips)
 @pytest.mark.parametrize(("factor", "tempo"), [(1.5, 1.0), (0.7, 1.0), (1.0, 1.2)])
 def test_pitch_moves_and_formants_stay(factor, tempo):
     wave = speak(3.0, pitch=140, lively=0.02)
-    changed = other_voices.shift_pitch(wave, factor, tempo)
+    changed = voice_augmentation.shift_pitch(wave, factor, tempo)
     assert len(changed) == pytest.approx(len(wave) / tempo, abs=2)
     before, after = acoustics(wave), acoustics(changed)
 
@@ -97,7 +103,10 @@ def test_pitch_moves_and_formants_stay(factor, tempo):
 
 def test_resampling_before_it_moves_formants_alone():
     wave = speak(3.0, pitch=140, lively=0.02)
-    plain, changed = acoustics(wave), acoustics(other_voices.speak_as(wave, other_voices.Voice(1.2, 1.0)))
+    plain, changed = (
+        acoustics(wave),
+        acoustics(voice_augmentation.convert_voice(wave, voice_augmentation.Voice(1.2, 1.0))),
+    )
     assert len(changed) == pytest.approx(len(plain), abs=2)
     high = [(h[h[:, 83] > -5][:, 35:60]).mean() for h in (plain, changed)]
     assert high[1] > high[0] + 0.2
@@ -108,20 +117,20 @@ def test_another_room_and_line_leave_the_words():
     wave = speak(2.0)
     before = acoustics(wave)
     for seed in range(8):
-        varied = other_voices.elsewhere(wave, np.random.default_rng(seed))
+        varied = voice_augmentation.simulate_channel(wave, np.random.default_rng(seed))
         assert varied.shape == wave.shape and np.isfinite(varied).all() and np.abs(varied - wave).max() > 0.01
         after = acoustics(varied)
         assert np.corrcoef(before[:, 83], after[:, 83])[0, 1] > 0.7, seed
-    np.testing.assert_array_equal(varied, other_voices.elsewhere(wave, np.random.default_rng(seed)))
+    np.testing.assert_array_equal(varied, voice_augmentation.simulate_channel(wave, np.random.default_rng(seed)))
 
 
 def test_training_writes_an_encoder_that_loads(clips, tmp_path):
     seen = []
-    training.train(clips, CONFIG, tmp_path, progress=lambda *a: seen.append(a))
+    train_encoder(clips, CONFIG, tmp_path, progress=lambda *a: seen.append(a))
     encoder = load_encoder(str(tmp_path / "encoder.safetensors"))
     assert encoder.utterance(speak(), RATE).shape == (1024,)
     assert ("train", 6, 6) in seen and ("kernel", 3, len(clips.statistics)) in seen
-    assert training.TrainingConfig.from_json((tmp_path / "config.json").read_text()) == CONFIG
+    assert TrainingConfig.from_json((tmp_path / "config.json").read_text()) == CONFIG
     rows = (tmp_path / "losses.csv").read_text().splitlines()
     assert rows[0].startswith("step,label") and len(rows) == 7
     assert "<polyline" in (tmp_path / "losses.svg").read_text()
@@ -129,7 +138,7 @@ def test_training_writes_an_encoder_that_loads(clips, tmp_path):
 
 @pytest.mark.parametrize("stage", [("train", 5), ("kernel", 2)])
 def test_the_same_seed_gives_the_same_encoder_also_after_a_kill(clips, tmp_path, stage):
-    whole = training.train(clips, CONFIG, tmp_path / "whole").state_dict()
+    whole = train_encoder(clips, CONFIG, tmp_path / "whole").state_dict()
 
     class KilledError(Exception):
         pass
@@ -139,12 +148,12 @@ def test_the_same_seed_gives_the_same_encoder_also_after_a_kill(clips, tmp_path,
             raise KilledError
 
     with pytest.raises(KilledError):
-        training.train(clips, CONFIG, tmp_path / "resumed", progress=kill)
+        train_encoder(clips, CONFIG, tmp_path / "resumed", progress=kill)
     assert not (tmp_path / "resumed" / "encoder.safetensors").exists()
-    resumed = training.train(clips, CONFIG, tmp_path / "resumed").state_dict()
+    resumed = train_encoder(clips, CONFIG, tmp_path / "resumed").state_dict()
     for key, value in whole.items():
         torch.testing.assert_close(resumed[key], value, rtol=0, atol=0, msg=key)
-    other = training.train(clips, dataclasses.replace(CONFIG, seed=2), tmp_path / "other").state_dict()
+    other = train_encoder(clips, dataclasses.replace(CONFIG, seed=2), tmp_path / "other").state_dict()
     assert any(not torch.equal(other[key], whole[key]) for key in whole)
 
 
@@ -160,8 +169,8 @@ def test_a_gpu_trains_in_half_precision_and_goes_on_after_a_kill(clips, tmp_path
             raise KilledError
 
     with pytest.raises(KilledError):
-        training.train(clips, config, tmp_path, device="cuda", workers=4, progress=kill)
-    student = training.train(clips, config, tmp_path, device="cuda", workers=4)
+        train_encoder(clips, config, tmp_path, device="cuda", workers=4, progress=kill)
+    student = train_encoder(clips, config, tmp_path, device="cuda", workers=4)
     losses = np.loadtxt(tmp_path / "losses.csv", delimiter=",", skiprows=1)[:, 1]
     assert losses[-10:].mean() < 0.9 * losses[:10].mean()
     assert all(value.dtype != torch.bfloat16 and value.isfinite().all() for value in student.state_dict().values())
@@ -189,21 +198,21 @@ def test_everybody_is_left_out_once(clips, corpus, tmp_path, capsys):
 
 
 def test_a_checkpoint_of_another_run_is_refused(clips, tmp_path):
-    training.train(clips, CONFIG, tmp_path, until=2)
+    train_encoder(clips, CONFIG, tmp_path, until=2)
     with pytest.raises(CmetError, match="another configuration"):
-        training.train(clips, dataclasses.replace(CONFIG, batch=5), tmp_path)
+        train_encoder(clips, dataclasses.replace(CONFIG, batch=5), tmp_path)
 
 
 def test_a_corpus_without_neutral_speech_is_refused_before_training(clips, tmp_path):
     lively = dataclasses.replace(clips, emotion=np.where(clips.emotion == "neutral", "sad", clips.emotion))
     with pytest.raises(CmetError, match="two neutral clips"):
-        training.train(lively, CONFIG, tmp_path)
+        train_encoder(lively, CONFIG, tmp_path)
     assert not list(tmp_path.glob("*.pt"))
 
 
 def test_held_out_speakers_are_never_drawn(clips):
-    chosen = np.flatnonzero(~training.held_out(clips, CONFIG))
-    batches = training.Batches(clips, chosen, training.clip_weights(clips, chosen, CONFIG), CONFIG)
+    chosen = np.flatnonzero(~held_out(clips, CONFIG))
+    batches = Batches(clips, chosen, clip_weights(clips, chosen, CONFIG), CONFIG)
     drawn = {clips.speaker[n] for step in range(20) for n in batches(step)[2]}
     assert drawn == {"mead_1", "mead_2"}
 
@@ -211,7 +220,7 @@ def test_held_out_speakers_are_never_drawn(clips):
 def test_kernels_know_clips_that_are_alike(clips, tmp_path):
     alone = dataclasses.replace(SMALL, share=0.0, score_share=0.0)
     config = dataclasses.replace(CONFIG, steps=2, student=alone)
-    student = training.train(clips, config, tmp_path)
+    student = train_encoder(clips, config, tmp_path)
     figures = evaluation.evaluate(Encoder(student), clips, config)
     assert figures["mead"]["alone"]["right"] >= 0.7, "three voices that a child tells apart"
     assert figures["mead"]["beside_neutral"]["right"] >= 0.8, "all the more when its calm speech is known"
@@ -220,7 +229,7 @@ def test_kernels_know_clips_that_are_alike(clips, tmp_path):
 
 
 def test_a_student_from_its_file_answers_the_same(clips, tmp_path):
-    student = training.train(clips, CONFIG, tmp_path)
+    student = train_encoder(clips, CONFIG, tmp_path)
     stored, _ = load_student(tmp_path / "encoder.safetensors")
     for name in ("known", "directions"):  # what they know is stored exactly
         torch.testing.assert_close(getattr(stored.kernel, name), getattr(student.kernel, name), rtol=0, atol=0)
@@ -235,8 +244,8 @@ def test_a_student_from_its_file_answers_the_same(clips, tmp_path):
 def test_kernels_know_no_more_clips_than_they_may(clips):
     config = dataclasses.replace(CONFIG, kernel_known=12)
     chosen = np.flatnonzero(clips.speaker != "mead_3")
-    student = training.new_student(clips, chosen, config)
-    training.fit_kernels(student, clips, chosen, training.make_targets(clips, chosen, config), config)
+    student = new_student(clips, chosen, config)
+    fit_kernels(student, clips, chosen, make_targets(clips, chosen, config), config)
     assert student.kernel.known.shape == student.neutral_kernel.known.shape == (12, SMALL.directions)
     _, scores = student.predict(torch.from_numpy(clips.statistics[0, chosen]))
     labels = clips.labels(config.student.emotions)[chosen]
@@ -245,7 +254,7 @@ def test_kernels_know_no_more_clips_than_they_may(clips):
 
 def test_neutral_speech_to_compare_with_is_the_same_voice_but_another_clip(clips):
     chosen = np.flatnonzero(clips.speaker != "mead_3")
-    rest, known = training.from_rest(clips, chosen, 1)
+    rest, known = neutral_statistics(clips, chosen, 1)
     assert known[chosen].all() and not known[clips.speaker == "mead_3"].any()
     for clip in chosen:
         own = np.flatnonzero((clips.speaker == clips.speaker[clip]) & (clips.emotion == "neutral"))
@@ -255,10 +264,10 @@ def test_neutral_speech_to_compare_with_is_the_same_voice_but_another_clip(clips
 
 
 def test_evaluation_makes_a_library(clips, tmp_path):
-    student = training.train(clips, CONFIG, tmp_path)
+    student = train_encoder(clips, CONFIG, tmp_path)
     encoder = Encoder(student)
     figures = evaluation.evaluate(encoder, clips, CONFIG)
-    evaluation.write_library(encoder, clips, CONFIG, figures, tmp_path / "library.safetensors")
+    write_library(encoder, clips, CONFIG, figures, tmp_path / "library.safetensors")
     from safetensors import safe_open
 
     with safe_open(tmp_path / "library.safetensors", "np") as file:
@@ -269,6 +278,7 @@ def test_evaluation_makes_a_library(clips, tmp_path):
 
 def test_one_command_trains_and_embeds(corpus, tmp_path, monkeypatch, capsys):
     from cmet_engine.cli import main
+    from cmet_engine.models import assets
 
     backbone = assets.asset("speech_backbone.safetensors")
     monkeypatch.setattr(assets, "ASSETS", tmp_path / "assets")
@@ -292,52 +302,50 @@ def test_one_command_trains_and_embeds(corpus, tmp_path, monkeypatch, capsys):
 
 def test_what_would_stop_a_run_is_said_before_listening(corpus, tmp_path, monkeypatch):
     begun = tmp_path / "run"
-    training.train_folder(corpus, begun, config=CONFIG)
-    monkeypatch.setattr(training, "prepare", lambda *a, **k: pytest.fail("listened first"))
+    train_folder(corpus, begun, config=CONFIG)
+    monkeypatch.setattr(recipe, "prepare", lambda *a, **k: pytest.fail("prepared first"))
     other = dataclasses.replace(CONFIG, steps=7)
     with pytest.raises(CmetError, match="another configuration"):
-        training.train_folder(corpus, begun, config=other)
+        train_folder(corpus, begun, config=other)
     (begun / "checkpoint.pt").rename(begun / "kept")
     (begun / "checkpoint.pt").write_bytes(b"cut")
     with pytest.raises(CmetError, match=r"checkpoint\.pt is damaged"):
-        training.train_folder(corpus, begun, config=CONFIG)
+        train_folder(corpus, begun, config=CONFIG)
     (begun / "kept").rename(begun / "checkpoint.pt")
     without = tmp_path / "without"
     write_wav(without / "AudioWAV" / "1001_DFA_ANG_XX.wav", speak(0.6))
     with pytest.raises(CmetError, match="cmet train teacher"):
-        training.train_folder(without, tmp_path / "new", config=CONFIG)
+        train_folder(without, tmp_path / "new", config=CONFIG)
     with pytest.raises(CmetError, match="other recordings"):
-        np.savez(
-            without / training.TEACHER, paths=np.array(["AudioWAV/1001_DFA_ANG_XX.wav"]), features=np.ones((1, 1024))
-        )
-        training.train_folder(without, begun, config=CONFIG)
+        np.savez(without / TEACHER, paths=np.array(["AudioWAV/1001_DFA_ANG_XX.wav"]), features=np.ones((1, 1024)))
+        train_folder(without, begun, config=CONFIG)
     (tmp_path / "file").touch()
     with pytest.raises(CmetError, match="Cannot make the folder"):
-        training.train_folder(corpus, tmp_path / "file", config=CONFIG)
+        train_folder(corpus, tmp_path / "file", config=CONFIG)
 
 
-def test_the_teacher_hears_a_folder_once(tmp_path, caplog):
-    from cmet_engine.training.teacher_features import teach_folder
+def test_the_teacher_encodes_a_recording_once(tmp_path, caplog):
+    from cmet_engine.training.teacher_features import extract_teacher
 
     class Teacher:
-        heard = 0
+        encoded = 0
 
         def utterance(self, wave, rate):
-            self.heard += 1
-            return np.full(1024, self.heard, np.float32)
+            self.encoded += 1
+            return np.full(1024, self.encoded, np.float32)
 
     teacher = Teacher()
     place = tmp_path / "M003" / "audio"
     for emotion in ("angry", "neutral"):
         write_wav(place / emotion / "level_1" / "001.wav", speak(0.6))
     (place / "neutral" / "level_1" / "002.m4a").touch()
-    teach_folder(tmp_path, teacher)
+    extract_teacher(tmp_path, teacher)
     assert any("002.m4a is empty" in message for message in caplog.messages)
-    known = training.read_corpus(tmp_path).teacher
+    known = read_corpus(tmp_path).teacher
     assert set(known) == {"M003/audio/angry/level_1/001.wav", "M003/audio/neutral/level_1/001.wav"}
     write_wav(place / "happy" / "level_1" / "001.wav", speak(0.6))
-    teach_folder(tmp_path, teacher)
-    assert teacher.heard == 3 and len(training.read_corpus(tmp_path).teacher) == 3
+    extract_teacher(tmp_path, teacher)
+    assert teacher.encoded == 3 and len(read_corpus(tmp_path).teacher) == 3
 
 
 def test_an_encoder_is_measured_on_a_corpus_that_no_training_knows(tmp_path, capsys):
@@ -360,9 +368,9 @@ def test_mead_and_crema_are_read_as_distributed(tmp_path):
         write_wav(tmp_path / "mead" / "M003" / "audio" / emotion / "level_1" / "001.wav", speak(0.6))
     for code in ("ANG", "NEU", "SAD"):
         write_wav(tmp_path / "crema" / "AudioWAV" / f"1001_DFA_{code}_XX.wav", speak(0.6))
-    mead = training.read_corpus(tmp_path / "mead").recordings
+    mead = read_corpus(tmp_path / "mead").recordings
     assert [(r.speaker, r.emotion) for r in mead] == [("mead_M003", "angry"), ("mead_M003", "neutral")]
-    crema = training.read_corpus(tmp_path / "crema").recordings
+    crema = read_corpus(tmp_path / "crema").recordings
     assert [(r.speaker, r.emotion) for r in crema] == [
         ("crema_1001", "angry"), ("crema_1001", "neutral"), ("crema_1001", "sad"),
     ]  # fmt: skip
@@ -370,37 +378,37 @@ def test_mead_and_crema_are_read_as_distributed(tmp_path):
 
 def test_a_wrong_layout_or_label_is_named(corpus, tmp_path):
     with pytest.raises(CmetError, match="not a speech corpus"):
-        training.read_corpus(tmp_path)
+        read_corpus(tmp_path)
     with pytest.raises(CmetError, match="not a folder"):
-        training.read_corpus(tmp_path / "absent")
+        read_corpus(tmp_path / "absent")
     (tmp_path / "index.csv").write_text("path,dataset,emotion\n")
     with pytest.raises(CmetError, match="no column 'speaker'"):
-        training.read_corpus(tmp_path)
+        read_corpus(tmp_path)
     (tmp_path / "index.csv").write_text("path,dataset,speaker,emotion\na.wav,x,y,gloomy\n")
     with pytest.raises(CmetError, match="line 2: the emotion 'gloomy' is unknown"):
-        training.read_corpus(tmp_path)
+        read_corpus(tmp_path)
     (tmp_path / "index.csv").write_text("path,dataset,speaker,emotion\na.wav,x,y,sad\n")
     with pytest.raises(CmetError, match=r"a\.wav is missing"):
-        training.read_corpus(tmp_path)
+        read_corpus(tmp_path)
     write_wav(tmp_path / "a.wav", speak(0.6))
-    np.savez(tmp_path / training.TEACHER, paths=np.array(["a.wav"]), features=np.full((1, 1024), np.nan))
+    np.savez(tmp_path / TEACHER, paths=np.array(["a.wav"]), features=np.full((1, 1024), np.nan))
     with pytest.raises(CmetError, match=r"a\.wav holds values that are not numbers"):
-        training.read_corpus(tmp_path)
-    np.savez(tmp_path / training.TEACHER, paths=np.array(["a.wav"]), features=np.zeros((1, 10)))
+        read_corpus(tmp_path)
+    np.savez(tmp_path / TEACHER, paths=np.array(["a.wav"]), features=np.zeros((1, 10)))
     with pytest.raises(CmetError, match="shape"):
-        training.read_corpus(tmp_path)
+        read_corpus(tmp_path)
 
 
-def test_a_recording_that_cannot_be_used_costs_only_itself(tmp_path, capsys):
+def test_a_recording_that_cannot_be_used_costs_only_itself(tmp_path, caplog):
     write_wav(tmp_path / "AudioWAV" / "1001_DFA_ANG_XX.wav", speak(0.6))
     write_wav(tmp_path / "AudioWAV" / "1001_DFA_NEU_XX.wav", np.zeros(RATE))
-    clips = training.prepare(training.read_corpus(tmp_path))
+    clips = prepare(read_corpus(tmp_path))
     assert len(clips) == 1
-    assert "1001_DFA_NEU_XX.wav" in capsys.readouterr().err
+    assert any("1001_DFA_NEU_XX.wav" in message for message in caplog.messages)
 
 
 def test_a_configuration_names_its_wrong_field():
-    assert training.TrainingConfig.from_json('{"steps": 5, "student": {"stem": [2, 3]}}').student.stem == (2, 3)
+    assert TrainingConfig.from_json('{"steps": 5, "student": {"stem": [2, 3]}}').student.stem == (2, 3)
     for text, words in (
         ("[", "not valid JSON"),
         ('{"stepz": 1}', "stepz"),
@@ -408,12 +416,12 @@ def test_a_configuration_names_its_wrong_field():
         ('{"student": {"x": 1}}', "'x'"),
     ):
         with pytest.raises(CmetError, match=words):
-            training.TrainingConfig.from_json(text)
+            TrainingConfig.from_json(text)
 
 
 def test_augmentation_keeps_range_and_shape():
     heard = torch.from_numpy(np.stack([acoustics(speak(1.0, seed=k))[:90] for k in range(8)]))
-    varied = training.augment(heard, torch.full((8,), 90), torch.Generator().manual_seed(0))
+    varied = augment(heard, torch.full((8,), 90), torch.Generator().manual_seed(0))
     assert varied.shape == heard.shape and torch.isfinite(varied).all()
     assert varied[:, :, :80].min() >= -9.01
     assert (varied[:, :, :80] - heard[:, :, :80]).abs().mean() > 0.1

@@ -1,33 +1,32 @@
-"""What the tracker and MediaPipe's own landmarker see in pictures and clips: the data that solver and basis learn from.
+"""Landmarks and scores of pictures and clips, by the tracker and by MediaPipe's landmarker: what solver and basis learn from.
 
-Every picture is also seen bent, turned, blurred and mirrored (`varied`): a smooth random displacement of the pixels makes
-a face of another build with another expression that is still a photograph, and both observers look at the same one.
+Every picture is also observed bent, turned, blurred and mirrored (`varied`). A smooth random displacement of the pixels
+makes a face of another build with another expression that is still a photograph, and both observe the same one.
 """
 
 import csv
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 
-from cmet_engine.errors import CmetError
-from cmet_engine.face.landmarks import LANDMARKS
+from cmet_engine.errors import InvalidInput
 from cmet_engine.face.mesh import Landmarker, Mesh, box_of
+from cmet_engine.face.pose import LANDMARKS
 from cmet_engine.face.tracker import track
 from cmet_engine.media.reader import VideoReader
 from cmet_engine.progress import Progress, Stage
 from cmet_engine.training.blendshape_teacher import OUTPUTS
 
 VARIANTS = 2  # of every picture, beside the picture itself
-CLIP_STEP = 10  # frames between those of a clip that are also seen varied
+CLIP_STEP = 10  # frames between those of a clip that are also observed varied
 BEND = 0.035  # standard deviation of the displacement in picture widths, at its largest
 TURN = 25.0  # degrees either way in the plane
 
 
 def varied(image: np.ndarray, random: np.random.Generator) -> np.ndarray:
     """The picture bent, turned, stretched, mirrored, darkened, blurred, by chance."""
-    import cv2
-
     height, width = image.shape[:2]
     size = max(height, width)
     scale, stretch = np.exp(random.normal(0, 0.08)), np.exp(random.normal(0, 0.05))
@@ -60,7 +59,7 @@ def varied(image: np.ndarray, random: np.random.Generator) -> np.ndarray:
 def observe_pictures(
     folder: Path, task: Path, output: Path, *, variants: int = VARIANTS, seed: int = 0, progress: Progress | None = None
 ) -> None:
-    """Look at every picture that `folder/index.csv` names (columns path, person) and write what was seen.
+    """Observe every picture that `folder/index.csv` names (columns path, person) and write the observations.
 
     The .npz holds `person`, `variant` (0: the picture itself), `landmarks` of the tracker, `teacher_landmarks`,
     `teacher_scores` and `names`.
@@ -68,15 +67,13 @@ def observe_pictures(
     Raises:
         CmetError: the index is missing or names no picture.
     """
-    import cv2
-
     try:
         with (folder / "index.csv").open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
     except OSError as error:
-        raise CmetError(f"Cannot read {folder / 'index.csv'}: {error.strerror}.") from error
+        raise InvalidInput(f"Cannot read {folder / 'index.csv'}: {error.strerror}.") from error
     mesh, landmarker = Mesh(), Landmarker(task)
-    seen = _Seen()
+    seen = _Observations()
     for i, row in enumerate(rows):
         image = cv2.imread(str(folder / row["path"]))
         if image is None:
@@ -96,13 +93,13 @@ def observe_pictures(
 def observe_clip(
     clip: Path, task: Path, output: Path, *, variants: int = 1, seed: int = 0, progress: Progress | None = None
 ) -> None:
-    """Look at a clip with the tracker and the landmarker and write what was seen; see `observe_pictures`.
+    """Observe a clip with the tracker and the landmarker and write the observations; see `observe_pictures`.
 
     Also holds `track` int [N]: the frame's number for frames of the clip itself, -1 for varied single frames.
     """
     geometry = track(clip, progress=progress)
     mesh, landmarker, single = Mesh(), Landmarker(task, clip=True), Landmarker(task)
-    seen = _Seen()
+    seen = _Observations()
     random = np.random.default_rng([seed, len(geometry)])
     for frame in VideoReader(clip):
         found = landmarker.detect(frame.image, round(float(frame.time) * 1000))
@@ -118,7 +115,7 @@ def observe_clip(
 
 
 def observe(data: Path, output: Path, *, seed: int = 0, progress: Progress | None = None) -> None:
-    """Look at all pictures and clips of a data folder; what is there already is not done again.
+    """Observe all pictures and clips of a data folder; what is there already is not done again.
 
     Args:
         data: holds `faces/stills`, `clips/*.mp4` and `models/face_landmarker.task`.
@@ -135,7 +132,7 @@ def observe(data: Path, output: Path, *, seed: int = 0, progress: Progress | Non
             observe_clip(clip, task, seen, seed=seed, progress=progress)
 
 
-class _Seen:
+class _Observations:
     """Rows of observations."""
 
     def __init__(self) -> None:
@@ -147,7 +144,7 @@ class _Seen:
     def add(
         self, name: str, variant: int, mesh: Mesh, found: tuple[np.ndarray, np.ndarray] | None, picture: np.ndarray
     ) -> None:
-        """Look with the tracker's mesh where the landmarker found a face."""
+        """Observe with the tracker's mesh where the landmarker found a face."""
         if found is None:
             return
         mesh.forget()

@@ -1,0 +1,146 @@
+"""The connector of 52 coefficients as a file: what its numbers mean, and how it is written and read.
+
+An emotion vector is brought to one length (`unit_vector`) and a track to 25 frames a second in the network's scale
+(`resampled`, `EXPRESSION_SCALE`) before the network sees them; these choices are part of what the weights mean.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from cmet_engine.emotion.connector import Connector
+from cmet_engine.errors import InvalidInput, MissingWeights
+from cmet_engine.files import whole_file
+
+VECTOR_NORM = 10.0
+"""Length of the emotion vectors that the network sees; the teacher's own are 9 to 13 long."""
+
+VECTOR_FLOOR = 0.5
+"""Vectors much shorter than this stay short: a voice that hardly differs from neutral."""
+
+EXPRESSION_SCALE = 8.0
+"""Coefficients (0 to 1) times this are the numbers that the network sees: about the spread of EDTalk's codes, for which
+the paper's loss weights were chosen."""
+
+FRAME_RATE = 25
+"""Frames a second of the tracks that the network sees: the rate of the paper's data (arXiv 2604.07786)."""
+
+
+@dataclass(frozen=True)
+class ConnectorSize:
+    """Sizes of a connector, see `Connector`; the defaults are the published network's for EDTalk's 10 codes."""
+
+    expression_dim: int = 10
+    speech_dim: int = 1024
+    width: int = 1024
+    layers: int = 4
+    heads: int = 4
+    feedforward: int = 1024
+    dropout: float = 0.1
+    base_channels: int = 4
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any]) -> "ConnectorSize":
+        """The sizes among the settings of a training run.
+
+        Raises:
+            KeyError: one is missing.
+        """
+        return cls(**{name: settings[name] for name in cls.__dataclass_fields__})
+
+    def build(self) -> Connector:
+        """A network of these sizes with fresh weights."""
+        return Connector(
+            self.expression_dim,
+            speech_dim=self.speech_dim,
+            width=self.width,
+            layers=self.layers,
+            heads=self.heads,
+            feedforward=self.feedforward,
+            dropout=self.dropout,
+            base_channels=self.base_channels,
+        )
+
+
+def unit_vector(vector: np.ndarray) -> np.ndarray:
+    """An emotion vector [..., 1024] brought to the length that the network sees."""
+    vector = np.asarray(vector, np.float32)
+    size = np.sqrt(np.square(vector).sum(-1, keepdims=True) + VECTOR_FLOOR**2)
+    return VECTOR_NORM * vector / size
+
+
+def resampled(values: np.ndarray, times: np.ndarray, rate: float) -> tuple[np.ndarray, np.ndarray]:
+    """Values [N, C] at `times` [N] read at an even rate: ([M, C] float32, [M] seconds)."""
+    even = times[0] + np.arange(max(round((times[-1] - times[0]) * rate) + 1, 1)) / rate
+    columns = [np.interp(even, times, values[:, c]) for c in range(values.shape[1])]
+    return np.stack(columns, 1).astype(np.float32), even
+
+
+def save_connector(
+    network: Connector,
+    settings: Mapping[str, Any],
+    path: str | Path,
+    figures: Mapping[str, Any],
+    *,
+    force: bool = False,
+) -> None:
+    """Write a trained connector as safetensors (float16), its settings and measured figures in the header.
+
+    Args:
+        network: of the sizes among `settings`.
+        settings: every number of the training run.
+        path: the file.
+        figures: what was measured.
+        force: replace an earlier file.
+
+    Raises:
+        CmetError: the file cannot be written, or is there already and `force` is off.
+    """
+    tensors = {
+        k: (v.half() if v.dtype == torch.float32 else v).contiguous()
+        for k, v in network.state_dict().items()
+        if not k.endswith(".pe")  # the position tables follow from the sizes
+    }
+    with whole_file(path, force=force) as temporary:
+        save_file(tensors, temporary, {"config": json.dumps(dict(settings)), "figures": json.dumps(dict(figures))})
+
+
+def load_connector(path: str | Path) -> tuple[Connector, dict[str, Any]]:
+    """A connector that `save_connector` wrote, in evaluation mode, and its figures.
+
+    Raises:
+        CmetError: the file is missing, damaged, or of another kind.
+    """
+    network, _, figures = read_connector(path)
+    return network, figures
+
+
+def read_connector(path: str | Path) -> tuple[Connector, dict[str, Any], dict[str, Any]]:
+    """A connector in evaluation mode, the settings that it was trained with, and its figures.
+
+    Raises:
+        CmetError: the file is missing, damaged, or of another kind.
+    """
+    path = Path(path)
+    try:
+        with safe_open(path, "pt") as file:
+            header = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+        settings = json.loads(header["config"])
+        network = ConnectorSize.of(settings).build()
+        tables = {k: v for k, v in network.state_dict().items() if k.endswith(".pe")}
+        network.load_state_dict(
+            {**tables, **{k: v.float() if v.is_floating_point() else v for k, v in tensors.items()}}
+        )
+        return network.eval(), settings, json.loads(header.get("figures", "{}"))
+    except FileNotFoundError as error:
+        raise MissingWeights(f"The connector {path} is missing.") from error
+    except (SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise InvalidInput(f"{path.name} is not a connector that `cmet train connector` wrote.") from error

@@ -1,0 +1,1 @@
+"""Labelled speech, videos, pictures and tracks in the layouts that the trainings read."""

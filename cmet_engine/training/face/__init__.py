@@ -1,0 +1,1 @@
+"""Training of the small models between landmarks and coefficients: mean face, basis and solver."""
