@@ -6,6 +6,8 @@ window: `mapping.match`, `keyframes.apply_track`, `keyframes.read_track`, `emoti
 
 from typing import Any
 
+from . import commands
+
 _command: Any = None
 
 
@@ -13,7 +15,7 @@ def register() -> None:
     """Called by Blender when the add-on is switched on."""
     import bpy
 
-    from . import commands, handlers, operators, panels, properties
+    from . import handlers, operators, panels, properties
 
     for cls in (*properties.CLASSES, *operators.CLASSES, *panels.CLASSES):
         bpy.utils.register_class(cls)

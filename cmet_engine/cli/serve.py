@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from cmet_engine.cli.options import Adder
+from cmet_engine.files import user_folder
 
 
 def add_command(command: Adder) -> None:
@@ -20,7 +21,6 @@ def add_command(command: Adder) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run the engine until it is told to stop."""
-    from cmet_engine.files import user_folder
     from cmet_engine.serve.run import serve  # brings FastAPI
 
     root = options.root or user_folder() / "engine"

@@ -7,6 +7,7 @@ from typing import Any
 from cmet_engine.errors import CmetError, MissingWeights
 from cmet_engine.jobs.manifest import Row, uses_gpu
 from cmet_engine.jobs.schedule import ATTEMPTS
+from cmet_engine.jobs.worker import attempt, give_memory_back, run_row
 
 ROW_MEMORY = 2 << 30  # bytes that a row may need: a 1080p edit stays below 1 GB, Blender with a character below 2
 RAY_AHEAD = 1000  # rows handed to a cluster before the first of them is finished
@@ -61,8 +62,6 @@ class RayCluster:
 
 def _on_ray(task: dict[str, Any]) -> dict[str, Any]:
     """Do a row on a machine of the cluster."""
-    from cmet_engine.jobs.worker import attempt, give_memory_back, run_row  # brings mediapipe and torch
-
     started = time.monotonic()
     answer = attempt(run_row, task)
     give_memory_back()

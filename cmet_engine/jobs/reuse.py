@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from cmet_engine import cache, fingerprint
+from cmet_engine.emotion.sound_files import sound_files
+from cmet_engine.emotion.user_library import user_folder
 from cmet_engine.errors import CmetError
 from cmet_engine.jobs.store import DONE, Job, write_atomically
 from cmet_engine.models import registry
@@ -26,9 +28,6 @@ def identity(request: dict[str, Any]) -> str | None:
         CmetError: a folder holds no recordings.
         OSError: a file is gone.
     """
-    from cmet_engine.emotion.sound_files import sound_files
-    from cmet_engine.emotion.user_library import user_folder
-
     if request["kind"] == "vector":
         return None
     given = request["parameters"]

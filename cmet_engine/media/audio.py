@@ -7,6 +7,7 @@ from typing import cast
 
 import av
 import numpy as np
+from scipy.ndimage import binary_dilation
 
 from cmet_engine.errors import InvalidInput
 from cmet_engine.media.sequences import is_pattern
@@ -128,8 +129,6 @@ def without_pauses(wave: np.ndarray, rate: int = RATE) -> np.ndarray:
 
     A recording that somebody forgot to stop then gives the same features as one that was trimmed.
     """
-    from scipy.ndimage import binary_dilation  # slow to import, and `cmet emotions` needs none of it
-
     step = rate // 50
     count = len(wave) // step
     if count < 2:

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Body, Depends, Query, Request
 from fastapi.responses import FileResponse, PlainTextResponse, Response
 
 from cmet_engine import __version__
+from cmet_engine.emotion.library import load_library
 from cmet_engine.errors import NotFound
 from cmet_engine.serve.engine import Engine
 from cmet_engine.serve.schemas import ANY_FILE, BUSY, PICTURE, UNKNOWN, JobAnswer, LiveAnswer
@@ -72,8 +73,6 @@ def metrics(engine: Running) -> str:
 @router.get("/emotions")
 def emotions() -> list[dict[str, Any]]:
     """What the emotion library holds."""
-    from cmet_engine.emotion.library import load_library  # brings scipy and safetensors, which nothing else here needs
-
     return [{"name": vector.name, "reliability": vector.reliability} for vector in load_library().values()]
 
 

@@ -13,7 +13,7 @@ from cmet_engine.errors import InvalidInput
 from cmet_engine.face.clip import track_clip
 from cmet_engine.files import whole_file
 from cmet_engine.progress import Progress, Stage
-from cmet_engine.render.refine import training_pairs
+from cmet_engine.render.refine import pairs as training_pairs
 from cmet_engine.render.refine.network import Refiner, save_refiner
 from cmet_engine.render.refine.optimise import BATCH, optimise
 from cmet_engine.render.refine.reference_frames import usable_frames
@@ -85,8 +85,8 @@ def train_generic(
     return {name: round(float(np.mean([p[name] for p in recent])), 5) for name in (recent[0] if recent else {})}
 
 
-def _training_pairs(clips: Sequence[Path], work: Path, pairs: int, after: Callable[[], None]) -> list[np.ndarray]:
-    """Training pairs of every clip, uint8 [pairs, CHANNELS, R, R], read from files in `work` that are made where absent."""
+def _training_pairs(clips: Sequence[Path], work: Path, count: int, after: Callable[[], None]) -> list[np.ndarray]:
+    """Training pairs of every clip, uint8 [count, CHANNELS, R, R], read from files in `work` that are made where absent."""
     stored = []
     for number, clip in enumerate(clips):
         file = work / f"{clip.stem}.npy"
@@ -95,7 +95,7 @@ def _training_pairs(clips: Sequence[Path], work: Path, pairs: int, after: Callab
             deltas = partial(basic_emotion_deltas, source)
             frames = training_pairs.read_frames(clip, geometry, deltas, usable_frames(geometry), round(1.5 * SIZE))
             random = np.random.default_rng(number)
-            made = np.stack([training_pairs.make_pair(frames, SIZE, random) for _ in range(pairs)])
+            made = np.stack([training_pairs.make_pair(frames, SIZE, random) for _ in range(count)])
             with whole_file(file) as temporary, temporary.open("wb") as opened:
                 np.save(opened, made)
         stored.append(np.load(file, mmap_mode="r"))

@@ -14,7 +14,7 @@ ENGINE, ADD_ON = "cmet_engine", "cmet_blender"
 
 ROOMS = (  # a room may import itself and those before it
     ("light", "arkit choices client emotions errors extras files processes progress smoothstep timeline track"),
-    ("stored results and requests", "cache fingerprint resume spec"),
+    ("stored results and requests", "cache fingerprint resume spec spec_errors"),
     ("models", "models"),
     ("media", "media"),
     ("face", "face"),
@@ -38,7 +38,9 @@ SLOW = {
     "av",
     "cv2",
     "fastapi",
+    "pydantic",
     "scipy",
+    "tqdm",
     "uvicorn",
 }  # may wait, too, in what `cmet --help` and `import cmet_engine` load
 NOT_EVERYWHERE = {  # only on one platform, in Blender, or with an extra; or needed once, for a download
@@ -67,6 +69,7 @@ MODULES = {
     ".".join(path.relative_to(PROJECT).with_suffix("").parts).removesuffix(".__init__"): path
     for package in (ENGINE, ADD_ON)
     for path in sorted((PROJECT / package).rglob("*.py"))
+    if "docs" not in path.parts  # hooks of the documentation site
 }
 
 

@@ -23,9 +23,9 @@ from cmet_engine.models.device import resolve
 from cmet_engine.progress import Progress, Stage
 from cmet_engine.render.refine.network import WEIGHTS, Refiner, load_refiner, save_refiner
 from cmet_engine.render.refine.optimise import BATCH, optimise
+from cmet_engine.render.refine.pairs import ClipFrames, Deltas, make_pair, read_frames
 from cmet_engine.render.refine.quality import LEVELS, duration, estimate
 from cmet_engine.render.refine.reference_frames import ReferenceFrames, open_references, usable_frames
-from cmet_engine.render.refine.training_pairs import ClipFrames, Deltas, make_pair, read_frames
 
 log = logging.getLogger(__name__)
 

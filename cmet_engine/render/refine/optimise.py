@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from cmet_engine.render.refine import training_pairs
+from cmet_engine.render.refine import pairs
 from cmet_engine.render.refine.network import Refiner, compose
 
 BATCH = 4
@@ -26,7 +26,7 @@ CLOSE_WEIGHT = 5.0
 
 def loss_of(network: Refiner, packed: Tensor) -> tuple[Tensor, dict[str, float]]:
     """The loss of a batch of training pairs, uint8 [B, CHANNELS, R, R], and its parts by name."""
-    pictures, target, geometry, prior, near, mask = training_pairs.unpack(packed)
+    pictures, target, geometry, prior, near, mask = pairs.unpack(packed)
     weights, flow, shade = network(pictures, geometry, prior)
     predicted = compose(pictures, weights, flow, shade, mask)
     importance = mask * (1 + CLOSE_WEIGHT * near)

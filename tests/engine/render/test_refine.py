@@ -23,7 +23,7 @@ from cmet_engine.models.assets import ASSETS
 from cmet_engine.pipeline import render_clip
 from cmet_engine.render.base import Renderer
 from cmet_engine.render.choose import open_renderer
-from cmet_engine.render.refine import fitting, occlusion, reference_frames, training_pairs
+from cmet_engine.render.refine import fitting, occlusion, pairs, reference_frames
 from cmet_engine.render.refine.canonical_crop import apply, crop_transform, inverse, rasterise
 from cmet_engine.render.refine.network import GEOMETRY, SOURCES, Refiner, compose, load_refiner
 from cmet_engine.render.refine.optimise import loss_of, optimise
@@ -88,7 +88,7 @@ def images(clip: Tracked) -> list[np.ndarray]:
     return [f.image for f in VideoReader(clip[0])]
 
 
-def deltas_of(source: CoefficientTrack) -> training_pairs.Deltas:
+def deltas_of(source: CoefficientTrack) -> pairs.Deltas:
     return partial(basic_emotion_deltas, source)
 
 
@@ -177,9 +177,9 @@ def test_frames_of_the_clip_are_rebuilt_better_than_by_the_draft(clip, prepared,
     geometry = clip[1]
     held = np.arange(42, FRAMES)
     ready = prepare(clip, "standard", among=np.arange(42), steps=0)
-    pairs = choose_pairs(held, 6)
+    chosen = choose_pairs(held, 6)
     signal, structure = reconstruct(
-        geometry, dict(enumerate(images)), pairs, ready.references, ready.network, ready.size
+        geometry, dict(enumerate(images)), chosen, ready.references, ready.network, ready.size
     )
     assert signal["mouth"][1] > signal["mouth"][0] + 1
     assert structure["mouth"][1] > structure["mouth"][0]
@@ -279,9 +279,9 @@ def test_the_fit_is_kept_and_an_interrupted_one_goes_on(clip, monkeypatch):
 
 
 def test_the_fit_learns(clip):
-    frames = training_pairs.read_frames(clip[0], clip[1], deltas_of(clip[2]), np.arange(FRAMES), 200)
+    frames = pairs.read_frames(clip[0], clip[1], deltas_of(clip[2]), np.arange(FRAMES), 200)
     random = np.random.default_rng(0)
-    batch = torch.from_numpy(np.stack([training_pairs.make_pair(frames, 96, random) for _ in range(4)]))
+    batch = torch.from_numpy(np.stack([pairs.make_pair(frames, 96, random) for _ in range(4)]))
     network = load_refiner()
     with torch.no_grad():
         before = float(loss_of(network, batch)[0])
