@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
 from cmet_engine.errors import Busy, CmetError, InvalidInput, MissingWeights, NotFound
+from cmet_engine.files import read_json
 
 TIMEOUT = 5.0  # seconds; the engine answers at once, whatever it is working on
 REFUSALS = {kind.http_status: kind for kind in (InvalidInput, NotFound, MissingWeights, Busy)}
@@ -45,9 +46,9 @@ class Client:
             CmetError: the file is missing or damaged.
         """
         try:
-            document = json.loads(Path(path).read_text("utf-8"))
+            document = read_json(path)
             return cls(document["url"], document["token"], name)
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (CmetError, ValueError, KeyError, TypeError) as error:
             raise CmetError(f"{path} does not hold the address of an engine; is `cmet serve` running?") from error
 
     def request(self, method: str, path: str, body: Any = None, *, raw: bytes | None = None, **query: Any) -> Any:

@@ -38,7 +38,7 @@ def read_json(path: str | Path, broken: str | None = None) -> Any:
 
     Args:
         path: of the file.
-        broken: what to say when it cannot be read or is not JSON; None names the file and the place of the error.
+        broken: what to say when it cannot be read or is not JSON; None names the file and the fault.
 
     Raises:
         NotFound: there is no such file.
@@ -47,11 +47,13 @@ def read_json(path: str | Path, broken: str | None = None) -> Any:
     try:
         return json.loads(Path(path).read_text("utf-8"))
     except FileNotFoundError as error:
-        raise NotFound(broken or f"There is no file {path}; check its name.") from error
+        raise NotFound(broken or f"Cannot read {path}: {error.strerror}.") from error
     except OSError as error:
-        raise InvalidInput(broken or f"{path} cannot be read: {error.strerror}.") from error
-    except ValueError as error:
-        raise InvalidInput(broken or f"{path} is not JSON ({error}); correct the file or write it again.") from error
+        raise InvalidInput(broken or f"Cannot read {path}: {error.strerror}.") from error
+    except (ValueError, RecursionError) as error:
+        raise InvalidInput(
+            broken or f"{Path(path).name}: not valid JSON; correct the file or write it again."
+        ) from error
 
 
 def check_writable(path: str | Path, *, force: bool = False) -> Path:

@@ -411,6 +411,8 @@ class RenderRigSpec(RigSpec):
     Attributes:
         clip: the footage.
         source: the track that the character was driven from; what it cannot show is kept from there.
+        frames: first and last scene frame; None is the scene's range.
+        face, quality, device, rate_factor: see `EditSpec`.
     """
 
     inputs: ClassVar[tuple[str, ...]] = ("clip", "rig", "mapping", "source")
@@ -418,6 +420,10 @@ class RenderRigSpec(RigSpec):
     clip: File
     source: File | None = None
     frames: Frames | None = None
+    face: Face = 0
+    quality: Quality = "auto"
+    device: Device = "auto"
+    rate_factor: RateFactor | None = None
 
 
 RigWork = ExportSpec | ApplySpec | BakeSpec | ReadSpec | MatchSpec | RenderRigSpec

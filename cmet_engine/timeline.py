@@ -13,7 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
-from cmet_engine.errors import CmetError, InvalidInput, NotFound
+from cmet_engine.errors import CmetError, InvalidInput
+from cmet_engine.files import read_json
 
 FORMAT = "cmet-timeline/1"
 DEFAULT_EASE = 0.3  # seconds; a facial expression takes 0.2 to 0.7 s to its apex (Ekman 2003, Emotions Revealed)
@@ -131,13 +132,7 @@ class EmotionTimeline:
             InvalidInput: it is not JSON, or a key is wrong; the message names the field.
         """
         path = Path(path)
-        try:
-            document = json.loads(path.read_text("utf-8"))
-        except OSError as error:
-            kind = NotFound if isinstance(error, FileNotFoundError) else InvalidInput
-            raise kind(f"Cannot read {path}: {error.strerror}.") from error
-        except (ValueError, RecursionError) as error:
-            raise InvalidInput(f"{path.name}: not valid JSON.") from error
+        document = read_json(path)
         if (
             not isinstance(document, dict)
             or document.get("format") != FORMAT

@@ -1,6 +1,5 @@
 """Conventions: how one kind of character names its shapes or bones; read from `rigs/*.json`."""
 
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
@@ -9,6 +8,7 @@ from typing import Any
 
 from cmet_engine import arkit
 from cmet_engine.errors import InvalidInput, NotFound
+from cmet_engine.files import read_json
 
 from .rows import CONVENTION, Rotation, Row, parse_rotation
 
@@ -56,14 +56,7 @@ def read_document(path: Path) -> dict[str, Any]:
         NotFound: the file does not exist.
         InvalidInput: it cannot be read, or is not of this format.
     """
-    try:
-        document = json.loads(path.read_text("utf-8"))
-    except FileNotFoundError as error:
-        raise NotFound(f"Cannot read {path}: {error.strerror}.") from error
-    except OSError as error:
-        raise InvalidInput(f"Cannot read {path}: {error.strerror}.") from error
-    except (ValueError, RecursionError) as error:
-        raise InvalidInput(f"{path.name}: not valid JSON.") from error
+    document = read_json(path)
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise InvalidInput(f'{path.name}: not a rig mapping; it needs "format": "{FORMAT}".')
     return document

@@ -10,7 +10,7 @@ from cmet_engine import files
 from cmet_engine.emotion.embedded_library import embedded_emotions
 from cmet_engine.emotion.vector import VECTOR_SIZE, EmotionVector
 from cmet_engine.errors import CmetError, InvalidInput
-from cmet_engine.files import check_writable, whole_file
+from cmet_engine.files import check_writable, read_json, whole_file
 
 FORMAT = "cmet-emotion/1"
 """What the field `format` of a file says."""
@@ -96,12 +96,7 @@ def read_vector(path: str | Path) -> EmotionVector:
         InvalidInput: it cannot be read or is not an emotion; the message names the file and the field.
     """
     path = Path(path)
-    try:
-        document = json.loads(path.read_text("utf-8"))
-    except OSError as error:
-        raise InvalidInput(f"Cannot read {path}: {error.strerror}.") from error
-    except (ValueError, RecursionError) as error:
-        raise InvalidInput(f"{path.name}: not valid JSON; make the emotion again with `cmet vector`.") from error
+    document = read_json(path)
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise InvalidInput(f'{path.name}: not an emotion; it needs "format": "{FORMAT}".')
     name = document.get("name")

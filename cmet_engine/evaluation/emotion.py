@@ -21,11 +21,13 @@ from cmet_engine.emotions import BASIC, LIBRARY
 from cmet_engine.errors import CmetError, InvalidInput
 from cmet_engine.face.blendshapes import load_basis
 from cmet_engine.face.clip import track_clip
-from cmet_engine.face.lips import LIPS_CLOSED, LIPS_OPEN, lip_opening
+from cmet_engine.face.lips import lip_opening
 from cmet_engine.files import whole_file
 from cmet_engine.media.reader import VideoReader
 from cmet_engine.models import assets
 from cmet_engine.progress import Progress, Stage
+from cmet_engine.quality import metrics
+from cmet_engine.quality.alignment import neighbours
 from cmet_engine.render.warp import WarpRenderer
 from cmet_engine.timeline import EmotionTimeline
 from cmet_engine.track import CoefficientTrack
@@ -41,9 +43,6 @@ RELIABILITY_FILE = "reliability.json"
 WEAK = 0.5
 """An emotion that the classifier recognises in a smaller share of real faces is named in the report."""
 
-ASKED = 0.2
-"""Changes of a coefficient from this size on count in how much of an edit is measured."""
-
 
 @dataclass(frozen=True)
 class EditedClip:
@@ -57,8 +56,7 @@ class EditedClip:
         before, after: [K, 52] MediaPipe's scores of these frames in the source and in the rendered picture, NaN where
             no face was found; None when nothing was rendered.
         lips: [2, N] opening between the inner lips in source and result.
-        flicker: mean size of the second difference of rendered brow and mouth landmarks beyond the source's, in
-            outer-eye distances; None when nothing was rendered.
+        flicker: `metrics.flicker` of neighbouring rendered frames; None when nothing was rendered.
     """
 
     name: str
@@ -131,8 +129,7 @@ def evaluate_emotion(
     Returns:
         JSON values: for `tracks` and `rendered`, `confusion` (rows asked, columns predicted, over the seven emotions),
         `accuracy` (all, balanced, each) and, where neutral is an answer too, `with_neutral`; per emotion `realised`
-        (median over clips of measured change over asked change), `same_sign`, `lips` (correlation), `closed` (closed lips
-        kept), `flicker`; and `taken_for`, the answers for the extended emotions.
+        (median over clips), `same_sign`, `lips` (correlation), `closed` (closed lips kept), `flicker`, see `quality.metrics`; and `taken_for`, the answers for the extended emotions.
     """
     answers = _Answers()
     per: dict[str, dict[str, list[float]]] = {}
@@ -152,23 +149,18 @@ def evaluate_emotion(
 
 
 def _measure(clip: EditedClip, values: dict[str, list[float]], readable: np.ndarray | None) -> None:
-    """Append what one clip shows: realised strength, sign, lips, flicker."""
+    """Append what one clip shows: realised strength, sign, lips, flicker, by the definitions of `quality.metrics`."""
+    figures: dict[str, float | None] = {"flicker": clip.flicker}
     if clip.before is not None and clip.after is not None:
         asked = (clip.edited.coefficients - clip.source.coefficients)[clip.frames]
-        both = np.isfinite(clip.before).all(1) & np.isfinite(clip.after).all(1)
-        if both.any():
-            asked, measured = asked[both].mean(0), (clip.after - clip.before)[both].mean(0)
-            large = (np.abs(asked) >= ASKED) & (np.ones(arkit.COUNT, bool) if readable is None else readable)
-            if large.any():
-                values["realised"].append(float(np.median(measured[large] / asked[large])))
-                values["same_sign"].append(float((measured[large] * asked[large] > 0).mean()))
-    if clip.lips is not None and clip.lips[0].std() > 1e-4:
-        values["lips"].append(float(np.corrcoef(clip.lips)[0, 1]))
-        closed = clip.lips[0] < LIPS_CLOSED
-        if closed.any():
-            values["closed"].append(float((clip.lips[1][closed] < LIPS_OPEN).mean()))
-    if clip.flicker is not None:
-        values["flicker"].append(clip.flicker)
+        seen = metrics.READABLE if readable is None else metrics.READABLE & readable
+        if found := metrics.realised(asked, clip.after - clip.before, seen):
+            figures |= {"realised": found.share, "same_sign": found.right_way}
+    if clip.lips is not None:
+        figures |= {"lips": metrics.lip_correlation(*clip.lips), "closed": metrics.lips_closed_kept(*clip.lips)}
+    for name, value in figures.items():
+        if value is not None:
+            values[name].append(value)
 
 
 def edited_clips(
@@ -217,11 +209,13 @@ def edited_clips(
             after, flicker = None, None
             if estimator and first is not None:
                 renderer = WarpRenderer(geometry, source, edited)
-                last, after = estimator([renderer.render(images[i], int(i)) for i in shown])
+                made = [renderer.render(images[i], int(i)) for i in shown]
+                last, after = estimator(made)
                 both = np.isfinite(first).all((1, 2)) & np.isfinite(last).all((1, 2))
                 if both.any():
                     lips = np.stack([lip_opening(first[both]), lip_opening(last[both])])
-                flicker = _flicker(first, last, shown)
+                filmed = _neighbours([images[i] for i in shown], [landmarks[i] for i in shown], shown)
+                flicker = metrics.flicker(filmed, _neighbours(made, [renderer.target(int(i)) for i in shown], shown))
             yield EditedClip(path.stem, emotion, source, edited, shown, before, after, lips, flicker)
 
 
@@ -233,14 +227,14 @@ def _runs(valid: np.ndarray, count: int) -> np.ndarray:
     return np.unique(valid[(starts[:, None] + np.arange(3)).ravel()])
 
 
-def _flicker(first: np.ndarray, last: np.ndarray, frames: np.ndarray) -> float | None:
-    """Second difference in time of the motion that the edit added, mean over landmarks and runs, in outer-eye distances."""
-    scale = np.linalg.norm(first[:, 33] - first[:, 263], axis=-1)[:, None, None]
-    motion = (last - first)[..., :2] / scale
-    starts = [i for i in range(len(frames) - 2) if frames[i + 2] - frames[i] == 2]
-    jumps = [np.abs(motion[i] - 2 * motion[i + 1] + motion[i + 2]).mean() for i in starts]
-    jumps = [j for j in jumps if np.isfinite(j)]
-    return float(np.mean(jumps)) if jumps else None
+def _neighbours(
+    pictures: Sequence[np.ndarray], landmarks: Sequence[np.ndarray], frames: np.ndarray
+) -> list[metrics.Pair]:
+    """Neighbouring frames among those that are measured, brought to one geometry."""
+    pairs: list[metrics.Pair] = []
+    for i in np.flatnonzero(np.diff(frames) == 1):
+        pairs += neighbours(pictures[i : i + 2], landmarks[i : i + 2])
+    return pairs
 
 
 def evaluate_clips(

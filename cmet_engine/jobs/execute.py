@@ -147,7 +147,8 @@ def blender_arguments(spec: RigWork, output: Path, *, force: bool = False) -> li
         elif name == "spread":
             arguments.append("--no-spread")
         else:
-            arguments += [f"--{name}", *map(str, value)] if isinstance(value, list) else [f"--{name}={value}"]
+            option = f"--{name.replace('_', '-')}"
+            arguments += [option, *map(str, value)] if isinstance(value, list) else [f"{option}={value}"]
     if spec.kind == "render_rig":
         arguments += ["--engine", sys.executable]
     return [*arguments, "--output", str(output), *(["--force"] if force else [])]

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from cmet_engine.errors import CmetError, NotFound
-from cmet_engine.files import sha256
+from cmet_engine.files import read_json, sha256
 
 QUEUED, RUNNING, DONE, FAILED, CANCELLED = "queued", "running", "done", "failed", "cancelled"
 FINISHED = (DONE, FAILED, CANCELLED)
@@ -120,12 +120,12 @@ class Job:
     @property
     def request(self) -> dict[str, Any]:
         """What was asked: `kind`, `client`, `parameters`."""
-        return json.loads((self.folder / "job.json").read_text("utf-8"))
+        return read_json(self.folder / "job.json")
 
     @property
     def state(self) -> JobState:
         """Where the job stands, from its file."""
-        return JobState(**json.loads((self.folder / "state.json").read_text("utf-8")))
+        return JobState(**read_json(self.folder / "state.json"))
 
     @state.setter
     def state(self, state: JobState) -> None:

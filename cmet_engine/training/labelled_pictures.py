@@ -4,7 +4,6 @@ The expression classifier and the unpaired connector are trained on them.
 """
 
 import csv
-import json
 import logging
 import zipfile
 import zlib
@@ -17,7 +16,7 @@ import numpy as np
 from cmet_engine import arkit
 from cmet_engine.emotion.expression_classifier import EMOTIONS
 from cmet_engine.errors import CmetError, InvalidInput
-from cmet_engine.files import check_writable, whole_file
+from cmet_engine.files import check_writable, read_json, whole_file
 from cmet_engine.media import formats
 from cmet_engine.media.reader import VideoReader
 from cmet_engine.models.assets import asset
@@ -58,7 +57,7 @@ class Pictures:
 
     def reviewed(self) -> "Pictures":
         """The pictures with the labels of the embedded review: labels that the picture does not show are left out."""
-        review = json.loads(asset(LABELS_FILE).read_text("utf-8"))
+        review = read_json(asset(LABELS_FILE))
         moved = {path: emotion for emotion, paths in review["only_these"].items() for path in paths}
         unsure = set(review["only_these"])
         left_out = set(review["left_out"])

@@ -1,6 +1,5 @@
 """Every number of a connector's training."""
 
-import json
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from cmet_engine import arkit
 from cmet_engine.emotion.connector import Connector, code_encoder
 from cmet_engine.emotion.connector_weights import ConnectorSize
 from cmet_engine.errors import InvalidInput
+from cmet_engine.files import read_json
 from cmet_engine.training.connector import losses
 
 HELD_SPEAKERS = ("mead_W009", "ravdess_17", "ravdess_18", "ravdess_19", "ravdess_20", "emodb_08", "emodb_10")
@@ -99,12 +99,7 @@ class ConnectorConfig:
             CmetError: the file cannot be read, or a field is unknown, of the wrong kind, or out of range.
         """
         path, defaults = Path(path), defaults or cls()
-        try:
-            document = json.loads(path.read_text("utf-8"))
-        except OSError as error:
-            raise InvalidInput(f"Cannot read {path}: {error.strerror}.") from error
-        except (ValueError, RecursionError) as error:
-            raise InvalidInput(f"{path.name}: not valid JSON.") from error
+        document = read_json(path)
         if not isinstance(document, dict):
             raise InvalidInput(f"{path.name}: a JSON object of settings is wanted.")
         values = asdict(defaults)

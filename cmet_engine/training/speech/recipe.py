@@ -16,7 +16,7 @@ from torch import Tensor
 from cmet_engine.emotion.speech import Student
 from cmet_engine.emotion.student_weights import save_student
 from cmet_engine.errors import InvalidInput
-from cmet_engine.files import check_writable, whole_file
+from cmet_engine.files import check_writable, read_json, whole_file
 from cmet_engine.progress import Progress
 from cmet_engine.training.corpora.speech import TEACHER, Corpus, read_corpus
 from cmet_engine.training.loop import TOTAL, Checkpoint, LearningRate, Loop, load_state
@@ -111,7 +111,7 @@ def begin_run(output: Path, corpus: Corpus, config: TrainingConfig, *, resume: b
     if not resume:
         stored.unlink(missing_ok=True)
     elif (output / RUN).is_file() and stored.is_file():
-        before = json.loads((output / RUN).read_text("utf-8"))
+        before = read_json(output / RUN)
         for key, words in (("config", "with another configuration"), ("recordings", "on other recordings")):
             if before.get(key) != begun[key]:
                 raise InvalidInput(f"{output} holds a run {words}; give another folder, or --no-resume to begin anew.")
