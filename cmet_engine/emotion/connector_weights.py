@@ -84,7 +84,12 @@ def resampled(values: np.ndarray, times: np.ndarray, rate: float) -> tuple[np.nd
 
 
 def save_connector(
-    network: Connector, settings: Mapping[str, Any], path: str | Path, figures: Mapping[str, Any], *, force: bool = False
+    network: Connector,
+    settings: Mapping[str, Any],
+    path: str | Path,
+    figures: Mapping[str, Any],
+    *,
+    force: bool = False,
 ) -> None:
     """Write a trained connector as safetensors (float16), its settings and measured figures in the header.
 
