@@ -12,6 +12,9 @@ from cmet_engine.render.edtalk.generator import sample
 from cmet_engine.render.edtalk.layers import channels_last
 
 
+FLOAT64_MEAN, USUAL_SHARE = 1.8e-5, 0.01  # see `test_render_meets_the_golden_pictures`
+
+
 def _published_way():
     path = Path(__file__).resolve().parents[2] / "benchmarks" / "published_way.py"
     spec = importlib.util.spec_from_file_location("published_way", path)
@@ -71,7 +74,8 @@ def test_render_meets_the_golden_pictures(published, reference, error_of):
     standard deviation. The golden pictures themselves are that far from the same computation in float64 (mean 1.8e-5,
     largest 0.69 standard deviations), and the published order of operations leaves 1 % of the pixels further than 1e-4
     from them on another processor or with another number of threads. So mean, median and share are compared, and the
-    share and mean with what the published order leaves on this machine."""
+    share and mean with what the published order leaves on this machine, or with those usual distances where it happens to leave
+    less: on some processors it gives the golden pictures exactly."""
     golden = reference.golden("cmet")
     tensors = {name: torch.from_numpy(golden[f"ed_{name}"]).float() for name in ("source", "pose", "lip", "exp")}
     with torch.no_grad():
@@ -84,9 +88,9 @@ def test_render_meets_the_golden_pictures(published, reference, error_of):
         assert torch.equal(source.latent, slow.encode(published, tensors["source"])[0])
     assert error_of(source.latent.numpy(), golden["ed_latent"]) < 5e-5
     off, usual = (np.abs(x.numpy() - golden["ed_image"]) / golden["ed_image"].std() for x in (image, yardstick))
-    assert off.mean() < min(1e-4, 1.5 * usual.mean())
+    assert off.mean() < min(1e-4, 1.5 * max(usual.mean(), FLOAT64_MEAN))
     assert np.median(off) < 2e-6
-    assert (off > 1e-4).mean() < min(0.05, 1.35 * (usual > 1e-4).mean())
+    assert (off > 1e-4).mean() < min(0.05, 1.35 * max((usual > 1e-4).mean(), USUAL_SHARE))
 
 
 def test_audio2lip_meets_the_golden_values(reference, error_of):
