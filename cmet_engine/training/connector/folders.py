@@ -94,11 +94,10 @@ def train_from_folders(
         figures = {"pairs": len(paired), "held_speakers": held}
     run: dict[str, Any] = {"checkpoint": checkpoint, "device": device, "workers": workers, "progress": progress}
     network, losses = train_connector(known, config, **run)
-    network.cpu()
     figures["losses"] = dict(zip(("step", *PARTS), losses[-1], strict=True))
     if measure is not None and held_out is not None:
-        figures["held_out"] = measure(network, known, held_out)
-    (save_connector if codes is None else _save_published)(network, asdict(config), output, figures, force=force)
+        figures["held_out"] = measure(network.cpu(), known, held_out)
+    (save_connector if codes is None else _save_published)(network.cpu(), asdict(config), output, figures, force=force)
     write_losses(output.parent, PARTS, losses, output.stem)
     return figures
 

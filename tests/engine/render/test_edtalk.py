@@ -11,7 +11,6 @@ from cmet_engine.render.edtalk.audio2lip import smooth
 from cmet_engine.render.edtalk.generator import sample
 from cmet_engine.render.edtalk.layers import channels_last
 
-
 FLOAT64_MEAN, USUAL_SHARE = 1.8e-5, 0.01  # see `test_render_meets_the_golden_pictures`
 
 
