@@ -152,7 +152,8 @@ def _segments_folder(
         return None
     geometry = renderer.geometry
     landmarks = (part for _, part in geometry.chunks())
-    code = fingerprint.code(__name__, *sorted({type(part).__module__ for part in (renderer, *observers.values())}))
+    parts = {type(part).__module__ for part in (renderer, *observers.values())}
+    code = fingerprint.code(__name__, *sorted(name for name in parts if name.startswith("cmet_engine.")))
     return pieces.stage(
         "render", code, assets.CHECKSUMS, NOTES_FORMAT, clip, output.sound, output.path.name, rate_factor, output.metadata, geometry.fade,
         geometry.valid, landmarks, renderer.state,
