@@ -8,6 +8,11 @@ import pytest
 
 os.environ.setdefault("GLOG_minloglevel", "3")
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    # every core runs tests of its own: threads of numerical libraries, here and in child processes, would wait for each other
+    for library in ("OMP", "OPENBLAS", "MKL", "NUMEXPR"):
+        os.environ.setdefault(f"{library}_NUM_THREADS", "1")
+
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # a shell that starts the tests in the background has Ctrl-C ignored, and every process below would inherit that
     signal.signal(signal.SIGINT, signal.default_int_handler)
