@@ -289,7 +289,7 @@ def test_the_list_says_in_words_how_far_to_trust_each(home, capsys):
     (own,) = (line for line in lines if line.startswith("a_rather_long_name"))
     assert own.split(None, 1)[1].startswith("not measured")
     assert any(line.startswith("happy") and "high" in line for line in lines)
-    assert any(line.startswith("seen:") for line in lines) and any(line.startswith("heard:") for line in lines)
+    assert any(line.startswith("seen:") for line in lines) and any(line.startswith("voice:") for line in lines)
 
 
 def test_a_recording_of_what_are_not_numbers_is_named(encoder, tmp_path):
