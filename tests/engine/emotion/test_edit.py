@@ -170,7 +170,7 @@ def test_on_a_real_clip_the_edit_follows_the_clips_own_voice(shared, tmp_path):
     source, result = (CoefficientTrack.load(files[name]) for name in ("source.npz", "edited.npz"))
     added, emotion = _added(result, source), load_library()
     times, stress = intensity(load_encoder().frame_features(audio.load(clip), audio.RATE), emotion["happy"].vector)
-    silent = edit.edit_track(source, asked.timeline, emotion)
+    silent = edit.edit_track(source, asked.timeline(), emotion)
     gain = np.abs(added).sum(1) / np.abs(_added(silent, source)).sum(1)
     assert np.corrcoef(gain, np.interp(source.times, times, stress))[0, 1] > 0.8
     assert gain.max() - gain.min() > 0.1
