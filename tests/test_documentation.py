@@ -34,7 +34,7 @@ def folder(tmp_path_factory):
     from voices import speak, write_wav
 
     path = tmp_path_factory.mktemp("examples")
-    small(path / "take3.mp4", frames=30)
+    small(path / "take3.mp4", frames=75)
     write_wav(path / "furious.wav", speak(2.5, pitch=230, lively=0.4, seed=1))
     write_wav(path / "calm.wav", speak(2.5, pitch=120, lively=0.05, seed=2))
     (path / "timeline.json").write_text('{"format": "cmet-timeline/1", "keys": [{"emotion": "sad"}]}')
@@ -108,7 +108,9 @@ def test_the_json_is_a_timeline(text, here):
 
 
 @pytest.mark.parametrize(
-    "page", [*PAGES, *ROOT.glob("*.md"), ROOT / "cmet_blender" / "README.md", ROOT / "rigs" / "README.md"], ids=str
+    "page",
+    [*PAGES, *ROOT.glob("*.md"), ROOT / "cmet_blender" / "README.md", ROOT / "rigs" / "README.md"],
+    ids=lambda page: page.name,
 )
 def test_the_links_lead_somewhere(page):
     site = {"blender", "architecture", "contributing", "consent", "security", "changelog", "model_card", "licences"}
