@@ -1,9 +1,9 @@
 """Talks to a running engine: standard library only, so that Blender can import it.
 
-    engine = Client.from_file(path)                 # the file that `cmet serve --token-file` wrote
-    job = engine.edit("/films/take3.mp4", emotions=["happy@0-2.5"])
-    while (state := engine.job(job["id"]))["state"] in ("queued", "running"): ...
-    print(state["files"])
+engine = Client.from_file(path)                 # the file that `cmet serve --token-file` wrote
+job = engine.edit("/films/take3.mp4", emotions=["happy@0-2.5"])
+while (state := engine.job(job["id"]))["state"] in ("queued", "running"): ...
+print(state["files"])
 """
 
 import http.client

@@ -34,7 +34,7 @@ class CMET_PT_footage(Panel, bpy.types.Panel):
         row.operator("cmet.track", icon="TRACKER", text="Track Footage Again" if settings.track else "Track Footage")
         if not settings.clip:
             column.label(text="Load a clip to track it", icon="INFO")
-        column.prop(settings, "track")
+        column.prop(settings, "track", text="Track File")
         job = session.STATE.job
         if job is not None:
             box = layout.box()

@@ -56,7 +56,15 @@ def install(wheel, *options, **environment):
     """Install the wheel alone with the Python below this environment, as `pip` refuses `--user` inside one."""
     python = getattr(sys, "_base_executable", sys.executable)
     pip = Path(sysconfig.get_path("purelib")) / "pip"
-    command = [python, str(pip), "install", "--no-deps", "--no-index", "--no-warn-script-location"]
+    command = [
+        python,
+        str(pip),
+        "install",
+        "--ignore-installed",
+        "--no-deps",
+        "--no-index",
+        "--no-warn-script-location",
+    ]
     command += ["--break-system-packages", *options, str(wheel)]
     variables = os.environ | environment
     done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)

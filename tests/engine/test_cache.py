@@ -67,15 +67,15 @@ def test_a_changed_clip_is_tracked_again(lazy, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "changed", ["cmet_engine.face.tracker", "cmet_engine.face.blendshapes", "cmet_engine.emotion.library"]
+    "changed", ["cmet_engine.face.tracker", "cmet_engine.face.blendshapes", "cmet_engine.emotion.recordings"]
 )
 def test_changed_code_of_a_stage_computes_it_again_and_only_it(lazy, monkeypatch, changed):
     home, settings = lazy
     code = fingerprint.code
     monkeypatch.setattr(fingerprint, "code", lambda *modules: "changed" if changed in modules else code(*modules))
     with pytest.raises(AssertionError, match="computed already"):
-        edit_clip(SAMPLE, settings, home / "changed", force=True)
-    if changed == "cmet_engine.emotion.library":
+        edit_clip(settings, home / "changed", force=True)
+    if changed == "cmet_engine.emotion.recordings":
         track_clip(SAMPLE)
 
 

@@ -9,13 +9,12 @@ import torch
 from safetensors.torch import save_file
 
 from cmet_engine import pipeline
-from cmet_engine import pipeline as edtalk
 from cmet_engine.errors import CmetError
 from cmet_engine.media.probe import probe
 from cmet_engine.media.reader import VideoReader
 from cmet_engine.media.writer import VideoWriter
 from cmet_engine.models import registry, store
-from cmet_engine.render.edtalk import encoding
+from cmet_engine.render.edtalk import encoding, networks
 from cmet_engine.render.edtalk.portrait import read_portrait
 from cmet_engine.resume import Segments
 from cmet_engine.spec import EditSpec
@@ -44,7 +43,9 @@ def weights(tmp_path, monkeypatch):
     torch.manual_seed(0)
     classes = ("Connector", "Generator", "Audio2Lip")
     for make_name, (name, make) in zip(classes, makers.items(), strict=True):
-        monkeypatch.setattr(edtalk, make_name, make)
+        monkeypatch.setattr(networks, make_name, make)
+        if make_name == "Audio2Lip":
+            monkeypatch.setattr(encoding, make_name, make)
         state = make().state_dict()
         target = registry.models_folder() / f"{name}.safetensors"
         record = registry.Weights(name, "", 0, "stand-in", "0" * 64, "none", target)
@@ -52,9 +53,9 @@ def weights(tmp_path, monkeypatch):
 
 
 @pytest.fixture(scope="module")
-def clip(shared, tmp_path_factory) -> Path:
-    """The first second of a real clip, with its sound."""
-    source = VideoReader(shared / "data" / "clips" / "mead_W009_neutral_038.mp4")
+def clip(tmp_path_factory) -> Path:
+    """The first second of the sample, with its sound."""
+    source = VideoReader(SAMPLE)
     path = tmp_path_factory.mktemp("clip") / "clip.mp4"
     info = source.info
     with VideoWriter(path, info.width, info.height, info.fps, sound_from=info) as writer:
@@ -67,11 +68,11 @@ def clip(shared, tmp_path_factory) -> Path:
 
 def test_what_does_not_go_together_is_refused_first(tmp_path, weights):
     clip = tmp_path / "absent.mp4"
-    with pytest.raises(CmetError, match="lips: it needs the renderer edtalk"):
+    with pytest.raises(CmetError, match="'lips' needs the renderer edtalk"):
         spec(clip, renderer="warp", lips=tmp_path / "v.wav")
     with pytest.raises(CmetError, match="--portrait takes the path"):
         pipeline.edit_clip(spec(clip, portrait=tmp_path / "p.png"), tmp_path / "out")
-    with pytest.raises(CmetError, match="mode: the renderer edtalk adds"):
+    with pytest.raises(CmetError, match="edtalk adds"):
         spec(clip, mode="replace")
     cv2.imwrite(str(tmp_path / "wall.png"), np.full((200, 200, 3), 128, np.uint8))
     with pytest.raises(CmetError, match="shows no face"):
