@@ -9,7 +9,7 @@ from functools import cache
 import numpy as np
 
 from cmet_engine import arkit
-from cmet_engine.face.landmarks import IRIS, OUTER_EYE_CORNERS
+from cmet_engine.face.landmarks import FOREHEAD_LINES, IRIS, LEFT_EYE_CORNERS, OUTER_EYE_CORNERS, RIGHT_EYE_CORNERS
 from cmet_engine.face.lips import LIDS
 from cmet_engine.face.pose import template
 from cmet_engine.render.mesh import OPENINGS
@@ -88,9 +88,6 @@ def keep_brows(points: np.ndarray, motion: np.ndarray) -> np.ndarray:
     return result
 
 
-_FOREHEAD = ((9, 107, 66, 105, 63, 70), (151, 108, 69, 104, 68, 71), (10, 109, 67, 103, 54, 21))
-"""Upper edge of the right brow from the middle outwards, and the two rows of landmarks above it."""
-
 FOREHEAD_STRETCH = 2.3
 """Skin above a brow that comes down is stretched to at most this many times its height: more smears the brow's upper edge."""
 
@@ -106,7 +103,7 @@ def keep_forehead(points: np.ndarray, motion: np.ndarray) -> np.ndarray:
         motion: [N, 478, 3], how they would move.
     """
     mirror, result = template().mirror, motion.copy()
-    for below, above in itertools.pairwise(_FOREHEAD):
+    for below, above in itertools.pairwise(FOREHEAD_LINES):
         for lower, upper in ((list(below), list(above)), (mirror[list(below)], mirror[list(above)])):
             gap = np.maximum(points[:, upper, 1] - points[:, lower, 1], 0)  # [N, 6]
             most = result[:, lower, 1] + (FOREHEAD_STRETCH - 1) * gap
@@ -131,7 +128,7 @@ share of its opening: the blendshape model that the network was trained with res
 _LID_REACH = 0.07
 """Width, in outer-eye distances, over which a correction of the lids fades."""
 
-_EYE_CORNERS = ((263, 362), (33, 133))  # outer and inner, of the left and the right eye
+_EYE_CORNERS = (LEFT_EYE_CORNERS[::-1], RIGHT_EYE_CORNERS)  # outer and inner, of the left and the right eye
 
 
 @cache

@@ -10,10 +10,10 @@ from fastapi import HTTPException
 
 from cmet_engine.errors import InvalidInput
 from cmet_engine.jobs.store import write_atomically
+from cmet_engine.media import formats
 
 MAX_UPLOADS = 4 << 30  # bytes of all uploads together
 UPLOAD_DAYS = 7  # an upload that was not sent again for so long is removed at the next start
-UPLOAD_SUFFIXES = (".wav", ".flac", ".mp3", ".m4a", ".ogg", ".npz", ".csv", ".json", ".mp4", ".mov", ".png", ".jpg")
 RESERVE = 64 << 20  # bytes of the disk that stay free
 
 
@@ -40,8 +40,8 @@ class Uploads:
             OSError: the disk is full.
         """
         suffix = suffix.lower()
-        if suffix not in UPLOAD_SUFFIXES:
-            raise InvalidInput(f"Files of kind '{suffix}' are not taken; use one of {' '.join(UPLOAD_SUFFIXES)}.")
+        if suffix not in formats.UPLOAD:
+            raise InvalidInput(f"Files of kind '{suffix}' are not taken; use one of {' '.join(formats.UPLOAD)}.")
         if shutil.disk_usage(self.folder).free < 2 * len(data) + RESERVE:
             raise OSError(errno.ENOSPC, "no space left for uploads")
         path = self.folder / (hashlib.sha256(data).hexdigest() + suffix)

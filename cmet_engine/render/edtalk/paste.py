@@ -5,17 +5,12 @@ import functools
 import cv2
 import numpy as np
 
+from cmet_engine.face.landmarks import COARSE_EYES, COARSE_LIPS, OVAL
 from cmet_engine.face.pose import template
 from cmet_engine.render.edtalk.crop import SIZE, Crops
 from cmet_engine.smoothstep import smoothstep
 
 # MediaPipe's landmarks around the face, the eyes and the lips, in order.
-_OVAL = (
-    10, 338, 297, 332, 284, 251, 389, 356, 454, 323, 361, 288, 397, 365, 379, 378, 400, 377, 152, 148, 176, 149, 150,
-    136, 172, 58, 132, 93, 234, 127, 162, 21, 54, 103, 67, 109,
-)  # fmt: skip
-_EYES = ((33, 160, 158, 133, 153, 144), (263, 387, 385, 362, 380, 373))
-_LIPS = (61, 40, 37, 0, 267, 270, 291, 321, 314, 17, 84, 91)
 
 FEATHER = 0.045  # standard deviation of the mask's edge, in crop sizes
 REACH = 1.12  # the mask is that much larger than the outline of the face,
@@ -27,7 +22,7 @@ _HIDDEN = 1 / 512  # a mask below half a step of an 8-bit picture changes nothin
 
 def outline_mask(points: np.ndarray) -> np.ndarray:
     """The soft mask of a face, float32 [256, 256] in 0..1, from its landmarks in the crop [478, 2]."""
-    outline = points[list(_OVAL)]
+    outline = points[list(OVAL)]
     centre = outline.mean(axis=0)
     away = outline - centre
     away *= np.where(away[:, 1:] > 0, [[REACH, CHIN_REACH]], [[REACH, REACH]])
@@ -51,9 +46,9 @@ def border_mask() -> np.ndarray:
 def skin_mask(points: np.ndarray) -> np.ndarray:
     """bool [256, 256]: the face without eyes and lips, which change with the expression."""
     mask: np.ndarray = np.zeros((SIZE, SIZE), np.uint8)
-    cv2.fillConvexPoly(mask, cv2.convexHull(np.round(points[list(_OVAL)]).astype(np.int32)), (1,))
+    cv2.fillConvexPoly(mask, cv2.convexHull(np.round(points[list(OVAL)]).astype(np.int32)), (1,))
     mask = cv2.erode(mask, np.ones((9, 9), np.uint8))
-    for ring in (*_EYES, _LIPS):
+    for ring in (*COARSE_EYES, COARSE_LIPS):
         hull = cv2.convexHull(np.round(points[list(ring)]).astype(np.int32))
         hole = np.zeros_like(mask)
         cv2.fillConvexPoly(hole, hull, (1,))

@@ -13,9 +13,11 @@ import cv2
 import numpy as np
 
 from cmet_engine.face.landmarks import (
+    LEFT_EYE_CORNERS,
     LEFT_IRIS,
     LOWER_LIP_INNER,
     LOWER_LIP_OUTER,
+    RIGHT_EYE_CORNERS,
     RIGHT_IRIS,
     UPPER_LIP_INNER,
     UPPER_LIP_OUTER,
@@ -116,7 +118,7 @@ def appearance_of(
     upper, lower = np.array(INNER_LIPS).T
     gaps = points[:, upper, 1] - points[:, lower, 1]
     irises = []
-    for iris, corners in ((RIGHT_IRIS, (33, 133)), (LEFT_IRIS, (362, 263))):
+    for iris, corners in ((RIGHT_IRIS, RIGHT_EYE_CORNERS), (LEFT_IRIS, LEFT_EYE_CORNERS)):
         middle = points[:, list(corners), :2].mean(1)
         irises.append((points[:, iris, :2] - middle)[:, 0])
     eyes = np.column_stack([eye_opening(landmarks), *irises])
