@@ -83,7 +83,7 @@ def test_a_scene_at_work_shows_the_table_the_strips_and_the_job(bpy, draw, head,
         shown = draw()
     finally:
         session.STATE.job = None
-    assert {"Track Footage Again", "Coefficient Track", "Tracking: tracking the face, 3/10"} <= set(shown["Footage"])
+    assert {"Track Footage Again", "Track File", "Tracking: tracking the face, 3/10"} <= set(shown["Footage"])
     assert {"happy", "Bake", "Recompute", "Mode"} <= set(shown["Emotion"])
     assert "52 matched" in shown["Rig"]
 
