@@ -3,7 +3,6 @@
 import argparse
 from typing import Any
 
-from cmet_engine import cache
 from cmet_engine.cli.options import Adder
 
 
@@ -15,5 +14,7 @@ def add_command(command: Adder) -> None:
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """Say how large the cache is, or empty it."""
+    from cmet_engine import cache  # brings numpy
+
     freed = cache.shrink(0) if options.clear else 0
     return {"folder": cache.folder(), "bytes": cache.size(), "limit": cache.limit(), "freed": freed}

@@ -5,8 +5,6 @@ import sys
 from typing import Any
 
 from cmet_engine.cli.options import Adder
-from cmet_engine.emotion.library import load_library
-from cmet_engine.emotion.user_library import user_problems
 
 HIGH, FAIR = 0.7, 0.4  # shares from which a trust is called so; set by hand
 
@@ -26,6 +24,9 @@ def add_command(command: Adder) -> None:
 
 def run(options: argparse.Namespace) -> Any:
     """List the library."""
+    from cmet_engine.emotion.library import load_library  # brings numpy
+    from cmet_engine.emotion.user_library import user_problems
+
     known = list(load_library().values())
     for problem in user_problems():
         print(f"cmet: {problem}", file=sys.stderr)

@@ -23,7 +23,6 @@ from cmet_engine.cli import (
     training,
     vector,
 )
-from cmet_engine.cli.doctor import examine
 from cmet_engine.cli.options import joined
 from cmet_engine.cli.progress import ProgressBar
 from cmet_engine.errors import CmetError
@@ -124,6 +123,8 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _doctor(options: argparse.Namespace) -> int:
     """Show what `doctor.examine` finds."""
+    from cmet_engine.cli.doctor import examine  # brings numpy
+
     findings = list(examine())
     if options.json:
         print(json.dumps([vars(finding) for finding in findings]))

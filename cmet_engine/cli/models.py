@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from cmet_engine.cli.options import Adder
-from cmet_engine.models import registry, store
 
 
 def add_command(command: Adder) -> None:
@@ -30,6 +29,8 @@ def add_command(command: Adder) -> None:
 
 def list_models(options: argparse.Namespace) -> Any:
     """List the published weights."""
+    from cmet_engine.models import registry  # brings numpy
+
     rows = list(registry.describe())
     if options.json:
         return rows
@@ -41,6 +42,8 @@ def list_models(options: argparse.Namespace) -> Any:
 
 def pull(options: argparse.Namespace) -> Any:
     """Download published weights; on a terminal the licence may be accepted on the way."""
+    from cmet_engine.models import registry, store  # bring numpy
+
     accepted = options.accept_licence
     if options.name in registry.PACKAGES and not (accepted or registry.accepted(options.name)) and sys.stdin.isatty():
         licence = registry.PACKAGES[options.name].licence
@@ -52,4 +55,6 @@ def pull(options: argparse.Namespace) -> Any:
 
 def convert(options: argparse.Namespace) -> Any:
     """Convert weights that were fetched by hand."""
+    from cmet_engine.models import store  # brings numpy
+
     return {"weights": [weights.path for weights in store.convert(options.file, force=options.force)]}
