@@ -197,11 +197,12 @@ def edited_clips(
         shown = _runs(np.flatnonzero(geometry.valid), frames)
         landmarks = np.asarray(geometry.landmarks[:])
         ok = geometry.valid & np.isfinite(landmarks).all((1, 2))
-        images, before, first = {}, None, None
+        images, before, first, filmed = {}, None, None, []
         if estimator:
             wanted = set(shown.tolist())
             images = {frame.index: frame.image for frame in VideoReader(path) if frame.index in wanted}
             first, before = estimator([images[i] for i in shown])
+            filmed = _neighbours([images[i] for i in shown], [landmarks[i] for i in shown], shown)
         for emotion in emotions:
             edited = edit_track(source, EmotionTimeline.parse([f"{emotion}={strength}"]), library, mode=mode)
             moved = landmarks + load_basis().motion(landmarks, edited.coefficients - source.coefficients)
@@ -214,7 +215,6 @@ def edited_clips(
                 both = np.isfinite(first).all((1, 2)) & np.isfinite(last).all((1, 2))
                 if both.any():
                     lips = np.stack([lip_opening(first[both]), lip_opening(last[both])])
-                filmed = _neighbours([images[i] for i in shown], [landmarks[i] for i in shown], shown)
                 flicker = metrics.flicker(filmed, _neighbours(made, [renderer.target(int(i)) for i in shown], shown))
             yield EditedClip(path.stem, emotion, source, edited, shown, before, after, lips, flicker)
 
