@@ -22,6 +22,7 @@ from pydantic import (
     model_validator,
 )
 
+from cmet_engine import emotions
 from cmet_engine.choices import DEVICES, Easing, FbxPreset, Mode, Quality, Renderer, TrackFormat, VideoFormat
 from cmet_engine.errors import InvalidInput
 from cmet_engine.spec_errors import Called, field_called, sentence, shown
@@ -30,7 +31,6 @@ from cmet_engine.timeline import EmotionKey, EmotionTimeline
 LONGEST_PATH = 4096  # characters; longer than any path that Linux, macOS or Windows opens by default
 
 _DEVICE = re.compile("|".join(DEVICES) + r"|cuda:\d")
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,39}")
 
 
 def _usable(path: Path) -> Path:
@@ -52,7 +52,7 @@ def _printable(text: str) -> str:
 
 
 def _new_name(text: str) -> str:
-    if not _NAME.fullmatch(text):
+    if not emotions.NAME.fullmatch(text):
         raise ValueError("use up to 40 letters, digits, '_' and '-', beginning with a letter")
     return text
 

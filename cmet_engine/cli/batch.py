@@ -1,6 +1,7 @@
 """`cmet batch`."""
 
 import argparse
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,9 +33,14 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     if options.init is not None:
         rows = write_manifest(options.init, options.manifest, emotions=options.emotions, force=options.force)
         return {"manifest": options.manifest, "rows": rows}
+    machine = None
+    if options.ray:
+        from cmet_engine.jobs.cluster import RayCluster  # brings scipy and av
+
+        machine = partial(RayCluster, options.ray)
     table = BatchTable(shown=not options.quiet)
     summary = run_batch(
-        options.manifest, workers=options.workers, ray_address=options.ray, resume=options.resume, retry=options.retry,
+        options.manifest, workers=options.workers, machine=machine, resume=options.resume, retry=options.retry,
         force=options.force, report=table.report, watch=table.watch,
     )  # fmt: skip
     options.status = 1 if summary.failed else 0

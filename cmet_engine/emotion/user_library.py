@@ -1,12 +1,11 @@
 """The user's own emotions: one JSON file each in the user's folder. Nothing here imports torch."""
 
 import json
-import re
 from pathlib import Path
 
 import numpy as np
 
-from cmet_engine import files
+from cmet_engine import emotions, files
 from cmet_engine.emotion.embedded_library import embedded_emotions
 from cmet_engine.emotion.vector import VECTOR_SIZE, EmotionVector
 from cmet_engine.errors import CmetError, InvalidInput
@@ -15,7 +14,6 @@ from cmet_engine.files import check_writable, read_json, whole_file
 FORMAT = "cmet-emotion/1"
 """What the field `format` of a file says."""
 
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,39}")
 _RESERVED = frozenset("voice con prn aux nul".split()) | {f"{d}{n}" for d in ("com", "lpt") for n in range(1, 10)}
 """`voice` is what the timeline calls the voice of `--speech`; the others are device names on Windows."""
 
@@ -37,7 +35,7 @@ def check_name(name: str) -> str:
     Raises:
         InvalidInput: it is not a plain word, is taken by an embedded emotion, or has a meaning of its own.
     """
-    if not _NAME.fullmatch(name):
+    if not emotions.NAME.fullmatch(name):
         raise InvalidInput(
             f"'{name}' cannot name an emotion; use up to 40 letters, digits, '_' and '-', beginning with a letter."
         )
@@ -100,7 +98,7 @@ def read_vector(path: str | Path) -> EmotionVector:
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise InvalidInput(f'{path.name}: not an emotion; it needs "format": "{FORMAT}".')
     name = document.get("name")
-    if name != path.stem or not isinstance(name, str) or not _NAME.fullmatch(name):
+    if name != path.stem or not isinstance(name, str) or not emotions.NAME.fullmatch(name):
         raise InvalidInput(f'{path.name}: the field "name" must be the file\'s own name.')
     try:
         vector = np.asarray(document["vector"], np.float32)

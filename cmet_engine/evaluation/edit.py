@@ -20,7 +20,7 @@ from cmet_engine.media.reader import VideoReader
 from cmet_engine.media.writer import VideoWriter
 from cmet_engine.progress import Progress, Stage
 from cmet_engine.quality import metrics
-from cmet_engine.quality.alignment import neighbours
+from cmet_engine.quality.alignment import Pair, neighbours
 from cmet_engine.quality.regions import outside
 from cmet_engine.render.warp import WarpRenderer
 from cmet_engine.timeline import EmotionTimeline
@@ -77,6 +77,7 @@ class _Sample:
         read: frames that are read, ascending; `asked` and `even` (bool, of each) mark those the realised change and the
             correlation of the lips rest on: evenly spaced, while the others were chosen for their closed lips.
         run: neighbouring frames from the middle of the clip, for what is compared in time.
+        filmed: `run` aligned, as `metrics.flicker` takes it.
         landmarks, scores: read from `read`, [K, 478, 3] and [K, 52].
     """
 
@@ -87,6 +88,7 @@ class _Sample:
     asked: np.ndarray
     even: np.ndarray
     run: np.ndarray
+    filmed: list[Pair]
     landmarks: np.ndarray
     scores: np.ndarray
 
@@ -145,9 +147,11 @@ def _sample(path: Path, estimator: FaceEstimator, frames: int, run: int) -> _Sam
     images = {frame.index: frame.image for frame in VideoReader(path) if frame.index in wanted}
     read = np.array([i for i in read if i in images])
     landmarks, scores = estimator([images[i] for i in read])
+    shown = np.array([i for i in middle if i in images])
+    filmed = list(neighbours([images[i] for i in shown], [geometry.landmarks[int(i)] for i in shown]))
     return _Sample(
         geometry, source, images, read, np.isin(read, _spread(even, frames)), np.isin(read, even),
-        np.array([i for i in middle if i in images]), landmarks, scores,
+        shown, filmed, landmarks, scores,
     )  # fmt: skip
 
 
@@ -175,9 +179,7 @@ def _measure(
         lips_correlation=metrics.lip_correlation(lips[0][even], lips[1][even]),
         blinks_kept=metrics.blinks_kept(*eyes),
         outside_psnr=_outside_psnr(sample, originals, rendered),
-        flicker=metrics.flicker(
-            neighbours(originals, [sample.geometry.landmarks[int(i)] for i in sample.run]), neighbours(rendered, moved)
-        ),
+        flicker=metrics.flicker(sample.filmed, neighbours(rendered, moved)),
     )
 
 

@@ -160,6 +160,7 @@ class _Held:
         spread: evenly spaced frames that are edited and read.
         middle: neighbouring frames that are compared in time.
         images: all of these by number.
+        filmed: `middle` aligned, as `metrics.flicker` takes it.
         scores: [K, 52] read from `spread` before any edit.
         seconds: rendering time of draft and refined so far; `rendered` frames of each.
     """
@@ -170,6 +171,7 @@ class _Held:
     spread: np.ndarray
     middle: np.ndarray
     images: dict[int, np.ndarray]
+    filmed: list[metrics.Pair]
     scores: np.ndarray
     seconds: list[float] = field(default_factory=lambda: [0.0, 0.0])
     rendered: int = 0
@@ -190,7 +192,10 @@ def _hold_out(
     middle = held[len(held) // 2 - min(run, len(held)) // 2 :][:run]
     wanted = {int(i) for i in (*spread, *middle)} | {i for pair in pairs for i in pair}
     images = {frame.index: frame.image for frame in VideoReader(path) if frame.index in wanted}
-    return _Held(geometry, source, pairs, spread, middle, images, estimator([images[int(i)] for i in spread])[1])
+    landmarks = [np.asarray(geometry.landmarks[int(i)], np.float64) for i in middle]
+    filmed = list(neighbours([images[int(i)] for i in middle], landmarks))
+    scores = estimator([images[int(i)] for i in spread])[1]
+    return _Held(geometry, source, pairs, spread, middle, images, filmed, scores)
 
 
 def evaluate_clip(
@@ -255,12 +260,7 @@ def _measure(
     made = [renderer.render(images[int(i)], int(i)) for i in spread]
     near = [renderer.render(images[int(i)], int(i)) for i in middle]
     held.seconds[which] += time.perf_counter() - begun
-    flicker = metrics.flicker(
-        neighbours(
-            [images[int(i)] for i in middle], [np.asarray(geometry.landmarks[int(i)], np.float64) for i in middle]
-        ),
-        neighbours(near, [renderer.target(int(i)) for i in middle]),
-    )
+    flicker = metrics.flicker(held.filmed, neighbours(near, [renderer.target(int(i)) for i in middle]))
     detail = metrics.detail_kept(
         (images[int(i)], picture, face_regions(np.asarray(geometry.landmarks[int(i)]), picture.shape)["face"])
         for i, picture in zip(spread, made, strict=True)

@@ -10,7 +10,6 @@ from typing import Any
 
 from cmet_engine.errors import InvalidInput
 from cmet_engine.files import exclusive, remove_leftovers, whole_file
-from cmet_engine.jobs.cluster import RayCluster
 from cmet_engine.jobs.manifest import Row, read_manifest
 from cmet_engine.jobs.schedule import Machine, Watch, line_of, schedule
 from cmet_engine.jobs.workers import Workers
@@ -35,7 +34,7 @@ def run_batch(
     manifest: Path,
     *,
     workers: int = 1,
-    ray_address: str | None = None,
+    machine: Callable[[], Machine] | None = None,
     resume: bool = False,
     retry: bool = False,
     force: bool = False,
@@ -47,12 +46,12 @@ def run_batch(
     Args:
         manifest: see `cmet_engine.jobs.columns`.
         workers: rows at the same time on this machine.
-        ray_address: a Ray cluster instead: its address, `auto`, or `local`.
+        machine: opens another place to work instead, such as `cluster.RayCluster`.
         resume: skip rows that are done already, or failed; a row that was being done when a batch ended is done again.
         retry: skip rows that are done already; do those that failed again.
         force: replace earlier outputs.
         report: called after every row with its line, the summary so far and the number of rows.
-        watch: called while rows are worked on (not with Ray).
+        watch: called while rows are worked on (not with another `machine`).
 
     Returns:
         The summary; `results` names the file with one JSON line per row, in the manifest's order.
@@ -72,8 +71,8 @@ def run_batch(
                 )
             kept = {name: line for name, line in earlier.items() if (resume or retry) and _stays(line, retry)}
             own = {name for name, line in earlier.items() if line.get("own")}
-            with closing(RayCluster(ray_address) if ray_address else Workers(workers, watch)) as machine:
-                return _Batch(rows, results, kept, own, force, report).run(machine)
+            with closing(machine() if machine else Workers(workers, watch)) as place:
+                return _Batch(rows, results, kept, own, force, report).run(place)
         finally:
             results.with_suffix(".lock").unlink(missing_ok=True)
 

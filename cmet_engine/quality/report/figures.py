@@ -65,7 +65,14 @@ def figures(data: EditReport) -> list[Figure]:
         explanation = "scene changes; tracking started afresh after each of them."
         found.append(Figure("Cuts", str(len(data.cuts)), None, explanation))
     if _measured(data.speed):
-        found.append(Figure("Speed", f"{data.speed:.1f}", None, "frames a second for the whole work."))
+        found.append(
+            Figure(
+                "Speed",
+                f"{data.speed:.1f}" if data.speed >= 1 else f"{data.speed:.2g}",
+                None,
+                "frames a second for the whole work.",
+            )
+        )
     return found
 
 

@@ -43,9 +43,9 @@ class UnpairedBatches:
             if not vectors.speakers(emotion):
                 raise InvalidInput(f"There is no speech labelled '{emotion}'; add some or leave the emotion out.")
         self.config, self.emotions = config, list(emotions)
-        self._vectors = np.stack([[vectors(e, rng) for _ in range(config.bank)] for e in emotions])  # [E, K, 1024]
+        self._vectors = np.stack([[vectors(e, rng) for _ in range(config.draws)] for e in emotions])  # [E, K, 1024]
         self._add_common(speech, rng)
-        self._added = np.stack([expressions(e, config.bank, rng) for e in emotions])  # [E, K, 52]
+        self._added = np.stack([expressions(e, config.draws, rng) for e in emotions])  # [E, K, 52]
         self._relaxes = np.stack([facs.relaxed_share(e) for e in emotions])  # [E, 52]
         self._tracks = [t for t in faces.tracks if len(t) >= 2 * WINDOW]
         share = np.sqrt(np.array([len(t) for t in self._tracks], np.float64))
@@ -57,7 +57,7 @@ class UnpairedBatches:
         taught = np.array([not s.endswith(EMBEDDED) for s in speech.speaker])
         usable = (taught & (speech.emotion == "neutral")).any()
         common = pooled_vectors(speech.chosen(taught) if usable else speech, self.emotions)
-        count = round(config.common * config.bank)
+        count = round(config.common * config.draws)
         for number, emotion in enumerate(self.emotions):
             if emotion in common:
                 # of the length of a vector, since it has 32² numbers
@@ -108,11 +108,11 @@ class UnpairedBatches:
         self, label: np.ndarray, window: np.ndarray, rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Emotion vectors [B, 1024], added expressions [B, 52] and relaxed shares [B, 52] for labels [B]."""
-        candidates = rng.integers(self.config.bank, size=(len(label), self.config.candidates))
+        candidates = rng.integers(self.config.draws, size=(len(label), self.config.candidates))
         drawn = self._added[label[:, None], candidates]  # [B, K, 52]
         apart = (((drawn - window.mean(1)[:, None]) ** 2) * (drawn > 0.05)).sum(-1)  # [B, K]
         nearest = drawn[np.arange(len(label)), apart.argmin(1)]
-        return self._vectors[label, rng.integers(self.config.bank, size=len(label))], nearest, self._relaxes[label]
+        return self._vectors[label, rng.integers(self.config.draws, size=len(label))], nearest, self._relaxes[label]
 
 
 class PairedBatches:

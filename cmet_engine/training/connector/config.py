@@ -3,7 +3,6 @@
 import math
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from cmet_engine import arkit
 from cmet_engine.emotion.connector import Connector, code_encoder
@@ -11,6 +10,7 @@ from cmet_engine.emotion.connector_weights import ConnectorSize
 from cmet_engine.errors import InvalidInput
 from cmet_engine.files import read_json
 from cmet_engine.training.connector import losses
+from cmet_engine.training.settings import read_settings
 
 HELD_SPEAKERS = ("mead_W009", "ravdess_17", "ravdess_18", "ravdess_19", "ravdess_20", "emodb_08", "emodb_10")
 """Speakers that neither the embedded speech encoder nor the connector is trained on."""
@@ -35,7 +35,7 @@ class ConnectorConfig:
         held_speakers: speakers (and their faces) that are never trained on but measured with. Where the data holds none of
             them, every fifth speaker is held out; an empty list holds nobody out.
         pool: clips that an emotion vector is the mean of, on each side.
-        heard_share: how often a speaker's features are drawn from the embedded encoder where the teacher's are there, too.
+        embedded_share: how often a speaker's features are drawn from the embedded encoder where the teacher's are there, too.
         scaled_vectors: bring emotion vectors to the length that `cmet edit` brings them to; off, they stay as extracted.
         reference: how often the network is given the change of the window before; otherwise zeros, as in the first window of a clip.
         common: share of the vectors that are an emotion's mean over speakers, moved by noise of up to `common_noise` of its length.
@@ -43,7 +43,7 @@ class ConnectorConfig:
         blend, blend_range: share of the rows that blend two emotions, and the part of the second, least and most.
         pictures: share of the expressions that take their direction from a labelled picture, of those that agree with the
             published expression by a cosine of `agreement`.
-        bank: emotion vectors and expressions that are drawn for each emotion, once.
+        draws: emotion vectors and expressions that are drawn for each emotion, once.
         candidates: of so many drawn expressions the one nearest to what the actor does is taken.
         reference_drift, reference_noise: the reference is multiplied by a number in this range, and moved by normal noise.
 
@@ -81,13 +81,13 @@ class ConnectorConfig:
     checkpoint_every: int = 500
     clip: float = 1.0
     held_speakers: tuple[str, ...] = HELD_SPEAKERS
-    heard_share: float = 0.2
+    embedded_share: float = 0.2
     scaled_vectors: bool = True
     common_noise: float = 0.35
     vector_noise: float = 0.02
     blend_range: tuple[float, float] = (0.15, 0.5)
     agreement: float = 0.25
-    bank: int = 600
+    draws: int = 600
     reference_drift: tuple[float, float] = (0.7, 1.15)
     reference_noise: float = 0.02
 
@@ -98,21 +98,8 @@ class ConnectorConfig:
         Raises:
             CmetError: the file cannot be read, or a field is unknown, of the wrong kind, or out of range.
         """
-        path, defaults = Path(path), defaults or cls()
-        document = read_json(path)
-        if not isinstance(document, dict):
-            raise InvalidInput(f"{path.name}: a JSON object of settings is wanted.")
-        values = asdict(defaults)
-        for name, value in document.items():
-            if name not in values:
-                raise InvalidInput(f"{path.name}: the setting '{name}' is unknown; known are {', '.join(values)}.")
-            default = values[name]
-            if not _is_like(value, default):
-                raise InvalidInput(
-                    f"{path.name}: the setting '{name}' is {value!r}; something like {default!r} is wanted."
-                )
-            values[name] = tuple(value) if isinstance(value, list) else value
-        config = cls(**values)
+        path = Path(path)
+        config = read_settings(read_json(path), defaults or cls(), path.name)
         if problem := config.problem():
             raise InvalidInput(f"{path.name}: {problem}")
         return config
@@ -155,16 +142,5 @@ class ConnectorConfig:
         return ConnectorSize.of(asdict(self)).build()
 
 
-_COUNTS = frozenset("expression_dim speech_dim width layers heads feedforward base_channels steps batch checkpoint_every pool bank candidates".split())  # fmt: skip
-_SHARES = frozenset("dropout average heard_share reference common blend blend_range pictures agreement final_rate".split())  # fmt: skip
-
-
-def _is_like(value: Any, default: Any) -> bool:
-    """Whether a value read from JSON is of the kind of `default`: a number, a yes or no, a pair of numbers, a list of names."""
-    if isinstance(default, tuple):
-        names = not default or isinstance(default[0], str)
-        fits = isinstance(value, list) and (names or len(value) == len(default))
-        return fits and all(isinstance(v, str) if names else _is_like(v, default[0]) for v in value)
-    if isinstance(default, float):
-        return isinstance(value, int | float) and not isinstance(value, bool)
-    return type(value) is type(default)
+_COUNTS = frozenset("expression_dim speech_dim width layers heads feedforward base_channels steps batch checkpoint_every pool draws candidates".split())  # fmt: skip
+_SHARES = frozenset("dropout average embedded_share reference common blend blend_range pictures agreement final_rate".split())  # fmt: skip

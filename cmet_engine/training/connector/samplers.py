@@ -48,7 +48,7 @@ class VectorSampler:
             wanted = [s for s in wanted if s in (speaker, speaker + EMBEDDED)]
         embedded = [s for s in wanted if s.endswith(EMBEDDED)]
         taught = [s for s in wanted if not s.endswith(EMBEDDED)]
-        pool = embedded if not taught or (embedded and rng.random() < self.config.heard_share) else taught
+        pool = embedded if not taught or (embedded and rng.random() < self.config.embedded_share) else taught
         voice = pool[rng.integers(len(pool))]
         emotional = rng.choice(self._rows[voice, emotion], self.config.pool)
         neutral = rng.choice(

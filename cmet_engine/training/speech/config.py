@@ -1,11 +1,11 @@
 """Every number of the speech encoder's training."""
 
 import json
-from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from dataclasses import asdict, dataclass, field
 
 from cmet_engine.emotion.student import StudentConfig
 from cmet_engine.errors import InvalidInput
+from cmet_engine.training.settings import read_settings
 
 
 @dataclass(frozen=True)
@@ -92,29 +92,8 @@ class TrainingConfig:
             given = json.loads(text)
         except (ValueError, RecursionError) as error:
             raise InvalidInput(f"{name}: not valid JSON.") from error
-        return _from_dict(cls, given, name)
+        return read_settings(given, cls(), name)
 
     def to_json(self) -> str:
         """The text that `from_json` reads."""
         return json.dumps(asdict(self), indent=2) + "\n"
-
-
-def _from_dict(kind: type, given: Any, name: str) -> Any:
-    """An instance of the dataclass `kind` with the fields of `given` in place of its defaults."""
-    if not isinstance(given, dict):
-        raise InvalidInput(f"{name}: a table of fields is needed.")
-    defaults, values = kind(), {}
-    known = {f.name for f in fields(kind)}
-    for key, value in given.items():
-        if key not in known:
-            raise InvalidInput(f"{name}: the field '{key}' is unknown; known are {', '.join(sorted(known))}.")
-        default = getattr(defaults, key)
-        if key == "student":
-            values[key] = _from_dict(StudentConfig, value, f"{name}: student")
-        elif isinstance(default, tuple) and isinstance(value, list):
-            values[key] = tuple(value)
-        elif type(value) is type(default) or (isinstance(default, float) and type(value) is int):
-            values[key] = value
-        else:
-            raise InvalidInput(f"{name}: the field '{key}' is '{value}'; something like {default!r} is needed.")
-    return kind(**values)

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from short_clips import small
 from cmet_engine import cli
 from cmet_engine.cli.progress import BatchTable
 from cmet_engine.jobs import batch
+from cmet_engine.jobs.cluster import RayCluster
 from cmet_engine.jobs.manifest import Row, read_manifest
 from cmet_engine.track import CoefficientTrack
 
@@ -135,7 +137,7 @@ def test_rows_that_work_on_a_character(write, tmp_path):
 
 def test_the_same_on_ray(write):
     pytest.importorskip("ray", reason="needs Ray (the extra 'ray'), which is not installed")
-    check_mixed(write(*MIXED, *BLENDER), {"ray_address": "local"})
+    check_mixed(write(*MIXED, *BLENDER), {"machine": partial(RayCluster, "local")})
 
 
 def test_a_killed_batch_goes_on_where_it_was(write, tmp_path):
@@ -198,7 +200,9 @@ def test_ray_survives_the_loss_of_a_worker_and_of_a_machine(write):
     lost = cluster.add_node(num_cpus=1)
     try:
         summaries: list[batch.Summary] = []
-        run = threading.Thread(target=lambda: summaries.append(batch.run_batch(manifest, ray_address=cluster.address)))
+        run = threading.Thread(
+            target=lambda: summaries.append(batch.run_batch(manifest, machine=partial(RayCluster, cluster.address)))
+        )
         run.start()
         os.kill(wait_for(ray_workers)[0], signal.SIGKILL)
         wait_for(lambda: states(manifest).count("done") >= 1)

@@ -27,7 +27,7 @@ TINY = {
     "batch": 4,
     "checkpoint_every": 2,
     "warmup": 1,
-    "bank": 8,
+    "draws": 8,
 }
 EMOTIONS = {"neutral": ("NEU", 110, 0.02), "happy": ("HAP", 200, 0.5)}
 
