@@ -3,19 +3,15 @@
 Levels are relative to the clip's own loud frames, so that gain does not matter.
 """
 
-import functools
-import math
 from collections.abc import Iterator
-from typing import Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy.signal import resample_poly
 
+from cmet_engine.emotion.mel import RATE, mel_filters
 from cmet_engine.errors import InvalidInput
 
-RATE = 16000  # Hz; the input of the teacher and of every embedded model
 HOP = 160  # samples, 10 ms
 WINDOW = 400  # samples, 25 ms
 TRANSFORM = 512
@@ -28,34 +24,6 @@ FLOOR = -9.0  # natural log power below the clip's loud frames (39 dB): softer s
 AUDIBLE = -5.0  # natural log energy below the loud frames above which a frame counts as spoken
 BLOCK = 4096  # frames per batch
 CHANNELS = BANDS + 4  # bands, pitch in octaves above 150 Hz, pitch against the clip's median, voicing, energy
-
-
-@functools.cache
-def mel_filters(
-    bands: int,
-    size: int,
-    low: float = 0.0,
-    high: float = RATE / 2,
-    *,
-    htk: bool = False,
-    norm: Literal["slaney"] | None = "slaney",
-) -> torch.Tensor:
-    """Triangular mel filters: float32 [bands, size // 2 + 1].
-
-    Args:
-        bands: how many.
-        size: samples of the transform.
-        low, high: limits in Hz.
-        htk: the HTK mel scale instead of Slaney's.
-        norm: `slaney` for filters of equal area, None for filters of peak 1.
-    """
-    import librosa  # slow to import
-
-    # in double precision: the networks were trained on filters rounded once
-    filters = librosa.filters.mel(
-        sr=RATE, n_fft=size, n_mels=bands, fmin=low, fmax=high, htk=htk, norm=norm, dtype=np.float64
-    )
-    return torch.from_numpy(filters.astype(np.float32))
 
 
 def _windows(wave: torch.Tensor, size: int, frames: int) -> Iterator[torch.Tensor]:
@@ -172,5 +140,7 @@ def to_rate(wave: np.ndarray, rate: int) -> np.ndarray:
         )
     if rate == RATE:
         return np.asarray(wave, np.float32)
-    common = math.gcd(RATE, int(rate))
-    return resample_poly(np.asarray(wave, np.float64), RATE // common, int(rate) // common).astype(np.float32)
+    import librosa  # slow to import
+
+    wave = np.asarray(wave, np.float64)
+    return librosa.resample(wave, orig_sr=int(rate), target_sr=RATE, res_type="polyphase").astype(np.float32)

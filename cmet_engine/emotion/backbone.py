@@ -17,7 +17,8 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 from torch import nn
 
-from cmet_engine.emotion.acoustics import AUDIBLE, HOP, WINDOW, mel_filters
+from cmet_engine.emotion.acoustics import AUDIBLE, HOP, WINDOW
+from cmet_engine.emotion.mel import mel_filters
 from cmet_engine.files import whole_file
 from cmet_engine.models import assets
 from cmet_engine.models.quantisation import pack, read

@@ -6,7 +6,8 @@ import torch
 from voices import speak
 
 from cmet_engine.emotion import backbone as backbones
-from cmet_engine.emotion.acoustics import mel_filters
+from cmet_engine.emotion import mel
+from cmet_engine.emotion.mel import mel_filters
 from cmet_engine.emotion.speech import statistics
 from cmet_engine.errors import CmetError
 from cmet_engine.models.quantisation import pack, rounded, unpack
@@ -27,6 +28,15 @@ def test_filters_are_those_the_networks_were_trained_with(bands):
 
     published = mel_filter_bank(201, bands, 0.0, 8000.0, 16000, norm="slaney", mel_scale="slaney").T
     np.testing.assert_allclose(mel_filters(bands, 400).numpy(), published, atol=1e-7)
+
+
+@pytest.mark.parametrize("bank", mel.STORED_BANKS)
+def test_the_stored_filters_are_librosas(bank):
+    assert torch.equal(mel_filters(**bank), mel.computed(**bank))
+
+
+def test_filters_that_are_not_stored_are_computed():
+    assert mel_filters(24, 400).shape == (24, 201)
 
 
 def test_layers_compute_what_whisper_does(backbone):

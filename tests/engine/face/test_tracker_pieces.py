@@ -6,13 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from short_clips import SAMPLE, small
 
 from cmet_engine.face import tracker
 from cmet_engine.face.geometry import FaceGeometry
 from cmet_engine.media.reader import VideoReader
 from cmet_engine.media.writer import VideoWriter
-
-SAMPLE = Path(__file__).parents[3] / "cmet_engine" / "assets" / "sample" / "talking_head.mp4"
 
 
 class Killed(BaseException):
@@ -33,17 +32,22 @@ def same(one: FaceGeometry, other: tracker.FaceGeometry) -> None:
         assert np.array_equal(getattr(one, name), getattr(other, name)), name
 
 
-@pytest.mark.parametrize("stop", [39, 40, 41, 100, 149])
-def test_interrupted_tracking_equals_uninterrupted(tmp_path, monkeypatch, stop):
-    monkeypatch.setattr(tracker, "SEGMENT", 40)
-    whole = tracker.track(SAMPLE)
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory) -> Path:
+    return small(tmp_path_factory.mktemp("clip") / "take.mp4", frames=60, size=192)
+
+
+@pytest.mark.parametrize("stop", [15, 16, 17, 40, 59])
+def test_interrupted_tracking_equals_uninterrupted(clip, tmp_path, monkeypatch, stop):
+    monkeypatch.setattr(tracker, "SEGMENT", 16)
+    whole = tracker.track(clip)
     with pytest.raises(Killed):
-        tracker.track(SAMPLE, pieces=tmp_path, progress=stop_at(stop))
+        tracker.track(clip, pieces=tmp_path, progress=stop_at(stop))
     kept = len(list(tmp_path.glob("*.npz")))
-    assert kept == stop // 40
+    assert kept == stop // 16
     seen = []
-    again = tracker.track(SAMPLE, pieces=tmp_path, progress=lambda stage, done, total: seen.append(done))
-    assert seen[0] == kept * 40 + 1  # nothing finished was done again
+    again = tracker.track(clip, pieces=tmp_path, progress=lambda stage, done, total: seen.append(done))
+    assert seen[0] == kept * 16 + 1  # nothing finished was done again
     same(whole, again)
 
 

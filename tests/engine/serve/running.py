@@ -10,19 +10,22 @@ from pathlib import Path
 from typing import Any
 
 from running_engine import RunningEngine
+from short_clips import small
 
 from cmet_engine.client import Client
 
-SAMPLE = Path(__file__).parents[3] / "cmet_engine" / "assets" / "sample" / "talking_head.mp4"
 FINISHED = ("done", "failed", "cancelled")
 
 
 class Engine(RunningEngine):
-    """A running engine that may read the sample, with a user folder (cache, library) of its own, and what jobs do in it."""
+    """A running engine with a user folder (cache, library) of its own, and what jobs do in it.
 
-    def __init__(self, folder: Path) -> None:
+    It may read what lies in `folder` and beside `clip`.
+    """
+
+    def __init__(self, folder: Path, clip: Path) -> None:
         super().__init__(folder, environment={"CMET_HOME": str(folder / "home")})
-        self.allow = [folder, SAMPLE.parent]
+        self.clip, self.allow = clip, [folder, clip.parent]
         self.start()
 
     def start(self) -> Client:
@@ -75,6 +78,11 @@ class Engine(RunningEngine):
 
     def job_folder(self, job: str) -> Path:
         return self.root / "jobs" / job
+
+
+def whole_sample(folder: Path) -> Path:
+    """The whole sample, 192 pixels high: as many frames, less work."""
+    return small(folder / "take.mp4", frames=150, size=192)
 
 
 def digest(files: dict[str, str]) -> dict[str, str]:

@@ -13,7 +13,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from running import FINISHED, SAMPLE, Engine, digest, gone
+from running import FINISHED, Engine, digest, gone, whole_sample
 
 from cmet_engine.client import Client
 from cmet_engine.errors import Busy, CmetError
@@ -29,16 +29,21 @@ pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="fi
 
 
 @pytest.fixture(scope="module")
-def engine(tmp_path_factory):
-    engine = Engine(tmp_path_factory.mktemp("engine"))
+def sample(tmp_path_factory):
+    return whole_sample(tmp_path_factory.mktemp("clips"))
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory, sample):
+    engine = Engine(tmp_path_factory.mktemp("engine"), sample)
     yield engine
     engine.stop()
 
 
 @pytest.fixture(scope="module")
-def tracked(engine):
+def tracked(engine, sample):
     """A track of the sample; from now on it is cached."""
-    state = engine.finished(engine.asker.track(SAMPLE)["id"])
+    state = engine.finished(engine.asker.track(sample)["id"])
     assert state["state"] == "done", state["error"]
     return CoefficientTrack.load(state["files"]["track.npz"])
 
@@ -50,10 +55,10 @@ def leftovers(folder: Path) -> list[str]:
     return [path.name for path in folder.iterdir() if path.name not in ("job.json", "state.json", "log.txt")]
 
 
-@pytest.mark.parametrize(("stage", "done"), [("tracking", 20), ("render", 1), ("render", 100), ("render", 150)])
-def test_cancel_answers_within_a_second_and_leaves_nothing(engine, stage, done):
+@pytest.mark.parametrize(("stage", "done"), [("tracking", 20), ("render", 1), ("render", 150)])
+def test_cancel_answers_within_a_second_and_leaves_nothing(engine, stage, done, sample):
     clip = engine.folder / "clip.mp4"
-    clip.write_bytes(SAMPLE.read_bytes() + b"\0\0\0\x0cfree" + os.urandom(4))  # so that nothing is cached
+    clip.write_bytes(sample.read_bytes() + b"\0\0\0\x0cfree" + os.urandom(4))  # so that nothing is cached
     job = engine.asker.edit(clip, emotions=["happy"])["id"]
     engine.reaches(job, stage, done)
     workers = engine.workers()
@@ -68,10 +73,10 @@ def test_cancel_answers_within_a_second_and_leaves_nothing(engine, stage, done):
         assert "internal fault" not in log.read()
 
 
-def test_health_preview_and_tracking_beside_a_rendering(engine, tracked):
-    job = engine.asker.edit(SAMPLE, emotions=["sad"])["id"]
+def test_health_preview_and_tracking_beside_a_rendering(engine, tracked, sample):
+    job = engine.asker.edit(sample, emotions=["sad"])["id"]
     engine.reaches(job, "render", 1)
-    beside = engine.asker.track(SAMPLE, format="csv")["id"]
+    beside = engine.asker.track(sample, format="csv")["id"]
     waits, picture = [], None
     while (state := engine.asker.job(job))["state"] not in FINISHED:
         start = time.monotonic()
@@ -85,7 +90,7 @@ def test_health_preview_and_tracking_beside_a_rendering(engine, tracked):
     assert sorted(waits)[len(waits) // 2] < 0.5
     assert picture is not None
     image = cv2.imdecode(np.frombuffer(picture, np.uint8), cv2.IMREAD_COLOR)
-    assert image.shape == (512, 512, 3)
+    assert image.shape == (192, 192, 3)
     assert engine.finished(beside)["state"] == "done"
 
 
@@ -99,24 +104,24 @@ def test_tracking_does_not_wait_for_pictures(tmp_path):
     assert store.next() is None and store.waiting() == 0
 
 
-def test_the_same_again_is_there_at_once_and_another_strength_renders_only(engine, tracked):
-    first = engine.finished(engine.asker.edit(SAMPLE, emotions=["fear"])["id"])
+def test_the_same_again_is_there_at_once_and_another_strength_renders_only(engine, tracked, sample):
+    first = engine.finished(engine.asker.edit(sample, emotions=["fear"])["id"])
     start = time.monotonic()
-    again = engine.finished(engine.asker.edit(SAMPLE, emotions=["fear"])["id"])
+    again = engine.finished(engine.asker.edit(sample, emotions=["fear"])["id"])
     assert time.monotonic() - start < 5
     assert again["id"] != first["id"] and digest(again["files"]) == digest(first["files"])
     assert again["result"] == first["result"]
     assert "the same was done" in engine.asker.log(again["id"])
-    weaker = engine.finished(engine.asker.edit(SAMPLE, emotions=["fear"], strength=0.5)["id"])
+    weaker = engine.finished(engine.asker.edit(sample, emotions=["fear"], strength=0.5)["id"])
     assert digest(weaker["files"])["edited.mp4"] != digest(first["files"])["edited.mp4"]
     stages = [line["stage"] for line in events(engine, weaker["id"]) if line["event"] == "stage"]
     assert stages == ["render"]
 
 
-def test_damaged_results_are_not_used_again(engine, tracked):
-    first = engine.finished(engine.asker.track(SAMPLE, format="json")["id"])
+def test_damaged_results_are_not_used_again(engine, tracked, sample):
+    first = engine.finished(engine.asker.track(sample, format="json")["id"])
     Path(first["files"]["track.json"]).write_text("{}")
-    again = engine.finished(engine.asker.track(SAMPLE, format="json")["id"])
+    again = engine.finished(engine.asker.track(sample, format="json")["id"])
     assert "the same was done" not in engine.asker.log(again["id"])
     assert len(CoefficientTrack.load(again["files"]["track.json"])) == len(tracked)
 
@@ -126,23 +131,23 @@ def events(engine: Engine, job: str) -> list[dict]:
     return [line for line in map(json.loads, lines) if line["job"] == job]
 
 
-def test_the_log_for_machines_tells_what_happened(engine, tracked):
-    job = engine.asker.edit(SAMPLE, emotions=["nonsense"])["id"]
+def test_the_log_for_machines_tells_what_happened(engine, tracked, sample):
+    job = engine.asker.edit(sample, emotions=["nonsense"])["id"]
     state = engine.finished(job)
     lines = events(engine, job)
     assert [line["event"] for line in lines] == ["queued", "started", "failed"]
     assert lines[-1]["error"] == state["error"] and lines[-1]["client"] == "test" and lines[-1]["seconds"] > 0
 
 
-def test_a_moment_of_an_edit_is_what_the_edit_holds(engine, tracked):
+def test_a_moment_of_an_edit_is_what_the_edit_holds(engine, tracked, sample):
     timeline = {"emotions": ["happy=0.8@0-3", "sad@2-5"], "strength": 0.7}
-    state = engine.finished(engine.asker.edit(SAMPLE, renderer="none", **timeline)["id"])
+    state = engine.finished(engine.asker.edit(sample, renderer="none", **timeline)["id"])
     edited = CoefficientTrack.load(state["files"]["edited.npz"])
     ask(engine, 0.0, **timeline)  # warm
     taken = []
     for frame in (0, 60, 77, 149):
         start = time.perf_counter()
-        answer = engine.asker.live(SAMPLE, frame / 25 + 0.01, **timeline)
+        answer = engine.asker.live(sample, frame / 25 + 0.01, **timeline)
         taken.append(time.perf_counter() - start)
         assert answer["frame"] == frame and answer["time"] == pytest.approx(frame / 25)
         for name, track in (("source", tracked), ("edited", edited)):
@@ -150,17 +155,17 @@ def test_a_moment_of_an_edit_is_what_the_edit_holds(engine, tracked):
     assert min(taken) < 0.5  # the figure itself is measured by tests/benchmarks/live.py; here others use the machine
 
 
-def test_a_moment_of_an_edit_can_be_drawn(engine, tracked):
+def test_a_moment_of_an_edit_can_be_drawn(engine, tracked, sample):
     ask(engine, 0.0)
-    picture = patiently(lambda: engine.asker.live_picture(SAMPLE, 2.0))
+    picture = patiently(lambda: engine.asker.live_picture(sample, 2.0))
     image = cv2.imdecode(np.frombuffer(picture, np.uint8), cv2.IMREAD_COLOR)[..., ::-1].astype(float)
-    shown = next(frame.image for frame in VideoReader(SAMPLE) if frame.index == 50)
+    shown = next(frame.image for frame in VideoReader(sample) if frame.index == 50)
     assert np.abs(image - shown).mean() < 3  # nothing is edited, so it is the clip's own frame
 
 
 def ask(engine: Engine, moment: float, **timeline: object) -> dict:
     """Ask until the reader is ready."""
-    return patiently(lambda: engine.asker.live(SAMPLE, moment, **timeline))
+    return patiently(lambda: engine.asker.live(engine.clip, moment, **timeline))
 
 
 def patiently(question: Callable[[], Any]) -> Any:
@@ -173,14 +178,14 @@ def patiently(question: Callable[[], Any]) -> Any:
             assert time.monotonic() < end, "the reader does not get ready"
 
 
-def test_a_clip_that_was_not_tracked_is_said(engine, tracked):
+def test_a_clip_that_was_not_tracked_is_said(engine, tracked, sample):
     ask(engine, 0.0)
     clip = engine.folder / "untracked.mp4"
-    clip.write_bytes(SAMPLE.read_bytes() + b"\0\0\0\x08free")
+    clip.write_bytes(sample.read_bytes() + b"\0\0\0\x08free")
     with pytest.raises(CmetError, match="track or edit it first"):
         patiently(lambda: engine.asker.live(clip, 0.0))
     with pytest.raises(CmetError, match="unknown"):
-        patiently(lambda: engine.asker.live(SAMPLE, 0.0, emotions=["nonsense"]))
+        patiently(lambda: engine.asker.live(sample, 0.0, emotions=["nonsense"]))
 
 
 def test_idle_workers_let_go_of_all_memory(tmp_path):
@@ -212,10 +217,10 @@ def children() -> list[str]:
     return found
 
 
-def test_the_engine_ends_with_its_parent_and_takes_its_workers_along(tmp_path):
+def test_the_engine_ends_with_its_parent_and_takes_its_workers_along(tmp_path, sample):
     address = tmp_path / "engine.json"
     command = [sys.executable, "-m", "cmet_engine.cli", "serve", "--root", str(tmp_path / "root")]
-    command += ["--allow", str(SAMPLE.parent), "--token-file", str(address), "--parent"]
+    command += ["--allow", str(sample.parent), "--token-file", str(address), "--parent"]
     script = "import os, subprocess, sys, time; subprocess.Popen([*sys.argv[1:], str(os.getpid())]); time.sleep(600)"
     parent = subprocess.Popen(
         [sys.executable, "-c", script, *command], env={**os.environ, "CMET_HOME": str(tmp_path / "home")}
@@ -226,7 +231,7 @@ def test_the_engine_ends_with_its_parent_and_takes_its_workers_along(tmp_path):
         time.sleep(0.05)
     client = Client.from_file(address)
     pid = client.health()["pid"]
-    job = client.track(SAMPLE)["id"]
+    job = client.track(sample)["id"]
     while client.job(job)["stage"] != "tracking":
         time.sleep(0.05)
     workers = [int(p.parent.name) for p in Path("/proc").glob("[0-9]*/stat") if parent_of(p) == pid]
