@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
+from short_clips import small
 
 from cmet_engine import pipeline
 from cmet_engine.errors import CmetError
@@ -113,21 +114,23 @@ class Killed(BaseException):
 
 @pytest.mark.slow
 def test_interrupted_rendering_equals_uninterrupted(tmp_path, weights, monkeypatch):
+    sample = small(tmp_path / "take.mp4", frames=72, size=192)
+
     def stop(stage: str, done: int, total: int | None) -> None:
-        if stage == "render" and done == 100:
+        if stage == "render" and done == 70:
             raise Killed
 
     def once(*arguments):
         raise AssertionError("the clip was encoded already")
 
-    whole = pipeline.edit_clip(spec(SAMPLE), tmp_path / "whole", pieces=Segments(tmp_path / "calm"))
+    whole = pipeline.edit_clip(spec(sample), tmp_path / "whole", pieces=Segments(tmp_path / "calm"))
     monkeypatch.setattr(encoding, "encode_clip", once)
     pieces = Segments(tmp_path / "pieces")
     with pytest.raises(Killed):
-        pipeline.edit_clip(spec(SAMPLE), tmp_path / "broken", pieces=pieces, progress=stop)
+        pipeline.edit_clip(spec(sample), tmp_path / "broken", pieces=pieces, progress=stop)
     frames = []
     broken = pipeline.edit_clip(
-        spec(SAMPLE), tmp_path / "broken", pieces=pieces, progress=lambda s, d, t: frames.append((s, d))
+        spec(sample), tmp_path / "broken", pieces=pieces, progress=lambda s, d, t: frames.append((s, d))
     )
     assert next(done for stage, done in frames if stage == "render") == 65
     assert broken.files.keys() == whole.files.keys()

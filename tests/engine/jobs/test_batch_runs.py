@@ -87,9 +87,10 @@ MIXED = [
 ]
 
 
-def check_mixed(manifest: Path, machine: dict[str, Any]) -> None:
+def test_all_kinds_of_rows_beside_wrong_ones(write):
     pytest.importorskip("bpy", reason="needs Blender as a module (the package bpy), which is not installed")
-    summary = batch.run_batch(manifest, **machine)
+    manifest = write(*MIXED, *BLENDER)
+    summary = batch.run_batch(manifest, workers=2)
     assert (summary.done, summary.failed) == (5, 4)
     found = lines(manifest)
     assert [line["row"] for line in found] == list(range(1, 10))
@@ -107,10 +108,6 @@ BLENDER = [
     {"kind": "export", "clip": "c0-edited/edited.npz", "rig": str(HEAD), "output": "c0.fbx"},
     {"kind": "apply", "clip": "c0-edited/edited.npz", "rig": str(HEAD), "output": "c0.blend"},
 ]
-
-
-def test_all_kinds_of_rows_beside_wrong_ones(write):
-    check_mixed(write(*MIXED, *BLENDER), {"workers": 2})
 
 
 def test_rows_that_work_on_a_character(write, tmp_path):
@@ -135,24 +132,31 @@ def test_rows_that_work_on_a_character(write, tmp_path):
         assert (tmp_path / name).stat().st_size > 100
 
 
-def test_the_same_on_ray(write):
+def test_rows_on_ray(write):
+    """One that takes another's result, one for Blender, one that fails."""
     pytest.importorskip("ray", reason="needs Ray (the extra 'ray'), which is not installed")
-    check_mixed(write(*MIXED, *BLENDER), {"machine": partial(RayCluster, "local")})
+    pytest.importorskip("bpy", reason="needs Blender as a module (the package bpy), which is not installed")
+    manifest = write(MIXED[0], {"clip": "missing.mp4"}, BLENDER[0])
+    summary = batch.run_batch(manifest, machine=partial(RayCluster, "local"))
+    edited, missing, exported = lines(manifest)
+    assert (summary.done, summary.failed) == (2, 1) and "does not exist" in missing["error"]
+    assert edited["figures"] and exported["figures"]["matched"] == 52 and exported["figures"]["frames"] == 24
+    assert all(Path(path).stat().st_size for line in (edited, exported) for path in line["outputs"])
 
 
 def test_a_killed_batch_goes_on_where_it_was(write, tmp_path):
     manifest = write(
-        *({"clip": f"c{n}.mp4", "emotions": e, "output": f"{n}{e}"} for e in ("happy", "sad") for n in range(3))
+        *({"clip": f"c{n}.mp4", "emotions": e, "output": f"{n}{e}"} for e in ("happy", "sad") for n in range(2))
     )
     process = start(manifest)
-    wait_for(lambda: states(manifest).count("done") == 2)
-    wait_for(lambda: list(tmp_path.glob(".2happy-*")) or (tmp_path / "2happy").exists())
+    wait_for(lambda: states(manifest).count("done") == 1)
+    wait_for(lambda: list(tmp_path.glob(".1happy-*")) or (tmp_path / "1happy").exists())
     process.kill()
     process.wait()
     first = (tmp_path / "0happy" / "edited.mp4").stat()
-    (tmp_path / "2sad").mkdir()  # the killed one was about to write this, too
+    (tmp_path / "1sad").mkdir()  # the killed one was about to write this, too
     assert batch.run_batch(manifest, resume=True).failed == 0
-    assert states(manifest) == ["done"] * 6
+    assert states(manifest) == ["done"] * 4
     assert (tmp_path / "0happy" / "edited.mp4").stat() == first
     assert not [path.name for path in tmp_path.iterdir() if path.name.startswith(".")]
 
@@ -194,7 +198,7 @@ def test_ray_survives_the_loss_of_a_worker_and_of_a_machine(write):
         "ray.cluster_utils", reason="needs Ray (the extra 'ray'), which is not installed"
     )
     manifest = write(
-        *({"clip": f"c{n}.mp4", "emotions": e, "output": f"{n}{e}"} for e in ("happy", "sad") for n in range(3))
+        *({"clip": f"c{n}.mp4", "emotions": e, "output": f"{n}{e}"} for e in ("happy", "sad") for n in range(2))
     )
     cluster = cluster_utils.Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
     lost = cluster.add_node(num_cpus=1)
@@ -208,10 +212,10 @@ def test_ray_survives_the_loss_of_a_worker_and_of_a_machine(write):
         wait_for(lambda: states(manifest).count("done") >= 1)
         cluster.remove_node(lost, allow_graceful=False)
         run.join(timeout=240)
-        assert summaries and (summaries[0].done, summaries[0].failed) == (6, 0)
+        assert summaries and (summaries[0].done, summaries[0].failed) == (4, 0)
     finally:
         cluster.shutdown()
-    assert states(manifest) == ["done"] * 6
+    assert states(manifest) == ["done"] * 4
 
 
 def test_the_command_says_by_its_status_whether_all_went_well(write, tmp_path, capsys):

@@ -64,12 +64,11 @@ def test_a_corpus_is_read_with_its_teacher(corpus):
 
 
 def test_prepared_clips_come_back_from_the_cache(corpus, tmp_path):
-    first = prepare(read_corpus(corpus), tmp_path)
-    second = prepare(read_corpus(corpus), tmp_path)
-    default = TrainingConfig()
-    assert first.statistics.shape == (1 + default.voices + default.varied, 27, STATISTICS)
-    fewer = prepare(read_corpus(corpus), tmp_path, CONFIG)
-    assert fewer.statistics.shape == (1 + 2 + 1, 27, STATISTICS)
+    first = prepare(read_corpus(corpus), tmp_path, CONFIG)
+    second = prepare(read_corpus(corpus), tmp_path, CONFIG)
+    assert first.statistics.shape == (1 + CONFIG.voices + CONFIG.varied, 27, STATISTICS)
+    fewer = prepare(read_corpus(corpus), tmp_path, dataclasses.replace(CONFIG, voices=0, varied=0))
+    assert fewer.statistics.shape == (1, 27, STATISTICS)
     np.testing.assert_array_equal(first.statistics, second.statistics)
     np.testing.assert_array_equal(first.acoustics[2][5], second.acoustics[2][5])
 
@@ -280,12 +279,13 @@ def test_one_command_trains_and_embeds(corpus, tmp_path, monkeypatch, capsys):
     from cmet_engine.cli import main
     from cmet_engine.models import assets
 
-    backbone = assets.asset("speech_backbone.safetensors")
+    needed = [assets.asset(name) for name in ("speech_backbone.safetensors", "mel_filters.safetensors")]
     monkeypatch.setattr(assets, "ASSETS", tmp_path / "assets")
     monkeypatch.setattr(assets, "CHECKSUMS", tmp_path / "assets" / "checksums.json")
     (tmp_path / "assets").mkdir()
-    shutil.copy(backbone, tmp_path / "assets")
-    assets.record(backbone.name)
+    for path in needed:
+        shutil.copy(path, tmp_path / "assets")
+        assets.record(path.name)
     (tmp_path / "config.json").write_text(CONFIG.to_json())
     command = ["train", "encoder", "--data", str(corpus), "-o", str(tmp_path / "run"), "--embed", "--json"]
     assert main([*command, "--config", str(tmp_path / "config.json")]) == 0
@@ -293,7 +293,7 @@ def test_one_command_trains_and_embeds(corpus, tmp_path, monkeypatch, capsys):
     text = evaluation.figures_text(figures)
     assert "mead_3" in text and "right from the clip alone" in text
     assert set(json.loads((tmp_path / "assets" / "checksums.json").read_text())) == {
-        "speech_encoder.safetensors", "emotion_library.safetensors", "speech_backbone.safetensors",
+        "speech_encoder.safetensors", "emotion_library.safetensors", *(path.name for path in needed),
     }  # fmt: skip
     embedded = load_encoder(str(tmp_path / "assets" / "speech_encoder.safetensors"))
     measured = evaluation.evaluate_folder(corpus, embedded, CONFIG)
