@@ -14,8 +14,8 @@ from cmet_engine.errors import InvalidInput
 
 HOP = 160  # samples, 10 ms
 WINDOW = 400  # samples, 25 ms
-TRANSFORM = 512
-BANDS = 80
+TRANSFORM = 512  # samples; the next power of two above `WINDOW`
+BANDS = 80  # as many as Whisper's
 MEL_RANGE = (40.0, 7600.0)  # Hz
 PITCH_RANGE = (60.0, 600.0)  # Hz; shrieked fear and surprise pass 500
 PITCH_WINDOW = 800  # samples, 50 ms: three periods of the deepest voice

@@ -90,6 +90,7 @@ class Expression:
     sources: str
 
 
+# shares of what contradicts an emotion that give way to it; chosen by eye on training-side clips
 _RELAX_SMILE = {"mouthSmile": 0.9, "mouthDimple": 0.5, "cheekSquint": 0.6}
 _RELAX_BROWS = {"browInnerUp": 0.9, "browOuterUp": 0.9}
 _RELAX_SCOWL = {"browDown": 0.7, "mouthFrown": 0.7, "mouthPress": 0.4}

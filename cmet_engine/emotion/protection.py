@@ -34,6 +34,8 @@ opening with a correlation of 0.94.
 """
 
 LIP_GAP_AT_REST = 0.046
+"""The constant of the same regression."""
+
 LIPS_CLOSED = 0.055
 """Below this predicted opening the lips count as closed and nothing may part them. Faces differ: a clip's own least
 opening (its 3rd percentile) plus `CLIP_MARGIN` counts too."""

@@ -31,6 +31,8 @@ HELD_OUT_FIRST = 10_000
 """Number of the first batch that is measured with: none that ridge and MLP are fitted to has it."""
 
 RIDGE_PENALTY = 30.0
+"""Of the linear baseline."""
+
 MLP_STEPS, MLP_ROWS, MLP_WIDTH = 600, 256, 128
 """A baseline of its own, fitted to the same batches for the same time at every call."""
 

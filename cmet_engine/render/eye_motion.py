@@ -117,6 +117,7 @@ LOWER_LID = 0.25
 """Share of a change of the eye's opening that the lower lid takes; of a squint it takes the larger part."""
 
 LOWER_LID_SQUINT = 0.6
+"""That larger part."""
 
 EYE_WIDEST = 0.55
 """An eye opens further by at most this share of its opening: the frame shows no more of the eyeball."""

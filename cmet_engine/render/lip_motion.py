@@ -69,6 +69,7 @@ JAW_OF_EMOTION, LIP_GAP_OF_JAW = 0.3, 0.35
 _LIP_REACH = 0.09
 """Width, in outer-eye distances, over which a correction of the lips fades."""
 
+# how much each coefficient counts as a wish to part the lips; the jaw alone parts them most
 _PARTING = {"jawOpen": 1.2, "mouthLowerDownLeft": 0.3, "mouthLowerDownRight": 0.3, "mouthFunnel": 0.5}
 
 

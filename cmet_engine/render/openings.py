@@ -41,7 +41,7 @@ DARK_FROM = (1.0, 3.0)
 SLIT = (0.6, 1.8)
 """Pixels: between lips nearer than the first nothing is rendered, from the second on everything is."""
 
-_ROW = 256
+_ROW = 256  # places in a row of the table that OpenCV reads
 
 
 class Opening:

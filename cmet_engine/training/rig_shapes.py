@@ -35,7 +35,7 @@ _UPPER = (
 )
 _ON_THE_JAW = 0.33  # of the largest motion of jawOpen
 _FACE = 9409  # vertices of the rig's face; behind them come head, teeth and eyes
-_NEAREST = 4
+_NEAREST = 4  # vertices of the rig that stand for a landmark
 _DEPTH = 0.7  # of a distance: MediaPipe's depth is the least sure of its axes
 
 

@@ -23,6 +23,7 @@ class Level:
     largest: int
 
 
+# `standard` is what two cores fit in minutes, `best` what a GPU does
 LEVELS = {"standard": Level(192, 160, 640), "best": Level(320, 500, 1024)}
 
 STEP_GFLOP, FRAME_GFLOP = 34.0, 2.9

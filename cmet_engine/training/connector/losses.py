@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+# the published training's numbers
 CONTRASTIVE_WEIGHT = 0.1
 DIRECTIONAL_WEIGHT = 0.05
 FOCAL_BETA = 0.2

@@ -16,7 +16,7 @@ from cmet_engine.training.blendshape_teacher import Teacher
 from cmet_engine.training.face.samples import Sample, load_observations, read_names, write_asset
 from cmet_engine.training.loop import TOTAL, Loop
 
-SOLVER_WIDTH = 384
+SOLVER_WIDTH = 384  # of the hidden layers; these are the embedded solver's, whose errors the model card lists
 SOLVER_PAIRS = 140_000
 SOLVER_EPOCHS = 12
 SOLVER_BATCH = 256

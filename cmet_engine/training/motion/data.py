@@ -18,7 +18,7 @@ from cmet_engine.smoothstep import smoothstep
 from cmet_engine.training.face.samples import TEST_EVERY, canonical
 from cmet_engine.training.face_estimator import FaceEstimator
 
-COMPONENTS, CODE, HIDDEN = 60, 40, 192
+COMPONENTS, CODE, HIDDEN = 60, 40, 192  # of the motion, of its input, width of the layers
 SIZE = LANDMARKS * 3
 
 
