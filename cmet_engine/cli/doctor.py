@@ -16,8 +16,8 @@ from cmet_engine.extras import EXTRAS
 from cmet_engine.models import assets, registry
 
 NEEDED = (
-    "numpy", "scipy", "torch", "transformers", "librosa", "mediapipe", "av", "opencv-contrib-python", "safetensors", "fastapi",
-    "pydantic", "uvicorn", "huggingface-hub", "jinja2", "tqdm",
+    "numpy", "scipy", "torch", "transformers", "librosa", "mediapipe", "av", "opencolorio", "opencv-contrib-python",
+    "safetensors", "fastapi", "pydantic", "uvicorn", "huggingface-hub", "jinja2", "tqdm",
 )  # fmt: skip
 EXACTLY = {"mediapipe": "0.10.21", "numpy": "1."}  # the last with the face models; what it and bpy can use
 DRIVER = Path("/proc/driver/nvidia/version")  # where the driver of a GPU says what it is (Linux)
