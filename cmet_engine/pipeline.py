@@ -16,8 +16,10 @@ from cmet_engine.emotion.edit import edit_track
 from cmet_engine.errors import CmetError, InvalidInput, NotFound
 from cmet_engine.face.clip import track_clip
 from cmet_engine.face.geometry import FaceGeometry
-from cmet_engine.files import check_writable, whole_folder
+from cmet_engine.files import inputs_kept, whole_folder
 from cmet_engine.media import audio
+from cmet_engine.media.output import check_folder, check_video, files_read
+from cmet_engine.media.sequences import remove_stale
 from cmet_engine.progress import Progress
 from cmet_engine.quality import summary
 from cmet_engine.quality.check import ResultCheck
@@ -97,9 +99,17 @@ def edit_clip(
     Raises:
         CmetError: anything that the user can mend; one sentence.
     """
-    check_inputs(spec)
-    started, watch = time.perf_counter(), _Watch(progress, pieces, preview)
-    with whole_folder(output, force=force) as folder:
+    final, started, watch = Path(output), time.perf_counter(), _Watch(progress, pieces, preview)
+    with inputs_kept(files_read(spec)):
+        check_folder(spec, final)
+        check_inputs(spec)
+        return _edit_into(spec, final, force, watch, started)
+
+
+def _edit_into(spec: EditSpec, final: Path, force: bool, watch: _Watch, started: float) -> EditResult:
+    """See `edit_clip`; `started` is when the work began."""
+    pieces, progress = watch.pieces, watch.progress
+    with whole_folder(final, force=force) as folder:
         geometry, source, emotions = _track_and_encode(spec, watch)
         source.save(folder / "source.npz")
         description = edit_description(emotions.timeline, spec.mode)
@@ -122,11 +132,11 @@ def edit_clip(
         seconds = None if pieces else time.perf_counter() - started
         report = _report(spec, geometry, source, edited, emotions, rendered, messages, seconds)
         write_report(folder / "report.html", folder / "report.json", report)
-    names = ["source.npz", "edited.npz", "report.html", "report.json"]
-    if spec.renderer != "none":
-        names.insert(0, spec.video_name)
-    final = Path(output)
-    return EditResult(final, {name: final / name for name in names}, rendered.figures, messages)
+    if "%" in spec.video_name and spec.renderer != "none":
+        pictures = final / spec.video_name
+        messages += remove_stale(pictures.parent, pictures.name, len(source))
+    files = {path.relative_to(final).as_posix(): path for path in spec.outputs(final)}
+    return EditResult(final, files, rendered.figures, messages)
 
 
 def render_clip(
@@ -149,18 +159,23 @@ def render_clip(
     Raises:
         CmetError: anything that the user can mend; one sentence.
     """
+    with inputs_kept(files_read(spec)):
+        check_video(Path(output), force=force)
+        return _render_into(spec, Path(output), force, _Watch(progress, pieces, preview))
+
+
+def _render_into(spec: RenderSpec, output: Path, force: bool, watch: _Watch) -> RenderResult:
+    """See `render_clip`."""
+    pieces, progress = watch.pieces, watch.progress
     edited = CoefficientTrack.load(spec.track)
     source = None if spec.source is None else CoefficientTrack.load(spec.source)
-    output = check_writable(output, force=force)
-    if output.exists() and spec.clip.exists() and output.samefile(spec.clip):
-        raise InvalidInput(f"{output} is the clip itself; give the video another name.")
     geometry, tracked = track_clip(spec.clip, face=spec.face, progress=progress, pieces=pieces)
     source = tracked if source is None else source.resampled_like(tracked)
     edited = edited.resampled_like(tracked)
     renderer = open_renderer(spec, geometry, source, edited, timed=pieces is None, progress=progress)
     metadata = video_metadata(spec.renderer, "coefficient curves")
     video = VideoOutput(output, metadata, rate_factor=spec.rate_factor, force=force)
-    rendered = _render(spec.clip, renderer, source, edited, video, _Watch(progress, pieces, preview))
+    rendered = _render(spec.clip, renderer, source, edited, video, watch)
     return RenderResult(output, rendered.messages, rendered.figures)
 
 

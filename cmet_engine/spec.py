@@ -112,6 +112,10 @@ class Spec(BaseModel):
                 if isinstance(path, Path):
                     yield name, path
 
+    def outputs(self, output: Path) -> list[Path]:
+        """The files and patterns that the work writes, given where its result goes."""
+        return [output]
+
     def with_inputs(self, change: Callable[[str, Path], Path]) -> Self:
         """A copy whose files are `change(field, path)`."""
         changed: dict[str, Any] = {}
@@ -260,6 +264,11 @@ class EditSpec(TimelineSpec):
     def video_name(self) -> str:
         """Name of the video in the folder of results; numbered pictures have a folder of their own."""
         return video_name(self.format)
+
+    def outputs(self, output: Path) -> list[Path]:
+        """See `Spec.outputs`; the result goes into a folder."""
+        video = [] if self.renderer == "none" else [self.video_name]
+        return [output / name for name in (*video, "source.npz", "edited.npz", "report.html", "report.json")]
 
 
 class LiveSpec(TimelineSpec):

@@ -19,6 +19,6 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     from cmet_engine.spec import TrackSpec
 
     spec = spec_of(TrackSpec, options)
-    figures = execute(spec, options.output, force=options.force, progress=options.progress).figures
-    with_face = figures.pop("frames_with_face")
-    return {"track": options.output, **figures, "frames with a face": with_face}
+    result = execute(spec, options.output, force=options.force, progress=options.progress)
+    with_face = result.figures.pop("frames_with_face")
+    return {"track": options.output, **result.figures, "frames with a face": with_face, "note": result.messages}

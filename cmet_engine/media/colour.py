@@ -5,7 +5,7 @@ that nobody edits comes back as it was. A clip that does not name its matrix is 
 either: a player treats both alike.
 """
 
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple
 
 import av
 import cv2
@@ -13,6 +13,7 @@ import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
 
 from cmet_engine.media.info import BT709, FULL, MATRICES, UNSPECIFIED, Colors
+from cmet_engine.media.side_data import side_data
 
 # Without these three flags FFmpeg converts colours by a fast path that loses half a step of brightness (46 dB of
 # 75 dB over a round trip).
@@ -117,10 +118,10 @@ def colors_of(frame: av.VideoFrame) -> Colors:
 
 def orientation_of(frame: av.VideoFrame) -> Orientation:
     """What the display matrix of a frame asks for, to the nearest quarter turn."""
-    side = frame.side_data.get("DISPLAYMATRIX") if frame.side_data else None
-    if side is None:
+    matrix = side_data(frame, "DISPLAYMATRIX")
+    if matrix is None:
         return Orientation()
-    a, b, _, c, d = np.frombuffer(bytes(cast(Any, side)), np.int32)[:5].astype(int)
+    a, b, _, c, d = np.frombuffer(matrix, np.int32)[:5].astype(int)
     if abs(a) + abs(d) >= abs(b) + abs(c):  # x' = a x + c y, y' = b x + d y (libavutil/display.h)
         return Orientation(False, bool(a < 0), bool(d < 0))
     return Orientation(True, bool(c < 0), bool(b < 0))

@@ -1,13 +1,51 @@
 """What a writer writes into: the settings that movies and image sequences share, and what both can do."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 
 import av
 
+from cmet_engine.files import check_apart, check_places, check_writable
+from cmet_engine.media import formats
 from cmet_engine.media.info import VideoInfo
+from cmet_engine.media.sequences import check_sequence, files_of, is_pattern
+from cmet_engine.spec import Spec
+
+
+def files_read(spec: Spec) -> Iterator[tuple[str, Path]]:
+    """Every file that some work reads, those of folders and sequences one by one, and every folder; what each is in a word."""
+    for name, path in spec.input_paths():
+        for file in [path, *files_of(path)]:
+            yield ("recording" if name == "paths" else name), file
+
+
+def check_video(path: Path, *, force: bool) -> None:
+    """Check that a video or a sequence of pictures may be written, before the work for it begins.
+
+    Raises:
+        InvalidInput: see `files.check_writable` and `sequences.check_sequence`.
+    """
+    if path.suffix.lower() in formats.SEQUENCE_OUT or not path.suffix:
+        check_sequence(path, force=force)
+    else:
+        check_writable(path, force=force)
+
+
+def check_folder(spec: Spec, folder: Path) -> None:
+    """Check that the results of some work may stand in a folder; whether it may hold files already is asked later.
+
+    Raises:
+        InvalidInput: a result would take the place of an input, or of a file or folder of another kind.
+    """
+    targets: dict[Path, bool] = {}
+    for path in spec.outputs(folder):
+        targets |= {path.parent: True} | dict.fromkeys(files_of(path) if is_pattern(path) else [path], False)
+        if is_pattern(path):
+            check_apart(path.parent)
+    check_places(folder, targets, force=True)
 
 
 @dataclass

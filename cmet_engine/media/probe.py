@@ -66,7 +66,7 @@ def measure(source: Source) -> VideoInfo:
     packets = _packets(source)
     stamps, durations = packets.stamps, packets.durations
     fps, variable = _rate(stamps, header.time_base, header.rates)
-    warnings = _warnings(source.path.name, header, packets, fps, first)
+    warnings = [*source.notes, *_warnings(source.path.name, header, packets, fps, first)]
     step = 1 / fps
     last = durations[-1] * header.time_base if variable and durations[-1] else step
     duration = (stamps[-1] - stamps[0]) * header.time_base + last if variable else max(packets.frames, 1) * step

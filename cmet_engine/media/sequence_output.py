@@ -9,12 +9,12 @@ from pathlib import Path
 import av
 import cv2
 
-from cmet_engine.errors import CmetError, InvalidInput
+from cmet_engine.errors import CmetError
 from cmet_engine.files import whole_folder
 from cmet_engine.media.colour import LINEAR
 from cmet_engine.media.output import Output, OutputSettings
 from cmet_engine.media.segments import SEGMENT, finished, unfinished_file
-from cmet_engine.media.sequences import exr_bytes, numbered, output_pattern
+from cmet_engine.media.sequences import check_sequence, exr_bytes, remove_stale
 
 _PNG_COMPRESSION = 3  # of 9: OpenCV's own choice for speed
 
@@ -23,18 +23,12 @@ class SequenceOutput(Output):
     """Numbered pictures that appear when `stack` is closed without an exception."""
 
     def __init__(self, settings: OutputSettings, stack: contextlib.ExitStack) -> None:
-        folder, self.pattern = output_pattern(settings.path)
+        folder, self.pattern = check_sequence(settings.path, force=settings.force)
         self.suffix = Path(self.pattern).suffix.lower()
-        earlier = numbered(folder, self.pattern)
-        if earlier and not settings.force:
-            raise InvalidInput(
-                f"{folder} holds frames of that name already ({earlier[0].name}); choose another or add --force to replace them."
-            )
         self.count = 0
-        # Frames of an earlier, longer sequence would otherwise stay behind the new ones and belong to neither.
-        stack.callback(self._remove_stale, earlier)
+        self.notes = settings.notes
+        stack.callback(self._tidy, folder)
         self.done = False
-        self.names: set[str] = set()
         self.folder = stack.enter_context(whole_folder(folder, force=True))
         self.segments = settings.segments
         if settings.sound:
@@ -76,9 +70,7 @@ class SequenceOutput(Output):
 
     def _next_file(self) -> Path:
         self.count += 1
-        name = self.pattern % self.count
-        self.names.add(name)
-        return self.folder / name
+        return self.folder / (self.pattern % self.count)
 
     def _place(self, path: Path) -> None:
         """Put a finished picture into the sequence; it stays where it is too, until the whole is done."""
@@ -88,7 +80,6 @@ class SequenceOutput(Output):
         except OSError:  # another disk, or one that knows no links
             shutil.copyfile(path, target)
 
-    def _remove_stale(self, earlier: list[Path]) -> None:
-        for path in earlier:
-            if self.done and path.name not in self.names:
-                path.unlink()
+    def _tidy(self, folder: Path) -> None:
+        if self.done:
+            self.notes += remove_stale(folder, self.pattern, self.count)

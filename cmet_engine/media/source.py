@@ -3,7 +3,7 @@
 import contextlib
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import av
 from av.container import InputContainer
 
 from cmet_engine.errors import CmetError, InvalidInput, NotFound
-from cmet_engine.media.sequences import SEQUENCE_RATE, find_pattern, is_pattern, number_of, numbered
+from cmet_engine.media.sequences import SEQUENCE_RATE, Pictures, find_pictures, is_pattern
 
 # Text that FFmpeg would "play" as a terminal, a subtitle or a list of other files. A user who names one made a mistake,
 # and a play list could make the reader open other files or addresses.
@@ -81,44 +81,42 @@ def open_media(path: str | Path, *, format: str | None = None, options: dict[str
 
 @dataclass
 class Source:
-    """A clip or an image sequence that can be opened again and again."""
+    """A clip or an image sequence that can be opened again and again.
+
+    Attributes:
+        path: as it was given.
+        pictures: of an image sequence.
+    """
 
     path: Path
-    pattern: str | None = None
-    options: dict[str, str] = field(default_factory=dict)
-    images: int = 0
+    pictures: Pictures | None = None
 
     @classmethod
     def of(cls, path: str | Path) -> "Source":
         """The clip of a path: a file, a folder of numbered pictures, or a pattern.
 
         Raises:
-            NotFound: no picture has that name.
-            InvalidInput: one in the middle is missing, or the folder holds no sequence, or several.
+            CmetError: see `find_pictures`.
         """
         path = Path(path)
-        folder, pattern = path.parent, path.name
-        if path.is_dir():
-            folder, pattern = path, find_pattern(path)
-        elif not is_pattern(path):
-            return cls(path)
-        found = numbered(folder, pattern)
-        if not found:
-            raise NotFound(f"{path}: there is no picture of that name; check the folder and the number of digits.")
-        first, last = number_of(found[0].name, pattern), number_of(found[-1].name, pattern)
-        if last - first + 1 != len(found):
-            have = {number_of(p.name, pattern) for p in found}
-            gap = next(n for n in range(first, last) if n not in have)
-            raise InvalidInput(f"{path}: picture {pattern % gap} is missing in the sequence; render it again.")
-        # % in the folder's own name must not be taken for the frame number
-        full = str(folder.absolute()).replace("%", "%%") + os.sep + pattern
-        return cls(path, full, {"framerate": str(SEQUENCE_RATE), "start_number": str(first)}, len(found))
+        return cls(path, find_pictures(path) if path.is_dir() or is_pattern(path) else None)
+
+    @property
+    def images(self) -> int:
+        """How many pictures a sequence has; 0 of a clip."""
+        return self.pictures.count if self.pictures else 0
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences about pictures that are missing."""
+        return self.pictures.notes if self.pictures else ()
 
     def open(self) -> InputContainer:
         """See `open_media`."""
-        if self.pattern is None:
+        if self.pictures is None:
             return open_media(self.path)
-        return open_media(self.pattern, format="image2", options=self.options)
+        options = {"framerate": str(SEQUENCE_RATE), "start_number": str(self.pictures.first)}
+        return open_media(self.pictures.pattern, format="image2", options=options)
 
 
 def decoded_frames(container: InputContainer, stream: Any) -> Iterator[av.VideoFrame | None]:
