@@ -3,7 +3,8 @@
 Standard library only, so that `cmet --help` can show them without loading pydantic.
 """
 
-from typing import Literal
+from pathlib import Path
+from typing import Literal, NamedTuple
 
 Mode = Literal["add", "replace"]
 Renderer = Literal["warp", "edtalk", "none"]
@@ -15,3 +16,18 @@ DEVICES = ("auto", "cpu", "cuda", "mps")
 """Kinds of devices that networks run on; `cuda:1` names one of several GPUs."""
 FbxPreset = Literal["unreal", "unity", "maya"]
 Easing = Literal["smooth", "linear", "step"]
+
+
+class InputSpace(NamedTuple):
+    """What the user says about the colours of a clip.
+
+    Attributes:
+        name: of a colour space; None is guessed from the clip.
+        config: the user's OpenColorIO configuration; None is the one that `$OCIO` names, else the built-in one.
+    """
+
+    name: str | None = None
+    config: Path | None = None
+
+
+GUESSED = InputSpace()

@@ -23,7 +23,7 @@ from pydantic import (
 )
 
 from cmet_engine import emotions
-from cmet_engine.choices import DEVICES, Easing, FbxPreset, Mode, Quality, Renderer, TrackFormat, VideoFormat
+from cmet_engine.choices import DEVICES, Easing, FbxPreset, InputSpace, Mode, Quality, Renderer, TrackFormat, VideoFormat
 from cmet_engine.errors import InvalidInput
 from cmet_engine.spec_errors import Called, field_called, sentence, shown
 from cmet_engine.timeline import EmotionKey, EmotionTimeline
@@ -62,6 +62,7 @@ def _form_of_keys(value: Any) -> str:
 
 
 File = Annotated[Path, AfterValidator(_usable)]
+ColorSpace = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_printable)]
 Emotion = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_printable)]
 """A name, a blend or a key in text form: `happy`, `0.7*happy+0.3*fear`, `sad=0.6@1-2.5`."""
 Face = Annotated[int, Field(ge=0, le=20)]
@@ -149,12 +150,37 @@ Keys = Annotated[
 """Keys of a timeline, or a timeline file (.json)."""
 
 
-class TrackSpec(Spec):
+class FootageSpec(Spec):
+    """What is done with footage.
+
+    Attributes:
+        colorspace: name of its colour space; None is guessed from its tags or header.
+        ocio: an OpenColorIO configuration that knows the name; None is that of `$OCIO`, else the built-in one.
+    """
+
+    inputs: ClassVar[tuple[str, ...]] = ("clip", "ocio")
+    colorspace: ColorSpace | None = None
+    ocio: File | None = None
+
+    @model_validator(mode="after")
+    def _space_named(self) -> Self:
+        if self.ocio is not None and self.colorspace is None:
+            raise ValueError("{ocio} needs {colorspace}; name the colour space of the clip in that configuration")
+        return self
+
+    @property
+    def space(self) -> InputSpace:
+        """What is said about the colours of the footage."""
+        return InputSpace(self.colorspace, self.ocio)
+
+
+class TrackSpec(FootageSpec):
     """Footage to coefficients.
 
     Attributes:
         clip: footage with a face.
         face: which face, 0 the largest.
+        colorspace, ocio: see `FootageSpec`.
         format: of the track, where no name of a file says it.
     """
 
@@ -169,19 +195,20 @@ class TrackSpec(Spec):
         return f"track.{self.format}"
 
 
-class TimelineSpec(Spec):
+class TimelineSpec(FootageSpec):
     """A clip and the emotions that it shall show.
 
     Attributes:
         clip: footage with a talking face.
         face: which face, 0 the largest.
+        colorspace, ocio: see `FootageSpec`.
         emotions: keys in text form, as `--emotion` takes them.
         keys: further keys: a list of them, or a timeline file (.json).
         strength: multiplies every key.
         mode: `add` keeps the actor's own expression underneath; `replace` removes the standing expression first.
     """
 
-    inputs: ClassVar[tuple[str, ...]] = ("clip", "keys")
+    inputs: ClassVar[tuple[str, ...]] = ("clip", "ocio", "keys")
     clip: File
     face: Face = 0
     emotions: Annotated[tuple[Emotion, ...], Field(max_length=200)] = ()
@@ -224,7 +251,7 @@ class EditSpec(TimelineSpec):
     """Edit the emotion of a clip.
 
     Attributes:
-        clip, face, emotions, keys, strength, mode: see `TimelineSpec`.
+        clip, face, colorspace, ocio, emotions, keys, strength, mode: see `TimelineSpec`.
         speech: a recording, or a folder of them, that sounds like the wanted emotion.
         neutral: recordings of the same voice without it; None takes the clip's own sound, else the library's neutral.
         renderer: `warp`, `edtalk`, or `none` for the tracks alone.
@@ -236,7 +263,7 @@ class EditSpec(TimelineSpec):
         rate_factor: of H.264; None is the writer's own.
     """
 
-    inputs: ClassVar[tuple[str, ...]] = ("clip", "keys", "speech", "neutral", "lips", "portrait")
+    inputs: ClassVar[tuple[str, ...]] = ("clip", "ocio", "keys", "speech", "neutral", "lips", "portrait")
     folders: ClassVar[tuple[str, ...]] = ("speech", "neutral")
     kind: Literal["edit"] = "edit"
     speech: File | None = None
@@ -275,25 +302,25 @@ class LiveSpec(TimelineSpec):
     """Read an edit at one moment of a clip that was tracked before.
 
     Attributes:
-        clip, face, emotions, keys, strength, mode: see `TimelineSpec`.
+        clip, face, colorspace, ocio, emotions, keys, strength, mode: see `TimelineSpec`.
         time: seconds from the start of the clip.
     """
 
     time: Annotated[float, Field(ge=0, le=1e6)]
 
 
-class RenderSpec(Spec):
+class RenderSpec(FootageSpec):
     """Render a clip with the curves of a track.
 
     Attributes:
         clip: the footage.
         track: the wanted curves; brought to the clip's frames in time where their rate or length differs.
         source: the clip's own curves that `track` was made from; tracked anew where None.
-        face, quality, device, rate_factor: see `EditSpec`.
+        face, colorspace, ocio, quality, device, rate_factor: see `EditSpec`.
         format: of the video, where no name of a file says it.
     """
 
-    inputs: ClassVar[tuple[str, ...]] = ("clip", "track", "source")
+    inputs: ClassVar[tuple[str, ...]] = ("clip", "ocio", "track", "source")
     kind: Literal["render"] = "render"
     clip: File
     track: File

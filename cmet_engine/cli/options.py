@@ -31,6 +31,20 @@ def clip_arguments(sub: argparse.ArgumentParser) -> None:
         metavar="N",
         help="which face when there are several: 0 is the largest (default 0)",
     )
+    sub.add_argument(
+        "--colorspace",
+        default=SUPPRESS,
+        metavar="NAME",
+        help="colour space of the footage: ACEScg, ACES2065-1, LogC3, LogC4, S-Log3, V-Log, PQ, HLG, sRGB, Rec.709, Rec.2020, or a "
+        "name that the OpenColorIO configuration knows (default: from the clip's tags)",
+    )
+    sub.add_argument(
+        "--ocio",
+        type=Path,
+        default=SUPPRESS,
+        metavar="FILE",
+        help="OpenColorIO configuration (default: $OCIO, else the built-in ACES configuration)",
+    )
     sub.add_argument("--force", action="store_true", help="replace earlier results")
 
 

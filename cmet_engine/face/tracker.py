@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
+from cmet_engine.choices import GUESSED, InputSpace
 from cmet_engine.errors import InvalidInput
 from cmet_engine.face.cuts import CutFinder
 from cmet_engine.face.follower import Follower, first_faces
@@ -74,7 +75,12 @@ class _Observations:
 
 
 def track(
-    path: str | Path, *, face: int = 0, progress: Progress | None = None, pieces: Path | None = None
+    path: str | Path,
+    *,
+    face: int = 0,
+    space: InputSpace = GUESSED,
+    progress: Progress | None = None,
+    pieces: Path | None = None,
 ) -> FaceGeometry:
     """Find one person's face in every frame of a clip.
 
@@ -82,6 +88,7 @@ def track(
         path: a video that `media.reader` reads.
         face: which person, where there are several: 0 is the largest face over the first second that shows any, 1 the
             next smaller, and so on; of equal faces the one further left comes first.
+        space: what is said about the clip's colours.
         progress: called with ("tracking", frames done, frames in all or None); what it raises ends the work.
         pieces: folder in which finished segments are kept; those that are there already are taken over. The result is the
             same. The caller makes sure that they are of the same clip and face.
@@ -93,7 +100,7 @@ def track(
     path = Path(path)
     if face < 0:
         raise InvalidInput(f"Face number {face} does not exist; faces are counted from 0, the largest.")
-    reader = VideoReader(path)
+    reader = VideoReader(path, space=space)
     info = reader.info
     seen, cuts = _Observations(), CutFinder()
     with contextlib.closing(Follower()) as follower:

@@ -18,6 +18,8 @@ COLUMNS = {
     "lips": "a recording that the lips shall speak (edtalk)",
     "portrait": "a picture that shall speak, with the clip's head motion and expression (edtalk)",
     "face": "which face, 0 the largest (0)",
+    "colorspace": "colour space of the clip, such as ACEScg, LogC3 or PQ (from its tags)",
+    "ocio": "an OpenColorIO configuration ($OCIO, else the built-in one)",
     "device": "auto (default), cpu, cuda or mps for the networks",
     "format": "of the video: mp4 (default), m4v, mov, mkv, png or exr; of a track: npz (default), csv or json",
     "rate_factor": "of H.264, from 0 (the largest file) to 51",

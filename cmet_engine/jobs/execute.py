@@ -93,7 +93,7 @@ def _execute(spec: Work, output: Path | None, options: _Options) -> Result:
 def _track(spec: TrackSpec, output: Path, options: _Options) -> Result:
     """Footage to coefficients."""
     check_writable(output, force=options.force)
-    _, track = track_clip(spec.clip, face=spec.face, progress=options.progress, pieces=options.pieces)
+    _, track = track_clip(spec.clip, face=spec.face, space=spec.space, progress=options.progress, pieces=options.pieces)
     track.save(output, force=options.force)
     figures = {"frames": len(track), "fps": str(track.fps), "frames_with_face": int(track.valid.sum())}
     return Result({output.name: output}, figures, list(Source.of(spec.clip).notes))

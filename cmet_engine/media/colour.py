@@ -12,8 +12,10 @@ import cv2
 import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
 
+from cmet_engine.media.display import ORDINARY, Display
 from cmet_engine.media.info import BT709, FULL, MATRICES, UNSPECIFIED, Colors
 from cmet_engine.media.side_data import side_data
+from cmet_engine.media.spaces import is_float
 
 # Without these three flags FFmpeg converts colours by a fast path that loses half a step of brightness (46 dB of
 # 75 dB over a round trip).
@@ -41,10 +43,11 @@ class ToRgb:
 
     Args:
         size: width and height of the result; a clip may change its size on the way. None keeps that of each frame.
+        display: how the colours of the clip are shown.
     """
 
-    def __init__(self, size: tuple[int, int] | None = None) -> None:
-        self.size = size
+    def __init__(self, size: tuple[int, int] | None = None, display: Display = ORDINARY) -> None:
+        self.size, self.display = size, display
         self.reformatter = VideoReformatter()
         self.orientation = Orientation()
 
@@ -64,16 +67,18 @@ class ToRgb:
 
     def _stored(self, frame: av.VideoFrame) -> np.ndarray:
         name = frame.format.name
-        if "f32" in name or "f16" in name:
+        if is_float(name):
             # one thread: with several, a row of odd width may be written over by the end of the row before
-            linear = self.reformatter.reformat(frame, format="gbrpf32le", threads=1).to_ndarray()
-            return _DISPLAY[linear.astype(np.float16).view(np.uint16)]
+            return self.display.proxy(self.reformatter.reformat(frame, format="gbrpf32le", threads=1).to_ndarray())
         conversion = {}
         if not (frame.format.is_rgb or name == "pal8"):
             colors = colors_of(frame).conversion
             conversion = {"src_colorspace": colors["colorspace"], "src_color_range": colors["color_range"]}
         # Three planes put together by OpenCV: the same numbers as FFmpeg's own "rgb24" in half the time.
-        planar = self.reformatter.reformat(frame, format="gbrp", interpolation=_EXACT, threads=1, **conversion)
+        pixels = "gbrp" if self.display.ordinary else "gbrp16le"
+        planar = self.reformatter.reformat(frame, format=pixels, interpolation=_EXACT, threads=1, **conversion)
+        if not self.display.ordinary:
+            return self.display.proxy_of_integers(planar.to_ndarray())
         green, blue, red = (np.asarray(p).reshape(p.height, p.line_size)[:, : p.width] for p in planar.planes)
         return cv2.merge([red, green, blue])
 
@@ -134,16 +139,3 @@ def upright(image: np.ndarray, orientation: Orientation) -> np.ndarray:
     if orientation.left_right or orientation.up_down:
         image = cv2.flip(image, -1 if orientation.left_right and orientation.up_down else int(orientation.left_right))
     return image
-
-
-def _srgb_tables() -> tuple[np.ndarray, np.ndarray]:
-    """sRGB to linear light, float16 [256]; linear half floats by their bits to sRGB, uint8 [65536] (IEC 61966-2-1)."""
-    encoded = np.arange(256) / 255
-    linear = np.where(encoded <= 0.04045, encoded / 12.92, ((encoded + 0.055) / 1.055) ** 2.4).astype(np.float16)
-    halves = np.nan_to_num(np.arange(65536, dtype=np.uint16).view(np.float16).astype(np.float64), posinf=1, neginf=0)
-    halves = halves.clip(0, 1)
-    display = np.where(halves <= 0.0031308, halves * 12.92, 1.055 * halves ** (1 / 2.4) - 0.055)
-    return linear, np.round(display * 255).astype(np.uint8)
-
-
-LINEAR, _DISPLAY = _srgb_tables()

@@ -14,14 +14,13 @@ one that is very bright. Scene-linear values keep 1e-4 of the brightest channel 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
-from pathlib import Path
-from typing import NamedTuple
 
 import cv2
 import numpy as np
 
+from cmet_engine.choices import InputSpace
 from cmet_engine.errors import InvalidInput
 from cmet_engine.media import ocio
 
@@ -42,6 +41,9 @@ _HLG_GAMMA = 1.2  # of the system, at 1000 nits
 _REC2020_LUMA = np.array([0.2627, 0.6780, 0.0593])
 
 ORDINARY_NAMES = ("sRGB", "Rec.709", "Rec.601")
+DISPLAYED_LIGHT = "displayed light"
+"""Linear light of an sRGB picture: no shoulder, for nothing is brighter than its white."""
+
 OWN_NAMES = ("PQ", "HLG", "Rec.2020")
 CAMERA_NAMES = {
     "LogC3": "arri_logc3_ei800", "LogC4": "arri_logc4", "S-Log3": "slog3_sgamut3cine", "V-Log": "vlog_vgamut",
@@ -50,18 +52,6 @@ CAMERA_NAMES = {
 """Short names, and what the built-in configuration calls them. S-Log3 alone is taken to be in S-Gamut3.Cine."""
 _OTHERS = {"bt709": "Rec.709", "bt601": "Rec.601", "bt2020": "Rec.2020", "st2084": "PQ", "smpte2084": "PQ", "rec2100pq": "PQ",
            "bt2100pq": "PQ", "rec2100hlg": "HLG", "bt2100hlg": "HLG", "aribstdb67": "HLG"}  # fmt: skip
-
-
-class Wanted(NamedTuple):
-    """What the user says about the colours of a clip; nothing is guessed from it.
-
-    Attributes:
-        colorspace: name of a colour space; None is guessed from the clip.
-        ocio: the user's OpenColorIO configuration; None is the one that `$OCIO` names, else the built-in one.
-    """
-
-    colorspace: str | None = None
-    ocio: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -80,7 +70,7 @@ class Display:
     key: str = ""
     to_light: Curve | None = None
     from_light: Curve | None = None
-    matrix: np.ndarray | None = None
+    matrix: np.ndarray | None = field(default=None, compare=False)
     shoulder: bool = True
 
     @property
@@ -150,27 +140,29 @@ class Display:
 ORDINARY = Display()
 
 
-def display_of(wanted: Wanted, guess: str = "sRGB") -> Display:
+def display_of(space: InputSpace, guess: str = "sRGB") -> Display:
     """The transform of the space that the user names, else of the one that was guessed.
 
     Raises:
         InvalidInput: the space is unknown; the sentence names those that are near.
         NotFound: the configuration is missing.
     """
-    if wanted.colorspace is None and not wanted.ocio:
-        return _known(guess) or _through_ocio(ocio.built_in(CAMERA_NAMES.get(guess, guess)))
-    name = wanted.colorspace or guess
+    name = space.name or guess
     if (display := _known(name)) is not None:
         return display
     short = {_plain(known): known for known in CAMERA_NAMES}.get(_plain(name))
-    space = ocio.find(name, wanted.ocio)
-    if space is None and short:
-        space = ocio.built_in(CAMERA_NAMES[short])
-    if space is None:
-        near = ocio.near(name, wanted.ocio, (*ORDINARY_NAMES, *OWN_NAMES, *CAMERA_NAMES))
+    found = ocio.find(name, space.config) if space.name else None
+    found = found or ocio.built_in(CAMERA_NAMES[short] if short else name)
+    if found is None:
+        near = ocio.near(name, space.config, (*ORDINARY_NAMES, *OWN_NAMES, *CAMERA_NAMES))
         advice = f"near it are {', '.join(near)}" if near else f"such are {', '.join((*CAMERA_NAMES, *OWN_NAMES))}"
         raise InvalidInput(f"--colorspace {name} is unknown; {advice}.")
-    return _through_ocio(space)
+    return _through_ocio(found)
+
+
+def space_key(space: InputSpace) -> list[str]:
+    """What tells two readings of a clip apart, for the key of a cache; nothing where its space is guessed from the clip."""
+    return [display_of(space).key] if space.name else []
 
 
 def _plain(name: str) -> str:
@@ -180,7 +172,7 @@ def _plain(name: str) -> str:
 def _known(name: str) -> Display | None:
     """The transform of a space that is not left to OpenColorIO."""
     plain = _plain(name)
-    known = _OTHERS.get(plain) or {_plain(n): n for n in (*ORDINARY_NAMES, *OWN_NAMES)}.get(plain)
+    known = _OTHERS.get(plain) or {_plain(n): n for n in (*ORDINARY_NAMES, *OWN_NAMES, DISPLAYED_LIGHT)}.get(plain)
     return _own(known) if known else None
 
 
@@ -188,6 +180,8 @@ def _known(name: str) -> Display | None:
 def _own(name: str) -> Display:
     if name in ORDINARY_NAMES:
         return ORDINARY
+    if name == DISPLAYED_LIGHT:
+        return Display(name, name, np.asarray, np.asarray, np.eye(3), shoulder=False)
     to_light, from_light = {
         "PQ": (pq_to_light, pq_from_light),
         "HLG": (hlg_to_light, hlg_from_light),

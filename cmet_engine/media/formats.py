@@ -21,5 +21,5 @@ TRACK = (".npz", ".csv", ".json")
 SCENE = (".fbx", ".glb", ".usdc", ".abc", ".blend")
 """What a track on a rig can be exported to."""
 
-UPLOAD = (".wav", ".flac", ".mp3", ".m4a", ".ogg", *TRACK, ".mp4", ".mov", ".png", ".jpg")
-"""What a client may upload to the engine: speech, tracks and timelines, clips, pictures."""
+UPLOAD = (".wav", ".flac", ".mp3", ".m4a", ".ogg", *TRACK, ".mp4", ".mov", ".png", ".jpg", ".ocio")
+"""What a client may upload to the engine: speech, tracks and timelines, clips, pictures, colour configurations."""

@@ -6,10 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
+from cmet_engine.media.display import ORDINARY, Display
+
 MIN_TIMESCALE = 90_000  # ticks a second of written files: fine enough for any variable rate
 UNSPECIFIED = 2  # AVCOL_SPC_UNSPECIFIED, AVCOL_PRI_UNSPECIFIED, AVCOL_TRC_UNSPECIFIED
 BT709 = 1
 BT601 = 6
+BT2020 = 9
 MATRICES = {1, 4, 5, 6, 7, 9}  # AVColorSpace values that FFmpeg's scaler converts
 LIMITED, FULL = 1, 2  # AVCOL_RANGE_MPEG, AVCOL_RANGE_JPEG
 
@@ -54,6 +57,7 @@ class VideoInfo:
         bit_depth: bits of each stored colour value.
         codec: FFmpeg's name of the video codec.
         colors: matrix and range of the stored pictures.
+        display: how their colours are shown.
         pixel_aspect: width of a pixel over its height; 1 nearly always.
         time_base: seconds of one tick of the clip's time stamps.
         offset: seconds by which the first frame comes later than the beginning of the file (sound may begin before it).
@@ -72,6 +76,7 @@ class VideoInfo:
     bit_depth: int
     codec: str = ""
     colors: Colors = Colors()
+    display: Display = ORDINARY
     pixel_aspect: Fraction = Fraction(1)
     time_base: Fraction = Fraction(1, MIN_TIMESCALE)
     offset: Fraction = Fraction(0)

@@ -8,14 +8,16 @@ from typing import Any
 import av
 import numpy as np
 
+from cmet_engine.choices import GUESSED, InputSpace
 from cmet_engine.errors import InvalidInput
 from cmet_engine.media.colour import colors_of, orientation_of
-from cmet_engine.media.info import VideoInfo
+from cmet_engine.media.display import Display, display_of
+from cmet_engine.media.info import Colors, VideoInfo
 from cmet_engine.media.sequences import SEQUENCE_RATE
+from cmet_engine.media.spaces import guessed, is_float, sentence
 from cmet_engine.media.source import Source, decoded_frames, first_start, start_of, video_stream
 
 _MAX_RATE = 1000  # above this a "frame rate" is a time base that the container failed to explain
-_HDR = {16, 18}  # AVCOL_TRC_SMPTE2084 (PQ), AVCOL_TRC_ARIB_STD_B67 (HLG)
 _USUAL_RATES = [Fraction(r) for r in (24, 25, 30, 50, 60, 48, 12, 15, 10, 20, 90, 100, 120, 240)]
 _USUAL_RATES += [Fraction(n * 1000, 1001) for n in (24, 30, 60, 48, 120)]
 
@@ -47,26 +49,31 @@ class _Packets:
         return len(self.stamps) + self.unstamped
 
 
-def probe(path: str | Path) -> VideoInfo:
+def probe(path: str | Path, *, space: InputSpace = GUESSED) -> VideoInfo:
     """Measure a clip: every packet is read (not decoded) and the first picture is decoded.
 
     Args:
         path: a clip, a folder of numbered pictures, or a pattern such as `frames/frame_%06d.png`.
+        space: what is said about its colours.
 
     Raises:
         NotFound: there is no such file or sequence.
         InvalidInput: a folder without pictures, an empty file, no video, sound only, or no picture can be decoded.
     """
-    return measure(Source.of(path))
+    return measure(Source.of(path), space)
 
 
-def measure(source: Source) -> VideoInfo:
+def measure(source: Source, space: InputSpace = GUESSED) -> VideoInfo:
     """`probe` of a clip or sequence that was found already."""
     header, first = _header(source)
     packets = _packets(source)
     stamps, durations = packets.stamps, packets.durations
     fps, variable = _rate(stamps, header.time_base, header.rates)
     warnings = [*source.notes, *_warnings(source.path.name, header, packets, fps, first)]
+    colors = colors_of(first)
+    display, reason = display_and_reason(space, colors, first.format.name, source)
+    if reason:
+        warnings.append(sentence(source.path.name, display.name, reason))
     step = 1 / fps
     last = durations[-1] * header.time_base if variable and durations[-1] else step
     duration = (stamps[-1] - stamps[0]) * header.time_base + last if variable else max(packets.frames, 1) * step
@@ -84,12 +91,30 @@ def measure(source: Source) -> VideoInfo:
         rotation=orientation.degrees_clockwise,
         bit_depth=max((c.bits for c in first.format.components), default=8),
         codec=header.codec,
-        colors=colors_of(first),
+        colors=colors,
+        display=display,
         pixel_aspect=1 / header.pixel_aspect if turned else header.pixel_aspect,
         time_base=header.time_base,
         offset=header.offset,
         warnings=tuple(dict.fromkeys(warnings)),
     )
+
+
+def display_and_reason(space: InputSpace, colors: Colors, pixels: str, source: Source) -> tuple[Display, str]:
+    """How a clip is shown, and where its colour space was guessed and is not ordinary SDR, why.
+
+    Args:
+        space: what the user says about it.
+        colors: of its first picture.
+        pixels: FFmpeg's name of its format.
+        source: the clip.
+
+    Raises:
+        CmetError: see `display_of`.
+    """
+    floats = is_float(pixels)
+    guess, reason = guessed(colors, floats, source.first_file if floats else None)
+    return display_of(space, guess), "" if space.name else reason
 
 
 def _header(source: Source) -> tuple[_Header, av.VideoFrame]:
@@ -145,8 +170,6 @@ def _warnings(name: str, header: _Header, packets: _Packets, fps: Fraction, firs
         warnings.append(
             f"{name} is interlaced; its half pictures are made into whole ones, and the result is progressive."
         )
-    if colors_of(first).transfer in _HDR:
-        warnings.append(f"{name} is HDR; pictures are worked on with 8 bits a colour, so smooth skies may show steps.")
     return warnings
 
 

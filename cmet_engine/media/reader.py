@@ -13,10 +13,11 @@ from typing import Any
 import av
 import numpy as np
 
+from cmet_engine.choices import GUESSED, InputSpace
 from cmet_engine.errors import InvalidInput
-from cmet_engine.media.colour import ToRgb
+from cmet_engine.media.colour import ToRgb, colors_of
 from cmet_engine.media.info import Frame
-from cmet_engine.media.probe import measure
+from cmet_engine.media.probe import display_and_reason, measure
 from cmet_engine.media.source import Source, decoded_frames, video_stream
 
 _STOP = object()
@@ -31,15 +32,16 @@ class VideoReader:
     Args:
         path: a clip, a folder of numbered pictures, or a pattern such as `frames/frame_%06d.png`.
         prefetch: frames decoded ahead; 0 decodes in the caller's thread.
+        space: what is said about the clip's colours; pictures are made for a display from them.
 
     Raises:
-        InvalidInput: see `probe`; also while iterating, when not one frame can be decoded.
+        InvalidInput: see `probe`; the colour space is unknown; also while iterating, when not one frame can be decoded.
     """
 
-    def __init__(self, path: str | Path, *, prefetch: int = 3) -> None:
+    def __init__(self, path: str | Path, *, prefetch: int = 3, space: InputSpace = GUESSED) -> None:
         self._source = Source.of(path)
         self.prefetch = prefetch
-        self.info = measure(self._source)
+        self.info = measure(self._source, space)
         self.warnings: list[str] = list(self.info.warnings)
 
     def __iter__(self) -> Iterator[Frame]:
@@ -54,7 +56,7 @@ class VideoReader:
         info, count, damaged = self.info, 0, 0
         first: int | None = None
         last = Fraction(-1)
-        to_rgb = ToRgb((info.width, info.height))
+        to_rgb = ToRgb((info.width, info.height), info.display)
         with self._source.open() as container:
             stream = video_stream(container, info.path)
             stream.thread_type = "AUTO"
@@ -90,8 +92,10 @@ class VideoReader:
             self.warnings.append(sentence)
 
 
-def frame_at(path: str | Path, time: Fraction) -> np.ndarray:
+def frame_at(path: str | Path, time: Fraction, *, space: InputSpace = GUESSED) -> np.ndarray:
     """The picture of a clip that is shown at `time` seconds from the first frame, without decoding all before it.
+
+    `space` is what is said about the clip's colours.
 
     Returns:
         uint8 [H, W, 3] RGB, upright. Of a damaged or interlaced clip it may be the frame beside.
@@ -105,7 +109,8 @@ def frame_at(path: str | Path, time: Fraction) -> np.ndarray:
         first = next((frame for frame in decoded_frames(container, stream) if frame is not None), None)
         if first is None:
             raise InvalidInput(f"{path}: not one frame can be decoded; export or copy the clip again.")
-        to_rgb, time_base = ToRgb(), Fraction(stream.time_base)
+        display, _ = display_and_reason(space, colors_of(first), first.format.name, source)
+        to_rgb, time_base = ToRgb(display=display), Fraction(stream.time_base)
         to_rgb.orient(first)
         wanted = (first.pts or 0) + time / time_base
         best = first

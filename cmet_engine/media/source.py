@@ -111,6 +111,15 @@ class Source:
         """Sentences about pictures that are missing."""
         return self.pictures.notes if self.pictures else ()
 
+    @property
+    def first_file(self) -> Path:
+        """The file that holds the first picture."""
+        return self.file_of(0)
+
+    def file_of(self, index: int) -> Path:
+        """The file that holds picture `index`."""
+        return Path(self.pictures.pattern % (self.pictures.first + index)) if self.pictures else self.path
+
     def open(self) -> InputContainer:
         """See `open_media`."""
         if self.pictures is None:

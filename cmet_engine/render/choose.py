@@ -67,7 +67,8 @@ def open_renderer(
 
     deltas = partial(basic_emotion_deltas, source)
     prepared = prepare(
-        spec.clip, geometry, deltas, quality, face=spec.face, device=spec.device, timed=timed, progress=progress
+        spec.clip, geometry, deltas, quality, face=spec.face, space=spec.space, device=spec.device, timed=timed,
+        progress=progress,
     )
     return RefinedRenderer(geometry, source, edited, prepared)
 
@@ -91,6 +92,6 @@ def open_edtalk(
 
     voice = audio.load(spec.lips) if spec.lips is not None and spec.portrait is None else None
     return EdtalkRenderer(
-        spec.clip, geometry, emotions.timeline, emotions.vectors, voice=voice, device=spec.device,
+        spec.clip, geometry, emotions.timeline, emotions.vectors, space=spec.space, voice=voice, device=spec.device,
         enhancer=load_enhancer(), progress=progress,
     )  # fmt: skip

@@ -8,10 +8,12 @@ import numpy as np
 import torch
 
 from cmet_engine import cache, fingerprint
+from cmet_engine.choices import GUESSED, InputSpace
 from cmet_engine.errors import InvalidInput
 from cmet_engine.face.lips import eye_opening, lip_opening
 from cmet_engine.face.tracker import FaceGeometry, track
 from cmet_engine.media.audio import lip_mel
+from cmet_engine.media.display import space_key
 from cmet_engine.media.reader import VideoReader
 from cmet_engine.models import store
 from cmet_engine.progress import Progress, Stage
@@ -40,12 +42,17 @@ class Shot:
 
 
 def encode_clip_cached(
-    clip: str | Path, geometry: FaceGeometry, crops: Crops, runner: NetworkRunner, progress: Progress | None
+    clip: str | Path,
+    geometry: FaceGeometry,
+    crops: Crops,
+    runner: NetworkRunner,
+    progress: Progress | None,
+    space: InputSpace = GUESSED,
 ) -> tuple[Codes, list[Shot]]:
     """What `encode_clip` gives, cached by the clip's content."""
 
     def encode() -> dict[str, np.ndarray]:
-        codes, shots = encode_clip(clip, geometry, crops, runner, progress)
+        codes, shots = encode_clip(clip, geometry, crops, runner, progress, space)
         bounds = np.array([(shot.first, shot.last) for shot in shots], np.int64)
         return {**vars(codes), "bounds": bounds, "sources": np.array([shot.source for shot in shots])}
 
@@ -54,7 +61,7 @@ def encode_clip_cached(
         # landmarks read back from a file are exact; values computed from them are not
         landmarks = (part for _, part in geometry.chunks())
         where = fingerprint.data(landmarks, geometry.valid, geometry.fade, geometry.cuts, geometry.fps)
-        name = cache.key("edtalk_codes", path, fingerprint.code(__name__), where, identity, runner.device, runner.batch)
+        name = cache.key("edtalk_codes", path, fingerprint.code(__name__), where, *space_key(space), identity, runner.device, runner.batch)
     found = cache.arrays(name, encode)
     codes = Codes(found["expression"], found["pose"], found["lip"])
     shots = [Shot(int(a), int(b), source) for (a, b), source in zip(found["bounds"], found["sources"], strict=True)]
@@ -62,7 +69,12 @@ def encode_clip_cached(
 
 
 def encode_clip(
-    clip: str | Path, geometry: FaceGeometry, crops: Crops, runner: NetworkRunner, progress: Progress | None = None
+    clip: str | Path,
+    geometry: FaceGeometry,
+    crops: Crops,
+    runner: NetworkRunner,
+    progress: Progress | None = None,
+    space: InputSpace = GUESSED,
 ) -> tuple[Codes, list[Shot]]:
     """Codes of every frame of a clip, and its shots that show the face. Each frame is encoded once.
 
@@ -82,7 +94,7 @@ def encode_clip(
         codes.expression[index], codes.pose[index], codes.lip[index] = part.expression, part.pose, part.lip
         waiting.clear()
 
-    for frame in VideoReader(clip):
+    for frame in VideoReader(clip, space=space):
         if frame.index >= count:
             break
         if geometry.valid[frame.index]:

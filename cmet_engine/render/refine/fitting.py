@@ -17,7 +17,9 @@ import torch
 from torch import Tensor
 
 from cmet_engine import cache, fingerprint
+from cmet_engine.choices import GUESSED, InputSpace
 from cmet_engine.face.tracker import FaceGeometry
+from cmet_engine.media.display import space_key
 from cmet_engine.models import assets
 from cmet_engine.models.device import resolve
 from cmet_engine.progress import Progress, Stage
@@ -71,6 +73,7 @@ def prepare(
     quality: str,
     *,
     face: int = 0,
+    space: InputSpace = GUESSED,
     device: str = "auto",
     among: np.ndarray | None = None,
     steps: int | None = None,
@@ -85,6 +88,7 @@ def prepare(
         deltas: emotions for the training pairs; called only where a fit is needed.
         quality: `standard` or `best`.
         face: which face `geometry` follows, for the cache.
+        space: what is said about the clip's colours.
         device: see `models.device.resolve`.
         among: frames that may be references or training pairs; None for all that show the face.
         steps: of the fit; None for those of the quality, 0 for the generic network as it is.
@@ -99,7 +103,7 @@ def prepare(
     steps = level.steps if steps is None else steps
     usable = usable_frames(geometry) if among is None else among
     unit = resolve(device)
-    references = open_references(clip, geometry, level.largest, usable)
+    references = open_references(clip, geometry, level.largest, usable, space)
     network = load_refiner().to(unit)
     messages = _obstacles(usable, references)
     if messages:
@@ -111,10 +115,10 @@ def prepare(
     if steps:
         frames_used = hashlib.sha256(usable.tobytes()).hexdigest()
         code = fingerprint.code(__name__, "cmet_engine.face.clip")
-        parts = (face, quality, steps, assets.checksums(f"{WEIGHTS}.safetensors"), frames_used)
+        parts = (face, *space_key(space), quality, steps, assets.checksums(f"{WEIGHTS}.safetensors"), frames_used)
         name = cache.key("refiner", clip, code, *parts) if clip.is_file() else None
         if not _restored(network, name):
-            frames = read_frames(clip, geometry, deltas, usable, round(1.5 * level.size))
+            frames = read_frames(clip, geometry, deltas, usable, round(1.5 * level.size), space)
             _Fit(network, name, frames, level.size, steps, progress).run()
     return Prepared(references, network, level.size, messages)
 

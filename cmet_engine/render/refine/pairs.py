@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cmet_engine.choices import GUESSED, InputSpace
 from cmet_engine.face.tracker import FaceGeometry
 from cmet_engine.media.reader import VideoReader
 from cmet_engine.render.motion import landmark_motion
@@ -77,7 +78,9 @@ class ClipFrames:
         return len(self.crops)
 
 
-def read_frames(clip: Path, geometry: FaceGeometry, deltas: Deltas, among: np.ndarray, largest: int) -> ClipFrames:
+def read_frames(
+    clip: Path, geometry: FaceGeometry, deltas: Deltas, among: np.ndarray, largest: int, space: InputSpace = GUESSED
+) -> ClipFrames:
     """Read frames of a clip to make training pairs from.
 
     Args:
@@ -86,12 +89,14 @@ def read_frames(clip: Path, geometry: FaceGeometry, deltas: Deltas, among: np.nd
         deltas: emotions for the cycles.
         among: int [M], frames that may be taken; at most `FRAMES` of them are, evenly spaced.
         largest: longest side of a crop, pixels.
+        space: what is said about the clip's colours.
     """
     wanted = among
     if len(among):
         wanted = among[np.linspace(0, len(among) - 1, min(FRAMES, len(among))).round().astype(int)]
     appearance = clip_appearance(geometry)
-    crops = reference_frames.read_frames(VideoReader(clip), geometry, [int(i) for i in wanted], appearance, largest)
+    reader = VideoReader(clip, space=space)
+    crops = reference_frames.read_frames(reader, geometry, [int(i) for i in wanted], appearance, largest)
     return ClipFrames(crops, deltas(crops.index))
 
 

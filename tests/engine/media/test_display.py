@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
+from cmet_engine.choices import InputSpace
 from cmet_engine.errors import CmetError
 from cmet_engine.media import display, ocio
-from cmet_engine.media.display import Wanted, display_of
+from cmet_engine.media.display import display_of
 
 STEP = 1 / 65535
 NAMES = ["PQ", "HLG", "LogC3", "LogC4", "S-Log3", "V-Log", "Rec.2020"]
@@ -27,7 +28,7 @@ def grey(value: float) -> np.ndarray:
 
 
 def light(name: str, code: float) -> float:
-    return float(display_of(Wanted(name)).linear(grey(code))[0, 0, 1])
+    return float(display_of(InputSpace(name)).linear(grey(code))[0, 0, 1])
 
 
 @pytest.mark.parametrize(
@@ -72,7 +73,7 @@ def test_the_published_points_of_the_hdr_curves() -> None:
 def test_every_colour_returns_in_float64(name: str, code: np.ndarray) -> None:
     if name == "LogC4":
         code = code * 0.85  # above it are values of more than 100 times white, where OpenColorIO's float32 is the limit
-    transform = display_of(Wanted(name))
+    transform = display_of(InputSpace(name))
     again = transform.from_display(transform.to_display(code))
     assert np.abs(again - code).max() < STEP
 
@@ -82,7 +83,7 @@ def test_every_colour_returns_in_float64(name: str, code: np.ndarray) -> None:
 @given(value=st.floats(0, 1, width=32), tint=colours(-0.0625, 0.0625, np.float32))
 def test_the_colours_of_pictures_return_in_float32(name: str, value: float, tint: np.ndarray) -> None:
     code = np.clip(np.float32(value) + tint, 0.1, 0.8)
-    transform = display_of(Wanted(name))
+    transform = display_of(InputSpace(name))
     shown = transform.to_display(code)
     assert shown.dtype == np.float32
     assert np.abs(transform.from_display(shown) - code).max() < STEP
@@ -93,14 +94,14 @@ def test_the_colours_of_pictures_return_in_float32(name: str, value: float, tint
 @given(code=colours(-2, 1000, np.float32), scale=st.sampled_from([1, 1e-2, 1e-4]))
 def test_scene_linear_light_returns(name: str, code: np.ndarray, scale: float) -> None:
     code = code * np.float32(scale)
-    transform = display_of(Wanted(name))
+    transform = display_of(InputSpace(name))
     again = transform.from_display(transform.to_display(code))
     assert (np.abs(again - code) <= 1e-4 * np.abs(code).max(-1, keepdims=True) + 1e-9).all()
 
 
 @pytest.mark.parametrize("name", [*NAMES, "ACEScg"])
 def test_the_picture_gets_brighter_with_the_light_and_stays_in_range(name: str) -> None:
-    transform = display_of(Wanted(name))
+    transform = display_of(InputSpace(name))
     codes = np.linspace(0, 6 if name == "ACEScg" else 1, 4000, dtype=np.float32)
     shown = transform.to_display(np.repeat(codes[:, None, None], 3, 2))[:, 0]
     assert (np.diff(shown, axis=0) >= 0).all() and shown[0].max() < 0.1 and shown.max() < 1.25
@@ -109,7 +110,7 @@ def test_the_picture_gets_brighter_with_the_light_and_stays_in_range(name: str) 
 
 @pytest.mark.parametrize("name", [*NAMES, "ACEScg"])
 def test_the_proxy_is_the_display_picture_in_8_bits(name: str) -> None:
-    transform = display_of(Wanted(name))
+    transform = display_of(InputSpace(name))
     code = np.random.default_rng(0).random((40, 50, 3), np.float32)
     exact = transform.to_display(code).clip(0, 1) * 255
     assert np.abs(transform.proxy(code) - exact).max() < 1
@@ -119,12 +120,12 @@ def test_the_proxy_is_the_display_picture_in_8_bits(name: str) -> None:
 
 def test_not_a_number_and_infinity_make_a_picture() -> None:
     code = np.array([[[np.nan, np.inf, -np.inf]]], np.float32)
-    assert display_of(Wanted("ACEScg")).proxy(code).dtype == np.uint8
+    assert display_of(InputSpace("ACEScg")).proxy(code).dtype == np.uint8
 
 
 @pytest.mark.parametrize("name", ["sRGB", "Rec.709", "rec709", "BT.601", None])
 def test_ordinary_pictures_are_left_as_they_are(name: str | None) -> None:
-    transform, code = display_of(Wanted(name)), np.ones((2, 2, 3), np.float32)
+    transform, code = display_of(InputSpace(name)), np.ones((2, 2, 3), np.float32)
     assert transform.ordinary and transform.to_display(code) is code and transform.from_display(code) is code
 
 
@@ -134,12 +135,12 @@ def test_ordinary_pictures_are_left_as_they_are(name: str | None) -> None:
      ("lin_rec709", "Linear Rec.709 (sRGB)"), ("pq", "PQ"), ("ST 2084", "PQ"), ("apple_log", "Apple Log")],
 )  # fmt: skip
 def test_names_aliases_and_roles(name: str, space: str) -> None:
-    assert display_of(Wanted(name)).name == space
+    assert display_of(InputSpace(name)).name == space
 
 
 def test_an_unknown_name_is_answered_with_those_near_it() -> None:
     with pytest.raises(CmetError, match=r"--colorspace LogC5 is unknown; near it are .*LogC4"):
-        display_of(Wanted("LogC5"))
+        display_of(InputSpace("LogC5"))
 
 
 def test_a_configuration_of_the_users_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,13 +149,13 @@ def test_a_configuration_of_the_users_own(tmp_path: Path, monkeypatch: pytest.Mo
     config.addColorSpace(PyOpenColorIO.ColorSpace(name="Dim Camera", toReference=half, aliases=["dim"]))
     file = tmp_path / "house.ocio"
     file.write_text(config.serialize())
-    assert display_of(Wanted("dim", file)).name == "Dim Camera"
+    assert display_of(InputSpace("dim", file)).name == "Dim Camera"
     with pytest.raises(CmetError, match="unknown"):
-        display_of(Wanted("dim"))
+        display_of(InputSpace("dim"))
     monkeypatch.setenv(ocio.VARIABLE, str(file))
-    assert display_of(Wanted("dim")).linear(grey(0.5))[0, 0, 0] == pytest.approx(0.25, rel=0.1)
+    assert display_of(InputSpace("dim")).linear(grey(0.5))[0, 0, 0] == pytest.approx(0.25, rel=0.1)
     with pytest.raises(CmetError, match=r"none\.ocio does not exist"):
-        display_of(Wanted("dim", tmp_path / "none.ocio"))
+        display_of(InputSpace("dim", tmp_path / "none.ocio"))
     (tmp_path / "bad.ocio").write_text("hello: 3")
     with pytest.raises(CmetError, match=r"bad\.ocio is not a configuration"):
-        display_of(Wanted("dim", tmp_path / "bad.ocio"))
+        display_of(InputSpace("dim", tmp_path / "bad.ocio"))
