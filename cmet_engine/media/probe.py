@@ -1,6 +1,6 @@
 """Measure a clip: its size, its exact rate and times, its colours, and what is wrong with it."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -9,13 +9,13 @@ import av
 import numpy as np
 
 from cmet_engine.errors import InvalidInput
-from cmet_engine.media.colour import colors_of, orientation_of
-from cmet_engine.media.info import VideoInfo
+from cmet_engine.media.colour import chroma_place, colors_of, mastering_of, orientation_of
+from cmet_engine.media.info import Mastering, VideoInfo
+from cmet_engine.media.planes import planar_name
 from cmet_engine.media.sequences import SEQUENCE_RATE
 from cmet_engine.media.source import Source, decoded_frames, first_start, start_of, video_stream
 
 _MAX_RATE = 1000  # above this a "frame rate" is a time base that the container failed to explain
-_HDR = {16, 18}  # AVCOL_TRC_SMPTE2084 (PQ), AVCOL_TRC_ARIB_STD_B67 (HLG)
 _USUAL_RATES = [Fraction(r) for r in (24, 25, 30, 50, 60, 48, 12, 15, 10, 20, 90, 100, 120, 240)]
 _USUAL_RATES += [Fraction(n * 1000, 1001) for n in (24, 30, 60, 48, 120)]
 
@@ -31,6 +31,8 @@ class _Header:
     codec: str
     pixel_aspect: Fraction
     offset: Fraction
+    chroma_place: int = 0
+    mastering: Mastering = field(default_factory=Mastering)
 
 
 @dataclass
@@ -84,7 +86,9 @@ def measure(source: Source) -> VideoInfo:
         rotation=orientation.degrees_clockwise,
         bit_depth=max((c.bits for c in first.format.components), default=8),
         codec=header.codec,
-        colors=colors_of(first),
+        colors=replace(colors_of(first), chroma_place=header.chroma_place),
+        pixels=planar_name(first.format.name, turned) or "",
+        mastering=header.mastering,
         pixel_aspect=1 / header.pixel_aspect if turned else header.pixel_aspect,
         time_base=header.time_base,
         offset=header.offset,
@@ -106,6 +110,8 @@ def _header(source: Source) -> tuple[_Header, av.VideoFrame]:
             offset=start_of(stream) - first_start(container, source.path),
         )
         first = next((f for f in decoded_frames(container, stream) if f is not None), None)
+        if first is not None:
+            header.chroma_place, header.mastering = chroma_place(first, stream), mastering_of(first)
     if first is None:
         raise InvalidInput(f"{source.path}: not one frame can be decoded; export or copy the clip again.")
     return header, first
@@ -145,8 +151,6 @@ def _warnings(name: str, header: _Header, packets: _Packets, fps: Fraction, firs
         warnings.append(
             f"{name} is interlaced; its half pictures are made into whole ones, and the result is progressive."
         )
-    if colors_of(first).transfer in _HDR:
-        warnings.append(f"{name} is HDR; pictures are worked on with 8 bits a colour, so smooth skies may show steps.")
     return warnings
 
 

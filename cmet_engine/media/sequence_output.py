@@ -11,7 +11,7 @@ import cv2
 
 from cmet_engine.errors import CmetError, InvalidInput
 from cmet_engine.files import whole_folder
-from cmet_engine.media.colour import LINEAR
+from cmet_engine.media.colour import LINEAR, ToRgb
 from cmet_engine.media.output import Output, OutputSettings
 from cmet_engine.media.segments import SEGMENT, finished, unfinished_file
 from cmet_engine.media.sequences import exr_bytes, numbered, output_pattern
@@ -65,7 +65,7 @@ class SequenceOutput(Output):
         """Nothing is held open."""
 
     def _encoded(self, frame: av.VideoFrame) -> bytes:
-        rgb = frame.to_ndarray()
+        rgb = frame.to_ndarray() if frame.format.name == "rgb24" else ToRgb()(frame)
         if self.suffix != ".png":
             return exr_bytes(LINEAR[rgb])
         bgr = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
