@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cmet_engine.choices import GUESSED
 from cmet_engine.emotion.edit import edit_track
 from cmet_engine.errors import CmetError, InvalidInput, NotFound
 from cmet_engine.face.clip import track_clip
@@ -19,7 +20,9 @@ from cmet_engine.face.geometry import FaceGeometry
 from cmet_engine.files import inputs_kept, whole_folder
 from cmet_engine.media import audio
 from cmet_engine.media.output import check_folder, check_video, files_read
+from cmet_engine.media.probe import probe
 from cmet_engine.media.sequences import remove_stale
+from cmet_engine.media.spaces import of_result
 from cmet_engine.progress import Progress
 from cmet_engine.quality import summary
 from cmet_engine.quality.check import ResultCheck
@@ -127,7 +130,7 @@ def _edit_into(spec: EditSpec, final: Path, force: bool, watch: _Watch, started:
         edited.save(folder / "edited.npz")
         if spec.renderer == "warp":
             renderer = open_renderer(spec, geometry, source, edited, timed=pieces is None, progress=progress)
-            rendered = _render(spec.clip, renderer, source, edited, video, watch)
+            rendered = _render(spec, renderer, source, edited, video, watch)
         messages = [*summary.tracking_messages(geometry), *rendered.messages]
         seconds = None if pieces else time.perf_counter() - started
         report = _report(spec, geometry, source, edited, emotions, rendered, messages, seconds)
@@ -169,13 +172,13 @@ def _render_into(spec: RenderSpec, output: Path, force: bool, watch: _Watch) -> 
     pieces, progress = watch.pieces, watch.progress
     edited = CoefficientTrack.load(spec.track)
     source = None if spec.source is None else CoefficientTrack.load(spec.source)
-    geometry, tracked = track_clip(spec.clip, face=spec.face, progress=progress, pieces=pieces)
+    geometry, tracked = track_clip(spec.clip, face=spec.face, space=spec.space, progress=progress, pieces=pieces)
     source = tracked if source is None else source.resampled_like(tracked)
     edited = edited.resampled_like(tracked)
     renderer = open_renderer(spec, geometry, source, edited, timed=pieces is None, progress=progress)
     metadata = video_metadata(spec.renderer, "coefficient curves")
     video = VideoOutput(output, metadata, rate_factor=spec.rate_factor, force=force)
-    rendered = _render(spec.clip, renderer, source, edited, video, watch)
+    rendered = _render(spec, renderer, source, edited, video, watch)
     return RenderResult(output, rendered.messages, rendered.figures)
 
 
@@ -211,12 +214,14 @@ def _track_and_encode(spec: EditSpec, watch: _Watch) -> "tuple[FaceGeometry, Coe
             if watch.progress:
                 watch.progress(stage, done, total)
 
-        geometry, source = track_clip(spec.clip, face=spec.face, progress=progress, pieces=watch.pieces)
+        geometry, source = track_clip(
+            spec.clip, face=spec.face, space=spec.space, progress=progress, pieces=watch.pieces
+        )
         return geometry, source, encoding.result()
 
 
 def _render(
-    clip: Path,
+    spec: EditSpec | RenderSpec,
     renderer: Renderer,
     source: CoefficientTrack,
     edited: CoefficientTrack,
@@ -227,13 +232,13 @@ def _render(
     frames = KeptFrames(frozenset(summary.moments(source, edited)))
     with contextlib.closing(renderer), contextlib.closing(ResultCheck(renderer.geometry)) as check:
         messages = render_video(
-            clip, renderer, video, observers={"shown": frames, "checked": check}, progress=watch.progress,
+            spec.clip, renderer, video, space=spec.space, observers={"shown": frames, "checked": check}, progress=watch.progress,
             pieces=watch.pieces, preview=watch.preview,
         )  # fmt: skip
         figures: dict[str, Any] = dict(check.figures(source, edited))
     with contextlib.suppress(CmetError):  # a format that cannot be read back is not measured
         path = video.path.parent if "%" in video.path.name else video.path
-        written = psnr_of_video(clip, path, renderer.geometry, OUTSIDE_FRAMES)
+        written = psnr_of_video(spec.clip, path, renderer.geometry, OUTSIDE_FRAMES, spec.space)
         if written is not None:
             figures["outside_psnr"] = round(written, 2)
     return _Rendered(frames, figures, messages)
@@ -257,10 +262,12 @@ def _render_edtalk(
         messages = render_portrait(spec.portrait, renderer, speaking, voice=voice, progress=watch.progress)
         rendered = _Rendered(messages=messages)
     else:
-        rendered = _render(spec.clip, renderer, source, source, video, watch)
+        rendered = _render(spec, renderer, source, source, video, watch)
     path = video.path.parent if "%" in video.path.name else video.path  # numbered pictures are read as a folder
     try:
-        edited = track_clip(path, progress=watch.progress, pieces=watch.pieces)[1]
+        about = probe(spec.clip, space=spec.space)
+        space = GUESSED if spec.portrait else of_result(about, video.path.suffix, spec.space)
+        edited = track_clip(path, space=space, progress=watch.progress, pieces=watch.pieces)[1]
     except CmetError:
         rendered.messages.append("No face was found in the rendered video; the edited track is the clip's own.")
         edited = source

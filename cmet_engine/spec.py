@@ -23,7 +23,18 @@ from pydantic import (
 )
 
 from cmet_engine import emotions
-from cmet_engine.choices import DEVICES, Easing, FbxPreset, InputSpace, Mode, Quality, Renderer, TrackFormat, VideoFormat
+from cmet_engine.choices import (
+    DEVICES,
+    PICTURES,
+    Easing,
+    FbxPreset,
+    InputSpace,
+    Mode,
+    Quality,
+    Renderer,
+    TrackFormat,
+    VideoFormat,
+)
 from cmet_engine.errors import InvalidInput
 from cmet_engine.spec_errors import Called, field_called, sentence, shown
 from cmet_engine.timeline import EmotionKey, EmotionTimeline
@@ -488,4 +499,4 @@ def read_work(values: Mapping[str, Any], called: Called = field_called) -> Work:
 
 def video_name(kind: str) -> str:
     """Name of an edited video in a folder of results, by its format."""
-    return f"frames/%06d.{kind}" if kind in ("png", "exr") else f"edited.{kind}"
+    return f"frames/%06d.{kind}" if kind in PICTURES else f"edited.{kind}"

@@ -50,7 +50,14 @@ def track_clip(
             cache.put(name, geometry.save)
     if name:
         code = fingerprint.code("cmet_engine.face.tracker", "cmet_engine.face.blendshapes")
-        name = cache.key("coefficients", clip, code, face, *space_key(space), assets.checksums(SOLVER_FILE, BASIS_FILE, TEMPLATE_FILE))
+        name = cache.key(
+            "coefficients",
+            clip,
+            code,
+            face,
+            *space_key(space),
+            assets.checksums(SOLVER_FILE, BASIS_FILE, TEMPLATE_FILE),
+        )
     if name and (entry := cache.get(name)):
         with contextlib.suppress(OSError, CmetError):
             return geometry, CoefficientTrack.load(entry / COEFFICIENTS)

@@ -47,7 +47,9 @@ class Scrubber:
             CmetError: the clip was not tracked yet, or an emotion is unknown.
         """
         content = cache.content(spec.clip)
-        geometry, source = self._keep("track", (content, spec.face, spec.space), lambda: tracked(spec.clip, face=spec.face, space=spec.space))
+        geometry, source = self._keep(
+            "track", (content, spec.face, spec.space), lambda: tracked(spec.clip, face=spec.face, space=spec.space)
+        )
         timeline = spec.timeline().scaled(spec.strength)
         about = (content, spec.face, spec.space, repr(timeline), spec.mode)  # all that decides the edit
         edited = self._keep("edit", about, lambda: self._edit(spec, content, source, timeline))

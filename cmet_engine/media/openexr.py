@@ -9,6 +9,7 @@ import struct
 import zlib
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
 
@@ -93,11 +94,27 @@ def kept(header: Header) -> Header:
     return {name: value for name, value in header.items() if name not in _OURS}
 
 
-def described(primaries: tuple[float, ...], fps: tuple[int, int]) -> Header:
+def losses(clip: str, header: Header) -> list[str]:
+    """Sentences about what of a file FFmpeg does not read, and an edited one does not hold therefore."""
+    found = []
+    if layers := [name for name in channel_names(header) if name not in ("R", "G", "B", "A", "Y")]:
+        shown = ", ".join(layers[:4]) + (", …" if len(layers) > 4 else "")
+        found.append(f"{clip}: the channels {shown} are not kept; only R, G, B and A are.")
+    data, display = box(header, "dataWindow"), box(header, "displayWindow")
+    if (
+        data
+        and display
+        and (data[0] < display[0] or data[1] < display[1] or data[2] > display[2] or data[3] > display[3])
+    ):
+        found.append(f"{clip}: what lies outside the display window is not kept.")
+    return found
+
+
+def described(primaries: tuple[float, ...], fps: Fraction) -> Header:
     """The attributes of a picture that comes from no OpenEXR file: x and y of its primaries and white, and its rate."""
     return {
         "chromaticities": Attribute("chromaticities", struct.pack("<8f", *primaries)),
-        "framesPerSecond": Attribute("rational", struct.pack("<iI", *fps)),
+        "framesPerSecond": Attribute("rational", struct.pack("<iI", fps.numerator, fps.denominator)),
     }
 
 

@@ -60,7 +60,8 @@ class OutputSettings:
         sound: the file whose sound is copied.
         metadata: tags of the file.
         force: replace an earlier output.
-        rate_factor: x264's rate factor.
+        rate_factor: constant rate factor of H.264, HEVC and VP9.
+        codec: of a movie, as in `choices.Codec`; None is the one that loses least.
         segments: folder of finished segments.
         notes: sentences to show to the user, added while writing.
     """
@@ -75,6 +76,7 @@ class OutputSettings:
     force: bool
     rate_factor: int
     segments: Path | None
+    codec: str | None = None
     notes: list[str] = field(default_factory=list)
 
 
@@ -87,7 +89,7 @@ class Output(ABC):
 
     @abstractmethod
     def add(self, frame: av.VideoFrame, time: Fraction) -> None:
-        """Encode a picture, "rgb24", that is shown at `time` seconds from the first frame."""
+        """Encode a picture, in "rgb24" or the clip's `VideoInfo.pixels`, shown at `time` seconds from the first frame."""
 
     @abstractmethod
     def finish(self) -> None:

@@ -1,6 +1,6 @@
 """Measure a clip: its size, its exact rate and times, its colours, and what is wrong with it."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -10,12 +10,13 @@ import numpy as np
 
 from cmet_engine.choices import GUESSED, InputSpace
 from cmet_engine.errors import InvalidInput
-from cmet_engine.media.colour import colors_of, orientation_of
+from cmet_engine.media.colour import chroma_place, colors_of, mastering_of, orientation_of
 from cmet_engine.media.display import Display, display_of
-from cmet_engine.media.info import Colors, VideoInfo
+from cmet_engine.media.info import Colors, Mastering, VideoInfo
+from cmet_engine.media.planes import planar_name
 from cmet_engine.media.sequences import SEQUENCE_RATE
-from cmet_engine.media.spaces import guessed, is_float, sentence
 from cmet_engine.media.source import Source, decoded_frames, first_start, start_of, video_stream
+from cmet_engine.media.spaces import guessed, is_float, sentence
 
 _MAX_RATE = 1000  # above this a "frame rate" is a time base that the container failed to explain
 _USUAL_RATES = [Fraction(r) for r in (24, 25, 30, 50, 60, 48, 12, 15, 10, 20, 90, 100, 120, 240)]
@@ -33,6 +34,8 @@ class _Header:
     codec: str
     pixel_aspect: Fraction
     offset: Fraction
+    chroma_place: int = 0
+    mastering: Mastering = field(default_factory=Mastering)
 
 
 @dataclass
@@ -91,8 +94,10 @@ def measure(source: Source, space: InputSpace = GUESSED) -> VideoInfo:
         rotation=orientation.degrees_clockwise,
         bit_depth=max((c.bits for c in first.format.components), default=8),
         codec=header.codec,
-        colors=colors,
+        colors=replace(colors, chroma_place=header.chroma_place),
         display=display,
+        pixels=planar_name(first.format.name, turned) or "",
+        mastering=header.mastering,
         pixel_aspect=1 / header.pixel_aspect if turned else header.pixel_aspect,
         time_base=header.time_base,
         offset=header.offset,
@@ -131,6 +136,8 @@ def _header(source: Source) -> tuple[_Header, av.VideoFrame]:
             offset=start_of(stream) - first_start(container, source.path),
         )
         first = next((f for f in decoded_frames(container, stream) if f is not None), None)
+        if first is not None:
+            header.chroma_place, header.mastering = chroma_place(first, stream), mastering_of(first)
     if first is None:
         raise InvalidInput(f"{source.path}: not one frame can be decoded; export or copy the clip again.")
     return header, first

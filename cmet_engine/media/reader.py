@@ -17,6 +17,7 @@ from cmet_engine.choices import GUESSED, InputSpace
 from cmet_engine.errors import InvalidInput
 from cmet_engine.media.colour import ToRgb, colors_of
 from cmet_engine.media.info import Frame
+from cmet_engine.media.planes import Upright
 from cmet_engine.media.probe import display_and_reason, measure
 from cmet_engine.media.source import Source, decoded_frames, video_stream
 
@@ -47,16 +48,20 @@ class VideoReader:
     def __iter__(self) -> Iterator[Frame]:
         return self.frames()
 
-    def frames(self, start: int = 0) -> Iterator[Frame]:
-        """The frames from number `start` on. Those before are decoded too, so that numbers and times stay the same."""
-        frames = self._decode(start)
+    def frames(self, start: int = 0, *, planes: bool = False) -> Iterator[Frame]:
+        """The frames from number `start` on. Those before are decoded too, so that numbers and times stay the same.
+
+        With `planes` they come in the clip's own pixel format too, where it is planar or can be made so without loss.
+        """
+        frames = self._decode(start, planes and self.info.pixels != "")
         return _prefetched(frames, self.prefetch) if self.prefetch > 0 else frames
 
-    def _decode(self, start: int) -> Iterator[Frame]:
+    def _decode(self, start: int, planes: bool) -> Iterator[Frame]:
         info, count, damaged = self.info, 0, 0
         first: int | None = None
         last = Fraction(-1)
         to_rgb = ToRgb((info.width, info.height), info.display)
+        own: Upright | None = None
         with self._source.open() as container:
             stream = video_stream(container, info.path)
             stream.thread_type = "AUTO"
@@ -79,8 +84,10 @@ class VideoReader:
                 last = time
                 if not count:
                     to_rgb.orient(decoded)
+                    if planes:
+                        own = Upright((info.width, info.height), info.pixels, info.colors, to_rgb.orientation)
                 if count >= start:
-                    yield Frame(count, time, to_rgb(decoded))
+                    yield Frame(count, time, to_rgb(decoded), own(decoded) if own else None)
                 count += 1
         if not count:
             raise InvalidInput(f"{info.path}: not one frame can be decoded; export or copy the clip again.")

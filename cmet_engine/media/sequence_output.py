@@ -1,4 +1,4 @@
-"""Image sequences: numbered pictures in a folder; PNG as they are, EXR in half floats, linear light (sRGB curve undone)."""
+"""Image sequences: numbered pictures in a folder, each a file of its own; see `stills` for what is in them."""
 
 import contextlib
 import os
@@ -7,16 +7,17 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
-import cv2
 
-from cmet_engine.errors import CmetError
 from cmet_engine.files import whole_folder
-from cmet_engine.media.colour import LINEAR
+from cmet_engine.media import openexr
+from cmet_engine.media.display import ORDINARY
+from cmet_engine.media.info import Colors
 from cmet_engine.media.output import Output, OutputSettings
 from cmet_engine.media.segments import SEGMENT, finished, unfinished_file
-from cmet_engine.media.sequences import check_sequence, exr_bytes, remove_stale
-
-_PNG_COMPRESSION = 3  # of 9: OpenCV's own choice for speed
+from cmet_engine.media.sequences import check_sequence, remove_stale
+from cmet_engine.media.source import Source
+from cmet_engine.media.spaces import is_float
+from cmet_engine.media.stills import StillEncoder
 
 
 class SequenceOutput(Output):
@@ -31,6 +32,13 @@ class SequenceOutput(Output):
         self.done = False
         self.folder = stack.enter_context(whole_folder(folder, force=True))
         self.segments = settings.segments
+        self.fps, about = settings.fps, settings.source
+        self.encode = StillEncoder(
+            self.suffix, about.colors if about else Colors(), about.display if about else ORDINARY
+        )
+        self.source = Source.of(about.path) if about and self.suffix == ".exr" and is_float(about.pixels) else None
+        if self.source:
+            settings.notes += openexr.losses(self.source.path.name, openexr.read_header(self.source.file_of(0)))
         if settings.sound:
             settings.notes.append("An image sequence holds no sound; it stays in the source clip.")
 
@@ -59,14 +67,13 @@ class SequenceOutput(Output):
         """Nothing is held open."""
 
     def _encoded(self, frame: av.VideoFrame) -> bytes:
-        rgb = frame.to_ndarray()
-        if self.suffix != ".png":
-            return exr_bytes(LINEAR[rgb])
-        bgr = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
-        done, picture = cv2.imencode(".png", bgr, [cv2.IMWRITE_PNG_COMPRESSION, _PNG_COMPRESSION])
-        if not done:
-            raise CmetError(f"Picture {self.count + 1} cannot be encoded as PNG.")
-        return picture.tobytes()
+        if self.suffix != ".exr":
+            return self.encode(frame)
+        if self.source and is_float(frame.format.name):
+            header = openexr.kept(openexr.read_header(self.source.file_of(self.count)))
+        else:
+            header = self.encode.attributes(self.fps)
+        return self.encode(frame, header)
 
     def _next_file(self) -> Path:
         self.count += 1

@@ -1,4 +1,4 @@
-"""Image sequences: numbered pictures in a folder, their patterns, and OpenEXR."""
+"""Image sequences: numbered pictures in a folder, and their patterns."""
 
 import contextlib
 import itertools
@@ -11,9 +11,6 @@ from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
-
-import av
-import numpy as np
 
 from cmet_engine import cache, fingerprint
 from cmet_engine.errors import CmetError, InvalidInput, NotFound
@@ -237,15 +234,3 @@ def _mark(path: Path) -> list[int]:
     """What changes when a file is written again."""
     about = path.stat()
     return [about.st_size, about.st_mtime_ns]
-
-
-def exr_bytes(linear: np.ndarray) -> bytes:
-    """A picture of linear light, float16 [H, W, 3], as the bytes of an OpenEXR file (half floats, ZIP)."""
-    planes = np.ascontiguousarray(linear.astype(np.float32))
-    frame = av.VideoFrame.from_ndarray(planes, format="gbrpf32le")
-    context = av.CodecContext.create("exr", "w")
-    context.width, context.height, context.pix_fmt = frame.width, frame.height, "gbrpf32le"
-    context.time_base = Fraction(1, 25)
-    context.options = {"compression": "zip16", "format": "half"}
-    frame.pts, frame.time_base = 0, Fraction(1, 25)
-    return b"".join(bytes(p) for p in [*context.encode(frame), *context.encode(None)])

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import numpy as np
 
+from cmet_engine.choices import GUESSED, InputSpace
 from cmet_engine.media import ocio, openexr
 from cmet_engine.media.display import DISPLAYED_LIGHT
-from cmet_engine.media.info import BT2020, Colors
+from cmet_engine.media.info import BT2020, Colors, VideoInfo
 
 PQ, HLG = 16, 18  # AVCOL_TRC_SMPTE2084, AVCOL_TRC_ARIB_STD_B67
 _SDR_2020 = (14, 15)  # AVCOL_TRC_BT2020_10, AVCOL_TRC_BT2020_12
@@ -61,6 +62,20 @@ def _of_header(header: openexr.Header) -> tuple[str, str]:
         if np.allclose(said, known, atol=2e-3):
             return name, "scene-linear by its header"
     return "lin_rec709", "scene-linear with primaries of no known space"
+
+
+def of_result(info: VideoInfo, suffix: str, space: InputSpace) -> InputSpace:
+    """What is to be said about the colours of a result, to read it again.
+
+    It is in the clip's own space; but scene-linear light goes as a display picture into all but OpenEXR, and into that nothing else
+    than linear light.
+
+    Args:
+        info: of the clip.
+        suffix: of the result.
+        space: what was said about the clip.
+    """
+    return space if is_float(info.pixels) == (suffix.lower() == ".exr") else GUESSED
 
 
 def sentence(clip: str, space: str, reason: str) -> str:

@@ -4,6 +4,7 @@ RGB and gray keep their numbers; alpha is kept. Y'CbCr becomes RGB. Scene-linear
 others as a 16-bit display picture; display-referred pictures go into OpenEXR as linear light (half floats, Rec.709).
 """
 
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
@@ -13,10 +14,10 @@ from av.video.reformatter import Interpolation, VideoReformatter
 
 from cmet_engine.errors import CmetError
 from cmet_engine.media import openexr
-from cmet_engine.media.display import DISPLAYED_LIGHT, Display
-from cmet_engine.media.info import Colors
+from cmet_engine.media.display import ORDINARY, Display
+from cmet_engine.media.info import Colors, VideoInfo
 from cmet_engine.media.planes import layout, same_colours, views
-from cmet_engine.media.spaces import DISPLAYED
+from cmet_engine.media.spaces import DISPLAYED, is_float
 
 _EXACT = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
 _OPTIONS = {"png": {"pred": "sub", "compression_level": "3"}, "tiff": {"compression_algo": "deflate"}}
@@ -48,12 +49,10 @@ class StillEncoder:
             frame: of any format of `planes.planar_name`, or "rgb24".
             header: attributes of an OpenEXR file.
         """
-        channels = self._channels(frame)
         if self.suffix == ".exr":
-            return openexr.exr_bytes(_named(self._light(channels)), header)
+            return openexr.exr_bytes(_named(self._light(self._channels(frame))), header)
         encoder = _ENCODERS[self.suffix]
-        if channels[0].dtype.kind == "f":
-            channels = self._shown(channels)
+        channels = self._channels(displayed(frame, self.display) if is_float(frame.format.name) else frame)
         depth = next(d for d in _DEPTHS[encoder] if d >= self.bits)
         if (depth, len(channels)) not in _PACKED:
             depth = 16
@@ -64,10 +63,10 @@ class StillEncoder:
         picture = av.VideoFrame.from_ndarray(packed[..., 0] if len(channels) == 1 else packed, format=pixels)
         return self._encoded(encoder, picture)
 
-    def attributes(self) -> openexr.Header:
+    def attributes(self, fps: Fraction) -> openexr.Header:
         """What an OpenEXR file says about frames that come from none."""
-        mark = {} if not self.display.ordinary else {DISPLAYED: openexr.Attribute("string", b"sRGB")}
-        return {**openexr.described(openexr.REC709), **mark}
+        mark = {DISPLAYED: openexr.Attribute("string", b"sRGB")} if self.display.ordinary else {}
+        return {**openexr.described(openexr.REC709, fps), **mark}
 
     def _channels(self, frame: av.VideoFrame) -> list[np.ndarray]:
         """Gray, or red, green and blue, each [H, W], and alpha; sets `bits`."""
@@ -91,14 +90,10 @@ class StillEncoder:
         code = np.stack([channels[min(c, len(channels) - 1)] for c in range(3)], 2) / np.float32(2**self.bits - 1)
         light = list(np.moveaxis(self.display.linear(code), 2, 0))
         alpha = [channels[3] / np.float32(2**self.bits - 1)] if len(channels) == 4 else []
-        return [channel.clip(-65504, 65504).astype(np.float16) for channel in (light[:1] if len(channels) == 1 else light) + alpha]
-
-    def _shown(self, channels: list[np.ndarray]) -> list[np.ndarray]:
-        """Scene-linear channels as a display picture, uint16 [H, W] each."""
-        self.bits = 16
-        code = np.stack([channels[min(c, len(channels) - 1)] for c in range(3)], 2).astype(np.float32)
-        shown = [*np.moveaxis(self.display.to_display(np.nan_to_num(code)), 2, 0)[: len(channels)], *channels[3:]]
-        return [np.rint(np.clip(c.astype(np.float32), 0, 1) * 65535).astype(np.uint16) for c in shown]
+        return [
+            channel.clip(-65504, 65504).astype(np.float16)
+            for channel in (light[:1] if len(channels) == 1 else light) + alpha
+        ]
 
     def _encoded(self, encoder: str, picture: av.VideoFrame) -> bytes:
         context: Any = av.CodecContext.create(encoder, "w")
@@ -110,6 +105,26 @@ class StillEncoder:
         if not data:
             raise CmetError(f"A picture cannot be encoded as {encoder.upper()}.")
         return data
+
+
+def displayed(frame: av.VideoFrame, display: Display) -> av.VideoFrame:
+    """A frame of scene-linear light as a display picture of 16 bits, "gbrp16le" or with alpha "gbrap16le"."""
+    about, planes = layout(frame.format.name), views(frame)
+    green, blue, red = planes[:3] if about.rgb else planes[:1] * 3
+    light = np.stack([red, green, blue], 2).astype(np.float32)
+    shown = display.to_display(np.nan_to_num(light))
+    alpha = [planes[-1].astype(np.float32)] if about.alpha else []
+    picture = av.VideoFrame(frame.width, frame.height, "gbrap16le" if about.alpha else "gbrp16le")
+    for target, values in zip(views(picture), [shown[..., 1], shown[..., 2], shown[..., 0], *alpha], strict=True):
+        target[...] = np.rint(np.clip(values, 0, 1) * 65535)
+    return picture
+
+
+def displayed_info(info: VideoInfo) -> VideoInfo:
+    """What a movie of `displayed` frames is to be like: 10 bits."""
+    alpha = layout(info.pixels).alpha
+    pixels = "yuva444p10le" if alpha else "yuv420p10le"
+    return replace(info, pixels=pixels, bit_depth=10, colors=Colors(), display=ORDINARY)
 
 
 def _named(channels: list[np.ndarray]) -> dict[str, np.ndarray]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from cmet_engine.choices import GUESSED, InputSpace
 from cmet_engine.face.geometry import FaceGeometry
 from cmet_engine.media.reader import VideoReader
+from cmet_engine.media.spaces import of_result
 from cmet_engine.quality.metrics import psnr
 from cmet_engine.quality.regions import outside
 
@@ -20,7 +21,10 @@ def psnr_of_video(
     Raises:
         CmetError: the video cannot be read back.
     """
-    read = (itertools.islice(VideoReader(path, space=space), frames) for path in (clip, video))
+    source = VideoReader(clip, space=space)
+    first = next(iter(sorted(video.iterdir()))) if video.is_dir() else video
+    written = VideoReader(video, space=of_result(source.info, first.suffix, space))
+    read = (itertools.islice(reader, frames) for reader in (source, written))
     return psnr(
         (a.image, b.image, outside(geometry, a.index, a.image.shape))
         for a, b in zip(*read, strict=False)

@@ -67,7 +67,14 @@ def open_renderer(
 
     deltas = partial(basic_emotion_deltas, source)
     prepared = prepare(
-        spec.clip, geometry, deltas, quality, face=spec.face, space=spec.space, device=spec.device, timed=timed,
+        spec.clip,
+        geometry,
+        deltas,
+        quality,
+        face=spec.face,
+        space=spec.space,
+        device=spec.device,
+        timed=timed,
         progress=progress,
     )
     return RefinedRenderer(geometry, source, edited, prepared)

@@ -7,13 +7,16 @@ an interrupted rendering goes on from them, with the same result bit for bit.
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
 from cmet_engine import fingerprint
+from cmet_engine.choices import GUESSED, InputSpace
+from cmet_engine.media.display import space_key
 from cmet_engine.media.info import Frame
 from cmet_engine.media.picture import shrunk
 from cmet_engine.media.reader import VideoReader
@@ -22,6 +25,7 @@ from cmet_engine.media.writer import RATE_FACTOR, VideoWriter
 from cmet_engine.models import assets
 from cmet_engine.progress import Progress, Stage
 from cmet_engine.render.base import Renderer
+from cmet_engine.render.own_format import FrameRenderer
 from cmet_engine.resume import Segments, load_arrays, save_arrays
 
 Preview = Callable[[np.ndarray], None]
@@ -75,7 +79,8 @@ class VideoOutput:
         path: the file; its suffix chooses the format, and a name with a `%` means numbered pictures.
         metadata: tags of the file.
         sound: a recording that takes the place of the clip's sound.
-        rate_factor: constant rate factor of H.264, 0 (largest file) to 51; None is the usual one. ProRes has one quality.
+        rate_factor: constant rate factor of H.264, HEVC and VP9, 0 (largest file) to 51; None is the usual one.
+        codec: of a movie, as in `choices.Codec`; None is the one that loses least.
         force: replace an earlier file.
     """
 
@@ -83,6 +88,7 @@ class VideoOutput:
     metadata: dict[str, str] = field(default_factory=dict)
     sound: Path | None = None
     rate_factor: int | None = None
+    codec: str | None = None
     force: bool = False
 
 
@@ -91,6 +97,7 @@ def render_video(
     renderer: Renderer,
     output: VideoOutput,
     *,
+    space: InputSpace = GUESSED,
     observers: Mapping[str, Observer] | None = None,
     progress: Progress | None = None,
     pieces: Segments | None = None,
@@ -102,6 +109,7 @@ def render_video(
         clip: the footage.
         renderer: prepared for this clip.
         output: the video to write.
+        space: what is said about the clip's colours.
         observers: by name, who sees the frames; the names mark their notes.
         progress: called as ("render", frames done, frames in all).
         pieces: where finished segments are kept.
@@ -113,23 +121,25 @@ def render_video(
     Raises:
         CmetError: the clip cannot be read, or the video cannot be written.
     """
-    reader = VideoReader(clip)
+    reader = VideoReader(clip, space=space)
     info = reader.info
     observers = observers or {}
     rate_factor = RATE_FACTOR if output.rate_factor is None else output.rate_factor
-    folder = _segments_folder(pieces, clip, renderer, output, rate_factor, observers)
+    folder = _segments_folder(pieces, clip, space, renderer, output, rate_factor, observers)
     with VideoWriter(
-        output.path, info.width, info.height, info.fps, sound_from=output.sound or info, metadata=output.metadata,
-        rate_factor=rate_factor, force=output.force, segments=folder,
+        output.path, info.width, info.height, info.fps, sound_from=output.sound or info,
+        source=replace(info, offset=Fraction(0)) if output.sound else info, metadata=output.metadata,
+        rate_factor=rate_factor, codec=output.codec, force=output.force, segments=folder,
     ) as writer:  # fmt: skip
         if folder:
             _recall(folder / NOTES, renderer, observers, writer.frames)
-        for frame, picture in _rendered(reader.frames(writer.frames), renderer):
+        render = FrameRenderer(renderer, info, info.display)
+        for frame, picture in _rendered(reader.frames(writer.frames, planes=writer.takes_planes), render):
             for observer in observers.values():
                 observer.observe(frame.index, frame.image, picture)
             if folder and (frame.index + 1) % SEGMENT == 0:  # before its last frame is written, which ends the segment
                 _note(folder / NOTES, renderer, observers)
-            writer.write(picture, frame.time)
+            writer.write(picture if frame.source is None else frame.source, frame.time)
             if preview:
                 preview(picture)
             if progress:
@@ -142,6 +152,7 @@ def render_video(
 def _segments_folder(
     pieces: Segments | None,
     clip: Path,
+    space: InputSpace,
     renderer: Renderer,
     output: VideoOutput,
     rate_factor: int,
@@ -155,8 +166,8 @@ def _segments_folder(
     parts = {type(part).__module__ for part in (renderer, *observers.values())}
     code = fingerprint.code(__name__, *sorted(name for name in parts if name.startswith("cmet_engine.")))
     return pieces.stage(
-        "render", code, assets.CHECKSUMS, NOTES_FORMAT, clip, output.sound, output.path.name, rate_factor, output.metadata, geometry.fade,
-        geometry.valid, landmarks, renderer.state,
+        "render", code, assets.CHECKSUMS, NOTES_FORMAT, clip, *space_key(space), output.sound, output.path.name, rate_factor, output.codec, output.metadata,
+        geometry.fade, geometry.valid, landmarks, renderer.state,
     )  # fmt: skip
 
 
@@ -181,17 +192,18 @@ def _recall(path: Path, renderer: Renderer, observers: Mapping[str, Observer], f
     renderer.recall({k.removeprefix(mark): v for k, v in noted.items() if k.startswith(mark)}, frames)
 
 
-def _rendered(frames: Iterable[Frame], renderer: Renderer) -> Iterator[tuple[Frame, np.ndarray]]:
+def _rendered(frames: Iterable[Frame], render: FrameRenderer) -> Iterator[tuple[Frame, np.ndarray]]:
     """Every frame with its picture, in order; as many batches at a time as the renderer has `workers`."""
+    renderer = render.renderer
     if renderer.workers < 2:
         for batch in _batches(frames, renderer.batch_size):
-            yield from zip(batch, renderer.render_batch(batch), strict=True)
+            yield from zip(batch, render(batch), strict=True)
         return
     waiting: deque[tuple[list[Frame], Future[list[np.ndarray]]]] = deque()
     with ThreadPoolExecutor(max_workers=renderer.workers) as pool:
         try:
             for batch in _batches(frames, renderer.batch_size):
-                waiting.append((batch, pool.submit(renderer.render_batch, batch)))
+                waiting.append((batch, pool.submit(render, batch)))
                 if len(waiting) > renderer.workers:
                     done, pictures = waiting.popleft()
                     yield from zip(done, pictures.result(), strict=True)

@@ -61,7 +61,16 @@ def encode_clip_cached(
         # landmarks read back from a file are exact; values computed from them are not
         landmarks = (part for _, part in geometry.chunks())
         where = fingerprint.data(landmarks, geometry.valid, geometry.fade, geometry.cuts, geometry.fps)
-        name = cache.key("edtalk_codes", path, fingerprint.code(__name__), where, *space_key(space), identity, runner.device, runner.batch)
+        name = cache.key(
+            "edtalk_codes",
+            path,
+            fingerprint.code(__name__),
+            where,
+            *space_key(space),
+            identity,
+            runner.device,
+            runner.batch,
+        )
     found = cache.arrays(name, encode)
     codes = Codes(found["expression"], found["pose"], found["lip"])
     shots = [Shot(int(a), int(b), source) for (a, b), source in zip(found["bounds"], found["sources"], strict=True)]

@@ -37,14 +37,24 @@ def stored(light: np.ndarray, space: str) -> np.ndarray:
 
 
 def write_movie(
-    path: Path, pictures: Iterable[np.ndarray], space: str, codec: str = "ffv1", pixels: str = "yuv444p10le", **options: str
+    path: Path,
+    pictures: Iterable[np.ndarray],
+    space: str,
+    codec: str = "ffv1",
+    pixels: str = "yuv444p10le",
+    **options: str,
 ) -> Path:
     """A movie in a space from pictures of linear light."""
     matrix, primaries, transfer = TAGS.get(space, (1, 1, 1))
     with av.open(str(path), "w") as container:
         stream: Any = container.add_stream(codec, rate=Fraction(25), options=options)
         context = stream.codec_context
-        context.colorspace, context.color_primaries, context.color_trc, context.color_range = matrix, primaries, transfer, 1
+        context.colorspace, context.color_primaries, context.color_trc, context.color_range = (
+            matrix,
+            primaries,
+            transfer,
+            1,
+        )
         for index, light in enumerate(pictures):
             code = np.rint(stored(light, space).clip(0, 1) * 65535).astype(np.uint16)
             if not index:
