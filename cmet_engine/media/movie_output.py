@@ -7,6 +7,7 @@ from fractions import Fraction
 from typing import Any, cast
 
 import av
+import numpy as np
 from av.codec.context import Flags
 
 from cmet_engine.files import whole_file
@@ -80,7 +81,7 @@ class MovieOutput(Output):
                 self._mux(packet)
         return len(self.stamps)
 
-    def add(self, frame: av.VideoFrame, time: Fraction) -> None:
+    def add(self, frame: av.VideoFrame, time: Fraction, matte: np.ndarray | None = None) -> None:
         """Encode a picture; every `SEGMENT` pictures the encoder is emptied and another one begins."""
         if self.encoder is None:
             self.encoder = cast(Any, av.CodecContext.create(self.codec.encoder, "w"))

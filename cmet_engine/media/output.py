@@ -7,6 +7,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import numpy as np
 
 from cmet_engine.files import check_apart, check_places, check_writable
 from cmet_engine.media import formats
@@ -88,8 +89,8 @@ class Output(ABC):
         """Take over the finished segments that are there; returns how many pictures they hold."""
 
     @abstractmethod
-    def add(self, frame: av.VideoFrame, time: Fraction) -> None:
-        """Encode a picture, in "rgb24" or the clip's `VideoInfo.pixels`, shown at `time` seconds from the first frame."""
+    def add(self, frame: av.VideoFrame, time: Fraction, matte: np.ndarray | None = None) -> None:
+        """Encode a picture, in "rgb24" or the clip's `VideoInfo.pixels`, shown at `time` seconds from the first frame; see `VideoWriter.write`."""
 
     @abstractmethod
     def finish(self) -> None:

@@ -7,6 +7,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import numpy as np
 
 from cmet_engine.files import whole_folder
 from cmet_engine.media import openexr
@@ -49,9 +50,9 @@ class SequenceOutput(Output):
             self._place(path)
         return self.count
 
-    def add(self, frame: av.VideoFrame, time: Fraction) -> None:
+    def add(self, frame: av.VideoFrame, time: Fraction, matte: np.ndarray | None = None) -> None:
         """Encode a picture and put it into the sequence."""
-        data = self._encoded(frame)
+        data = self._encoded(frame, matte)
         if self.segments:
             part = unfinished_file(self.segments, self.count)
             part.write_bytes(data)
@@ -66,14 +67,14 @@ class SequenceOutput(Output):
     def close(self) -> None:
         """Nothing is held open."""
 
-    def _encoded(self, frame: av.VideoFrame) -> bytes:
+    def _encoded(self, frame: av.VideoFrame, matte: np.ndarray | None) -> bytes:
         if self.suffix != ".exr":
             return self.encode(frame)
         if self.source and is_float(frame.format.name):
             header = openexr.kept(openexr.read_header(self.source.file_of(self.count)))
         else:
             header = self.encode.attributes(self.fps)
-        return self.encode(frame, header)
+        return self.encode(frame, header, matte)
 
     def _next_file(self) -> Path:
         self.count += 1

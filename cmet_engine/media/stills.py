@@ -19,6 +19,9 @@ from cmet_engine.media.info import Colors, VideoInfo
 from cmet_engine.media.planes import layout, same_colours, views
 from cmet_engine.media.spaces import DISPLAYED, is_float
 
+MATTE = "matte"
+"""Name of the channel that says what was changed."""
+
 _EXACT = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
 _OPTIONS = {"png": {"pred": "sub", "compression_level": "3"}, "tiff": {"compression_algo": "deflate"}}
 _ENCODERS = {".png": "png", ".tif": "tiff", ".tiff": "tiff", ".dpx": "dpx"}
@@ -42,25 +45,31 @@ class StillEncoder:
         self.suffix, self.colors, self.display = suffix, colors, display
         self.reformatter = VideoReformatter()
 
-    def __call__(self, frame: av.VideoFrame, header: openexr.Header | None = None) -> bytes:
+    def __call__(
+        self, frame: av.VideoFrame, header: openexr.Header | None = None, matte: np.ndarray | None = None
+    ) -> bytes:
         """A frame as the bytes of a file.
 
         Args:
             frame: of any format of `planes.planar_name`, or "rgb24".
             header: attributes of an OpenEXR file.
+            matte: uint8 [H, W], a further channel of an OpenEXR file.
         """
         if self.suffix == ".exr":
-            return openexr.exr_bytes(_named(self._light(self._channels(frame))), header)
+            channels = _named(self._light(self._channels(frame)))
+            if matte is not None:
+                channels[MATTE] = (matte / np.float32(255)).astype(np.float16)
+            return openexr.exr_bytes(channels, header)
         encoder = _ENCODERS[self.suffix]
-        channels = self._channels(displayed(frame, self.display) if is_float(frame.format.name) else frame)
+        integers = self._channels(displayed(frame, self.display) if is_float(frame.format.name) else frame)
         depth = next(d for d in _DEPTHS[encoder] if d >= self.bits)
-        if (depth, len(channels)) not in _PACKED:
+        if (depth, len(integers)) not in _PACKED:
             depth = 16
-        packed = _scaled(np.stack(channels, 2), self.bits, depth)
-        pixels = _PACKED[depth, len(channels)]
+        packed = _scaled(np.stack(integers, 2), self.bits, depth)
+        pixels = _PACKED[depth, len(integers)]
         if depth == 16:
             pixels += "be" if encoder == "png" else "le"
-        picture = av.VideoFrame.from_ndarray(packed[..., 0] if len(channels) == 1 else packed, format=pixels)
+        picture = av.VideoFrame.from_ndarray(packed[..., 0] if len(integers) == 1 else packed, format=pixels)
         return self._encoded(encoder, picture)
 
     def attributes(self, fps: Fraction) -> openexr.Header:

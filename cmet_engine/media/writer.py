@@ -142,13 +142,16 @@ class VideoWriter:
         self._thread.start()
         return self
 
-    def write(self, image: np.ndarray | av.VideoFrame, time: Fraction | float | None = None) -> None:
+    def write(
+        self, image: np.ndarray | av.VideoFrame, time: Fraction | float | None = None, matte: np.ndarray | None = None
+    ) -> None:
         """Add a picture.
 
         Args:
             image: uint8 [H, W, 3] RGB, which may be changed afterwards; or a frame in the `VideoInfo.pixels` of `sound_from`, which
                 is the writer's from then on.
             time: seconds from the first frame; the next multiple of 1/fps where None.
+            matte: uint8 [H, W], what was changed; a channel of OpenEXR files, and left out of others.
 
         Raises:
             CmetError: an earlier picture could not be written (disk full, ...).
@@ -173,7 +176,7 @@ class VideoWriter:
         if not isinstance(image, av.VideoFrame):
             # A copy, for the caller may change the picture; handed over as it is, for PyAV's own copying goes row by row.
             frame = av.VideoFrame.from_numpy_buffer(np.array(image, order="C"), format="rgb24")
-        self._put((frame, at))
+        self._put((frame, at, matte))
         self._last = at
         self.frames += 1
 

@@ -4,6 +4,7 @@ Memory does not grow with the clip: frames are read, rendered and written one by
 an interrupted rendering goes on from them, with the same result bit for bit.
 """
 
+import contextlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,7 +18,7 @@ import numpy as np
 from cmet_engine import fingerprint
 from cmet_engine.choices import GUESSED, InputSpace
 from cmet_engine.media.display import space_key
-from cmet_engine.media.info import Frame
+from cmet_engine.media.info import Frame, VideoInfo
 from cmet_engine.media.picture import shrunk
 from cmet_engine.media.reader import VideoReader
 from cmet_engine.media.segments import SEGMENT
@@ -25,6 +26,7 @@ from cmet_engine.media.writer import RATE_FACTOR, VideoWriter
 from cmet_engine.models import assets
 from cmet_engine.progress import Progress, Stage
 from cmet_engine.render.base import Renderer
+from cmet_engine.render.matte import MatteOutput
 from cmet_engine.render.own_format import FrameRenderer
 from cmet_engine.resume import Segments, load_arrays, save_arrays
 
@@ -82,6 +84,8 @@ class VideoOutput:
         rate_factor: constant rate factor of H.264, HEVC and VP9, 0 (largest file) to 51; None is the usual one.
         codec: of a movie, as in `choices.Codec`; None is the one that loses least.
         force: replace an earlier file.
+        matte: a clip or numbered pictures for the mask of what was changed.
+        matte_channel: the mask becomes a channel of the OpenEXR files.
     """
 
     path: Path
@@ -90,6 +94,8 @@ class VideoOutput:
     rate_factor: int | None = None
     codec: str | None = None
     force: bool = False
+    matte: Path | None = None
+    matte_channel: bool = False
 
 
 def render_video(
@@ -126,20 +132,32 @@ def render_video(
     observers = observers or {}
     rate_factor = RATE_FACTOR if output.rate_factor is None else output.rate_factor
     folder = _segments_folder(pieces, clip, space, renderer, output, rate_factor, observers)
-    with VideoWriter(
-        output.path, info.width, info.height, info.fps, sound_from=output.sound or info,
-        source=replace(info, offset=Fraction(0)) if output.sound else info, metadata=output.metadata,
-        rate_factor=rate_factor, codec=output.codec, force=output.force, segments=folder,
-    ) as writer:  # fmt: skip
+    with contextlib.ExitStack() as stack:
+        writer = stack.enter_context(
+            VideoWriter(
+                output.path, info.width, info.height, info.fps, sound_from=output.sound or info,
+                source=replace(info, offset=Fraction(0)) if output.sound else info, metadata=output.metadata,
+                rate_factor=rate_factor, codec=output.codec, force=output.force, segments=folder,
+            )
+        )  # fmt: skip
+        matte = _matte(output, info, folder, stack)
+        start = writer.frames if matte is None or matte.frames is None else min(writer.frames, matte.frames)
         if folder:
-            _recall(folder / NOTES, renderer, observers, writer.frames)
+            _recall(folder / NOTES, renderer, observers, start)
         render = FrameRenderer(renderer, info, info.display)
-        for frame, picture in _rendered(reader.frames(writer.frames, planes=writer.takes_planes), render):
+        frames = reader.frames(start, planes=writer.takes_planes)
+        for frame, picture in _rendered(matte.watched(frames) if matte else frames, render):
             for observer in observers.values():
                 observer.observe(frame.index, frame.image, picture)
             if folder and (frame.index + 1) % SEGMENT == 0:  # before its last frame is written, which ends the segment
                 _note(folder / NOTES, renderer, observers)
-            writer.write(picture if frame.source is None else frame.source, frame.time)
+            mask = matte.add(frame, picture) if matte else None
+            if frame.index >= writer.frames:
+                writer.write(
+                    picture if frame.source is None else frame.source,
+                    frame.time,
+                    mask if output.matte_channel else None,
+                )
             if preview:
                 preview(picture)
             if progress:
@@ -147,6 +165,20 @@ def render_video(
         if folder:
             _note(folder / NOTES, renderer, observers)
     return [*renderer.messages, *reader.warnings, *writer.notes]
+
+
+def _matte(
+    output: VideoOutput, info: VideoInfo, folder: Path | None, stack: contextlib.ExitStack
+) -> MatteOutput | None:
+    """The matte that goes with a video, if one is wanted."""
+    if output.matte is None and not output.matte_channel:
+        return None
+    segments = folder / "matte" if folder and output.matte else None
+    if segments:
+        segments.mkdir(exist_ok=True)
+    return stack.enter_context(
+        MatteOutput(output.matte, info, metadata=output.metadata, force=output.force, segments=segments)
+    )
 
 
 def _segments_folder(
@@ -166,7 +198,7 @@ def _segments_folder(
     parts = {type(part).__module__ for part in (renderer, *observers.values())}
     code = fingerprint.code(__name__, *sorted(name for name in parts if name.startswith("cmet_engine.")))
     return pieces.stage(
-        "render", code, assets.CHECKSUMS, NOTES_FORMAT, clip, *space_key(space), output.sound, output.path.name, rate_factor, output.codec, output.metadata,
+        "render", code, assets.CHECKSUMS, NOTES_FORMAT, clip, *space_key(space), output.sound, output.path.name, rate_factor, output.codec, output.matte and output.matte.name, output.matte_channel, output.metadata,
         geometry.fade, geometry.valid, landmarks, renderer.state,
     )  # fmt: skip
 
