@@ -10,14 +10,15 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from cmet_engine.emotion.edit import edit_track
 from cmet_engine.errors import CmetError, InvalidInput, NotFound
 from cmet_engine.face.clip import track_clip
 from cmet_engine.face.geometry import FaceGeometry
 from cmet_engine.files import check_writable, whole_folder
-from cmet_engine.media import audio
+from cmet_engine.media import audio, codecs
+from cmet_engine.media.writer import check_output
 from cmet_engine.progress import Progress
 from cmet_engine.quality import summary
 from cmet_engine.quality.check import ResultCheck
@@ -30,6 +31,8 @@ from cmet_engine.render.stream import KeptFrames, Preview, VideoOutput, render_v
 from cmet_engine.resume import Segments
 from cmet_engine.spec import EditSpec, RenderSpec
 from cmet_engine.track import CoefficientTrack
+
+AnyVideoSpec = TypeVar("AnyVideoSpec", EditSpec, RenderSpec)
 
 if TYPE_CHECKING:  # brings torch
     from cmet_engine.emotion.clip_emotions import ClipEmotions
@@ -97,6 +100,7 @@ def edit_clip(
     Raises:
         CmetError: anything that the user can mend; one sentence.
     """
+    spec = like_source(spec)
     check_inputs(spec)
     started, watch = time.perf_counter(), _Watch(progress, pieces, preview)
     with whole_folder(output, force=force) as folder:
@@ -104,7 +108,11 @@ def edit_clip(
         source.save(folder / "source.npz")
         description = edit_description(emotions.timeline, spec.mode)
         video = VideoOutput(
-            folder / spec.video_name, video_metadata(spec.renderer, description), spec.lips, spec.rate_factor
+            folder / spec.video_name,
+            video_metadata(spec.renderer, description),
+            spec.lips,
+            spec.rate_factor,
+            spec.codec,
         )
         if spec.renderer == "edtalk":
             rendered, edited = _render_edtalk(spec, geometry, source, emotions, video, watch)
@@ -154,12 +162,14 @@ def render_clip(
     output = check_writable(output, force=force)
     if output.exists() and spec.clip.exists() and output.samefile(spec.clip):
         raise InvalidInput(f"{output} is the clip itself; give the video another name.")
+    spec = like_source(spec, output.suffix.lower())
+    check_output(spec.clip, output, spec.codec)
     geometry, tracked = track_clip(spec.clip, face=spec.face, progress=progress, pieces=pieces)
     source = tracked if source is None else source.resampled_like(tracked)
     edited = edited.resampled_like(tracked)
     renderer = open_renderer(spec, geometry, source, edited, timed=pieces is None, progress=progress)
     metadata = video_metadata(spec.renderer, "coefficient curves")
-    video = VideoOutput(output, metadata, rate_factor=spec.rate_factor, force=force)
+    video = VideoOutput(output, metadata, rate_factor=spec.rate_factor, codec=spec.codec, force=force)
     rendered = _render(spec.clip, renderer, source, edited, video, _Watch(progress, pieces, preview))
     return RenderResult(output, rendered.messages, rendered.figures)
 
@@ -171,6 +181,8 @@ def check_inputs(spec: EditSpec) -> None:
         CmetError: one sentence that names the file or the weights.
     """
     check_weights(spec.renderer)
+    if spec.renderer != "none":
+        check_output(spec.clip, Path(spec.video_name), spec.codec)
     for name in ("lips", "portrait"):
         path = getattr(spec, name)
         if path is not None and not path.is_file():
@@ -181,6 +193,24 @@ def check_inputs(spec: EditSpec) -> None:
         from cmet_engine.render.edtalk.portrait import portrait_landmarks, read_portrait  # brings torch
 
         portrait_landmarks(read_portrait(spec.portrait))
+
+
+def like_source(spec: AnyVideoSpec, suffix: str | None = None) -> AnyVideoSpec:
+    """A specification whose format and codec are those nearest to the clip's own, if it asks for that and does not name them.
+
+    Args:
+        spec: what to do.
+        suffix: of the file to write, where that is settled already.
+
+    Raises:
+        CmetError: the clip cannot be read.
+    """
+    if not spec.like_source or spec.codec is not None:
+        return spec
+    if suffix is None and "format" in spec.model_fields_set:
+        suffix = f".{spec.format}"
+    suffix, codec = codecs.like(spec.clip, suffix)
+    return spec.model_copy(update={"format": suffix.removeprefix("."), "codec": codec})
 
 
 def _track_and_encode(spec: EditSpec, watch: _Watch) -> "tuple[FaceGeometry, CoefficientTrack, ClipEmotions]":

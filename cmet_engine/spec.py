@@ -23,7 +23,7 @@ from pydantic import (
 )
 
 from cmet_engine import emotions
-from cmet_engine.choices import DEVICES, Easing, FbxPreset, Mode, Quality, Renderer, TrackFormat, VideoFormat
+from cmet_engine.choices import DEVICES, Codec, Easing, FbxPreset, Mode, Quality, Renderer, TrackFormat, VideoFormat
 from cmet_engine.errors import InvalidInput
 from cmet_engine.spec_errors import Called, field_called, sentence, shown
 from cmet_engine.timeline import EmotionKey, EmotionTimeline
@@ -68,7 +68,7 @@ Face = Annotated[int, Field(ge=0, le=20)]
 Strength = Annotated[float, Field(ge=-10, le=10)]
 Device = Annotated[str, AfterValidator(_device)]
 RateFactor = Annotated[int, Field(ge=0, le=51)]
-"""Constant rate factor of H.264: 0 is the largest file, 51 the smallest."""
+"""Constant rate factor of H.264, HEVC and VP9: 0 is the largest file, 51 the smallest."""
 Frames = tuple[int, int]
 """First and last scene frame."""
 ObjectName = Annotated[
@@ -229,7 +229,9 @@ class EditSpec(TimelineSpec):
         portrait: a picture that shall speak; the clip gives head motion and expression (`edtalk` only).
         device: `auto`, `cpu`, `cuda` or `mps` for the networks.
         format: of the video.
-        rate_factor: of H.264; None is the writer's own.
+        codec: of the video; None is the one of the format that loses least.
+        like_source: take format and codec nearest to the clip's own, where they are not given.
+        rate_factor: of H.264, HEVC and VP9; None is the writer's own.
     """
 
     inputs: ClassVar[tuple[str, ...]] = ("clip", "keys", "speech", "neutral", "lips", "portrait")
@@ -243,6 +245,8 @@ class EditSpec(TimelineSpec):
     portrait: File | None = None
     device: Device = "auto"
     format: VideoFormat = "mp4"
+    codec: Codec | None = None
+    like_source: bool = False
     rate_factor: RateFactor | None = None
 
     @model_validator(mode="after")
@@ -280,7 +284,7 @@ class RenderSpec(Spec):
         clip: the footage.
         track: the wanted curves; brought to the clip's frames in time where their rate or length differs.
         source: the clip's own curves that `track` was made from; tracked anew where None.
-        face, quality, device, rate_factor: see `EditSpec`.
+        face, quality, device, codec, like_source, rate_factor: see `EditSpec`.
         format: of the video, where no name of a file says it.
     """
 
@@ -294,6 +298,8 @@ class RenderSpec(Spec):
     quality: Quality = "auto"
     device: Device = "auto"
     format: VideoFormat = "mp4"
+    codec: Codec | None = None
+    like_source: bool = False
     rate_factor: RateFactor | None = None
 
     @property
@@ -412,7 +418,7 @@ class RenderRigSpec(RigSpec):
         clip: the footage.
         source: the track that the character was driven from; what it cannot show is kept from there.
         frames: first and last scene frame; None is the scene's range.
-        face, quality, device, rate_factor: see `EditSpec`.
+        face, quality, device, codec, rate_factor: see `EditSpec`.
     """
 
     inputs: ClassVar[tuple[str, ...]] = ("clip", "rig", "mapping", "source")
@@ -423,6 +429,7 @@ class RenderRigSpec(RigSpec):
     face: Face = 0
     quality: Quality = "auto"
     device: Device = "auto"
+    codec: Codec | None = None
     rate_factor: RateFactor | None = None
 
 

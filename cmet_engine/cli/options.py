@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
-from cmet_engine.choices import DEVICES, Quality, VideoFormat
+from cmet_engine.choices import DEVICES, Codec, Quality, VideoFormat
 
 if TYPE_CHECKING:  # brings pydantic, which `cmet --help` does not wait for
     from cmet_engine.spec import Spec
@@ -61,7 +61,17 @@ def video_arguments(sub: argparse.ArgumentParser) -> None:
         type=int,
         default=SUPPRESS,
         metavar="N",
-        help="of H.264, from 0 (the largest file) to 51 (the smallest)",
+        help="of H.264, HEVC and VP9, from 0 (the largest file) to 51 (the smallest)",
+    )
+    sub.add_argument(
+        "--codec",
+        choices=get_args(Codec),
+        default=SUPPRESS,
+        metavar="NAME",
+        help=f"of the video: {', '.join(get_args(Codec))} (default: the one of the format that loses least)",
+    )
+    sub.add_argument(
+        "--like-source", action="store_true", default=SUPPRESS, help="write the format and codec nearest to CLIP's own"
     )
 
 

@@ -13,7 +13,7 @@ from cmet_engine.media import codecs
 from cmet_engine.media.colour import ToEncoder
 from cmet_engine.media.info import FULL, LIMITED, MIN_TIMESCALE, Colors, VideoInfo
 from cmet_engine.media.output import Output, OutputSettings
-from cmet_engine.media.segments import SEGMENT, SegmentFile, finished, read_packets
+from cmet_engine.media.segments import SEGMENT, SegmentFile, finished, plain_packet, read_packets
 from cmet_engine.media.sound_copy import SoundCopy
 
 _MAX_TIMESCALE = 2**31 - 1
@@ -113,7 +113,7 @@ class MovieOutput(Output):
         for packet in packets:
             if self.segment:
                 self.segment.write(packet)
-            self._mux(packet)
+            self._mux(plain_packet(packet, packet.pts, packet.is_keyframe))
 
     def _mux(self, packet: Any) -> None:
         """Write a packet, and the sound that belongs before it.
