@@ -246,6 +246,8 @@ class CmetScene(bpy.types.PropertyGroup):
             ("mp4", "MP4 (H.264)", "For viewing"),
             ("mov", "MOV (ProRes)", "For editing on"),
             ("mkv", "MKV (H.264)", "For viewing"),
+            ("mxf", "MXF (DNxHR)", "For editing on"),
+            ("webm", "WebM (VP9)", "For the web"),
         ],
         description="File type of the edited clip; its rate, size and sound are the clip's own",
     )
@@ -257,7 +259,7 @@ class CmetScene(bpy.types.PropertyGroup):
             ("large", "Large File (6)", "To work on"),
         ],
         default="default",
-        description="Constant rate factor of H.264, in .mp4 and .mkv: a lower one keeps more and makes larger files",
+        description="Constant rate factor, in .mp4, .mkv and .webm: a lower one keeps more and makes larger files",
     )
     export_path: StringProperty(
         name="File",

@@ -23,6 +23,10 @@ FbxPreset = Literal["unreal", "unity", "maya"]
 Easing = Literal["smooth", "linear", "step"]
 
 
+MATTE_CHANNEL = "channel"
+"""Asks for the matte as a channel of the result's OpenEXR files in place of a file."""
+
+
 class InputSpace(NamedTuple):
     """What the user says about the colours of a clip.
 

@@ -10,19 +10,20 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from cmet_engine.choices import GUESSED
+from cmet_engine.choices import GUESSED, MATTE_CHANNEL
 from cmet_engine.emotion.edit import edit_track
 from cmet_engine.errors import CmetError, InvalidInput, NotFound
 from cmet_engine.face.clip import track_clip
 from cmet_engine.face.geometry import FaceGeometry
 from cmet_engine.files import inputs_kept, whole_folder
-from cmet_engine.media import audio
+from cmet_engine.media import audio, codecs
 from cmet_engine.media.output import check_folder, check_video, files_read
 from cmet_engine.media.probe import probe
 from cmet_engine.media.sequences import remove_stale
 from cmet_engine.media.spaces import of_result
+from cmet_engine.media.writer import check_output
 from cmet_engine.progress import Progress
 from cmet_engine.quality import summary
 from cmet_engine.quality.check import ResultCheck
@@ -35,6 +36,8 @@ from cmet_engine.render.stream import KeptFrames, Preview, VideoOutput, render_v
 from cmet_engine.resume import Segments
 from cmet_engine.spec import EditSpec, RenderSpec
 from cmet_engine.track import CoefficientTrack
+
+AnyVideoSpec = TypeVar("AnyVideoSpec", EditSpec, RenderSpec)
 
 if TYPE_CHECKING:  # brings torch
     from cmet_engine.emotion.clip_emotions import ClipEmotions
@@ -54,11 +57,12 @@ class EditResult:
 
 @dataclass
 class RenderResult:
-    """What `render_clip` made: the video's `path`, `messages` worth reading, and the measured `figures`."""
+    """What `render_clip` made: the video's `path`, `messages` worth reading, the measured `figures`, and all `files`."""
 
     path: Path
     messages: list[str]
     figures: dict[str, Any]
+    files: dict[str, Path] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -104,6 +108,7 @@ def edit_clip(
     """
     final, started, watch = Path(output), time.perf_counter(), _Watch(progress, pieces, preview)
     with inputs_kept(files_read(spec)):
+        spec = like_source(spec)
         check_folder(spec, final)
         check_inputs(spec)
         return _edit_into(spec, final, force, watch, started)
@@ -117,7 +122,12 @@ def _edit_into(spec: EditSpec, final: Path, force: bool, watch: _Watch, started:
         source.save(folder / "source.npz")
         description = edit_description(emotions.timeline, spec.mode)
         video = VideoOutput(
-            folder / spec.video_name, video_metadata(spec.renderer, description), spec.lips, spec.rate_factor
+            folder / spec.video_name,
+            video_metadata(spec.renderer, description),
+            spec.lips,
+            spec.rate_factor,
+            spec.codec,
+            **_matte(spec, spec.video_name, folder),
         )
         if spec.renderer == "edtalk":
             rendered, edited = _render_edtalk(spec, geometry, source, emotions, video, watch)
@@ -172,14 +182,33 @@ def _render_into(spec: RenderSpec, output: Path, force: bool, watch: _Watch) -> 
     pieces, progress = watch.pieces, watch.progress
     edited = CoefficientTrack.load(spec.track)
     source = None if spec.source is None else CoefficientTrack.load(spec.source)
+    spec = like_source(spec, output.suffix.lower())
+    check_output(spec.clip, output, spec.codec)
+    matte = _matte(spec, output.name, output.parent)
     geometry, tracked = track_clip(spec.clip, face=spec.face, space=spec.space, progress=progress, pieces=pieces)
     source = tracked if source is None else source.resampled_like(tracked)
     edited = edited.resampled_like(tracked)
     renderer = open_renderer(spec, geometry, source, edited, timed=pieces is None, progress=progress)
     metadata = video_metadata(spec.renderer, "coefficient curves")
-    video = VideoOutput(output, metadata, rate_factor=spec.rate_factor, force=force)
+    video = VideoOutput(output, metadata, rate_factor=spec.rate_factor, codec=spec.codec, force=force, **matte)
     rendered = _render(spec, renderer, source, edited, video, watch)
-    return RenderResult(output, rendered.messages, rendered.figures)
+    files = {path.name: path for path in spec.outputs(output)}
+    return RenderResult(output, rendered.messages, rendered.figures, files)
+
+
+def _matte(spec: EditSpec | RenderSpec, video: str, folder: Path) -> dict[str, Any]:
+    """What `VideoOutput` is told about the matte of a video, by the video's name and the folder of results.
+
+    Raises:
+        InvalidInput: it shall be a channel, and the video is not OpenEXR.
+    """
+    if spec.matte == MATTE_CHANNEL:
+        if not video.lower().endswith(".exr"):
+            raise InvalidInput(
+                f"{video} has no channels of its own; --matte channel goes into .exr, others need a name."
+            )
+        return {"matte_channel": True}
+    return {"matte": folder / spec.matte} if spec.matte else {}
 
 
 def check_inputs(spec: EditSpec) -> None:
@@ -189,6 +218,9 @@ def check_inputs(spec: EditSpec) -> None:
         CmetError: one sentence that names the file or the weights.
     """
     check_weights(spec.renderer)
+    if spec.renderer != "none":
+        check_output(spec.clip, Path(spec.video_name), spec.codec)
+        _matte(spec, spec.video_name, Path())
     for name in ("lips", "portrait"):
         path = getattr(spec, name)
         if path is not None and not path.is_file():
@@ -199,6 +231,24 @@ def check_inputs(spec: EditSpec) -> None:
         from cmet_engine.render.edtalk.portrait import portrait_landmarks, read_portrait  # brings torch
 
         portrait_landmarks(read_portrait(spec.portrait))
+
+
+def like_source(spec: AnyVideoSpec, suffix: str | None = None) -> AnyVideoSpec:
+    """A specification whose format and codec are those nearest to the clip's own, if it asks for that and does not name them.
+
+    Args:
+        spec: what to do.
+        suffix: of the file to write, where that is settled already.
+
+    Raises:
+        CmetError: the clip cannot be read.
+    """
+    if not spec.like_source or spec.codec is not None:
+        return spec
+    if suffix is None and "format" in spec.model_fields_set:
+        suffix = f".{spec.format}"
+    suffix, codec = codecs.like(spec.clip, suffix)
+    return spec.model_copy(update={"format": suffix.removeprefix("."), "codec": codec})
 
 
 def _track_and_encode(spec: EditSpec, watch: _Watch) -> "tuple[FaceGeometry, CoefficientTrack, ClipEmotions]":

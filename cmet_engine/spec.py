@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
 from pydantic import (
     AfterValidator,
@@ -25,7 +25,9 @@ from pydantic import (
 from cmet_engine import emotions
 from cmet_engine.choices import (
     DEVICES,
+    MATTE_CHANNEL,
     PICTURES,
+    Codec,
     Easing,
     FbxPreset,
     InputSpace,
@@ -62,6 +64,20 @@ def _printable(text: str) -> str:
     return text
 
 
+def _matte(text: str) -> str:
+    path = Path(_printable(text))
+    if text == MATTE_CHANNEL:
+        return text
+    if path.is_absolute() or ".." in path.parts or path.drive:
+        raise ValueError("not a name in the folder of the result")
+    suffix = path.suffix.lower().removeprefix(".")
+    if suffix not in get_args(VideoFormat):
+        raise ValueError(f"use {MATTE_CHANNEL}, or a name that ends in one of {', '.join(get_args(VideoFormat))}")
+    if suffix in PICTURES and "%" not in path.name:
+        raise ValueError(f"numbered pictures need a place for the number, such as {path.stem}/%06d.{suffix}")
+    return text
+
+
 def _new_name(text: str) -> str:
     if not emotions.NAME.fullmatch(text):
         raise ValueError("use up to 40 letters, digits, '_' and '-', beginning with a letter")
@@ -79,8 +95,10 @@ Emotion = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_pr
 Face = Annotated[int, Field(ge=0, le=20)]
 Strength = Annotated[float, Field(ge=-10, le=10)]
 Device = Annotated[str, AfterValidator(_device)]
+Matte = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_matte)]
+"""A file or pattern in the folder of the result, or `channel`."""
 RateFactor = Annotated[int, Field(ge=0, le=51)]
-"""Constant rate factor of H.264: 0 is the largest file, 51 the smallest."""
+"""Constant rate factor of H.264, HEVC and VP9: 0 is the largest file, 51 the smallest."""
 Frames = tuple[int, int]
 """First and last scene frame."""
 ObjectName = Annotated[
@@ -271,7 +289,10 @@ class EditSpec(TimelineSpec):
         portrait: a picture that shall speak; the clip gives head motion and expression (`edtalk` only).
         device: `auto`, `cpu`, `cuda` or `mps` for the networks.
         format: of the video.
-        rate_factor: of H.264; None is the writer's own.
+        codec: of the video; None is the one of the format that loses least.
+        like_source: take format and codec nearest to the clip's own, where they are not given.
+        rate_factor: of H.264, HEVC and VP9; None is the writer's own.
+        matte: a clip or numbered pictures beside the video for the mask of what was changed, or `channel` of OpenEXR files.
     """
 
     inputs: ClassVar[tuple[str, ...]] = ("clip", "ocio", "keys", "speech", "neutral", "lips", "portrait")
@@ -285,13 +306,18 @@ class EditSpec(TimelineSpec):
     portrait: File | None = None
     device: Device = "auto"
     format: VideoFormat = "mp4"
+    codec: Codec | None = None
+    like_source: bool = False
     rate_factor: RateFactor | None = None
+    matte: Matte | None = None
 
     @model_validator(mode="after")
     def _together(self) -> Self:
         for name in ("lips", "portrait"):
             if getattr(self, name) is not None and self.renderer != "edtalk":
                 raise ValueError(f"{{{name}}} needs the renderer edtalk; choose that, or leave it out")
+        if self.matte is not None and (self.renderer == "none" or self.portrait is not None):
+            raise ValueError("{matte} needs the frames of the clip, edited; leave it out")
         if self.renderer == "edtalk" and self.mode != "add":
             raise ValueError(
                 "{mode} is 'replace', but the renderer edtalk adds to the expression that is there; use add with it"
@@ -305,7 +331,7 @@ class EditSpec(TimelineSpec):
 
     def outputs(self, output: Path) -> list[Path]:
         """See `Spec.outputs`; the result goes into a folder."""
-        video = [] if self.renderer == "none" else [self.video_name]
+        video = [] if self.renderer == "none" else [self.video_name, *matte_files(self.matte)]
         return [output / name for name in (*video, "source.npz", "edited.npz", "report.html", "report.json")]
 
 
@@ -327,7 +353,7 @@ class RenderSpec(FootageSpec):
         clip: the footage.
         track: the wanted curves; brought to the clip's frames in time where their rate or length differs.
         source: the clip's own curves that `track` was made from; tracked anew where None.
-        face, colorspace, ocio, quality, device, rate_factor: see `EditSpec`.
+        face, colorspace, ocio, quality, device, codec, like_source, rate_factor, matte: see `EditSpec`.
         format: of the video, where no name of a file says it.
     """
 
@@ -341,7 +367,14 @@ class RenderSpec(FootageSpec):
     quality: Quality = "auto"
     device: Device = "auto"
     format: VideoFormat = "mp4"
+    codec: Codec | None = None
+    like_source: bool = False
     rate_factor: RateFactor | None = None
+    matte: Matte | None = None
+
+    def outputs(self, output: Path) -> list[Path]:
+        """See `Spec.outputs`; a matte lies beside the video."""
+        return [output, *(output.parent / name for name in matte_files(self.matte))]
 
     @property
     def output_name(self) -> str:
@@ -459,7 +492,7 @@ class RenderRigSpec(RigSpec):
         clip: the footage.
         source: the track that the character was driven from; what it cannot show is kept from there.
         frames: first and last scene frame; None is the scene's range.
-        face, quality, device, rate_factor: see `EditSpec`.
+        face, quality, device, codec, rate_factor: see `EditSpec`.
     """
 
     inputs: ClassVar[tuple[str, ...]] = ("clip", "rig", "mapping", "source")
@@ -470,6 +503,7 @@ class RenderRigSpec(RigSpec):
     face: Face = 0
     quality: Quality = "auto"
     device: Device = "auto"
+    codec: Codec | None = None
     rate_factor: RateFactor | None = None
 
 
@@ -495,6 +529,11 @@ def read_work(values: Mapping[str, Any], called: Called = field_called) -> Work:
     if not isinstance(kind, str) or kind not in KINDS:
         raise InvalidInput(f"{called('kind')} is '{shown(kind)}', not one of {', '.join(KINDS)}.")
     return KINDS[kind].read(values, called)
+
+
+def matte_files(matte: str | None) -> list[str]:
+    """The file or pattern of a matte, where it is one."""
+    return [] if matte in (None, MATTE_CHANNEL) else [str(matte)]
 
 
 def video_name(kind: str) -> str:

@@ -21,7 +21,7 @@ from ..frames import set_rate
 from ..mapping import RigMapping
 from .rigs import mapping_of, open_rig
 
-VIDEO_FORMATS = ("mp4", "m4v", "mov", "mkv")
+VIDEO_FORMATS = ("mp4", "m4v", "mov", "mkv", "webm", "mxf")
 
 
 def _progress(options: argparse.Namespace) -> Progress:
@@ -146,7 +146,7 @@ def _render(options: argparse.Namespace) -> dict[str, Any]:
     track = keyframes.read_track(obj, span, mapping, progress=progress, **timing)
     clip = options.clip.resolve()
     request = {"kind": "render", "clip": str(clip), "face": options.face, "quality": options.quality, "format": suffix}
-    request |= {"device": options.device, "rate_factor": options.rate_factor}
+    request |= {"device": options.device, "codec": options.codec, "rate_factor": options.rate_factor}
     with tempfile.TemporaryDirectory(prefix="cmet-") as name:
         folder = Path(name)
         request["track"] = str(track.save(folder / "edited.npz"))

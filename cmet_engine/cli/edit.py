@@ -32,7 +32,10 @@ def add_command(command: Adder) -> None:
     add("--lips", type=Path, default=SUPPRESS, metavar="FILE", help="a recording that the lips shall speak (with --renderer edtalk)")  # fmt: skip
     add("--portrait", type=Path, default=SUPPRESS, metavar="FILE", help="a picture that shall speak; CLIP gives its head motion and expression (with --renderer edtalk)")  # fmt: skip
     video_arguments(sub)
-    format_argument(sub, "H.264 in mp4, m4v or mkv, ProRes in mov, or numbered png or exr pictures (default mp4)")
+    format_argument(
+        sub,
+        "H.264 or HEVC in mp4, m4v or mkv, ProRes in mov, DNxHR in mxf, VP9 in webm, or numbered png, tif, dpx or exr pictures (default mp4)",
+    )
     output_argument(sub, "DIR", "folder for the video, the tracks and the report")
 
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
-from cmet_engine.choices import DEVICES, Quality, VideoFormat
+from cmet_engine.choices import DEVICES, Codec, Quality, VideoFormat
 
 if TYPE_CHECKING:  # brings pydantic, which `cmet --help` does not wait for
     from cmet_engine.spec import Spec
@@ -71,11 +71,28 @@ def video_arguments(sub: argparse.ArgumentParser) -> None:
     )
     device_argument(sub)
     sub.add_argument(
+        "--matte",
+        default=SUPPRESS,
+        metavar="FILE",
+        help="write the mask of what was changed beside the video: a clip (matte.mkv, .mov, .mp4), numbered pictures "
+        "(matte/%%06d.png, .exr), or the word channel for a channel of .exr results",
+    )
+    sub.add_argument(
         "--rate-factor",
         type=int,
         default=SUPPRESS,
         metavar="N",
-        help="of H.264, from 0 (the largest file) to 51 (the smallest)",
+        help="of H.264, HEVC and VP9, from 0 (the largest file) to 51 (the smallest)",
+    )
+    sub.add_argument(
+        "--codec",
+        choices=get_args(Codec),
+        default=SUPPRESS,
+        metavar="NAME",
+        help=f"of the video: {', '.join(get_args(Codec))} (default: the one of the format that loses least)",
+    )
+    sub.add_argument(
+        "--like-source", action="store_true", default=SUPPRESS, help="write the format and codec nearest to CLIP's own"
     )
 
 

@@ -21,9 +21,10 @@ def add_command(command: Adder) -> None:
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """Render a clip."""
     from cmet_engine.jobs.execute import execute
+    from cmet_engine.pipeline import like_source
     from cmet_engine.spec import RenderSpec
 
-    spec = spec_of(RenderSpec, options)
+    spec = like_source(spec_of(RenderSpec, options))
     output = options.output / spec.output_name if options.output.is_dir() else options.output
     result = execute(spec, output, force=options.force, progress=options.progress)
     return {"video": output, **result.figures, "note": result.messages}

@@ -2,13 +2,17 @@
 
 from dataclasses import replace
 from fractions import Fraction
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 from cmet_engine.errors import InvalidInput
 from cmet_engine.media import formats
 from cmet_engine.media.info import Colors, Mastering
 from cmet_engine.media.output import OutputSettings
 from cmet_engine.media.planes import PLACES, Layout, layout
+from cmet_engine.media.source import Source, video_stream
+from cmet_engine.media.spaces import is_float
+from cmet_engine.media.stills import displayed_info
 
 _SUBSAMPLINGS = ("420", "422", "444")
 _FFV1 = (
@@ -99,13 +103,14 @@ def choose(settings: OutputSettings) -> Codec:
         InvalidInput: the codec does not go into that file, or cannot hold pictures of that size or rate.
     """
     source, suffix = settings.source, settings.path.suffix.lower()
+    if source and is_float(source.pixels):
+        source = displayed_info(source)
     size = (settings.width, settings.height)
     pixels = (source.pixels if source else "") or "yuv420p"
     colors = source.colors if source else Colors()
     about = layout(pixels)
     name = settings.codec or _usual(suffix, about if source else None, size)
     kind = _KINDS[name]
-    formats.check_codec(suffix, name)
     _check(kind, suffix, settings)
     chosen = min(_fitting(kind, size), key=lambda one: _loss(one, pixels, kind))
     target = layout(chosen)
@@ -131,6 +136,49 @@ def choose(settings: OutputSettings) -> Codec:
         )
     depth = _X265_DEPTH if kind.encoder == "libx265" else None
     return Codec(kind.encoder, chosen, options, colors, tuple(notes), depth)
+
+
+_LOSSLESS = ("utvideo", "huffyuv", "ffvhuff", "magicyuv", "rawvideo", "v210", "v410", "r210", "qtrle")
+_PRORES = {
+    "apco": "prores",
+    "apcs": "prores",
+    "apcn": "prores",
+    "apch": "prores_hq",
+    "ap4h": "prores_4444",
+    "ap4x": "prores_4444",
+}
+
+
+def like(clip: Path, suffix: str | None = None) -> tuple[str, str | None]:
+    """The suffix, and the codec (None: the usual one), of the movie that is nearest to a clip.
+
+    Args:
+        clip: footage.
+        suffix: of the movie, where that is settled already.
+
+    Raises:
+        CmetError: the clip cannot be read.
+    """
+    source = Source.of(clip)
+    with source.open() as container:
+        stream = video_stream(container, source.path)
+        context: Any = stream.codec_context
+        name, tag, profile = context.name, context.codec_tag, str(context.profile).lower()
+    own = source.first_file.suffix.lower().replace(".tiff", ".tif")
+    codec = {"h264": "h264", "hevc": "hevc", "ffv1": "ffv1", "vp8": "vp9", "vp9": "vp9"}.get(name)
+    if name == "prores":
+        codec = _PRORES.get(tag, "prores_hq")
+    elif name == "dnxhd" and profile.startswith("dnxhr"):
+        codec = profile.replace(" ", "_")
+    elif name in _LOSSLESS and own != ".mov":
+        codec = "ffv1"
+    if suffix is None:
+        suits = formats.CODEC_OUT.get(codec or "", ())
+        if own in formats.SEQUENCE_OUT or (own in formats.MOVIE_OUT and (codec is None or own in suits)):
+            suffix = own
+        else:
+            suffix = suits[0] if suits else ".mp4"
+    return suffix, codec if codec and suffix in formats.CODEC_OUT[codec] else None
 
 
 def _usual(suffix: str, about: Layout | None, size: tuple[int, int]) -> str:

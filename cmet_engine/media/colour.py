@@ -17,7 +17,7 @@ from av.video.reformatter import Interpolation, VideoReformatter
 
 from cmet_engine.media.display import ORDINARY, Display
 from cmet_engine.media.info import BT709, BT2020, FULL, LIMITED, MATRICES, UNSPECIFIED, Colors, Mastering
-from cmet_engine.media.planes import PLACES, layout, views
+from cmet_engine.media.planes import PLACES, black_and_white, layout, views
 from cmet_engine.media.side_data import side_data
 from cmet_engine.media.spaces import is_float
 
@@ -105,8 +105,8 @@ class ToEncoder:
         own, wanted = self.source.conversion, self.colors.conversion
         if frame.format.name == self.pixels and own == wanted:
             picture = frame
-        elif frame.format.name.startswith("gray") and self.colors.full_range and not self.pixels.startswith("gbr"):
-            picture = _gray_as_luma(frame, self.pixels)
+        elif frame.format.name.startswith("gray") and self.pixels.startswith("yuv"):
+            picture = _gray_as_luma(frame, self.source.full_range, self.pixels, self.colors.full_range)
         else:
             known = {} if frame.format.is_rgb else {f"src_{name}": value for name, value in own.items()}
             picture = self.reformatter.reformat(
@@ -119,18 +119,19 @@ class ToEncoder:
         return picture
 
 
-def _gray_as_luma(frame: av.VideoFrame, pixels: str) -> av.VideoFrame:
-    """A gray picture as luma between gray chroma; FFmpeg's scaler changes the numbers."""
+def _gray_as_luma(frame: av.VideoFrame, full: bool, pixels: str, full_wanted: bool) -> av.VideoFrame:
+    """A gray picture as luma between gray chroma; FFmpeg's scaler changes the numbers where it need not."""
     picture = av.VideoFrame(frame.width, frame.height, pixels)
-    have, wanted = layout(frame.format.name).bits, layout(pixels).bits
+    have, bits = layout(frame.format.name).bits, layout(pixels).bits
     gray, (luma, *chroma) = views(frame)[0], views(picture)
-    if have != wanted:
-        gray = np.rint(gray * ((2**wanted - 1) / (2**have - 1)))
+    if (have, full) != (bits, full_wanted):
+        (black, white), (low, high) = black_and_white(have, full), black_and_white(bits, full_wanted)
+        gray = np.rint((gray.astype(np.float32) - black) * ((high - low) / (white - black)) + low).clip(0, 2**bits - 1)
     luma[...] = gray
     for plane in chroma[:2]:
-        plane[...] = 2 ** (wanted - 1)
+        plane[...] = 2 ** (bits - 1)
     for plane in chroma[2:]:
-        plane[...] = 2**wanted - 1
+        plane[...] = 2**bits - 1
     return picture
 
 

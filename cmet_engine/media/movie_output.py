@@ -2,7 +2,6 @@
 
 import contextlib
 import math
-from dataclasses import replace
 from fractions import Fraction
 from typing import Any, cast
 
@@ -16,10 +15,10 @@ from cmet_engine.media.colour import ToEncoder
 from cmet_engine.media.display import ORDINARY
 from cmet_engine.media.info import FULL, LIMITED, MIN_TIMESCALE, Colors, VideoInfo
 from cmet_engine.media.output import Output, OutputSettings
-from cmet_engine.media.segments import SEGMENT, SegmentFile, finished, read_packets
+from cmet_engine.media.segments import SEGMENT, SegmentFile, finished, plain_packet, read_packets
 from cmet_engine.media.sound_copy import SoundCopy
 from cmet_engine.media.spaces import is_float
-from cmet_engine.media.stills import displayed, displayed_info
+from cmet_engine.media.stills import displayed
 
 _MAX_TIMESCALE = 2**31 - 1
 _THREADS = 4  # the bytes of x264 depend on their number, which must not depend on the machine
@@ -30,8 +29,6 @@ class MovieOutput(Output):
 
     def __init__(self, settings: OutputSettings, stack: contextlib.ExitStack) -> None:
         self.display = settings.source.display if settings.source else ORDINARY
-        if settings.source and is_float(settings.source.pixels):
-            settings = replace(settings, source=displayed_info(settings.source))
         self.settings = settings
         source = settings.source
         self.offset = source.offset if source else Fraction(0)
@@ -121,7 +118,7 @@ class MovieOutput(Output):
         for packet in packets:
             if self.segment:
                 self.segment.write(packet)
-            self._mux(packet)
+            self._mux(plain_packet(packet, packet.pts, packet.is_keyframe))
 
     def _mux(self, packet: Any) -> None:
         """Write a packet, and the sound that belongs before it.

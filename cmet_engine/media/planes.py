@@ -221,13 +221,17 @@ def changed_box(before: np.ndarray, after: np.ndarray) -> Box | None:
     return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
 
 
+def black_and_white(bits: int, full: bool) -> tuple[int, int]:
+    """The numbers of black and white luma in full or limited range."""
+    return (0, 2**bits - 1) if full else (16 << bits - 8, 235 << bits - 8)
+
+
 def _scales(colors: Colors, about: Layout) -> tuple[np.float32, np.float32, np.float32]:
     """The number of black, and what one step of luma and of chroma (-0.5 to 0.5 counting as one) is, of 255."""
-    if colors.full_range or about.gray:
-        step = np.float32(255 / (2**about.bits - 1))
-        return np.float32(0), step, step
-    one = 2 ** (about.bits - 8)
-    return np.float32(16 * one), np.float32(255 / (219 * one)), np.float32(255 / (224 * one))
+    full = colors.full_range or about.gray
+    black, white = black_and_white(about.bits, full)
+    chroma = white if full else 224 << about.bits - 8
+    return np.float32(black), np.float32(255 / (white - black)), np.float32(255 / chroma)
 
 
 def _add(samples: np.ndarray, change: np.ndarray, most: int) -> None:

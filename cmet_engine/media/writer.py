@@ -35,7 +35,7 @@ import numpy as np
 
 from cmet_engine.errors import CmetError, InvalidInput
 from cmet_engine.files import check_writable
-from cmet_engine.media import formats
+from cmet_engine.media import codecs, formats
 from cmet_engine.media.info import VideoInfo
 from cmet_engine.media.movie_output import MovieOutput
 from cmet_engine.media.output import Output, OutputSettings
@@ -104,6 +104,7 @@ class VideoWriter:
         if self.fps <= 0:
             raise InvalidInput(f"{self.path.name}: {fps} frames a second is not a frame rate.")
         suffix = self.path.suffix.lower()
+        formats.check_codec(suffix, codec)
         if suffix in formats.MOVIE_OUT:
             check_writable(self.path, force=force)
         elif suffix not in formats.SEQUENCE_OUT and suffix:
@@ -264,3 +265,20 @@ def _source_and_sound(sound_from: str | Path | VideoInfo | None) -> tuple[VideoI
             raise
     info = measure(clip)
     return info, path if info.has_audio else None
+
+
+def check_output(clip: Path, path: Path, codec: str | None) -> None:
+    """Refuse a video that cannot be written from a clip, before any other work.
+
+    Raises:
+        InvalidInput: codec, file, size and rate do not go together; the sentence says what does.
+        CmetError: the clip cannot be read.
+    """
+    suffix = path.suffix.lower()
+    formats.check_codec(suffix, codec)
+    if codec is None and suffix != ".mxf":  # all other formats take every clip
+        return
+    info = measure(Source.of(clip))
+    codecs.choose(
+        OutputSettings(path, info.width, info.height, info.fps, info, None, {}, False, RATE_FACTOR, None, codec=codec)
+    )

@@ -19,9 +19,6 @@ from cmet_engine.media.info import Colors, Frame, Mastering, VideoInfo
 from cmet_engine.media.planes import views
 from cmet_engine.media.writer import VideoWriter
 
-CHANNEL = "channel"
-"""Asks for a channel of the result's OpenEXR files in place of a file."""
-
 _CODECS = {".mkv": "ffv1"}  # lossless; the others have the codec of their kind
 _GAP = 100  # of the short side: gaps between changed samples that count as changed
 

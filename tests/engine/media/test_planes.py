@@ -1,7 +1,6 @@
 """Pictures keep their clip's own pixel format: every bit where nothing was changed, and all its depth where something was."""
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import av
@@ -209,11 +208,3 @@ def test_a_turned_clip_has_its_planes_turned(make_clip: MakeClip, rotation: int,
 def test_the_chroma_place_is_read(make_clip: MakeClip, place: str) -> None:
     clip = make_clip("clip.mkv", options={"chroma_sample_location": place}, frames=2)
     assert VideoReader(clip).info.colors.chroma_place == {"left": 1, "center": 2, "topleft": 3}[place]
-
-
-def test_a_clip_of_floats_has_no_planes(tmp_path: Path) -> None:
-    from cmet_engine.media.writer import VideoWriter
-
-    with VideoWriter(tmp_path / "f.exr", 16, 16, 25) as writer:
-        writer.write(np.full((16, 16, 3), 90, np.uint8))
-    assert next(VideoReader(tmp_path / "f_%06d.exr").frames(planes=True)).source is None
