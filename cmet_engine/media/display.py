@@ -129,9 +129,7 @@ class Display:
     def _picture(self, light: np.ndarray) -> np.ndarray:
         light = light.astype(np.float32, copy=False)
         if self.shoulder:
-            size = np.minimum(np.abs(light), _BRIGHTEST)
-            bent = cv2.log(np.maximum(size - _KNEE, 0) / _ROLL_OFF + 1).reshape(light.shape)
-            light = np.copysign(np.minimum(size, _KNEE) + _ROLL_OFF * bent, light)
+            light = _shoulder(np.clip(light, -_BRIGHTEST, _BRIGHTEST))
         shown = cv2.transform(light, np.asarray(self.matrix, np.float32))
         # the upper bits of a float from 0 to 1, nine of them below the binary point, are its place in a table
         return _SRGB_OF_BITS[(np.fmin(np.fmax(shown, 0), 1).view(np.uint32) >> 14).astype(np.uint16)]
@@ -201,52 +199,65 @@ def _through_ocio(space: ocio.Space) -> Display:
 
 def _shoulder(light: np.ndarray) -> np.ndarray:
     size = np.abs(light)
-    bent = _KNEE + _ROLL_OFF * np.log1p(np.maximum(size - _KNEE, 0) / _ROLL_OFF)
-    return np.where(size <= _KNEE, light, np.copysign(bent, light))
+    bent = np.minimum(size, _KNEE) + _ROLL_OFF * _log(np.maximum(size - _KNEE, 0) / _ROLL_OFF + 1)
+    return np.copysign(bent, light)
 
 
 def _shoulder_undone(bent: np.ndarray) -> np.ndarray:
     size = np.abs(bent)
-    light = _KNEE + _ROLL_OFF * np.expm1(np.clip((size - _KNEE) / _ROLL_OFF, 0, 80))  # 80: finite in float32
-    return np.where(size <= _KNEE, bent, np.copysign(light, bent))
+    bright = _exp(np.clip((size - _KNEE) / _ROLL_OFF, 0, 80)) - 1  # 80: finite in float32
+    return np.copysign(np.minimum(size, _KNEE) + _ROLL_OFF * bright, bent)
+
+
+# OpenCV's functions are four times as fast as numpy's and as exact in float64
+def _power(values: np.ndarray, exponent: float) -> np.ndarray:
+    return cv2.pow(values.reshape(-1), exponent).reshape(values.shape)
+
+
+def _exp(values: np.ndarray) -> np.ndarray:
+    return cv2.exp(values.reshape(-1)).reshape(values.shape)
+
+
+def _log(values: np.ndarray) -> np.ndarray:
+    return cv2.log(values.reshape(-1)).reshape(values.shape)
 
 
 def srgb_from_light(light: np.ndarray) -> np.ndarray:
     """The sRGB curve (IEC 61966-2-1), mirrored for negative values, float64."""
     size = np.abs(light, dtype=np.float64)
-    return np.copysign(np.where(size <= 0.0031308, size * 12.92, 1.055 * size ** (1 / 2.4) - 0.055), light)
+    return np.copysign(np.where(size <= 0.0031308, size * 12.92, 1.055 * _power(size, 1 / 2.4) - 0.055), light)
 
 
 def light_from_srgb(picture: np.ndarray) -> np.ndarray:
     """The inverse of `srgb_from_light`."""
     size = np.abs(picture, dtype=np.float64)
-    return np.copysign(np.where(size <= 0.0031308 * 12.92, size / 12.92, ((size + 0.055) / 1.055) ** 2.4), picture)
+    return np.copysign(np.where(size <= 0.0031308 * 12.92, size / 12.92, _power((size + 0.055) / 1.055, 2.4)), picture)
 
 
 def pq_to_light(code: np.ndarray) -> np.ndarray:
     """PQ to displayed light, 1 = `REFERENCE_WHITE` (ITU-R BT.2100, table 4, EOTF), float64; mirrored for negative values."""
-    root = np.abs(code, dtype=np.float64) ** (1 / _PQ_M2)
-    light = (np.maximum(root - _PQ_C1, 0) / (_PQ_C2 - _PQ_C3 * root)) ** (1 / _PQ_M1)
+    root = _power(np.abs(code, dtype=np.float64), 1 / _PQ_M2)
+    light = _power(np.maximum(root - _PQ_C1, 0) / (_PQ_C2 - _PQ_C3 * root), 1 / _PQ_M1)
     return np.copysign(light * (PQ_PEAK / REFERENCE_WHITE), code)
 
 
 def pq_from_light(light: np.ndarray) -> np.ndarray:
     """The inverse of `pq_to_light`."""
-    power = (np.abs(light, dtype=np.float64) * (REFERENCE_WHITE / PQ_PEAK)) ** _PQ_M1
-    return np.copysign(((_PQ_C1 + _PQ_C2 * power) / (1 + _PQ_C3 * power)) ** _PQ_M2, light)
+    root = _power(np.abs(light, dtype=np.float64) * (REFERENCE_WHITE / PQ_PEAK), _PQ_M1)
+    return np.copysign(_power((_PQ_C1 + _PQ_C2 * root) / (1 + _PQ_C3 * root), _PQ_M2), light)
 
 
 def hlg_to_scene(code: np.ndarray) -> np.ndarray:
     """HLG to the light of the scene, 0 to 1 (ITU-R BT.2100, table 5, inverse OETF), float64; mirrored for negative values."""
     size = np.abs(code, dtype=np.float64)
-    bright = (np.exp((np.maximum(size, 0.5) - _HLG_C) / _HLG_A) + _HLG_B) / 12
+    bright = (_exp((np.maximum(size, 0.5) - _HLG_C) / _HLG_A) + _HLG_B) / 12
     return np.copysign(np.where(size <= 0.5, size**2 / 3, bright), code)
 
 
 def hlg_from_scene(light: np.ndarray) -> np.ndarray:
     """The inverse of `hlg_to_scene`."""
     size = np.abs(light, dtype=np.float64)
-    bright = _HLG_A * np.log(12 * np.maximum(size, 1 / 12) - _HLG_B) + _HLG_C
+    bright = _HLG_A * _log(12 * np.maximum(size, 1 / 12) - _HLG_B) + _HLG_C
     return np.copysign(np.where(size <= 1 / 12, np.sqrt(3 * size), bright), light)
 
 
@@ -257,14 +268,14 @@ def hlg_to_light(code: np.ndarray) -> np.ndarray:
 
 def _hlg_shown(scene: np.ndarray) -> np.ndarray:
     luminance = np.abs(scene @ _REC2020_LUMA.astype(scene.dtype))[..., None]
-    return scene * luminance ** scene.dtype.type(_HLG_GAMMA - 1) * scene.dtype.type(HLG_PEAK / REFERENCE_WHITE)
+    return scene * _power(luminance, _HLG_GAMMA - 1) * scene.dtype.type(HLG_PEAK / REFERENCE_WHITE)
 
 
 def hlg_from_light(light: np.ndarray) -> np.ndarray:
     """The inverse of `hlg_to_light`."""
     shown = np.asarray(light, np.float64) * (REFERENCE_WHITE / HLG_PEAK)
     luminance = np.maximum(np.abs(shown @ _REC2020_LUMA), 1e-30)[..., None]
-    return hlg_from_scene(shown * luminance ** ((1 - _HLG_GAMMA) / _HLG_GAMMA))
+    return hlg_from_scene(shown * _power(luminance, (1 - _HLG_GAMMA) / _HLG_GAMMA))
 
 
 @lru_cache
