@@ -15,7 +15,7 @@ from cmet_engine.face.clip import track_clip
 from cmet_engine.files import check_writable, inputs_kept
 from cmet_engine.media.formats import SCENE, TRACK
 from cmet_engine.media.output import files_read
-from cmet_engine.media.source import Source
+from cmet_engine.media.probe import probe
 from cmet_engine.pipeline import Preview
 from cmet_engine.progress import Progress
 from cmet_engine.resume import Segments
@@ -96,7 +96,7 @@ def _track(spec: TrackSpec, output: Path, options: _Options) -> Result:
     _, track = track_clip(spec.clip, face=spec.face, space=spec.space, progress=options.progress, pieces=options.pieces)
     track.save(output, force=options.force)
     figures = {"frames": len(track), "fps": str(track.fps), "frames_with_face": int(track.valid.sum())}
-    return Result({output.name: output}, figures, list(Source.of(spec.clip).notes))
+    return Result({output.name: output}, figures, list(probe(spec.clip, space=spec.space).warnings))
 
 
 def _vector(spec: VectorSpec, options: _Options) -> Result:

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from cmet_engine.choices import InputSpace
-from cmet_engine.media.display import display_of, light_from_srgb
+from cmet_engine.media.display import display_of, light_from_srgb, srgb_from_light
 from cmet_engine.media.openexr import Header, exr_bytes
 from cmet_engine.media.spaces import HLG, PQ
 
@@ -32,6 +32,8 @@ def sample(frames: int, size: int, exposure: float = 1.0) -> Iterator[np.ndarray
 def stored(light: np.ndarray, space: str) -> np.ndarray:
     """Linear light, Rec.709, as the values of a space: float32 [H, W, 3]."""
     display = display_of(InputSpace(space))
+    if display.ordinary:
+        return srgb_from_light(light).astype(np.float32)
     assert display.from_light is not None and display.matrix is not None
     return display.from_light(light @ np.linalg.inv(display.matrix).T).astype(np.float32)
 
