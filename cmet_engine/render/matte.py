@@ -4,7 +4,6 @@ White is the smallest region without holes that holds every sample that was chan
 sample counts with all pixels that it colours.
 """
 
-import contextlib
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -65,11 +64,10 @@ class MatteOutput:
 
     def watched(self, frames: Iterable[Frame]) -> Iterator[Frame]:
         """The same frames, before they are rendered."""
-        with contextlib.closing(frames) if hasattr(frames, "close") else contextlib.nullcontext():
-            for frame in frames:
-                if frame.source is not None:
-                    self._before[frame.index] = [plane.copy() for plane in views(frame.source)]
-                yield frame
+        for frame in frames:
+            if frame.source is not None:
+                self._before[frame.index] = [plane.copy() for plane in views(frame.source)]
+            yield frame
 
     def add(self, frame: Frame, picture: np.ndarray) -> np.ndarray:
         """Write the matte of a rendered frame: uint8 [H, W], 0 or 255."""
@@ -107,5 +105,5 @@ def _filled(changed: np.ndarray) -> np.ndarray:
     mask = np.pad(changed.astype(np.uint8) * 255, gap)
     mask = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (gap, gap)))
     outlines, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    cv2.drawContours(mask, outlines, -1, 255, cv2.FILLED)
+    cv2.drawContours(mask, outlines, -1, (255,), cv2.FILLED)
     return np.ascontiguousarray(mask[gap:-gap, gap:-gap])
