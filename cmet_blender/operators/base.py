@@ -66,6 +66,11 @@ def clip_path(settings: Any) -> Path:
     return path
 
 
+def colour_field(settings: Any) -> dict[str, str]:
+    """What a request says about the colours of the clip: nothing where they are to be taken from its tags."""
+    return {"colorspace": settings.colorspace} if settings.colorspace else {}
+
+
 def source_track(settings: Any) -> CoefficientTrack:
     """The track of the scene's clip.
 

@@ -6,7 +6,7 @@ from typing import Any
 import bpy
 
 from .. import emotion_strips, footage, keyframes, properties, session
-from .base import EngineOperator, SimpleOperator, chosen, clip_path, keep_result, mapping_of, source_track
+from .base import EngineOperator, SimpleOperator, chosen, clip_path, colour_field, keep_result, mapping_of, source_track
 
 
 class CMET_OT_render_video(EngineOperator, bpy.types.Operator):
@@ -42,7 +42,7 @@ class CMET_OT_render_video(EngineOperator, bpy.types.Operator):
             "format": settings.video_format,
             "rate_factor": properties.RATE_FACTORS[settings.rate_factor],
         }
-        return "Rendering", request | session.device_field()
+        return "Rendering", request | colour_field(settings) | session.device_field()
 
     def receive(self, context: Any, state: dict[str, Any]) -> str:
         settings = context.scene.cmet

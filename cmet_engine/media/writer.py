@@ -5,8 +5,10 @@
     .mxf             DNxHR HQ (HQX with more than 8 bits, 444 where the clip is 4:4:4)
     .webm            VP9, 8 bit
     .png .tif .dpx   an image sequence in the clip's own depth: 8 or 16 bits a colour, of .dpx also 10 or 12
-    .exr             an image sequence: `out/frame_%06d.png`, or `out/frame.png` for out/frame_000001.png and on
+    .exr             an image sequence in floating point: scene-linear light as it is, others as linear light (`stills`)
     (no suffix)      a folder of PNG frames
+
+The name of an image sequence is `out/frame_%06d.png`, or `out/frame.png` for out/frame_000001.png and on.
 
 Another codec may be asked for by name (`codecs`). Pictures that come in the clip's own pixel format, and that the codec takes, are
 handed to it bit for bit.
