@@ -77,6 +77,6 @@ def earlier(job: Job) -> dict[str, Any] | None:
 
 def prune(root: Path) -> None:
     """Forget results whose jobs are gone."""
-    for index in (root / "done").glob("*"):
+    for index in (root / "done").glob("[0-9a-f]" * 64):
         if not (root / "jobs" / index.read_text("utf-8")).is_dir():
             index.unlink()
