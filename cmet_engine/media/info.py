@@ -1,10 +1,12 @@
 """What a clip is, what one of its pictures is, and how its numbers stand for colours."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
+
+from cmet_engine.media.clock import Clock
 
 MIN_TIMESCALE = 90_000  # ticks a second of written files: fine enough for any variable rate
 UNSPECIFIED = 2  # AVCOL_SPC_UNSPECIFIED, AVCOL_PRI_UNSPECIFIED, AVCOL_TRC_UNSPECIFIED
@@ -57,6 +59,7 @@ class VideoInfo:
         pixel_aspect: width of a pixel over its height; 1 nearly always.
         time_base: seconds of one tick of the clip's time stamps.
         offset: seconds by which the first frame comes later than the beginning of the file (sound may begin before it).
+        clock: how the time stamps of its file are read.
         warnings: sentences about what is wrong with the file, to show to the user.
     """
 
@@ -75,6 +78,7 @@ class VideoInfo:
     pixel_aspect: Fraction = Fraction(1)
     time_base: Fraction = Fraction(1, MIN_TIMESCALE)
     offset: Fraction = Fraction(0)
+    clock: Clock = field(default_factory=Clock)
     warnings: tuple[str, ...] = ()
 
 

@@ -1,6 +1,5 @@
 """Opening a media file and choosing its streams: the checks and the sentences that video and sound share."""
 
-import contextlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -11,7 +10,8 @@ from typing import Any
 import av
 from av.container import InputContainer
 
-from cmet_engine.errors import CmetError, InvalidInput, NotFound
+from cmet_engine.errors import InvalidInput, NotFound
+from cmet_engine.media.clock import Clock
 from cmet_engine.media.sequences import SEQUENCE_RATE, find_pattern, is_pattern, number_of, numbered
 
 # Text that FFmpeg would "play" as a terminal, a subtitle or a list of other files. A user who names one made a mistake,
@@ -81,21 +81,33 @@ def open_media(path: str | Path, *, format: str | None = None, options: dict[str
 
 @dataclass
 class Source:
-    """A clip or an image sequence that can be opened again and again."""
+    """A clip or an image sequence that can be opened again and again.
+
+    Attributes:
+        path: the file, folder or pattern, as it was given.
+        pattern: of a sequence's names.
+        options: of the demuxer.
+        images: number of pictures of a sequence.
+        first, end: the frames of it that are meant, `end` not among them; None means all from `first` on.
+    """
 
     path: Path
     pattern: str | None = None
     options: dict[str, str] = field(default_factory=dict)
     images: int = 0
+    first: int = 0
+    end: int | None = None
 
     @classmethod
-    def of(cls, path: str | Path) -> "Source":
+    def of(cls, path: "str | Path | Source") -> "Source":
         """The clip of a path: a file, a folder of numbered pictures, or a pattern.
 
         Raises:
             NotFound: no picture has that name.
             InvalidInput: one in the middle is missing, or the folder holds no sequence, or several.
         """
+        if isinstance(path, Source):
+            return path
         path = Path(path)
         folder, pattern = path.parent, path.name
         if path.is_dir():
@@ -121,9 +133,11 @@ class Source:
         return open_media(self.pattern, format="image2", options=self.options)
 
 
-def decoded_frames(container: InputContainer, stream: Any) -> Iterator[av.VideoFrame | None]:
+def decoded_frames(
+    container: InputContainer, stream: Any, clock: Clock | None = None
+) -> Iterator[av.VideoFrame | None]:
     """Decoded frames; None for a packet that cannot be decoded; ends quietly where the file is cut off."""
-    packets = container.demux(stream)
+    packets = (clock or Clock()).packets(container, [stream])
     while True:
         try:
             packet = next(packets)
@@ -151,11 +165,3 @@ def video_stream(container: InputContainer, path: Path) -> Any:
 def start_of(stream: Any) -> Fraction:
     """Seconds of the file's clock at which a stream begins."""
     return Fraction(stream.start_time or 0) * Fraction(stream.time_base or 1)
-
-
-def first_start(container: InputContainer, path: Path) -> Fraction:
-    """Seconds of the file's clock at which the first of its pictures and sounds begins."""
-    streams = list(container.streams.audio)
-    with contextlib.suppress(CmetError):
-        streams.append(video_stream(container, path))
-    return min((start_of(s) for s in streams), default=Fraction(0))
