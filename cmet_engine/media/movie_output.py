@@ -45,6 +45,8 @@ class MovieOutput(Output):
         )
         self._set_up(self.stream.codec_context)
         self.stream.time_base = self.time_base
+        if source:  # QuickTime and MXF make a track of time codes from it
+            self.stream.metadata.update(source.identity)
         self.from_rgb = FromRgb(self.colors, self.codec.pixels)
         self.sound = TrackCopy(settings, self.container, stack) if settings.sound else None
         self.container.start_encoding()
@@ -153,6 +155,9 @@ def _container(settings: OutputSettings, stack: contextlib.ExitStack) -> Any:
     container = av.open(str(temporary.absolute()), "w", format=muxer(suffix), options=options)
     stack.callback(container.close)
     container.metadata.update(settings.metadata)
+    if settings.source:  # MPEG-4 has no place for a reel but among the tags of the file
+        tags = settings.source.identity
+        container.metadata.update({name: tags[name] for name in ("creation_time", "reel_name") if name in tags})
     return container
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import av
 import numpy as np
+from av.container import InputContainer
 
 from cmet_engine.errors import InvalidInput
 from cmet_engine.media.clock import Clock, Picture, Shift, SoundRuns, moved, shifts_of
@@ -17,6 +18,7 @@ from cmet_engine.media.colour import colors_of, orientation_of
 from cmet_engine.media.info import VideoInfo
 from cmet_engine.media.sequences import SEQUENCE_RATE
 from cmet_engine.media.source import Source, decoded_frames, start_of, video_stream
+from cmet_engine.timecode import Timecode
 
 _MAX_RATE = 1000  # above this a "frame rate" is a time base that the container failed to explain
 _HDR = {16, 18}  # AVCOL_TRC_SMPTE2084 (PQ), AVCOL_TRC_ARIB_STD_B67 (HLG)
@@ -35,6 +37,7 @@ class _Header:
     codec: str
     pixel_aspect: Fraction
     first: int | None  # ticks at which the first picture is shown that can be decoded
+    tags: dict[str, str]  # of the file, its pictures and its data, names in lower case; the first that has one counts
 
 
 @dataclass
@@ -104,6 +107,9 @@ def measure(source: Source) -> VideoInfo:
         pixel_aspect=1 / header.pixel_aspect if turned else header.pixel_aspect,
         time_base=header.time_base,
         offset=begins - clock.zero,
+        timecode=_start_timecode(header, fps, source.first, warnings),
+        reel=header.tags.get("reel_name", ""),
+        created=header.tags.get("creation_time", ""),
         clock=clock,
         warnings=tuple(dict.fromkeys(warnings)),
     )
@@ -140,11 +146,31 @@ def _header(source: Source) -> tuple[_Header, av.VideoFrame]:
             codec=stream.codec_context.name,
             pixel_aspect=Fraction(stream.sample_aspect_ratio or 1),
             first=None,
+            tags=_tags(container, stream),
         )
         first = next((f for f in decoded_frames(container, stream) if f is not None), None)
     if first is None:
         raise InvalidInput(f"{source.path}: not one frame can be decoded; export or copy the clip again.")
-    return replace(header, first=first.pts if first.pts is not None else first.dts), first
+    tags = {**{k.lower(): v for k, v in first.metadata.items()}, **header.tags}  # pictures of a sequence have their own
+    return replace(header, first=first.pts if first.pts is not None else first.dts, tags=tags), first
+
+
+def _tags(container: InputContainer, stream: Any) -> dict[str, str]:
+    """What the file says about itself: on the stream of pictures, as a whole, on its tracks of data."""
+    data = [s for s in container.streams if s.type == "data"]
+    return {k.lower(): v for part in (*reversed(data), container, stream) for k, v in part.metadata.items()}
+
+
+def _start_timecode(header: _Header, fps: Fraction, first: int, warnings: list[str]) -> str:
+    """The label of frame `first`; empty, with a warning, where the file's own is none at its rate."""
+    text = header.tags.get("timecode", "")
+    if not text:
+        return ""
+    try:
+        return str(Timecode.parse(text, fps) + first)
+    except InvalidInput as error:
+        warnings.append(f"The start timecode is left out: {error}")
+        return ""
 
 
 def _packets(source: Source, header: _Header) -> _Packets:

@@ -126,6 +126,11 @@ class Source:
         full = str(folder.absolute()).replace("%", "%%") + os.sep + pattern
         return cls(path, full, {"framerate": str(SEQUENCE_RATE), "start_number": str(first)}, len(found))
 
+    @property
+    def part(self) -> tuple[int, int | None]:
+        """The frames that are meant: the first, and the one behind the last."""
+        return self.first, self.end
+
     def open(self) -> InputContainer:
         """See `open_media`."""
         if self.pattern is None:

@@ -195,7 +195,9 @@ def trimmed(clip: Path, start: float, end: float) -> Path:
                 out.mux(packet)
     data = bytearray(path.read_bytes())
     place = -1
-    while (place := data.find(b"elst", place + 1)) >= 0:  # version and flags, number of entries, duration (ISO 14496-12)
+    while (
+        place := data.find(b"elst", place + 1)
+    ) >= 0:  # version and flags, number of entries, duration (ISO 14496-12)
         assert int.from_bytes(data[place + 8 : place + 12], "big") == 1
         data[place + 12 : place + 16] = round(1000 * (end - start)).to_bytes(4, "big")
     path.write_bytes(data)
