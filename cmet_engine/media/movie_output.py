@@ -10,10 +10,11 @@ from av.codec.context import Flags
 
 from cmet_engine.files import whole_file
 from cmet_engine.media.colour import FromRgb
+from cmet_engine.media.container_limits import muxer
 from cmet_engine.media.info import FULL, LIMITED, MIN_TIMESCALE, Colors, VideoInfo
 from cmet_engine.media.output import Output, OutputSettings
 from cmet_engine.media.segments import SEGMENT, SegmentFile, finished, read_packets
-from cmet_engine.media.sound_copy import SoundCopy
+from cmet_engine.media.track_copy import TrackCopy
 
 _MAX_TIMESCALE = 2**31 - 1
 _X264_THREADS = 4  # x264's bytes depend on their number, which must not depend on the machine
@@ -44,8 +45,10 @@ class MovieOutput(Output):
         )
         self._set_up(self.stream.codec_context)
         self.stream.time_base = self.time_base
+        if source:  # QuickTime and MXF make a track of time codes from it
+            self.stream.metadata.update(source.identity)
         self.from_rgb = FromRgb(self.colors, self.codec.pixels)
-        self.sound = SoundCopy(settings, self.container, stack) if settings.sound else None
+        self.sound = TrackCopy(settings, self.container, stack) if settings.sound else None
         self.container.start_encoding()
         self.depth = self.stream.codec_context.reorder_depth
         self.stamps: list[int] = []  # ticks of all pictures
@@ -149,10 +152,12 @@ def _container(settings: OutputSettings, stack: contextlib.ExitStack) -> Any:
     temporary = stack.enter_context(whole_file(settings.path, force=settings.force))
     # Matroska's muxer numbers its files at random unless it is to be bit-exact.
     options = {"fflags": "+bitexact"} if suffix == ".mkv" else {"movflags": "+faststart+use_metadata_tags"}
-    format = {".mkv": "matroska", ".mov": "mov"}.get(suffix, "mp4")
-    container = av.open(str(temporary.absolute()), "w", format=format, options=options)
+    container = av.open(str(temporary.absolute()), "w", format=muxer(suffix), options=options)
     stack.callback(container.close)
     container.metadata.update(settings.metadata)
+    if settings.source:  # MPEG-4 has no place for a reel but among the tags of the file
+        tags = settings.source.identity
+        container.metadata.update({name: tags[name] for name in ("creation_time", "reel_name") if name in tags})
     return container
 
 

@@ -15,11 +15,12 @@ import numpy as np
 
 from cmet_engine.errors import InvalidInput
 from cmet_engine.media.colour import ToRgb
-from cmet_engine.media.info import Frame
+from cmet_engine.media.info import Frame, VideoInfo
 from cmet_engine.media.probe import measure
 from cmet_engine.media.source import Source, decoded_frames, video_stream
 
 _STOP = object()
+_SEEK_BACK = (0, 2, 10)  # seconds before the wanted frame at which a key frame is looked for
 
 
 class VideoReader:
@@ -29,18 +30,21 @@ class VideoReader:
     cut off ends early; `warnings` says so after (and, as far as known, before) the frames were read.
 
     Args:
-        path: a clip, a folder of numbered pictures, or a pattern such as `frames/frame_%06d.png`.
+        path: a clip, a folder of numbered pictures, or a pattern such as `frames/frame_%06d.png`; or a `Source`, which may
+            stand for a part of one. Frames and their times count from the beginning of that part.
         prefetch: frames decoded ahead; 0 decodes in the caller's thread.
 
     Raises:
         InvalidInput: see `probe`; also while iterating, when not one frame can be decoded.
     """
 
-    def __init__(self, path: str | Path, *, prefetch: int = 3) -> None:
+    def __init__(self, path: str | Path | Source, *, prefetch: int = 3) -> None:
         self._source = Source.of(path)
         self.prefetch = prefetch
         self.info = measure(self._source)
         self.warnings: list[str] = list(self.info.warnings)
+        clock = self.info.clock
+        self._place = _place_before(self._source, clock.start) if clock.start and not clock.shifts else None
 
     def __iter__(self) -> Iterator[Frame]:
         return self.frames()
@@ -59,7 +63,10 @@ class VideoReader:
             stream = video_stream(container, info.path)
             stream.thread_type = "AUTO"
             time_base = Fraction(stream.time_base or info.time_base)
-            for decoded in _deinterlaced(decoded_frames(container, stream), stream):
+            if self._place is not None:
+                container.seek(self._place, stream=stream)
+            decoding = _deinterlaced(decoded_frames(container, stream, info.clock), stream)
+            for decoded in _part(decoding, info, time_base):
                 if decoded is None:
                     damaged += 1
                     continue
@@ -88,6 +95,37 @@ class VideoReader:
     def _warn(self, sentence: str) -> None:
         if sentence not in self.warnings:
             self.warnings.append(sentence)
+
+
+def _place_before(source: Source, start: Fraction) -> int | None:
+    """Where to seek to, in ticks, so that decoding begins at or before `start` seconds; None where that cannot be done."""
+    with source.open() as container:
+        stream = video_stream(container, source.path)
+        for back in _SEEK_BACK:
+            place = math.floor((start - back) / stream.time_base)
+            try:
+                container.seek(place, stream=stream)
+                found = next((frame for frame in decoded_frames(container, stream) if frame is not None), None)
+            except (av.error.FFmpegError, OSError):  # numbered pictures cannot be sought
+                return None
+            if found is not None and found.pts is not None and found.pts * stream.time_base <= start:
+                return place
+    return None
+
+
+def _part(
+    frames: Iterator[av.VideoFrame | None], info: VideoInfo, time_base: Fraction
+) -> Iterator[av.VideoFrame | None]:
+    """Those frames that belong to the part that is read."""
+    clock, room = info.clock, 1 / info.fps / 4  # stamps of decoded frames may be rounded in another way
+    for frame in frames:
+        pts = None if frame is None else frame.pts if frame.pts is not None else frame.dts
+        if pts is not None:
+            if clock.start is not None and pts * time_base < clock.start - room:
+                continue
+            if clock.end is not None and pts * time_base >= clock.end - room:
+                return
+        yield frame
 
 
 def frame_at(path: str | Path, time: Fraction) -> np.ndarray:

@@ -11,10 +11,12 @@ import cv2
 
 from cmet_engine.errors import CmetError
 from cmet_engine.files import whole_folder
+from cmet_engine.media import container_limits
 from cmet_engine.media.colour import LINEAR
 from cmet_engine.media.output import Output, OutputSettings
 from cmet_engine.media.segments import SEGMENT, finished, unfinished_file
 from cmet_engine.media.sequences import check_sequence, exr_bytes, remove_stale
+from cmet_engine.media.source import Source
 
 _PNG_COMPRESSION = 3  # of 9: OpenCV's own choice for speed
 
@@ -32,7 +34,7 @@ class SequenceOutput(Output):
         self.folder = stack.enter_context(whole_folder(folder, force=True))
         self.segments = settings.segments
         if settings.sound:
-            settings.notes.append("An image sequence holds no sound; it stays in the source clip.")
+            settings.notes += container_limits.limits(Source(settings.sound), settings.path.suffix)
 
     def resume(self) -> int:
         """Take over the finished pictures, as many as make whole segments; returns their number."""

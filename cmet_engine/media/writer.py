@@ -223,7 +223,7 @@ def _source_and_sound(sound_from: str | Path | VideoInfo | None) -> tuple[VideoI
     if sound_from is None:
         return None, None
     if isinstance(sound_from, VideoInfo):
-        return sound_from, sound_from.path if sound_from.has_audio else None
+        return sound_from, sound_from.path if sound_from.path.is_file() else None
     path = Path(sound_from)
     clip = Source.of(path)
     with clip.open() as container:
@@ -234,4 +234,4 @@ def _source_and_sound(sound_from: str | Path | VideoInfo | None) -> tuple[VideoI
                 return None, path
             raise
     info = measure(clip)
-    return info, path if info.has_audio else None
+    return info, path if path.is_file() else None
