@@ -14,6 +14,7 @@ from scipy.ndimage import binary_dilation
 from cmet_engine.errors import CmetError, InvalidInput
 from cmet_engine.media.clock import Clock
 from cmet_engine.media.info import VideoInfo
+from cmet_engine.media.mono import Mono
 from cmet_engine.media.probe import measure
 from cmet_engine.media.sequences import is_pattern
 from cmet_engine.media.source import Source, open_media
@@ -45,7 +46,8 @@ def load(path: str | Path | Source, rate: int = RATE) -> np.ndarray:
     """The sound of a file as one mono wave.
 
     Where the file is a clip, sample 0 belongs to its first picture: sound that begins earlier is cut, sound that
-    begins later is preceded by silence. Channels are mixed to their mean.
+    begins later is preceded by silence. Channels are mixed to their mean; where they cancel in it, as those of a microphone that
+    is wired the wrong way round do, the loudest is taken.
 
     Args:
         path: a clip or a sound file of any kind that FFmpeg reads; of a `Source` the part that it stands for.
@@ -58,6 +60,14 @@ def load(path: str | Path | Source, rate: int = RATE) -> np.ndarray:
         InvalidInput: the file cannot be opened, has no sound, holds no samples, or holds values that are not numbers.
     """
     source = path if isinstance(path, Source) else Source(Path(path))
+    mono = Mono(rate)
+    wave = _load(source, rate, mono)
+    channel = mono.channel()
+    return wave if channel is None else _load(source, rate, Mono(rate, channel))
+
+
+def _load(source: Source, rate: int, mono: Mono) -> np.ndarray:
+    """See `load`; `mono` makes one channel of several."""
     path = source.path
     with open_media(path) as container:
         if not container.streams.audio:
@@ -89,11 +99,11 @@ def load(path: str | Path | Source, rate: int = RATE) -> np.ndarray:
                         made = resampler.resample(None)
                         resampler = av.AudioResampler(format="fltp", rate=rate)
                         made += resampler.resample(frame)
-                    parts.extend(out.to_ndarray().mean(0) for out in made)
+                    parts.extend(mono(out.to_ndarray()) for out in made)
         except (av.error.FFmpegError, OSError):
             pass  # cut off: what was decoded so far is the sound
         if parts:
-            parts.extend(out.to_ndarray().mean(0) for out in resampler.resample(None))
+            parts.extend(mono(out.to_ndarray()) for out in resampler.resample(None))
     wave = np.concatenate(parts) if parts else np.zeros(0, np.float32)
     if info is not None and start is not None:
         shift = round((Fraction(start) - clock.zero - info.offset) * rate)

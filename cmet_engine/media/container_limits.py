@@ -70,7 +70,7 @@ def limits(source: Source, suffix: str) -> list[str]:
     Raises:
         InvalidInput: the clip cannot be opened.
     """
-    if source.pattern is not None:
+    if source.pictures is not None:
         return []
     with source.open() as container:
         return plan(container, source, suffix).notes

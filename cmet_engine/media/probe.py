@@ -117,7 +117,7 @@ def measure(source: Source) -> VideoInfo:
 
 def _survey(source: Source) -> tuple[_Header, av.VideoFrame, _Packets]:
     """Everything that is read of a file, kept for the next step of the work as long as the file is the same."""
-    if source.pattern is not None or not source.path.is_file():
+    if source.pictures is not None or not source.path.is_file():
         header, first = _header(source)
         return header, first, _packets(source, header)
     about = source.path.stat()
