@@ -6,7 +6,9 @@ from them, with the same result bit for bit.
 """
 
 import contextlib
+import os
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,9 +18,10 @@ from cmet_engine.emotion.edit import edit_track
 from cmet_engine.errors import CmetError, InvalidInput, NotFound
 from cmet_engine.face.clip import track_clip
 from cmet_engine.face.geometry import FaceGeometry
-from cmet_engine.files import inputs_kept, whole_folder
+from cmet_engine.files import check_apart, inputs_kept, whole_folder
 from cmet_engine.media import audio
 from cmet_engine.media.output import check_folder, check_video, files_read
+from cmet_engine.media.probe import probe
 from cmet_engine.media.sequences import remove_stale
 from cmet_engine.progress import Progress
 from cmet_engine.quality import summary
@@ -28,9 +31,11 @@ from cmet_engine.quality.report import EditReport, FramePair, write_report
 from cmet_engine.render.base import Renderer
 from cmet_engine.render.choose import check_weights, open_edtalk, open_renderer
 from cmet_engine.render.metadata import edit_description, video_metadata
+from cmet_engine.render.shot_data import Shot, opentimelineio, write_shot
 from cmet_engine.render.stream import KeptFrames, Preview, VideoOutput, render_video
 from cmet_engine.resume import Segments
 from cmet_engine.spec import EditSpec, RenderSpec
+from cmet_engine.timeline import EmotionKey
 from cmet_engine.track import CoefficientTrack
 
 if TYPE_CHECKING:  # brings torch
@@ -51,11 +56,12 @@ class EditResult:
 
 @dataclass
 class RenderResult:
-    """What `render_clip` made: the video's `path`, `messages` worth reading, and the measured `figures`."""
+    """What `render_clip` made: the video's `path`, `messages` worth reading, the measured `figures`, and all `files`."""
 
     path: Path
     messages: list[str]
     figures: dict[str, Any]
+    files: dict[str, Path] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -132,6 +138,9 @@ def _edit_into(spec: EditSpec, final: Path, force: bool, watch: _Watch, started:
         seconds = None if pieces else time.perf_counter() - started
         report = _report(spec, geometry, source, edited, emotions, rendered, messages, seconds)
         write_report(folder / "report.html", folder / "report.json", report)
+        _write_shot(
+            spec, folder, None if spec.renderer == "none" else video.path, source, edited, emotions.timeline.keys
+        )
     if "%" in spec.video_name and spec.renderer != "none":
         pictures = final / spec.video_name
         messages += remove_stale(pictures.parent, pictures.name, len(source))
@@ -161,6 +170,12 @@ def render_clip(
     """
     with inputs_kept(files_read(spec)):
         check_video(Path(output), force=force)
+        if spec.shot_data is not None:
+            opentimelineio()
+            for path in spec.outputs(Path(output))[1:]:
+                check_apart(path)
+                if path.exists() and not force:
+                    raise InvalidInput(f"{path} exists already; choose another name or add --force to replace it.")
         return _render_into(spec, Path(output), force, _Watch(progress, pieces, preview))
 
 
@@ -176,7 +191,29 @@ def _render_into(spec: RenderSpec, output: Path, force: bool, watch: _Watch) -> 
     metadata = video_metadata(spec.renderer, "coefficient curves")
     video = VideoOutput(output, metadata, rate_factor=spec.rate_factor, force=force)
     rendered = _render(spec.clip, renderer, source, edited, video, watch)
-    return RenderResult(output, rendered.messages, rendered.figures)
+    _write_shot(spec, output, output, source, edited, force=force)
+    files = {path.name: path for path in spec.outputs(output)}
+    return RenderResult(output, rendered.messages, rendered.figures, files)
+
+
+def _write_shot(
+    spec: EditSpec | RenderSpec,
+    output: Path,
+    video: Path | None,
+    source: CoefficientTrack,
+    edited: CoefficientTrack,
+    keys: Sequence[EmotionKey] = (),
+    *,
+    force: bool = False,
+) -> None:
+    """Write the shot data that a specification asks for; `output` is where its result goes."""
+    path = spec.shot_file(output)
+    if path is None:
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    name = "" if video is None else Path(os.path.relpath(video, path.parent)).as_posix()
+    settings = spec.model_dump(mode="json", exclude_defaults=True, exclude={"clip", "keys", "shot_data"})
+    write_shot(path, Shot(probe(spec.clip), source, edited, name, keys, settings), force=force)
 
 
 def check_inputs(spec: EditSpec) -> None:
@@ -186,6 +223,8 @@ def check_inputs(spec: EditSpec) -> None:
         CmetError: one sentence that names the file or the weights.
     """
     check_weights(spec.renderer)
+    if spec.shot_data is not None:
+        opentimelineio()
     for name in ("lips", "portrait"):
         path = getattr(spec, name)
         if path is not None and not path.is_file():

@@ -13,6 +13,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Discriminator,
     Field,
@@ -29,6 +30,9 @@ from cmet_engine.spec_errors import Called, field_called, sentence, shown
 from cmet_engine.timeline import EmotionKey, EmotionTimeline
 
 LONGEST_PATH = 4096  # characters; longer than any path that Linux, macOS or Windows opens by default
+
+AUTO = "auto"
+"""Of `shot_data`: named after the video."""
 
 _DEVICE = re.compile("|".join(DEVICES) + r"|cuda:\d")
 
@@ -57,6 +61,18 @@ def _new_name(text: str) -> str:
     return text
 
 
+def _shot_data(text: Any) -> Any:
+    return AUTO if text is True else text
+
+
+def _json_beside(text: str) -> str:
+    path = Path(_printable(text))
+    outside = path.is_absolute() or ".." in path.parts or path.drive
+    if text != AUTO and (outside or path.suffix.lower() != ".json" or path.name == "report.json"):
+        raise ValueError("not a name of your own that ends in .json, in the folder of the result")
+    return text
+
+
 def _form_of_keys(value: Any) -> str:
     return "key file" if isinstance(value, str | Path) else "key list"
 
@@ -69,6 +85,10 @@ Strength = Annotated[float, Field(ge=-10, le=10)]
 Device = Annotated[str, AfterValidator(_device)]
 RateFactor = Annotated[int, Field(ge=0, le=51)]
 """Constant rate factor of H.264: 0 is the largest file, 51 the smallest."""
+ShotData = Annotated[
+    str, Field(min_length=1, max_length=200), BeforeValidator(_shot_data), AfterValidator(_json_beside)
+]
+"""A file in the folder of the result, or `auto`."""
 Frames = tuple[int, int]
 """First and last scene frame."""
 ObjectName = Annotated[
@@ -234,6 +254,8 @@ class EditSpec(TimelineSpec):
         device: `auto`, `cpu`, `cuda` or `mps` for the networks.
         format: of the video.
         rate_factor: of H.264; None is the writer's own.
+        shot_data: file beside the video for in and out, timecode and names (JSON, and OpenTimelineIO beside it); `auto` names it
+            after the video.
     """
 
     inputs: ClassVar[tuple[str, ...]] = ("clip", "keys", "speech", "neutral", "lips", "portrait")
@@ -248,6 +270,7 @@ class EditSpec(TimelineSpec):
     device: Device = "auto"
     format: VideoFormat = "mp4"
     rate_factor: RateFactor | None = None
+    shot_data: ShotData | None = None
 
     @model_validator(mode="after")
     def _together(self) -> Self:
@@ -268,7 +291,12 @@ class EditSpec(TimelineSpec):
     def outputs(self, output: Path) -> list[Path]:
         """See `Spec.outputs`; the result goes into a folder."""
         video = [] if self.renderer == "none" else [self.video_name]
-        return [output / name for name in (*video, "source.npz", "edited.npz", "report.html", "report.json")]
+        files = [output / name for name in (*video, "source.npz", "edited.npz", "report.html", "report.json")]
+        return [*files, *_with_otio(self.shot_file(output))]
+
+    def shot_file(self, output: Path) -> Path | None:
+        """The JSON file of the shot data, in the folder of results; None where they are not asked for."""
+        return _shot_file(self.shot_data, output / self.video_name, output)
 
 
 class LiveSpec(TimelineSpec):
@@ -289,7 +317,7 @@ class RenderSpec(Spec):
         clip: the footage.
         track: the wanted curves; brought to the clip's frames in time where their rate or length differs.
         source: the clip's own curves that `track` was made from; tracked anew where None.
-        face, quality, device, rate_factor: see `EditSpec`.
+        face, quality, device, rate_factor, shot_data: see `EditSpec`.
         format: of the video, where no name of a file says it.
     """
 
@@ -304,11 +332,20 @@ class RenderSpec(Spec):
     device: Device = "auto"
     format: VideoFormat = "mp4"
     rate_factor: RateFactor | None = None
+    shot_data: ShotData | None = None
 
     @property
     def output_name(self) -> str:
         """Name of the result where none is given."""
         return video_name(self.format)
+
+    def outputs(self, output: Path) -> list[Path]:
+        """See `Spec.outputs`; shot data lie beside the video, or beside the folder of its pictures."""
+        return [output, *_with_otio(self.shot_file(output))]
+
+    def shot_file(self, output: Path) -> Path | None:
+        """The JSON file of the shot data, beside the video or the folder of its pictures; None where they are not asked for."""
+        return _shot_file(self.shot_data, output, output.parent.parent if "%" in output.name else output.parent)
 
 
 class VectorSpec(Spec):
@@ -457,6 +494,16 @@ def read_work(values: Mapping[str, Any], called: Called = field_called) -> Work:
     if not isinstance(kind, str) or kind not in KINDS:
         raise InvalidInput(f"{called('kind')} is '{shown(kind)}', not one of {', '.join(KINDS)}.")
     return KINDS[kind].read(values, called)
+
+
+def _shot_file(name: str | None, video: Path, folder: Path) -> Path | None:
+    if name == AUTO:  # edited.mp4 has edited.shot.json, frames/%06d.png has frames.shot.json
+        name = f"{video.parent.name if '%' in video.name else video.stem}.shot.json"
+    return None if name is None else folder / name
+
+
+def _with_otio(file: Path | None) -> list[Path]:
+    return [] if file is None else [file, file.with_suffix(".otio")]
 
 
 def video_name(kind: str) -> str:

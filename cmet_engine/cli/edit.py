@@ -12,6 +12,7 @@ from cmet_engine.cli.options import (
     clip_arguments,
     format_argument,
     output_argument,
+    shot_data_argument,
     spec_of,
     video_arguments,
 )
@@ -32,6 +33,7 @@ def add_command(command: Adder) -> None:
     add("--lips", type=Path, default=SUPPRESS, metavar="FILE", help="a recording that the lips shall speak (with --renderer edtalk)")  # fmt: skip
     add("--portrait", type=Path, default=SUPPRESS, metavar="FILE", help="a picture that shall speak; CLIP gives its head motion and expression (with --renderer edtalk)")  # fmt: skip
     video_arguments(sub)
+    shot_data_argument(sub)
     format_argument(sub, "H.264 in mp4, m4v or mkv, ProRes in mov, or numbered png or exr pictures (default mp4)")
     output_argument(sub, "DIR", "folder for the video, the tracks and the report")
 

@@ -65,6 +65,19 @@ def video_arguments(sub: argparse.ArgumentParser) -> None:
     )
 
 
+def shot_data_argument(sub: argparse.ArgumentParser) -> None:
+    """Shot data beside the video."""
+    sub.add_argument(
+        "--shot-data",
+        nargs="?",
+        const="auto",
+        default=SUPPRESS,
+        metavar="NAME.json",
+        help="write in and out, timecode, names and what was edited beside the video, as JSON and OpenTimelineIO (default name: "
+        "the video's, such as edited.shot.json)",
+    )
+
+
 def format_argument(sub: argparse.ArgumentParser, text: str) -> None:
     """The format of a video, with or without a dot."""
     sub.add_argument(

@@ -4,7 +4,15 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from cmet_engine.cli.options import SUPPRESS, Adder, clip_arguments, output_argument, spec_of, video_arguments
+from cmet_engine.cli.options import (
+    SUPPRESS,
+    Adder,
+    clip_arguments,
+    output_argument,
+    shot_data_argument,
+    spec_of,
+    video_arguments,
+)
 
 
 def add_command(command: Adder) -> None:
@@ -15,6 +23,7 @@ def add_command(command: Adder) -> None:
     add("--track", type=Path, required=True, metavar="EDITED", help="the wanted curves")
     add("--source", type=Path, default=SUPPRESS, metavar="SOURCE", help="the clip's own curves that EDITED was made from (default: tracked anew)")  # fmt: skip
     video_arguments(sub)
+    shot_data_argument(sub)
     output_argument(sub, "VIDEO", "video to write, its suffix chooses the format; or a folder for edited.mp4")
 
 
@@ -26,4 +35,4 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     spec = spec_of(RenderSpec, options)
     output = options.output / spec.output_name if options.output.is_dir() else options.output
     result = execute(spec, output, force=options.force, progress=options.progress)
-    return {"video": output, **result.figures, "note": result.messages}
+    return {"video": output, **result.files, **result.figures, "note": result.messages}

@@ -21,6 +21,7 @@ COLUMNS = {
     "device": "auto (default), cpu, cuda or mps for the networks",
     "format": "of the video: mp4 (default), m4v, mov, mkv, png or exr; of a track: npz (default), csv or json",
     "rate_factor": "of H.264, from 0 (the largest file) to 51",
+    "shot_data": "edit, render: auto, or a name beside the video, for in and out, timecode and names (.json, and .otio)",
     "track": "render, export, apply: the wanted curves",
     "source": "render, render_rig: the clip's own curves",
     "rig": "the character of all kinds below export; export writes .fbx .glb .usdc .abc .blend with one, else .npz .csv .json",

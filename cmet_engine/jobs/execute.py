@@ -84,7 +84,7 @@ def _execute(spec: Work, output: Path | None, options: _Options) -> Result:
         return Result(edited.files, edited.figures, edited.messages)
     if isinstance(spec, RenderSpec):
         rendered = pipeline.render_clip(spec, output, **vars(options))
-        return Result({rendered.path.name: rendered.path}, rendered.figures, rendered.messages)
+        return Result(rendered.files, rendered.figures, rendered.messages)
     if isinstance(spec, ExportSpec) and spec.rig is None:
         return _convert(spec, output, options)
     return _in_blender(spec, output, options)
