@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from short_clips import small
 
 from cmet_engine import cache
+from cmet_engine.cli import main
 from cmet_engine.errors import CmetError, InvalidInput
 from cmet_engine.files import inputs_kept, remove_leftovers, whole_file, whole_folder
 from cmet_engine.jobs.execute import execute
@@ -239,3 +240,15 @@ def test_results_that_a_waiting_job_reads_are_not_forgotten(tmp_path: Path):
     store.submit("render", {"clip": "/a.mp4", "track": str(first.results / "track.npz")}, "test")
     others = [store.submit("track", {"clip": "/a.mp4"}, "test") for _ in range(3)]
     assert first.folder.is_dir() and all(job.folder.is_dir() for job in others)
+
+
+def test_commands_of_training_keep_the_files_they_are_given(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    names = tmp_path / "held_out.txt"
+    names.write_text("take1\n")
+    for command, said in (
+        (["train", "refiner", "--clips", tmp_path, "--test-clips", names, "--work", tmp_path / "w"], "test clip"),
+        (["eval", "emotion", names, "--force"], "clip"),
+    ):
+        assert main([*map(str, command), "-o", str(names)]) == 1
+        assert f"is the {said} itself" in capsys.readouterr().err
+    assert names.read_text() == "take1\n"
