@@ -6,6 +6,7 @@ from them, with the same result bit for bit.
 """
 
 import contextlib
+import logging
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -18,6 +19,9 @@ from cmet_engine.face.clip import track_clip
 from cmet_engine.face.geometry import FaceGeometry
 from cmet_engine.files import check_writable, whole_folder
 from cmet_engine.media import audio
+from cmet_engine.media.container_limits import limits
+from cmet_engine.media.probe import measure, part_of
+from cmet_engine.media.source import Source
 from cmet_engine.progress import Progress
 from cmet_engine.quality import summary
 from cmet_engine.quality.check import ResultCheck
@@ -33,6 +37,8 @@ from cmet_engine.track import CoefficientTrack
 
 if TYPE_CHECKING:  # brings torch
     from cmet_engine.emotion.clip_emotions import ClipEmotions
+
+log = logging.getLogger(__name__)
 
 OUTSIDE_FRAMES = 24  # frames of the written video that are compared with the clip outside the face
 
@@ -99,15 +105,18 @@ def edit_clip(
     """
     check_inputs(spec)
     started, watch = time.perf_counter(), _Watch(progress, pieces, preview)
+    footage = part_of(spec.clip, *spec.part)
+    if spec.renderer != "none":
+        say_limits(footage if spec.lips is None else Source.of(spec.lips), spec.video_name)
     with whole_folder(output, force=force) as folder:
-        geometry, source, emotions = _track_and_encode(spec, watch)
+        geometry, source, emotions = _track_and_encode(spec, footage, watch)
         source.save(folder / "source.npz")
         description = edit_description(emotions.timeline, spec.mode)
         video = VideoOutput(
             folder / spec.video_name, video_metadata(spec.renderer, description), spec.lips, spec.rate_factor
         )
         if spec.renderer == "edtalk":
-            rendered, edited = _render_edtalk(spec, geometry, source, emotions, video, watch)
+            rendered, edited = _render_edtalk(spec, footage, geometry, source, emotions, video, watch)
             source = source.resampled_like(edited)  # a portrait that speaks may be longer or shorter than the clip
         else:
             emphasis = emotions.emphasis(source)
@@ -116,8 +125,8 @@ def edit_clip(
         edited.meta["edit"] = description
         edited.save(folder / "edited.npz")
         if spec.renderer == "warp":
-            renderer = open_renderer(spec, geometry, source, edited, timed=pieces is None, progress=progress)
-            rendered = _render(spec.clip, renderer, source, edited, video, watch)
+            renderer = open_renderer(spec, footage, geometry, source, edited, timed=pieces is None, progress=progress)
+            rendered = _render(footage, renderer, source, edited, video, watch)
         messages = [*summary.tracking_messages(geometry), *rendered.messages]
         seconds = None if pieces else time.perf_counter() - started
         report = _report(spec, geometry, source, edited, emotions, rendered, messages, seconds)
@@ -154,14 +163,33 @@ def render_clip(
     output = check_writable(output, force=force)
     if output.exists() and spec.clip.exists() and output.samefile(spec.clip):
         raise InvalidInput(f"{output} is the clip itself; give the video another name.")
-    geometry, tracked = track_clip(spec.clip, face=spec.face, progress=progress, pieces=pieces)
-    source = tracked if source is None else source.resampled_like(tracked)
-    edited = edited.resampled_like(tracked)
-    renderer = open_renderer(spec, geometry, source, edited, timed=pieces is None, progress=progress)
+    footage = part_of(spec.clip, *spec.part)
+    say_limits(footage, output.name)
+    geometry, tracked = track_clip(footage, face=spec.face, progress=progress, pieces=pieces)
+    source = tracked if source is None else _in_part(source, tracked, footage)
+    edited = _in_part(edited, tracked, footage)
+    renderer = open_renderer(spec, footage, geometry, source, edited, timed=pieces is None, progress=progress)
     metadata = video_metadata(spec.renderer, "coefficient curves")
     video = VideoOutput(output, metadata, rate_factor=spec.rate_factor, force=force)
-    rendered = _render(spec.clip, renderer, source, edited, video, _Watch(progress, pieces, preview))
+    rendered = _render(footage, renderer, source, edited, video, _Watch(progress, pieces, preview))
     return RenderResult(output, rendered.messages, rendered.figures)
+
+
+def say_limits(footage: Source, name: str) -> None:
+    """Say, before the work, what of the footage a result of that name will not hold; its messages say it again.
+
+    Raises:
+        CmetError: the footage cannot be opened.
+    """
+    for sentence in limits(footage, Path(name).suffix):
+        log.warning(sentence)
+
+
+def _in_part(track: CoefficientTrack, tracked: CoefficientTrack, footage: Source) -> CoefficientTrack:
+    """A track at the frames of a part of a clip; one that is as long as the whole clip begins with the clip."""
+    info = measure(footage)
+    of_the_whole = abs(track.duration - info.whole) < abs(track.duration - info.duration)
+    return track.resampled_like(tracked, info.begins if of_the_whole else 0.0)
 
 
 def check_inputs(spec: EditSpec) -> None:
@@ -183,12 +211,14 @@ def check_inputs(spec: EditSpec) -> None:
         portrait_landmarks(read_portrait(spec.portrait))
 
 
-def _track_and_encode(spec: EditSpec, watch: _Watch) -> "tuple[FaceGeometry, CoefficientTrack, ClipEmotions]":
+def _track_and_encode(
+    spec: EditSpec, footage: Source, watch: _Watch
+) -> "tuple[FaceGeometry, CoefficientTrack, ClipEmotions]":
     """Track the face and encode the speech at the same time: neither needs the other."""
     from cmet_engine.emotion.clip_emotions import clip_emotions  # brings torch
 
     with ThreadPoolExecutor(max_workers=1) as pool:
-        encoding = pool.submit(clip_emotions, spec)
+        encoding = pool.submit(clip_emotions, spec, footage)
 
         def progress(stage: str, done: int, total: int | None) -> None:
             if encoding.done():
@@ -196,12 +226,12 @@ def _track_and_encode(spec: EditSpec, watch: _Watch) -> "tuple[FaceGeometry, Coe
             if watch.progress:
                 watch.progress(stage, done, total)
 
-        geometry, source = track_clip(spec.clip, face=spec.face, progress=progress, pieces=watch.pieces)
+        geometry, source = track_clip(footage, face=spec.face, progress=progress, pieces=watch.pieces)
         return geometry, source, encoding.result()
 
 
 def _render(
-    clip: Path,
+    clip: Source,
     renderer: Renderer,
     source: CoefficientTrack,
     edited: CoefficientTrack,
@@ -226,6 +256,7 @@ def _render(
 
 def _render_edtalk(
     spec: EditSpec,
+    footage: Source,
     geometry: FaceGeometry,
     source: CoefficientTrack,
     emotions: "ClipEmotions",
@@ -235,14 +266,14 @@ def _render_edtalk(
     """Render the clip, or a portrait, by the published models; the edited track is read from the rendered faces."""
     from cmet_engine.render.edtalk.portrait import render_portrait  # brings torch
 
-    renderer = open_edtalk(spec, geometry, emotions, progress=watch.progress)
+    renderer = open_edtalk(spec, footage, geometry, emotions, progress=watch.progress)
     if spec.portrait is not None:
         voice = None if spec.lips is None else audio.load(spec.lips)
-        speaking = replace(video, sound=spec.lips or spec.clip)
+        speaking = replace(video, sound=spec.lips or footage)
         messages = render_portrait(spec.portrait, renderer, speaking, voice=voice, progress=watch.progress)
         rendered = _Rendered(messages=messages)
     else:
-        rendered = _render(spec.clip, renderer, source, source, video, watch)
+        rendered = _render(footage, renderer, source, source, video, watch)
     path = video.path.parent if "%" in video.path.name else video.path  # numbered pictures are read as a folder
     try:
         edited = track_clip(path, progress=watch.progress, pieces=watch.pieces)[1]
@@ -267,7 +298,7 @@ def _report(
     return EditReport(
         clip=spec.clip.name, output=spec.video_name if frames.index else "",
         width=geometry.size[0], height=geometry.size[1], fps=geometry.fps, duration=source.duration,
-        settings=summary.settings_table(spec), versions=summary.versions(), timeline=emotions.timeline, source=source, edited=edited,
+        settings=summary.settings_table(spec), versions=summary.versions(), timeline=emotions.timeline.within(source.duration), source=source, edited=edited,
         pairs=[
             FramePair(index, float(source.times[index]), before, after, summary.face_box(geometry, index, before))
             for index, before, after in zip(frames.index, frames.before, frames.after, strict=True)

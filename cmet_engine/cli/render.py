@@ -4,13 +4,22 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from cmet_engine.cli.options import SUPPRESS, Adder, clip_arguments, output_argument, spec_of, video_arguments
+from cmet_engine.cli.options import (
+    SUPPRESS,
+    Adder,
+    clip_arguments,
+    output_argument,
+    part_arguments,
+    spec_of,
+    video_arguments,
+)
 
 
 def add_command(command: Adder) -> None:
     """Add the command."""
     sub = command("render", run, "render a clip with the curves of a track")
     clip_arguments(sub)
+    part_arguments(sub)
     add = sub.add_argument
     add("--track", type=Path, required=True, metavar="EDITED", help="the wanted curves")
     add("--source", type=Path, default=SUPPRESS, metavar="SOURCE", help="the clip's own curves that EDITED was made from (default: tracked anew)")  # fmt: skip

@@ -14,6 +14,7 @@ from cmet_engine.errors import CmetError, InvalidInput
 from cmet_engine.face.clip import track_clip
 from cmet_engine.files import check_writable
 from cmet_engine.media.formats import SCENE, TRACK
+from cmet_engine.media.probe import part_of
 from cmet_engine.pipeline import Preview
 from cmet_engine.progress import Progress
 from cmet_engine.resume import Segments
@@ -87,7 +88,9 @@ def execute(
 def _track(spec: TrackSpec, output: Path, options: _Options) -> Result:
     """Footage to coefficients."""
     check_writable(output, force=options.force)
-    _, track = track_clip(spec.clip, face=spec.face, progress=options.progress, pieces=options.pieces)
+    _, track = track_clip(
+        part_of(spec.clip, *spec.part), face=spec.face, progress=options.progress, pieces=options.pieces
+    )
     track.save(output, force=options.force)
     figures = {"frames": len(track), "fps": str(track.fps), "frames_with_face": int(track.valid.sum())}
     return Result({output.name: output}, figures)

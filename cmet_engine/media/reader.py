@@ -117,7 +117,7 @@ def _part(
     frames: Iterator[av.VideoFrame | None], info: VideoInfo, time_base: Fraction
 ) -> Iterator[av.VideoFrame | None]:
     """Those frames that belong to the part that is read."""
-    clock, room = info.clock, 1 / info.fps / 4  # stamps of decoded frames may be rounded in another way
+    clock, room = info.clock, min(1 / info.fps / 4, time_base)  # filters round time stamps
     for frame in frames:
         pts = None if frame is None else frame.pts if frame.pts is not None else frame.dts
         if pts is not None:

@@ -127,6 +127,11 @@ class Source:
         return cls(path, full, {"framerate": str(SEQUENCE_RATE), "start_number": str(first)}, len(found))
 
     @property
+    def is_part(self) -> bool:
+        """Whether not all frames are meant."""
+        return self.part != (0, None)
+
+    @property
     def part(self) -> tuple[int, int | None]:
         """The frames that are meant: the first, and the one behind the last."""
         return self.first, self.end

@@ -98,7 +98,7 @@ class TrackCopy:
     def _copy_chapters(self) -> None:
         chapters = []
         for chapter in self.container.chapters():
-            base = Fraction(chapter["time_base"])
+            base = Fraction(chapter["time_base"] or 1)
             start, end = (max(Fraction(0), chapter[name] * base + self.shift) for name in ("start", "end"))
             if self.end is not None:
                 end = min(end, self.end)
