@@ -68,7 +68,7 @@ def load(path: str | Path | Source, rate: int = RATE) -> np.ndarray:
             with contextlib.suppress(CmetError):  # pictures that nobody can see
                 info = measure(source)
         clock = info.clock if info else Clock()
-        resampler = av.AudioResampler(format="fltp", rate=rate)
+        resampler = av.AudioResampler(format="flt", rate=rate)
         parts: list[np.ndarray] = []
         start: float | None = None
         try:
@@ -87,13 +87,13 @@ def load(path: str | Path | Source, rate: int = RATE) -> np.ndarray:
                         made = resampler.resample(frame)
                     except ValueError:  # broadcast recordings change rate or channels on the way
                         made = resampler.resample(None)
-                        resampler = av.AudioResampler(format="fltp", rate=rate)
+                        resampler = av.AudioResampler(format="flt", rate=rate)
                         made += resampler.resample(frame)
-                    parts.extend(out.to_ndarray().mean(0) for out in made)
+                    parts.extend(map(_mono, made))
         except (av.error.FFmpegError, OSError):
             pass  # cut off: what was decoded so far is the sound
         if parts:
-            parts.extend(out.to_ndarray().mean(0) for out in resampler.resample(None))
+            parts.extend(map(_mono, resampler.resample(None)))
     wave = np.concatenate(parts) if parts else np.zeros(0, np.float32)
     if info is not None and start is not None:
         shift = round((Fraction(start) - clock.zero - info.offset) * rate)
@@ -105,6 +105,12 @@ def load(path: str | Path | Source, rate: int = RATE) -> np.ndarray:
     if not np.isfinite(wave).all():
         raise InvalidInput(f"{path}: the sound holds values that are not numbers; export it again.")
     return np.clip(wave, -1.0, 1.0).astype(np.float32)
+
+
+def _mono(frame: av.AudioFrame) -> np.ndarray:
+    """float32 [S]: the mean of the channels of a frame whose samples are interleaved."""
+    samples: np.ndarray = frame.to_ndarray()
+    return samples.reshape(-1, frame.layout.nb_channels).mean(1)
 
 
 def _in_step(parts: list[np.ndarray], wanted: int, rate: int) -> list[np.ndarray]:

@@ -22,6 +22,7 @@ from cmet_engine.media.source import Source, decoded_frames, start_of, video_str
 from cmet_engine.timecode import Timecode, parse_moment
 
 _MAX_RATE = 1000  # above this a "frame rate" is a time base that the container failed to explain
+_HELD_BACK = 4  # pictures that FFmpeg's parser of a stream holds back at the most
 _HDR = {16, 18}  # AVCOL_TRC_SMPTE2084 (PQ), AVCOL_TRC_ARIB_STD_B67 (HLG)
 _USUAL_RATES = [Fraction(r) for r in (24, 25, 30, 50, 60, 48, 12, 15, 10, 20, 90, 100, 120, 240)]
 _USUAL_RATES += [Fraction(n * 1000, 1001) for n in (24, 30, 60, 48, 120)]
@@ -254,12 +255,12 @@ def _packets(source: Source, header: _Header) -> _Packets:
     found.sounds_from = min(began or [run.start for sound in sounds.values() for run in sound.runs[:1]], default=None)
     rate = next((Fraction(r) for r in header.rates if r and 0 < r <= _MAX_RATE), None)
     found.shifts, joins = shifts_of(index, header.time_base, rate, pictures, sounds)
-    # The packets at a join seem corrupt because they are not numbered on from those before.
-    corrupt = [place for place in corrupt if not {place, place + 1} & set(joins)]
+    # At a join a packet seems corrupt because what follows is not numbered on from it.
+    corrupt = [place for place in corrupt if not any(join - _HELD_BACK <= place <= join for join in joins)]
     if found.stored - 1 in corrupt:
         found.warnings.append(f"{name} is cut off: its last picture is incomplete.")
     elif corrupt:
-        found.warnings.append(f"{name}: {len(corrupt)} of its pictures are damaged.")
+        found.warnings.append(f"{name}: pictures are damaged ({len(corrupt)} of {found.stored}).")
     _put_in_order(found, header, pictures, found.shifts.get(index, ()))
     places = [float(found.stamps[min(join, len(found.stamps) - 1)] - found.stamps[0]) for join in joins]
     if places:

@@ -143,13 +143,13 @@ def frame_at(path: str | Path, time: Fraction) -> np.ndarray:
         first = next((frame for frame in decoded_frames(container, stream) if frame is not None), None)
         if first is None:
             raise InvalidInput(f"{path}: not one frame can be decoded; export or copy the clip again.")
-        to_rgb, time_base = ToRgb(), Fraction(stream.time_base)
+        to_rgb, time_base, clock = ToRgb(), Fraction(stream.time_base), measure(source).clock
         to_rgb.orient(first)
         wanted = (first.pts or 0) + time / time_base
         best = first
         with contextlib.suppress(av.error.FFmpegError, OSError):  # numbered pictures cannot be sought
-            container.seek(math.floor(wanted), stream=stream)
-        for frame in decoded_frames(container, stream):
+            container.seek(0 if clock.shifts else math.floor(wanted), stream=stream)
+        for frame in decoded_frames(container, stream, clock):
             if frame is None or frame.pts is None:
                 continue
             if frame.pts > wanted:
