@@ -6,6 +6,7 @@ from them, with the same result bit for bit.
 """
 
 import contextlib
+import logging
 import os
 import time
 from collections.abc import Sequence
@@ -20,9 +21,11 @@ from cmet_engine.face.clip import track_clip
 from cmet_engine.face.geometry import FaceGeometry
 from cmet_engine.files import check_apart, inputs_kept, whole_folder
 from cmet_engine.media import audio
+from cmet_engine.media.container_limits import limits
 from cmet_engine.media.output import check_folder, check_video, files_read
-from cmet_engine.media.probe import probe
+from cmet_engine.media.probe import measure, part_of
 from cmet_engine.media.sequences import remove_stale
+from cmet_engine.media.source import Source
 from cmet_engine.progress import Progress
 from cmet_engine.quality import summary
 from cmet_engine.quality.check import ResultCheck
@@ -40,6 +43,8 @@ from cmet_engine.track import CoefficientTrack
 
 if TYPE_CHECKING:  # brings torch
     from cmet_engine.emotion.clip_emotions import ClipEmotions
+
+log = logging.getLogger(__name__)
 
 OUTSIDE_FRAMES = 24  # frames of the written video that are compared with the clip outside the face
 
@@ -109,21 +114,24 @@ def edit_clip(
     with inputs_kept(files_read(spec)):
         check_folder(spec, final)
         check_inputs(spec)
-        return _edit_into(spec, final, force, watch, started)
+        footage = part_of(spec.clip, *spec.part)
+        if spec.renderer != "none":
+            say_limits(footage if spec.lips is None else Source.of(spec.lips), spec.video_name)
+        return _edit_into(spec, footage, final, force, watch, started)
 
 
-def _edit_into(spec: EditSpec, final: Path, force: bool, watch: _Watch, started: float) -> EditResult:
+def _edit_into(spec: EditSpec, footage: Source, final: Path, force: bool, watch: _Watch, started: float) -> EditResult:
     """See `edit_clip`; `started` is when the work began."""
     pieces, progress = watch.pieces, watch.progress
     with whole_folder(final, force=force) as folder:
-        geometry, source, emotions = _track_and_encode(spec, watch)
+        geometry, source, emotions = _track_and_encode(spec, footage, watch)
         source.save(folder / "source.npz")
         description = edit_description(emotions.timeline, spec.mode)
         video = VideoOutput(
             folder / spec.video_name, video_metadata(spec.renderer, description), spec.lips, spec.rate_factor
         )
         if spec.renderer == "edtalk":
-            rendered, edited = _render_edtalk(spec, geometry, source, emotions, video, watch)
+            rendered, edited = _render_edtalk(spec, footage, geometry, source, emotions, video, watch)
             source = source.resampled_like(edited)  # a portrait that speaks may be longer or shorter than the clip
         else:
             emphasis = emotions.emphasis(source)
@@ -132,15 +140,14 @@ def _edit_into(spec: EditSpec, final: Path, force: bool, watch: _Watch, started:
         edited.meta["edit"] = description
         edited.save(folder / "edited.npz")
         if spec.renderer == "warp":
-            renderer = open_renderer(spec, geometry, source, edited, timed=pieces is None, progress=progress)
-            rendered = _render(spec.clip, renderer, source, edited, video, watch)
+            renderer = open_renderer(spec, footage, geometry, source, edited, timed=pieces is None, progress=progress)
+            rendered = _render(footage, renderer, source, edited, video, watch)
         messages = [*summary.tracking_messages(geometry), *rendered.messages]
         seconds = None if pieces else time.perf_counter() - started
         report = _report(spec, geometry, source, edited, emotions, rendered, messages, seconds)
         write_report(folder / "report.html", folder / "report.json", report)
-        _write_shot(
-            spec, folder, None if spec.renderer == "none" else video.path, source, edited, emotions.timeline.keys
-        )
+        shown = None if spec.renderer == "none" else video.path
+        _write_shot(spec, footage, folder, shown, source, edited, emotions.timeline.within(source.duration).keys)
     if "%" in spec.video_name and spec.renderer != "none":
         pictures = final / spec.video_name
         messages += remove_stale(pictures.parent, pictures.name, len(source))
@@ -184,20 +191,23 @@ def _render_into(spec: RenderSpec, output: Path, force: bool, watch: _Watch) -> 
     pieces, progress = watch.pieces, watch.progress
     edited = CoefficientTrack.load(spec.track)
     source = None if spec.source is None else CoefficientTrack.load(spec.source)
-    geometry, tracked = track_clip(spec.clip, face=spec.face, progress=progress, pieces=pieces)
-    source = tracked if source is None else source.resampled_like(tracked)
-    edited = edited.resampled_like(tracked)
-    renderer = open_renderer(spec, geometry, source, edited, timed=pieces is None, progress=progress)
+    footage = part_of(spec.clip, *spec.part)
+    say_limits(footage, output.name)
+    geometry, tracked = track_clip(footage, face=spec.face, progress=progress, pieces=pieces)
+    source = tracked if source is None else _in_part(source, tracked, footage)
+    edited = _in_part(edited, tracked, footage)
+    renderer = open_renderer(spec, footage, geometry, source, edited, timed=pieces is None, progress=progress)
     metadata = video_metadata(spec.renderer, "coefficient curves")
     video = VideoOutput(output, metadata, rate_factor=spec.rate_factor, force=force)
-    rendered = _render(spec.clip, renderer, source, edited, video, watch)
-    _write_shot(spec, output, output, source, edited, force=force)
+    rendered = _render(footage, renderer, source, edited, video, watch)
+    _write_shot(spec, footage, output, output, source, edited, force=force)
     files = {path.name: path for path in spec.outputs(output)}
     return RenderResult(output, rendered.messages, rendered.figures, files)
 
 
 def _write_shot(
     spec: EditSpec | RenderSpec,
+    footage: Source,
     output: Path,
     video: Path | None,
     source: CoefficientTrack,
@@ -213,7 +223,25 @@ def _write_shot(
     path.parent.mkdir(parents=True, exist_ok=True)
     name = "" if video is None else Path(os.path.relpath(video, path.parent)).as_posix()
     settings = spec.model_dump(mode="json", exclude_defaults=True, exclude={"clip", "keys", "shot_data"})
-    write_shot(path, Shot(probe(spec.clip), source, edited, name, keys, settings), force=force)
+    shot = Shot(measure(footage), source, edited, name, keys, settings, first=footage.first)
+    write_shot(path, shot, force=force)
+
+
+def say_limits(footage: Source, name: str) -> None:
+    """Say, before the work, what of the footage a result of that name will not hold; its messages say it again.
+
+    Raises:
+        CmetError: the footage cannot be opened.
+    """
+    for sentence in limits(footage, Path(name).suffix):
+        log.warning(sentence)
+
+
+def _in_part(track: CoefficientTrack, tracked: CoefficientTrack, footage: Source) -> CoefficientTrack:
+    """A track at the frames of a part of a clip; one that is as long as the whole clip begins with the clip."""
+    info = measure(footage)
+    of_the_whole = abs(track.duration - info.whole) < abs(track.duration - info.duration)
+    return track.resampled_like(tracked, info.begins if of_the_whole else 0.0)
 
 
 def check_inputs(spec: EditSpec) -> None:
@@ -237,12 +265,14 @@ def check_inputs(spec: EditSpec) -> None:
         portrait_landmarks(read_portrait(spec.portrait))
 
 
-def _track_and_encode(spec: EditSpec, watch: _Watch) -> "tuple[FaceGeometry, CoefficientTrack, ClipEmotions]":
+def _track_and_encode(
+    spec: EditSpec, footage: Source, watch: _Watch
+) -> "tuple[FaceGeometry, CoefficientTrack, ClipEmotions]":
     """Track the face and encode the speech at the same time: neither needs the other."""
     from cmet_engine.emotion.clip_emotions import clip_emotions  # brings torch
 
     with ThreadPoolExecutor(max_workers=1) as pool:
-        encoding = pool.submit(clip_emotions, spec)
+        encoding = pool.submit(clip_emotions, spec, footage)
 
         def progress(stage: str, done: int, total: int | None) -> None:
             if encoding.done():
@@ -250,12 +280,12 @@ def _track_and_encode(spec: EditSpec, watch: _Watch) -> "tuple[FaceGeometry, Coe
             if watch.progress:
                 watch.progress(stage, done, total)
 
-        geometry, source = track_clip(spec.clip, face=spec.face, progress=progress, pieces=watch.pieces)
+        geometry, source = track_clip(footage, face=spec.face, progress=progress, pieces=watch.pieces)
         return geometry, source, encoding.result()
 
 
 def _render(
-    clip: Path,
+    clip: Source,
     renderer: Renderer,
     source: CoefficientTrack,
     edited: CoefficientTrack,
@@ -280,6 +310,7 @@ def _render(
 
 def _render_edtalk(
     spec: EditSpec,
+    footage: Source,
     geometry: FaceGeometry,
     source: CoefficientTrack,
     emotions: "ClipEmotions",
@@ -289,14 +320,14 @@ def _render_edtalk(
     """Render the clip, or a portrait, by the published models; the edited track is read from the rendered faces."""
     from cmet_engine.render.edtalk.portrait import render_portrait  # brings torch
 
-    renderer = open_edtalk(spec, geometry, emotions, progress=watch.progress)
+    renderer = open_edtalk(spec, footage, geometry, emotions, progress=watch.progress)
     if spec.portrait is not None:
         voice = None if spec.lips is None else audio.load(spec.lips)
-        speaking = replace(video, sound=spec.lips or spec.clip)
+        speaking = replace(video, sound=spec.lips or footage)
         messages = render_portrait(spec.portrait, renderer, speaking, voice=voice, progress=watch.progress)
         rendered = _Rendered(messages=messages)
     else:
-        rendered = _render(spec.clip, renderer, source, source, video, watch)
+        rendered = _render(footage, renderer, source, source, video, watch)
     path = video.path.parent if "%" in video.path.name else video.path  # numbered pictures are read as a folder
     try:
         edited = track_clip(path, progress=watch.progress, pieces=watch.pieces)[1]
@@ -321,7 +352,7 @@ def _report(
     return EditReport(
         clip=spec.clip.name, output=spec.video_name if frames.index else "",
         width=geometry.size[0], height=geometry.size[1], fps=geometry.fps, duration=source.duration,
-        settings=summary.settings_table(spec), versions=summary.versions(), timeline=emotions.timeline, source=source, edited=edited,
+        settings=summary.settings_table(spec), versions=summary.versions(), timeline=emotions.timeline.within(source.duration), source=source, edited=edited,
         pairs=[
             FramePair(index, float(source.times[index]), before, after, summary.face_box(geometry, index, before))
             for index, before, after in zip(frames.index, frames.before, frames.after, strict=True)

@@ -27,6 +27,7 @@ from cmet_engine import emotions
 from cmet_engine.choices import DEVICES, Easing, FbxPreset, Mode, Quality, Renderer, TrackFormat, VideoFormat
 from cmet_engine.errors import InvalidInput
 from cmet_engine.spec_errors import Called, field_called, sentence, shown
+from cmet_engine.timecode import parse_moment
 from cmet_engine.timeline import EmotionKey, EmotionTimeline
 
 LONGEST_PATH = 4096  # characters; longer than any path that Linux, macOS or Windows opens by default
@@ -52,6 +53,18 @@ def _device(text: str) -> str:
 def _printable(text: str) -> str:
     if not all(character.isprintable() for character in text):
         raise ValueError("which holds control characters")
+    return text
+
+
+def _as_text(value: Any) -> Any:
+    return format(value, "f") if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+def _moment(text: str) -> str:
+    try:
+        parse_moment(text)
+    except InvalidInput as error:
+        raise ValueError("write seconds (2.5), frames (120f) or a timecode (01:00:10:00)") from error
     return text
 
 
@@ -89,6 +102,8 @@ ShotData = Annotated[
     str, Field(min_length=1, max_length=200), BeforeValidator(_shot_data), AfterValidator(_json_beside)
 ]
 """A file in the folder of the result, or `auto`."""
+Moment = Annotated[str, BeforeValidator(_as_text), Field(max_length=32), AfterValidator(_moment)]
+"""A moment of a clip: seconds (`2.5`), frames from its beginning (`120f`) or a timecode (`01:00:10:00`)."""
 Frames = tuple[int, int]
 """First and last scene frame."""
 ObjectName = Annotated[
@@ -169,17 +184,43 @@ Keys = Annotated[
 """Keys of a timeline, or a timeline file (.json)."""
 
 
-class TrackSpec(Spec):
+class PartSpec(Spec):
+    """A clip, or a part of it: nothing else of it is tracked, edited or written, and the sound is cut to it.
+
+    Attributes:
+        clip: the footage.
+        range_from: the first frame of the part; None is the clip's first.
+        range_to: the frame behind its last one; None is the end of the clip.
+        handles: frames more at either end, as far as the clip has them.
+    """
+
+    clip: File
+    range_from: Moment | None = None
+    range_to: Moment | None = None
+    handles: Annotated[int, Field(ge=0, le=100_000)] = 0
+
+    @model_validator(mode="after")
+    def _handles_of_a_part(self) -> Self:
+        if self.handles and self.range_from is None and self.range_to is None:
+            raise ValueError("{handles} needs {range_from} or {range_to}; a whole clip has no frames beyond its ends")
+        return self
+
+    @property
+    def part(self) -> tuple[str | None, str | None, int]:
+        """What `media.probe.part_of` takes beside the clip."""
+        return self.range_from, self.range_to, self.handles
+
+
+class TrackSpec(PartSpec):
     """Footage to coefficients.
 
     Attributes:
-        clip: footage with a face.
+        clip, range_from, range_to, handles: see `PartSpec`; the footage shows a face.
         face: which face, 0 the largest.
         format: of the track, where no name of a file says it.
     """
 
     kind: Literal["track"] = "track"
-    clip: File
     face: Face = 0
     format: TrackFormat = "npz"
 
@@ -240,10 +281,11 @@ class TimelineSpec(Spec):
         return self.model_copy(update={"keys": keys})
 
 
-class EditSpec(TimelineSpec):
+class EditSpec(TimelineSpec, PartSpec):
     """Edit the emotion of a clip.
 
     Attributes:
+        range_from, range_to, handles: see `PartSpec`; keys count from the start of the clip, not of the part.
         clip, face, emotions, keys, strength, mode: see `TimelineSpec`.
         speech: a recording, or a folder of them, that sounds like the wanted emotion.
         neutral: recordings of the same voice without it; None takes the clip's own sound, else the library's neutral.
@@ -310,12 +352,13 @@ class LiveSpec(TimelineSpec):
     time: Annotated[float, Field(ge=0, le=1e6)]
 
 
-class RenderSpec(Spec):
+class RenderSpec(PartSpec):
     """Render a clip with the curves of a track.
 
     Attributes:
-        clip: the footage.
-        track: the wanted curves; brought to the clip's frames in time where their rate or length differs.
+        clip, range_from, range_to, handles: see `PartSpec`.
+        track: the wanted curves; brought to the clip's frames in time where their rate or length differs. As long as the whole
+            clip they begin with it, else with the part that is rendered.
         source: the clip's own curves that `track` was made from; tracked anew where None.
         face, quality, device, rate_factor, shot_data: see `EditSpec`.
         format: of the video, where no name of a file says it.
@@ -323,7 +366,6 @@ class RenderSpec(Spec):
 
     inputs: ClassVar[tuple[str, ...]] = ("clip", "track", "source")
     kind: Literal["render"] = "render"
-    clip: File
     track: File
     source: File | None = None
     face: Face = 0

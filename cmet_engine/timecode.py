@@ -12,6 +12,8 @@ from fractions import Fraction
 
 from cmet_engine.errors import InvalidInput
 
+_FRAMES = re.compile(r"(\d{1,9})f")
+_SECONDS = re.compile(r"\d{1,7}(?:\.\d{1,9})?|\.\d{1,9}")
 _FORM = re.compile(r"(\d{1,2}):(\d{2}):(\d{2})([:;.,])(\d{2,3})")
 _MINUTES = 1440  # of a day
 
@@ -27,9 +29,25 @@ def can_drop(rate: Fraction | float) -> bool:
     return whole % 30 == 0 and abs(float(rate) - whole * 1000 / 1001) < 1e-3 * whole / 2
 
 
-def looks_like(text: str) -> bool:
-    """Whether a text has the form of a timecode."""
-    return _FORM.fullmatch(text.strip()) is not None
+def parse_moment(text: str) -> Fraction | int | str:
+    """A moment of a clip: seconds (`2.5`), a number of frames from its beginning (`120f`) or a timecode (`01:00:10:00`).
+
+    Returns:
+        Seconds as a Fraction, frames as an int, a timecode as text.
+
+    Raises:
+        InvalidInput: the text is none of them.
+    """
+    text = text.strip()
+    if match := _FRAMES.fullmatch(text):
+        return int(match[1])
+    if _SECONDS.fullmatch(text):
+        return Fraction(text)
+    if _FORM.fullmatch(text):
+        return text
+    raise InvalidInput(
+        f"'{text}' is no moment of a clip; write seconds (2.5), frames (120f) or a timecode (01:00:10:00)."
+    )
 
 
 @dataclass(frozen=True)
@@ -86,6 +104,18 @@ class Timecode:
         seconds, frame = divmod(count, whole)
         minutes, seconds = divmod(seconds, 60)
         return f"{minutes // 60:02d}:{minutes % 60:02d}:{seconds:02d}{';' if self.drop else ':'}{frame:02d}"
+
+    def until(self, label: str) -> int:
+        """Frames from this one to the one with a label, in this one's numbering; negative where that comes before.
+
+        Raises:
+            InvalidInput: the text is no timecode, or there is no such label at this rate.
+        """
+        other = Timecode.parse(label[:-3] + (";" if self.drop else ":") + label[-2:], self.rate)
+        if not self.drop:
+            other = Timecode(other.frames, self.rate)
+        half = self._day // 2
+        return (other.frames - self.frames + half) % self._day - half
 
     @property
     def seconds(self) -> Fraction:

@@ -168,19 +168,19 @@ class CoefficientTrack:
             meta,
         )
 
-    def resampled_like(self, other: "CoefficientTrack") -> "CoefficientTrack":
-        """The track at the frame times of another one; its last value is held where it is shorter.
+    def resampled_like(self, other: "CoefficientTrack", begins: float = 0.0) -> "CoefficientTrack":
+        """The track at the frame times of another one, which begins at `begins` seconds of it; its last value is held.
 
         Raises:
             InvalidInput: the track has no frames.
         """
-        if len(self) == len(other) and np.allclose(self.times, other.times, atol=1e-3):
+        if len(self) == len(other) and np.allclose(self.times, other.times + begins, atol=1e-3):
             return self
         if len(self) == 0:
             raise InvalidInput("The track has no frames.")
 
         def at(values: np.ndarray) -> np.ndarray:
-            return np.stack([np.interp(other.times, self.times, column) for column in values.T], 1)
+            return np.stack([np.interp(other.times + begins, self.times, column) for column in values.T], 1)
 
         return CoefficientTrack(
             other.fps, at(self.coefficients), at(self.head_rotation), at(self.eye_rotation), other.valid, other.meta

@@ -9,6 +9,7 @@ from cmet_engine.cli.options import (
     Adder,
     clip_arguments,
     output_argument,
+    part_arguments,
     shot_data_argument,
     spec_of,
     video_arguments,
@@ -19,6 +20,7 @@ def add_command(command: Adder) -> None:
     """Add the command."""
     sub = command("render", run, "render a clip with the curves of a track")
     clip_arguments(sub)
+    part_arguments(sub)
     add = sub.add_argument
     add("--track", type=Path, required=True, metavar="EDITED", help="the wanted curves")
     add("--source", type=Path, default=SUPPRESS, metavar="SOURCE", help="the clip's own curves that EDITED was made from (default: tracked anew)")  # fmt: skip

@@ -78,7 +78,7 @@ def _load(source: Source, rate: int, mono: Mono) -> np.ndarray:
             with contextlib.suppress(CmetError):  # pictures that nobody can see
                 info = measure(source)
         clock = info.clock if info else Clock()
-        resampler = av.AudioResampler(format="fltp", rate=rate)
+        resampler = av.AudioResampler(format="flt", rate=rate)
         parts: list[np.ndarray] = []
         start: float | None = None
         try:
@@ -97,13 +97,13 @@ def _load(source: Source, rate: int, mono: Mono) -> np.ndarray:
                         made = resampler.resample(frame)
                     except ValueError:  # broadcast recordings change rate or channels on the way
                         made = resampler.resample(None)
-                        resampler = av.AudioResampler(format="fltp", rate=rate)
+                        resampler = av.AudioResampler(format="flt", rate=rate)
                         made += resampler.resample(frame)
-                    parts.extend(mono(out.to_ndarray()) for out in made)
+                    parts.extend(mono(_channels(out)) for out in made)
         except (av.error.FFmpegError, OSError):
             pass  # cut off: what was decoded so far is the sound
         if parts:
-            parts.extend(mono(out.to_ndarray()) for out in resampler.resample(None))
+            parts.extend(mono(_channels(out)) for out in resampler.resample(None))
     wave = np.concatenate(parts) if parts else np.zeros(0, np.float32)
     if info is not None and start is not None:
         shift = round((Fraction(start) - clock.zero - info.offset) * rate)
@@ -115,6 +115,12 @@ def _load(source: Source, rate: int, mono: Mono) -> np.ndarray:
     if not np.isfinite(wave).all():
         raise InvalidInput(f"{path}: the sound holds values that are not numbers; export it again.")
     return np.clip(wave, -1.0, 1.0).astype(np.float32)
+
+
+def _channels(frame: av.AudioFrame) -> np.ndarray:
+    """float32 [C, S]: the channels of a frame whose samples are interleaved."""
+    samples: np.ndarray = frame.to_ndarray()
+    return np.ascontiguousarray(samples.reshape(-1, frame.layout.nb_channels).T)
 
 
 def _in_step(parts: list[np.ndarray], wanted: int, rate: int) -> list[np.ndarray]:

@@ -185,8 +185,9 @@ def _jumps(
 
 def _heard(sounds: Mapping[int, SoundRuns], start: Fraction, end: Fraction) -> bool:
     """Whether sound goes on through more than half of a gap, so that a picture stands still there and no clock jumps."""
+    none = Fraction(0)
     return any(
-        2 * sum(max(0, min(r.end, end) - max(r.start, start)) for r in sound.runs) > end - start
+        2 * sum((max(none, min(r.end, end) - max(r.start, start)) for r in sound.runs), none) > end - start
         for sound in sounds.values()
     )
 

@@ -81,7 +81,7 @@ def plan(container: InputContainer, source: Source, suffix: str) -> Plan:
     suffix = suffix.lower()
     result = Plan(chapters=suffix in CHAPTERS and bool(container.chapters()))
     sounds = len(container.streams.audio)
-    if suffix not in formats.MOVIE_OUT:
+    if suffix in ("", *formats.SEQUENCE_OUT):
         kinds = [kind for kind in ("audio", "subtitle") if any(s.type == kind for s in container.streams)]
         held = " and no ".join({"audio": "sound", "subtitle": "subtitles"}[kind] for kind in kinds)
         if held:

@@ -62,6 +62,7 @@ class VideoInfo:
         timecode: label of the first frame, `HH:MM:SS:FF` (`HH:MM:SS;FF` for drop-frame); empty where the file has none.
         reel: name of the reel or card that it was recorded on; empty where it does not say.
         created: when it was recorded, as FFmpeg writes it (`2024-05-06T07:08:09.000000Z`); empty where it does not say.
+        begins, whole: seconds at which a part of a clip begins, and that the whole clip lasts.
         clock: how the time stamps of its file are read.
         warnings: sentences about what is wrong with the file, to show to the user.
     """
@@ -81,6 +82,8 @@ class VideoInfo:
     pixel_aspect: Fraction = Fraction(1)
     time_base: Fraction = Fraction(1, MIN_TIMESCALE)
     offset: Fraction = Fraction(0)
+    begins: float = 0.0
+    whole: float = 0.0
     timecode: str = ""
     reel: str = ""
     created: str = ""

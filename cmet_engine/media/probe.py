@@ -1,5 +1,6 @@
 """Measure a clip: its size, its exact rate and times, its colours, and what is wrong with it."""
 
+import bisect
 import functools
 import math
 from collections.abc import Sequence
@@ -18,9 +19,10 @@ from cmet_engine.media.colour import colors_of, orientation_of
 from cmet_engine.media.info import VideoInfo
 from cmet_engine.media.sequences import SEQUENCE_RATE
 from cmet_engine.media.source import Source, decoded_frames, start_of, video_stream
-from cmet_engine.timecode import Timecode
+from cmet_engine.timecode import Timecode, parse_moment
 
 _MAX_RATE = 1000  # above this a "frame rate" is a time base that the container failed to explain
+_HELD_BACK = 4  # pictures that FFmpeg's parser of a stream holds back at the most
 _HDR = {16, 18}  # AVCOL_TRC_SMPTE2084 (PQ), AVCOL_TRC_ARIB_STD_B67 (HLG)
 _USUAL_RATES = [Fraction(r) for r in (24, 25, 30, 50, 60, 48, 12, 15, 10, 20, 90, 100, 120, 240)]
 _USUAL_RATES += [Fraction(n * 1000, 1001) for n in (24, 30, 60, 48, 120)]
@@ -77,15 +79,18 @@ def measure(source: Source) -> VideoInfo:
     warnings = [*source.notes, *_warnings(source.path.name, header, packets, fps, first)]
     part = slice(source.first, source.end)
     stamps, durations = packets.stamps[part], packets.durations[part]
-    whole = source.first == 0 and source.end is None
-    frames = max(packets.frames if whole else len(stamps), 1)
+    frames = max(len(stamps) if source.is_part else packets.frames, 1)
     step = 1 / fps
-    last = durations[-1] * header.time_base if variable and durations[-1] else step
-    duration = (stamps[-1] - stamps[0]) * header.time_base + last if variable else frames * step
-    begins = (header.first or 0) * header.time_base
+
+    def lasts(stamps: list[int], durations: list[int], frames: int) -> Fraction:
+        if not variable:
+            return frames * step
+        return (stamps[-1] - stamps[0]) * header.time_base + (durations[-1] * header.time_base or step)
+
+    begins = beginning = (header.first or 0) * header.time_base
     zero = begins if packets.sounds_from is None else min(begins, packets.sounds_from)
     clock = Clock(zero, packets.shifts)
-    if not whole:
+    if source.is_part:
         begins = stamps[0] * header.time_base
         after = packets.stamps[source.end : source.end + 1] if source.end else []
         clock = Clock(begins, packets.shifts, begins, after[0] * header.time_base if after else None)
@@ -98,7 +103,7 @@ def measure(source: Source) -> VideoInfo:
         fps=fps,
         variable=variable,
         frames=frames,
-        duration=float(duration),
+        duration=float(lasts(stamps, durations, frames)),
         has_audio=header.has_audio,
         rotation=orientation.degrees_clockwise,
         bit_depth=max((c.bits for c in first.format.components), default=8),
@@ -107,12 +112,58 @@ def measure(source: Source) -> VideoInfo:
         pixel_aspect=1 / header.pixel_aspect if turned else header.pixel_aspect,
         time_base=header.time_base,
         offset=begins - clock.zero,
-        timecode=_start_timecode(header, fps, source.first, warnings),
+        begins=float(begins - beginning),
+        whole=float(lasts(packets.stamps, packets.durations, max(packets.frames, 1))),
+        timecode=_start_timecode(header, fps, round((begins - beginning) * fps), warnings),
         reel=header.tags.get("reel_name", ""),
         created=header.tags.get("creation_time", ""),
         clock=clock,
         warnings=tuple(dict.fromkeys(warnings)),
     )
+
+
+def part_of(clip: Path, begin: str | None, end: str | None, handles: int = 0) -> Source:
+    """The part of a clip between two moments, as `timecode.parse_moment` reads them; the whole clip where both are None.
+
+    Args:
+        clip: a clip or an image sequence.
+        begin: the first frame of the part.
+        end: the frame behind its last one; at or behind the end of the clip all that follow are taken.
+        handles: frames more at either end, as far as the clip has them.
+
+    Raises:
+        InvalidInput: a moment is none, the part holds no frame, or the clip has no time stamps.
+    """
+    source = Source.of(clip)
+    if begin is None and end is None:
+        return source
+    info = measure(source)
+    header, _, packets = _survey(source)
+    if packets.unstamped:
+        raise InvalidInput(
+            f"{clip.name} has frames without time stamps, so no part of it can be chosen; convert it first."
+        )
+    first = 0 if begin is None else _frame_of(begin, info, packets, header)
+    after = len(packets.stamps) if end is None else min(_frame_of(end, info, packets, header), len(packets.stamps))
+    if not 0 <= first < after:
+        label = f", timecode {info.timecode}" if info.timecode else ""
+        raise InvalidInput(
+            f"From {begin or 'the beginning'} to {end or 'the end'} {clip.name} has no frame; it begins at 0 s{label}, and "
+            f"has {info.frames} frames in {info.duration:.2f} s."
+        )
+    first, after = max(0, first - handles), after + handles
+    return replace(source, first=first, end=after if after < len(packets.stamps) else None)
+
+
+def _frame_of(moment: str, info: VideoInfo, packets: _Packets, header: _Header) -> int:
+    """The number of the first frame at or after a moment; negative before the clip."""
+    value = parse_moment(moment)
+    if isinstance(value, int):
+        return value
+    if isinstance(value, str):
+        return Timecode.parse(info.timecode or "00:00:00:00", info.fps).until(value)
+    early = header.time_base if info.variable else 1 / info.fps / 4  # stamps are rounded to ticks
+    return bisect.bisect_left(packets.stamps, packets.stamps[0] + (value - early) / header.time_base)
 
 
 def _survey(source: Source) -> tuple[_Header, av.VideoFrame, _Packets]:
@@ -204,12 +255,12 @@ def _packets(source: Source, header: _Header) -> _Packets:
     found.sounds_from = min(began or [run.start for sound in sounds.values() for run in sound.runs[:1]], default=None)
     rate = next((Fraction(r) for r in header.rates if r and 0 < r <= _MAX_RATE), None)
     found.shifts, joins = shifts_of(index, header.time_base, rate, pictures, sounds)
-    # The packets at a join seem corrupt because they are not numbered on from those before.
-    corrupt = [place for place in corrupt if not {place, place + 1} & set(joins)]
+    # At a join a packet seems corrupt because what follows is not numbered on from it.
+    corrupt = [place for place in corrupt if not any(join - _HELD_BACK <= place <= join for join in joins)]
     if found.stored - 1 in corrupt:
         found.warnings.append(f"{name} is cut off: its last picture is incomplete.")
     elif corrupt:
-        found.warnings.append(f"{name}: {len(corrupt)} of its pictures are damaged.")
+        found.warnings.append(f"{name}: pictures are damaged ({len(corrupt)} of {found.stored}).")
     _put_in_order(found, header, pictures, found.shifts.get(index, ()))
     places = [float(found.stamps[min(join, len(found.stamps) - 1)] - found.stamps[0]) for join in joins]
     if places:

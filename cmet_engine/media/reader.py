@@ -117,7 +117,7 @@ def _part(
     frames: Iterator[av.VideoFrame | None], info: VideoInfo, time_base: Fraction
 ) -> Iterator[av.VideoFrame | None]:
     """Those frames that belong to the part that is read."""
-    clock, room = info.clock, 1 / info.fps / 4  # stamps of decoded frames may be rounded in another way
+    clock, room = info.clock, min(1 / info.fps / 4, time_base)  # filters round time stamps
     for frame in frames:
         pts = None if frame is None else frame.pts if frame.pts is not None else frame.dts
         if pts is not None:
@@ -143,13 +143,13 @@ def frame_at(path: str | Path, time: Fraction) -> np.ndarray:
         first = next((frame for frame in decoded_frames(container, stream) if frame is not None), None)
         if first is None:
             raise InvalidInput(f"{path}: not one frame can be decoded; export or copy the clip again.")
-        to_rgb, time_base = ToRgb(), Fraction(stream.time_base)
+        to_rgb, time_base, clock = ToRgb(), Fraction(stream.time_base), measure(source).clock
         to_rgb.orient(first)
         wanted = (first.pts or 0) + time / time_base
         best = first
         with contextlib.suppress(av.error.FFmpegError, OSError):  # numbered pictures cannot be sought
-            container.seek(math.floor(wanted), stream=stream)
-        for frame in decoded_frames(container, stream):
+            container.seek(0 if clock.shifts else math.floor(wanted), stream=stream)
+        for frame in decoded_frames(container, stream, clock):
             if frame is None or frame.pts is None:
                 continue
             if frame.pts > wanted:

@@ -117,6 +117,11 @@ class Source:
         return self.pictures.notes if self.pictures else ()
 
     @property
+    def is_part(self) -> bool:
+        """Whether not all frames are meant."""
+        return self.part != (0, None)
+
+    @property
     def part(self) -> tuple[int, int | None]:
         """The frames that are meant: the first, and the one behind the last."""
         return self.first, self.end

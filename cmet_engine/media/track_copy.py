@@ -98,7 +98,7 @@ class TrackCopy:
     def _copy_chapters(self) -> None:
         chapters = []
         for chapter in self.container.chapters():
-            base = Fraction(chapter["time_base"])
+            base = Fraction(chapter["time_base"] or 1)
             start, end = (max(Fraction(0), chapter[name] * base + self.shift) for name in ("start", "end"))
             if self.end is not None:
                 end = min(end, self.end)
@@ -201,7 +201,7 @@ class _SoundEncoder:
     def _flush(self) -> list[Any]:
         made = [] if self.resampler is None else self._write(self.resampler.resample(None))
         self.resampler = av.AudioResampler(
-            format=self.out.codec_context.format.name, layout=self.out.layout.name, rate=self.out.rate
+            format=self.out.codec_context.format.packed.name, layout=self.out.layout.name, rate=self.out.rate
         )
         return made
 
@@ -222,9 +222,8 @@ class _SoundEncoder:
         """Encode samples `first` to `last` of a frame, or as many of silence."""
         assert self.written is not None
         if silent or (first, last) != (0, frame.samples):
-            channels = 1 if frame.format.is_planar else frame.layout.nb_channels
-            samples = frame.to_ndarray()
-            part = np.zeros((len(samples), (last - first) * channels), samples.dtype)
+            samples, channels = frame.to_ndarray(), frame.layout.nb_channels  # [1, S * C]
+            part = np.zeros((1, (last - first) * channels), samples.dtype)
             if not silent:
                 part[:] = samples[:, first * channels : last * channels]
             rate = frame.sample_rate

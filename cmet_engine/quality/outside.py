@@ -5,11 +5,12 @@ from pathlib import Path
 
 from cmet_engine.face.geometry import FaceGeometry
 from cmet_engine.media.reader import VideoReader
+from cmet_engine.media.source import Source
 from cmet_engine.quality.metrics import psnr
 from cmet_engine.quality.regions import outside
 
 
-def psnr_of_video(clip: Path, video: Path, geometry: FaceGeometry, frames: int) -> float | None:
+def psnr_of_video(clip: Path | Source, video: Path, geometry: FaceGeometry, frames: int) -> float | None:
     """dB by which the first frames of a written video equal the clip's outside the face; see `metrics.psnr`.
 
     Raises:

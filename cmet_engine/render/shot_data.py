@@ -93,7 +93,7 @@ class Shot:
         """A frame, 0 for the first that was edited: its number in the clip, its time there in seconds, its timecode or None."""
         times, label = self.source.times, self._label()
         time = times[frame] if frame < len(times) else self.info.duration
-        seconds = float(self.first / self.info.fps) + float(time)
+        seconds = self.info.begins + float(time)
         return {
             "frame": self.first + frame, "seconds": round(seconds, 6), "timecode": str(label + frame) if label else None,
         }  # fmt: skip

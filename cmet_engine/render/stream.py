@@ -18,6 +18,7 @@ from cmet_engine.media.info import Frame
 from cmet_engine.media.picture import shrunk
 from cmet_engine.media.reader import VideoReader
 from cmet_engine.media.segments import SEGMENT
+from cmet_engine.media.source import Source
 from cmet_engine.media.writer import RATE_FACTOR, VideoWriter
 from cmet_engine.models import assets
 from cmet_engine.progress import Progress, Stage
@@ -81,13 +82,13 @@ class VideoOutput:
 
     path: Path
     metadata: dict[str, str] = field(default_factory=dict)
-    sound: Path | None = None
+    sound: Path | Source | None = None
     rate_factor: int | None = None
     force: bool = False
 
 
 def render_video(
-    clip: Path,
+    clip: Path | Source,
     renderer: Renderer,
     output: VideoOutput,
     *,
@@ -99,7 +100,7 @@ def render_video(
     """Render every frame of a clip into `output`.
 
     Args:
-        clip: the footage.
+        clip: the footage; of a `Source` the part that it stands for.
         renderer: prepared for this clip.
         output: the video to write.
         observers: by name, who sees the frames; the names mark their notes.
@@ -117,7 +118,7 @@ def render_video(
     info = reader.info
     observers = observers or {}
     rate_factor = RATE_FACTOR if output.rate_factor is None else output.rate_factor
-    folder = _segments_folder(pieces, clip, renderer, output, rate_factor, observers)
+    folder = _segments_folder(pieces, Source.of(clip), renderer, output, rate_factor, observers)
     with VideoWriter(
         output.path, info.width, info.height, info.fps, sound_from=output.sound or info, metadata=output.metadata,
         rate_factor=rate_factor, force=output.force, segments=folder,
@@ -141,7 +142,7 @@ def render_video(
 
 def _segments_folder(
     pieces: Segments | None,
-    clip: Path,
+    clip: Source,
     renderer: Renderer,
     output: VideoOutput,
     rate_factor: int,
@@ -155,7 +156,7 @@ def _segments_folder(
     parts = {type(part).__module__ for part in (renderer, *observers.values())}
     code = fingerprint.code(__name__, *sorted(name for name in parts if name.startswith("cmet_engine.")))
     return pieces.stage(
-        "render", code, assets.CHECKSUMS, NOTES_FORMAT, clip, output.sound, output.path.name, rate_factor, output.metadata, geometry.fade,
+        "render", code, assets.CHECKSUMS, NOTES_FORMAT, clip.path, clip.part, output.sound, output.path.name, rate_factor, output.metadata, geometry.fade,
         geometry.valid, landmarks, renderer.state,
     )  # fmt: skip
 

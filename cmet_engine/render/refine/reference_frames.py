@@ -27,6 +27,7 @@ from cmet_engine.face.pose import normalise, template
 from cmet_engine.face.tracker import FaceGeometry
 from cmet_engine.media.info import Frame
 from cmet_engine.media.reader import VideoReader
+from cmet_engine.media.source import Source
 
 FRAMES_KEPT = 40
 """Reference frames of a clip."""
@@ -310,7 +311,7 @@ def read_frames(
 
 
 def open_references(
-    clip: Path, geometry: FaceGeometry, largest: int = LARGEST, among: np.ndarray | None = None
+    clip: Path | Source, geometry: FaceGeometry, largest: int = LARGEST, among: np.ndarray | None = None
 ) -> ReferenceFrames:
     """Choose the reference frames of a clip, and read them.
 

@@ -13,7 +13,7 @@ from moments import RATE, clicks, flashes, write_moments
 from cmet_engine.media import audio
 from cmet_engine.media.clock import Picture, moved, shifts_of
 from cmet_engine.media.probe import probe
-from cmet_engine.media.reader import VideoReader
+from cmet_engine.media.reader import VideoReader, frame_at
 
 PACKET = 188  # bytes of a packet of a transport stream
 OPEN = {
@@ -214,3 +214,10 @@ def test_a_clip_that_a_phone_has_trimmed_is_not_damaged(tmp_path: Path, start: f
     assert not writer.notes
     in_step(tmp_path / "out.mp4", 1)
     assert flashes(tmp_path / "out.mp4")[0] == pytest.approx(1.12 - start, abs=0.03)
+
+
+def test_a_single_frame_of_joined_recordings(tmp_path: Path) -> None:
+    part = write_moments(tmp_path / "clip.ts", [0.6], seconds=1.2, options=OPEN)
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes(part.read_bytes() * 2)
+    assert [frame_at(joined, Fraction(t)).mean() > 120 for t in (0.61, 0.7, 1.81, 1.9)] == [True, False, True, False]

@@ -36,7 +36,7 @@ def clip(tmp_path: Path) -> Path:
 
 
 def test_a_shot_has_frames_seconds_and_drop_frame_timecode(clip: Path, tmp_path: Path) -> None:
-    info = replace(probe(clip), fps=RATE, timecode="10:00:59;28", reel="A001", duration=1.001)
+    info = replace(probe(clip), fps=RATE, timecode="10:00:59;28", reel="A001", duration=1.001, begins=100 / RATE)
     keys = [EmotionKey("happy", 0.5, 0.1, 0.5), EmotionKey("sad", start=0.5)]
     shot = Shot(info, curves(30), curves(30, slice(3, 15)), "out/edited.mov", keys, {"mode": "add"}, first=100)
     write_shot(tmp_path / "s.json", shot)
@@ -92,6 +92,16 @@ def test_an_edit_and_a_render_write_them_beside_the_video(clip: Path, tmp_path: 
     (tmp_path / "b.mp4").unlink()
     with pytest.raises(InvalidInput, match=r"take\.json exists already"):
         execute(render, tmp_path / "b.mp4")
+
+
+def test_a_part_is_counted_in_the_clip(clip: Path, tmp_path: Path) -> None:
+    part = {"clip": clip, "range_from": "4f", "range_to": "9f", "renderer": "none", "shot_data": "part.json"}
+    files = execute(EditSpec.read({**part, "emotions": ["happy"]}), tmp_path / "out").files
+    document = json.loads(files["part.json"].read_text())
+    assert (document["in"]["frame"], document["out"]["frame"], document["frames"]) == (4, 9, 5)
+    assert document["in"]["seconds"] == pytest.approx(4 / 25) and document["out"]["seconds"] == pytest.approx(9 / 25)
+    read = otio.adapters.read_from_file(str(files["part.otio"]))
+    assert (read.source_range.start_time.value, read.source_range.duration.value) == (4, 5)
 
 
 @pytest.mark.parametrize("name", ["/tmp/a.json", "../a.json", "a.txt", "report.json", ""])
