@@ -9,6 +9,7 @@ import re
 import shutil
 import sys
 import tempfile
+import unicodedata
 from collections.abc import Iterable, Iterator
 from contextvars import ContextVar
 from functools import cached_property
@@ -16,6 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from cmet_engine.errors import Busy, CmetError, InvalidInput, NotFound
+
+_CASELESS = sys.platform in ("win32", "darwin")  # systems on which a file is found by its name in any case
 
 
 def user_folder() -> Path:
@@ -58,12 +61,18 @@ def read_json(path: str | Path, broken: str | None = None) -> Any:
         ) from error
 
 
+def is_hidden(path: Path, below: Path = Path()) -> bool:
+    """Whether a name in a path is hidden, `._a.mp4` of macOS among them; names of the folder `below` do not count."""
+    return any(part.startswith(".") for part in (path.relative_to(below).parts if below != Path() else [path.name]))
+
+
 def identities(path: str | Path) -> set[object]:
     """What tells a file from others however its path is spelled: its real path, and where it is there its place on the disk.
 
-    Links, hard links, `..`, relative paths and, where the disk knows no case, other cases of letters meet in one of them.
+    Links, hard links, `..`, relative paths and, where the system knows no case, other cases of letters meet in one of them.
     """
-    found: set[object] = {os.path.normcase(os.path.realpath(path))}
+    real = os.path.realpath(path)
+    found: set[object] = {unicodedata.normalize("NFC", real).casefold() if _CASELESS else real}
     with contextlib.suppress(OSError):
         about = Path(path).stat()
         found.add((about.st_dev, about.st_ino))

@@ -18,6 +18,9 @@ Adder = Callable[..., argparse.ArgumentParser]
 POSITIONAL = ("clip", "paths")
 """Fields of specifications that the command line takes without an option's name."""
 
+_OPTIONS = {"emotions": "--emotion", "range_from": "--from", "range_to": "--to"}
+"""Options that are called otherwise than their fields."""
+
 SUPPRESS = argparse.SUPPRESS  # what is not given is left to the specification, which knows its defaults
 
 
@@ -46,6 +49,14 @@ def clip_arguments(sub: argparse.ArgumentParser) -> None:
         help="OpenColorIO configuration (default: $OCIO, else the built-in ACES configuration)",
     )
     sub.add_argument("--force", action="store_true", help="replace earlier results")
+
+
+def part_arguments(sub: argparse.ArgumentParser) -> None:
+    """Which part of the clip is worked on."""
+    add = sub.add_argument
+    add("--from", dest="range_from", default=SUPPRESS, metavar="MOMENT", help="work on a part of the clip only: its first frame, as seconds (2.5), frames from the beginning (120f) or a timecode (01:00:10:00)")  # fmt: skip
+    add("--to", dest="range_to", default=SUPPRESS, metavar="MOMENT", help="the frame behind the last one of the part, likewise (default: to the end)")  # fmt: skip
+    add("--handles", type=int, default=SUPPRESS, metavar="N", help="N frames more at either end of the part, as far as the clip has them (default 0)")  # fmt: skip
 
 
 def output_argument(sub: argparse.ArgumentParser, metavar: str, text: str) -> None:
@@ -93,6 +104,19 @@ def video_arguments(sub: argparse.ArgumentParser) -> None:
     )
     sub.add_argument(
         "--like-source", action="store_true", default=SUPPRESS, help="write the format and codec nearest to CLIP's own"
+    )
+
+
+def shot_data_argument(sub: argparse.ArgumentParser) -> None:
+    """Shot data beside the video."""
+    sub.add_argument(
+        "--shot-data",
+        nargs="?",
+        const="auto",
+        default=SUPPRESS,
+        metavar="NAME.json",
+        help="write in and out, timecode, names and what was edited beside the video, as JSON and OpenTimelineIO (default name: "
+        "the video's, such as edited.shot.json)",
     )
 
 
@@ -159,7 +183,7 @@ def option_called(name: str) -> str:
     field = name.partition(".")[0]
     if field in POSITIONAL:
         return {"clip": "CLIP", "paths": "PATH"}[field]
-    return "--emotion" if field == "emotions" else f"--{field.replace('_', '-')}"
+    return _OPTIONS.get(field, f"--{field.replace('_', '-')}")
 
 
 def joined(arguments: Sequence[str]) -> list[str]:

@@ -3,13 +3,14 @@
 import argparse
 from typing import Any
 
-from cmet_engine.cli.options import Adder, clip_arguments, output_argument, spec_of
+from cmet_engine.cli.options import Adder, clip_arguments, output_argument, part_arguments, spec_of
 
 
 def add_command(command: Adder) -> None:
     """Add the command."""
     sub = command("track", run, "footage to coefficients")
     clip_arguments(sub)
+    part_arguments(sub)
     output_argument(sub, "TRACK", "track to write: .npz, .csv (Live Link Face) or .json (Audio2Face)")
 
 

@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
-from cmet_engine.choices import GUESSED, InputSpace
 from cmet_engine.errors import InvalidInput
 from cmet_engine.face.cuts import CutFinder
 from cmet_engine.face.follower import Follower, first_faces
@@ -25,6 +24,7 @@ from cmet_engine.face.smooth import smooth_shot
 from cmet_engine.face.teeth import teeth_meet
 from cmet_engine.media.info import Frame, VideoInfo
 from cmet_engine.media.reader import VideoReader
+from cmet_engine.media.source import Source
 from cmet_engine.progress import Progress, Stage
 from cmet_engine.resume import load_arrays, save_arrays
 
@@ -75,20 +75,14 @@ class _Observations:
 
 
 def track(
-    path: str | Path,
-    *,
-    face: int = 0,
-    space: InputSpace = GUESSED,
-    progress: Progress | None = None,
-    pieces: Path | None = None,
+    clip: str | Path | Source, *, face: int = 0, progress: Progress | None = None, pieces: Path | None = None
 ) -> FaceGeometry:
     """Find one person's face in every frame of a clip.
 
     Args:
-        path: a video that `media.reader` reads.
+        clip: a video that `media.reader` reads; of a `Source` the part that it stands for.
         face: which person, where there are several: 0 is the largest face over the first second that shows any, 1 the
             next smaller, and so on; of equal faces the one further left comes first.
-        space: what is said about the clip's colours.
         progress: called with ("tracking", frames done, frames in all or None); what it raises ends the work.
         pieces: folder in which finished segments are kept; those that are there already are taken over. The result is the
             same. The caller makes sure that they are of the same clip and face.
@@ -97,11 +91,10 @@ def track(
         InvalidInput: not a readable video, or no face in any frame.
         NotFound: fewer faces than `face` asks for.
     """
-    path = Path(path)
     if face < 0:
         raise InvalidInput(f"Face number {face} does not exist; faces are counted from 0, the largest.")
-    reader = VideoReader(path, space=space)
-    info = reader.info
+    reader = VideoReader(clip)
+    info, path = reader.info, reader.info.path
     seen, cuts = _Observations(), CutFinder()
     with contextlib.closing(Follower()) as follower:
         _take_over(pieces, seen, follower, cuts)

@@ -15,7 +15,7 @@ from cmet_engine.face.clip import track_clip
 from cmet_engine.files import check_writable, inputs_kept
 from cmet_engine.media.formats import SCENE, TRACK
 from cmet_engine.media.output import files_read
-from cmet_engine.media.probe import probe
+from cmet_engine.media.probe import measure, part_of
 from cmet_engine.pipeline import Preview
 from cmet_engine.progress import Progress
 from cmet_engine.resume import Segments
@@ -93,10 +93,11 @@ def _execute(spec: Work, output: Path | None, options: _Options) -> Result:
 def _track(spec: TrackSpec, output: Path, options: _Options) -> Result:
     """Footage to coefficients."""
     check_writable(output, force=options.force)
-    _, track = track_clip(spec.clip, face=spec.face, space=spec.space, progress=options.progress, pieces=options.pieces)
+    footage = part_of(spec.clip, *spec.part, spec.space)
+    _, track = track_clip(footage, face=spec.face, progress=options.progress, pieces=options.pieces)
     track.save(output, force=options.force)
     figures = {"frames": len(track), "fps": str(track.fps), "frames_with_face": int(track.valid.sum())}
-    return Result({output.name: output}, figures, list(probe(spec.clip, space=spec.space).warnings))
+    return Result({output.name: output}, figures, list(measure(footage).warnings))
 
 
 def _vector(spec: VectorSpec, options: _Options) -> Result:

@@ -16,6 +16,7 @@ from cmet_engine.face.clip import tracked
 from cmet_engine.face.tracker import FaceGeometry
 from cmet_engine.media.picture import small_jpeg
 from cmet_engine.media.reader import frame_at
+from cmet_engine.media.source import Source
 from cmet_engine.render.warp import WarpRenderer
 from cmet_engine.spec import EditSpec, LiveSpec
 from cmet_engine.timeline import EmotionTimeline
@@ -48,7 +49,7 @@ class Scrubber:
         """
         content = cache.content(spec.clip)
         geometry, source = self._keep(
-            "track", (content, spec.face, spec.space), lambda: tracked(spec.clip, face=spec.face, space=spec.space)
+            "track", (content, spec.face, spec.space), lambda: tracked(Source.of(spec.clip, spec.space), face=spec.face)
         )
         timeline = spec.timeline().scaled(spec.strength)
         about = (content, spec.face, spec.space, repr(timeline), spec.mode)  # all that decides the edit

@@ -2,10 +2,16 @@
 
 from cmet_engine.errors import InvalidInput
 
-VIDEO = frozenset(".mp4 .mov .mkv .webm .avi .m4v .flv".split())
+VIDEO = frozenset(
+    ".mp4 .m4v .mov .qt .mkv .webm .avi .divx .flv .f4v .mts .m2ts .m2t .ts .tod .mxf .gxf .mpg .mpeg .mpe .m2v .m1v .vob .wmv "
+    ".asf .3gp .3g2 .dv .dif .ogv .ogm .mjpg .mjpeg .mj2 .y4m .nut .rm .rmvb .h264 .264 .hevc .265 .ivf .lrv .insv".split()
+)
 """Movies that a folder is searched for."""
 
-SOUND = frozenset(".wav .flac .mp3 .m4a .aac .ogg .oga .opus .aif .aiff .wma".split()) | VIDEO
+SOUND = VIDEO | frozenset(
+    ".wav .wave .bwf .rf64 .w64 .flac .mp3 .mp2 .mpa .m4a .m4b .m4r .aac .ac3 .eac3 .ec3 .dts .thd .ogg .oga .opus .spx .mka .weba "
+    ".aif .aiff .aifc .caf .au .snd .amr .awb .3ga .wma .wv .ape .tta .voc .ra .gsm".split()
+)
 """Recordings that a folder is searched for: sound, or a movie's sound track."""
 
 STILL = frozenset(".png .exr .jpg .jpeg .tif .tiff .bmp .webp .dpx".split())

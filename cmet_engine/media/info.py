@@ -1,12 +1,13 @@
 """What a clip is, what one of its pictures is, and how its numbers stand for colours."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
 
+from cmet_engine.media.clock import Clock
 from cmet_engine.media.display import ORDINARY, Display
 
 MIN_TIMESCALE = 90_000  # ticks a second of written files: fine enough for any variable rate
@@ -80,6 +81,11 @@ class VideoInfo:
         pixel_aspect: width of a pixel over its height; 1 nearly always.
         time_base: seconds of one tick of the clip's time stamps.
         offset: seconds by which the first frame comes later than the beginning of the file (sound may begin before it).
+        timecode: label of the first frame, `HH:MM:SS:FF` (`HH:MM:SS;FF` for drop-frame); empty where the file has none.
+        reel: name of the reel or card that it was recorded on; empty where it does not say.
+        created: when it was recorded, as FFmpeg writes it (`2024-05-06T07:08:09.000000Z`); empty where it does not say.
+        begins, whole: seconds at which a part of a clip begins, and that the whole clip lasts.
+        clock: how the time stamps of its file are read.
         warnings: sentences about what is wrong with the file, to show to the user.
     """
 
@@ -101,7 +107,19 @@ class VideoInfo:
     pixel_aspect: Fraction = Fraction(1)
     time_base: Fraction = Fraction(1, MIN_TIMESCALE)
     offset: Fraction = Fraction(0)
+    begins: float = 0.0
+    whole: float = 0.0
+    timecode: str = ""
+    reel: str = ""
+    created: str = ""
+    clock: Clock = field(default_factory=Clock)
     warnings: tuple[str, ...] = ()
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """What identifies the footage in an edit, as FFmpeg's tags: start timecode, reel and time of recording."""
+        tags = {"timecode": self.timecode, "reel_name": self.reel, "creation_time": self.created}
+        return {name: value for name, value in tags.items() if value}
 
 
 @dataclass

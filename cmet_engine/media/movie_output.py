@@ -12,13 +12,14 @@ from av.codec.context import Flags
 from cmet_engine.files import whole_file
 from cmet_engine.media import codecs
 from cmet_engine.media.colour import ToEncoder
+from cmet_engine.media.container_limits import muxer
 from cmet_engine.media.display import ORDINARY
 from cmet_engine.media.info import FULL, LIMITED, MIN_TIMESCALE, Colors, VideoInfo
 from cmet_engine.media.output import Output, OutputSettings
 from cmet_engine.media.segments import SEGMENT, SegmentFile, finished, plain_packet, read_packets
-from cmet_engine.media.sound_copy import SoundCopy
 from cmet_engine.media.spaces import is_float
 from cmet_engine.media.stills import displayed
+from cmet_engine.media.track_copy import TrackCopy
 
 _MAX_TIMESCALE = 2**31 - 1
 _THREADS = 4  # the bytes of x264 depend on their number, which must not depend on the machine
@@ -45,7 +46,9 @@ class MovieOutput(Output):
         self._set_up(self.stream.codec_context)
         self.stream.time_base = self.time_base
         self.to_encoder = ToEncoder(source.colors if source else Colors(), self.codec.colors, self.codec.pixels)
-        self.sound = SoundCopy(settings, self.container, stack) if settings.sound else None
+        if source:  # QuickTime and MXF make a track of time codes from it
+            self.stream.metadata.update(source.identity)
+        self.sound = TrackCopy(settings, self.container, stack) if settings.sound else None
         self.container.start_encoding()
         depth = self.codec.depth
         self.depth = self.stream.codec_context.reorder_depth if depth is None else depth
@@ -145,10 +148,12 @@ def _container(settings: OutputSettings, stack: contextlib.ExitStack) -> Any:
     options = {"movflags": "+faststart+use_metadata_tags"}
     if suffix in (".mkv", ".webm", ".mxf"):
         options = {"fflags": "+bitexact"}
-    format = {".mkv": "matroska", ".m4v": "mp4"}.get(suffix, suffix[1:])
-    container = av.open(str(temporary.absolute()), "w", format=format, options=options)
+    container = av.open(str(temporary.absolute()), "w", format=muxer(suffix), options=options)
     stack.callback(container.close)
     container.metadata.update(settings.metadata)
+    if settings.source:  # MPEG-4 has no place for a reel but among the tags of the file
+        tags = settings.source.identity
+        container.metadata.update({name: tags[name] for name in ("creation_time", "reel_name") if name in tags})
     return container
 
 

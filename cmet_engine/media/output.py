@@ -41,12 +41,14 @@ def check_folder(spec: Spec, folder: Path) -> None:
     Raises:
         InvalidInput: a result would take the place of an input, or of a file or folder of another kind.
     """
-    targets: dict[Path, bool] = {}
-    for path in spec.outputs(folder):
-        targets |= {path.parent: True} | dict.fromkeys(files_of(path) if is_pattern(path) else [path], False)
-        if is_pattern(path):
-            check_apart(path.parent)
-    check_places(folder, targets, force=True)
+    folders = {path.parent for path in spec.outputs(folder)}
+    check_apart(*(folders - {folder}))
+    check_places(folder, dict.fromkeys(folders, True) | dict.fromkeys(files_written(spec, folder), False), force=True)
+
+
+def files_written(spec: Spec, output: Path) -> list[Path]:
+    """The files that some work writes or replaces; of numbered pictures those that are there already."""
+    return [file for path in spec.outputs(output) for file in (files_of(path) if is_pattern(path) else [path])]
 
 
 @dataclass

@@ -10,7 +10,7 @@ import av
 import numpy as np
 
 from cmet_engine.files import whole_folder
-from cmet_engine.media import openexr
+from cmet_engine.media import container_limits, openexr
 from cmet_engine.media.display import ORDINARY
 from cmet_engine.media.info import Colors
 from cmet_engine.media.output import Output, OutputSettings
@@ -38,10 +38,11 @@ class SequenceOutput(Output):
             self.suffix, about.colors if about else Colors(), about.display if about else ORDINARY
         )
         self.source = Source.of(about.path) if about and self.suffix == ".exr" and is_float(about.pixels) else None
+        self.first = round(about.begins * about.fps) if about else 0  # of the source, where a part of it is written
         if self.source:
             settings.notes += openexr.losses(self.source.path.name, openexr.read_header(self.source.file_of(0)))
         if settings.sound:
-            settings.notes.append("An image sequence holds no sound; it stays in the source clip.")
+            settings.notes += container_limits.limits(Source(settings.sound), settings.path.suffix)
 
     def resume(self) -> int:
         """Take over the finished pictures, as many as make whole segments; returns their number."""
@@ -71,7 +72,7 @@ class SequenceOutput(Output):
         if self.suffix != ".exr":
             return self.encode(frame)
         if self.source and is_float(frame.format.name):
-            header = openexr.kept(openexr.read_header(self.source.file_of(self.count)))
+            header = openexr.kept(openexr.read_header(self.source.file_of(self.first + self.count)))
         else:
             header = self.encode.attributes(self.fps)
         return self.encode(frame, header, matte)

@@ -63,7 +63,7 @@ class VideoWriter:
         width, height: pixels of the pictures to come, odd sizes too.
         fps: frames a second; exact where given as a Fraction.
         sound_from: the clip whose sound, colour description, pixel aspect and start of sound are kept: a path or the
-            `VideoInfo` of it. Sound is copied bit for bit where the container takes its codec, else re-encoded as AAC;
+            `Source` or `VideoInfo` of it. Sound is copied bit for bit where the container takes its codec, else re-encoded as AAC;
             `notes` says so. A file with sound only is taken for its sound.
         metadata: tags of the file, such as {"title": …, "comment": …}; an image sequence has none.
         force: replace an earlier output.
@@ -90,7 +90,7 @@ class VideoWriter:
         height: int,
         fps: Fraction | float,
         *,
-        sound_from: str | Path | VideoInfo | None = None,
+        sound_from: str | Path | Source | VideoInfo | None = None,
         metadata: dict[str, str] | None = None,
         force: bool = False,
         rate_factor: int = RATE_FACTOR,
@@ -250,14 +250,14 @@ class VideoWriter:
             raise CmetError(f"{self.path} cannot be written: {reason}.") from error
 
 
-def _source_and_sound(sound_from: str | Path | VideoInfo | None) -> tuple[VideoInfo | None, Path | None]:
+def _source_and_sound(sound_from: str | Path | Source | VideoInfo | None) -> tuple[VideoInfo | None, Path | None]:
     """The clip whose description is kept, and the file whose sound is."""
     if sound_from is None:
         return None, None
     if isinstance(sound_from, VideoInfo):
-        return sound_from, sound_from.path if sound_from.has_audio else None
-    path = Path(sound_from)
-    clip = Source.of(path)
+        return sound_from, sound_from.path if sound_from.path.is_file() else None
+    clip = Source.of(sound_from)
+    path = clip.path
     with clip.open() as container:
         try:
             video_stream(container, path)
@@ -266,7 +266,7 @@ def _source_and_sound(sound_from: str | Path | VideoInfo | None) -> tuple[VideoI
                 return None, path
             raise
     info = measure(clip)
-    return info, path if info.has_audio else None
+    return info, path if path.is_file() else None
 
 
 def check_output(clip: Path, path: Path, codec: str | None) -> None:

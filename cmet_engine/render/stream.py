@@ -16,12 +16,11 @@ from typing import Protocol
 import numpy as np
 
 from cmet_engine import fingerprint
-from cmet_engine.choices import GUESSED, InputSpace
-from cmet_engine.media.display import space_key
 from cmet_engine.media.info import Frame, VideoInfo
 from cmet_engine.media.picture import shrunk
 from cmet_engine.media.reader import VideoReader
 from cmet_engine.media.segments import SEGMENT
+from cmet_engine.media.source import Source
 from cmet_engine.media.writer import RATE_FACTOR, VideoWriter
 from cmet_engine.models import assets
 from cmet_engine.progress import Progress, Stage
@@ -90,7 +89,7 @@ class VideoOutput:
 
     path: Path
     metadata: dict[str, str] = field(default_factory=dict)
-    sound: Path | None = None
+    sound: Path | Source | None = None
     rate_factor: int | None = None
     codec: str | None = None
     force: bool = False
@@ -99,11 +98,10 @@ class VideoOutput:
 
 
 def render_video(
-    clip: Path,
+    clip: Path | Source,
     renderer: Renderer,
     output: VideoOutput,
     *,
-    space: InputSpace = GUESSED,
     observers: Mapping[str, Observer] | None = None,
     progress: Progress | None = None,
     pieces: Segments | None = None,
@@ -112,10 +110,9 @@ def render_video(
     """Render every frame of a clip into `output`.
 
     Args:
-        clip: the footage.
+        clip: the footage; of a `Source` the part that it stands for.
         renderer: prepared for this clip.
         output: the video to write.
-        space: what is said about the clip's colours.
         observers: by name, who sees the frames; the names mark their notes.
         progress: called as ("render", frames done, frames in all).
         pieces: where finished segments are kept.
@@ -127,11 +124,11 @@ def render_video(
     Raises:
         CmetError: the clip cannot be read, or the video cannot be written.
     """
-    reader = VideoReader(clip, space=space)
+    reader = VideoReader(clip)
     info = reader.info
     observers = observers or {}
     rate_factor = RATE_FACTOR if output.rate_factor is None else output.rate_factor
-    folder = _segments_folder(pieces, clip, space, renderer, output, rate_factor, observers)
+    folder = _segments_folder(pieces, Source.of(clip), renderer, output, rate_factor, observers)
     with contextlib.ExitStack() as stack:
         writer = stack.enter_context(
             VideoWriter(
@@ -183,8 +180,7 @@ def _matte(
 
 def _segments_folder(
     pieces: Segments | None,
-    clip: Path,
-    space: InputSpace,
+    clip: Source,
     renderer: Renderer,
     output: VideoOutput,
     rate_factor: int,
@@ -198,7 +194,7 @@ def _segments_folder(
     parts = {type(part).__module__ for part in (renderer, *observers.values())}
     code = fingerprint.code(__name__, *sorted(name for name in parts if name.startswith("cmet_engine.")))
     return pieces.stage(
-        "render", code, assets.CHECKSUMS, NOTES_FORMAT, clip, *space_key(space), output.sound, output.path.name, rate_factor, output.codec, output.matte and output.matte.name, output.matte_channel, output.metadata,
+        "render", code, assets.CHECKSUMS, NOTES_FORMAT, clip.path, clip.reading, output.sound, output.path.name, rate_factor, output.codec, output.matte and output.matte.name, output.matte_channel, output.metadata,
         geometry.fade, geometry.valid, landmarks, renderer.state,
     )  # fmt: skip
 

@@ -10,10 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from short_clips import small
 
+from cmet_engine import cache
+from cmet_engine.cli import main
 from cmet_engine.errors import CmetError, InvalidInput
 from cmet_engine.files import inputs_kept, remove_leftovers, whole_file, whole_folder
 from cmet_engine.jobs.execute import execute
+from cmet_engine.jobs.store import JobState, JobStore
 from cmet_engine.media.writer import VideoWriter
+from cmet_engine.serve.engine import Engine
+from cmet_engine.serve.paths import AllowedFolders
 from cmet_engine.spec import EditSpec, ExportSpec, RenderSpec, TrackSpec
 from cmet_engine.track import CoefficientTrack
 
@@ -204,3 +209,46 @@ def test_leftovers_are_told_from_hidden_files_of_the_user(tmp_path: Path):
     left.rename(temporary)
     remove_leftovers([tmp_path / "take", tmp_path / "take.mp4"])
     assert sorted(path.name for path in tmp_path.iterdir()) == [".take-backup12.mp4", ".take-original"]
+
+
+def test_an_engine_and_the_cache_leave_what_is_not_theirs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A user may name any folder with --root and CMET_HOME, the home folder too."""
+    mine = (".profile", ".ssh/key", "jobs/film/.git/config", "uploads/old.mp4", "done/list.txt", "cache/My Films/a.mp4")
+    for name in mine:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("mine")
+        os.utime(tmp_path / name, (0, 0))
+    left = tmp_path / "uploads" / ("0" * 64 + ".wav")
+    asked = tmp_path / "uploads" / ("1" * 64 + ".wav")
+    for upload in (left, asked):
+        upload.write_text("speech")
+        os.utime(upload, (0, 0))
+    job = JobStore(tmp_path).submit("track", {"clip": str(asked)}, "test")
+    engine = Engine(tmp_path, AllowedFolders([]), slots=0)
+    engine.stop()
+    monkeypatch.setenv("CMET_HOME", str(tmp_path))
+    cache.put("test-0", lambda folder: (folder / "data").write_bytes(bytes(1000)))
+    assert cache.shrink(0) == 1000 and not (tmp_path / "cache" / "test-0").exists()
+    assert [(tmp_path / name).read_text() for name in mine] == ["mine"] * len(mine)
+    assert asked.exists() and job.folder.is_dir() and not left.exists()
+
+
+def test_results_that_a_waiting_job_reads_are_not_forgotten(tmp_path: Path):
+    store = JobStore(tmp_path, keep=2)
+    first = store.submit("track", {"clip": "/a.mp4"}, "test")
+    first.state = JobState(state="done")
+    store.submit("render", {"clip": "/a.mp4", "track": str(first.results / "track.npz")}, "test")
+    others = [store.submit("track", {"clip": "/a.mp4"}, "test") for _ in range(3)]
+    assert first.folder.is_dir() and all(job.folder.is_dir() for job in others)
+
+
+def test_commands_of_training_keep_the_files_they_are_given(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    names = tmp_path / "held_out.txt"
+    names.write_text("take1\n")
+    for command, said in (
+        (["train", "refiner", "--clips", tmp_path, "--test-clips", names, "--work", tmp_path / "w"], "test clip"),
+        (["eval", "emotion", names, "--force"], "clip"),
+    ):
+        assert main([*map(str, command), "-o", str(names)]) == 1
+        assert f"is the {said} itself" in capsys.readouterr().err
+    assert names.read_text() == "take1\n"

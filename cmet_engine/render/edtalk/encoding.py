@@ -8,13 +8,12 @@ import numpy as np
 import torch
 
 from cmet_engine import cache, fingerprint
-from cmet_engine.choices import GUESSED, InputSpace
 from cmet_engine.errors import InvalidInput
 from cmet_engine.face.lips import eye_opening, lip_opening
 from cmet_engine.face.tracker import FaceGeometry, track
 from cmet_engine.media.audio import lip_mel
-from cmet_engine.media.display import space_key
 from cmet_engine.media.reader import VideoReader
+from cmet_engine.media.source import Source
 from cmet_engine.models import store
 from cmet_engine.progress import Progress, Stage
 from cmet_engine.render.edtalk.audio2lip import Audio2Lip, smooth
@@ -42,35 +41,22 @@ class Shot:
 
 
 def encode_clip_cached(
-    clip: str | Path,
-    geometry: FaceGeometry,
-    crops: Crops,
-    runner: NetworkRunner,
-    progress: Progress | None,
-    space: InputSpace = GUESSED,
+    clip: str | Path | Source, geometry: FaceGeometry, crops: Crops, runner: NetworkRunner, progress: Progress | None
 ) -> tuple[Codes, list[Shot]]:
     """What `encode_clip` gives, cached by the clip's content."""
 
     def encode() -> dict[str, np.ndarray]:
-        codes, shots = encode_clip(clip, geometry, crops, runner, progress, space)
+        codes, shots = encode_clip(clip, geometry, crops, runner, progress)
         bounds = np.array([(shot.first, shot.last) for shot in shots], np.int64)
         return {**vars(codes), "bounds": bounds, "sources": np.array([shot.source for shot in shots])}
 
-    name, path, identity = None, Path(clip), runner.networks.identity
-    if identity and path.is_file():
+    name, footage, identity = None, Source.of(clip), runner.networks.identity
+    if identity and footage.path.is_file():
         # landmarks read back from a file are exact; values computed from them are not
         landmarks = (part for _, part in geometry.chunks())
         where = fingerprint.data(landmarks, geometry.valid, geometry.fade, geometry.cuts, geometry.fps)
-        name = cache.key(
-            "edtalk_codes",
-            path,
-            fingerprint.code(__name__),
-            where,
-            *space_key(space),
-            identity,
-            runner.device,
-            runner.batch,
-        )
+        about = (where, identity, runner.device, runner.batch, footage.reading)
+        name = cache.key("edtalk_codes", footage.path, fingerprint.code(__name__), *about)
     found = cache.arrays(name, encode)
     codes = Codes(found["expression"], found["pose"], found["lip"])
     shots = [Shot(int(a), int(b), source) for (a, b), source in zip(found["bounds"], found["sources"], strict=True)]
@@ -78,12 +64,11 @@ def encode_clip_cached(
 
 
 def encode_clip(
-    clip: str | Path,
+    clip: str | Path | Source,
     geometry: FaceGeometry,
     crops: Crops,
     runner: NetworkRunner,
     progress: Progress | None = None,
-    space: InputSpace = GUESSED,
 ) -> tuple[Codes, list[Shot]]:
     """Codes of every frame of a clip, and its shots that show the face. Each frame is encoded once.
 
@@ -103,7 +88,7 @@ def encode_clip(
         codes.expression[index], codes.pose[index], codes.lip[index] = part.expression, part.pose, part.lip
         waiting.clear()
 
-    for frame in VideoReader(clip, space=space):
+    for frame in VideoReader(clip):
         if frame.index >= count:
             break
         if geometry.valid[frame.index]:

@@ -16,10 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from cmet_engine.choices import GUESSED, InputSpace
 from cmet_engine.face.mesh import Box, Mesh
 from cmet_engine.face.tracker import FaceGeometry
 from cmet_engine.media.segments import SEGMENT
+from cmet_engine.media.source import Source as Footage
 from cmet_engine.progress import Progress
 from cmet_engine.render.base import Renderer
 from cmet_engine.render.edtalk.crop import SIZE, follow
@@ -46,7 +46,6 @@ class EdtalkRenderer(Renderer):
         timeline: which emotion, when, how strong (its strength included).
         vectors: for every name of the timeline an object with `.vector` [1024] in the emotion2vec+ space, or the vector
             itself. Names that begin with `edtalk-` are EDTalk's presets and need none.
-        space: what is said about its colours.
         voice: a wave float [S] at 16 kHz that the lips shall speak; None keeps the lips of the clip.
         networks: to work with; None loads the published weights.
         device: see `models.device.resolve`.
@@ -71,12 +70,11 @@ class EdtalkRenderer(Renderer):
 
     def __init__(
         self,
-        clip: str | Path,
+        clip: str | Path | Footage,
         geometry: FaceGeometry,
         timeline: EmotionTimeline,
         vectors: Mapping[str, Any],
         *,
-        space: InputSpace = GUESSED,
         voice: np.ndarray | None = None,
         networks: Networks | None = None,
         device: str = "auto",
@@ -90,7 +88,7 @@ class EdtalkRenderer(Renderer):
         wanted = emotion_inputs(timeline, vectors)
         self.runner = NetworkRunner(networks or Networks.load(voice=voice is not None), device, batch, self.warn)
         self.crops = follow(geometry)
-        self.codes, self.shots = encode_clip_cached(clip, geometry, self.crops, self.runner, progress, space)
+        self.codes, self.shots = encode_clip_cached(clip, geometry, self.crops, self.runner, progress)
         self._source: tuple[int, Source] | None = None  # of one shot at a time: its feature maps take 65 MB
         if voice is not None:
             self.codes.lip = lips_at(speech_lips(voice, self.runner), geometry.times)

@@ -17,9 +17,8 @@ import torch
 from torch import Tensor
 
 from cmet_engine import cache, fingerprint
-from cmet_engine.choices import GUESSED, InputSpace
 from cmet_engine.face.tracker import FaceGeometry
-from cmet_engine.media.display import space_key
+from cmet_engine.media.source import Source
 from cmet_engine.models import assets
 from cmet_engine.models.device import resolve
 from cmet_engine.progress import Progress, Stage
@@ -67,13 +66,12 @@ class Prepared:
 
 
 def prepare(
-    clip: Path,
+    clip: Path | Source,
     geometry: FaceGeometry,
     deltas: Deltas,
     quality: str,
     *,
     face: int = 0,
-    space: InputSpace = GUESSED,
     device: str = "auto",
     among: np.ndarray | None = None,
     steps: int | None = None,
@@ -88,7 +86,6 @@ def prepare(
         deltas: emotions for the training pairs; called only where a fit is needed.
         quality: `standard` or `best`.
         face: which face `geometry` follows, for the cache.
-        space: what is said about the clip's colours.
         device: see `models.device.resolve`.
         among: frames that may be references or training pairs; None for all that show the face.
         steps: of the fit; None for those of the quality, 0 for the generic network as it is.
@@ -103,7 +100,7 @@ def prepare(
     steps = level.steps if steps is None else steps
     usable = usable_frames(geometry) if among is None else among
     unit = resolve(device)
-    references = open_references(clip, geometry, level.largest, usable, space)
+    references = open_references(clip, geometry, level.largest, usable)
     network = load_refiner().to(unit)
     messages = _obstacles(usable, references)
     if messages:
@@ -115,10 +112,11 @@ def prepare(
     if steps:
         frames_used = hashlib.sha256(usable.tobytes()).hexdigest()
         code = fingerprint.code(__name__, "cmet_engine.face.clip")
-        parts = (face, *space_key(space), quality, steps, assets.checksums(f"{WEIGHTS}.safetensors"), frames_used)
-        name = cache.key("refiner", clip, code, *parts) if clip.is_file() else None
+        footage = Source.of(clip)
+        parts = (footage.reading, face, quality, steps, assets.checksums(f"{WEIGHTS}.safetensors"), frames_used)
+        name = cache.key("refiner", footage.path, code, *parts) if footage.path.is_file() else None
         if not _restored(network, name):
-            frames = read_frames(clip, geometry, deltas, usable, round(1.5 * level.size), space)
+            frames = read_frames(clip, geometry, deltas, usable, round(1.5 * level.size))
             _Fit(network, name, frames, level.size, steps, progress).run()
     return Prepared(references, network, level.size, messages)
 

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cmet_engine.choices import GUESSED, InputSpace
 from cmet_engine.face.tracker import FaceGeometry
 from cmet_engine.media.reader import VideoReader
+from cmet_engine.media.source import Source
 from cmet_engine.render.motion import landmark_motion
 from cmet_engine.render.refine import reference_frames
 from cmet_engine.render.refine.canonical_crop import crop_transform, rasterise
@@ -79,7 +79,7 @@ class ClipFrames:
 
 
 def read_frames(
-    clip: Path, geometry: FaceGeometry, deltas: Deltas, among: np.ndarray, largest: int, space: InputSpace = GUESSED
+    clip: Path | Source, geometry: FaceGeometry, deltas: Deltas, among: np.ndarray, largest: int
 ) -> ClipFrames:
     """Read frames of a clip to make training pairs from.
 
@@ -89,14 +89,12 @@ def read_frames(
         deltas: emotions for the cycles.
         among: int [M], frames that may be taken; at most `FRAMES` of them are, evenly spaced.
         largest: longest side of a crop, pixels.
-        space: what is said about the clip's colours.
     """
     wanted = among
     if len(among):
         wanted = among[np.linspace(0, len(among) - 1, min(FRAMES, len(among))).round().astype(int)]
     appearance = clip_appearance(geometry)
-    reader = VideoReader(clip, space=space)
-    crops = reference_frames.read_frames(reader, geometry, [int(i) for i in wanted], appearance, largest)
+    crops = reference_frames.read_frames(VideoReader(clip), geometry, [int(i) for i in wanted], appearance, largest)
     return ClipFrames(crops, deltas(crops.index))
 
 

@@ -12,7 +12,6 @@ from typing import Any
 import cv2
 import numpy as np
 
-from cmet_engine.choices import GUESSED, InputSpace
 from cmet_engine.face.landmarks import (
     LEFT_EYE_CORNERS,
     LEFT_IRIS,
@@ -28,6 +27,7 @@ from cmet_engine.face.pose import normalise, template
 from cmet_engine.face.tracker import FaceGeometry
 from cmet_engine.media.info import Frame
 from cmet_engine.media.reader import VideoReader
+from cmet_engine.media.source import Source
 
 FRAMES_KEPT = 40
 """Reference frames of a clip."""
@@ -311,11 +311,7 @@ def read_frames(
 
 
 def open_references(
-    clip: Path,
-    geometry: FaceGeometry,
-    largest: int = LARGEST,
-    among: np.ndarray | None = None,
-    space: InputSpace = GUESSED,
+    clip: Path | Source, geometry: FaceGeometry, largest: int = LARGEST, among: np.ndarray | None = None
 ) -> ReferenceFrames:
     """Choose the reference frames of a clip, and read them.
 
@@ -324,12 +320,10 @@ def open_references(
         geometry: where the face is in every frame of it.
         largest: longest side of a kept crop, pixels.
         among: frame numbers that may be chosen; None for all that show the face.
-        space: what is said about the clip's colours.
     """
     appearance = clip_appearance(geometry)
     usable = usable_frames(geometry) if among is None else among
-    reader = VideoReader(clip, space=space)
-    return read_frames(reader, geometry, choose_frames(appearance, usable).tolist(), appearance, largest)
+    return read_frames(VideoReader(clip), geometry, choose_frames(appearance, usable).tolist(), appearance, largest)
 
 
 def cheapest_path(cost: np.ndarray, free: np.ndarray | None = None) -> np.ndarray:

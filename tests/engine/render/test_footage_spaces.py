@@ -17,6 +17,7 @@ from cmet_engine.face.clip import track_clip
 from cmet_engine.media import openexr
 from cmet_engine.media.planes import views
 from cmet_engine.media.reader import VideoReader
+from cmet_engine.media.source import Source
 from cmet_engine.render.stream import VideoOutput, render_video
 from cmet_engine.render.warp import WarpRenderer
 
@@ -49,7 +50,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def landmarks(clip: Path, space: InputSpace) -> np.ndarray:
-    geometry, _ = track_clip(clip, space=space)
+    geometry, _ = track_clip(Source.of(clip, space))
     assert geometry.valid.all()
     return np.concatenate([part for _, part in geometry.chunks()])[..., :2]
 
@@ -64,13 +65,13 @@ def test_the_face_is_found_where_it_is_in_the_sdr_clip(clips: dict[str, Path], n
 
 def smiling(clip: Path, space: InputSpace, output: VideoOutput) -> list[str]:
     """Render a clip with a smile."""
-    geometry, source = track_clip(clip, space=space)
+    geometry, source = track_clip(Source.of(clip, space))
     coefficients = source.coefficients.copy()
     for name in ("mouthSmileLeft", "mouthSmileRight", "cheekSquintLeft", "cheekSquintRight"):
         coefficients[:, arkit.NAMES.index(name)] = 0.9
     edited = type(source)(source.fps, coefficients, source.head_rotation, source.eye_rotation, source.valid, {})
     output.path.parent.mkdir(exist_ok=True)
-    return render_video(clip, WarpRenderer(geometry, source, edited), output, space=space)
+    return render_video(Source.of(clip, space), WarpRenderer(geometry, source, edited), output)
 
 
 def compared(clip: Path, result: Path, space: InputSpace, mattes: list[np.ndarray]) -> None:
@@ -155,4 +156,4 @@ def channel(path: Path, name: str) -> np.ndarray:
 
 def test_an_unknown_space_ends_in_one_sentence(clips: dict[str, Path]) -> None:
     with pytest.raises(CmetError, match=r"--colorspace LogC9 is unknown; near it are .*LogC"):
-        track_clip(clips["LogC3"], space=InputSpace("LogC9"))
+        track_clip(Source.of(clips["LogC3"], InputSpace("LogC9")))
