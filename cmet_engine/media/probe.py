@@ -11,7 +11,7 @@ import numpy as np
 from cmet_engine.errors import InvalidInput
 from cmet_engine.media.colour import chroma_place, colors_of, mastering_of, orientation_of
 from cmet_engine.media.info import Mastering, VideoInfo
-from cmet_engine.media.planes import planar_name
+from cmet_engine.media.planes import layout, planar_name, turned_place
 from cmet_engine.media.sequences import SEQUENCE_RATE
 from cmet_engine.media.source import Source, decoded_frames, first_start, start_of, video_stream
 
@@ -74,10 +74,12 @@ def measure(source: Source) -> VideoInfo:
     duration = (stamps[-1] - stamps[0]) * header.time_base + last if variable else max(packets.frames, 1) * step
     orientation = orientation_of(first)
     turned = orientation.transpose
+    upright_size = (first.height, first.width) if turned else (first.width, first.height)
+    place = turned_place(header.chroma_place, layout(first.format.name), upright_size, orientation)
     return VideoInfo(
         path=source.path,
-        width=first.height if turned else first.width,
-        height=first.width if turned else first.height,
+        width=upright_size[0],
+        height=upright_size[1],
         fps=fps,
         variable=variable,
         frames=max(packets.frames, 1),
@@ -86,7 +88,7 @@ def measure(source: Source) -> VideoInfo:
         rotation=orientation.degrees_clockwise,
         bit_depth=max((c.bits for c in first.format.components), default=8),
         codec=header.codec,
-        colors=replace(colors_of(first), chroma_place=header.chroma_place),
+        colors=replace(colors_of(first), chroma_place=place),
         pixels=planar_name(first.format.name, turned) or "",
         mastering=header.mastering,
         pixel_aspect=1 / header.pixel_aspect if turned else header.pixel_aspect,
