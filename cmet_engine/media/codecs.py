@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from cmet_engine.errors import InvalidInput
 from cmet_engine.media import formats
-from cmet_engine.media.info import Colors, Mastering
+from cmet_engine.media.info import BT709, BT2020, UNSPECIFIED, Colors, Mastering
 from cmet_engine.media.output import OutputSettings
 from cmet_engine.media.planes import PLACES, Layout, layout
 from cmet_engine.media.source import Source, video_stream
@@ -72,6 +72,7 @@ _KINDS = {
 _X265 = ("log-level=error", "frame-threads=2", "pools=4", "open-gop=0", "bframes=3", "b-pyramid=1")
 _X265_DEPTH = 2  # of which FFmpeg says nothing: pictures by which decoding runs ahead, with these B-frames
 
+_LIKE_BT709 = (6, 14, 15)  # AVCOL_TRC_* with the curve of BT.709, of which ProRes knows that name alone
 _MXF_RATES = {Fraction(n) for n in (24, 25, 30, 48, 50, 60)} | {Fraction(n * 1000, 1001) for n in (24, 30, 48, 60)}
 _DNXHR_LEAST = (256, 120)  # pixels
 
@@ -107,7 +108,6 @@ def choose(settings: OutputSettings) -> Codec:
         source = displayed_info(source)
     size = (settings.width, settings.height)
     pixels = (source.pixels if source else "") or "yuv420p"
-    colors = source.colors if source else Colors()
     about = layout(pixels)
     name = settings.codec or _usual(suffix, about if source else None, size)
     kind = _KINDS[name]
@@ -115,9 +115,12 @@ def choose(settings: OutputSettings) -> Codec:
     chosen = min(_fitting(kind, size), key=lambda one: _loss(one, pixels, kind))
     target = layout(chosen)
     notes = [f"{kind.title} {lost}." for lost in _lost(kind, about, target)] if source else []
-    if kind.limited and colors.full_range:
-        colors = replace(colors, full_range=False)
-        notes.append(f"{kind.title} knows limited range only, so the clip's full range was converted.")
+    colors = _colors(kind, source.colors if source else Colors(), notes)
+    if source and source.pixel_aspect != 1 and (name == "ffv1" or suffix in (".webm", ".mxf")):
+        notes.append(
+            f"{kind.title} in {suffix} is written with square pixels, the clip's are {source.pixel_aspect.numerator}:"
+            f"{source.pixel_aspect.denominator}; choose .mov or .mp4 to keep that."
+        )
     options = dict(kind.options)
     if kind.encoder in ("libx264", "libx265"):
         options["crf"] = str(settings.rate_factor)
@@ -131,11 +134,22 @@ def choose(settings: OutputSettings) -> Codec:
     elif kind.encoder == "libx264" and mastering != Mastering():
         options["x264-params"] = ":".join(_hdr(mastering, "mastering-display", "cll"))
     elif mastering != Mastering():
-        notes.append(
-            f"{kind.title} holds no HDR mastering metadata, so it was left out; use hevc to keep it. The colours are tagged as before."
-        )
+        notes.append(f"{kind.title} holds no HDR mastering metadata, so it was left out; use hevc to keep it.")
     depth = _X265_DEPTH if kind.encoder == "libx265" else None
     return Codec(kind.encoder, chosen, options, colors, tuple(notes), depth)
+
+
+def _colors(kind: _Kind, colors: Colors, notes: list[str]) -> Colors:
+    """What the numbers stand for that a codec is given: as in the clip, but for what the codec has no name for."""
+    if kind.limited and colors.full_range:
+        colors = replace(colors, full_range=False)
+        notes.append(f"{kind.title} knows limited range only, so the clip's full range was converted.")
+    if kind.encoder == "dnxhd" and colors.matrix not in (BT709, BT2020, UNSPECIFIED):
+        colors = replace(colors, matrix=BT709)
+        notes.append(f"{kind.title} knows the colour matrices of BT.709 and BT.2020 only, so the clip's was converted.")
+    if kind.encoder.startswith("prores") and colors.transfer in _LIKE_BT709:
+        colors = replace(colors, transfer=BT709)
+    return colors
 
 
 _LOSSLESS = ("utvideo", "huffyuv", "ffvhuff", "magicyuv", "rawvideo", "v210", "v410", "r210", "qtrle")

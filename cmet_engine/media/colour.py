@@ -17,7 +17,7 @@ from av.video.reformatter import Interpolation, VideoReformatter
 
 from cmet_engine.media.display import ORDINARY, Display
 from cmet_engine.media.info import BT709, BT2020, FULL, LIMITED, MATRICES, UNSPECIFIED, Colors, Mastering
-from cmet_engine.media.planes import PLACES, black_and_white, layout, views
+from cmet_engine.media.planes import PLACES, PlaceTag, black_and_white, centred, layout, views
 from cmet_engine.media.side_data import side_data
 from cmet_engine.media.spaces import is_float
 
@@ -98,6 +98,7 @@ class ToEncoder:
 
     def __init__(self, source: Colors, colors: Colors, pixels: str) -> None:
         self.source, self.colors, self.pixels = source, colors, pixels
+        self.tag: PlaceTag | None = None
         self.reformatter = VideoReformatter()
 
     def __call__(self, frame: av.VideoFrame) -> av.VideoFrame:
@@ -109,6 +110,7 @@ class ToEncoder:
             picture = _gray_as_luma(frame, self.source.full_range, self.pixels, self.colors.full_range)
         else:
             known = {} if frame.format.is_rgb else {f"src_{name}": value for name, value in own.items()}
+            frame = self._aligned(frame)
             picture = self.reformatter.reformat(
                 frame, format=self.pixels, interpolation=_EXACT_BACK if frame.format.is_rgb else _EXACT, threads=1,
                 dst_colorspace=wanted["colorspace"], dst_color_range=wanted["color_range"], **known,
@@ -117,6 +119,20 @@ class ToEncoder:
         # ProRes takes these from the picture, not from the encoder
         picture.color_primaries, picture.color_trc = self.colors.primaries, self.colors.transfer
         return picture
+
+    def _aligned(self, frame: av.VideoFrame) -> av.VideoFrame:
+        """A frame whose chroma the scaler leaves where it is in directions in which the result has as many samples.
+
+        The scaler puts chroma into the middle, so it is told that it lies there.
+        """
+        if self.tag is None:
+            self.tag = self._tag(frame)
+        return self.tag(frame)
+
+    def _tag(self, frame: av.VideoFrame) -> PlaceTag:
+        have, wanted = layout(frame.format.name), layout(self.pixels)
+        place = centred(self.source.chroma_place, have.across == wanted.across, have.down == wanted.down)
+        return PlaceTag((frame.width, frame.height), frame.format.name, place)
 
 
 def _gray_as_luma(frame: av.VideoFrame, full: bool, pixels: str, full_wanted: bool) -> av.VideoFrame:

@@ -4,6 +4,7 @@ Y'CbCr is linear in R'G'B', so a change of colours is added to the samples that 
 what was changed is rounded once, at the format's own depth. Alpha is never touched.
 """
 
+from fractions import Fraction
 from typing import Any, NamedTuple
 
 import av
@@ -11,19 +12,23 @@ import cv2
 import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
 
-from cmet_engine.media.info import Colors
+from cmet_engine.media.info import FULL, LIMITED, Colors
 
 Box = tuple[int, int, int, int]
 """Left, top, right, bottom in pixels; right and bottom do not belong to it."""
 
-UNKNOWN, LEFT, CENTER, TOP_LEFT, TOP, BOTTOM_LEFT, BOTTOM = range(7)
-"""Where a chroma sample lies among its luma samples, AVCHROMA_LOC_*: in the middle of their left edge, of all of them, …"""
+UNKNOWN, LEFT, CENTER, TOP_LEFT, TOP, BOTTOM_LEFT, BOTTOM, RIGHT, TOP_RIGHT, BOTTOM_RIGHT = range(10)
+"""Where a chroma sample lies among its luma samples, AVCHROMA_LOC_*: in the middle of their left edge, of all of them, …; the last
+three, which turned pictures have, FFmpeg does not know."""
 
-PLACES = ("unspecified", "left", "center", "topleft", "top", "bottomleft", "bottom")
-"""FFmpeg's names of them."""
+PLACES = ("unspecified", "left", "center", "topleft", "top", "bottomleft", "bottom", "center", "top", "bottom")
+"""FFmpeg's names of them, of the last three the nearest that it has."""
 
-PROXY_PLACE = CENTER
-"""Where FFmpeg's scaler takes chroma samples to lie when it makes 8-bit RGB (`colour.ToRgb`), whatever the clip says."""
+_SHARES = {
+    LEFT: (0, 0.5), CENTER: (0.5, 0.5), TOP_LEFT: (0, 0), TOP: (0.5, 0), BOTTOM_LEFT: (0, 1), BOTTOM: (0.5, 1), RIGHT: (1, 0.5),
+    TOP_RIGHT: (1, 0), BOTTOM_RIGHT: (1, 1),
+}  # fmt: skip
+"""How far right and down each lies, from the first to the last of the luma samples."""
 
 _WEIGHTS = {1: (0.2126, 0.0722), 4: (0.30, 0.11), 7: (0.212, 0.087), 9: (0.2627, 0.0593)}
 """Shares of red and blue in luma by AVCOL_SPC_*; the others that FFmpeg's scaler converts have those of BT.601."""
@@ -118,6 +123,7 @@ class Upright:
         self.size, self.pixels, self.colors, self.orientation = size, pixels, colors, orientation
         self.stored = pixels if not orientation[0] else _transposed(pixels)
         self.reformatter = VideoReformatter()
+        self.tagged = PlaceTag(size, pixels, colors.chroma_place)
 
     def __call__(self, frame: av.VideoFrame) -> av.VideoFrame:
         """A frame in the format `pixels`, upright."""
@@ -127,11 +133,86 @@ class Upright:
             frame = self.reformatter.reformat(
                 frame, *size, format=self.stored, interpolation=_EXACT, threads=1, **same_colours(self.colors)
             )
-        result = av.VideoFrame(*self.size, self.pixels)
+        result = self.tagged(av.VideoFrame(*self.size, self.pixels))
+        if not layout(self.pixels).rgb:
+            result.colorspace, result.color_range = self.colors.matrix, FULL if self.colors.full_range else LIMITED
         for plane, target in zip(views(frame), views(result), strict=True):
             plane = plane.T if transpose else plane
             target[...] = plane[:: -1 if up_down else 1, :: -1 if left_right else 1]
         return result
+
+
+class PlaceTag:
+    """Says in frames where their chroma samples lie, which FFmpeg's scaler heeds and PyAV cannot set.
+
+    Args:
+        size: width and height of the frames.
+        pixels: their format.
+        place: of their chroma samples; nothing is said where it is unknown.
+    """
+
+    def __init__(self, size: tuple[int, int], pixels: str, place: int) -> None:
+        about = layout(pixels)
+        self.graph: Any = None
+        if place == UNKNOWN or about.across == about.down == 1:
+            return
+        self.graph = av.filter.Graph()
+        width, height = size
+        begin = self.graph.add_buffer(
+            width=width, height=height, format=av.VideoFormat(pixels), time_base=Fraction(1, 1000)
+        )
+        tag = self.graph.add("setparams", f"chroma_location={PLACES[place]}")
+        end = self.graph.add("buffersink")
+        begin.link_to(tag)
+        tag.link_to(end)
+        self.graph.configure()
+
+    def __call__(self, frame: av.VideoFrame) -> av.VideoFrame:
+        """A frame of the same planes that says it."""
+        if self.graph is None:
+            return frame
+        self.graph.vpush(frame)
+        tagged: av.VideoFrame = self.graph.vpull()
+        return tagged
+
+
+def turned_place(place: int, about: Layout, size: tuple[int, int], orientation: tuple[bool, bool, bool]) -> int:
+    """Where chroma samples lie once a picture is turned.
+
+    Args:
+        place: in the stored picture.
+        about: its format.
+        size: width and height of the upright picture.
+        orientation: see `colour.Orientation`.
+    """
+    if place == UNKNOWN or about.across == about.down == 1:
+        return place
+    transpose, left_right, up_down = orientation
+    shares = list(_SHARES[place])
+    ratios = [about.across, about.down]
+    if transpose:
+        shares.reverse()
+        ratios.reverse()
+    for axis, flip in enumerate((left_right, up_down)):
+        if ratios[axis] == 1:
+            shares[axis] = _SHARES[LEFT][axis]
+        elif flip and size[axis] % ratios[axis] == 0:
+            shares[axis] = 1 - shares[axis]
+    return next(place for place, known in _SHARES.items() if known == tuple(shares))
+
+
+def centred(place: int, across: bool, down: bool) -> int:
+    """A place moved into the middle, across or down or both."""
+    if place == UNKNOWN:
+        return place
+    right, below = _SHARES[place]
+    shares = (0.5 if across else right, 0.5 if down else below)
+    return next(place for place, known in _SHARES.items() if known == shares)
+
+
+def proxy_place(colors: Colors) -> int:
+    """Where FFmpeg's scaler takes chroma samples to lie when it makes 8-bit RGB (`colour.ToRgb`)."""
+    return colors.chroma_place or CENTER
 
 
 def same_colours(colors: Colors) -> dict[str, int]:
@@ -214,8 +295,9 @@ def changed_box(before: np.ndarray, after: np.ndarray) -> Box | None:
     """The smallest region that holds every pixel in which two pictures [H, W, 3] differ; None where there is none."""
     if after is before:
         return None
-    differs = (after != before).any(2)
-    rows, columns = np.flatnonzero(differs.any(1)), np.flatnonzero(differs.any(0))
+    differs = cv2.absdiff(before, after).reshape(len(before), -1)
+    rows, columns = (np.flatnonzero(cv2.reduce(differs, axis, cv2.REDUCE_MAX)) for axis in (1, 0))
+    columns //= 3
     if not len(rows):
         return None
     return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
@@ -276,12 +358,8 @@ class _Grid(NamedTuple):
 
     @classmethod
     def of(cls, about: Layout, place: int) -> "_Grid":
-        middle_across, middle_down = (about.across - 1) / 2, (about.down - 1) / 2
-        across = middle_across if place in (CENTER, TOP, BOTTOM) else 0.0
-        down = {TOP_LEFT: 0.0, TOP: 0.0, BOTTOM_LEFT: about.down - 1.0, BOTTOM: about.down - 1.0}.get(
-            place, middle_down
-        )
-        return cls(_Axis(about.across, across), _Axis(about.down, down))
+        right, down = _SHARES[place or LEFT]
+        return cls(_Axis(about.across, right * (about.across - 1)), _Axis(about.down, down * (about.down - 1)))
 
     @property
     def whole(self) -> bool:

@@ -19,7 +19,7 @@ from cmet_engine.media.clock import Clock, Picture, Shift, SoundRuns, moved, shi
 from cmet_engine.media.colour import chroma_place, colors_of, mastering_of, orientation_of
 from cmet_engine.media.display import Display, display_of
 from cmet_engine.media.info import Colors, Mastering, VideoInfo
-from cmet_engine.media.planes import planar_name
+from cmet_engine.media.planes import layout, planar_name, turned_place
 from cmet_engine.media.sequences import SEQUENCE_RATE
 from cmet_engine.media.source import Source, decoded_frames, start_of, video_stream
 from cmet_engine.media.spaces import guessed, is_float, sentence
@@ -106,10 +106,12 @@ def measure(source: Source) -> VideoInfo:
         clock = Clock(begins, packets.shifts, begins, after[0] * header.time_base if after else None)
     orientation = orientation_of(first)
     turned = orientation.transpose
+    upright_size = (first.height, first.width) if turned else (first.width, first.height)
+    place = turned_place(header.chroma_place, layout(first.format.name), upright_size, orientation)
     return VideoInfo(
         path=source.path,
-        width=first.height if turned else first.width,
-        height=first.width if turned else first.height,
+        width=upright_size[0],
+        height=upright_size[1],
         fps=fps,
         variable=variable,
         frames=frames,
@@ -118,7 +120,7 @@ def measure(source: Source) -> VideoInfo:
         rotation=orientation.degrees_clockwise,
         bit_depth=max((c.bits for c in first.format.components), default=8),
         codec=header.codec,
-        colors=replace(colors, chroma_place=header.chroma_place),
+        colors=replace(colors, chroma_place=place),
         display=display,
         pixels=planar_name(first.format.name, turned) or "",
         mastering=header.mastering,

@@ -12,7 +12,7 @@ import av
 import numpy as np
 
 from cmet_engine.media.info import Frame, VideoInfo
-from cmet_engine.media.planes import PROXY_PLACE, Box, changed_box, read_rgb, write_change
+from cmet_engine.media.planes import Box, changed_box, proxy_place, read_rgb, write_change
 from cmet_engine.render.base import PartRenderer, Renderer
 
 LEAST_CHANGE = 0.01
@@ -37,29 +37,65 @@ class Display(Protocol):
         """The inverse."""
 
 
+class ShownPlanes:
+    """What is seen of a clip's planes.
+
+    Args:
+        info: of the clip.
+        display: of the clip's colour space; None where what is stored is what is shown.
+
+    Attributes:
+        deep: 8-bit RGB would lose something of it.
+    """
+
+    def __init__(self, info: VideoInfo, display: Display | None = None) -> None:
+        self.colors = info.colors
+        self.display = None if display is None or display.ordinary else display
+        self.deep = info.bit_depth > 8 or self.display is not None
+
+    def read(self, source: av.VideoFrame, box: Box) -> np.ndarray:
+        """The display picture of a region: float32 [h, w, 3], 0 to 255 and beyond."""
+        stored = read_rgb(source, box, self.colors)
+        return self.display.to_display(stored / 255) * np.float32(255) if self.display else stored
+
+    def add(self, source: av.VideoFrame, box: Box, before: np.ndarray, after: np.ndarray) -> None:
+        """Add a change of the display picture to the planes."""
+        if self.display:
+            # what interpolation overshoots above the brightest would become very bright on the way back
+            after = np.minimum(after, np.maximum(before.max((0, 1)), np.float32(255)))
+            before, after = (self.display.from_display(shown / 255) * np.float32(255) for shown in (before, after))
+        write_change(source, box, before, after, self.colors)
+
+    def add_proxy(self, source: av.VideoFrame, box: Box, before: np.ndarray, after: np.ndarray) -> None:
+        """Add a change of the 8-bit picture, `Frame.image`."""
+        if self.display is None:
+            write_change(source, box, before, after, replace(self.colors, chroma_place=proxy_place(self.colors)))
+        else:
+            shown = self.read(source, box)
+            self.add(source, box, shown, shown + (after.astype(np.float32) - before))
+
+
 class FrameRenderer:
     """A renderer that changes frames in their own pixel format.
 
     Args:
         renderer: prepared for the clip.
         info: of the clip.
-        display: of the clip's colour space; None where what is stored is what is shown.
+        display: see `ShownPlanes`.
     """
 
     def __init__(self, renderer: Renderer, info: VideoInfo, display: Display | None = None) -> None:
-        self.renderer, self.colors = renderer, info.colors
-        self.display = None if display is None or display.ordinary else display
-        self.deep = info.bit_depth > 8 or self.display is not None
+        self.renderer, self.shown = renderer, ShownPlanes(info, display)
 
     def __call__(self, frames: Sequence[Frame]) -> list[np.ndarray]:
         """The pictures of some frames, uint8 [H, W, 3], in their order; `Frame.source`, where there is one, is changed in place."""
         renderer = self.renderer
-        if self.deep and isinstance(renderer, PartRenderer) and all(frame.source for frame in frames):
+        if self.shown.deep and isinstance(renderer, PartRenderer) and all(frame.source for frame in frames):
             return [self._part(renderer, frame) for frame in frames]
         pictures = renderer.render_batch(frames)
         for frame, picture in zip(frames, pictures, strict=True):
             if frame.source is not None and (box := changed_box(frame.image, picture)) is not None:
-                self._write(frame.source, box, _cut(frame.image, box), _cut(picture, box))
+                self.shown.add_proxy(frame.source, box, _cut(frame.image, box), _cut(picture, box))
         return pictures
 
     def _part(self, renderer: PartRenderer, frame: Frame) -> np.ndarray:
@@ -67,36 +103,15 @@ class FrameRenderer:
         box = renderer.region(frame.index)
         if box is None or frame.source is None:
             return frame.image
-        before = self._shown(frame.source, box)
+        before = self.shown.read(frame.source, box)
         after = renderer.render_part(before, frame.index, box[:2])
         if after is before:
             return frame.image
-        self._add(frame.source, box, before, after)
+        self.shown.add(frame.source, box, before, after)
         picture = frame.image.copy()
         region, changed = _cut(picture, box), (np.abs(after - before) > LEAST_CHANGE).any(2)
         region[changed] = np.clip(after[changed] + 0.5, 0, 255).astype(np.uint8)
         return picture
-
-    def _write(self, source: av.VideoFrame, box: Box, before: np.ndarray, after: np.ndarray) -> None:
-        """Add a change of 8-bit RGB."""
-        if self.display is None:
-            write_change(source, box, before, after, replace(self.colors, chroma_place=PROXY_PLACE))
-        else:
-            shown = self._shown(source, box)
-            self._add(source, box, shown, shown + (after.astype(np.float32) - before))
-
-    def _shown(self, source: av.VideoFrame, box: Box) -> np.ndarray:
-        """The display picture of a region: float32 [h, w, 3], 0 to 255 and beyond."""
-        stored = read_rgb(source, box, self.colors)
-        return self.display.to_display(stored / 255) * np.float32(255) if self.display else stored
-
-    def _add(self, source: av.VideoFrame, box: Box, before: np.ndarray, after: np.ndarray) -> None:
-        """Add a change of the display picture."""
-        if self.display:
-            # what interpolation overshoots above the brightest would become very bright on the way back
-            after = np.minimum(after, np.maximum(before.max((0, 1)), np.float32(255)))
-            before, after = (self.display.from_display(shown / 255) * np.float32(255) for shown in (before, after))
-        write_change(source, box, before, after, self.colors)
 
 
 def _cut(picture: np.ndarray, box: Box) -> np.ndarray:

@@ -13,6 +13,7 @@ from media_clips import MakeClip
 from cmet_engine.errors import InvalidInput
 from cmet_engine.media.codecs import like
 from cmet_engine.media.formats import CODEC_OUT
+from cmet_engine.media.info import Colors
 from cmet_engine.media.planes import layout, read_rgb, views
 from cmet_engine.media.probe import probe
 from cmet_engine.media.reader import VideoReader
@@ -240,3 +241,23 @@ def test_noise_reaches_a_lossless_file_as_it_is(tmp_path: Path, make_clip: MakeC
     for wanted, frame in zip(kept, VideoReader(tmp_path / "out.mkv").frames(planes=True), strict=True):
         assert frame.source is not None
         assert all(np.array_equal(a, b) for a, b in zip(wanted, views(frame.source), strict=True))
+
+
+@pytest.mark.parametrize(
+    ("codec", "suffix"), [("h264", ".mp4"), ("hevc", ".mkv"), ("prores_hq", ".mov"), ("dnxhr_hq", ".mxf"), ("ffv1", ".mkv"), ("vp9", ".webm")]
+)  # fmt: skip
+def test_pixel_aspect_and_colours_are_in_every_file(
+    make_clip: MakeClip, tmp_path: Path, codec: str, suffix: str
+) -> None:
+    clip = make_clip("clip.mp4", aspect=Fraction(4, 3), matrix=6, size=SIZE, frames=2)
+    info = replace(probe(clip), colors=Colors(6, False, 6, 6))
+    with VideoWriter(tmp_path / f"out{suffix}", *SIZE, 25, sound_from=info, codec=codec) as writer:
+        for frame in VideoReader(clip).frames(planes=True):
+            writer.write(frame.source)
+    written = probe(tmp_path / f"out{suffix}")
+    said = any("square pixels" in note for note in writer.notes)
+    assert written.pixel_aspect == (1 if said else Fraction(4, 3)) and said == (codec in ("ffv1", "vp9", "dnxhr_hq"))
+    assert written.colors.matrix == (1 if codec == "dnxhr_hq" else 6)
+    assert written.colors.primaries == 6
+    assert abs((shown(clip) - shown(tmp_path / f"out{suffix}")).mean((0, 1))).max() < 0.8  # converted, where not tagged
+    assert written.colors.transfer in (1, 6)  # two names of one curve

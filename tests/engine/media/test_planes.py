@@ -4,20 +4,25 @@ from dataclasses import replace
 from typing import Any
 
 import av
+import cv2
 import numpy as np
 import pytest
 from media_clips import MakeClip
 
-from cmet_engine.media.colour import ToRgb
+from cmet_engine.media.colour import ToEncoder, ToRgb, orientation_of
 from cmet_engine.media.info import Colors
 from cmet_engine.media.planes import (
+    CENTER,
     LEFT,
-    PROXY_PLACE,
+    PLACES,
     TOP_LEFT,
+    PlaceTag,
+    Upright,
     changed_box,
     layout,
     planar_name,
     read_rgb,
+    turned_place,
     views,
     write_change,
 )
@@ -74,7 +79,7 @@ def test_only_what_was_changed_is_written(pixels: str, size: tuple[int, int]) ->
 
 
 @pytest.mark.parametrize("pixels", ["yuv420p10le", "yuv422p10le", "yuv444p12le", "yuv420p", "yuv440p12le"])
-@pytest.mark.parametrize("place", [LEFT, PROXY_PLACE, TOP_LEFT])
+@pytest.mark.parametrize("place", [LEFT, CENTER, TOP_LEFT])
 @pytest.mark.parametrize("matrix", [1, 6, 9])
 @pytest.mark.parametrize("full", [False, True])
 def test_a_colour_comes_out_as_it_was_asked_for(pixels: str, place: int, matrix: int, full: bool) -> None:
@@ -95,14 +100,14 @@ def test_colours_are_those_of_the_scaler(pixels: str) -> None:
     image = np.stack([60 + 3 * x, 40 + 5 * y, 200 - 2 * x - y], 2).astype(np.uint8)
     frame = av.VideoFrame.from_ndarray(image).reformat(format=pixels, dst_colorspace=1, dst_color_range=1)
     frame.colorspace, frame.color_range = 1, 1
-    shown = read_rgb(frame, (0, 0, *SIZE), Colors(chroma_place=PROXY_PLACE))
+    shown = read_rgb(frame, (0, 0, *SIZE), Colors(chroma_place=CENTER))
     difference = np.abs(shown - ToRgb()(frame))[2:-2, 2:-2]  # the scaler ends otherwise at the edge
     assert difference.max() < (1.2 if layout(pixels).across == 1 else 3.5)
 
 
 def test_chroma_lies_where_the_clip_says() -> None:
     """A block of colour that begins at a chroma sample's own place is written to that sample, not beside it."""
-    for place, first in ((LEFT, 0.75), (PROXY_PLACE, 1.0)):
+    for place, first in ((LEFT, 0.75), (CENTER, 1.0)):
         frame = flat("yuv420p10le")
         before = copies(frame)
         shown = read_rgb(frame, (0, 0, *SIZE), Colors())
@@ -185,6 +190,9 @@ def test_the_reader_hands_out_the_decoded_planes(
         assert frame.source is not None and frame.source.format.name == wanted.format.name
         for a, b in zip(views(frame.source), views(wanted), strict=True):
             np.testing.assert_array_equal(a, b)
+        assert (
+            np.abs(ToRgb()(frame.source).astype(int) - frame.image).max() <= 1
+        )  # matrix and range are known of it too
     assert all(frame.source is None for frame in VideoReader(clip))
 
 
@@ -199,7 +207,7 @@ def test_a_turned_clip_has_its_planes_turned(make_clip: MakeClip, rotation: int,
         np.testing.assert_array_equal(a, np.rot90(b, rotation // 90))
     about = VideoReader(clip).info
     assert frame.source.format.name == about.pixels == (pixels if rotation == 180 or pixels != "yuv422p" else "yuv440p")
-    colors = replace(about.colors, chroma_place=PROXY_PLACE)
+    colors = replace(about.colors, chroma_place=CENTER)
     shown = read_rgb(frame.source, (0, 0, about.width, about.height), colors)
     assert np.abs(shown - frame.image)[2:-2, 2:-2].max() < 4
 
@@ -208,3 +216,52 @@ def test_a_turned_clip_has_its_planes_turned(make_clip: MakeClip, rotation: int,
 def test_the_chroma_place_is_read(make_clip: MakeClip, place: str) -> None:
     clip = make_clip("clip.mkv", options={"chroma_sample_location": place}, frames=2)
     assert VideoReader(clip).info.colors.chroma_place == {"left": 1, "center": 2, "topleft": 3}[place]
+
+
+@pytest.mark.parametrize("rotation", [0, 90, 180, 270])
+@pytest.mark.parametrize("place", ["left", "topleft", "center"])
+@pytest.mark.parametrize("pixels", ["yuv420p", "yuv422p"])
+def test_the_proxy_and_the_planes_show_chroma_in_one_place(
+    make_clip: MakeClip, rotation: int, place: str, pixels: str
+) -> None:
+    """Colours that change quickly come out the same by FFmpeg's scaler, before turning, and from the turned planes."""
+    clip = make_clip(
+        "clip.mp4", pixels=pixels, rotation=rotation, frames=1, options={"chroma_sample_location": place, "qp": "0"}
+    )
+    with av.open(str(clip)) as container:  # the fixture's colours are too smooth
+        stored = next(container.decode(video=0))
+    random = np.random.default_rng(2)
+    for plane in views(stored)[1:]:
+        plane[...] = cv2.GaussianBlur(random.normal(128, 70, plane.shape), (0, 0), 1).clip(70, 180)
+    views(stored)[0][...] = 128
+    info = VideoReader(clip).info
+    if pixels == "yuv422p":  # H.264 does not say where it lies across only; the scaler takes what it is told
+        stored = PlaceTag((64, 48), pixels, PLACES.index(place))(stored)
+    turned = orientation_of(stored)
+    colors = replace(
+        info.colors, chroma_place=turned_place(PLACES.index(place), layout(pixels), (info.width, info.height), turned)
+    )
+    own = Upright((info.width, info.height), info.pixels, colors, turned)(stored)
+    to_rgb = ToRgb()
+    to_rgb.orientation = turned
+    shown = read_rgb(own, (0, 0, info.width, info.height), colors).clip(0, 255)
+    difference = np.abs(shown - to_rgb(stored))[4:-4, 4:-4]
+    assert difference.mean() < 1.0
+
+
+def test_resampled_chroma_stays_where_it_is() -> None:
+    """From 4:2:0 to 4:2:2 and 4:4:4, as ProRes wants it, a block of colour does not wander."""
+    for place in (LEFT, CENTER, TOP_LEFT):
+        colors = Colors(chroma_place=place)
+        frame = flat("yuv420p10le")
+        views(frame)[2][:, 12:] = 800
+        views(frame)[2][9:] = 300
+        frame = PlaceTag(SIZE, "yuv420p10le", place)(frame)
+        wanted = read_rgb(frame, (0, 0, *SIZE), colors)
+        for pixels in ("yuv444p10le", "yuv422p10le", "yuv420p"):
+            made = ToEncoder(colors, colors, pixels)(frame)
+            if pixels == "yuv422p10le":
+                colors = replace(colors, chroma_place=LEFT if place != CENTER else CENTER)
+            difference = np.abs(read_rgb(made, (0, 0, *SIZE), colors) - wanted)[4:-4, 4:-4]
+            assert difference.mean() < 1.5, (place, pixels)
+            colors = Colors(chroma_place=place)
