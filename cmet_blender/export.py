@@ -5,8 +5,10 @@ time 0 with the first frame of the range (USD and Alembic keep the scene's frame
 """
 
 import contextlib
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +16,12 @@ import addon_utils
 import bpy
 
 from cmet_engine.errors import CmetError, InvalidInput, MissingWeights, NotFound
-from cmet_engine.files import check_writable, whole_file
+from cmet_engine.files import inputs_kept, whole_file
 
 from . import emotion_strips, keyframes, rig
+from .actions import INFO
 from .emotion_tracks import REST, owners
-from .frames import check_range, frame_restored, scene_of
+from .frames import check_range, frame_restored, scene_fps, scene_of
 from .mapping import RigMapping
 
 
@@ -94,6 +97,44 @@ def frame_span(obj: Any) -> tuple[int, int]:
         scene = scene_of(obj)
         return scene.frame_start, scene.frame_end
     return round(first), max(round(first), int(last + 1e-3))
+
+
+def animated_apart(obj: Any, action: Any) -> bool:
+    """Whether anything of the character moves by another Action than this one, or by NLA strips."""
+    parts = rig.members(obj)
+    for block in [*owners(obj), *parts, *(part.data for part in parts if part.data is not None)]:
+        animation = block.animation_data
+        if animation is None:
+            continue
+        strips = [track for track in animation.nla_tracks if track.strips and not track.mute and track.name != REST]
+        if strips or animation.action not in (None, action):
+            return True
+    return False
+
+
+def sampling_notes(obj: Any, path: str | Path) -> list[str]:
+    """What is lost of a take whose keys lie between the frames that an export samples, in a sentence; a .blend keeps all keys."""
+    if Path(path).suffix.lower() == ".blend":
+        return []
+    rate = scene_fps(scene_of(obj))
+    for owner in owners(obj):
+        action = owner.animation_data.action if owner.animation_data else None
+        info = json.loads(action.get(INFO, "{}")) if action else {}
+        if "fps" in info and Fraction(info["fps"]) != rate:
+            return [
+                f"The take's {info['frames']} keys at {float(Fraction(info['fps'])):g} a second were sampled at the scene's "
+                f"{float(rate):g} frames a second; give the scene the take's rate to keep every key."
+            ]
+    return []
+
+
+@contextlib.contextmanager
+def _output(path: str | Path, force: bool) -> Iterator[Path]:
+    """`whole_file`, never in the place of the open file or of one that it uses."""
+    used = [("open file", bpy.data.filepath)] if bpy.data.filepath else []
+    used += [("file that the scene uses", name) for name in bpy.utils.blend_paths(absolute=True)]
+    with inputs_kept((name, Path(file)) for name, file in used), whole_file(path, force=force) as temporary:
+        yield temporary
 
 
 @contextlib.contextmanager
@@ -244,7 +285,7 @@ def fbx(
         "path_mode": "AUTO",
         **(PRESETS[preset].fbx if preset else {}),
     }
-    with whole_file(path, force=force) as temporary, _only(obj, frame_range), _fbx_from_zero():
+    with _output(path, force) as temporary, _only(obj, frame_range), _fbx_from_zero():
         _run("FBX", bpy.ops.export_scene.fbx, temporary, **options)
     return Path(path)
 
@@ -254,7 +295,7 @@ def gltf(obj: Any, path: str | Path, frame_range: tuple[int, int] | None = None,
     if Path(path).suffix.lower() != ".glb":
         raise InvalidInput(f"{Path(path).name}: glTF is written as one file; use the suffix .glb.")
     enable("io_scene_gltf2")
-    with whole_file(path, force=force) as temporary, _only(obj, frame_range):
+    with _output(path, force) as temporary, _only(obj, frame_range):
         _run(
             "glTF",
             bpy.ops.export_scene.gltf,
@@ -282,7 +323,7 @@ def gltf(obj: Any, path: str | Path, frame_range: tuple[int, int] | None = None,
 
 def usd(obj: Any, path: str | Path, frame_range: tuple[int, int] | None = None, *, force: bool = False) -> Path:
     """Write the character as USD (`.usd .usda .usdc .usdz`) with blend-shape animation; see `fbx`."""
-    with whole_file(path, force=force) as temporary, _only(obj, frame_range):
+    with _output(path, force) as temporary, _only(obj, frame_range):
         _run(
             "USD",
             bpy.ops.wm.usd_export,
@@ -301,7 +342,7 @@ def usd(obj: Any, path: str | Path, frame_range: tuple[int, int] | None = None, 
 
 def alembic(obj: Any, path: str | Path, frame_range: tuple[int, int] | None = None, *, force: bool = False) -> Path:
     """Write the moving meshes as Alembic (`.abc`): every frame's points, no shapes or bones; see `fbx`."""
-    with whole_file(path, force=force) as temporary, _only(obj, frame_range) as (_, (first, last)):
+    with _output(path, force) as temporary, _only(obj, frame_range) as (_, (first, last)):
         # as_background_job: without it the module would return before the file is written
         _run(
             "Alembic",
@@ -320,7 +361,7 @@ def alembic(obj: Any, path: str | Path, frame_range: tuple[int, int] | None = No
 
 def blend(obj: Any, path: str | Path, frame_range: tuple[int, int] | None = None, *, force: bool = False) -> Path:
     """Write a copy of the whole file; the open one keeps its name. The scene's range is set to `frame_range`."""
-    with whole_file(path, force=force) as temporary, _only(obj, frame_range):
+    with _output(path, force) as temporary, _only(obj, frame_range):
         _run("Blender", bpy.ops.wm.save_as_mainfile, temporary, copy=True, check_existing=False)
         temporary.with_suffix(".blend1").unlink(missing_ok=True)
     return Path(path)
@@ -339,9 +380,10 @@ def track(
 
     Further options are those of `keyframes.read_track`.
     """
-    check_writable(path, force=force)
-    found = keyframes.read_track(obj, frame_range or frame_span(obj), mapping, **options)
-    return found.save(path, force=force)
+    with _output(path, force) as temporary:
+        found = keyframes.read_track(obj, frame_range or frame_span(obj), mapping, **options)
+        found.save(temporary)
+    return Path(path)
 
 
 WRITERS: dict[str, Callable[..., Path]] = {

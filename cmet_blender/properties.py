@@ -159,6 +159,10 @@ class CmetScene(bpy.types.PropertyGroup):
     face: IntProperty(
         name="Face", default=0, min=0, max=20, description="Which face when there are several: 0 is the largest"
     )
+    colorspace: StringProperty(
+        name="Color Space",
+        description="Of the clip: ACEScg, LogC3, S-Log3, PQ or another that OpenColorIO knows; empty takes it from the clip's tags",
+    )
     track: StringProperty(
         name="Coefficient Track",
         subtype="FILE_PATH",
@@ -246,6 +250,8 @@ class CmetScene(bpy.types.PropertyGroup):
             ("mp4", "MP4 (H.264)", "For viewing"),
             ("mov", "MOV (ProRes)", "For editing on"),
             ("mkv", "MKV (H.264)", "For viewing"),
+            ("mxf", "MXF (DNxHR)", "For editing on"),
+            ("webm", "WebM (VP9)", "For the web"),
         ],
         description="File type of the edited clip; its rate, size and sound are the clip's own",
     )
@@ -257,7 +263,7 @@ class CmetScene(bpy.types.PropertyGroup):
             ("large", "Large File (6)", "To work on"),
         ],
         default="default",
-        description="Constant rate factor of H.264, in .mp4 and .mkv: a lower one keeps more and makes larger files",
+        description="Constant rate factor, in .mp4, .mkv and .webm: a lower one keeps more and makes larger files",
     )
     export_path: StringProperty(
         name="File",

@@ -7,6 +7,7 @@ go when the limit is passed. Losing the cache loses nothing but time.
 import contextlib
 import logging
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -24,6 +25,7 @@ DEFAULT_LIMIT = 4 << 30  # bytes; 10 minutes of geometry at 25 fps take 90 MB
 LIMIT_VARIABLE = "CMET_CACHE_BYTES"
 _ARRAYS = "arrays.npz"
 _NEW = ".new-"  # entries that are being written
+_ENTRY = re.compile(r"[a-z_]+-[0-9a-f]+(-unfinished)?")  # the name of an entry, see `key`
 _ABANDONED = 3600.0  # seconds after which nobody writes to one any more
 
 _known: dict[tuple[object, ...], str] = {}  # checksums of files, by everything that changes with the file
@@ -129,8 +131,8 @@ def shrink(most: int) -> int:
 def _entries() -> list[Path]:
     found = []
     for path in folder().iterdir() if folder().is_dir() else ():
-        if not path.name.startswith(_NEW):
-            found += [path] if path.is_dir() else []
+        if not path.name.startswith(_NEW):  # a folder of another name is none of ours
+            found += [path] if _ENTRY.fullmatch(path.name) and path.is_dir() and not path.is_symlink() else []
         elif _used(path) < time.time() - _ABANDONED:  # its writer was killed
             shutil.rmtree(path, ignore_errors=True)
     return found

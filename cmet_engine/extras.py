@@ -24,6 +24,7 @@ class Extra:
 EXTRAS = {
     "blender": Extra("Putting tracks on characters without Blender's window", ("bpy",)),
     "record": Extra("Recording a voice", ("sounddevice",)),
+    "otio": Extra("Shot data", ("opentimelineio",)),
     "ray": Extra("A batch on several machines", ("ray",)),
     "train": Extra("Training the face solver", ("flatbuffers",)),
     "docs": Extra("Building the documentation", ("mkdocs", "material", "mkdocstrings")),

@@ -9,11 +9,16 @@ import re
 import shutil
 import sys
 import tempfile
+import unicodedata
 from collections.abc import Iterable, Iterator
+from contextvars import ContextVar
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from cmet_engine.errors import Busy, CmetError, InvalidInput, NotFound
+
+_CASELESS = sys.platform in ("win32", "darwin")  # systems on which a file is found by its name in any case
 
 
 def user_folder() -> Path:
@@ -56,6 +61,73 @@ def read_json(path: str | Path, broken: str | None = None) -> Any:
         ) from error
 
 
+def is_hidden(path: Path, below: Path = Path()) -> bool:
+    """Whether a name in a path is hidden, `._a.mp4` of macOS among them; names of the folder `below` do not count."""
+    return any(part.startswith(".") for part in (path.relative_to(below).parts if below != Path() else [path.name]))
+
+
+def identities(path: str | Path) -> set[object]:
+    """What tells a file from others however its path is spelled: its real path, and where it is there its place on the disk.
+
+    Links, hard links, `..`, relative paths and, where the system knows no case, other cases of letters meet in one of them.
+    """
+    real = os.path.realpath(path)
+    found: set[object] = {unicodedata.normalize("NFC", real).casefold() if _CASELESS else real}
+    with contextlib.suppress(OSError):
+        about = Path(path).stat()
+        found.add((about.st_dev, about.st_ino))
+    return found
+
+
+class _Inputs:
+    """Files that work reads.
+
+    Args:
+        named: what each is, in a word, and its path.
+    """
+
+    def __init__(self, named: Iterable[tuple[str, Path]]) -> None:
+        self._named = tuple(named)
+
+    @cached_property
+    def by_identity(self) -> dict[object, tuple[str, Path]]:
+        return {mark: (name, path) for name, path in self._named for mark in identities(path)}
+
+
+_INPUTS: ContextVar[tuple[_Inputs, ...]] = ContextVar("inputs", default=())
+
+
+@contextlib.contextmanager
+def inputs_kept(named: Iterable[tuple[str, Path]]) -> Iterator[None]:
+    """While the block runs, no output of `whole_file` and `whole_folder` takes the place of one of these files, `force` or not.
+
+    Args:
+        named: what each file is, in a word of the message, and its path.
+    """
+    token = _INPUTS.set((*_INPUTS.get(), _Inputs(named)))
+    try:
+        yield
+    finally:
+        _INPUTS.reset(token)
+
+
+def check_apart(*outputs: Path) -> None:
+    """Check that no output is one of the files that `inputs_kept` keeps.
+
+    Raises:
+        InvalidInput: one is, through links and other spellings of its path too.
+    """
+    for kept in _INPUTS.get():
+        for output in outputs:
+            for mark in identities(output):
+                if mark in kept.by_identity:
+                    name, path = kept.by_identity[mark]
+                    where = "" if str(path) == str(output) else f" ({path})"
+                    raise InvalidInput(
+                        f"{output} is the {name} itself{where}, which is never written over; choose another place for the result."
+                    )
+
+
 def check_writable(path: str | Path, *, force: bool = False) -> Path:
     """Check that `path` may become an output file.
 
@@ -67,12 +139,14 @@ def check_writable(path: str | Path, *, force: bool = False) -> Path:
         The path.
 
     Raises:
-        InvalidInput: the folder is missing or not writable, the path is a folder, or it exists and `force` is off.
+        InvalidInput: the folder is missing or not writable, the path is a folder or an input (see `check_apart`), or it exists
+            and `force` is off.
     """
     path = Path(path)
     if path.is_dir():
         raise InvalidInput(f"{path} is a folder; give the name of a file to write.")
-    if path.exists() and not force:
+    check_apart(path)
+    if os.path.lexists(path) and not force:
         raise InvalidInput(f"{path} exists already; choose another name or add --force to replace it.")
     if not path.parent.is_dir():
         raise InvalidInput(f"The folder {path.parent} does not exist; create it first.")
@@ -107,6 +181,10 @@ def exclusive(path: Path, busy: str | None = None) -> Iterator[None]:
         yield
 
 
+_TEMPORARY = "-cmet-"
+"""Stands in the temporary names of outputs, between the beginning of the final name and what chance adds."""
+
+
 def remove_leftovers(outputs: Iterable[Path]) -> None:
     """Remove what a killed process left beside its outputs: the temporary names of `whole_file` and `whole_folder`.
 
@@ -119,7 +197,7 @@ def remove_leftovers(outputs: Iterable[Path]) -> None:
         if not folder.is_dir():
             continue
         for entry in folder.iterdir():
-            temporary = re.fullmatch(r"\.(.{1,40})-[a-z0-9_]{8}(\.\w+)?", entry.name)
+            temporary = re.fullmatch(rf"\.(.{{1,40}}){_TEMPORARY}[a-z0-9_]{{8}}(\.\w+)?", entry.name)
             if temporary and temporary[1] in names:
                 shutil.rmtree(entry, ignore_errors=True) if entry.is_dir() else entry.unlink(missing_ok=True)
 
@@ -137,7 +215,7 @@ def whole_file(path: str | Path, *, force: bool = False) -> Iterator[Path]:
     """
     path = check_writable(path, force=force)
     try:
-        handle, name = tempfile.mkstemp(prefix=f".{path.stem[:40]}-", suffix=path.suffix, dir=path.parent)
+        handle, name = tempfile.mkstemp(prefix=f".{path.stem[:40]}{_TEMPORARY}", suffix=path.suffix, dir=path.parent)
     except OSError as error:
         raise InvalidInput(f"Cannot write into {path.parent}: {error.strerror}.") from error
     os.close(handle)
@@ -147,6 +225,7 @@ def whole_file(path: str | Path, *, force: bool = False) -> Iterator[Path]:
         umask = os.umask(0)
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)  # mkstemp makes private files; a result has the user's usual permissions
+        check_writable(path, force=force)  # it may have come meanwhile
         temporary.replace(path)
     except OSError as error:
         if error.errno == errno.ENOSPC:
@@ -161,13 +240,14 @@ def whole_folder(path: str | Path, *, force: bool = False) -> Iterator[Path]:
     """Fill a folder beside its final place and move it there when the block ends without an error.
 
     An existing empty folder is filled; one that holds files needs `force`, and then only files of the same
-    names are replaced (other files of the user stay).
+    names are replaced, in folders inside it too (other files of the user stay).
 
     Yields:
         A temporary folder on the same file system.
 
     Raises:
-        CmetError: the folder holds files and `force` is off, or it cannot be created.
+        CmetError: the folder holds files and `force` is off, it cannot be created, or a file in it would take the place of an
+            input or of a folder.
     """
     path = Path(path)
     if path.exists() and not path.is_dir():
@@ -180,20 +260,47 @@ def whole_folder(path: str | Path, *, force: bool = False) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists() and not os.access(path, os.W_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name[:40]}-", dir=path.parent))
+        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name[:40]}{_TEMPORARY}", dir=path.parent))
     except OSError as error:
         raise InvalidInput(f"Cannot write the results to {path}: {error.strerror}.") from error
     try:
         yield temporary
+        moves = {item: path / item.relative_to(temporary) for item in sorted(temporary.rglob("*"))}
+        check_places(path, {target: item.is_dir() for item, target in moves.items()}, force=force)
         path.mkdir(exist_ok=True)
-        for item in sorted(temporary.iterdir()):
-            target = path / item.name
-            if target.is_dir():
-                shutil.rmtree(target)
-            item.replace(target)
+        for item, target in moves.items():
+            target.mkdir(exist_ok=True) if item.is_dir() else _move(item, target)
     except OSError as error:
         if error.errno == errno.ENOSPC:
             raise CmetError(f"The disk that holds {path.parent} is full; nothing was written.") from error
         raise
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def check_places(folder: Path, targets: dict[Path, bool], *, force: bool) -> None:
+    """Check that files and folders (True) may stand at their places in a folder of results.
+
+    Raises:
+        InvalidInput: one is an input, a folder where a file is to be, a file where a folder is to be, or there and `force` is off.
+    """
+    check_apart(*(target for target, is_folder in targets.items() if not is_folder))
+    for target, is_folder in targets.items():
+        if not force and not is_folder and os.path.lexists(target):
+            raise InvalidInput(f"{target} exists already; choose another folder or add --force to replace it.")
+        if os.path.lexists(target) and target.is_dir() != is_folder:
+            here, wanted = ("file", "folder") if is_folder else ("folder", "file")
+            raise InvalidInput(
+                f"{folder} holds a {here} {target.name} where the results have a {wanted}; choose another folder."
+            )
+
+
+def _move(file: Path, target: Path) -> None:
+    """Move a file to its place, on another disk too (a folder of results may hold links to folders there)."""
+    try:
+        file.replace(target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        with whole_file(target, force=True) as temporary:
+            shutil.copyfile(file, temporary)

@@ -21,6 +21,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = "cmet_engine"
 OUTSIDE = {  # distributions whose version may change a result, by the name they are imported under
     "av": "av",
+    "PyOpenColorIO": "opencolorio",
     "cv2": "opencv-contrib-python",
     "librosa": "librosa",
     "mediapipe": "mediapipe",

@@ -8,11 +8,12 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from fractions import Fraction
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Discriminator,
     Field,
@@ -23,12 +24,29 @@ from pydantic import (
 )
 
 from cmet_engine import emotions
-from cmet_engine.choices import DEVICES, Easing, FbxPreset, Mode, Quality, Renderer, TrackFormat, VideoFormat
+from cmet_engine.choices import (
+    DEVICES,
+    MATTE_CHANNEL,
+    PICTURES,
+    Codec,
+    Easing,
+    FbxPreset,
+    InputSpace,
+    Mode,
+    Quality,
+    Renderer,
+    TrackFormat,
+    VideoFormat,
+)
 from cmet_engine.errors import InvalidInput
 from cmet_engine.spec_errors import Called, field_called, sentence, shown
+from cmet_engine.timecode import parse_moment
 from cmet_engine.timeline import EmotionKey, EmotionTimeline
 
 LONGEST_PATH = 4096  # characters; longer than any path that Linux, macOS or Windows opens by default
+
+AUTO = "auto"
+"""Of `shot_data`: named after the video."""
 
 _DEVICE = re.compile("|".join(DEVICES) + r"|cuda:\d")
 
@@ -51,9 +69,47 @@ def _printable(text: str) -> str:
     return text
 
 
+def _matte(text: str) -> str:
+    path = Path(_printable(text))
+    if text == MATTE_CHANNEL:
+        return text
+    if path.is_absolute() or ".." in path.parts or path.drive:
+        raise ValueError("not a name in the folder of the result")
+    suffix = path.suffix.lower().removeprefix(".")
+    if suffix not in get_args(VideoFormat):
+        raise ValueError(f"use {MATTE_CHANNEL}, or a name that ends in one of {', '.join(get_args(VideoFormat))}")
+    if suffix in PICTURES and "%" not in path.name:
+        raise ValueError(f"numbered pictures need a place for the number, such as {path.stem}/%06d.{suffix}")
+    return text
+
+
+def _as_text(value: Any) -> Any:
+    return format(value, "f") if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+def _moment(text: str) -> str:
+    try:
+        parse_moment(text)
+    except InvalidInput as error:
+        raise ValueError("write seconds (2.5), frames (120f) or a timecode (01:00:10:00)") from error
+    return text
+
+
 def _new_name(text: str) -> str:
     if not emotions.NAME.fullmatch(text):
         raise ValueError("use up to 40 letters, digits, '_' and '-', beginning with a letter")
+    return text
+
+
+def _shot_data(text: Any) -> Any:
+    return AUTO if text is True else text
+
+
+def _json_beside(text: str) -> str:
+    path = Path(_printable(text))
+    outside = path.is_absolute() or ".." in path.parts or path.drive
+    if text != AUTO and (outside or path.suffix.lower() != ".json" or path.name == "report.json"):
+        raise ValueError("not a name of your own that ends in .json, in the folder of the result")
     return text
 
 
@@ -62,13 +118,22 @@ def _form_of_keys(value: Any) -> str:
 
 
 File = Annotated[Path, AfterValidator(_usable)]
+ColorSpace = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_printable)]
 Emotion = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_printable)]
 """A name, a blend or a key in text form: `happy`, `0.7*happy+0.3*fear`, `sad=0.6@1-2.5`."""
 Face = Annotated[int, Field(ge=0, le=20)]
 Strength = Annotated[float, Field(ge=-10, le=10)]
 Device = Annotated[str, AfterValidator(_device)]
+Matte = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_matte)]
+"""A file or pattern in the folder of the result, or `channel`."""
 RateFactor = Annotated[int, Field(ge=0, le=51)]
-"""Constant rate factor of H.264: 0 is the largest file, 51 the smallest."""
+"""Constant rate factor of H.264, HEVC and VP9: 0 is the largest file, 51 the smallest."""
+ShotData = Annotated[
+    str, Field(min_length=1, max_length=200), BeforeValidator(_shot_data), AfterValidator(_json_beside)
+]
+"""A file in the folder of the result, or `auto`."""
+Moment = Annotated[str, BeforeValidator(_as_text), Field(max_length=32), AfterValidator(_moment)]
+"""A moment of a clip: seconds (`2.5`), frames from its beginning (`120f`) or a timecode (`01:00:10:00`)."""
 Frames = tuple[int, int]
 """First and last scene frame."""
 ObjectName = Annotated[
@@ -112,6 +177,10 @@ class Spec(BaseModel):
                 if isinstance(path, Path):
                     yield name, path
 
+    def outputs(self, output: Path) -> list[Path]:
+        """The files and patterns that the work writes, given where its result goes."""
+        return [output]
+
     def with_inputs(self, change: Callable[[str, Path], Path]) -> Self:
         """A copy whose files are `change(field, path)`."""
         changed: dict[str, Any] = {}
@@ -145,17 +214,69 @@ Keys = Annotated[
 """Keys of a timeline, or a timeline file (.json)."""
 
 
-class TrackSpec(Spec):
+class FootageSpec(Spec):
+    """What is done with footage.
+
+    Attributes:
+        colorspace: name of its colour space; None is guessed from its tags or header.
+        ocio: an OpenColorIO configuration that knows the name; None is that of `$OCIO`, else the built-in one.
+    """
+
+    inputs: ClassVar[tuple[str, ...]] = ("clip", "ocio")
+    colorspace: ColorSpace | None = None
+    ocio: File | None = None
+
+    @model_validator(mode="after")
+    def _space_named(self) -> Self:
+        if self.ocio is not None and self.colorspace is None:
+            raise ValueError("{ocio} needs {colorspace}; name the colour space of the clip in that configuration")
+        return self
+
+    @property
+    def space(self) -> InputSpace:
+        """What is said about the colours of the footage."""
+        return InputSpace(self.colorspace, self.ocio)
+
+
+class PartSpec(FootageSpec):
+    """A clip, or a part of it: nothing else of it is tracked, edited or written, and the sound is cut to it.
+
+    Attributes:
+        clip: the footage.
+        range_from: the first frame of the part; None is the clip's first.
+        range_to: the frame behind its last one; None is the end of the clip.
+        handles: frames more at either end, as far as the clip has them.
+        colorspace, ocio: see `FootageSpec`.
+    """
+
+    clip: File
+    range_from: Moment | None = None
+    range_to: Moment | None = None
+    handles: Annotated[int, Field(ge=0, le=100_000)] = 0
+
+    @model_validator(mode="after")
+    def _handles_of_a_part(self) -> Self:
+        if self.handles and self.range_from is None and self.range_to is None:
+            raise ValueError("{handles} needs {range_from} or {range_to}; a whole clip has no frames beyond its ends")
+        return self
+
+    @property
+    def part(self) -> tuple[str | None, str | None, int]:
+        """What `media.probe.part_of` takes beside the clip."""
+        return self.range_from, self.range_to, self.handles
+
+
+class TrackSpec(PartSpec):
     """Footage to coefficients.
 
     Attributes:
-        clip: footage with a face.
+        clip, range_from, range_to, handles: see `PartSpec`; the footage shows a face.
         face: which face, 0 the largest.
+        colorspace, ocio: see `FootageSpec`.
         format: of the track, where no name of a file says it.
     """
 
     kind: Literal["track"] = "track"
-    clip: File
     face: Face = 0
     format: TrackFormat = "npz"
 
@@ -165,19 +286,20 @@ class TrackSpec(Spec):
         return f"track.{self.format}"
 
 
-class TimelineSpec(Spec):
+class TimelineSpec(FootageSpec):
     """A clip and the emotions that it shall show.
 
     Attributes:
         clip: footage with a talking face.
         face: which face, 0 the largest.
+        colorspace, ocio: see `FootageSpec`.
         emotions: keys in text form, as `--emotion` takes them.
         keys: further keys: a list of them, or a timeline file (.json).
         strength: multiplies every key.
         mode: `add` keeps the actor's own expression underneath; `replace` removes the standing expression first.
     """
 
-    inputs: ClassVar[tuple[str, ...]] = ("clip", "keys")
+    inputs: ClassVar[tuple[str, ...]] = ("clip", "ocio", "keys")
     clip: File
     face: Face = 0
     emotions: Annotated[tuple[Emotion, ...], Field(max_length=200)] = ()
@@ -216,11 +338,12 @@ class TimelineSpec(Spec):
         return self.model_copy(update={"keys": keys})
 
 
-class EditSpec(TimelineSpec):
+class EditSpec(TimelineSpec, PartSpec):
     """Edit the emotion of a clip.
 
     Attributes:
-        clip, face, emotions, keys, strength, mode: see `TimelineSpec`.
+        range_from, range_to, handles: see `PartSpec`; keys count from the start of the clip, not of the part.
+        clip, face, colorspace, ocio, emotions, keys, strength, mode: see `TimelineSpec`.
         speech: a recording, or a folder of them, that sounds like the wanted emotion.
         neutral: recordings of the same voice without it; None takes the clip's own sound, else the library's neutral.
         renderer: `warp`, `edtalk`, or `none` for the tracks alone.
@@ -229,10 +352,15 @@ class EditSpec(TimelineSpec):
         portrait: a picture that shall speak; the clip gives head motion and expression (`edtalk` only).
         device: `auto`, `cpu`, `cuda` or `mps` for the networks.
         format: of the video.
-        rate_factor: of H.264; None is the writer's own.
+        codec: of the video; None is the one of the format that loses least.
+        like_source: take format and codec nearest to the clip's own, where they are not given.
+        rate_factor: of H.264, HEVC and VP9; None is the writer's own.
+        matte: a clip or numbered pictures beside the video for the mask of what was changed, or `channel` of OpenEXR files.
+        shot_data: file beside the video for in and out, timecode and names (JSON, and OpenTimelineIO beside it); `auto` names it
+            after the video.
     """
 
-    inputs: ClassVar[tuple[str, ...]] = ("clip", "keys", "speech", "neutral", "lips", "portrait")
+    inputs: ClassVar[tuple[str, ...]] = ("clip", "ocio", "keys", "speech", "neutral", "lips", "portrait")
     folders: ClassVar[tuple[str, ...]] = ("speech", "neutral")
     kind: Literal["edit"] = "edit"
     speech: File | None = None
@@ -243,7 +371,11 @@ class EditSpec(TimelineSpec):
     portrait: File | None = None
     device: Device = "auto"
     format: VideoFormat = "mp4"
+    codec: Codec | None = None
+    like_source: bool = False
     rate_factor: RateFactor | None = None
+    matte: Matte | None = None
+    shot_data: ShotData | None = None
 
     @model_validator(mode="after")
     def _together(self) -> Self:
@@ -261,32 +393,42 @@ class EditSpec(TimelineSpec):
         """Name of the video in the folder of results; numbered pictures have a folder of their own."""
         return video_name(self.format)
 
+    def outputs(self, output: Path) -> list[Path]:
+        """See `Spec.outputs`; the result goes into a folder."""
+        video = [] if self.renderer == "none" else [self.video_name, *matte_files(self.matte)]
+        files = [output / name for name in (*video, "source.npz", "edited.npz", "report.html", "report.json")]
+        return [*files, *_with_otio(self.shot_file(output))]
+
+    def shot_file(self, output: Path) -> Path | None:
+        """The JSON file of the shot data, in the folder of results; None where they are not asked for."""
+        return _shot_file(self.shot_data, output / self.video_name, output)
+
 
 class LiveSpec(TimelineSpec):
     """Read an edit at one moment of a clip that was tracked before.
 
     Attributes:
-        clip, face, emotions, keys, strength, mode: see `TimelineSpec`.
+        clip, face, colorspace, ocio, emotions, keys, strength, mode: see `TimelineSpec`.
         time: seconds from the start of the clip.
     """
 
     time: Annotated[float, Field(ge=0, le=1e6)]
 
 
-class RenderSpec(Spec):
+class RenderSpec(PartSpec):
     """Render a clip with the curves of a track.
 
     Attributes:
-        clip: the footage.
-        track: the wanted curves; brought to the clip's frames in time where their rate or length differs.
+        clip, range_from, range_to, handles: see `PartSpec`.
+        track: the wanted curves; brought to the clip's frames in time where their rate or length differs. As long as the whole
+            clip they begin with it, else with the part that is rendered.
         source: the clip's own curves that `track` was made from; tracked anew where None.
-        face, quality, device, rate_factor: see `EditSpec`.
+        face, colorspace, ocio, quality, device, codec, like_source, rate_factor, matte, shot_data: see `EditSpec`.
         format: of the video, where no name of a file says it.
     """
 
-    inputs: ClassVar[tuple[str, ...]] = ("clip", "track", "source")
+    inputs: ClassVar[tuple[str, ...]] = ("clip", "ocio", "track", "source")
     kind: Literal["render"] = "render"
-    clip: File
     track: File
     source: File | None = None
     face: Face = 0
@@ -294,12 +436,25 @@ class RenderSpec(Spec):
     quality: Quality = "auto"
     device: Device = "auto"
     format: VideoFormat = "mp4"
+    codec: Codec | None = None
+    like_source: bool = False
     rate_factor: RateFactor | None = None
+    matte: Matte | None = None
+    shot_data: ShotData | None = None
 
     @property
     def output_name(self) -> str:
         """Name of the result where none is given."""
         return video_name(self.format)
+
+    def outputs(self, output: Path) -> list[Path]:
+        """See `Spec.outputs`; matte and shot data lie beside the video, or beside the folder of its pictures."""
+        mattes = [beside(output) / name for name in matte_files(self.matte)]
+        return [output, *mattes, *_with_otio(self.shot_file(output))]
+
+    def shot_file(self, output: Path) -> Path | None:
+        """The JSON file of the shot data, beside the video or the folder of its pictures; None where they are not asked for."""
+        return _shot_file(self.shot_data, output, beside(output))
 
 
 class VectorSpec(Spec):
@@ -412,7 +567,7 @@ class RenderRigSpec(RigSpec):
         clip: the footage.
         source: the track that the character was driven from; what it cannot show is kept from there.
         frames: first and last scene frame; None is the scene's range.
-        face, quality, device, rate_factor: see `EditSpec`.
+        face, quality, device, codec, rate_factor: see `EditSpec`.
     """
 
     inputs: ClassVar[tuple[str, ...]] = ("clip", "rig", "mapping", "source")
@@ -423,6 +578,7 @@ class RenderRigSpec(RigSpec):
     face: Face = 0
     quality: Quality = "auto"
     device: Device = "auto"
+    codec: Codec | None = None
     rate_factor: RateFactor | None = None
 
 
@@ -450,6 +606,26 @@ def read_work(values: Mapping[str, Any], called: Called = field_called) -> Work:
     return KINDS[kind].read(values, called)
 
 
+def beside(video: Path) -> Path:
+    """The folder in which a video lies, or the folder of its pictures."""
+    return video.parent.parent if "%" in video.name else video.parent
+
+
+def matte_files(matte: str | None) -> list[str]:
+    """The file or pattern of a matte, where it is one."""
+    return [] if matte in (None, MATTE_CHANNEL) else [str(matte)]
+
+
+def _shot_file(name: str | None, video: Path, folder: Path) -> Path | None:
+    if name == AUTO:  # edited.mp4 has edited.shot.json, frames/%06d.png has frames.shot.json
+        name = f"{video.parent.name if '%' in video.name else video.stem}.shot.json"
+    return None if name is None else folder / name
+
+
+def _with_otio(file: Path | None) -> list[Path]:
+    return [] if file is None else [file, file.with_suffix(".otio")]
+
+
 def video_name(kind: str) -> str:
     """Name of an edited video in a folder of results, by its format."""
-    return f"frames/%06d.{kind}" if kind in ("png", "exr") else f"edited.{kind}"
+    return f"frames/%06d.{kind}" if kind in PICTURES else f"edited.{kind}"

@@ -8,7 +8,7 @@ import json
 import math
 import re
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -114,9 +114,16 @@ class EmotionKey:
 
 @dataclass
 class EmotionTimeline:
-    """Emotion keys over a clip; where keys overlap, their emotions add."""
+    """Emotion keys over a clip; where keys overlap, their emotions add.
+
+    Attributes:
+        keys: on the clip's own clock.
+        begins, whole: where a part of a clip is edited: seconds of the clip at which it begins, and that the clip lasts.
+    """
 
     keys: list[EmotionKey] = field(default_factory=list)
+    begins: float = 0.0
+    whole: float | None = None
 
     @classmethod
     def parse(cls, texts: Iterable[str]) -> "EmotionTimeline":
@@ -160,7 +167,16 @@ class EmotionTimeline:
 
     def scaled(self, strength: float) -> "EmotionTimeline":
         """The timeline with every key's strength multiplied."""
-        return EmotionTimeline([EmotionKey(**{**asdict(k), "strength": k.strength * strength}) for k in self.keys])
+        return replace(self, keys=[replace(key, strength=key.strength * strength) for key in self.keys])
+
+    def within(self, duration: float) -> "EmotionTimeline":
+        """The keys that act in a part of `duration` seconds, on that part's own clock, to show."""
+        moved = []
+        for key in self.keys:
+            end = None if key.end is None else key.end - self.begins
+            if key.start - self.begins < duration and (end is None or end > 0):
+                moved.append(replace(key, start=max(0.0, key.start - self.begins), end=end))
+        return EmotionTimeline(moved)
 
     def names(self) -> list[str]:
         """Names of the emotions used, blends taken apart, each once, in order of appearance."""
@@ -169,16 +185,25 @@ class EmotionTimeline:
     def weights(self, times: np.ndarray, duration: float) -> dict[str, np.ndarray]:
         """Summed strength of every emotion at `times` [N] seconds: name -> float32 [N]; may pass 1 where keys overlap.
 
+        Args:
+            times: from the first frame of what is edited.
+            duration: seconds of it.
+
         Raises:
-            InvalidInput: a key starts at or after the end of the clip.
+            InvalidInput: a key starts at or after the end of the clip, or none acts in the part that is edited.
         """
         total: dict[str, np.ndarray] = {}
+        whole = duration if self.whole is None else self.whole
+        if self.whole is not None and self.keys and not self.within(duration).keys:
+            raise InvalidInput(
+                f"No emotion acts from {self.begins:.2f} to {self.begins + duration:.2f} s; keys count from the start of the clip."
+            )
         for key in self.keys:
-            if key.start >= duration:
+            if key.start >= whole:
                 raise InvalidInput(
-                    f"emotion '{key.emotion}' starts at {key.start:g} s, but the clip ends at {duration:.2f} s."
+                    f"emotion '{key.emotion}' starts at {key.start:g} s, but the clip ends at {whole:.2f} s."
                 )
-            envelope = key.envelope(times, duration)
+            envelope = key.envelope(np.asarray(times) + self.begins, whole)
             for name, weight in parse_blend(key.emotion).items():
                 total[name] = total.get(name, np.zeros(len(envelope), np.float32)) + np.float32(weight) * envelope
         return total

@@ -21,9 +21,12 @@ import numpy as np
 from cmet_engine import arkit
 from cmet_engine.errors import CmetError, InvalidInput, NotFound
 from cmet_engine.files import whole_file
+from cmet_engine.timecode import nominal
 
 FORMAT = "cmet-track/1"
 FRAME_TIMES = "frame_times"  # meta key: seconds of every frame, for footage or takes whose frames are not evenly spaced
+START_SECONDS = "start_seconds"  # meta key: time of day of the first frame, as its timecode reads
+TIMECODE = "timecode"  # meta key: timecode of the footage's first frame
 
 _LIVE_LINK_HEADER = (
     "Timecode,BlendShapeCount,EyeBlinkLeft,EyeLookDownLeft,EyeLookInLeft,EyeLookOutLeft,EyeLookUpLeft,EyeSquintLeft,"
@@ -165,19 +168,19 @@ class CoefficientTrack:
             meta,
         )
 
-    def resampled_like(self, other: "CoefficientTrack") -> "CoefficientTrack":
-        """The track at the frame times of another one; its last value is held where it is shorter.
+    def resampled_like(self, other: "CoefficientTrack", begins: float = 0.0) -> "CoefficientTrack":
+        """The track at the frame times of another one, which begins at `begins` seconds of it; its last value is held.
 
         Raises:
             InvalidInput: the track has no frames.
         """
-        if len(self) == len(other) and np.allclose(self.times, other.times, atol=1e-3):
+        if len(self) == len(other) and np.allclose(self.times, other.times + begins, atol=1e-3):
             return self
         if len(self) == 0:
             raise InvalidInput("The track has no frames.")
 
         def at(values: np.ndarray) -> np.ndarray:
-            return np.stack([np.interp(other.times, self.times, column) for column in values.T], 1)
+            return np.stack([np.interp(other.times + begins, self.times, column) for column in values.T], 1)
 
         return CoefficientTrack(
             other.fps, at(self.coefficients), at(self.head_rotation), at(self.eye_rotation), other.valid, other.meta
@@ -311,9 +314,11 @@ def _timecode(seconds: float, base: int) -> str:
 
 
 def _to_live_link(track: CoefficientTrack) -> bytes:
-    stored = track.meta.get("start_seconds", 0.0)
+    stored = track.meta.get(START_SECONDS, 0.0)
     start = float(stored) if isinstance(stored, int | float) and math.isfinite(stored) else 0.0
     base = 60 if track.fps <= 60 else math.ceil(track.fps)
+    if TIMECODE in track.meta:  # footage with a timecode counts in its own frames
+        base = nominal(track.fps)
     text = io.StringIO()
     text.write(",".join(_LIVE_LINK_HEADER) + "\n")
     order = [arkit.INDEX[name[0].lower() + name[1:]] for name in _LIVE_LINK_HEADER[2 : 2 + arkit.COUNT]]
@@ -367,7 +372,7 @@ def _from_live_link(data: bytes) -> CoefficientTrack:
         columns = [filled[:, lower[n.lower()]] if n.lower() in lower else np.zeros(len(rows)) for n in wanted]
         return np.degrees(np.stack(columns, 1)).astype(np.float32)
 
-    meta: dict[str, Any] = {"source": "live-link-face", "start_seconds": float(times[0])}
+    meta: dict[str, Any] = {"source": "live-link-face", START_SECONDS: float(times[0])}
     relative = times - times[0]
     if np.abs(relative - np.arange(len(rows)) / float(fps)).max() > 0.5 / float(fps):
         meta[FRAME_TIMES] = [

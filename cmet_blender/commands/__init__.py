@@ -19,8 +19,12 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from cmet_engine.errors import CmetError
+from cmet_engine.files import inputs_kept
 
 from .parser import build_parser
+
+INPUTS = ("rig", "track", "mapping", "clip", "source")
+"""Options that name files to read."""
 
 
 def main(arguments: Sequence[str] | None = None, *, prog: str = "python -m cmet_blender") -> int:
@@ -30,7 +34,8 @@ def main(arguments: Sequence[str] | None = None, *, prog: str = "python -m cmet_
         with results_apart() as out:
             from .work import COMMANDS  # needs bpy, which a call for help does not
 
-            result = COMMANDS[options.command](options)
+            with inputs_kept((name, vars(options)[name]) for name in INPUTS if vars(options).get(name)):
+                result = COMMANDS[options.command](options)
             print(json.dumps(result, default=str) if options.json else _plain(result), file=out)
         return 0
     except CmetError as error:

@@ -104,6 +104,14 @@ def _add_render_options(parser: argparse.ArgumentParser) -> None:
         "--device", default="auto", metavar="D", help="auto, cpu, cuda or mps for the networks (default auto)"
     )
     parser.add_argument(
-        "--rate-factor", type=int, metavar="N", help="constant rate factor of H.264, 0 to 51: a lower one keeps more"
+        "--rate-factor",
+        type=int,
+        metavar="N",
+        help="constant rate factor of H.264 and HEVC, 0 to 51: a lower one keeps more",
+    )
+    parser.add_argument(
+        "--codec",
+        metavar="NAME",
+        help="of the video: h264, hevc, prores_hq, dnxhr_hqx, ffv1, … (default: by the suffix)",
     )
     parser.add_argument("--engine", default="", metavar="PYTHON", help="Python program of the engine (default: found)")

@@ -17,11 +17,11 @@ from cmet_engine.track import CoefficientTrack
 
 from .. import emotion_strips, export, keyframes
 from ..engine import Engine
-from ..frames import set_rate
+from ..frames import scene_fps, set_rate
 from ..mapping import RigMapping
 from .rigs import mapping_of, open_rig
 
-VIDEO_FORMATS = ("mp4", "m4v", "mov", "mkv")
+VIDEO_FORMATS = ("mp4", "m4v", "mov", "mkv", "webm", "mxf")
 
 
 def _progress(options: argparse.Namespace) -> Progress:
@@ -36,7 +36,11 @@ def _progress(options: argparse.Namespace) -> Progress:
 
 
 def _applied(options: argparse.Namespace) -> tuple[Any, RigMapping, Any, CoefficientTrack]:
-    """The rig with the track's keys, the mapping, the Action, and the track."""
+    """The rig with the track's keys, the mapping, the Action, and the track.
+
+    The scene of a .blend keeps its rate, unless it is sampled to be exported and nothing else in it moves: then it takes the
+    track's, so that every key is on a frame.
+    """
     check_writable(options.output, force=options.force)
     track = CoefficientTrack.load(options.track)
     obj, imported = open_rig(options.rig, options.object)
@@ -47,6 +51,11 @@ def _applied(options: argparse.Namespace) -> tuple[Any, RigMapping, Any, Coeffic
         set_rate(scene, options.fps or track.fps)
     mapping = mapping_of(options, obj)
     action = keyframes.apply_track(obj, track, mapping, options.start, simplify=options.simplify)
+    free = not (options.fps or getattr(options, "frames", None) or export.animated_apart(obj, action))
+    if free and options.output.suffix.lower() != ".blend" and scene_fps(scene) != track.fps:
+        bpy.data.actions.remove(action)
+        set_rate(scene, track.fps)
+        action = keyframes.apply_track(obj, track, mapping, options.start, simplify=options.simplify)
     low, high = action.frame_range
     scene.frame_start, scene.frame_end = round(low), max(round(low), int(high + 1e-3))
     return obj, mapping, action, track
@@ -70,9 +79,16 @@ def _export(options: argparse.Namespace) -> dict[str, Any]:
             f"{options.output.name}: cannot export to '{options.output.suffix}'; use one of {' '.join(export.WRITERS)}."
         )
     obj, mapping, action, track = _applied(options)
-    span = tuple(options.frames) if options.frames else None
+    span = tuple(options.frames) if options.frames else export.frame_span(obj)
     export.write(obj, options.output, span, preset=options.preset, mapping=mapping, force=options.force)
-    return _summary(options, obj, mapping, frames=len(track), notes=keyframes.notes_of(action))
+    whole = (
+        options.output.suffix.lower() == ".blend"
+    )  # holds the keys themselves, the others a sample for every scene frame
+    notes = [*keyframes.notes_of(action), *export.sampling_notes(obj, options.output)]
+    return _summary(
+        options, obj, mapping, frames=len(track) if whole else span[1] - span[0] + 1,
+        fps=str(scene_fps(bpy.context.scene)), notes=notes,
+    )  # fmt: skip
 
 
 def _apply(options: argparse.Namespace) -> dict[str, Any]:
@@ -88,6 +104,7 @@ def _bake(options: argparse.Namespace) -> dict[str, Any]:
     obj, _ = open_rig(options.rig, options.object)
     span = tuple(options.frames) if options.frames else export.frame_span(obj)
     emotions = list(emotion_strips.strips(obj))
+    notes = export.sampling_notes(obj, options.output.with_suffix(""))
     action = emotion_strips.bake(obj, span, progress=_progress(options))
     mapping = mapping_of(options, obj)
     export.write(obj, options.output, span, preset=options.preset, mapping=mapping, force=options.force)
@@ -97,6 +114,7 @@ def _bake(options: argparse.Namespace) -> dict[str, Any]:
         "action": action.name,
         "emotions": emotions,
         "frames": span[1] - span[0] + 1,
+        "notes": notes,
     }
 
 
@@ -105,7 +123,7 @@ def _read(options: argparse.Namespace) -> dict[str, Any]:
     mapping = mapping_of(options, obj)
     span = tuple(options.frames) if options.frames else None
     export.track(obj, options.output, span, mapping=mapping, force=options.force, progress=_progress(options))
-    return _summary(options, obj, mapping)
+    return _summary(options, obj, mapping, notes=export.sampling_notes(obj, options.output))
 
 
 def _match(options: argparse.Namespace) -> dict[str, Any]:
@@ -146,7 +164,7 @@ def _render(options: argparse.Namespace) -> dict[str, Any]:
     track = keyframes.read_track(obj, span, mapping, progress=progress, **timing)
     clip = options.clip.resolve()
     request = {"kind": "render", "clip": str(clip), "face": options.face, "quality": options.quality, "format": suffix}
-    request |= {"device": options.device, "rate_factor": options.rate_factor}
+    request |= {"device": options.device, "codec": options.codec, "rate_factor": options.rate_factor}
     with tempfile.TemporaryDirectory(prefix="cmet-") as name:
         folder = Path(name)
         request["track"] = str(track.save(folder / "edited.npz"))

@@ -1,6 +1,8 @@
 """What the operators share: the rig and the clip they work on, and how they run and report."""
 
 import contextlib
+import itertools
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -64,6 +66,22 @@ def clip_path(settings: Any) -> Path:
     if not path.is_file():
         raise NotFound(f"The clip {path} no longer exists; choose another.")
     return path
+
+
+def colour_field(settings: Any) -> dict[str, str]:
+    """What a request says about the colours of the clip: nothing where they are to be taken from its tags."""
+    return {"colorspace": settings.colorspace} if settings.colorspace else {}
+
+
+def files_read(settings: Any) -> list[tuple[str, Path]]:
+    """The files that the panels name, and what each is; none of them is ever written over."""
+    named = {
+        "clip": settings.clip,
+        "track": settings.track,
+        "voice": settings.voice,
+        "neutral voice": settings.neutral_voice,
+    }
+    return [(name, Path(bpy.path.abspath(path))) for name, path in named.items() if path]
 
 
 def source_track(settings: Any) -> CoefficientTrack:
@@ -258,12 +276,14 @@ def _redraw(context: Any) -> None:
 def keep_result(state: dict[str, Any], name: str, target: str) -> Path:
     """Copy a job's file into the folder of results, never over an earlier one."""
     made = Path(state["files"][name])
-    folder = session.results_folder()
-    path = folder / f"{target}{made.suffix}"
-    number = 1
-    while path.exists():
-        number += 1
-        path = folder / f"{target}_{number}{made.suffix}"
+    path = new_result(f"{target}{made.suffix}")
     with whole_file(path) as temporary:
         shutil.copyfile(made, temporary)
     return path
+
+
+def new_result(name: str) -> Path:
+    """A path in the folder of results that is not taken: the name, with a number where need be."""
+    wanted = session.results_folder() / name
+    others = (wanted.with_stem(f"{wanted.stem}_{number}") for number in itertools.count(2))
+    return next(path for path in itertools.chain([wanted], others) if not os.path.lexists(path))

@@ -7,9 +7,10 @@ import bpy
 from bpy.props import BoolProperty
 
 from cmet_engine.errors import InvalidInput
+from cmet_engine.files import inputs_kept
 
 from .. import export
-from .base import SimpleOperator, chosen, mapping_of
+from .base import SimpleOperator, chosen, files_read, mapping_of
 
 
 class CMET_OT_export(SimpleOperator, bpy.types.Operator):
@@ -39,5 +40,7 @@ class CMET_OT_export(SimpleOperator, bpy.types.Operator):
             )
         path = Path(bpy.path.abspath(settings.export_path))
         preset = None if settings.preset == "none" else settings.preset
-        export.write(chosen(context), path, preset=preset, mapping=mapping_of(settings), force=self.replace)
-        return f"Written: {path}."
+        obj = chosen(context)
+        with inputs_kept(files_read(settings)):
+            export.write(obj, path, preset=preset, mapping=mapping_of(settings), force=self.replace)
+        return " ".join([f"Written: {path}.", *export.sampling_notes(obj, path)])

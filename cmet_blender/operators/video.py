@@ -6,7 +6,17 @@ from typing import Any
 import bpy
 
 from .. import emotion_strips, footage, keyframes, properties, session
-from .base import EngineOperator, SimpleOperator, chosen, clip_path, keep_result, mapping_of, source_track
+from .base import (
+    EngineOperator,
+    SimpleOperator,
+    chosen,
+    clip_path,
+    colour_field,
+    keep_result,
+    mapping_of,
+    new_result,
+    source_track,
+)
 
 
 class CMET_OT_render_video(EngineOperator, bpy.types.Operator):
@@ -29,9 +39,8 @@ class CMET_OT_render_video(EngineOperator, bpy.types.Operator):
             )  # fmt: skip
         finally:
             context.window_manager.progress_end()
-        folder = session.results_folder()
-        edited = track.save(folder / f"{clip.stem}_edited.npz")
-        original = source.save(folder / f"{clip.stem}_source.npz")
+        edited = track.save(new_result(f"{clip.stem}_edited.npz"), force=False)
+        original = source.save(new_result(f"{clip.stem}_source.npz"), force=False)
         request = {
             "kind": "render",
             "clip": str(clip),
@@ -42,7 +51,7 @@ class CMET_OT_render_video(EngineOperator, bpy.types.Operator):
             "format": settings.video_format,
             "rate_factor": properties.RATE_FACTORS[settings.rate_factor],
         }
-        return "Rendering", request | session.device_field()
+        return "Rendering", request | colour_field(settings) | session.device_field()
 
     def receive(self, context: Any, state: dict[str, Any]) -> str:
         settings = context.scene.cmet

@@ -23,10 +23,10 @@ class CMET_PT_video(Panel, bpy.types.Panel):
         layout.prop(settings, "quality")
         layout.prop(settings, "video_format")
         row = layout.row()
-        row.enabled = settings.video_format != "mov"
+        row.enabled = settings.video_format not in ("mov", "mxf")
         row.prop(settings, "rate_factor")
         if not row.enabled:
-            layout.label(text="ProRes has no rate factor", icon="INFO")
+            layout.label(text="ProRes and DNxHR have no rate factor", icon="INFO")
         missing = [
             word
             for word, there in (

@@ -31,8 +31,11 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     from cmet_engine.jobs.manifest import write_manifest
 
     if options.init is not None:
-        rows = write_manifest(options.init, options.manifest, emotions=options.emotions, force=options.force)
-        return {"manifest": options.manifest, "rows": rows}
+        notes: list[str] = []
+        rows = write_manifest(
+            options.init, options.manifest, emotions=options.emotions, force=options.force, notes=notes
+        )
+        return {"manifest": options.manifest, "rows": rows, "note": notes}
     machine = None
     if options.ray:
         from cmet_engine.jobs.cluster import RayCluster  # brings scipy and av

@@ -16,8 +16,8 @@ from cmet_engine.extras import EXTRAS
 from cmet_engine.models import assets, registry
 
 NEEDED = (
-    "numpy", "scipy", "torch", "transformers", "librosa", "mediapipe", "av", "opencv-contrib-python", "safetensors", "fastapi",
-    "pydantic", "uvicorn", "huggingface-hub", "jinja2", "tqdm",
+    "numpy", "scipy", "torch", "transformers", "librosa", "mediapipe", "av", "opencolorio", "opencv-contrib-python",
+    "safetensors", "fastapi", "pydantic", "uvicorn", "huggingface-hub", "jinja2", "tqdm",
 )  # fmt: skip
 EXACTLY = {"mediapipe": "0.10.21", "numpy": "1."}  # the last with the face models; what it and bpy can use
 DRIVER = Path("/proc/driver/nvidia/version")  # where the driver of a GPU says what it is (Linux)
@@ -95,12 +95,16 @@ def _gpu() -> Iterator[Finding]:
 def _codecs() -> Iterator[Finding]:
     import av.codec
 
-    missing = [name for name in ("libx264", "aac", "prores_ks", "png", "exr") if name not in av.codec.codecs_available]
+    missing = [
+        name
+        for name in ("libx264", "libx265", "aac", "prores_ks", "dnxhd", "ffv1", "libvpx-vp9", "png", "exr")
+        if name not in av.codec.codecs_available
+    ]
     if missing:
         advice = "Install av as its authors build it: pip install --force-reinstall av"
         yield Finding("codecs", False, f"missing: {', '.join(missing)}", advice)
     else:
-        yield Finding("codecs", True, "H.264, AAC, ProRes, PNG, EXR")
+        yield Finding("codecs", True, "H.264, HEVC, AAC, ProRes, DNxHR, FFV1, VP9, PNG, EXR")
 
 
 def _tracker() -> Iterator[Finding]:

@@ -12,6 +12,8 @@ from cmet_engine.cli.options import (
     clip_arguments,
     format_argument,
     output_argument,
+    part_arguments,
+    shot_data_argument,
     spec_of,
     video_arguments,
 )
@@ -21,8 +23,9 @@ def add_command(command: Adder) -> None:
     """Add the command."""
     sub = command("edit", run, "edit the emotion of a clip")
     clip_arguments(sub)
+    part_arguments(sub)
     add = sub.add_argument
-    add("--emotion", action="append", metavar="NAME[=STRENGTH][@T0-T1]", help="an emotion, its strength (1 = as learned) and its time in seconds; may be given several times; a blend like 0.7*happy+0.3*fear is a NAME too")  # fmt: skip
+    add("--emotion", action="append", metavar="NAME[=STRENGTH][@T0-T1]", help="an emotion, its strength (1 = as learned) and its time in seconds from the start of the clip (with --from too); may be given several times; a blend like 0.7*happy+0.3*fear is a NAME too")  # fmt: skip
     add("--speech", type=Path, default=SUPPRESS, metavar="PATH", help="a recording that sounds like the wanted emotion, or a folder of them")  # fmt: skip
     add("--neutral", type=Path, default=SUPPRESS, metavar="PATH", help="the same voice without the emotion (default: the clip's own sound)")  # fmt: skip
     add("--keys", type=Path, default=SUPPRESS, metavar="FILE", help="an emotion timeline (.json)")
@@ -32,7 +35,11 @@ def add_command(command: Adder) -> None:
     add("--lips", type=Path, default=SUPPRESS, metavar="FILE", help="a recording that the lips shall speak (with --renderer edtalk)")  # fmt: skip
     add("--portrait", type=Path, default=SUPPRESS, metavar="FILE", help="a picture that shall speak; CLIP gives its head motion and expression (with --renderer edtalk)")  # fmt: skip
     video_arguments(sub)
-    format_argument(sub, "H.264 in mp4, m4v or mkv, ProRes in mov, or numbered png or exr pictures (default mp4)")
+    shot_data_argument(sub)
+    format_argument(
+        sub,
+        "H.264 or HEVC in mp4, m4v or mkv, ProRes in mov, DNxHR in mxf, VP9 in webm, or numbered png, tif, dpx or exr pictures (default mp4)",
+    )
     output_argument(sub, "DIR", "folder for the video, the tracks and the report")
 
 

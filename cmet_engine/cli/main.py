@@ -5,7 +5,8 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from cmet_engine import __version__
@@ -26,7 +27,9 @@ from cmet_engine.cli import (
 from cmet_engine.cli.options import joined
 from cmet_engine.cli.progress import ProgressBar
 from cmet_engine.errors import CmetError
+from cmet_engine.files import inputs_kept
 
+WRITTEN = ("output", "manifest", "token_file")  # options that name a file to write
 STOPPED = "Stopped; nothing half-finished was left behind."
 
 
@@ -40,7 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     options.progress = ProgressBar(enabled=not (options.quiet or options.json))
     try:
-        result = options.run(options)
+        with inputs_kept(_files_given(options)):
+            result = options.run(options)
         options.progress.close()
         if isinstance(result, int):
             return result
@@ -56,6 +60,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         options.progress.close()
         return _failed(error, options)
+
+
+def _files_given(options: argparse.Namespace) -> Iterator[tuple[str, Path]]:
+    """The options that name a file to read, and the files."""
+    for name, value in vars(options).items():
+        for path in value if isinstance(value, list) else [value]:
+            if name not in WRITTEN and isinstance(path, Path) and path.is_file():
+                yield name.replace("_", " ").removesuffix("s"), path
 
 
 def _failed(error: BaseException, options: argparse.Namespace) -> int:

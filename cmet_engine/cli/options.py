@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
-from cmet_engine.choices import DEVICES, Quality, VideoFormat
+from cmet_engine.choices import DEVICES, Codec, Quality, VideoFormat
 
 if TYPE_CHECKING:  # brings pydantic, which `cmet --help` does not wait for
     from cmet_engine.spec import Spec
@@ -17,6 +17,9 @@ Adder = Callable[..., argparse.ArgumentParser]
 
 POSITIONAL = ("clip", "paths")
 """Fields of specifications that the command line takes without an option's name."""
+
+_OPTIONS = {"emotions": "--emotion", "range_from": "--from", "range_to": "--to"}
+"""Options that are called otherwise than their fields."""
 
 SUPPRESS = argparse.SUPPRESS  # what is not given is left to the specification, which knows its defaults
 
@@ -31,7 +34,29 @@ def clip_arguments(sub: argparse.ArgumentParser) -> None:
         metavar="N",
         help="which face when there are several: 0 is the largest (default 0)",
     )
+    sub.add_argument(
+        "--colorspace",
+        default=SUPPRESS,
+        metavar="NAME",
+        help="colour space of the footage: ACEScg, ACES2065-1, LogC3, LogC4, S-Log3, V-Log, PQ, HLG, sRGB, Rec.709, Rec.2020, or a "
+        "name that the OpenColorIO configuration knows (default: from the clip's tags)",
+    )
+    sub.add_argument(
+        "--ocio",
+        type=Path,
+        default=SUPPRESS,
+        metavar="FILE",
+        help="OpenColorIO configuration (default: $OCIO, else the built-in ACES configuration)",
+    )
     sub.add_argument("--force", action="store_true", help="replace earlier results")
+
+
+def part_arguments(sub: argparse.ArgumentParser) -> None:
+    """Which part of the clip is worked on."""
+    add = sub.add_argument
+    add("--from", dest="range_from", default=SUPPRESS, metavar="MOMENT", help="work on a part of the clip only: its first frame, as seconds (2.5), frames from the beginning (120f) or a timecode (01:00:10:00)")  # fmt: skip
+    add("--to", dest="range_to", default=SUPPRESS, metavar="MOMENT", help="the frame behind the last one of the part, likewise (default: to the end)")  # fmt: skip
+    add("--handles", type=int, default=SUPPRESS, metavar="N", help="N frames more at either end of the part, as far as the clip has them (default 0)")  # fmt: skip
 
 
 def output_argument(sub: argparse.ArgumentParser, metavar: str, text: str) -> None:
@@ -57,11 +82,41 @@ def video_arguments(sub: argparse.ArgumentParser) -> None:
     )
     device_argument(sub)
     sub.add_argument(
+        "--matte",
+        default=SUPPRESS,
+        metavar="FILE",
+        help="write the mask of what was changed beside the video: a clip (matte.mkv, .mov, .mp4), numbered pictures "
+        "(matte/%%06d.png, .exr), or the word channel for a channel of .exr results",
+    )
+    sub.add_argument(
         "--rate-factor",
         type=int,
         default=SUPPRESS,
         metavar="N",
-        help="of H.264, from 0 (the largest file) to 51 (the smallest)",
+        help="of H.264, HEVC and VP9, from 0 (the largest file) to 51 (the smallest)",
+    )
+    sub.add_argument(
+        "--codec",
+        choices=get_args(Codec),
+        default=SUPPRESS,
+        metavar="NAME",
+        help=f"of the video: {', '.join(get_args(Codec))} (default: the one of the format that loses least)",
+    )
+    sub.add_argument(
+        "--like-source", action="store_true", default=SUPPRESS, help="write the format and codec nearest to CLIP's own"
+    )
+
+
+def shot_data_argument(sub: argparse.ArgumentParser) -> None:
+    """Shot data beside the video."""
+    sub.add_argument(
+        "--shot-data",
+        nargs="?",
+        const="auto",
+        default=SUPPRESS,
+        metavar="NAME.json",
+        help="write in and out, timecode, names and what was edited beside the video, as JSON and OpenTimelineIO (default name: "
+        "the video's, such as edited.shot.json)",
     )
 
 
@@ -128,7 +183,7 @@ def option_called(name: str) -> str:
     field = name.partition(".")[0]
     if field in POSITIONAL:
         return {"clip": "CLIP", "paths": "PATH"}[field]
-    return "--emotion" if field == "emotions" else f"--{field.replace('_', '-')}"
+    return _OPTIONS.get(field, f"--{field.replace('_', '-')}")
 
 
 def joined(arguments: Sequence[str]) -> list[str]:

@@ -4,26 +4,38 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from cmet_engine.cli.options import SUPPRESS, Adder, clip_arguments, output_argument, spec_of, video_arguments
+from cmet_engine.cli.options import (
+    SUPPRESS,
+    Adder,
+    clip_arguments,
+    output_argument,
+    part_arguments,
+    shot_data_argument,
+    spec_of,
+    video_arguments,
+)
 
 
 def add_command(command: Adder) -> None:
     """Add the command."""
     sub = command("render", run, "render a clip with the curves of a track")
     clip_arguments(sub)
+    part_arguments(sub)
     add = sub.add_argument
     add("--track", type=Path, required=True, metavar="EDITED", help="the wanted curves")
     add("--source", type=Path, default=SUPPRESS, metavar="SOURCE", help="the clip's own curves that EDITED was made from (default: tracked anew)")  # fmt: skip
     video_arguments(sub)
+    shot_data_argument(sub)
     output_argument(sub, "VIDEO", "video to write, its suffix chooses the format; or a folder for edited.mp4")
 
 
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """Render a clip."""
     from cmet_engine.jobs.execute import execute
+    from cmet_engine.pipeline import like_source
     from cmet_engine.spec import RenderSpec
 
-    spec = spec_of(RenderSpec, options)
+    spec = like_source(spec_of(RenderSpec, options))
     output = options.output / spec.output_name if options.output.is_dir() else options.output
     result = execute(spec, output, force=options.force, progress=options.progress)
-    return {"video": output, **result.figures, "note": result.messages}
+    return {"video": output, **result.files, **result.figures, "note": result.messages}

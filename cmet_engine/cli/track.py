@@ -3,13 +3,14 @@
 import argparse
 from typing import Any
 
-from cmet_engine.cli.options import Adder, clip_arguments, output_argument, spec_of
+from cmet_engine.cli.options import Adder, clip_arguments, output_argument, part_arguments, spec_of
 
 
 def add_command(command: Adder) -> None:
     """Add the command."""
     sub = command("track", run, "footage to coefficients")
     clip_arguments(sub)
+    part_arguments(sub)
     output_argument(sub, "TRACK", "track to write: .npz, .csv (Live Link Face) or .json (Audio2Face)")
 
 
@@ -19,6 +20,6 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     from cmet_engine.spec import TrackSpec
 
     spec = spec_of(TrackSpec, options)
-    figures = execute(spec, options.output, force=options.force, progress=options.progress).figures
-    with_face = figures.pop("frames_with_face")
-    return {"track": options.output, **figures, "frames with a face": with_face}
+    result = execute(spec, options.output, force=options.force, progress=options.progress)
+    with_face = result.figures.pop("frames_with_face")
+    return {"track": options.output, **result.figures, "frames with a face": with_face, "note": result.messages}

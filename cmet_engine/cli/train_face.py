@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from cmet_engine.cli.arguments import Adder, add_device, add_observations, add_test_clips, existing
-from cmet_engine.files import whole_file
+from cmet_engine.files import check_writable, whole_file
 from cmet_engine.models import device
 
 
@@ -123,6 +123,7 @@ def _refiner(options: argparse.Namespace) -> Any:
     from cmet_engine.training.refiner import train_generic
 
     existing(options.clips, options.test_clips)
+    check_writable(options.output)
     where = device.resolve(options.device)
     held_out = read_names(options.test_clips)
     clips = [path for path in sorted(options.clips.glob("*.mp4")) if path.stem not in held_out]

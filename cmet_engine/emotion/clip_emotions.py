@@ -22,6 +22,8 @@ from cmet_engine.emotion.speech import ENCODER_FILES, load_encoder
 from cmet_engine.emotions import BASIC
 from cmet_engine.errors import CmetError, InvalidInput
 from cmet_engine.media import audio
+from cmet_engine.media.probe import measure
+from cmet_engine.media.source import Source
 from cmet_engine.models import assets, registry
 from cmet_engine.spec import EditSpec
 from cmet_engine.timeline import EmotionKey, EmotionTimeline
@@ -65,19 +67,28 @@ class ClipEmotions:
         return emphasis / total
 
 
-def clip_emotions(spec: EditSpec) -> ClipEmotions:
+def clip_emotions(spec: EditSpec, footage: Source | None = None) -> ClipEmotions:
     """The emotions that an edit asks for, and how strongly the clip's own voice carries them.
+
+    Args:
+        spec: what is asked for.
+        footage: the part of its clip that is edited; None is the whole.
 
     Raises:
         CmetError: an emotion is unknown, the speech cannot be used, or no emotion was asked for.
     """
-    emotions = ClipEmotions(*_timeline_and_vectors(spec))
+    footage = Source.of(spec.clip) if footage is None else footage
+    timeline, vectors = _timeline_and_vectors(spec)
+    if footage.is_part:
+        info = measure(footage)
+        timeline = replace(timeline, begins=info.begins, whole=info.whole)
+    emotions = ClipEmotions(timeline, vectors)
     if not audio.has_sound(spec.clip):
         return emotions
     try:
 
         def encode() -> dict[str, np.ndarray]:
-            wave = audio.load(spec.clip)
+            wave = audio.load(footage)
             audio.check_speech(wave, audio.RATE, spec.clip.name)
             return load_encoder("embedded", device=spec.device).frame_features(wave, audio.RATE)._asdict()
 
@@ -87,6 +98,7 @@ def clip_emotions(spec: EditSpec) -> ClipEmotions:
             fingerprint.code("cmet_engine.emotion.speech", "cmet_engine.media.audio"),
             spec.device,
             assets.checksums(*ENCODER_FILES),
+            footage.part,
         )
         features = FrameFeatures(**cache.arrays(name, encode))
         emotions.intensity = {name: intensity(features, v.vector) for name, v in emotions.vectors.items()}

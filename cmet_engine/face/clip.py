@@ -9,20 +9,27 @@ from cmet_engine.face.blendshapes import BASIS_FILE, SOLVER_FILE, load_solver
 from cmet_engine.face.geometry import FaceGeometry
 from cmet_engine.face.pose import TEMPLATE_FILE
 from cmet_engine.face.tracker import track
+from cmet_engine.media.probe import measure
+from cmet_engine.media.source import Source
 from cmet_engine.models import assets
 from cmet_engine.progress import Progress
 from cmet_engine.resume import Segments
-from cmet_engine.track import CoefficientTrack
+from cmet_engine.timecode import Timecode
+from cmet_engine.track import START_SECONDS, TIMECODE, CoefficientTrack
 
 COEFFICIENTS = "coefficients.npz"
 
 
 def track_clip(
-    clip: Path, *, face: int = 0, progress: Progress | None = None, pieces: Segments | None = None
+    clip: Path | Source, *, face: int = 0, progress: Progress | None = None, pieces: Segments | None = None
 ) -> tuple[FaceGeometry, CoefficientTrack]:
     """Find the face in every frame of a clip and read its coefficients.
 
     Both are cached by the clip's content. `pieces` is where finished segments of the tracking are kept.
+
+    Args:
+        clip: the footage; of a `Source` the part that it stands for.
+        face, progress, pieces: see `face.tracker.track`.
 
     Returns:
         The geometry (landmarks, pose) and the coefficient track, one entry for every frame of the clip.
@@ -30,42 +37,53 @@ def track_clip(
     Raises:
         CmetError: the clip cannot be read, or no frame shows a face.
     """
-    name = _geometry_key(clip, face) if clip.is_file() else None
+    footage = Source.of(clip)
+    file = footage.path if footage.path.is_file() else None
+    name = _geometry_key(footage, face) if file else None
     geometry = _cached_geometry(name)
     if geometry is None:
-        folder = (
-            pieces.stage("tracking", fingerprint.code("cmet_engine.face.tracker"), clip, face)
-            if pieces and name
-            else None
-        )
-        geometry = track(clip, face=face, progress=progress, pieces=folder)
+        folder = None
+        if pieces and file:
+            folder = pieces.stage("tracking", fingerprint.code("cmet_engine.face.tracker"), file, face, footage.reading)
+        geometry = track(footage, face=face, progress=progress, pieces=folder)
         if name:
             cache.put(name, geometry.save)
-    if name:
+    if file:
         code = fingerprint.code("cmet_engine.face.tracker", "cmet_engine.face.blendshapes")
-        name = cache.key("coefficients", clip, code, face, assets.checksums(SOLVER_FILE, BASIS_FILE, TEMPLATE_FILE))
+        weights = assets.checksums(SOLVER_FILE, BASIS_FILE, TEMPLATE_FILE)
+        name = cache.key("coefficients", file, code, face, weights, footage.reading)
     if name and (entry := cache.get(name)):
         with contextlib.suppress(OSError, CmetError):
-            return geometry, CoefficientTrack.load(entry / COEFFICIENTS)
+            return geometry, _labelled(CoefficientTrack.load(entry / COEFFICIENTS), footage)
     source = load_solver().track(geometry, progress)
     if name:
         cache.put(name, lambda folder: source.save(folder / COEFFICIENTS))
-    return geometry, source
+    return geometry, _labelled(source, footage)
 
 
-def tracked(clip: Path, *, face: int = 0) -> tuple[FaceGeometry, CoefficientTrack]:
+def tracked(clip: Path | Source, *, face: int = 0) -> tuple[FaceGeometry, CoefficientTrack]:
     """The result of an earlier `track_clip`, from the cache.
 
     Raises:
         InvalidInput: the clip was not tracked before.
     """
-    if _cached_geometry(_geometry_key(clip, face)) is None:
-        raise InvalidInput(f"The clip {clip.name} was not tracked yet; track or edit it first.")
-    return track_clip(clip, face=face)
+    footage = Source.of(clip)
+    if _cached_geometry(_geometry_key(footage, face)) is None:
+        raise InvalidInput(f"The clip {footage.path.name} was not tracked yet; track or edit it first.")
+    return track_clip(footage, face=face)
 
 
-def _geometry_key(clip: Path, face: int) -> str:
-    return cache.key("geometry", clip, fingerprint.code("cmet_engine.face.tracker"), face)
+def _labelled(track: CoefficientTrack, footage: Source) -> CoefficientTrack:
+    """The track with the timecode of its first frame, where the footage has one."""
+    info = measure(footage)
+    if info.timecode:
+        track.meta[TIMECODE] = info.timecode
+        track.meta[START_SECONDS] = float(Timecode.parse(info.timecode, info.fps).seconds)
+    return track
+
+
+def _geometry_key(footage: Source, face: int) -> str:
+    return cache.key("geometry", footage.path, fingerprint.code("cmet_engine.face.tracker"), face, footage.reading)
 
 
 def _cached_geometry(name: str | None) -> FaceGeometry | None:

@@ -24,6 +24,7 @@ from cmet_engine.face.smooth import smooth_shot
 from cmet_engine.face.teeth import teeth_meet
 from cmet_engine.media.info import Frame, VideoInfo
 from cmet_engine.media.reader import VideoReader
+from cmet_engine.media.source import Source
 from cmet_engine.progress import Progress, Stage
 from cmet_engine.resume import load_arrays, save_arrays
 
@@ -74,12 +75,12 @@ class _Observations:
 
 
 def track(
-    path: str | Path, *, face: int = 0, progress: Progress | None = None, pieces: Path | None = None
+    clip: str | Path | Source, *, face: int = 0, progress: Progress | None = None, pieces: Path | None = None
 ) -> FaceGeometry:
     """Find one person's face in every frame of a clip.
 
     Args:
-        path: a video that `media.reader` reads.
+        clip: a video that `media.reader` reads; of a `Source` the part that it stands for.
         face: which person, where there are several: 0 is the largest face over the first second that shows any, 1 the
             next smaller, and so on; of equal faces the one further left comes first.
         progress: called with ("tracking", frames done, frames in all or None); what it raises ends the work.
@@ -90,11 +91,10 @@ def track(
         InvalidInput: not a readable video, or no face in any frame.
         NotFound: fewer faces than `face` asks for.
     """
-    path = Path(path)
     if face < 0:
         raise InvalidInput(f"Face number {face} does not exist; faces are counted from 0, the largest.")
-    reader = VideoReader(path)
-    info = reader.info
+    reader = VideoReader(clip)
+    info, path = reader.info, reader.info.path
     seen, cuts = _Observations(), CutFinder()
     with contextlib.closing(Follower()) as follower:
         _take_over(pieces, seen, follower, cuts)

@@ -1,5 +1,6 @@
 """Many clips: the rows of a manifest, done by worker processes or a Ray cluster, and one line of result for each."""
 
+import functools
 import json
 import time
 from collections.abc import Callable
@@ -9,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from cmet_engine.errors import InvalidInput
-from cmet_engine.files import exclusive, remove_leftovers, whole_file
-from cmet_engine.jobs.manifest import Row, read_manifest
+from cmet_engine.files import exclusive, identities, remove_leftovers, whole_file
+from cmet_engine.jobs.manifest import Row, lock_of, read_manifest, results_of
 from cmet_engine.jobs.schedule import Machine, Watch, line_of, schedule
 from cmet_engine.jobs.workers import Workers
+from cmet_engine.media.output import files_read, files_written
+from cmet_engine.media.sequences import files_of
 
 
 @dataclass
@@ -60,10 +63,14 @@ def run_batch(
         CmetError: the manifest is wrong or being run, or it was run before and none of the above says how to go on.
     """
     rows = read_manifest(manifest)
-    results = manifest.with_name(manifest.stem + ".results.jsonl")
-    with exclusive(results.with_suffix(".lock"), f"{manifest.name} is being run by another process; wait for it."):
+    results, lock = results_of(manifest), lock_of(manifest)
+    with exclusive(lock, f"{manifest.name} is being run by another process; wait for it."):
         try:
             earlier = _earlier(results)
+            if results.exists() and results.stat().st_size and not earlier and not force:
+                raise InvalidInput(
+                    f"{results} holds no results of a batch, and they would replace it; move it away or add --force."
+                )
             if earlier and not (resume or retry or force):
                 raise InvalidInput(
                     f"The manifest was run before ({results.name}); add --resume to go on, --retry to try failed rows again, "
@@ -71,10 +78,11 @@ def run_batch(
                 )
             kept = {name: line for name, line in earlier.items() if (resume or retry) and _stays(line, retry)}
             own = {name for name, line in earlier.items() if line.get("own")}
+            _spare_inputs(rows, {*kept, *own}, earlier)
             with closing(machine() if machine else Workers(workers, watch)) as place:
                 return _Batch(rows, results, kept, own, force, report).run(place)
         finally:
-            results.with_suffix(".lock").unlink(missing_ok=True)
+            lock.unlink(missing_ok=True)
 
 
 class _Batch:
@@ -137,6 +145,28 @@ class _Batch:
     def _note(self, line: dict[str, Any]) -> None:
         with self._summary.results.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line, default=str) + "\n")
+
+
+def _spare_inputs(rows: list[Row], passed: set[str], earlier: dict[str, dict[str, Any]]) -> None:
+    """Fail rows whose output is a file that another row reads, unless an earlier run wrote it.
+
+    Args:
+        rows: all of them.
+        passed: identities of rows that are not done again, or were being done when a batch ended.
+        earlier: lines of an earlier run, by the rows' identities.
+    """
+    marks = functools.cache(identities)
+    outputs = (Path(output) for line in earlier.values() for output in line.get("outputs", []))
+    written = set().union(*(marks(file) for output in outputs for file in files_of(output)))
+    read = {mark: row for row in rows if row.spec for _, file in files_read(row.spec) for mark in marks(file)}
+    for row in rows:
+        if row.spec is None or row.problem or row.identity in passed:
+            continue
+        for file in files_written(row.spec, row.output):
+            reader = next((read[mark] for mark in marks(file) - written if mark in read), row)
+            if reader is not row and file.exists():
+                row.fail(f"Its output {file} is there already, and row {reader.number} reads it; give it another name.")
+                break
 
 
 def _stays(line: dict[str, Any], retry: bool) -> bool:

@@ -12,8 +12,10 @@ from cmet_engine.emotion.library import describe_vector, load_library
 from cmet_engine.emotion.user_library import check_new, save_user_vector, user_folder
 from cmet_engine.errors import CmetError, InvalidInput
 from cmet_engine.face.clip import track_clip
-from cmet_engine.files import check_writable
+from cmet_engine.files import check_writable, inputs_kept
 from cmet_engine.media.formats import SCENE, TRACK
+from cmet_engine.media.output import files_read
+from cmet_engine.media.probe import measure, part_of
 from cmet_engine.pipeline import Preview
 from cmet_engine.progress import Progress
 from cmet_engine.resume import Segments
@@ -66,7 +68,11 @@ def execute(
     Raises:
         CmetError: the work cannot be done; one sentence.
     """
-    options = _Options(force, progress, pieces, preview)
+    with inputs_kept(files_read(spec)):
+        return _execute(spec, output, _Options(force, progress, pieces, preview))
+
+
+def _execute(spec: Work, output: Path | None, options: _Options) -> Result:
     if isinstance(spec, VectorSpec):
         return _vector(spec, options)
     if output is None:
@@ -74,11 +80,11 @@ def execute(
     if isinstance(spec, TrackSpec):
         return _track(spec, output, options)
     if isinstance(spec, EditSpec):
-        edited = pipeline.edit_clip(spec, output, force=force, progress=progress, pieces=pieces, preview=preview)
+        edited = pipeline.edit_clip(spec, output, **vars(options))
         return Result(edited.files, edited.figures, edited.messages)
     if isinstance(spec, RenderSpec):
-        rendered = pipeline.render_clip(spec, output, force=force, progress=progress, pieces=pieces, preview=preview)
-        return Result({rendered.path.name: rendered.path}, rendered.figures, rendered.messages)
+        rendered = pipeline.render_clip(spec, output, **vars(options))
+        return Result(rendered.files, rendered.figures, rendered.messages)
     if isinstance(spec, ExportSpec) and spec.rig is None:
         return _convert(spec, output, options)
     return _in_blender(spec, output, options)
@@ -87,10 +93,11 @@ def execute(
 def _track(spec: TrackSpec, output: Path, options: _Options) -> Result:
     """Footage to coefficients."""
     check_writable(output, force=options.force)
-    _, track = track_clip(spec.clip, face=spec.face, progress=options.progress, pieces=options.pieces)
+    footage = part_of(spec.clip, *spec.part, spec.space)
+    _, track = track_clip(footage, face=spec.face, progress=options.progress, pieces=options.pieces)
     track.save(output, force=options.force)
     figures = {"frames": len(track), "fps": str(track.fps), "frames_with_face": int(track.valid.sum())}
-    return Result({output.name: output}, figures)
+    return Result({output.name: output}, figures, list(measure(footage).warnings))
 
 
 def _vector(spec: VectorSpec, options: _Options) -> Result:
@@ -116,6 +123,7 @@ def _convert(spec: ExportSpec, output: Path, options: _Options) -> Result:
     if suffix not in TRACK:
         need = f"'{suffix}' needs a rig, the file of a character" if suffix in SCENE else f"'{suffix}' is unknown"
         raise InvalidInput(f"{output.name}: a track alone can be written as {', '.join(TRACK)}; {need}.")
+    check_writable(output, force=options.force)
     track = CoefficientTrack.load(spec.track)
     track.save(output, force=options.force)
     return Result({output.name: output}, {"frames": len(track), "fps": str(track.fps)})

@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import io
+import itertools
 import json
 import os
 from collections.abc import Iterator
@@ -11,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from cmet_engine.errors import CmetError, InvalidInput
-from cmet_engine.files import whole_file
+from cmet_engine.files import identities, is_hidden, whole_file
 from cmet_engine.jobs.columns import COLUMNS, KINDS
 from cmet_engine.media.formats import VIDEO
+from cmet_engine.media.output import files_written
 from cmet_engine.spec import KINDS as SPECS
 from cmet_engine.spec import RenderRigSpec, RenderSpec, RigSpec, TrackSpec, Work
 
@@ -36,7 +38,7 @@ class Row:
 
     Attributes:
         number: of the line; a CSV file's header is 1.
-        identity: a hash of what is asked.
+        identity: a hash of what is asked; of a row with a problem also of its number.
         kind: of the work, as far as it is known.
         clip: what is worked on, to show.
         spec: what to do; None for a row that cannot be done as it stands.
@@ -56,6 +58,10 @@ class Row:
     def place(self) -> Path:
         """The file or folder that holds the result: of numbered pictures their folder."""
         return self.output.parent if "%" in self.output.name else self.output
+
+    def fail(self, problem: str) -> None:
+        """Give the row a problem. It is told from a row that asks for the same from then on, so that each has its own result."""
+        self.problem, self.identity = problem, _hash([self.identity, self.number])
 
     def task(self, force: bool) -> dict[str, Any]:
         """What a worker is asked to do."""
@@ -84,14 +90,29 @@ def read_manifest(path: Path) -> list[Row]:
     if not entries:
         raise InvalidInput(f"{path.name} has no rows.")
     rows = [_row(path.parent.absolute(), number, entry) for number, entry in entries]
-    outputs: dict[Path, int] = {}
+    outputs: dict[object, int] = {}
+    own = set().union(*(identities(file) for file in (path, results_of(path), lock_of(path))))
     for row in rows:
-        if row.problem:
+        if row.spec is None or row.problem:
             continue
-        if row.place in outputs:
-            row.problem = f"It writes to the same output as row {outputs[row.place]}; give each row its own."
-        outputs.setdefault(row.place, row.number)
+        marks = set().union(*(identities(file) for file in (row.place, *files_written(row.spec, row.output))))
+        if marks & own:
+            row.fail(f"Its output {row.output} is the manifest itself or belongs to it; give it another name.")
+        elif others := [outputs[mark] for mark in marks if mark in outputs]:
+            row.fail(f"It writes to the same output as row {min(others)}; give each row its own.")
+        else:
+            outputs |= dict.fromkeys(marks, row.number)
     return rows
+
+
+def results_of(manifest: Path) -> Path:
+    """The file of results of a manifest, with one line per row."""
+    return manifest.with_name(manifest.stem + ".results.jsonl")
+
+
+def lock_of(manifest: Path) -> Path:
+    """The file that is there while a manifest is run."""
+    return results_of(manifest).with_suffix(".lock")
 
 
 def _csv_entries(name: str, text: str) -> Iterator[tuple[int, dict[str, Any] | str]]:
@@ -147,7 +168,7 @@ def _row(folder: Path, number: int, entry: dict[str, Any] | str) -> Row:
         spec, output = _work(folder, entry)
     except CmetError as error:
         kind, clip = str(entry.get("kind") or "edit"), str(entry.get("clip", ""))
-        return Row(number, _hash(entry), kind, clip, problem=str(error))
+        return Row(number, _hash([number, entry]), kind, clip, problem=str(error))
     identity = _hash([spec.kind, spec.model_dump(mode="json", exclude_defaults=True), str(output)])
     return Row(number, identity, spec.kind, str(main_input(spec)), spec, output)
 
@@ -203,21 +224,46 @@ def uses_gpu(spec: Work | None) -> bool:
     return renderer == "edtalk" or (renderer == "warp" and quality != "draft")
 
 
-def write_manifest(folder: Path, output: Path, *, emotions: str = "happy", force: bool = False) -> int:
+def write_manifest(
+    folder: Path, output: Path, *, emotions: str = "happy", force: bool = False, notes: list[str] | None = None
+) -> int:
     """Write a manifest with one edit for every clip below a folder; returns the number of rows.
+
+    Hidden files and the results of edits are passed over; `notes` takes a sentence about other files.
 
     Raises:
         CmetError: the folder is missing or holds no clips, or the file cannot be written.
     """
     if not folder.is_dir():
         raise InvalidInput(f"{folder} is not a folder.")
-    clips = sorted(p for p in folder.rglob("*") if p.suffix.lower() in VIDEO and p.is_file())
+    files = sorted(p for p in folder.rglob("*") if p.is_file() and not is_hidden(p, folder) and not _is_result(p))
+    clips = [path for path in files if path.suffix.lower() in VIDEO]
+    others = [path for path in files if path not in set(clips) and path.stem.split(".")[0] != output.stem]
     if not clips:
         raise InvalidInput(f"{folder} holds no video files.")
+    if others and notes is not None:
+        kinds = ", ".join(sorted({path.suffix.lower() or "no suffix" for path in others}))
+        notes.append(f"Files that are no clips by their names were left out: {len(others)} ({kinds}).")
+    taken: set[str] = set()
     with whole_file(output, force=force) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["kind", "clip", "output", "emotions", "strength"])
         for clip in clips:
             relative = os.path.relpath(clip, output.parent)
-            writer.writerow(["edit", relative, f"{relative.rsplit('.', 1)[0]}-edited", emotions, 1])
+            writer.writerow(["edit", relative, _new_output(relative, taken), emotions, 1])
     return len(clips)
+
+
+def _is_result(path: Path) -> bool:
+    """Whether a file lies in the results of an edit."""
+    return any((folder / "edited.npz").is_file() and (folder / "report.json").is_file() for folder in path.parents[:2])
+
+
+def _new_output(clip: str, taken: set[str]) -> str:
+    """A folder for the edit of a clip, beside it and not in `taken`, to which it is added; letters' case makes no difference."""
+    suffix = Path(clip).suffix
+    stem = clip.removesuffix(suffix)
+    names = itertools.chain([stem, f"{stem}-{suffix[1:].lower()}"], (f"{stem}-{n}" for n in itertools.count(2)))
+    name = next(name for name in names if name.casefold() not in taken)
+    taken.add(name.casefold())
+    return f"{name}-edited"

@@ -38,6 +38,8 @@ def identity(request: dict[str, Any]) -> str | None:
         files = sound_files([path]) if name in ("speech", "neutral") and given.get(name) else [path]
         # a report shows the names of the clip and of recordings
         parts += [(name, file.name, cache.content(file)) for file in files if given.get(name)]
+    if given.get("shot_data"):
+        parts.append(given["clip"])  # they name its folder
     if request["kind"] == "edit" and user_folder().is_dir():
         parts += [(path.name, cache.content(path)) for path in sorted(user_folder().glob("*.json"))]
     if given.get("renderer") == "edtalk" and registry.models_folder().is_dir():
@@ -77,6 +79,6 @@ def earlier(job: Job) -> dict[str, Any] | None:
 
 def prune(root: Path) -> None:
     """Forget results whose jobs are gone."""
-    for index in (root / "done").glob("*"):
+    for index in (root / "done").glob("[0-9a-f]" * 64):
         if not (root / "jobs" / index.read_text("utf-8")).is_dir():
             index.unlink()

@@ -16,6 +16,7 @@ from cmet_engine.face.clip import tracked
 from cmet_engine.face.tracker import FaceGeometry
 from cmet_engine.media.picture import small_jpeg
 from cmet_engine.media.reader import frame_at
+from cmet_engine.media.source import Source
 from cmet_engine.render.warp import WarpRenderer
 from cmet_engine.spec import EditSpec, LiveSpec
 from cmet_engine.timeline import EmotionTimeline
@@ -47,16 +48,18 @@ class Scrubber:
             CmetError: the clip was not tracked yet, or an emotion is unknown.
         """
         content = cache.content(spec.clip)
-        geometry, source = self._keep("track", (content, spec.face), lambda: tracked(spec.clip, face=spec.face))
+        geometry, source = self._keep(
+            "track", (content, spec.face, spec.space), lambda: tracked(Source.of(spec.clip, spec.space), face=spec.face)
+        )
         timeline = spec.timeline().scaled(spec.strength)
-        about = (content, spec.face, repr(timeline), spec.mode)  # all that decides the edit
+        about = (content, spec.face, spec.space, repr(timeline), spec.mode)  # all that decides the edit
         edited = self._keep("edit", about, lambda: self._edit(spec, content, source, timeline))
         times = np.asarray(geometry.times)
         frame = int(np.clip(np.searchsorted(times, spec.time + 1e-6, side="right") - 1, 0, len(times) - 1))
         shown = None
         if picture:
             renderer = self._keep("renderer", about, lambda: WarpRenderer(geometry, source, edited))
-            image = self._keep("frame", (content, frame), lambda: _frame(spec, geometry, frame))
+            image = self._keep("frame", (content, spec.space, frame), lambda: _frame(spec, geometry, frame))
             shown = base64.b64encode(small_jpeg(renderer.render(image, frame), PICTURE_SIZE)).decode()
         return {
             "frame": frame,
@@ -93,7 +96,7 @@ def _frame(spec: LiveSpec, geometry: FaceGeometry, frame: int) -> np.ndarray:
     """A frame of the clip, uint8 [H, W, 3]."""
     until = geometry.times[frame + 1] if frame + 1 < len(geometry) else geometry.times[frame] + 1e-3
     middle = Fraction(float(geometry.times[frame] + until) / 2)  # times are rounded, so ask for the time between
-    return frame_at(spec.clip, middle)
+    return frame_at(spec.clip, middle, space=spec.space)
 
 
 def _named(values: np.ndarray) -> dict[str, float]:

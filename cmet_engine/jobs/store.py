@@ -96,9 +96,13 @@ class JobState:
         return max(0.0, (time.time() - self.stage_at) * (self.total - self.done) / worked)
 
 
+NEW_FILE, NEW_JOB = ".cmet-", ".job-"
+"""Beginnings of the names of files and jobs that are being written."""
+
+
 def write_atomically(path: Path, data: bytes) -> None:
     """Replace a file in one step, on the disk before the name changes."""
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".")
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=NEW_FILE)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
@@ -194,7 +198,8 @@ class JobStore:
         self._queues: OrderedDict[str, list[tuple[str, str]]] = OrderedDict()  # by client: kinds and ids of jobs
         self.recovered: list[str] = []  # jobs that an earlier engine was doing and that are queued again
         for path in sorted(self.folder.iterdir()):
-            self._recover(Job(path))
+            if IDENTITY.fullmatch(path.name) and path.is_dir():
+                self._recover(Job(path))
 
     def _recover(self, job: Job) -> None:
         """Take up a job that an earlier engine left."""
@@ -219,7 +224,7 @@ class JobStore:
     def submit(self, kind: str, parameters: dict[str, Any], client: str) -> Job:
         """Record a job and queue it; it exists whole once this returns."""
         identity = f"{time.strftime('%Y%m%d-%H%M%S')}-{time.time_ns() % 10**9:09d}-{secrets.token_hex(4)}"
-        temporary = Path(tempfile.mkdtemp(dir=self.folder.parent, prefix=".job-"))
+        temporary = Path(tempfile.mkdtemp(dir=self.folder.parent, prefix=NEW_JOB))
         request = {"kind": kind, "client": client, "parameters": parameters, "created": time.time()}
         (temporary / "job.json").write_text(json.dumps(request), "utf-8")
         (temporary / "state.json").write_text(json.dumps(asdict(JobState(queued_at=time.time()))), "utf-8")
@@ -242,7 +247,8 @@ class JobStore:
 
     def all(self) -> list[Job]:
         """Every job, oldest first."""
-        return [Job(path) for path in sorted(self.folder.iterdir()) if (path / "job.json").is_file()]
+        found = (path for path in sorted(self.folder.iterdir()) if IDENTITY.fullmatch(path.name))
+        return [Job(path) for path in found if (path / "job.json").is_file()]
 
     def next(self, kinds: Container[str] = KINDS) -> Job | None:
         """Take the next job of some kinds: the clients in turn, each one's jobs in order. None when nothing waits."""
@@ -271,8 +277,14 @@ class JobStore:
         with self._lock:
             return sum(len(jobs) for jobs in self._queues.values())
 
+    def asked(self) -> str:
+        """The requests of all jobs that are not finished, as one text: what it does not name is read by none."""
+        return "\n".join(json.dumps(job.request) for job in self.all() if job.state.state not in FINISHED)
+
     def _forget_old(self) -> None:
         known = self.all()
-        for job in known[: max(0, len(known) - self.keep)]:
-            if job.state.state in FINISHED:
+        old = [job for job in known[: max(0, len(known) - self.keep)] if job.state.state in FINISHED]
+        asked = self.asked() if old else ""
+        for job in old:
+            if job.id not in asked:
                 shutil.rmtree(job.folder, ignore_errors=True)

@@ -27,6 +27,7 @@ from cmet_engine.jobs import reuse
 from cmet_engine.jobs.execute import Result, execute
 from cmet_engine.jobs.store import Job
 from cmet_engine.media.picture import small_jpeg
+from cmet_engine.pipeline import like_source
 from cmet_engine.progress import Progress
 from cmet_engine.resume import Segments
 from cmet_engine.spec import EditSpec, LiveSpec, RenderSpec, TrackSpec, Work, read_work
@@ -67,6 +68,8 @@ def run_job(job: Job, progress: Progress) -> dict[str, Any]:
     if (earlier := reuse.earlier(job)) is not None:
         return earlier
     job.results.mkdir()
+    if isinstance(spec, RenderSpec):
+        spec = like_source(spec)
     output = job.results / spec.output_name if isinstance(spec, TrackSpec | RenderSpec) else job.results
     result = execute(
         spec, output, force=True, progress=progress, pieces=Segments(job.pieces), preview=Preview(job.preview)

@@ -1,7 +1,9 @@
 """Sound in: any file that FFmpeg reads as one mono wave, the checks that speech must pass, and the mel windows of Audio2Lip."""
 
+import contextlib
 import functools
 import math
+from fractions import Fraction
 from pathlib import Path
 from typing import cast
 
@@ -9,12 +11,17 @@ import av
 import numpy as np
 from scipy.ndimage import binary_dilation
 
-from cmet_engine.errors import InvalidInput
+from cmet_engine.errors import CmetError, InvalidInput
+from cmet_engine.media.clock import Clock
+from cmet_engine.media.info import VideoInfo
+from cmet_engine.media.mono import Mono
+from cmet_engine.media.probe import measure
 from cmet_engine.media.sequences import is_pattern
-from cmet_engine.media.source import open_media
+from cmet_engine.media.source import Source, open_media
 
 RATE = 16000  # samples a second that the speech encoders take
 MIN_SPEECH = 0.3  # seconds: about one syllable, too short to carry an emotion below that
+_JOIN = 0.02  # seconds by which sound may be out of step before it is put right
 _SILENT = 1e-3  # peak amplitude, -60 dB below full scale: the noise floor of an ordinary microphone
 _CLIPPED = 0.999  # amplitude at which a sample counts as clipped
 _CLIPPED_SHARE = 1e-3  # of all samples; more than that is audible distortion
@@ -22,26 +29,28 @@ _QUIET = 1e-2  # amplitude beside the loudest moment, -40 dB: where nobody speak
 _PAUSE = 0.5  # seconds around what is spoken that are kept
 
 
-def has_sound(path: str | Path) -> bool:
+def has_sound(path: str | Path | Source) -> bool:
     """Whether the file holds a sound stream; a folder or pattern of numbered pictures holds none.
 
     Raises:
         InvalidInput: the file cannot be opened.
     """
+    path = path.path if isinstance(path, Source) else path
     if Path(path).is_dir() or is_pattern(path):
         return False
     with open_media(path) as container:
         return bool(container.streams.audio)
 
 
-def load(path: str | Path, rate: int = RATE) -> np.ndarray:
+def load(path: str | Path | Source, rate: int = RATE) -> np.ndarray:
     """The sound of a file as one mono wave.
 
     Where the file is a clip, sample 0 belongs to its first picture: sound that begins earlier is cut, sound that
-    begins later is preceded by silence. Channels are mixed to their mean.
+    begins later is preceded by silence. Channels are mixed to their mean; where they cancel in it, as those of a microphone that
+    is wired the wrong way round do, the loudest is taken.
 
     Args:
-        path: a clip or a sound file of any kind that FFmpeg reads.
+        path: a clip or a sound file of any kind that FFmpeg reads; of a `Source` the part that it stands for.
         rate: samples a second of the result.
 
     Returns:
@@ -50,18 +59,30 @@ def load(path: str | Path, rate: int = RATE) -> np.ndarray:
     Raises:
         InvalidInput: the file cannot be opened, has no sound, holds no samples, or holds values that are not numbers.
     """
-    path = Path(path)
+    source = path if isinstance(path, Source) else Source(Path(path))
+    mono = Mono(rate)
+    wave = _load(source, rate, mono)
+    channel = mono.channel()
+    return wave if channel is None else _load(source, rate, Mono(rate, channel))
+
+
+def _load(source: Source, rate: int, mono: Mono) -> np.ndarray:
+    """See `load`; `mono` makes one channel of several."""
+    path = source.path
     with open_media(path) as container:
         if not container.streams.audio:
             raise InvalidInput(f"{path} has no sound; give a file with speech.")
         stream = container.streams.best("audio") or container.streams.audio[0]
-        pictures = [s for s in container.streams.video if not s.disposition & s.disposition.attached_pic]
-        video_start = _seconds(pictures[0].start_time, pictures[0].time_base) if pictures else None
-        resampler = av.AudioResampler(format="fltp", rate=rate)
+        info: VideoInfo | None = None
+        if any(not s.disposition & s.disposition.attached_pic for s in container.streams.video):
+            with contextlib.suppress(CmetError):  # pictures that nobody can see
+                info = measure(source)
+        clock = info.clock if info else Clock()
+        resampler = av.AudioResampler(format="flt", rate=rate)
         parts: list[np.ndarray] = []
         start: float | None = None
         try:
-            for packet in container.demux(stream):
+            for packet in clock.packets(container, [stream]):
                 try:
                     frames = cast(list[av.AudioFrame], packet.decode())
                 except av.error.InvalidDataError:
@@ -69,27 +90,45 @@ def load(path: str | Path, rate: int = RATE) -> np.ndarray:
                 for frame in frames:
                     if start is None:
                         start = frame.time
+                    elif clock.shifts and frame.time is not None:
+                        parts = _in_step(parts, round((frame.time - start) * rate), rate)
                     frame.pts = None  # the resampler counts samples itself; stamps with gaps confuse it
                     try:
                         made = resampler.resample(frame)
                     except ValueError:  # broadcast recordings change rate or channels on the way
                         made = resampler.resample(None)
-                        resampler = av.AudioResampler(format="fltp", rate=rate)
+                        resampler = av.AudioResampler(format="flt", rate=rate)
                         made += resampler.resample(frame)
-                    parts.extend(out.to_ndarray().mean(0) for out in made)
+                    parts.extend(mono(_channels(out)) for out in made)
         except (av.error.FFmpegError, OSError):
             pass  # cut off: what was decoded so far is the sound
         if parts:
-            parts.extend(out.to_ndarray().mean(0) for out in resampler.resample(None))
+            parts.extend(mono(_channels(out)) for out in resampler.resample(None))
     wave = np.concatenate(parts) if parts else np.zeros(0, np.float32)
-    if video_start is not None and start is not None:
-        shift = round((start - video_start) * rate)
+    if info is not None and start is not None:
+        shift = round((Fraction(start) - clock.zero - info.offset) * rate)
         wave = wave[-shift:] if shift < 0 else np.concatenate([np.zeros(shift, np.float32), wave])
+        if clock.end is not None:
+            wave = wave[: round(info.duration * rate)]
     if not len(wave):
         raise InvalidInput(f"{path} has a sound stream without a single sample; record or export it again.")
     if not np.isfinite(wave).all():
         raise InvalidInput(f"{path}: the sound holds values that are not numbers; export it again.")
     return np.clip(wave, -1.0, 1.0).astype(np.float32)
+
+
+def _channels(frame: av.AudioFrame) -> np.ndarray:
+    """float32 [C, S]: the channels of a frame whose samples are interleaved."""
+    samples: np.ndarray = frame.to_ndarray()
+    return np.ascontiguousarray(samples.reshape(-1, frame.layout.nb_channels).T)
+
+
+def _in_step(parts: list[np.ndarray], wanted: int, rate: int) -> list[np.ndarray]:
+    """The sound before a join, brought to `wanted` samples: recordings that were joined leave a gap, or overlap."""
+    there = sum(map(len, parts))
+    if wanted - there > _JOIN * rate:
+        return [*parts, np.zeros(wanted - there, np.float32)]
+    return [np.concatenate(parts)[:wanted]] if there - wanted > _JOIN * rate else parts
 
 
 def check_speech(wave: np.ndarray, rate: int, name: str) -> str | None:
@@ -192,7 +231,3 @@ def lip_mel(wave: np.ndarray) -> np.ndarray:
     first = np.trunc((np.arange(frames) - _LIP_LEAD) * (RATE / _MEL_HOP / LIP_RATE)).astype(int)
     index = np.clip(first[:, None] + np.arange(_LIP_MELS), 0, len(mel) - 1)  # [F, 16]
     return mel[index].transpose(0, 2, 1)[:, None].astype(np.float32)
-
-
-def _seconds(pts: int | None, time_base: object) -> float | None:
-    return None if pts is None or time_base is None else float(pts * time_base)  # type: ignore[operator]

@@ -1,18 +1,25 @@
-"""Colours and orientation: decoded frames to upright RGB, and what is needed for the way back.
+"""Colours and orientation: decoded frames to upright RGB, and pictures to what is encoded.
 
-Pictures are handed out as 8-bit RGB, made with the clip's own matrix and range, and written back with the same, so that a pixel
-that nobody edits comes back as it was. A clip that does not name its matrix is read with BT.601 and the result does not name one
-either: a player treats both alike.
+Networks and people see 8-bit RGB, made with the clip's own matrix and range. What is encoded are the clip's own numbers, into
+which changes were written (`planes`); pictures that no clip is behind are converted from RGB. A clip that does not name its matrix
+is read with BT.601 and the result does not name one either: a player treats both alike.
 """
 
-from typing import Any, NamedTuple, cast
+import itertools
+import re
+from typing import Any, NamedTuple
 
 import av
+import av.logging
 import cv2
 import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
 
-from cmet_engine.media.info import BT709, FULL, MATRICES, UNSPECIFIED, Colors
+from cmet_engine.media.display import ORDINARY, Display
+from cmet_engine.media.info import BT709, BT2020, FULL, LIMITED, MATRICES, UNSPECIFIED, Colors, Mastering
+from cmet_engine.media.planes import PLACES, PlaceTag, black_and_white, centred, layout, views
+from cmet_engine.media.side_data import side_data
+from cmet_engine.media.spaces import is_float
 
 # Without these three flags FFmpeg converts colours by a fast path that loses half a step of brightness (46 dB of
 # 75 dB over a round trip).
@@ -40,10 +47,11 @@ class ToRgb:
 
     Args:
         size: width and height of the result; a clip may change its size on the way. None keeps that of each frame.
+        display: how the colours of the clip are shown.
     """
 
-    def __init__(self, size: tuple[int, int] | None = None) -> None:
-        self.size = size
+    def __init__(self, size: tuple[int, int] | None = None, display: Display = ORDINARY) -> None:
+        self.size, self.display = size, display
         self.reformatter = VideoReformatter()
         self.orientation = Orientation()
 
@@ -63,64 +71,160 @@ class ToRgb:
 
     def _stored(self, frame: av.VideoFrame) -> np.ndarray:
         name = frame.format.name
-        if "f32" in name or "f16" in name:
+        if is_float(name):
             # one thread: with several, a row of odd width may be written over by the end of the row before
-            linear = self.reformatter.reformat(frame, format="gbrpf32le", threads=1).to_ndarray()
-            return _DISPLAY[linear.astype(np.float16).view(np.uint16)]
+            return self.display.proxy(self.reformatter.reformat(frame, format="gbrpf32le", threads=1).to_ndarray())
         conversion = {}
         if not (frame.format.is_rgb or name == "pal8"):
             colors = colors_of(frame).conversion
             conversion = {"src_colorspace": colors["colorspace"], "src_color_range": colors["color_range"]}
         # Three planes put together by OpenCV: the same numbers as FFmpeg's own "rgb24" in half the time.
-        planar = self.reformatter.reformat(frame, format="gbrp", interpolation=_EXACT, threads=1, **conversion)
+        pixels = "gbrp" if self.display.ordinary else "gbrp16le"
+        planar = self.reformatter.reformat(frame, format=pixels, interpolation=_EXACT, threads=1, **conversion)
+        if not self.display.ordinary:
+            return self.display.proxy_of_integers(planar.to_ndarray())
         green, blue, red = (np.asarray(p).reshape(p.height, p.line_size)[:, : p.width] for p in planar.planes)
         return cv2.merge([red, green, blue])
 
 
-class FromRgb:
-    """RGB frames to the numbers that are encoded.
+class ToEncoder:
+    """Pictures to the numbers that are encoded.
 
     Args:
-        colors: what the numbers of the result stand for.
+        source: what the numbers of a picture stand for that is not RGB.
+        colors: what the numbers of the result stand for; of another range than `source` where the codec knows one only.
         pixels: FFmpeg's name of the result's pixel format.
     """
 
-    def __init__(self, colors: Colors, pixels: str) -> None:
-        self.colors, self.pixels = colors, pixels
+    def __init__(self, source: Colors, colors: Colors, pixels: str) -> None:
+        self.source, self.colors, self.pixels = source, colors, pixels
+        self.tag: PlaceTag | None = None
         self.reformatter = VideoReformatter()
 
     def __call__(self, frame: av.VideoFrame) -> av.VideoFrame:
-        """A frame in "rgb24" in the format that is encoded."""
-        conversion = self.colors.conversion
-        picture = self.reformatter.reformat(
-            frame,
-            format=self.pixels,
-            dst_colorspace=conversion["colorspace"],
-            dst_color_range=conversion["color_range"],
-            interpolation=_EXACT_BACK,
-            threads=1,
-        )
-        picture.colorspace = self.colors.matrix
+        """A frame in the format that is encoded; the very same frame where it is in that format already."""
+        own, wanted = self.source.conversion, self.colors.conversion
+        if frame.format.name == self.pixels and own == wanted:
+            picture = frame
+        elif frame.format.name.startswith("gray") and self.pixels.startswith("yuv"):
+            picture = _gray_as_luma(frame, self.source.full_range, self.pixels, self.colors.full_range)
+        else:
+            known = {} if frame.format.is_rgb else {f"src_{name}": value for name, value in own.items()}
+            frame = self._aligned(frame)
+            picture = self.reformatter.reformat(
+                frame, format=self.pixels, interpolation=_EXACT_BACK if frame.format.is_rgb else _EXACT, threads=1,
+                dst_colorspace=wanted["colorspace"], dst_color_range=wanted["color_range"], **known,
+            )  # fmt: skip
+        picture.colorspace, picture.color_range = self.colors.matrix, FULL if self.colors.full_range else LIMITED
+        # ProRes takes these from the picture, not from the encoder
+        picture.color_primaries, picture.color_trc = self.colors.primaries, self.colors.transfer
         return picture
+
+    def _aligned(self, frame: av.VideoFrame) -> av.VideoFrame:
+        """A frame whose chroma the scaler leaves where it is in directions in which the result has as many samples.
+
+        The scaler puts chroma into the middle, so it is told that it lies there.
+        """
+        if self.tag is None:
+            self.tag = self._tag(frame)
+        return self.tag(frame)
+
+    def _tag(self, frame: av.VideoFrame) -> PlaceTag:
+        have, wanted = layout(frame.format.name), layout(self.pixels)
+        place = centred(self.source.chroma_place, have.across == wanted.across, have.down == wanted.down)
+        return PlaceTag((frame.width, frame.height), frame.format.name, place)
+
+
+def _gray_as_luma(frame: av.VideoFrame, full: bool, pixels: str, full_wanted: bool) -> av.VideoFrame:
+    """A gray picture as luma between gray chroma; FFmpeg's scaler changes the numbers where it need not."""
+    picture = av.VideoFrame(frame.width, frame.height, pixels)
+    have, bits = layout(frame.format.name).bits, layout(pixels).bits
+    gray, (luma, *chroma) = views(frame)[0], views(picture)
+    if (have, full) != (bits, full_wanted):
+        (black, white), (low, high) = black_and_white(have, full), black_and_white(bits, full_wanted)
+        gray = np.rint((gray.astype(np.float32) - black) * ((high - low) / (white - black)) + low).clip(0, 2**bits - 1)
+    luma[...] = gray
+    for plane in chroma[:2]:
+        plane[...] = 2 ** (bits - 1)
+    for plane in chroma[2:]:
+        plane[...] = 2**bits - 1
+    return picture
 
 
 def colors_of(frame: av.VideoFrame) -> Colors:
-    """A decoded frame's colours; RGB pictures count as BT.709 in limited range, which is how they are written."""
-    if frame.format.is_rgb or frame.format.name == "pal8" or frame.format.name.startswith(("gray", "ya")):
+    """A decoded frame's colours.
+
+    RGB counts as BT.709 in limited range (BT.2020 where its primaries are), which is how it is written where it must become
+    Y'CbCr. Gray pictures have the full range unless they say otherwise.
+    """
+    name = frame.format.name
+    if is_float(name):  # scene-linear light, to which no tag applies
         return Colors()
-    full = frame.color_range == FULL or frame.format.name.startswith("yuvj")
+    primaries, transfer = int(frame.color_primaries), int(frame.color_trc)
+    about = layout(name)
+    if about.rgb or about.gray:
+        primaries, transfer = (BT709 if value == UNSPECIFIED else value for value in (primaries, transfer))
+        matrix = BT2020 if primaries == BT2020 else BT709
+        return Colors(matrix, about.gray and frame.color_range != LIMITED, primaries, transfer)
+    full = frame.color_range == FULL or name.startswith("yuvj")
     matrix = int(frame.colorspace)
     if matrix not in MATRICES and matrix != UNSPECIFIED:
         matrix = BT709
-    return Colors(matrix, full, int(frame.color_primaries), int(frame.color_trc))
+    return Colors(matrix, full, primaries, transfer)
+
+
+def chroma_place(frame: av.VideoFrame, stream: Any) -> int:
+    """Where the chroma samples of a decoded frame lie, AVCHROMA_LOC_*; 0 where it does not say.
+
+    PyAV does not hand it out, but FFmpeg's filter `showinfo` writes it into the log.
+    """
+    about = layout(frame.format.name)
+    if about.across == about.down == 1:
+        return 0
+    graph = av.filter.Graph()
+    chain = [
+        graph.add_buffer(template=stream, time_base=stream.time_base),
+        graph.add("showinfo", "checksum=0"),
+        graph.add("buffersink"),
+    ]
+    for one, other in itertools.pairwise(chain):
+        one.link_to(other)
+    graph.configure()
+    level = av.logging.get_level()
+    with av.logging.Capture() as lines:
+        av.logging.set_level(av.logging.INFO)
+        try:
+            graph.vpush(frame)
+            graph.vpull()
+        finally:
+            av.logging.set_level(level)
+    said = re.search(r"\bcl:(\w+)", "".join(text for _, source, text in lines if source == "showinfo"))
+    return PLACES.index(said[1]) if said and said[1] in PLACES else 0
+
+
+def mastering_of(frame: av.VideoFrame) -> Mastering:
+    """The HDR metadata of a decoded frame."""
+    display = light = None
+    if (side := side_data(frame, "MASTERING_DISPLAY_METADATA")) is not None:
+        numbers = np.frombuffer(side[:88], np.int32)
+        values = numbers[:20:2] / np.maximum(numbers[1:20:2], 1)
+        if (
+            numbers[20] and numbers[21]
+        ):  # libavutil/mastering_display_metadata.h: white before light, least light before most
+            steps = np.rint(np.concatenate([values[:8] * 50000, values[[9, 8]] * 10000]))
+            display = tuple(int(v) for v in steps)
+    if (side := side_data(frame, "CONTENT_LIGHT_LEVEL")) is not None:
+        most, mean = np.frombuffer(side[:8], np.uint32)
+        light = (int(most), int(mean))
+    return Mastering(display, light)
 
 
 def orientation_of(frame: av.VideoFrame) -> Orientation:
     """What the display matrix of a frame asks for, to the nearest quarter turn."""
-    side = frame.side_data.get("DISPLAYMATRIX") if frame.side_data else None
-    if side is None:
+    matrix = side_data(frame, "DISPLAYMATRIX")
+    if matrix is None:
         return Orientation()
-    a, b, _, c, d = np.frombuffer(bytes(cast(Any, side)), np.int32)[:5].astype(int)
+    a, b, _, c, d = np.frombuffer(matrix, np.int32)[:5].astype(int)
     if abs(a) + abs(d) >= abs(b) + abs(c):  # x' = a x + c y, y' = b x + d y (libavutil/display.h)
         return Orientation(False, bool(a < 0), bool(d < 0))
     return Orientation(True, bool(c < 0), bool(b < 0))
@@ -133,16 +237,3 @@ def upright(image: np.ndarray, orientation: Orientation) -> np.ndarray:
     if orientation.left_right or orientation.up_down:
         image = cv2.flip(image, -1 if orientation.left_right and orientation.up_down else int(orientation.left_right))
     return image
-
-
-def _srgb_tables() -> tuple[np.ndarray, np.ndarray]:
-    """sRGB to linear light, float16 [256]; linear half floats by their bits to sRGB, uint8 [65536] (IEC 61966-2-1)."""
-    encoded = np.arange(256) / 255
-    linear = np.where(encoded <= 0.04045, encoded / 12.92, ((encoded + 0.055) / 1.055) ** 2.4).astype(np.float16)
-    halves = np.nan_to_num(np.arange(65536, dtype=np.uint16).view(np.float16).astype(np.float64), posinf=1, neginf=0)
-    halves = halves.clip(0, 1)
-    display = np.where(halves <= 0.0031308, halves * 12.92, 1.055 * halves ** (1 / 2.4) - 0.055)
-    return linear, np.round(display * 255).astype(np.uint8)
-
-
-LINEAR, _DISPLAY = _srgb_tables()

@@ -1,14 +1,19 @@
 """What a clip is, what one of its pictures is, and how its numbers stand for colours."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
+
+from cmet_engine.media.clock import Clock
+from cmet_engine.media.display import ORDINARY, Display
 
 MIN_TIMESCALE = 90_000  # ticks a second of written files: fine enough for any variable rate
 UNSPECIFIED = 2  # AVCOL_SPC_UNSPECIFIED, AVCOL_PRI_UNSPECIFIED, AVCOL_TRC_UNSPECIFIED
 BT709 = 1
+BT2020 = 9
 BT601 = 6
 MATRICES = {1, 4, 5, 6, 7, 9}  # AVColorSpace values that FFmpeg's scaler converts
 LIMITED, FULL = 1, 2  # AVCOL_RANGE_MPEG, AVCOL_RANGE_JPEG
@@ -22,12 +27,14 @@ class Colors:
         matrix: from RGB to luma and chroma; 2 means the clip does not say.
         full_range: luma covers 0 to 255 instead of 16 to 235.
         primaries, transfer: kept as they are; no conversion uses them.
+        chroma_place: where a chroma sample lies among its luma samples, AVCHROMA_LOC_*; 0 means the clip does not say.
     """
 
     matrix: int = BT709
     full_range: bool = False
     primaries: int = BT709
     transfer: int = BT709
+    chroma_place: int = 0
 
     @property
     def conversion(self) -> dict[str, int]:
@@ -36,6 +43,20 @@ class Colors:
             "colorspace": self.matrix if self.matrix in MATRICES else BT601,
             "color_range": FULL if self.full_range else LIMITED,
         }
+
+
+@dataclass(frozen=True)
+class Mastering:
+    """What an HDR clip says about the screen that it was graded on, and about its light.
+
+    Attributes:
+        display: chromaticity x, y of red, green, blue and white in steps of 1/50000, then most and least light in steps of
+            1/10000 cd/m2 (SMPTE ST 2086); None where the clip does not say.
+        light: most light of a pixel, and most mean light of a picture, cd/m2 (CTA-861.3: MaxCLL, MaxFALL); None likewise.
+    """
+
+    display: tuple[int, ...] | None = None
+    light: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -54,9 +75,17 @@ class VideoInfo:
         bit_depth: bits of each stored colour value.
         codec: FFmpeg's name of the video codec.
         colors: matrix and range of the stored pictures.
+        display: how their colours are shown.
+        pixels: FFmpeg's name of the planar format that holds the upright pictures' own numbers; "" where that is none (floats).
+        mastering: HDR metadata.
         pixel_aspect: width of a pixel over its height; 1 nearly always.
         time_base: seconds of one tick of the clip's time stamps.
         offset: seconds by which the first frame comes later than the beginning of the file (sound may begin before it).
+        timecode: label of the first frame, `HH:MM:SS:FF` (`HH:MM:SS;FF` for drop-frame); empty where the file has none.
+        reel: name of the reel or card that it was recorded on; empty where it does not say.
+        created: when it was recorded, as FFmpeg writes it (`2024-05-06T07:08:09.000000Z`); empty where it does not say.
+        begins, whole: seconds at which a part of a clip begins, and that the whole clip lasts.
+        clock: how the time stamps of its file are read.
         warnings: sentences about what is wrong with the file, to show to the user.
     """
 
@@ -72,10 +101,25 @@ class VideoInfo:
     bit_depth: int
     codec: str = ""
     colors: Colors = Colors()
+    display: Display = ORDINARY
+    pixels: str = ""
+    mastering: Mastering = Mastering()
     pixel_aspect: Fraction = Fraction(1)
     time_base: Fraction = Fraction(1, MIN_TIMESCALE)
     offset: Fraction = Fraction(0)
+    begins: float = 0.0
+    whole: float = 0.0
+    timecode: str = ""
+    reel: str = ""
+    created: str = ""
+    clock: Clock = field(default_factory=Clock)
     warnings: tuple[str, ...] = ()
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """What identifies the footage in an edit, as FFmpeg's tags: start timecode, reel and time of recording."""
+        tags = {"timecode": self.timecode, "reel_name": self.reel, "creation_time": self.created}
+        return {name: value for name, value in tags.items() if value}
 
 
 @dataclass
@@ -86,8 +130,10 @@ class Frame:
         index: 0 for the first.
         time: seconds from the first frame, exact.
         image: uint8 [H, W, 3] RGB, upright; the caller's own, free to change.
+        source: the same picture in `VideoInfo.pixels`, upright, the caller's own too; None where nobody asked for it.
     """
 
     index: int
     time: Fraction
     image: np.ndarray
+    source: av.VideoFrame | None = None

@@ -1,53 +1,57 @@
-"""Movies: H.264 or ProRes in a container, encoded in segments, with the sound of the source."""
+"""Movies: any of `codecs` in a container, encoded in segments, with the sound of the source."""
 
 import contextlib
 import math
 from fractions import Fraction
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import av
+import numpy as np
 from av.codec.context import Flags
 
 from cmet_engine.files import whole_file
-from cmet_engine.media.colour import FromRgb
+from cmet_engine.media import codecs
+from cmet_engine.media.colour import ToEncoder
+from cmet_engine.media.container_limits import muxer
+from cmet_engine.media.display import ORDINARY
 from cmet_engine.media.info import FULL, LIMITED, MIN_TIMESCALE, Colors, VideoInfo
 from cmet_engine.media.output import Output, OutputSettings
-from cmet_engine.media.segments import SEGMENT, SegmentFile, finished, read_packets
-from cmet_engine.media.sound_copy import SoundCopy
+from cmet_engine.media.segments import SEGMENT, SegmentFile, finished, plain_packet, read_packets
+from cmet_engine.media.spaces import is_float
+from cmet_engine.media.stills import displayed
+from cmet_engine.media.track_copy import TrackCopy
 
 _MAX_TIMESCALE = 2**31 - 1
-_X264_THREADS = 4  # x264's bytes depend on their number, which must not depend on the machine
-
-
-class _Codec(NamedTuple):
-    """An encoder of FFmpeg's, the format of its pictures, and its options."""
-
-    name: str
-    pixels: str
-    options: dict[str, str]
+_THREADS = 4  # the bytes of x264 depend on their number, which must not depend on the machine
 
 
 class MovieOutput(Output):
     """A movie file that appears when `stack` is closed without an exception."""
 
     def __init__(self, settings: OutputSettings, stack: contextlib.ExitStack) -> None:
+        self.display = settings.source.display if settings.source else ORDINARY
         self.settings = settings
         source = settings.source
-        self.colors = source.colors if source else Colors()
         self.offset = source.offset if source else Fraction(0)
-        self.time_base = _time_base(settings.fps, source)
-        self.codec = _codec(settings)
+        self.time_base = (
+            1 / settings.fps if settings.path.suffix.lower() == ".mxf" else _time_base(settings.fps, source)
+        )
+        self.codec = codecs.choose(settings)
+        settings.notes += self.codec.notes
         self.container = _container(settings, stack)
         # Describes the stream and encodes nothing: every segment has an encoder of its own, set up alike.
         self.stream = cast(
-            Any, self.container.add_stream(self.codec.name, rate=settings.fps, options=self.codec.options)
+            Any, self.container.add_stream(self.codec.encoder, rate=settings.fps, options=self.codec.options)
         )
         self._set_up(self.stream.codec_context)
         self.stream.time_base = self.time_base
-        self.from_rgb = FromRgb(self.colors, self.codec.pixels)
-        self.sound = SoundCopy(settings, self.container, stack) if settings.sound else None
+        self.to_encoder = ToEncoder(source.colors if source else Colors(), self.codec.colors, self.codec.pixels)
+        if source:  # QuickTime and MXF make a track of time codes from it
+            self.stream.metadata.update(source.identity)
+        self.sound = TrackCopy(settings, self.container, stack) if settings.sound else None
         self.container.start_encoding()
-        self.depth = self.stream.codec_context.reorder_depth
+        depth = self.codec.depth
+        self.depth = self.stream.codec_context.reorder_depth if depth is None else depth
         self.stamps: list[int] = []  # ticks of all pictures
         self.muxed = 0  # packets
         self.encoder: Any = None
@@ -57,12 +61,15 @@ class MovieOutput(Output):
         settings, source = self.settings, self.settings.source
         context.width, context.height, context.pix_fmt = settings.width, settings.height, self.codec.pixels
         context.time_base, context.framerate = self.time_base, settings.fps
-        context.color_range = FULL if self.colors.full_range else LIMITED
-        context.colorspace = self.colors.matrix
-        context.color_primaries, context.color_trc = self.colors.primaries, self.colors.transfer
+        colors = self.codec.colors
+        context.color_range = FULL if colors.full_range else LIMITED
+        context.colorspace = colors.matrix
+        context.color_primaries, context.color_trc = colors.primaries, colors.transfer
         if source and source.pixel_aspect != 1:
             context.sample_aspect_ratio = source.pixel_aspect
-        context.thread_count = _X264_THREADS if self.codec.name == "libx264" else 0
+        context.thread_count = _THREADS if self.codec.encoder in ("libx264", "libvpx-vp9") else 0
+        if self.codec.encoder == "libx265" and settings.path.suffix.lower() != ".mkv":
+            context.codec_tag = "hvc1"  # "hev1", FFmpeg's own choice, is not played by QuickTime
         context.flags |= Flags.global_header
 
     def resume(self) -> int:
@@ -74,15 +81,15 @@ class MovieOutput(Output):
                 self._mux(packet)
         return len(self.stamps)
 
-    def add(self, frame: av.VideoFrame, time: Fraction) -> None:
+    def add(self, frame: av.VideoFrame, time: Fraction, matte: np.ndarray | None = None) -> None:
         """Encode a picture; every `SEGMENT` pictures the encoder is emptied and another one begins."""
         if self.encoder is None:
-            self.encoder = cast(Any, av.CodecContext.create(self.codec.name, "w"))
+            self.encoder = cast(Any, av.CodecContext.create(self.codec.encoder, "w"))
             self._set_up(self.encoder)
             self.encoder.options = self.codec.options
             if self.settings.segments:
                 self.segment = SegmentFile(self.settings.segments, len(self.stamps))
-        picture = self.from_rgb(frame)
+        picture = self.to_encoder(displayed(frame, self.display) if is_float(frame.format.name) else frame)
         picture.pts, picture.time_base = round((time + self.offset) / self.time_base), self.time_base
         self.stamps.append(picture.pts)
         self._write(self.encoder.encode(picture))
@@ -114,7 +121,7 @@ class MovieOutput(Output):
         for packet in packets:
             if self.segment:
                 self.segment.write(packet)
-            self._mux(packet)
+            self._mux(plain_packet(packet, packet.pts, packet.is_keyframe))
 
     def _mux(self, packet: Any) -> None:
         """Write a packet, and the sound that belongs before it.
@@ -133,26 +140,20 @@ class MovieOutput(Output):
         self.container.mux(packet)
 
 
-def _codec(settings: OutputSettings) -> _Codec:
-    odd_width = settings.width % 2 == 1
-    if settings.path.suffix.lower() == ".mov":
-        if odd_width:  # FFmpeg's 4:2:2 encoders spoil the last columns of an odd width
-            return _Codec("prores_ks", "yuv444p10le", {"profile": "4444", "vendor": "apl0"})
-        return _Codec("prores_aw", "yuv422p10le", {"profile": "3", "vendor": "apl0"})  # 3 is HQ
-    pixels = "yuv444p" if odd_width or settings.height % 2 else "yuv420p"
-    return _Codec("libx264", pixels, {"crf": str(settings.rate_factor), "preset": "superfast"})
-
-
 def _container(settings: OutputSettings, stack: contextlib.ExitStack) -> Any:
     """The open output, which `stack` closes and moves to its place."""
     suffix = settings.path.suffix.lower()
     temporary = stack.enter_context(whole_file(settings.path, force=settings.force))
-    # Matroska's muxer numbers its files at random unless it is to be bit-exact.
-    options = {"fflags": "+bitexact"} if suffix == ".mkv" else {"movflags": "+faststart+use_metadata_tags"}
-    format = {".mkv": "matroska", ".mov": "mov"}.get(suffix, "mp4")
-    container = av.open(str(temporary.absolute()), "w", format=format, options=options)
+    # Matroska's and MXF's muxers number their files at random unless they are to be bit-exact.
+    options = {"movflags": "+faststart+use_metadata_tags"}
+    if suffix in (".mkv", ".webm", ".mxf"):
+        options = {"fflags": "+bitexact"}
+    container = av.open(str(temporary.absolute()), "w", format=muxer(suffix), options=options)
     stack.callback(container.close)
     container.metadata.update(settings.metadata)
+    if settings.source:  # MPEG-4 has no place for a reel but among the tags of the file
+        tags = settings.source.identity
+        container.metadata.update({name: tags[name] for name in ("creation_time", "reel_name") if name in tags})
     return container
 
 

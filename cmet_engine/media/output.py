@@ -1,13 +1,54 @@
 """What a writer writes into: the settings that movies and image sequences share, and what both can do."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 
 import av
+import numpy as np
 
+from cmet_engine.files import check_apart, check_places, check_writable
+from cmet_engine.media import formats
 from cmet_engine.media.info import VideoInfo
+from cmet_engine.media.sequences import check_sequence, files_of, is_pattern
+from cmet_engine.spec import Spec
+
+
+def files_read(spec: Spec) -> Iterator[tuple[str, Path]]:
+    """Every file that some work reads, those of folders and sequences one by one, and every folder; what each is in a word."""
+    for name, path in spec.input_paths():
+        for file in [path, *files_of(path)]:
+            yield ("recording" if name == "paths" else name), file
+
+
+def check_video(path: Path, *, force: bool) -> None:
+    """Check that a video or a sequence of pictures may be written, before the work for it begins.
+
+    Raises:
+        InvalidInput: see `files.check_writable` and `sequences.check_sequence`.
+    """
+    if path.suffix.lower() in formats.SEQUENCE_OUT or not path.suffix:
+        check_sequence(path, force=force)
+    else:
+        check_writable(path, force=force)
+
+
+def check_folder(spec: Spec, folder: Path) -> None:
+    """Check that the results of some work may stand in a folder; whether it may hold files already is asked later.
+
+    Raises:
+        InvalidInput: a result would take the place of an input, or of a file or folder of another kind.
+    """
+    folders = {path.parent for path in spec.outputs(folder)}
+    check_apart(*(folders - {folder}))
+    check_places(folder, dict.fromkeys(folders, True) | dict.fromkeys(files_written(spec, folder), False), force=True)
+
+
+def files_written(spec: Spec, output: Path) -> list[Path]:
+    """The files that some work writes or replaces; of numbered pictures those that are there already."""
+    return [file for path in spec.outputs(output) for file in (files_of(path) if is_pattern(path) else [path])]
 
 
 @dataclass
@@ -22,7 +63,8 @@ class OutputSettings:
         sound: the file whose sound is copied.
         metadata: tags of the file.
         force: replace an earlier output.
-        rate_factor: x264's rate factor.
+        rate_factor: constant rate factor of H.264, HEVC and VP9.
+        codec: of a movie, as in `choices.Codec`; None is the one that loses least.
         segments: folder of finished segments.
         notes: sentences to show to the user, added while writing.
     """
@@ -37,6 +79,7 @@ class OutputSettings:
     force: bool
     rate_factor: int
     segments: Path | None
+    codec: str | None = None
     notes: list[str] = field(default_factory=list)
 
 
@@ -48,8 +91,8 @@ class Output(ABC):
         """Take over the finished segments that are there; returns how many pictures they hold."""
 
     @abstractmethod
-    def add(self, frame: av.VideoFrame, time: Fraction) -> None:
-        """Encode a picture, "rgb24", that is shown at `time` seconds from the first frame."""
+    def add(self, frame: av.VideoFrame, time: Fraction, matte: np.ndarray | None = None) -> None:
+        """Encode a picture, in "rgb24" or the clip's `VideoInfo.pixels`, shown at `time` seconds from the first frame; see `VideoWriter.write`."""
 
     @abstractmethod
     def finish(self) -> None:

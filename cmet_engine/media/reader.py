@@ -13,13 +13,16 @@ from typing import Any
 import av
 import numpy as np
 
+from cmet_engine.choices import GUESSED, InputSpace
 from cmet_engine.errors import InvalidInput
 from cmet_engine.media.colour import ToRgb
-from cmet_engine.media.info import Frame
+from cmet_engine.media.info import Frame, VideoInfo
+from cmet_engine.media.planes import Upright
 from cmet_engine.media.probe import measure
 from cmet_engine.media.source import Source, decoded_frames, video_stream
 
 _STOP = object()
+_SEEK_BACK = (0, 2, 10)  # seconds before the wanted frame at which a key frame is looked for
 
 
 class VideoReader:
@@ -29,37 +32,48 @@ class VideoReader:
     cut off ends early; `warnings` says so after (and, as far as known, before) the frames were read.
 
     Args:
-        path: a clip, a folder of numbered pictures, or a pattern such as `frames/frame_%06d.png`.
+        path: a clip, a folder of numbered pictures, or a pattern such as `frames/frame_%06d.png`; or a `Source`, which may
+            stand for a part of one. Frames and their times count from the beginning of that part.
         prefetch: frames decoded ahead; 0 decodes in the caller's thread.
+        space: what is said about the clip's colours; pictures are made for a display from them.
 
     Raises:
-        InvalidInput: see `probe`; also while iterating, when not one frame can be decoded.
+        InvalidInput: see `probe`; the colour space is unknown; also while iterating, when not one frame can be decoded.
     """
 
-    def __init__(self, path: str | Path, *, prefetch: int = 3) -> None:
-        self._source = Source.of(path)
+    def __init__(self, path: str | Path | Source, *, prefetch: int = 3, space: InputSpace = GUESSED) -> None:
+        self._source = Source.of(path, space)
         self.prefetch = prefetch
         self.info = measure(self._source)
         self.warnings: list[str] = list(self.info.warnings)
+        clock = self.info.clock
+        self._place = _place_before(self._source, clock.start) if clock.start and not clock.shifts else None
 
     def __iter__(self) -> Iterator[Frame]:
         return self.frames()
 
-    def frames(self, start: int = 0) -> Iterator[Frame]:
-        """The frames from number `start` on. Those before are decoded too, so that numbers and times stay the same."""
-        frames = self._decode(start)
+    def frames(self, start: int = 0, *, planes: bool = False) -> Iterator[Frame]:
+        """The frames from number `start` on. Those before are decoded too, so that numbers and times stay the same.
+
+        With `planes` they come in the clip's own pixel format too, where it is planar or can be made so without loss.
+        """
+        frames = self._decode(start, planes and self.info.pixels != "")
         return _prefetched(frames, self.prefetch) if self.prefetch > 0 else frames
 
-    def _decode(self, start: int) -> Iterator[Frame]:
+    def _decode(self, start: int, planes: bool) -> Iterator[Frame]:
         info, count, damaged = self.info, 0, 0
         first: int | None = None
         last = Fraction(-1)
-        to_rgb = ToRgb((info.width, info.height))
+        to_rgb = ToRgb((info.width, info.height), info.display)
+        own: Upright | None = None
         with self._source.open() as container:
             stream = video_stream(container, info.path)
             stream.thread_type = "AUTO"
             time_base = Fraction(stream.time_base or info.time_base)
-            for decoded in _deinterlaced(decoded_frames(container, stream), stream):
+            if self._place is not None:
+                container.seek(self._place, stream=stream)
+            decoding = _deinterlaced(decoded_frames(container, stream, info.clock), stream)
+            for decoded in _part(decoding, info, time_base):
                 if decoded is None:
                     damaged += 1
                     continue
@@ -77,8 +91,10 @@ class VideoReader:
                 last = time
                 if not count:
                     to_rgb.orient(decoded)
+                    if planes:
+                        own = Upright((info.width, info.height), info.pixels, info.colors, to_rgb.orientation)
                 if count >= start:
-                    yield Frame(count, time, to_rgb(decoded))
+                    yield Frame(count, time, to_rgb(decoded), own(decoded) if own else None)
                 count += 1
         if not count:
             raise InvalidInput(f"{info.path}: not one frame can be decoded; export or copy the clip again.")
@@ -90,7 +106,38 @@ class VideoReader:
             self.warnings.append(sentence)
 
 
-def frame_at(path: str | Path, time: Fraction) -> np.ndarray:
+def _place_before(source: Source, start: Fraction) -> int | None:
+    """Where to seek to, in ticks, so that decoding begins at or before `start` seconds; None where that cannot be done."""
+    with source.open() as container:
+        stream = video_stream(container, source.path)
+        for back in _SEEK_BACK:
+            place = math.floor((start - back) / stream.time_base)
+            try:
+                container.seek(place, stream=stream)
+                found = next((frame for frame in decoded_frames(container, stream) if frame is not None), None)
+            except (av.error.FFmpegError, OSError):  # numbered pictures cannot be sought
+                return None
+            if found is not None and found.pts is not None and found.pts * stream.time_base <= start:
+                return place
+    return None
+
+
+def _part(
+    frames: Iterator[av.VideoFrame | None], info: VideoInfo, time_base: Fraction
+) -> Iterator[av.VideoFrame | None]:
+    """Those frames that belong to the part that is read."""
+    clock, room = info.clock, min(1 / info.fps / 4, time_base)  # filters round time stamps
+    for frame in frames:
+        pts = None if frame is None else frame.pts if frame.pts is not None else frame.dts
+        if pts is not None:
+            if clock.start is not None and pts * time_base < clock.start - room:
+                continue
+            if clock.end is not None and pts * time_base >= clock.end - room:
+                return
+        yield frame
+
+
+def frame_at(path: str | Path | Source, time: Fraction) -> np.ndarray:
     """The picture of a clip that is shown at `time` seconds from the first frame, without decoding all before it.
 
     Returns:
@@ -105,13 +152,14 @@ def frame_at(path: str | Path, time: Fraction) -> np.ndarray:
         first = next((frame for frame in decoded_frames(container, stream) if frame is not None), None)
         if first is None:
             raise InvalidInput(f"{path}: not one frame can be decoded; export or copy the clip again.")
-        to_rgb, time_base = ToRgb(), Fraction(stream.time_base)
+        info, time_base = measure(source), Fraction(stream.time_base)
+        to_rgb, clock = ToRgb(display=info.display), info.clock
         to_rgb.orient(first)
         wanted = (first.pts or 0) + time / time_base
         best = first
         with contextlib.suppress(av.error.FFmpegError, OSError):  # numbered pictures cannot be sought
-            container.seek(math.floor(wanted), stream=stream)
-        for frame in decoded_frames(container, stream):
+            container.seek(0 if clock.shifts else math.floor(wanted), stream=stream)
+        for frame in decoded_frames(container, stream, clock):
             if frame is None or frame.pts is None:
                 continue
             if frame.pts > wanted:

@@ -59,9 +59,14 @@ def read_packets(path: Path) -> Iterator[Any]:
     with path.open("rb") as file:
         while head := file.read(_PACKET.size):
             stamp, size, key = _PACKET.unpack(head)
-            packet = av.Packet(file.read(size))
-            packet.pts, packet.is_keyframe = stamp, key
-            yield packet
+            yield plain_packet(file.read(size), stamp, key)
+
+
+def plain_packet(data: Any, stamp: int | None, key: bool) -> Any:
+    """A packet with what a segment's file keeps of it, and nothing else, so that a resumed video equals one that was not."""
+    packet = av.Packet(bytes(data))
+    packet.pts, packet.is_keyframe = stamp, key
+    return packet
 
 
 def _file(folder: Path, first: int, suffix: str) -> Path:

@@ -1,4 +1,4 @@
-"""Image sequences: numbered pictures in a folder; PNG as they are, EXR in half floats, linear light (sRGB curve undone)."""
+"""Image sequences: numbered pictures in a folder, each a file of its own; see `stills` for what is in them."""
 
 import contextlib
 import os
@@ -7,38 +7,42 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
-import cv2
+import numpy as np
 
-from cmet_engine.errors import CmetError, InvalidInput
 from cmet_engine.files import whole_folder
-from cmet_engine.media.colour import LINEAR
+from cmet_engine.media import container_limits, openexr
+from cmet_engine.media.display import ORDINARY
+from cmet_engine.media.info import Colors
 from cmet_engine.media.output import Output, OutputSettings
 from cmet_engine.media.segments import SEGMENT, finished, unfinished_file
-from cmet_engine.media.sequences import exr_bytes, numbered, output_pattern
-
-_PNG_COMPRESSION = 3  # of 9: OpenCV's own choice for speed
+from cmet_engine.media.sequences import check_sequence, remove_stale
+from cmet_engine.media.source import Source
+from cmet_engine.media.spaces import is_float
+from cmet_engine.media.stills import StillEncoder
 
 
 class SequenceOutput(Output):
     """Numbered pictures that appear when `stack` is closed without an exception."""
 
     def __init__(self, settings: OutputSettings, stack: contextlib.ExitStack) -> None:
-        folder, self.pattern = output_pattern(settings.path)
+        folder, self.pattern = check_sequence(settings.path, force=settings.force)
         self.suffix = Path(self.pattern).suffix.lower()
-        earlier = numbered(folder, self.pattern)
-        if earlier and not settings.force:
-            raise InvalidInput(
-                f"{folder} holds frames of that name already ({earlier[0].name}); choose another or add --force to replace them."
-            )
         self.count = 0
-        # Frames of an earlier, longer sequence would otherwise stay behind the new ones and belong to neither.
-        stack.callback(self._remove_stale, earlier)
+        self.notes = settings.notes
+        stack.callback(self._tidy, folder)
         self.done = False
-        self.names: set[str] = set()
         self.folder = stack.enter_context(whole_folder(folder, force=True))
         self.segments = settings.segments
+        self.fps, about = settings.fps, settings.source
+        self.encode = StillEncoder(
+            self.suffix, about.colors if about else Colors(), about.display if about else ORDINARY
+        )
+        self.source = Source.of(about.path) if about and self.suffix == ".exr" and is_float(about.pixels) else None
+        self.first = round(about.begins * about.fps) if about else 0  # of the source, where a part of it is written
+        if self.source:
+            settings.notes += openexr.losses(self.source.path.name, openexr.read_header(self.source.file_of(0)))
         if settings.sound:
-            settings.notes.append("An image sequence holds no sound; it stays in the source clip.")
+            settings.notes += container_limits.limits(Source(settings.sound), settings.path.suffix)
 
     def resume(self) -> int:
         """Take over the finished pictures, as many as make whole segments; returns their number."""
@@ -47,9 +51,9 @@ class SequenceOutput(Output):
             self._place(path)
         return self.count
 
-    def add(self, frame: av.VideoFrame, time: Fraction) -> None:
+    def add(self, frame: av.VideoFrame, time: Fraction, matte: np.ndarray | None = None) -> None:
         """Encode a picture and put it into the sequence."""
-        data = self._encoded(frame)
+        data = self._encoded(frame, matte)
         if self.segments:
             part = unfinished_file(self.segments, self.count)
             part.write_bytes(data)
@@ -64,21 +68,18 @@ class SequenceOutput(Output):
     def close(self) -> None:
         """Nothing is held open."""
 
-    def _encoded(self, frame: av.VideoFrame) -> bytes:
-        rgb = frame.to_ndarray()
-        if self.suffix != ".png":
-            return exr_bytes(LINEAR[rgb])
-        bgr = cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR)
-        done, picture = cv2.imencode(".png", bgr, [cv2.IMWRITE_PNG_COMPRESSION, _PNG_COMPRESSION])
-        if not done:
-            raise CmetError(f"Picture {self.count + 1} cannot be encoded as PNG.")
-        return picture.tobytes()
+    def _encoded(self, frame: av.VideoFrame, matte: np.ndarray | None) -> bytes:
+        if self.suffix != ".exr":
+            return self.encode(frame)
+        if self.source and is_float(frame.format.name):
+            header = openexr.kept(openexr.read_header(self.source.file_of(self.first + self.count)))
+        else:
+            header = self.encode.attributes(self.fps)
+        return self.encode(frame, header, matte)
 
     def _next_file(self) -> Path:
         self.count += 1
-        name = self.pattern % self.count
-        self.names.add(name)
-        return self.folder / name
+        return self.folder / (self.pattern % self.count)
 
     def _place(self, path: Path) -> None:
         """Put a finished picture into the sequence; it stays where it is too, until the whole is done."""
@@ -88,7 +89,6 @@ class SequenceOutput(Output):
         except OSError:  # another disk, or one that knows no links
             shutil.copyfile(path, target)
 
-    def _remove_stale(self, earlier: list[Path]) -> None:
-        for path in earlier:
-            if self.done and path.name not in self.names:
-                path.unlink()
+    def _tidy(self, folder: Path) -> None:
+        if self.done:
+            self.notes += remove_stale(folder, self.pattern, self.count)

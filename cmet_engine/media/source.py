@@ -1,9 +1,8 @@
 """Opening a media file and choosing its streams: the checks and the sentences that video and sound share."""
 
-import contextlib
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -11,8 +10,11 @@ from typing import Any
 import av
 from av.container import InputContainer
 
-from cmet_engine.errors import CmetError, InvalidInput, NotFound
-from cmet_engine.media.sequences import SEQUENCE_RATE, find_pattern, is_pattern, number_of, numbered
+from cmet_engine.choices import GUESSED, InputSpace
+from cmet_engine.errors import InvalidInput, NotFound
+from cmet_engine.media.clock import Clock
+from cmet_engine.media.display import space_key
+from cmet_engine.media.sequences import SEQUENCE_RATE, Pictures, find_pictures, is_pattern
 
 # Text that FFmpeg would "play" as a terminal, a subtitle or a list of other files. A user who names one made a mistake,
 # and a play list could make the reader open other files or addresses.
@@ -81,49 +83,80 @@ def open_media(path: str | Path, *, format: str | None = None, options: dict[str
 
 @dataclass
 class Source:
-    """A clip or an image sequence that can be opened again and again."""
+    """A clip or an image sequence that can be opened again and again.
+
+    Attributes:
+        path: the file, folder or pattern, as it was given.
+        pictures: of an image sequence.
+        first, end: the frames of it that are meant, `end` not among them; None means all from `first` on.
+        space: what the user says about its colours.
+    """
 
     path: Path
-    pattern: str | None = None
-    options: dict[str, str] = field(default_factory=dict)
-    images: int = 0
+    pictures: Pictures | None = None
+    first: int = 0
+    end: int | None = None
+    space: InputSpace = GUESSED
 
     @classmethod
-    def of(cls, path: str | Path) -> "Source":
+    def of(cls, path: "str | Path | Source", space: InputSpace = GUESSED) -> "Source":
         """The clip of a path: a file, a folder of numbered pictures, or a pattern.
 
         Raises:
-            NotFound: no picture has that name.
-            InvalidInput: one in the middle is missing, or the folder holds no sequence, or several.
+            CmetError: see `find_pictures`.
         """
+        if isinstance(path, Source):
+            return path if space == GUESSED else replace(path, space=space)
         path = Path(path)
-        folder, pattern = path.parent, path.name
-        if path.is_dir():
-            folder, pattern = path, find_pattern(path)
-        elif not is_pattern(path):
-            return cls(path)
-        found = numbered(folder, pattern)
-        if not found:
-            raise NotFound(f"{path}: there is no picture of that name; check the folder and the number of digits.")
-        first, last = number_of(found[0].name, pattern), number_of(found[-1].name, pattern)
-        if last - first + 1 != len(found):
-            have = {number_of(p.name, pattern) for p in found}
-            gap = next(n for n in range(first, last) if n not in have)
-            raise InvalidInput(f"{path}: picture {pattern % gap} is missing in the sequence; render it again.")
-        # % in the folder's own name must not be taken for the frame number
-        full = str(folder.absolute()).replace("%", "%%") + os.sep + pattern
-        return cls(path, full, {"framerate": str(SEQUENCE_RATE), "start_number": str(first)}, len(found))
+        return cls(path, find_pictures(path) if path.is_dir() or is_pattern(path) else None, space=space)
+
+    @property
+    def images(self) -> int:
+        """How many pictures a sequence has; 0 of a clip."""
+        return self.pictures.count if self.pictures else 0
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Sentences about pictures that are missing."""
+        return self.pictures.notes if self.pictures else ()
+
+    @property
+    def is_part(self) -> bool:
+        """Whether not all frames are meant."""
+        return self.part != (0, None)
+
+    @property
+    def part(self) -> tuple[int, int | None]:
+        """The frames that are meant: the first, and the one behind the last."""
+        return self.first, self.end
+
+    @property
+    def reading(self) -> tuple[object, ...]:
+        """What tells two readings of a file apart, for the key of a cache: the part, and the colour space where it is named."""
+        return *self.part, *space_key(self.space)
+
+    @property
+    def first_file(self) -> Path:
+        """The file that holds the first picture."""
+        return self.file_of(0)
+
+    def file_of(self, index: int) -> Path:
+        """The file that holds picture `index` of the whole."""
+        return Path(self.pictures.pattern % (self.pictures.first + index)) if self.pictures else self.path
 
     def open(self) -> InputContainer:
         """See `open_media`."""
-        if self.pattern is None:
+        if self.pictures is None:
             return open_media(self.path)
-        return open_media(self.pattern, format="image2", options=self.options)
+        options = {"framerate": str(SEQUENCE_RATE), "start_number": str(self.pictures.first)}
+        return open_media(self.pictures.pattern, format="image2", options=options)
 
 
-def decoded_frames(container: InputContainer, stream: Any) -> Iterator[av.VideoFrame | None]:
+def decoded_frames(
+    container: InputContainer, stream: Any, clock: Clock | None = None
+) -> Iterator[av.VideoFrame | None]:
     """Decoded frames; None for a packet that cannot be decoded; ends quietly where the file is cut off."""
-    packets = container.demux(stream)
+    packets = (clock or Clock()).packets(container, [stream])
     while True:
         try:
             packet = next(packets)
@@ -151,11 +184,3 @@ def video_stream(container: InputContainer, path: Path) -> Any:
 def start_of(stream: Any) -> Fraction:
     """Seconds of the file's clock at which a stream begins."""
     return Fraction(stream.start_time or 0) * Fraction(stream.time_base or 1)
-
-
-def first_start(container: InputContainer, path: Path) -> Fraction:
-    """Seconds of the file's clock at which the first of its pictures and sounds begins."""
-    streams = list(container.streams.audio)
-    with contextlib.suppress(CmetError):
-        streams.append(video_stream(container, path))
-    return min((start_of(s) for s in streams), default=Fraction(0))

@@ -1,9 +1,17 @@
 """Write pictures as a video or an image sequence; the suffix chooses the kind of output:
 
-    .mp4 .m4v .mkv   H.264, 8 bit, 4:2:0, visually lossless
-    .mov             ProRes 422 HQ, 10 bit (ProRes 4444 where the width is odd)
-    .png .exr        an image sequence: `out/frame_%06d.png`, or `out/frame.png` for out/frame_000001.png and on
+    .mp4 .m4v .mkv   H.264, visually lossless, in the clip's own pixel format; HEVC where that has more than 8 bits
+    .mov             ProRes 422 HQ, 10 bit (ProRes 4444 where the clip is 4:4:4 or has alpha, or the width is odd)
+    .mxf             DNxHR HQ (HQX with more than 8 bits, 444 where the clip is 4:4:4)
+    .webm            VP9, 8 bit
+    .png .tif .dpx   an image sequence in the clip's own depth: 8 or 16 bits a colour, of .dpx also 10 or 12
+    .exr             an image sequence in floating point: scene-linear light as it is, others as linear light (`stills`)
     (no suffix)      a folder of PNG frames
+
+The name of an image sequence is `out/frame_%06d.png`, or `out/frame.png` for out/frame_000001.png and on.
+
+Another codec may be asked for by name (`codecs`). Pictures that come in the clip's own pixel format, and that the codec takes, are
+handed to it bit for bit.
 
 H.264 in 4:2:0 cannot describe an odd width or height: its cropping counts in steps of two pixels (ITU-T H.264, 7.4.2.1.1,
 CropUnitX and CropUnitY). Clips of odd size are therefore written in 4:4:4, where the step is one pixel: the size stays exact,
@@ -29,10 +37,11 @@ import numpy as np
 
 from cmet_engine.errors import CmetError, InvalidInput
 from cmet_engine.files import check_writable
-from cmet_engine.media import formats
+from cmet_engine.media import codecs, formats
 from cmet_engine.media.info import VideoInfo
 from cmet_engine.media.movie_output import MovieOutput
 from cmet_engine.media.output import Output, OutputSettings
+from cmet_engine.media.planes import layout
 from cmet_engine.media.probe import measure
 from cmet_engine.media.sequence_output import SequenceOutput
 from cmet_engine.media.source import Source, video_stream
@@ -54,11 +63,13 @@ class VideoWriter:
         width, height: pixels of the pictures to come, odd sizes too.
         fps: frames a second; exact where given as a Fraction.
         sound_from: the clip whose sound, colour description, pixel aspect and start of sound are kept: a path or the
-            `VideoInfo` of it. Sound is copied bit for bit where the container takes its codec, else re-encoded as AAC;
+            `Source` or `VideoInfo` of it. Sound is copied bit for bit where the container takes its codec, else re-encoded as AAC;
             `notes` says so. A file with sound only is taken for its sound.
         metadata: tags of the file, such as {"title": …, "comment": …}; an image sequence has none.
         force: replace an earlier output.
-        rate_factor: x264's rate factor, 0 (largest) to 51.
+        rate_factor: constant rate factor of H.264, HEVC and VP9, 0 (largest) to 51.
+        codec: of a movie, as in `choices.Codec`; None is the one of the suffix.
+        source: the clip whose description is kept, where it is not that of `sound_from`.
         segments: folder in which finished segments are kept; those that are there already are taken over. The caller makes sure
             that they are of the same work, and removes them when it is done.
 
@@ -66,6 +77,7 @@ class VideoWriter:
         notes: sentences to show to the user, complete after the block.
         frames: pictures written so far; at the beginning of the block those that were taken over (a multiple of `SEGMENT`, or
             all that there are): the next one follows them.
+        takes_planes: pictures are better written in the clip's own pixel format than in RGB.
 
     Raises:
         CmetError: the suffix is unknown, the output cannot be written, or `sound_from` cannot be read.
@@ -78,11 +90,13 @@ class VideoWriter:
         height: int,
         fps: Fraction | float,
         *,
-        sound_from: str | Path | VideoInfo | None = None,
+        sound_from: str | Path | Source | VideoInfo | None = None,
         metadata: dict[str, str] | None = None,
         force: bool = False,
         rate_factor: int = RATE_FACTOR,
         segments: Path | None = None,
+        codec: str | None = None,
+        source: VideoInfo | None = None,
     ) -> None:
         self.path = Path(path)
         self.width, self.height = int(width), int(height)
@@ -92,20 +106,27 @@ class VideoWriter:
         if self.fps <= 0:
             raise InvalidInput(f"{self.path.name}: {fps} frames a second is not a frame rate.")
         suffix = self.path.suffix.lower()
+        formats.check_codec(suffix, codec)
         if suffix in formats.MOVIE_OUT:
             check_writable(self.path, force=force)
         elif suffix not in formats.SEQUENCE_OUT and suffix:
             raise InvalidInput(
-                f"{self.path.name}: cannot write a video as '{suffix}'; use .mp4, .mkv, .mov (ProRes), .png or .exr."
+                f"{self.path.name}: cannot write a video as '{suffix}'; use .mp4, .mkv, .mov (ProRes), .mxf (DNxHR), .webm, .png, .tif, .dpx or .exr."
             )
         self.notes: list[str] = []
         self.frames = 0
-        source, sound = _source_and_sound(sound_from)
+        found, sound = _source_and_sound(sound_from)
+        source = source or found
         self._settings = OutputSettings(
             self.path, self.width, self.height, self.fps, source, sound,
             metadata={str(k): str(v) for k, v in (metadata or {}).items()},
-            force=force, rate_factor=rate_factor, segments=segments, notes=self.notes,
+            force=force, rate_factor=rate_factor, segments=segments, codec=codec, notes=self.notes,
         )  # fmt: skip
+        about = layout(source.pixels) if source and source.pixels else None
+        # pictures of 8-bit Y'CbCr become RGB anyway; their colours are changed in RGB then
+        self.takes_planes = about is not None and (
+            suffix in formats.MOVIE_OUT or about.bits > 8 or about.rgb or about.gray or about.alpha
+        )
         self._output: Output
         self._last: Fraction | None = None
         self._queue: queue.Queue[Any] = queue.Queue(maxsize=4)
@@ -124,12 +145,16 @@ class VideoWriter:
         self._thread.start()
         return self
 
-    def write(self, image: np.ndarray, time: Fraction | float | None = None) -> None:
+    def write(
+        self, image: np.ndarray | av.VideoFrame, time: Fraction | float | None = None, matte: np.ndarray | None = None
+    ) -> None:
         """Add a picture.
 
         Args:
-            image: uint8 [H, W, 3] RGB; it may be changed afterwards.
+            image: uint8 [H, W, 3] RGB, which may be changed afterwards; or a frame in the `VideoInfo.pixels` of `sound_from`, which
+                is the writer's from then on.
             time: seconds from the first frame; the next multiple of 1/fps where None.
+            matte: uint8 [H, W], what was changed; a channel of OpenEXR files, and left out of others.
 
         Raises:
             CmetError: an earlier picture could not be written (disk full, ...).
@@ -137,17 +162,24 @@ class VideoWriter:
         """
         if self._thread is None:
             raise ValueError("the writer is not open; use it as a context manager")
-        if image.shape != (self.height, self.width, 3) or image.dtype != np.uint8:
+        if isinstance(image, av.VideoFrame):
+            frame = image
+            size: tuple[int, ...] = (image.height, image.width, 3)
+        else:
+            size = image.shape if image.dtype == np.uint8 else ()
+        if size != (self.height, self.width, 3):
             raise ValueError(
-                f"the picture is {image.dtype} {list(image.shape)}; uint8 [{self.height}, {self.width}, 3] is needed"
+                f"the picture is {image!r}; uint8 [{self.height}, {self.width}, 3] or a frame of that size is needed"
             )
         at = Fraction(self.frames) / self.fps if time is None else Fraction(time).limit_denominator(10**9)
         if self._last is not None and at <= self._last:
             raise ValueError(
                 f"frame {self.frames} at {float(at)} s does not come after the one at {float(self._last)} s"
             )
-        # A copy, for the caller may change the picture; handed over as it is, for PyAV's own copying goes row by row.
-        self._put((av.VideoFrame.from_numpy_buffer(np.array(image, order="C"), format="rgb24"), at))
+        if not isinstance(image, av.VideoFrame):
+            # A copy, for the caller may change the picture; handed over as it is, for PyAV's own copying goes row by row.
+            frame = av.VideoFrame.from_numpy_buffer(np.array(image, order="C"), format="rgb24")
+        self._put((frame, at, matte))
         self._last = at
         self.frames += 1
 
@@ -218,14 +250,14 @@ class VideoWriter:
             raise CmetError(f"{self.path} cannot be written: {reason}.") from error
 
 
-def _source_and_sound(sound_from: str | Path | VideoInfo | None) -> tuple[VideoInfo | None, Path | None]:
+def _source_and_sound(sound_from: str | Path | Source | VideoInfo | None) -> tuple[VideoInfo | None, Path | None]:
     """The clip whose description is kept, and the file whose sound is."""
     if sound_from is None:
         return None, None
     if isinstance(sound_from, VideoInfo):
-        return sound_from, sound_from.path if sound_from.has_audio else None
-    path = Path(sound_from)
-    clip = Source.of(path)
+        return sound_from, sound_from.path if sound_from.path.is_file() else None
+    clip = Source.of(sound_from)
+    path = clip.path
     with clip.open() as container:
         try:
             video_stream(container, path)
@@ -234,4 +266,21 @@ def _source_and_sound(sound_from: str | Path | VideoInfo | None) -> tuple[VideoI
                 return None, path
             raise
     info = measure(clip)
-    return info, path if info.has_audio else None
+    return info, path if path.is_file() else None
+
+
+def check_output(clip: Path, path: Path, codec: str | None) -> None:
+    """Refuse a video that cannot be written from a clip, before any other work.
+
+    Raises:
+        InvalidInput: codec, file, size and rate do not go together; the sentence says what does.
+        CmetError: the clip cannot be read.
+    """
+    suffix = path.suffix.lower()
+    formats.check_codec(suffix, codec)
+    if codec is None and suffix != ".mxf":  # all other formats take every clip
+        return
+    info = measure(Source.of(clip))
+    codecs.choose(
+        OutputSettings(path, info.width, info.height, info.fps, info, None, {}, False, RATE_FACTOR, None, codec=codec)
+    )

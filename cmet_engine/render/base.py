@@ -4,6 +4,7 @@ A renderer is a class whose constructor does all that needs the whole clip (see 
 `render_batch` turns frames into pictures of the same person in the same frame with the new expression.
 """
 
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
@@ -11,6 +12,7 @@ import numpy as np
 
 from cmet_engine.face.tracker import FaceGeometry
 from cmet_engine.media.info import Frame
+from cmet_engine.media.planes import Box
 
 
 class Renderer(Protocol):
@@ -67,3 +69,28 @@ class Renderer(Protocol):
     def close(self) -> None:
         """Let go of what the renderer holds."""
         return
+
+
+class PartRenderer(Renderer):
+    """A renderer that needs to see no more of a frame than the face, in any precision."""
+
+    @abstractmethod
+    def region(self, index: int) -> Box | None:
+        """The part of frame `index` that is looked at and may change; None where nothing does."""
+
+    @abstractmethod
+    def render_part(self, part: np.ndarray, index: int, corner: tuple[int, int]) -> np.ndarray:
+        """`render` for a part of a frame.
+
+        Args:
+            part: uint8 [h, w, 3], or float32 in 0 to 255 and beyond, a part of the frame that holds `region(index)`.
+            index: number of the frame.
+            corner: x and y of the part's first pixel.
+
+        Returns:
+            The same type and shape; the very same array where nothing is to change.
+        """
+
+    def render(self, image: np.ndarray, index: int) -> np.ndarray:
+        """See `Renderer.render`."""
+        return self.render_part(image, index, (0, 0))

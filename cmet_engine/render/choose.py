@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from cmet_engine.face.tracker import FaceGeometry
 from cmet_engine.media import audio
+from cmet_engine.media.source import Source
 from cmet_engine.models.registry import path_of
 from cmet_engine.progress import Progress
 from cmet_engine.render.base import Renderer
@@ -36,6 +37,7 @@ def check_weights(renderer: str) -> None:
 
 def open_renderer(
     spec: EditSpec | RenderSpec,
+    footage: Source,
     geometry: FaceGeometry,
     source: CoefficientTrack,
     edited: CoefficientTrack,
@@ -46,7 +48,8 @@ def open_renderer(
     """The `warp` renderer at the quality that is asked for; `auto` is `standard` on a CUDA GPU and `draft` without one.
 
     Args:
-        spec: its clip, face, quality and device count.
+        spec: its face, quality and device count.
+        footage: its clip, or the part of it that is rendered.
         geometry: where the face is in every frame of the clip.
         source: the clip's own curves.
         edited: the wanted curves.
@@ -67,18 +70,24 @@ def open_renderer(
 
     deltas = partial(basic_emotion_deltas, source)
     prepared = prepare(
-        spec.clip, geometry, deltas, quality, face=spec.face, device=spec.device, timed=timed, progress=progress
+        footage, geometry, deltas, quality, face=spec.face, device=spec.device, timed=timed, progress=progress
     )
     return RefinedRenderer(geometry, source, edited, prepared)
 
 
 def open_edtalk(
-    spec: EditSpec, geometry: FaceGeometry, emotions: "ClipEmotions", *, progress: Progress | None = None
+    spec: EditSpec,
+    footage: Source,
+    geometry: FaceGeometry,
+    emotions: "ClipEmotions",
+    *,
+    progress: Progress | None = None,
 ) -> "EdtalkRenderer":
     """The `edtalk` renderer of a clip; of the driving clip where a portrait shall speak.
 
     Args:
-        spec: its clip, lips, portrait and device count.
+        spec: its lips, portrait and device count.
+        footage: its clip, or the part of it that is rendered.
         geometry: where the face is in every frame of the clip.
         emotions: the timeline, and the vectors of its emotions.
         progress: called as ("encode", frames done, frames in all) while the clip is encoded.
@@ -91,6 +100,6 @@ def open_edtalk(
 
     voice = audio.load(spec.lips) if spec.lips is not None and spec.portrait is None else None
     return EdtalkRenderer(
-        spec.clip, geometry, emotions.timeline, emotions.vectors, voice=voice, device=spec.device,
+        footage, geometry, emotions.timeline, emotions.vectors, voice=voice, device=spec.device,
         enhancer=load_enhancer(), progress=progress,
     )  # fmt: skip

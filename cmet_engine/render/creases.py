@@ -16,6 +16,7 @@ from cmet_engine import arkit
 from cmet_engine.face.landmarks import OUTER_EYE_CORNERS
 from cmet_engine.face.pose import template
 from cmet_engine.render import mesh
+from cmet_engine.render.openings import quantised
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def creased(picture: np.ndarray, landmarks: np.ndarray, change: np.ndarray, faci
     """A picture with the creases that a change of expression makes.
 
     Args:
-        picture: uint8 [H, W, 3], rendered with the changed expression.
+        picture: uint8 or float32 [H, W, 3], rendered with the changed expression.
         landmarks: [478, 3] pixels of the picture.
         change: [52], change of the coefficients.
         facing: [478], how far each landmark takes part (see `warp.facing_weights`).
@@ -99,7 +100,7 @@ def creased(picture: np.ndarray, landmarks: np.ndarray, change: np.ndarray, faci
         shade = cv2.resize(shade, (x1 - x0, y1 - y0), interpolation=cv2.INTER_LINEAR)
     result = picture.copy()
     region = result[y0:y1, x0:x1].astype(np.float32)
-    result[y0:y1, x0:x1] = np.clip(region * (1 - shade[..., None] * TINT) + 0.5, 0, 255).astype(np.uint8)
+    result[y0:y1, x0:x1] = quantised(region * (1 - shade[..., None] * TINT), result.dtype)
     return result
 
 

@@ -44,6 +44,11 @@ SLIT = (0.6, 1.8)
 _ROW = 256  # places in a row of the table that OpenCV reads
 
 
+def quantised(picture: np.ndarray, kind: Any) -> np.ndarray:
+    """A float picture, 0 to 255, rounded and clipped where it must become uint8; float pictures keep fractions and range."""
+    return np.clip(picture + 0.5, 0, 255).astype(np.uint8) if kind == np.uint8 else picture
+
+
 class Opening:
     """The pixels between two edges that meet in two corners, in a frame of their own: u along, v across.
 
@@ -159,7 +164,7 @@ class Opening:
         alpha = cv2.resize(alpha, size, interpolation=cv2.INTER_AREA)[..., None]
         fine = cv2.resize(fine, size, interpolation=cv2.INTER_AREA)
         region = result[top:bottom, left:right]
-        region[...] = np.clip(region * (1 - alpha) + fine + 0.5, 0, 255).astype(np.uint8)
+        region[...] = quantised(region * (1 - alpha) + fine, region.dtype)
 
 
 def draw_eye(result: np.ndarray, image: np.ndarray, eye: Opening, iris: np.ndarray, iris_move: np.ndarray) -> None:

@@ -4,24 +4,29 @@ Memory does not grow with the clip: frames are read, rendered and written one by
 an interrupted rendering goes on from them, with the same result bit for bit.
 """
 
+import contextlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
 from cmet_engine import fingerprint
-from cmet_engine.media.info import Frame
+from cmet_engine.media.info import Frame, VideoInfo
 from cmet_engine.media.picture import shrunk
 from cmet_engine.media.reader import VideoReader
 from cmet_engine.media.segments import SEGMENT
+from cmet_engine.media.source import Source
 from cmet_engine.media.writer import RATE_FACTOR, VideoWriter
 from cmet_engine.models import assets
 from cmet_engine.progress import Progress, Stage
 from cmet_engine.render.base import Renderer
+from cmet_engine.render.matte import MatteOutput
+from cmet_engine.render.own_format import FrameRenderer
 from cmet_engine.resume import Segments, load_arrays, save_arrays
 
 Preview = Callable[[np.ndarray], None]
@@ -75,19 +80,25 @@ class VideoOutput:
         path: the file; its suffix chooses the format, and a name with a `%` means numbered pictures.
         metadata: tags of the file.
         sound: a recording that takes the place of the clip's sound.
-        rate_factor: constant rate factor of H.264, 0 (largest file) to 51; None is the usual one. ProRes has one quality.
+        rate_factor: constant rate factor of H.264, HEVC and VP9, 0 (largest file) to 51; None is the usual one.
+        codec: of a movie, as in `choices.Codec`; None is the one that loses least.
         force: replace an earlier file.
+        matte: a clip or numbered pictures for the mask of what was changed.
+        matte_channel: the mask becomes a channel of the OpenEXR files.
     """
 
     path: Path
     metadata: dict[str, str] = field(default_factory=dict)
-    sound: Path | None = None
+    sound: Path | Source | None = None
     rate_factor: int | None = None
+    codec: str | None = None
     force: bool = False
+    matte: Path | None = None
+    matte_channel: bool = False
 
 
 def render_video(
-    clip: Path,
+    clip: Path | Source,
     renderer: Renderer,
     output: VideoOutput,
     *,
@@ -99,7 +110,7 @@ def render_video(
     """Render every frame of a clip into `output`.
 
     Args:
-        clip: the footage.
+        clip: the footage; of a `Source` the part that it stands for.
         renderer: prepared for this clip.
         output: the video to write.
         observers: by name, who sees the frames; the names mark their notes.
@@ -117,19 +128,33 @@ def render_video(
     info = reader.info
     observers = observers or {}
     rate_factor = RATE_FACTOR if output.rate_factor is None else output.rate_factor
-    folder = _segments_folder(pieces, clip, renderer, output, rate_factor, observers)
-    with VideoWriter(
-        output.path, info.width, info.height, info.fps, sound_from=output.sound or info, metadata=output.metadata,
-        rate_factor=rate_factor, force=output.force, segments=folder,
-    ) as writer:  # fmt: skip
+    folder = _segments_folder(pieces, Source.of(clip), renderer, output, rate_factor, observers)
+    with contextlib.ExitStack() as stack:
+        writer = stack.enter_context(
+            VideoWriter(
+                output.path, info.width, info.height, info.fps, sound_from=output.sound or info,
+                source=replace(info, offset=Fraction(0)) if output.sound else info, metadata=output.metadata,
+                rate_factor=rate_factor, codec=output.codec, force=output.force, segments=folder,
+            )
+        )  # fmt: skip
+        matte = _matte(output, info, folder, stack)
+        start = writer.frames if matte is None or matte.frames is None else min(writer.frames, matte.frames)
         if folder:
-            _recall(folder / NOTES, renderer, observers, writer.frames)
-        for frame, picture in _rendered(reader.frames(writer.frames), renderer):
+            _recall(folder / NOTES, renderer, observers, start)
+        render = FrameRenderer(renderer, info, info.display)
+        frames = reader.frames(start, planes=writer.takes_planes)
+        for frame, picture in _rendered(matte.watched(frames) if matte else frames, render):
             for observer in observers.values():
                 observer.observe(frame.index, frame.image, picture)
             if folder and (frame.index + 1) % SEGMENT == 0:  # before its last frame is written, which ends the segment
                 _note(folder / NOTES, renderer, observers)
-            writer.write(picture, frame.time)
+            mask = matte.add(frame, picture) if matte else None
+            if frame.index >= writer.frames:
+                writer.write(
+                    picture if frame.source is None else frame.source,
+                    frame.time,
+                    mask if output.matte_channel else None,
+                )
             if preview:
                 preview(picture)
             if progress:
@@ -139,9 +164,23 @@ def render_video(
     return [*renderer.messages, *reader.warnings, *writer.notes]
 
 
+def _matte(
+    output: VideoOutput, info: VideoInfo, folder: Path | None, stack: contextlib.ExitStack
+) -> MatteOutput | None:
+    """The matte that goes with a video, if one is wanted."""
+    if output.matte is None and not output.matte_channel:
+        return None
+    segments = folder / "matte" if folder and output.matte else None
+    if segments:
+        segments.mkdir(exist_ok=True)
+    return stack.enter_context(
+        MatteOutput(output.matte, info, metadata=output.metadata, force=output.force, segments=segments)
+    )
+
+
 def _segments_folder(
     pieces: Segments | None,
-    clip: Path,
+    clip: Source,
     renderer: Renderer,
     output: VideoOutput,
     rate_factor: int,
@@ -155,8 +194,8 @@ def _segments_folder(
     parts = {type(part).__module__ for part in (renderer, *observers.values())}
     code = fingerprint.code(__name__, *sorted(name for name in parts if name.startswith("cmet_engine.")))
     return pieces.stage(
-        "render", code, assets.CHECKSUMS, NOTES_FORMAT, clip, output.sound, output.path.name, rate_factor, output.metadata, geometry.fade,
-        geometry.valid, landmarks, renderer.state,
+        "render", code, assets.CHECKSUMS, NOTES_FORMAT, clip.path, clip.reading, output.sound, output.path.name, rate_factor, output.codec, output.matte and output.matte.name, output.matte_channel, output.metadata,
+        geometry.fade, geometry.valid, landmarks, renderer.state,
     )  # fmt: skip
 
 
@@ -181,17 +220,18 @@ def _recall(path: Path, renderer: Renderer, observers: Mapping[str, Observer], f
     renderer.recall({k.removeprefix(mark): v for k, v in noted.items() if k.startswith(mark)}, frames)
 
 
-def _rendered(frames: Iterable[Frame], renderer: Renderer) -> Iterator[tuple[Frame, np.ndarray]]:
+def _rendered(frames: Iterable[Frame], render: FrameRenderer) -> Iterator[tuple[Frame, np.ndarray]]:
     """Every frame with its picture, in order; as many batches at a time as the renderer has `workers`."""
+    renderer = render.renderer
     if renderer.workers < 2:
         for batch in _batches(frames, renderer.batch_size):
-            yield from zip(batch, renderer.render_batch(batch), strict=True)
+            yield from zip(batch, render(batch), strict=True)
         return
     waiting: deque[tuple[list[Frame], Future[list[np.ndarray]]]] = deque()
     with ThreadPoolExecutor(max_workers=renderer.workers) as pool:
         try:
             for batch in _batches(frames, renderer.batch_size):
-                waiting.append((batch, pool.submit(renderer.render_batch, batch)))
+                waiting.append((batch, pool.submit(render, batch)))
                 if len(waiting) > renderer.workers:
                     done, pictures = waiting.popleft()
                     yield from zip(done, pictures.result(), strict=True)

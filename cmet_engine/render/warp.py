@@ -27,8 +27,9 @@ from cmet_engine.face.landmarks import (
 )
 from cmet_engine.face.teeth import colour_of_lips, teeth_meet
 from cmet_engine.face.tracker import FaceGeometry
+from cmet_engine.media.planes import Box
 from cmet_engine.render import mesh
-from cmet_engine.render.base import Renderer
+from cmet_engine.render.base import PartRenderer
 from cmet_engine.render.creases import creased
 from cmet_engine.render.lip_motion import hold_lips
 from cmet_engine.render.motion import landmark_motion
@@ -48,10 +49,13 @@ SMOOTHING = 0.016
 SQUEEZED, SQUEEZED_FINE = 1.5, 4
 """Lips whose rows are squeezed by the first or more are rendered in the second times as many rows, and averaged down."""
 
+REGION_MARGIN = 8
+"""Pixels around mesh and creases that are looked at too."""
+
 _SUBPIXEL = 4  # bits of a fraction of a pixel in OpenCV's drawing
 
 
-class WarpRenderer(Renderer):
+class WarpRenderer(PartRenderer):
     """Renders the frames of a clip with the expression of an edited track.
 
     Args:
@@ -84,18 +88,23 @@ class WarpRenderer(Renderer):
         self._edited = edited_track.coefficients
         self._start, self._landmarks, self._moves = -CHUNK, np.empty(0), np.empty(0)
 
-    def render(self, image: np.ndarray, index: int) -> np.ndarray:
-        """Frame `index` with the edited expression; see `Renderer.render`."""
-        if not 0 <= index < len(self.geometry):
-            return image
-        if float(self.geometry.fade[index]) <= 0 or not np.any(self._edited[index] != self._source[index]):
-            return image
-        landmarks, moves = self._prepared(index)
-        if not np.isfinite(moves).all() or np.abs(moves[:, :2]).max() < STILL:
-            return image
-        drawn = warp(image, landmarks, moves, float(self.geometry.teeth[index]))
+    def render_part(self, part: np.ndarray, index: int, corner: tuple[int, int]) -> np.ndarray:
+        """See `PartRenderer.render_part`."""
+        if (moving := self._moving(index)) is None:
+            return part
+        landmarks, moves = moving
+        landmarks = landmarks - [*corner, 0]
+        drawn = warp(part, landmarks, moves, float(self.geometry.teeth[index]))
         change = (self._edited[index] - self._source[index]) * float(self.geometry.fade[index])
         return creased(drawn, landmarks + moves, change, facing_weights(landmarks[None])[0])
+
+    def region(self, index: int) -> Box | None:
+        """See `PartRenderer.region`."""
+        if (moving := self._moving(index)) is None:
+            return None
+        landmarks, moves = moving
+        both = np.concatenate([_mesh_points(at, moves)[1] for at in (landmarks, landmarks + moves)])
+        return box_around(both, REGION_MARGIN, self.geometry.size)
 
     @property
     def messages(self) -> list[str]:
@@ -112,6 +121,17 @@ class WarpRenderer(Renderer):
         """The landmarks of frame `index` once it is edited: float64 [478, 3] pixels."""
         landmarks, moves = self._prepared(index)
         return landmarks + moves
+
+    def _moving(self, index: int) -> tuple[np.ndarray, np.ndarray] | None:
+        """What `_prepared` says of a frame; None where nothing is to change in it."""
+        if not 0 <= index < len(self.geometry):
+            return None
+        if float(self.geometry.fade[index]) <= 0 or not np.any(self._edited[index] != self._source[index]):
+            return None
+        landmarks, moves = self._prepared(index)
+        if not np.isfinite(moves).all() or np.abs(moves[:, :2]).max() < STILL:
+            return None
+        return landmarks, moves
 
     def _prepared(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Landmarks [478, 3] of a frame and their displacement [478, 3], both in pixels."""
@@ -145,23 +165,17 @@ def warp(image: np.ndarray, landmarks: np.ndarray, moves: np.ndarray, teeth: flo
     """Displace the landmarks of a face and the picture with them.
 
     Args:
-        image: uint8 [H, W, 3].
+        image: uint8 or float32 [H, W, 3].
         landmarks: [478, 3] pixels.
         moves: [478, 3] pixels, displacement of each landmark.
         teeth: 0 to 1, whether the picture shows teeth that meet (`face.teeth`); None finds out from the picture.
 
     Returns:
-        A new uint8 [H, W, 3]; equal to `image` outside the outermost ring around the face.
+        A new picture of the same type and shape; equal to `image` outside the outermost ring around the face.
     """
-    face = landmarks[:SKIN, :2]
-    move = moves[:SKIN, :2]
-    oval = list(OVAL)
-    centre = face[oval].mean(0)
-    rings = np.concatenate([centre + reach * (face[oval] - centre) for reach in mesh.RING_REACH])
-    ring_moves = np.concatenate([share * move[oval] for share in mesh.RING_SHARE])
-    source = np.concatenate([face, rings])
-    shift = np.concatenate([move, ring_moves])
-    target = source + shift
+    face, move = landmarks[:SKIN, :2], moves[:SKIN, :2]
+    source, target = _mesh_points(landmarks, moves)
+    shift = target - source
     height, width = image.shape[:2]
     x0, y0 = (int(v) for v in np.maximum(np.floor(target.min(0)) - 2, 0))
     x1, y1 = (int(v) for v in np.minimum(np.ceil(target.max(0)) + 3, [width, height]))
@@ -187,6 +201,22 @@ def warp(image: np.ndarray, landmarks: np.ndarray, moves: np.ndarray, teeth: flo
             meet = teeth_meet(image, landmarks) if teeth is None else teeth
             draw_mouth(result, image, opening, colour_of_lips(image, landmarks), move[list(CHIN)].mean(0), meet)
     return result
+
+
+def _mesh_points(landmarks: np.ndarray, moves: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The corners of the mesh, face and rings around it, before and after: [K, 2] pixels each."""
+    face, move, oval = landmarks[:SKIN, :2], moves[:SKIN, :2], list(OVAL)
+    centre = face[oval].mean(0)
+    rings = np.concatenate([centre + reach * (face[oval] - centre) for reach in mesh.RING_REACH])
+    source = np.concatenate([face, rings])
+    return source, source + np.concatenate([move, *(share * move[oval] for share in mesh.RING_SHARE)])
+
+
+def box_around(points: np.ndarray, margin: int, size: tuple[int, int]) -> Box | None:
+    """The pixels of a picture of `size` that lie around points [K, 2]; None where there are none."""
+    x0, y0 = (int(v) for v in np.clip(np.floor(points.min(0)) - margin, 0, size))
+    x1, y1 = (int(v) for v in np.clip(np.ceil(points.max(0)) + margin + 1, 0, size))
+    return (x0, y0, x1, y1) if x1 > x0 and y1 > y0 else None
 
 
 def _moved(region: np.ndarray, flow: np.ndarray, fine: int = 1) -> np.ndarray:

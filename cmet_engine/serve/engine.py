@@ -9,7 +9,7 @@ from cmet_engine.errors import Busy
 from cmet_engine.jobs import reuse
 from cmet_engine.jobs.reader import Reader
 from cmet_engine.jobs.runner import Runner
-from cmet_engine.jobs.store import Job, JobStore
+from cmet_engine.jobs.store import NEW_FILE, NEW_JOB, Job, JobStore
 from cmet_engine.serve.paths import AllowedFolders
 from cmet_engine.serve.schemas import JobAnswer, StateName
 from cmet_engine.serve.uploads import Uploads
@@ -32,10 +32,13 @@ class Engine:
 
     def __init__(self, root: Path, allowed: AllowedFolders, slots: int = 1) -> None:
         root.mkdir(parents=True, exist_ok=True, mode=0o700)
-        for path in [*root.glob(".*"), *root.glob("*/.*")]:  # what a killed engine was writing
-            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink()
-        self.uploads = Uploads(root / "uploads")
+        for path in root.glob(f"{NEW_JOB}*"):  # what a killed engine was writing
+            shutil.rmtree(path, ignore_errors=True)
+        for folder in ("uploads", "done"):
+            for path in (root / folder).glob(f"{NEW_FILE}*"):
+                path.unlink()
         self.store = JobStore(root)
+        self.uploads = Uploads(root / "uploads", asked=self.store.asked())
         self.allowed = AllowedFolders([*allowed.folders, self.uploads.folder, self.store.folder])
         reuse.prune(root)
         self.runner, self.reader = Runner(self.store, slots), Reader()

@@ -91,6 +91,8 @@ def serve(
     Raises:
         CmetError: the port or the folder is in use, or a folder is missing.
     """
+    if token_file is not None and token_file.exists() and b'"token"' not in token_file.read_bytes()[:1000]:
+        raise InvalidInput(f"{token_file} is there already and no token file; give another name with --token-file.")
     root.mkdir(parents=True, exist_ok=True, mode=0o700)
     busy = f"Another engine is using {root}; stop it, or give another folder with --root."
     with exclusive(root / "lock", busy):

@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import re
 import shutil
 import time
 from pathlib import Path
@@ -14,6 +15,7 @@ from cmet_engine.media import formats
 
 MAX_UPLOADS = 4 << 30  # bytes of all uploads together
 UPLOAD_DAYS = 7  # an upload that was not sent again for so long is removed at the next start
+_UPLOAD = re.compile(r"[0-9a-f]{64}\.\w+")
 RESERVE = 64 << 20  # bytes of the disk that stay free
 
 
@@ -21,14 +23,16 @@ class Uploads:
     """The folder of uploads; each file is named by the checksum of its content.
 
     Args:
-        folder: made when absent; old files in it are removed.
+        folder: made when absent; old uploads in it are removed.
+        asked: text that holds the paths of those that jobs still need.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, asked: str = "") -> None:
         self.folder = folder
         folder.mkdir(exist_ok=True)
         for path in folder.iterdir():
-            if path.stat().st_mtime < time.time() - UPLOAD_DAYS * 86400:
+            old = path.stat().st_mtime < time.time() - UPLOAD_DAYS * 86400
+            if old and _UPLOAD.fullmatch(path.name) and path.name not in asked:
                 path.unlink()
 
     def add(self, data: bytes, suffix: str) -> Path:

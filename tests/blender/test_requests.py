@@ -44,7 +44,12 @@ def ask(bpy, scene):
 def test_the_face_is_asked_for(scene, ask):
     scene.cmet.face = 2
     asked = ask("track")
-    assert asked.clip.name == "clip.bin" and asked.face == 2
+    assert asked.clip.name == "clip.bin" and asked.face == 2 and asked.colorspace is None
+
+
+def test_the_colour_space_is_asked_for_everywhere(scene, ask):
+    scene.cmet.colorspace, scene.cmet.emotion = "LogC3", "sad"
+    assert {ask(name).colorspace for name in ("track", "add_emotion", "render_video")} == {"LogC3"}
 
 
 def test_an_emotion_is_asked_for_with_its_mode_and_without_a_video(scene, ask):

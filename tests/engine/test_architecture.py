@@ -13,7 +13,10 @@ PROJECT = Path(__file__).parents[2]
 ENGINE, ADD_ON = "cmet_engine", "cmet_blender"
 
 ROOMS = (  # a room may import itself and those before it
-    ("light", "arkit choices client emotions errors extras files processes progress smoothstep timeline track"),
+    (
+        "light",
+        "arkit choices client emotions errors extras files processes progress smoothstep timecode timeline track",
+    ),
     ("stored results and requests", "cache fingerprint resume spec spec_errors"),
     ("models", "models"),
     ("media", "media"),

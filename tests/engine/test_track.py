@@ -15,6 +15,7 @@ from hypothesis.extra import numpy as hnp
 
 from cmet_engine import arkit
 from cmet_engine.errors import CmetError
+from cmet_engine.timecode import Timecode
 from cmet_engine.track import FRAME_TIMES, CoefficientTrack
 
 QUICK = settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
@@ -359,3 +360,23 @@ def test_saving_keeps_an_earlier_file_unless_forced(tmp_path: Path) -> None:
     a_track(5).save(path, force=True)
     assert len(CoefficientTrack.load(path)) == 5
     assert [p.name for p in tmp_path.iterdir()] == ["a.npz"]
+
+
+@pytest.mark.parametrize(
+    ("fps", "timecode"),
+    [
+        ("25", "10:11:12:13"),
+        ("24000/1001", "01:00:00:00"),
+        ("30000/1001", "23:59:59;28"),
+        ("24", "09:59:59:23"),
+        ("50", "00:00:00:49"),
+    ],
+)
+def test_live_link_begins_with_the_timecode_of_the_footage(tmp_path: Path, fps: str, timecode: str) -> None:
+    track = CoefficientTrack(Fraction(fps), np.zeros((120, 52), np.float32))
+    track.meta = {"timecode": timecode, "start_seconds": float(Timecode.parse(timecode, Fraction(fps)).seconds)}
+    rows = track.save(tmp_path / "take.csv").read_text().splitlines()
+    assert rows[1].startswith(timecode.replace(";", ":") + ".000,")
+    again = CoefficientTrack.load(tmp_path / "take.csv")
+    assert (again.fps, len(again)) == (track.fps, 120)
+    assert again.meta["start_seconds"] == pytest.approx(track.meta["start_seconds"])

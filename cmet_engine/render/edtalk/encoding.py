@@ -13,6 +13,7 @@ from cmet_engine.face.lips import eye_opening, lip_opening
 from cmet_engine.face.tracker import FaceGeometry, track
 from cmet_engine.media.audio import lip_mel
 from cmet_engine.media.reader import VideoReader
+from cmet_engine.media.source import Source
 from cmet_engine.models import store
 from cmet_engine.progress import Progress, Stage
 from cmet_engine.render.edtalk.audio2lip import Audio2Lip, smooth
@@ -40,7 +41,7 @@ class Shot:
 
 
 def encode_clip_cached(
-    clip: str | Path, geometry: FaceGeometry, crops: Crops, runner: NetworkRunner, progress: Progress | None
+    clip: str | Path | Source, geometry: FaceGeometry, crops: Crops, runner: NetworkRunner, progress: Progress | None
 ) -> tuple[Codes, list[Shot]]:
     """What `encode_clip` gives, cached by the clip's content."""
 
@@ -49,12 +50,13 @@ def encode_clip_cached(
         bounds = np.array([(shot.first, shot.last) for shot in shots], np.int64)
         return {**vars(codes), "bounds": bounds, "sources": np.array([shot.source for shot in shots])}
 
-    name, path, identity = None, Path(clip), runner.networks.identity
-    if identity and path.is_file():
+    name, footage, identity = None, Source.of(clip), runner.networks.identity
+    if identity and footage.path.is_file():
         # landmarks read back from a file are exact; values computed from them are not
         landmarks = (part for _, part in geometry.chunks())
         where = fingerprint.data(landmarks, geometry.valid, geometry.fade, geometry.cuts, geometry.fps)
-        name = cache.key("edtalk_codes", path, fingerprint.code(__name__), where, identity, runner.device, runner.batch)
+        about = (where, identity, runner.device, runner.batch, footage.reading)
+        name = cache.key("edtalk_codes", footage.path, fingerprint.code(__name__), *about)
     found = cache.arrays(name, encode)
     codes = Codes(found["expression"], found["pose"], found["lip"])
     shots = [Shot(int(a), int(b), source) for (a, b), source in zip(found["bounds"], found["sources"], strict=True)]
@@ -62,7 +64,11 @@ def encode_clip_cached(
 
 
 def encode_clip(
-    clip: str | Path, geometry: FaceGeometry, crops: Crops, runner: NetworkRunner, progress: Progress | None = None
+    clip: str | Path | Source,
+    geometry: FaceGeometry,
+    crops: Crops,
+    runner: NetworkRunner,
+    progress: Progress | None = None,
 ) -> tuple[Codes, list[Shot]]:
     """Codes of every frame of a clip, and its shots that show the face. Each frame is encoded once.
 

@@ -19,6 +19,7 @@ import numpy as np
 from cmet_engine.face.mesh import Box, Mesh
 from cmet_engine.face.tracker import FaceGeometry
 from cmet_engine.media.segments import SEGMENT
+from cmet_engine.media.source import Source as Footage
 from cmet_engine.progress import Progress
 from cmet_engine.render.base import Renderer
 from cmet_engine.render.edtalk.crop import SIZE, follow
@@ -69,7 +70,7 @@ class EdtalkRenderer(Renderer):
 
     def __init__(
         self,
-        clip: str | Path,
+        clip: str | Path | Footage,
         geometry: FaceGeometry,
         timeline: EmotionTimeline,
         vectors: Mapping[str, Any],

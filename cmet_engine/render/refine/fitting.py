@@ -18,6 +18,7 @@ from torch import Tensor
 
 from cmet_engine import cache, fingerprint
 from cmet_engine.face.tracker import FaceGeometry
+from cmet_engine.media.source import Source
 from cmet_engine.models import assets
 from cmet_engine.models.device import resolve
 from cmet_engine.progress import Progress, Stage
@@ -65,7 +66,7 @@ class Prepared:
 
 
 def prepare(
-    clip: Path,
+    clip: Path | Source,
     geometry: FaceGeometry,
     deltas: Deltas,
     quality: str,
@@ -111,8 +112,9 @@ def prepare(
     if steps:
         frames_used = hashlib.sha256(usable.tobytes()).hexdigest()
         code = fingerprint.code(__name__, "cmet_engine.face.clip")
-        parts = (face, quality, steps, assets.checksums(f"{WEIGHTS}.safetensors"), frames_used)
-        name = cache.key("refiner", clip, code, *parts) if clip.is_file() else None
+        footage = Source.of(clip)
+        parts = (footage.reading, face, quality, steps, assets.checksums(f"{WEIGHTS}.safetensors"), frames_used)
+        name = cache.key("refiner", footage.path, code, *parts) if footage.path.is_file() else None
         if not _restored(network, name):
             frames = read_frames(clip, geometry, deltas, usable, round(1.5 * level.size))
             _Fit(network, name, frames, level.size, steps, progress).run()

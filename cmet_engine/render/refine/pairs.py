@@ -14,6 +14,7 @@ import numpy as np
 
 from cmet_engine.face.tracker import FaceGeometry
 from cmet_engine.media.reader import VideoReader
+from cmet_engine.media.source import Source
 from cmet_engine.render.motion import landmark_motion
 from cmet_engine.render.refine import reference_frames
 from cmet_engine.render.refine.canonical_crop import crop_transform, rasterise
@@ -77,7 +78,9 @@ class ClipFrames:
         return len(self.crops)
 
 
-def read_frames(clip: Path, geometry: FaceGeometry, deltas: Deltas, among: np.ndarray, largest: int) -> ClipFrames:
+def read_frames(
+    clip: Path | Source, geometry: FaceGeometry, deltas: Deltas, among: np.ndarray, largest: int
+) -> ClipFrames:
     """Read frames of a clip to make training pairs from.
 
     Args:

@@ -26,7 +26,10 @@ from cmet_engine.face.lips import INNER_LIPS, eye_opening
 from cmet_engine.face.pose import normalise, template
 from cmet_engine.face.tracker import FaceGeometry
 from cmet_engine.media.info import Frame
+from cmet_engine.media.planes import Box
 from cmet_engine.media.reader import VideoReader
+from cmet_engine.media.source import Source
+from cmet_engine.render.own_format import ShownPlanes
 
 FRAMES_KEPT = 40
 """Reference frames of a clip."""
@@ -239,7 +242,7 @@ class ReferenceFrames:
 
     Attributes:
         index: frame numbers, ascending.
-        images: uint8 [h, w, 3] each.
+        images: uint8 [h, w, 3] each, or float32 of a clip with more than 8 bits.
         landmarks: float64 [B, 478, 3], pixels of the crop.
         appearance: descriptors of them all.
     """
@@ -253,17 +256,18 @@ class ReferenceFrames:
         return len(self.index)
 
 
-def cut(
-    image: np.ndarray, landmarks: np.ndarray, largest: int = LARGEST, margin: float = MARGIN
-) -> tuple[np.ndarray, np.ndarray]:
-    """The part of a frame around a face, and the landmarks in it."""
+def _box_of(landmarks: np.ndarray, shape: tuple[int, ...]) -> Box:
+    """The part of a frame of a shape that lies around a face."""
     points = landmarks[:, :2]
-    room = margin * float(np.ptp(points, axis=0).max()) + 2
-    height, width = image.shape[:2]
+    room = MARGIN * float(np.ptp(points, axis=0).max()) + 2
+    height, width = shape[:2]
     x0, y0 = (int(v) for v in np.clip(np.floor(points.min(0) - room), 0, [width - 2, height - 2]))
     x1, y1 = (int(v) for v in np.clip(np.ceil(points.max(0) + room), [x0 + 2, y0 + 2], [width, height]))
-    part = image[y0:y1, x0:x1]
-    moved = np.asarray(landmarks, np.float64) - [x0, y0, 0]
+    return x0, y0, x1, y1
+
+
+def _scaled(part: np.ndarray, moved: np.ndarray, largest: int) -> tuple[np.ndarray, np.ndarray]:
+    """A copy of a picture, and landmarks in it, with at most `largest` pixels on the longer side."""
     scale = largest / max(part.shape[:2])
     if scale < 1:
         w, h = max(2, round(part.shape[1] * scale)), max(2, round(part.shape[0] * scale))
@@ -281,6 +285,7 @@ def read_frames(
     wanted: Sequence[int],
     appearance: Appearance,
     largest: int = LARGEST,
+    shown: ShownPlanes | None = None,
 ) -> ReferenceFrames:
     """Crops of the wanted frames of a clip, read once from beginning to end.
 
@@ -290,6 +295,7 @@ def read_frames(
         wanted: frame numbers.
         appearance: of all frames of the clip.
         largest: longest side of a crop, pixels.
+        shown: of the clip; the crops of frames that come with their planes are read from these.
     """
     left = {int(i) for i in wanted}
     crops, points = ReferenceFrames(), []
@@ -298,7 +304,12 @@ def read_frames(
     last = max(left)
     for frame in frames:
         if frame.index in left:
-            image, landmarks = cut(frame.image, np.asarray(geometry.landmarks[frame.index], np.float64), largest)
+            landmarks = np.asarray(geometry.landmarks[frame.index], np.float64)
+            x0, y0, x1, y1 = box = _box_of(landmarks, frame.image.shape)
+            part = frame.image[y0:y1, x0:x1]
+            if shown is not None and frame.source is not None:
+                part = shown.read(frame.source, box)
+            image, landmarks = _scaled(part, landmarks - [x0, y0, 0], largest)
             crops.index.append(frame.index)
             crops.images.append(image)
             points.append(landmarks)
@@ -310,7 +321,7 @@ def read_frames(
 
 
 def open_references(
-    clip: Path, geometry: FaceGeometry, largest: int = LARGEST, among: np.ndarray | None = None
+    clip: Path | Source, geometry: FaceGeometry, largest: int = LARGEST, among: np.ndarray | None = None
 ) -> ReferenceFrames:
     """Choose the reference frames of a clip, and read them.
 
@@ -322,7 +333,10 @@ def open_references(
     """
     appearance = clip_appearance(geometry)
     usable = usable_frames(geometry) if among is None else among
-    return read_frames(VideoReader(clip), geometry, choose_frames(appearance, usable).tolist(), appearance, largest)
+    reader = VideoReader(clip)
+    shown = ShownPlanes(reader.info, reader.info.display)
+    wanted = choose_frames(appearance, usable).tolist()
+    return read_frames(reader.frames(planes=shown.deep), geometry, wanted, appearance, largest, shown)
 
 
 def cheapest_path(cost: np.ndarray, free: np.ndarray | None = None) -> np.ndarray:

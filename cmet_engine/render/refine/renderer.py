@@ -14,6 +14,8 @@ import cv2
 import numpy as np
 
 from cmet_engine.face.tracker import FaceGeometry
+from cmet_engine.media.planes import Box
+from cmet_engine.render.openings import quantised
 from cmet_engine.render.refine import occlusion, reference_frames
 from cmet_engine.render.refine.canonical_crop import apply, crop_transform, inverse, rasterise
 from cmet_engine.render.refine.fitting import Prepared
@@ -28,7 +30,7 @@ from cmet_engine.render.refine.sources import (
     cut_crop,
     inputs_for,
 )
-from cmet_engine.render.warp import CHUNK, WarpRenderer
+from cmet_engine.render.warp import CHUNK, REGION_MARGIN, WarpRenderer, box_around
 from cmet_engine.track import CoefficientTrack
 
 if TYPE_CHECKING:
@@ -113,16 +115,25 @@ class RefinedRenderer(WarpRenderer):
         """See `Renderer.recall`."""
         self.covered.update(notes["covered"][notes["covered"] < frames].tolist())
 
-    def render(self, image: np.ndarray, index: int) -> np.ndarray:
-        """Frame `index` with the edited expression; see `Renderer.render`."""
-        draft = super().render(image, index)
-        if draft is image or not len(self._references):
+    def render_part(self, part: np.ndarray, index: int, corner: tuple[int, int]) -> np.ndarray:
+        """See `PartRenderer.render_part`."""
+        draft = super().render_part(part, index, corner)
+        if draft is part or not len(self._references):
             return draft
         landmarks, moves = self._prepared(index)
-        covered = self._usual.unusual(image, landmarks)
+        landmarks = landmarks - [*corner, 0]
+        covered = self._usual.unusual(part, landmarks)
         if occlusion.covered_share(covered) >= occlusion.COVERED:
             self.covered.add(index)
         return refine(draft, landmarks, landmarks + moves, self.slots(index), self._network, self._size, covered)
+
+    def region(self, index: int) -> Box | None:
+        """See `PartRenderer.region`."""
+        box = super().region(index)
+        if box is None or not len(self._references):
+            return box
+        corners = crop_corners(crop_transform(self.target(index), self._size), self._size)
+        return box_around(np.concatenate([corners, np.reshape(box, (2, 2))]), REGION_MARGIN, self.geometry.size)
 
     def slots(self, index: int) -> list[Slot]:
         """The references of frame `index`."""
@@ -200,7 +211,7 @@ def refine(
     """A draft with what the network blends into it.
 
     Args:
-        draft: uint8 [H, W, 3], warped from a picture with landmarks `own` [478, 3] to `target` [478, 3], pixels.
+        draft: uint8 or float32 [H, W, 3], warped from a picture with landmarks `own` [478, 3] to `target` [478, 3], pixels.
         own, target: see there.
         slots: the references, `SLOTS` of them.
         network: on its device.
@@ -208,7 +219,7 @@ def refine(
         covered: float32 on the mean face, where something covers the face (see `occlusion`): there the draft stays.
 
     Returns:
-        A new uint8 [H, W, 3].
+        A new picture of the draft's type and shape.
     """
     transform = crop_transform(target, size)
     raster = rasterise(target, transform, size)
@@ -236,6 +247,11 @@ def predict(network: "Refiner", inputs: Inputs) -> tuple[np.ndarray, np.ndarray,
     return weights, flow * len(inputs.mask), shade * 255
 
 
+def crop_corners(transform: np.ndarray, size: int) -> np.ndarray:
+    """Where the corners of the canonical crop lie in the frame: [4, 2] pixels."""
+    return apply(inverse(transform), np.array([[0, 0], [size, 0], [0, size], [size, size]], np.float64))
+
+
 class _Region:
     """The part of a frame that the canonical crop covers, and the way from the crop to it.
 
@@ -244,7 +260,7 @@ class _Region:
     """
 
     def __init__(self, transform: np.ndarray, size: int, shape: tuple[int, ...]) -> None:
-        corners = apply(inverse(transform), np.array([[0, 0], [size, 0], [0, size], [size, size]], np.float64))
+        corners = crop_corners(transform, size)
         height, width = shape[:2]
         x0, y0 = (int(v) for v in np.clip(np.floor(corners.min(0)), 0, [width, height]))
         x1, y1 = (int(v) for v in np.clip(np.ceil(corners.max(0)) + 1, 0, [width, height]))
@@ -274,13 +290,13 @@ def blend(
     """Apply the network's output at the frame's own resolution.
 
     Args:
-        draft: uint8 [H, W, 3].
+        draft: uint8 or float32 [H, W, 3].
         transform: [2, 3] of `crop_transform`.
         inputs: what the network took.
         weights, flow, shade: what it predicted; see `predict`.
 
     Returns:
-        A new uint8 [H, W, 3].
+        A new picture of the draft's type and shape.
     """
     size = len(inputs.mask)
     region = _Region(transform, size, draft.shape)
@@ -308,7 +324,7 @@ def blend(
     lost = np.clip(lost, 1, MOST_DETAIL) - 1
     mixed += lost[..., None] * (mixed - cv2.GaussianBlur(mixed, (0, 0), fine))
     result = draft.copy()
-    result[region.part] = np.clip(mixed + 0.5, 0, 255).astype(np.uint8)
+    result[region.part] = quantised(mixed, draft.dtype)
     return result
 
 

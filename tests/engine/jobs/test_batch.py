@@ -1,6 +1,7 @@
 """Manifests, and batches that go on where they stopped."""
 
 import json
+import os
 
 import pytest
 from hypothesis import given
@@ -92,6 +93,82 @@ def test_init_writes_a_manifest_that_reads_back(tmp_path):
     path = tmp_path / "jobs.csv"
     assert manifests.write_manifest(tmp_path / "clips", path, emotions="sad=0.5") == 2
     assert [row.spec.emotions for row in manifests.read_manifest(path)] == [("sad=0.5",)] * 2
+
+
+def test_init_takes_all_kinds_of_clips_and_gives_each_its_own_output(tmp_path):
+    folder = tmp_path / "clips"
+    (folder / ".cache").mkdir(parents=True)
+    (folder / "old-edited").mkdir()
+    kinds = "MTS m2ts ts mxf mpg wmv flv 3gp avi webm dv gxf mkv".split()
+    clips = {f"take{n}.{kind}" for n, kind in enumerate(kinds)} | {"a.mp4", "a.mov", "A.MP4", "a-mov.mkv"}
+    for name in (*clips, "._a.mp4", ".DS_Store", ".cache/b.mp4", "notes.txt", "slate.jpg", "README"):
+        (folder / name).touch()
+    for name in ("edited.mp4", "edited.npz", "report.json"):
+        (folder / "old-edited" / name).touch()
+    path, notes = folder / "jobs.csv", []
+    for _ in range(2):
+        notes.clear()
+        assert manifests.write_manifest(folder, path, force=True, notes=notes) == len(clips)
+    rows = manifests.read_manifest(path)
+    assert {os.path.relpath(row.clip, folder) for row in rows} == clips
+    assert len({str(row.output).casefold() for row in rows}) == len(clips)
+    assert notes == ["Files that are no clips by their names were left out: 3 (.jpg, .txt, no suffix)."]
+
+
+def tracks(tmp_path, *names):
+    for name in names:
+        text = json.dumps({"exportFps": 30, "facsNames": ["jawOpen"], "weightMat": [[0.1], [0.2]]})
+        (tmp_path / name).write_text(text + " " * len(name))
+
+
+def test_of_rows_with_one_output_the_first_is_done_in_every_run(tmp_path):
+    tracks(tmp_path, "take.json")
+    (tmp_path / "here").symlink_to(tmp_path)
+    rows = "export,take.json,dup.csv\n" * 2 + "export,take.json,here/../here/dup.csv\n"
+    path = manifest(tmp_path, f"kind,clip,output\n{rows}")
+    for again in ({}, {"resume": True}, {"retry": True}, {"retry": True}, {"force": True}):
+        summary = batch.run_batch(path, **again)
+        lines = [json.loads(line) for line in summary.results.read_text().splitlines()]
+        assert [(line["row"], line["state"]) for line in lines] == [(2, "done"), (3, "failed"), (4, "failed")]
+        assert all(line["error"].startswith("It writes to the same output as row 2") for line in lines[1:])
+        assert summary.failed == 2 and summary.done + summary.skipped == 1
+
+
+def test_a_row_that_writes_into_another_rows_results_fails(tmp_path):
+    rows = manifests.read_manifest(manifest(tmp_path, "kind,clip,output\nedit,a.mp4,out\ntrack,a.mp4,out/edited.npz\n"))
+    assert [row.problem is None for row in rows] == [True, False]
+
+
+@pytest.mark.parametrize("again", [{}, {"force": True}])
+def test_no_row_writes_over_what_another_reads_or_the_manifest(tmp_path, again):
+    tracks(tmp_path, "a.json", "b.json")
+    (tmp_path / "link.json").symlink_to("b.json")
+    before = {name: (tmp_path / name).read_bytes() for name in ("a.json", "b.json")}
+    text = (
+        "kind,clip,output\nexport,a.json,b.json\nexport,b.json,c.csv\nexport,a.json,link.json\nexport,a.json,a.json\n"
+        "export,a.json,jobs.csv\n"
+    )
+    path = manifest(tmp_path, text)
+    summary = batch.run_batch(path, **again)
+    assert summary.done == 1
+    errors = {line["row"]: line.get("error") for line in map(json.loads, summary.results.read_text().splitlines())}
+    assert "row 3 reads it" in errors[2] and "same output" in errors[4]
+    assert errors[3] is None and "reads it" in errors[5] and "manifest itself" in errors[6]
+    assert path.read_text() == text and {name: (tmp_path / name).read_bytes() for name in before} == before
+
+
+def test_a_chain_of_rows_runs_again_with_force(tmp_path):
+    tracks(tmp_path, "take.json")
+    path = manifest(tmp_path, "kind,clip,output\nexport,take.json,one.npz\nexport,one.npz,two.csv\n")
+    for again in ({}, {"force": True}, {"force": True}):
+        assert batch.run_batch(path, **again).done == 2
+
+
+def test_a_file_of_the_results_name_that_holds_none_stays(tmp_path):
+    (tmp_path / "jobs.results.jsonl").write_text("my own notes")
+    with pytest.raises(CmetError, match="no results of a batch"):
+        batch.run_batch(manifest(tmp_path, "clip\na.mp4\n"))
+    assert (tmp_path / "jobs.results.jsonl").read_text() == "my own notes"
 
 
 def test_failures_do_not_stop_others_and_resume_skips_what_is_done(tmp_path):

@@ -52,6 +52,48 @@ def test_stereo_is_mixed_to_the_mean(tmp_path: Path) -> None:
     np.testing.assert_allclose(found, samples.mean(1) / 32768, atol=1e-4)
 
 
+def voice(seconds: float, rate: int = 16000) -> np.ndarray:
+    """Something like a voice, float [S]."""
+    t = np.arange(round(seconds * rate)) / rate
+    return 6000 * np.sin(2 * np.pi * 140 * t + 3 * np.sin(9 * t)) * (0.6 + 0.4 * np.sin(2 * np.pi * 4 * t))
+
+
+@pytest.mark.parametrize("rate", [16000, 48000])
+@pytest.mark.parametrize(
+    ("channels", "loudest"),
+    [
+        (lambda v, n: [v, -v], 0),
+        (lambda v, n: [-0.7 * v + n, v + n], 1),
+        (lambda v, n: [v, np.where(np.arange(len(v)) < len(v) // 2, v, -v) * 0.9], 0),
+        (lambda v, n: [0 * v, v, -v, 0 * v, n, n], 1),
+    ],
+)
+def test_a_voice_wired_in_antiphase_is_heard(tmp_path: Path, rate: int, channels: Callable, loudest: int) -> None:
+    spoken, noise = voice(4, rate), np.random.default_rng(1).normal(0, 60, 4 * rate)
+    samples = np.stack(channels(spoken, noise), 1).astype(np.int16)
+    found = audio.load(write_wav(tmp_path / "a.wav", samples, rate), rate)
+    np.testing.assert_array_equal(found, samples[:, loudest] / np.float32(32768))
+
+
+@pytest.mark.parametrize(
+    "channels",
+    [
+        lambda v, n: [v, v],
+        lambda v, n: [v, 0.3 * v + n],
+        lambda v, n: [v, 0 * v],
+        lambda v, n: [n, n[::-1]],
+        lambda v, n: [v + n, v - n],
+        lambda v, n: [v, -0.3 * v],
+        lambda v, n: [n, n[::-1], v, 0 * v, 0.4 * n[::2].repeat(2), -0.4 * n[::2].repeat(2)],
+    ],
+)
+def test_ordinary_channels_are_mixed_to_their_mean_bit_for_bit(tmp_path: Path, channels: Callable) -> None:
+    spoken, noise = voice(3), np.random.default_rng(1).normal(0, 1500, 3 * 16000)
+    samples = np.stack(channels(spoken, noise), 1).astype(np.int16)
+    found = audio.load(write_wav(tmp_path / "a.wav", samples, 16000))
+    np.testing.assert_array_equal(found, (samples.T / np.float32(32768)).mean(0))
+
+
 @pytest.mark.parametrize(
     ("name", "codec", "rate"),
     [

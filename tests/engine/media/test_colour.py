@@ -36,18 +36,18 @@ def test_a_mirrored_clip_is_shown_as_players_show_it(make_clip: MakeClip) -> Non
 
 
 @pytest.mark.parametrize(
-    ("name", "codec", "pixels", "bits"),
+    ("name", "codec", "pixels", "bits", "written"),
     [
-        ("clip.mkv", "ffv1", "yuv420p10le", 10),
-        ("clip.mov", "prores_ks", "yuv422p10le", 10),
-        ("clip.mkv", "ffv1", "yuv444p12le", 12),
-        ("clip.mkv", "libx265", "yuv420p10le", 10),
-        ("clip.mkv", "ffv1", "yuv444p", 8),
-        ("clip.mkv", "ffv1", "bgr0", 8),
+        ("clip.mkv", "ffv1", "yuv420p10le", 10, "yuv420p10le"),
+        ("clip.mov", "prores_ks", "yuv422p10le", 10, "yuv422p10le"),
+        ("clip.mkv", "ffv1", "yuv444p12le", 12, "yuv444p12le"),
+        ("clip.mkv", "libx265", "yuv420p10le", 10, "yuv420p10le"),
+        ("clip.mkv", "ffv1", "yuv444p", 8, "yuv444p"),
+        ("clip.mkv", "ffv1", "bgr0", 8, "yuv420p"),
     ],
 )
 def test_deep_and_full_chroma_clips(
-    make_clip: MakeClip, tmp_path: Path, name: str, codec: str, pixels: str, bits: int
+    make_clip: MakeClip, tmp_path: Path, name: str, codec: str, pixels: str, bits: int, written: str
 ) -> None:
     options = {"crf": "4", "x265-params": "log-level=error"} if codec == "libx265" else {}
     source = make_clip(name, codec=codec, pixels=pixels, options=options)
@@ -58,7 +58,7 @@ def test_deep_and_full_chroma_clips(
     frames, _ = copy(source, tmp_path / "out.mp4")
     same_pictures(frames, VideoReader(tmp_path / "out.mp4"))
     with av.open(str(tmp_path / "out.mp4")) as container:
-        assert container.streams.video[0].codec_context.pix_fmt == "yuv420p"
+        assert container.streams.video[0].codec_context.pix_fmt == written
 
 
 @pytest.mark.parametrize("full_range", [False, True])

@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -377,3 +378,43 @@ def test_auto_says_that_it_chose_a_draft(clip):
     assert len(edits.messages) == 1
     assert "--quality standard" in edits.messages[0]
     assert not opened(quality="draft").messages
+
+
+def test_a_part_in_floating_point_is_refined_as_the_whole_frame_is(clip, prepared, images):
+    edits = renderer(clip, prepared, changed(clip[2], mouthSmile=0.7, jawOpen=0.3))
+    whole = edits.render(images[20], 20)
+    left, top, right, bottom = edits.region(20)
+    part = images[20][top:bottom, left:right].astype(np.float32)
+    drawn = edits.render_part(part, 20, (left, top))
+    assert drawn.dtype == np.float32 and not np.array_equal(drawn, np.rint(drawn))
+    difference = np.abs(drawn - whole[top:bottom, left:right])
+    assert difference.mean() < 0.5 and np.quantile(difference, 0.999) < 6
+    outside = whole.copy()
+    outside[top:bottom, left:right] = images[20][top:bottom, left:right]
+    np.testing.assert_array_equal(outside, images[20])
+
+
+def test_references_of_a_deep_clip_keep_its_depth(home, clip, pictures):
+    path = home / "deep.mkv"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("ffv1", rate=25)
+        stream.width, stream.height, stream.pix_fmt = SIZE, SIZE, "yuv444p10le"
+        for index, picture in enumerate(pictures[:20]):
+            frame = av.VideoFrame.from_ndarray(picture).reformat(format="yuv444p10le")
+            frame.pts = index
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    geometry, _ = track_clip(path)
+    crops = reference_frames.open_references(path, geometry, 200)
+    assert all(image.dtype == np.float32 for image in crops.images)
+    plain = reference_frames.open_references(clip[0], clip[1], 200)
+    assert all(image.dtype == np.uint8 for image in plain.images)
+    index = crops.index[0]
+    x, y = crops.landmarks[0][:, :2].mean(0)
+    assert (
+        np.abs(
+            crops.images[0][int(y), int(x)]
+            - pictures[index][tuple(geometry.landmarks[index][:, 1::-1].mean(0).astype(int))]
+        ).max()
+        < 25
+    )

@@ -12,6 +12,7 @@ from cmet_engine.media.reader import VideoReader
 from cmet_engine.media.segments import SEGMENT
 from cmet_engine.media.writer import VideoWriter
 from cmet_engine.render.base import Renderer
+from cmet_engine.render.matte import _filled
 from cmet_engine.render.metadata import edit_description, video_metadata
 from cmet_engine.render.stream import KeptFrames, VideoOutput, render_video
 from cmet_engine.resume import Segments
@@ -107,6 +108,47 @@ def test_an_interrupted_rendering_equals_an_uninterrupted_one(clip, tmp_path):
     assert again[0].index == whole[0].index and again[1] == whole[1]
     for one, other in zip(whole[0].after, again[0].after, strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize(("name", "matte"), [("out.mkv", "matte.mkv"), ("shot/%04d.png", "matte/%04d.png")])
+def test_an_interrupted_matte_equals_an_uninterrupted_one(clip, tmp_path, name, matte):
+    def stop(stage: str, done: int, total: int | None) -> None:
+        if done == FRAMES - 2:
+            raise Killed
+
+    def rendered(folder: str, **options) -> dict[str, bytes]:
+        output = VideoOutput(tmp_path / folder / name, matte=tmp_path / folder / matte)
+        output.path.parent.parent.mkdir(exist_ok=True)
+        output.path.parent.mkdir(exist_ok=True)
+        render_video(clip, Brighter(), output, pieces=Segments(tmp_path / f"{folder} pieces"), **options)
+        found = (path for path in (tmp_path / folder).rglob("*") if path.is_file())
+        return {path.relative_to(tmp_path / folder).as_posix(): path.read_bytes() for path in found}
+
+    whole = rendered("a")
+    with pytest.raises(Killed):
+        rendered("b", progress=stop)
+    # as if the first segment of the matte had been lost: both go on where the shorter one ends
+    lost = sorted((tmp_path / "b pieces" / "render" / "matte").iterdir())
+    lost[0].unlink()
+    done: list[int] = []
+    assert rendered("b", progress=lambda stage, count, total: done.append(count)) == whole
+    assert done[0] == 1 and len(whole) == (2 if name == "out.mkv" else 2 * FRAMES)
+    assert {
+        frame.image.min()
+        for frame in VideoReader((tmp_path / "a" / matte).parent if "%" in matte else tmp_path / "a" / matte)
+    } == {255}
+
+
+def test_the_matte_has_no_holes_and_no_gaps():
+    changed = np.zeros((400, 400), bool)
+    changed[100:200, 100:200] = (
+        np.random.default_rng(0).random((100, 100)) < 0.5
+    )  # pixels that happen to stay as they were
+    changed[100:200, [100, 199]] = changed[[100, 199], 100:200] = True
+    changed[300, 300] = True
+    matte = _filled(changed)
+    assert (matte[changed] == 255).all() and (matte[100:200, 100:200] == 255).all()
+    assert (matte == 255).sum() < 1.1 * 100 * 100
 
 
 def test_the_video_says_that_it_was_edited_and_how():

@@ -19,7 +19,7 @@ from cmet_engine.media.reader import VideoReader
         ("clip.mkv", "libopus", 48000, "out.mkv"),
         ("clip.mkv", "libopus", 48000, "out.mp4"),
         ("clip.mov", "pcm_s16le", 48000, "out.mov"),
-        ("clip.mov", "pcm_s24le", 48000, "out.mp4"),
+        ("clip.mov", "pcm_s16le", 48000, "out.mp4"),
         ("clip.mkv", "flac", 44100, "out.mkv"),
         ("clip.avi", "mp3", 44100, "out.mp4"),
         ("clip.ts", "ac3", 48000, "out.mov"),

@@ -1,0 +1,205 @@
+"""Picture sequences in and out: what is not changed comes back bit for bit, in the depth that it has."""
+
+import struct
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+from space_clips import sample, write_exrs, write_movie
+
+from cmet_engine.choices import GUESSED, InputSpace
+from cmet_engine.media import openexr
+from cmet_engine.media.planes import views, write_change
+from cmet_engine.media.reader import VideoReader
+from cmet_engine.media.writer import VideoWriter
+
+RANDOM = np.random.default_rng(3)
+WIDTH, HEIGHT, FRAMES = 37, 22, 3
+
+
+def numbers(pixels: str) -> np.ndarray:
+    """A picture of chance in a packed or planar format of FFmpeg's, as `VideoFrame.from_ndarray` takes it."""
+    channels = {"gray": 1, "rgba": 4, "gbra": 4}.get(pixels[:4], 3)
+    bits = next((b for b in (10, 12) if str(b) in pixels), 16 if any(n in pixels for n in ("48", "64", "16")) else 8)
+    shape = (HEIGHT, WIDTH, channels)[: 2 if channels == 1 else 3]
+    return RANDOM.integers(0, 2**bits, shape).astype(np.uint8 if bits == 8 else np.uint16)
+
+
+def encoded(codec: str, pixels: str) -> bytes:
+    frame = av.VideoFrame.from_ndarray(numbers(pixels), format=pixels)
+    context: Any = av.CodecContext.create(codec, "w")
+    context.width, context.height, context.pix_fmt, context.time_base = WIDTH, HEIGHT, pixels, Fraction(1, 25)
+    frame.pts = 0
+    return b"".join(bytes(p) for p in [*context.encode(frame), *context.encode(None)])
+
+
+def pictures(folder: Path) -> list[list[bytes]]:
+    """The stored numbers of every file of a folder, row by row."""
+    result = []
+    for path in sorted(folder.iterdir()):
+        with av.open(str(path)) as container:
+            frame = next(container.decode(video=0))
+        about, packed = frame.format, len(frame.planes) == 1
+        used = about.padded_bits_per_pixel // 8 // (1 if packed else len(frame.planes)) * frame.width
+        rows = [np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)[:, :used] for plane in frame.planes]
+        result.append([about.name.encode(), *(row.tobytes() for row in rows)])
+    return result
+
+
+def passed_on(
+    source: Path, target: Path, change: Any = None, space: InputSpace = GUESSED, **options: Any
+) -> VideoWriter:
+    """Every frame of a clip written again; `change(frame, info)` may write into its planes."""
+    reader = VideoReader(source, space=space)
+    info = reader.info
+    with VideoWriter(target, info.width, info.height, info.fps, sound_from=info, **options) as writer:
+        for frame in reader.frames(planes=writer.takes_planes):
+            if change and frame.source:
+                change(frame.source, info)
+            writer.write(frame.image if frame.source is None else frame.source, frame.time)
+    return writer
+
+
+@pytest.mark.parametrize(
+    ("codec", "suffix", "pixels"),
+    [("png", "png", p) for p in ("rgb24", "rgba", "gray", "rgb48be", "rgba64be", "gray16be")]
+    + [("tiff", "tif", p) for p in ("rgb24", "rgba", "gray", "rgb48le", "rgba64le", "gray16le")]
+    + [("dpx", "dpx", p) for p in ("rgb24", "rgba", "gbrp10le", "gbrp12le", "rgb48le", "rgba64le", "gray16le")],
+)
+def test_integers_come_back_as_they_are(tmp_path: Path, codec: str, suffix: str, pixels: str) -> None:
+    (tmp_path / "in").mkdir()
+    for index in range(FRAMES):
+        (tmp_path / "in" / f"f{index:03d}.{suffix}").write_bytes(encoded(codec, pixels))
+    passed_on(tmp_path / "in", tmp_path / "out" / f"f_%03d.{suffix}")
+    for before, after in zip(pictures(tmp_path / "in"), pictures(tmp_path / "out"), strict=True):
+        assert before == after
+
+
+@pytest.mark.parametrize("kind", [np.float16, np.float32])
+@pytest.mark.parametrize("names", ["RGB", "RGBA", "Y"])
+def test_floats_come_back_as_they_are_with_their_header(tmp_path: Path, kind: type, names: str) -> None:
+    size = {np.float16: np.uint16, np.float32: np.uint32}[kind]
+    header = {
+        "owner": openexr.Attribute("string", b"house"),
+        "chromaticities": openexr.Attribute("chromaticities", struct.pack("<8f", 0.713, 0.293, 0.165, 0.83, 0.128, 0.044, 0.32168, 0.33767)),
+        "pixelAspectRatio": openexr.Attribute("float", struct.pack("<f", 1.0)),
+    }  # fmt: skip
+    (tmp_path / "in").mkdir()
+    stored = []
+    for index in range(FRAMES):
+        # every pattern of bits: not-a-number, infinity, negative zero and values far above white among them
+        channels = {n: RANDOM.integers(0, np.iinfo(size).max, (HEIGHT, WIDTH), size).view(kind) for n in names}
+        numbered = {**header, "timeCode": openexr.Attribute("timecode", struct.pack("<II", index, 0))}
+        (tmp_path / "in" / f"f{index:03d}.exr").write_bytes(openexr.exr_bytes(channels, numbered))
+        stored.append(channels)
+    assert VideoReader(tmp_path / "in").info.display.name == "ACEScg"
+    passed_on(tmp_path / "in", tmp_path / "out" / "f_%03d.exr")
+    for before, after in zip(pictures(tmp_path / "in"), pictures(tmp_path / "out"), strict=True):
+        assert before == after
+    for index, path in enumerate(sorted((tmp_path / "out").iterdir())):
+        found = openexr.read_header(path)
+        assert found["timeCode"].data[0] == index and openexr.text(found, "owner") == "house"
+        assert openexr.channel_names(found) == sorted(names)
+
+
+def test_a_change_of_scene_linear_light_leaves_the_rest_alone(tmp_path: Path) -> None:
+    write_exrs(tmp_path / "in", sample(2, 64), "ACEScg")
+    box = (10, 12, 30, 40)
+
+    def brighter(frame: av.VideoFrame, info: Any) -> None:
+        before = np.zeros((28, 20, 3), np.float32)
+        write_change(frame, box, before, before + np.float32(51), info.colors)
+
+    passed_on(tmp_path / "in", tmp_path / "out" / "f_%03d.exr", brighter)
+    for source, result in zip(sorted((tmp_path / "in").iterdir()), sorted((tmp_path / "out").iterdir()), strict=True):
+        frames = []
+        for path in (source, result):
+            with av.open(str(path)) as container:
+                frames.append([v.copy() for v in views(next(container.decode(video=0)))])
+        for one, other in zip(*frames, strict=True):
+            inside = np.zeros(one.shape, bool)
+            inside[12:40, 10:30] = True
+            np.testing.assert_array_equal(one[~inside].view(np.uint16), other[~inside].view(np.uint16))
+            np.testing.assert_allclose(one[inside].astype(float) + 0.2, other[inside].astype(float), atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("suffix", "pixels", "depth"),
+    [("png", "yuv420p10le", "rgb48be"), ("tif", "yuv422p10le", "rgb48le"), ("dpx", "gbrp10le", "gbrp10le"), ("png", "yuva444p10le", "rgba64be")],
+)  # fmt: skip
+def test_the_depth_follows_the_clip(tmp_path: Path, suffix: str, pixels: str, depth: str) -> None:
+    clip = write_movie(tmp_path / "in.mkv", sample(2, 64), "LogC3", "ffv1", pixels)
+    passed_on(clip, tmp_path / "out" / f"f_%03d.{suffix}")
+    with av.open(str(tmp_path / "out" / f"f_001.{suffix}")) as container:
+        frame = next(container.decode(video=0))
+    assert frame.format.name == depth
+    for space in ("sRGB", "LogC3"):  # the numbers are still those of the clip's own space
+        before, after = (next(iter(VideoReader(p, space=InputSpace(space)))).image for p in (clip, tmp_path / "out"))
+        assert np.abs(before.astype(int) - after).max() <= (1 if space == "sRGB" else 4)
+
+
+def test_ten_bits_become_sixteen_and_return(tmp_path: Path) -> None:
+    clip = write_movie(tmp_path / "in.mkv", sample(1, 64), "LogC3", "ffv1", "gbrp10le")
+    passed_on(clip, tmp_path / "out" / "f_%03d.png")
+    deep, ten = (next(VideoReader(p).frames(planes=True)).source for p in (tmp_path / "out", clip))
+    assert deep is not None and ten is not None
+    for one, other in zip(views(deep), views(ten), strict=True):
+        np.testing.assert_array_equal(np.rint(one * (1023 / 65535)).astype(int), other)
+
+
+def test_a_movie_and_a_png_of_scene_linear_light_show_it(tmp_path: Path) -> None:
+    write_exrs(tmp_path / "in", sample(3, 64, exposure=2.0), "ACEScg")
+    shown = [frame.image for frame in VideoReader(tmp_path / "in")]
+    for target, bits in (("out.mov", 10), ("png/f_%03d.png", 16), ("dpx/f_%03d.dpx", 16)):
+        passed_on(tmp_path / "in", tmp_path / target)
+        path = tmp_path / target
+        again = VideoReader(path.parent if "%" in path.name else path)
+        assert again.info.bit_depth == bits and again.info.display.ordinary and not again.warnings
+        for before, after in zip(shown, again, strict=True):
+            assert np.abs(before.astype(int) - after.image).mean() < 1.5
+
+
+def test_an_exr_of_a_log_clip_holds_its_light(tmp_path: Path) -> None:
+    light = next(sample(1, 64))
+    clip = write_movie(tmp_path / "in.mkv", [light, light], "LogC3", "ffv1", "gbrp16le")
+    passed_on(clip, tmp_path / "out" / "f_%03d.exr", space=InputSpace("LogC3"))
+    with av.open(str(tmp_path / "out" / "f_001.exr")) as container:
+        green, blue, red = (v.astype(float) for v in views(next(container.decode(video=0))))
+    np.testing.assert_allclose(np.stack([red, green, blue], 2), light, rtol=2e-3, atol=2e-4)
+    assert VideoReader(tmp_path / "out").info.display.name == "Linear Rec.709 (sRGB)"
+
+
+def test_layers_and_overscan_that_are_lost_are_said(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    part = np.zeros((8, 8), np.float16)
+    for index in range(2):
+        data = openexr.exr_bytes({"R": part, "G": part, "B": part, "Z": part.astype(np.float32)})
+        (tmp_path / "in" / f"f{index}.exr").write_bytes(data)
+    writer = passed_on(tmp_path / "in", tmp_path / "out" / "f_%03d.exr")
+    assert writer.notes == ["in: the channels Z are not kept; only R, G, B and A are."]
+
+
+@pytest.mark.parametrize(
+    ("primaries", "name"),
+    [((0.713, 0.293, 0.165, 0.830, 0.128, 0.044, 0.32168, 0.33767), "ACEScg"), ((0.708, 0.292, 0.170, 0.797, 0.131, 0.046, 0.3127, 0.3290), "Linear Rec.2020"),
+     ((0.5, 0.3, 0.3, 0.5, 0.2, 0.1, 0.31, 0.33), "Linear Rec.709 (sRGB)"), (None, "Linear Rec.709 (sRGB)")],
+)  # fmt: skip
+def test_the_header_of_an_exr_names_its_space(tmp_path: Path, primaries: tuple[float, ...] | None, name: str) -> None:
+    said = {"chromaticities": openexr.Attribute("chromaticities", struct.pack("<8f", *primaries))} if primaries else {}
+    reader = VideoReader(write_exrs(tmp_path / "in", sample(1, 32), "ACEScg", said))
+    assert reader.info.display.name == name
+    assert f"taken as {name}" in reader.warnings[0] and "--colorspace" in reader.warnings[0]
+    assert not VideoReader(tmp_path / "in", space=InputSpace("ACES2065-1")).warnings
+
+
+def test_a_damaged_header_is_no_reason_to_stop(tmp_path: Path) -> None:
+    for name, data in (
+        ("a.exr", b""),
+        ("b.exr", b"\x76\x2f\x31\x01\x02\0\0\0channels\0chl"),
+        ("c.exr", b"\x89PNG...."),
+    ):
+        (tmp_path / name).write_bytes(data)
+        assert openexr.read_header(tmp_path / name) == {}

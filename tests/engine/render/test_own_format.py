@@ -1,0 +1,194 @@
+"""A clip rendered in its own pixel format: read back from a lossless file, it is the clip but for the face, to the last bit."""
+
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+
+from cmet_engine import arkit
+from cmet_engine.face.clip import track_clip
+from cmet_engine.face.geometry import FaceGeometry
+from cmet_engine.media.info import Frame
+from cmet_engine.media.planes import layout, read_rgb, views
+from cmet_engine.media.reader import VideoReader
+from cmet_engine.media.writer import VideoWriter
+from cmet_engine.models.assets import ASSETS
+from cmet_engine.render.own_format import FrameRenderer
+from cmet_engine.render.stream import VideoOutput, render_video
+from cmet_engine.render.warp import WarpRenderer
+from cmet_engine.track import CoefficientTrack
+
+SAMPLE = ASSETS / "sample" / "talking_head.mp4"
+FRAMES, SIDE = 3, 256
+
+
+@pytest.fixture(scope="module")
+def images() -> list[np.ndarray]:
+    """The head, uint8, without the shaven edge: some background on all sides."""
+    with av.open(str(SAMPLE)) as container:
+        frames = [frame for frame, _ in zip(container.decode(video=0), range(FRAMES), strict=False)]
+    return [frame.reformat(SIDE, SIDE, "rgb24").to_ndarray() for frame in frames]
+
+
+@pytest.fixture(scope="module")
+def face(images: list[np.ndarray], tmp_path_factory: pytest.TempPathFactory) -> tuple[FaceGeometry, CoefficientTrack]:
+    path = tmp_path_factory.mktemp("face") / "clip.mp4"
+    with VideoWriter(path, SIDE, SIDE, 25) as writer:
+        for image in images:
+            writer.write(image)
+    return track_clip(path)
+
+
+def smiling(face: tuple[FaceGeometry, CoefficientTrack]) -> WarpRenderer:
+    geometry, source = face
+    edited = source.copy()
+    for name in ("mouthSmile", "browDown", "noseSneer", "eyeSquint"):
+        edited.coefficients[:, arkit.columns([f"{name}Left", f"{name}Right"])] += 0.7
+    edited.coefficients[:, arkit.INDEX["jawOpen"]] += 0.3
+    return WarpRenderer(geometry, source, edited)
+
+
+def clip(path: Path, images: list[np.ndarray], pixels: str, codec: str = "ffv1", **about: Any) -> Path:
+    """The head as a clip in a pixel format, its lowest bits and its alpha random."""
+    random = np.random.default_rng(3)
+    with av.open(str(path), "w") as container:
+        stream: Any = container.add_stream(codec, rate=25, options=about.pop("options", {}))
+        stream.width, stream.height, stream.pix_fmt = images[0].shape[1], images[0].shape[0], pixels
+        if rotation := about.pop("rotation", 0):
+            stream.set_display_rotation(rotation)
+        colours = {"colorspace": 1, "color_range": 1, "color_primaries": 1, "color_trc": 1, **about}
+        for name, value in colours.items():
+            setattr(stream.codec_context, name, value)
+        for index, image in enumerate(images):
+            frame = av.VideoFrame.from_ndarray(image).reformat(
+                format=pixels, dst_colorspace=colours["colorspace"], dst_color_range=colours["color_range"]
+            )
+            if layout(pixels).bits > 8 and frame.format.is_planar:
+                for number, plane in enumerate(views(frame)):
+                    low = 2 ** (layout(pixels).bits - 8)
+                    if layout(pixels).alpha and number == 3:
+                        plane[...] = random.integers(0, 256 * low, plane.shape)
+                    else:
+                        plane[...] = plane // low * low + random.integers(0, low, plane.shape)
+            frame.pts, frame.time_base = index, Fraction(1, 25)
+            for name, value in colours.items():
+                setattr(frame, name, value)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+def planes_of(path: Path) -> list[list[np.ndarray]]:
+    return [views(frame.source) for frame in VideoReader(path).frames(planes=True) if frame.source is not None]
+
+
+@pytest.mark.parametrize(
+    ("pixels", "about"),
+    [
+        ("yuv420p", {}),
+        ("yuv420p", {"colorspace": 6, "color_range": 2}),
+        ("yuv422p", {}),
+        ("yuv422p10le", {}),
+        ("yuv444p12le", {}),
+        ("gray10le", {}),
+        ("yuv420p10le", {"color_range": 2}),
+        ("yuv420p10le", {"colorspace": 9, "color_primaries": 9, "color_trc": 16}),
+        ("gbrp16le", {}),
+        ("rgb48le", {}),
+        ("bgr0", {}),
+        ("yuva444p10le", {}),
+    ],
+)
+def test_a_lossless_file_equals_the_clip_outside_the_face(face, images, tmp_path, pixels, about) -> None:
+    source, target = clip(tmp_path / "in.mkv", images, pixels, **about), tmp_path / "out.mkv"
+    info = VideoReader(source).info
+    renderer = smiling(face)
+    render_video(source, renderer, VideoOutput(target, codec="ffv1"))
+    written = VideoReader(target).info
+    assert written.pixels == info.pixels and written.colors == info.colors and written.codec == "ffv1"
+    before, after = planes_of(source), planes_of(target)
+    assert len(before) == len(after) == FRAMES
+    for index, (old, new) in enumerate(zip(before, after, strict=True)):
+        left, top, right, bottom = renderer.region(index)
+        assert (right - left) * (bottom - top) < 0.8 * SIDE * SIDE
+        for number, (a, b) in enumerate(zip(old, new, strict=True)):
+            if number == 3:
+                np.testing.assert_array_equal(a, b)  # alpha
+                continue
+            across, down = SIDE // a.shape[1], SIDE // a.shape[0]
+            outside = np.ones(a.shape, bool)
+            outside[top // down : -(-bottom // down), left // across : -(-right // across)] = False
+            np.testing.assert_array_equal(a[outside], b[outside])
+            assert (a != b).sum() > 0.02 * a.size
+            assert (a == b).sum() > 0.3 * a.size
+
+
+def test_prores_4444_keeps_its_alpha(face, images, tmp_path) -> None:
+    source = clip(
+        tmp_path / "in.mov", images, "yuva444p10le", "prores_ks", options={"profile": "4444", "alpha_bits": "16"}
+    )
+    render_video(source, smiling(face), VideoOutput(tmp_path / "out.mov"))
+    assert VideoReader(tmp_path / "out.mov").info.pixels == VideoReader(source).info.pixels == "yuva444p12le"
+    for old, new in zip(planes_of(source), planes_of(tmp_path / "out.mov"), strict=True):
+        assert np.abs(old[3].astype(int) - new[3]).max() <= 4  # 10 bits on the way, of 12
+    render_video(source, smiling(face), VideoOutput(tmp_path / "out.mkv", codec="ffv1"))
+    for old, new in zip(planes_of(source), planes_of(tmp_path / "out.mkv"), strict=True):
+        np.testing.assert_array_equal(old[3], new[3])
+        np.testing.assert_array_equal(old[0][:20], new[0][:20])
+
+
+@pytest.mark.parametrize("pixels", ["yuv420p10le", "yuv422p10le"])
+def test_a_turned_phone_clip_of_odd_size(face, images, tmp_path, pixels) -> None:
+    turned = [np.ascontiguousarray(np.rot90(image[:, 1:], -1)) for image in images]  # stored lying, shown upright
+    source = clip(tmp_path / "in.mkv", turned, pixels, rotation=90)
+    info = VideoReader(source).info
+    assert (info.width, info.height) == (SIDE - 1, SIDE)
+    render_video(source, smiling(face), VideoOutput(tmp_path / "out.mkv", codec="ffv1"))
+    with av.open(str(source)) as container:
+        stored = [[plane.copy() for plane in views(frame)] for frame in container.decode(video=0)]
+    for old, new in zip(stored, planes_of(tmp_path / "out.mkv"), strict=True):
+        for a, b in zip(old, new, strict=True):
+            upright = np.rot90(a)
+            assert upright.shape == b.shape
+            np.testing.assert_array_equal(upright[:6], b[:6])
+            np.testing.assert_array_equal(upright[:, :6], b[:, :6])
+            assert (upright != b).any()
+
+
+def test_the_edit_has_the_depth_of_the_clip(face, images, tmp_path) -> None:
+    """A smooth ramp of ten bits over the face stays smooth: it has more levels than eight bits can tell apart."""
+    renderer = smiling(face)
+    frame = av.VideoFrame(SIDE, SIDE, "yuv420p10le")
+    luma, *chroma = views(frame)
+    luma[...] = np.linspace(100, 900, SIDE * SIDE).reshape(SIDE, SIDE)
+    for plane in chroma:
+        plane[...] = 512
+    info = VideoReader(clip(tmp_path / "in.mkv", images, "yuv420p10le")).info
+    old = luma.copy()
+    shown = np.clip(read_rgb(frame, (0, 0, SIDE, SIDE), info.colors) + 0.5, 0, 255).astype(np.uint8)
+    FrameRenderer(renderer, info)([Frame(0, Fraction(0), shown, frame)])
+    changed = old != luma
+    left, top, right, bottom = renderer.region(0)
+    assert changed.sum() > 5000 and not changed[:top].any()
+    assert len(np.unique(luma[changed])) > 256
+    # skin that moves smoothly takes every level along: none is jumped over for long
+    column = luma[top:bottom, (left + right) // 2 + SIDE // 6].astype(int)
+    assert len(np.unique(column)) > 0.9 * len(np.unique(old[top:bottom, (left + right) // 2 + SIDE // 6]))
+
+
+def test_ten_bits_look_like_eight(face, images, tmp_path) -> None:
+    """Of one picture in 8 and in 10 bits the edit is the same, but for rounding."""
+    edits = []
+    for pixels in ("yuv444p", "yuv444p10le"):
+        info = VideoReader(clip(tmp_path / f"{pixels}.mkv", images, pixels)).info
+        frame = next(VideoReader(tmp_path / f"{pixels}.mkv").frames(planes=True))
+        source: Any = frame.source
+        picture = FrameRenderer(smiling(face), info)([frame])[0]
+        shown = read_rgb(source, (0, 0, SIDE, SIDE), info.colors)
+        assert np.abs(shown.clip(0, 255) - picture).max() < 3  # what is previewed is what is written
+        edits.append(shown)
+    difference = np.abs(edits[0] - edits[1])
+    assert difference.mean() < 1 and np.quantile(difference, 0.999) < 5
