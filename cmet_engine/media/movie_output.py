@@ -143,7 +143,8 @@ def _container(settings: OutputSettings, stack: contextlib.ExitStack) -> Any:
     format = {".mkv": "matroska", ".m4v": "mp4"}.get(suffix, suffix[1:])
     container = av.open(str(temporary.absolute()), "w", format=format, options=options)
     stack.callback(container.close)
-    container.metadata.update(settings.metadata)
+    mark = "comment_" if suffix == ".mxf" else ""  # FFmpeg writes tags so named alone into MXF
+    container.metadata.update({f"{mark}{name}": value for name, value in settings.metadata.items()})
     return container
 
 
