@@ -178,7 +178,9 @@ def _title(stream: Any) -> str:
 
 def _sound(stream: Any) -> SoundTrack:
     default = bool(stream.disposition & stream.disposition.default)
-    return SoundTrack(stream.codec_context.name, stream.layout.name, _language(stream), _title(stream), default)
+    layout = stream.layout.name.removesuffix("(side)")  # 5.1 means either
+    layout = {"1 channels": "mono", "2 channels": "stereo"}.get(layout, layout)  # as players take them
+    return SoundTrack(stream.codec_context.name, layout, _language(stream), _title(stream), default)
 
 
 def _packet_counts(path: Path, streams: list[int]) -> list[int]:

@@ -123,7 +123,12 @@ class Judge:
                     self.cell(what, False, f"{want} in the {name}", f"{have}")
             cells.append(str(tags) if held else "–")
         place, written = colors.chroma_place, after.info.colors.chroma_place
-        if place and after.about == before.about and after.info.codec in ("h264", "hevc", "ffv1"):
+        if (
+            place
+            and after.about == before.about
+            and after.about.down == 2
+            and after.info.codec in ("h264", "hevc", "ffv1")
+        ):
             self.cell("place", place == written, f"chroma place {place}", str(written))
         return " | ".join(cells)
 
@@ -162,7 +167,7 @@ class Judge:
         whole = len(before.sounds) == len(after.sounds)
         titles = after.info.path.suffix != ".mxf"  # which has no place for them
         for old, new in zip(before.sounds, after.sounds, strict=False):
-            if old.codec != new.codec or old.layout.removesuffix("(side)") != new.layout.removesuffix("(side)"):
+            if old[:2] != new[:2]:
                 self.cell("sound", False, str(old), str(new))
             if titles and old[2:] != new[2:]:
                 self.failed.append(f"sound track {old} became {new}")
