@@ -42,7 +42,7 @@ class SequenceOutput(Output):
         self.first = round(about.begins * about.fps) if about else 0  # of the source, where a part of it is written
         if self.source:
             settings.notes += openexr.losses(self.source.path.name, openexr.read_header(self.source.file_of(0)))
-        if about and Source.of(about.path).pictures is None:
+        if about:
             settings.notes += _losses(about, self.suffix)
         if settings.sound:
             settings.notes += container_limits.limits(Source(settings.sound), settings.path.suffix)
@@ -98,7 +98,7 @@ class SequenceOutput(Output):
 
 
 def _losses(info: VideoInfo, suffix: str) -> list[str]:
-    """The sentence about what of a movie numbered pictures do not say."""
+    """The sentence about what of a clip numbered pictures do not say."""
     mean = f"{float(info.fps):.5g}"
     lost = {
         f"the uneven times of its frames ({mean} a second in the mean)": info.variable,

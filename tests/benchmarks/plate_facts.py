@@ -17,7 +17,7 @@ from cmet_engine.media import openexr
 from cmet_engine.media.formats import SEQUENCE_OUT
 from cmet_engine.media.info import Mastering, VideoInfo
 from cmet_engine.media.planes import Layout, layout, planar_name, views
-from cmet_engine.media.probe import probe
+from cmet_engine.media.probe import measure as examine
 from cmet_engine.media.reader import VideoReader
 from cmet_engine.media.source import Source, decoded_frames, video_stream
 from cmet_engine.media.spaces import of_result
@@ -80,8 +80,8 @@ class Facts:
 
 def measure(path: Path, space: InputSpace) -> Facts:
     """Measure a clip or a folder of numbered pictures."""
-    source = Source.of(path)
-    info = probe(path, space=space)
+    source = Source.of(path, space)
+    info = examine(source)
     with source.open() as container:
         stream = video_stream(container, path)
         first = next(f for f in decoded_frames(container, stream) if f is not None)
@@ -89,12 +89,13 @@ def measure(path: Path, space: InputSpace) -> Facts:
         sounds = [_sound(s) for s in container.streams.audio]
         texts = [s for s in container.streams if s.type == "subtitle"]
         lines = [(_language(s), _title(s)) for s in texts]
+        numbers = [s.index for s in texts]
         chapters = [
             (c["metadata"].get("title", ""), float(c["start"] * Fraction(c["time_base"]))) for c in container.chapters()
         ]
         attachments = sum(s.type == "attachment" for s in container.streams)
-    counts = _packet_counts(path, [s.index for s in texts]) if texts else []
-    frames = [frame.time for frame in VideoReader(path, space=space)]
+    counts = _packet_counts(path, numbers) if numbers else []
+    frames = [frame.time for frame in VideoReader(Source.of(path, space))]
     movie = source.pictures is None
     return Facts(
         info, not movie, pixels, layout(pixels), frames,
@@ -107,7 +108,7 @@ def measure(path: Path, space: InputSpace) -> Facts:
 def planes(path: Path, space: InputSpace, *, read: bool) -> Iterator[list[np.ndarray]]:
     """The planes of every picture: as PyAV decodes them, or (`read`: turned or interlaced) as our reader gives them."""
     if read:
-        for frame in VideoReader(path, space=space).frames(planes=True):
+        for frame in VideoReader(Source.of(path, space)).frames(planes=True):
             assert frame.source is not None
             yield views(frame.source)
         return
@@ -148,9 +149,9 @@ def outside_bits(clip: Path, video: Path, matte: Path, space: InputSpace, *, rea
 
 def outside_psnr(clip: Path, video: Path, matte: Path, space: InputSpace) -> float:
     """dB between the display pictures of clip and video outside the matte."""
-    source = VideoReader(clip, space=space)
+    source = VideoReader(Source.of(clip, space))
     suffix = Source.of(video).first_file.suffix
-    written = VideoReader(video, space=of_result(source.info, suffix, space))
+    written = VideoReader(Source.of(video, of_result(source.info, suffix, space)))
     errors = []
     for a, b, mask in zip(source, written, VideoReader(matte), strict=True):
         keep = mask.image[..., 0] < 128
@@ -224,7 +225,7 @@ def _shifts(path: Path) -> list[float | None]:
 def _flash(path: Path) -> float | None:
     """Seconds of the file's clock at which the strip lights up."""
     light, times = [], []
-    info = probe(path)
+    info = examine(Source.of(path))
     rows = max(STRIP * info.height // SIDE - 2, 2)
     with av.open(str(path)) as container:
         for frame in container.decode(container.streams.video[0]):

@@ -230,3 +230,18 @@ def test_what_numbered_pictures_do_not_say_of_a_movie_is_said(make_clip: MakeCli
     assert VideoReader(tmp_path / "outexr").info.pixel_aspect == Fraction(4, 3)
     header = openexr.read_header(next((tmp_path / "outexr").iterdir()))
     assert struct.unpack("<iI", header["framesPerSecond"].data) == (30000, 1001)
+
+
+@pytest.mark.parametrize(("said", "rate"), [((24, 1), 24), ((24000, 1001), Fraction(24000, 1001)), ((2997, 100), Fraction(30000, 1001)), ((0, 0), 25)])  # fmt: skip
+def test_pictures_that_name_their_rate_have_it(tmp_path: Path, said: tuple[int, int], rate: Fraction) -> None:
+    header = {"framesPerSecond": openexr.Attribute("rational", struct.pack("<iI", *said))}
+    write_exrs(tmp_path / "exr", sample(3, 32), "lin_rec709", header)
+    assert VideoReader(tmp_path / "exr").info.fps == rate
+    dpx = bytearray(encoded("dpx", "gbrp10le"))
+    struct.pack_into(">f" if dpx.startswith(b"SDPX") else "<f", dpx, 1724, said[0] / max(said[1], 1))
+    (tmp_path / "dpx").mkdir()
+    for index in range(3):
+        (tmp_path / "dpx" / f"f{index}.dpx").write_bytes(dpx)
+    info = VideoReader(tmp_path / "dpx").info
+    assert (info.fps, info.variable) == (rate, False)
+    assert [frame.time for frame in VideoReader(tmp_path / "dpx")] == [i / Fraction(rate) for i in range(3)]
