@@ -188,7 +188,8 @@ def _packet_counts(path: Path, streams: list[int]) -> list[int]:
     counts = dict.fromkeys(streams, 0)
     with av.open(str(path)) as container:
         for packet in container.demux([container.streams[i] for i in streams]):
-            counts[packet.stream_index] += packet.size > 2
+            if packet.stream_index in counts:
+                counts[packet.stream_index] += packet.size > 2
     return list(counts.values())
 
 

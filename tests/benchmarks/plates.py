@@ -13,6 +13,7 @@ of its own.
 """
 
 import argparse
+import logging
 import os
 import re
 import resource
@@ -136,7 +137,7 @@ class Judge:
         """Sample aspect ratio, alpha, HDR; checks depth and chroma too."""
         before, after = self.before, self.after
         old, new = before.info.pixel_aspect, after.info.pixel_aspect
-        sar = self.cell("SAR", old == new, f"{new.numerator}:{new.denominator}", f"{new.numerator}:{new.denominator}")
+        sar = self.cell("SAR", old == new, f"{old.numerator}:{old.denominator}", f"{new.numerator}:{new.denominator}")
         alpha = self.cell("alpha", after.about.alpha or not before.about.alpha, "yes" if before.about.alpha else "–")
         self.cell(
             "bits", after.about.bits >= before.about.bits, f"{before.about.bits} bits", f"{after.about.bits} bits"
@@ -298,7 +299,7 @@ def measure_big() -> None:
 def main() -> int:
     """Measure what the command line names."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", default="", metavar="NAME", help="plates whose name holds this")
+    parser.add_argument("--only", action="append", metavar="NAME", help="plates whose name holds this; may be given again")
     parser.add_argument("--output", metavar="OUTPUT", help="only this output: 'like', or a format, as 'mkv/ffv1'")
     parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the table there too")
     parser.add_argument("--big", action="store_true", help="measure 3840x2160 in 8 and in 10 bits instead")
@@ -307,6 +308,7 @@ def main() -> int:
     if options.one_big:
         big(int(options.one_big[0]), Path(options.one_big[1]))
         return 0
+    logging.getLogger("cmet_engine").setLevel(logging.ERROR)  # the sentences stand below the table
     with tempfile.TemporaryDirectory() as home:
         os.environ["CMET_HOME"] = home  # plates are new each time; the user's cache shall not fill with them
         if options.big:
@@ -314,7 +316,7 @@ def main() -> int:
             return 0
         rows: list[Row] = []
         for case in CASES:
-            if options.only.lower() in case.name.lower():
+            if any(name.lower() in case.name.lower() for name in options.only or [""]):
                 started = time.perf_counter()
                 rows += (made := rows_of(case, options.output))
                 print(
