@@ -20,6 +20,7 @@ from cmet_engine.media.source import Source, open_media
 
 RATE = 16000  # samples a second that the speech encoders take
 MIN_SPEECH = 0.3  # seconds: about one syllable, too short to carry an emotion below that
+_CANCELLED = 0.1  # level of the mean of all channels beside the first, -20 dB, below which they cancel each other
 _JOIN = 0.02  # seconds by which sound may be out of step before it is put right
 _SILENT = 1e-3  # peak amplitude, -60 dB below full scale: the noise floor of an ordinary microphone
 _CLIPPED = 0.999  # amplitude at which a sample counts as clipped
@@ -45,7 +46,7 @@ def load(path: str | Path | Source, rate: int = RATE) -> np.ndarray:
     """The sound of a file as one mono wave.
 
     Where the file is a clip, sample 0 belongs to its first picture: sound that begins earlier is cut, sound that
-    begins later is preceded by silence. Channels are mixed to their mean.
+    begins later is preceded by silence. Channels are mixed to their mean; where they cancel each other there, the first counts.
 
     Args:
         path: a clip or a sound file of any kind that FFmpeg reads; of a `Source` the part that it stands for.
@@ -94,7 +95,10 @@ def load(path: str | Path | Source, rate: int = RATE) -> np.ndarray:
             pass  # cut off: what was decoded so far is the sound
         if parts:
             parts.extend(map(_mono, resampler.resample(None)))
-    wave = np.concatenate(parts) if parts else np.zeros(0, np.float32)
+    both = np.concatenate(parts) if parts else np.zeros((0, 2), np.float32)
+    level = np.sqrt(np.square(both, dtype=np.float64).sum(0))
+    # Channels wired in antiphase cancel each other: then one of them is the sound.
+    wave = both[:, 1 if level[0] < _CANCELLED * level[1] else 0]
     if info is not None and start is not None:
         shift = round((Fraction(start) - clock.zero - info.offset) * rate)
         wave = wave[-shift:] if shift < 0 else np.concatenate([np.zeros(shift, np.float32), wave])
@@ -108,16 +112,16 @@ def load(path: str | Path | Source, rate: int = RATE) -> np.ndarray:
 
 
 def _mono(frame: av.AudioFrame) -> np.ndarray:
-    """float32 [S]: the mean of the channels of a frame whose samples are interleaved."""
-    samples: np.ndarray = frame.to_ndarray()
-    return samples.reshape(-1, frame.layout.nb_channels).mean(1)
+    """float32 [S, 2]: the mean of the channels of a frame whose samples are interleaved, and the first of them."""
+    samples: np.ndarray = frame.to_ndarray().reshape(-1, frame.layout.nb_channels)
+    return np.stack([samples.mean(1), samples[:, 0]], 1)
 
 
 def _in_step(parts: list[np.ndarray], wanted: int, rate: int) -> list[np.ndarray]:
     """The sound before a join, brought to `wanted` samples: recordings that were joined leave a gap, or overlap."""
     there = sum(map(len, parts))
     if wanted - there > _JOIN * rate:
-        return [*parts, np.zeros(wanted - there, np.float32)]
+        return [*parts, np.zeros((wanted - there, 2), np.float32)]
     return [np.concatenate(parts)[:wanted]] if there - wanted > _JOIN * rate else parts
 
 

@@ -5,6 +5,7 @@ import wave
 from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -171,3 +172,17 @@ def test_long_pauses_are_cut_from_recordings_of_any_length(seconds: float) -> No
     silence = np.zeros(2 * audio.RATE, np.float32)
     kept = audio.without_pauses(np.concatenate([silence, sound, silence]))
     assert len(sound) + 0.9 * audio.RATE < len(kept) < len(sound) + 1.1 * audio.RATE
+
+
+def test_a_voice_wired_in_antiphase_is_heard(tmp_path: Path) -> None:
+    voice = tone(1.0, 16000)[:, 0]
+    path = tmp_path / "antiphase.wav"
+    with av.open(str(path), "w") as out:
+        stream: Any = out.add_stream("pcm_s16le", rate=16000)
+        stream.layout = "stereo"
+        samples = np.stack([voice, -voice], 1).reshape(1, -1)
+        frame: Any = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples), format="s16", layout="stereo")
+        frame.sample_rate = 16000
+        out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+    np.testing.assert_allclose(audio.load(path, 16000), voice / np.float32(32768), atol=1e-6)
