@@ -116,7 +116,7 @@ def measure(source: Source) -> VideoInfo:
         whole=float(lasts(packets.stamps, packets.durations, max(packets.frames, 1))),
         timecode=_start_timecode(header, fps, round((begins - beginning) * fps), warnings),
         reel=header.tags.get("reel_name", ""),
-        created=header.tags.get("creation_time", ""),
+        created=header.tags.get("creation_time", header.tags.get("modification_date", "")),  # the latter in MXF
         clock=clock,
         warnings=tuple(dict.fromkeys(warnings)),
     )
