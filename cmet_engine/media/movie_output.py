@@ -35,7 +35,8 @@ class MovieOutput(Output):
         self.settings = settings
         source = settings.source
         self.colors = source.colors if source else Colors()
-        self.offset = source.offset if source else Fraction(0)
+        # MXF has no time before the first picture.
+        self.offset = source.offset if source and settings.path.suffix.lower() != ".mxf" else Fraction(0)
         self.time_base = _time_base(settings.fps, source)
         self.codec = _codec(settings)
         self.container = _container(settings, stack)
