@@ -203,7 +203,7 @@ def _header(source: Source) -> tuple[_Header, av.VideoFrame]:
     if first is None:
         raise InvalidInput(f"{source.path}: not one frame can be decoded; export or copy the clip again.")
     tags = header.tags
-    if source.pattern is not None:  # the pictures of a sequence have their own; in films they are the encoder's
+    if source.pictures is not None:  # the pictures of a sequence have their own; in films they are the encoder's
         tags = {**{k.lower(): v for k, v in first.metadata.items()}, **tags}
     return replace(header, first=first.pts if first.pts is not None else first.dts, tags=tags), first
 
