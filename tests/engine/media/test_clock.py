@@ -33,6 +33,17 @@ def in_step(path: Path, count: int) -> None:
     assert np.abs(np.subtract(seen, heard)).max() < 0.03, (seen, heard)
 
 
+def test_a_program_stream_that_was_cut_in_the_middle_of_a_sound(tmp_path: Path) -> None:
+    options = {"g": "25", "bf": "2", "sc_threshold": "1000000000"}
+    clip = write_moments(tmp_path / "clip.mpg", [2.4], seconds=3, codec="mpeg2video", sound="mp2", options=options)
+    data = clip.read_bytes()
+    cut = tmp_path / "cut.mpg"
+    cut.write_bytes(data[int(len(data) * 0.3) // 2048 * 2048 :])  # packs of 2048 bytes
+    _, writer = copy(cut, tmp_path / "out.mp4")
+    assert len(clicks(tmp_path / "out.mp4")) == len(flashes(tmp_path / "out.mp4")) == 1  # every packet can be decoded
+    assert not probe(cut).warnings and not writer.notes
+
+
 def without_beginning(source: Path, share: float) -> Path:
     """A transport stream without its first packets."""
     data = source.read_bytes()
