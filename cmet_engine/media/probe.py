@@ -304,6 +304,8 @@ def _packets(source: Source, header: _Header) -> _Packets:
             f"{name}: its clock jumps at {', '.join(f'{p * float(header.time_base):.2f} s' for p in places)}, where "
             "recordings were joined; time goes on from the last picture there."
         )
+    elif found.shifts.keys() - {index}:
+        found.warnings.append(f"{name}: the clock of its sound jumps; the sound goes on from where it was.")
     return found
 
 

@@ -138,6 +138,8 @@ class TrackCopy:
     def _copy(self, packet: Any, target: _Target) -> None:
         codec = packet.stream.codec_context.name if packet.stream.codec_context else ""
         base, kind = packet.time_base, packet.stream.type
+        if kind == "audio" and target.end is None and _is_broken(packet):
+            return  # the stream was cut in the middle of it
         if kind == "audio" and not packet.duration:
             packet.duration = _length(packet)
         start = None if packet.pts is None else packet.pts * base + self.shift
@@ -235,6 +237,16 @@ class _SoundEncoder:
         frame.pts, frame.time_base = self.written, Fraction(1, self.out.rate)
         self.written += last - first
         return list(self.out.encode(frame))
+
+
+def _is_broken(packet: Any) -> bool:
+    try:
+        packet.decode()
+    except av.error.InvalidDataError:
+        return True
+    except (av.error.FFmpegError, ValueError):
+        pass  # a codec that cannot be decoded here can still be copied
+    return False
 
 
 def _length(packet: Any) -> int:

@@ -33,6 +33,17 @@ def in_step(path: Path, count: int) -> None:
     assert np.abs(np.subtract(seen, heard)).max() < 0.03, (seen, heard)
 
 
+def test_a_program_stream_that_was_cut_in_the_middle_of_a_sound(tmp_path: Path) -> None:
+    options = {"g": "25", "bf": "2", "sc_threshold": "1000000000"}
+    clip = write_moments(tmp_path / "clip.mpg", [2.4], seconds=3, codec="mpeg2video", sound="mp2", options=options)
+    data = clip.read_bytes()
+    cut = tmp_path / "cut.mpg"
+    cut.write_bytes(data[int(len(data) * 0.3) // 2048 * 2048 :])  # packs of 2048 bytes
+    _, writer = copy(cut, tmp_path / "out.mp4")
+    assert len(clicks(tmp_path / "out.mp4")) == len(flashes(tmp_path / "out.mp4")) == 1  # every packet can be decoded
+    assert not probe(cut).warnings and not writer.notes
+
+
 def without_beginning(source: Path, share: float) -> Path:
     """A transport stream without its first packets."""
     data = source.read_bytes()
@@ -251,3 +262,25 @@ def test_a_single_frame_of_joined_recordings(tmp_path: Path) -> None:
     joined = tmp_path / "joined.ts"
     joined.write_bytes(part.read_bytes() * 2)
     assert [frame_at(joined, Fraction(t)).mean() > 120 for t in (0.61, 0.7, 1.81, 1.9)] == [True, False, True, False]
+
+
+@pytest.mark.parametrize("which", ["video", "audio"])
+@pytest.mark.parametrize("name", ["clip.mkv", "clip.ts"])
+def test_one_clock_of_two_that_jumps(tmp_path: Path, which: str, name: str) -> None:
+    clip = write_moments(tmp_path / "clip.mp4", [0.6, 1.6], options={"g": "25", "bf": "0", "keyint_min": "25"})
+    path = tmp_path / name
+    with av.open(str(clip)) as source, av.open(str(path), "w", options={"max_interleave_delta": "0"}) as out:
+        streams = {s.index: out.add_stream_from_template(s) for s in source.streams}
+        for packet in source.demux():
+            if packet.size:
+                if packet.stream.type == which and packet.pts * packet.time_base >= 1:
+                    packet.pts += round(7200 / packet.time_base)
+                    packet.dts += round(7200 / packet.time_base)
+                packet.stream = streams[packet.stream_index]
+                out.mux(packet)
+    (said,) = probe(path).warnings
+    assert "jumps" in said and ("its sound" in said) == (which == "audio")
+    copy(path, tmp_path / "out.mp4")
+    in_step(tmp_path / "out.mp4", 2)
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        assert container.duration / av.time_base == pytest.approx(2, abs=0.1)
