@@ -96,7 +96,7 @@ def _frame(spec: LiveSpec, geometry: FaceGeometry, frame: int) -> np.ndarray:
     """A frame of the clip, uint8 [H, W, 3]."""
     until = geometry.times[frame + 1] if frame + 1 < len(geometry) else geometry.times[frame] + 1e-3
     middle = Fraction(float(geometry.times[frame] + until) / 2)  # times are rounded, so ask for the time between
-    return frame_at(spec.clip, middle, space=spec.space)
+    return frame_at(Source.of(spec.clip, spec.space), middle)
 
 
 def _named(values: np.ndarray) -> dict[str, float]:

@@ -6,7 +6,7 @@ where it began, or hours ahead. Here it goes on from the last picture before the
 
 import itertools
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any, NamedTuple
@@ -117,29 +117,35 @@ def shifts_of(
     Returns:
         The shifts by number of the stream, and the numbers of the pictures' packets at which another recording begins.
     """
-    stamps = [p.decoded for p in pictures]
     step = _step([p.stamp for p in pictures], time_base, rate)
-    joins, spikes = _jumps(stamps, step, time_base, sounds)
-    if not joins and not spikes:
-        return {}, []
-    result: dict[int, list[Shift]] = {index: [] for index in (video, *sounds)}
-    used = dict.fromkeys(sounds, 0)  # runs of each sound that lie before the present join
-    shift, bounds = Fraction(0), [0, *joins, len(pictures)]
+    joins, spikes = _jumps([p.decoded for p in pictures], step, time_base, sounds)
+    jumps: list[Fraction] = []
+    bounds = [0, *joins, len(pictures)]
     for number, first in enumerate(joins):
         before = _shown(pictures[bounds[number] : first], spikes, bounds[number])
         after = _shown(pictures[first : bounds[number + 2]], spikes, first)
-        jump = min(after) * time_base - max(before) * time_base - step
-        shift -= jump
-        result[video].append(Shift(first, shift))
-        for place, (index, sound) in enumerate(sounds.items()):
-            packet, used[index] = _sound_join(sound.runs, used[index], jump, pictures[first].sounds[place])
-            result[index].append(Shift(packet, shift))
-    for place in spikes:  # one wrong stamp among right ones: the picture follows the one before
+        jumps.append((min(after) - max(before)) * time_base - _step(before, time_base, rate))
+    result = {video: _summed(zip(joins, jumps, strict=True))}
+    for place, before_it in spikes.items():  # one wrong stamp among right ones: the picture follows the one before
         around = moved(result[video], place)
-        wrong = (stamps[place] - stamps[place - 1]) * time_base - step  # type: ignore[operator]
+        wrong = ((pictures[place].decoded or 0) - before_it) * time_base - step
         result[video] += [Shift(place, around - wrong), Shift(place + 1, around)]
     result[video].sort(key=lambda s: s.first)
-    return result, joins
+    known = _shown(pictures, spikes, 0)
+    extent = (min(known) * time_base, max(known) * time_base) if known else None
+    for place, (index, sound) in enumerate(sounds.items()):
+        at_joins = [pictures[first].sounds[place] for first in joins]
+        result[index] = _summed(_sound_jumps(sound.runs, list(zip(at_joins, jumps, strict=True)), extent))
+    return {index: shifts for index, shifts in result.items() if shifts}, joins
+
+
+def _summed(jumps: Iterable[tuple[int, Fraction]]) -> list[Shift]:
+    """The shifts that undo jumps at some packets, each on top of those before."""
+    shift, shifts = Fraction(0), []
+    for packet, jump in sorted(jumps):
+        shift -= jump
+        shifts.append(Shift(packet, shift))
+    return shifts
 
 
 def _step(stamps: Sequence[int | None], time_base: Fraction, rate: Fraction | None) -> Fraction:
@@ -159,10 +165,10 @@ def moved(shifts: Sequence[Shift], count: int) -> Fraction:
 
 def _jumps(
     stamps: Sequence[int | None], step: Fraction, time_base: Fraction, sounds: Mapping[int, SoundRuns]
-) -> tuple[list[int], list[int]]:
-    """Numbers of the packets at which another recording begins, and of those whose stamp alone is wrong."""
+) -> tuple[list[int], dict[int, int]]:
+    """Numbers of the packets at which another recording begins; and of those whose stamp alone is wrong, with the stamp before."""
     joins: list[int] = []
-    spikes: list[int] = []
+    spikes: dict[int, int] = {}
 
     def follows(place: int, before: int, frames: int) -> bool:
         stamp = stamps[place]
@@ -175,7 +181,7 @@ def _jumps(
         if before is None or follows(place, before, 1):
             before = stamp
         elif place + 1 < len(stamps) and stamps[place + 1] is not None and follows(place + 1, before, 2):
-            spikes.append(place)
+            spikes[place] = before
         else:
             if stamp < before or not _heard(sounds, before * time_base + step, stamp * time_base):
                 joins.append(place)
@@ -192,18 +198,38 @@ def _heard(sounds: Mapping[int, SoundRuns], start: Fraction, end: Fraction) -> b
     )
 
 
-def _shown(pictures: Sequence[Picture], spikes: Sequence[int], first: int) -> list[int]:
+def _shown(pictures: Sequence[Picture], spikes: Container[int], first: int) -> list[int]:
     """Times of showing, those of wrong stamps left out."""
     times = [p.stamp for i, p in enumerate(pictures, first) if i not in spikes]
     return [time for time in times if time is not None]
 
 
-def _sound_join(runs: Sequence[Run], used: int, jump: Fraction, otherwise: int) -> tuple[int, int]:
-    """The packet of a sound at which a join lies, and the number of its stretches up to there.
+def _sound_jumps(
+    runs: Sequence[Run], joins: Sequence[tuple[int, Fraction]], extent: tuple[Fraction, Fraction] | None
+) -> list[tuple[int, Fraction]]:
+    """The packets of a sound at which its clock jumps, and how far.
 
-    It is where the sound's clock jumps as far as the pictures' does; `otherwise` where it nowhere does.
+    Args:
+        runs: its stretches.
+        joins: of the pictures: packets of the sound before them, and how far their clock jumps.
+        extent: when the first and the last picture are shown; sound far away from them has a wrong clock of its own.
     """
-    for number in range(used + 1, len(runs)):
-        if abs(runs[number].start - runs[number - 1].end - jump) <= _NEAR:
-            return runs[number].first, number
-    return otherwise, used
+    found: list[tuple[int, Fraction]] = []
+    used = 0
+    for packet, jump in joins:
+        for number in range(used + 1, len(runs)):
+            if abs(runs[number].start - runs[number - 1].end - jump) <= _NEAR:  # it jumps as far as the pictures do
+                found.append((runs[number].first, jump))
+                used = number
+                break
+        else:
+            if abs(jump) <= _NEAR:  # too short a jump to be seen in the sound
+                found.append((packet, jump))
+    at_joins = {packet for packet, _ in found}
+    for before, run in itertools.pairwise(runs):
+        jump = run.start - before.end
+        there = extent is None or extent[0] - AHEAD <= run.start <= extent[1] + AHEAD
+        returns = extent is not None and not extent[0] - AHEAD <= before.end <= extent[1] + AHEAD
+        if abs(jump) > AHEAD and run.first not in at_joins and (not there or returns):
+            found.append((run.first, jump))
+    return found

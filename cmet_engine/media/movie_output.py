@@ -32,10 +32,9 @@ class MovieOutput(Output):
         self.display = settings.source.display if settings.source else ORDINARY
         self.settings = settings
         source = settings.source
-        self.offset = source.offset if source else Fraction(0)
-        self.time_base = (
-            1 / settings.fps if settings.path.suffix.lower() == ".mxf" else _time_base(settings.fps, source)
-        )
+        mxf = settings.path.suffix.lower() == ".mxf"  # it knows no time before the first picture, and one rate
+        self.offset = source.offset if source and not mxf else Fraction(0)
+        self.time_base = 1 / settings.fps if mxf else _time_base(settings.fps, source)
         self.codec = codecs.choose(settings)
         settings.notes += self.codec.notes
         self.container = _container(settings, stack)

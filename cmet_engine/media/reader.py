@@ -151,7 +151,7 @@ def frame_at(path: str | Path | Source, time: Fraction) -> np.ndarray:
         stream = video_stream(container, source.path)
         first = next((frame for frame in decoded_frames(container, stream) if frame is not None), None)
         if first is None:
-            raise InvalidInput(f"{path}: not one frame can be decoded; export or copy the clip again.")
+            raise InvalidInput(f"{source.path}: not one frame can be decoded; export or copy the clip again.")
         info, time_base = measure(source), Fraction(stream.time_base)
         to_rgb, clock = ToRgb(display=info.display), info.clock
         to_rgb.orient(first)

@@ -93,7 +93,7 @@ def test_codecs_that_are_missing(monkeypatch):
     import av.codec
 
     monkeypatch.setattr(av.codec, "codecs_available", {"aac", "png"})
-    broken("codecs", "libx264, prores_ks, exr", "pip install --force-reinstall av")
+    broken("codecs", "libx264, libx265, prores_ks", "pip install --force-reinstall av")
 
 
 def test_a_model_that_was_damaged(monkeypatch, tmp_path):

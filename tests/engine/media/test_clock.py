@@ -33,6 +33,17 @@ def in_step(path: Path, count: int) -> None:
     assert np.abs(np.subtract(seen, heard)).max() < 0.03, (seen, heard)
 
 
+def test_a_program_stream_that_was_cut_in_the_middle_of_a_sound(tmp_path: Path) -> None:
+    options = {"g": "25", "bf": "2", "sc_threshold": "1000000000"}
+    clip = write_moments(tmp_path / "clip.mpg", [2.4], seconds=3, codec="mpeg2video", sound="mp2", options=options)
+    data = clip.read_bytes()
+    cut = tmp_path / "cut.mpg"
+    cut.write_bytes(data[int(len(data) * 0.3) // 2048 * 2048 :])  # packs of 2048 bytes
+    _, writer = copy(cut, tmp_path / "out.mp4")
+    assert len(clicks(tmp_path / "out.mp4")) == len(flashes(tmp_path / "out.mp4")) == 1  # every packet can be decoded
+    assert not probe(cut).warnings and not writer.notes
+
+
 def without_beginning(source: Path, share: float) -> Path:
     """A transport stream without its first packets."""
     data = source.read_bytes()
@@ -116,6 +127,36 @@ def test_joined_recordings_go_on_from_the_last_picture(tmp_path: Path, suffix: s
     assert loud[0] == pytest.approx(0.6, abs=0.03) and loud[-1] == pytest.approx(
         0.64 + 1.2 * (len(starts) - 1), abs=0.06
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "sound"),
+    [
+        ("clip.mpg", "mpeg2video", "mp2"),
+        ("clip.vob", "mpeg2video", "ac3"),
+        ("clip.m2ts", "libx264", "ac3"),
+        ("clip.ts", "libx265", "aac"),
+    ],
+)
+def test_joined_recordings_of_any_kind(tmp_path: Path, name: str, codec: str, sound: str) -> None:
+    options = {"x265-params": "log-level=none"} if codec == "libx265" else {"g": "12", "bf": "2"}
+    part = write_moments(tmp_path / name, [0.6], seconds=1.2, codec=codec, sound=sound, options=options)
+    joined = part.with_stem("joined")
+    joined.write_bytes(part.read_bytes() * 2)
+    info = probe(joined)
+    assert (info.frames, info.duration) == (60, 2.4) and "at 1.20 s" in info.warnings[0]
+    copy(joined, tmp_path / "out.mp4")
+    in_step(tmp_path / "out.mp4", 2)
+
+
+def test_joined_recordings_of_two_rates(tmp_path: Path) -> None:
+    parts = [write_moments(tmp_path / f"{fps}.ts", [0.6], seconds=1.2, fps=fps) for fps in (25, 30)]
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes(b"".join(part.read_bytes() for part in parts))
+    info = probe(joined)
+    assert (info.frames, info.variable, info.duration) == (66, True, pytest.approx(2.4, abs=1e-3))
+    copy(joined, tmp_path / "out.mp4")
+    in_step(tmp_path / "out.mp4", 2)
 
 
 def test_a_joined_stream_whose_second_part_begins_in_a_group_of_pictures(tmp_path: Path) -> None:
@@ -221,3 +262,25 @@ def test_a_single_frame_of_joined_recordings(tmp_path: Path) -> None:
     joined = tmp_path / "joined.ts"
     joined.write_bytes(part.read_bytes() * 2)
     assert [frame_at(joined, Fraction(t)).mean() > 120 for t in (0.61, 0.7, 1.81, 1.9)] == [True, False, True, False]
+
+
+@pytest.mark.parametrize("which", ["video", "audio"])
+@pytest.mark.parametrize("name", ["clip.mkv", "clip.ts"])
+def test_one_clock_of_two_that_jumps(tmp_path: Path, which: str, name: str) -> None:
+    clip = write_moments(tmp_path / "clip.mp4", [0.6, 1.6], options={"g": "25", "bf": "0", "keyint_min": "25"})
+    path = tmp_path / name
+    with av.open(str(clip)) as source, av.open(str(path), "w", options={"max_interleave_delta": "0"}) as out:
+        streams = {s.index: out.add_stream_from_template(s) for s in source.streams}
+        for packet in source.demux():
+            if packet.size:
+                if packet.stream.type == which and packet.pts * packet.time_base >= 1:
+                    packet.pts += round(7200 / packet.time_base)
+                    packet.dts += round(7200 / packet.time_base)
+                packet.stream = streams[packet.stream_index]
+                out.mux(packet)
+    (said,) = probe(path).warnings
+    assert "jumps" in said and ("its sound" in said) == (which == "audio")
+    copy(path, tmp_path / "out.mp4")
+    in_step(tmp_path / "out.mp4", 2)
+    with av.open(str(tmp_path / "out.mp4")) as container:
+        assert container.duration / av.time_base == pytest.approx(2, abs=0.1)
