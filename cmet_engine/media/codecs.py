@@ -135,6 +135,11 @@ def choose(settings: OutputSettings) -> Codec:
         options["x264-params"] = ":".join(_hdr(mastering, "mastering-display", "cll"))
     elif mastering != Mastering():
         notes.append(f"{kind.title} holds no HDR mastering metadata, so it was left out; use hevc to keep it.")
+    if source and source.pixel_aspect != 1 and name in ("ffv1", "vp9"):  # PyAV sets no aspect of a Matroska track
+        notes.append(
+            f"{kind.title} in {suffix} does not say here that the clip's pixel aspect is {source.pixel_aspect}, so players show square "
+            "pixels; .mov and .mp4 keep it."
+        )
     depth = _X265_DEPTH if kind.encoder == "libx265" else None
     return Codec(kind.encoder, chosen, options, colors, tuple(notes), depth)
 

@@ -101,7 +101,7 @@ VIDEO = [
     _movie("AVI/MJPEG", "clip.avi", codec="mjpeg", pixels="yuvj420p", full_range=True, options={"qmin": "2", "qmax": "2"}, sounds=(Sound("pcm_s16le"),)),
     _movie("MPEG-TS, 5.1 AC-3", "clip.ts", ("like", "mkv/ffv1", "webm"), sounds=(_AC3,)),
     _movie("M2TS", "clip.m2ts", ("like", "mkv/ffv1"), sounds=(_AC3,)),
-    _movie("WMV", "clip.wmv", codec="wmv2", sounds=(Sound("wmav2"),)),
+    _movie("WMV", "clip.wmv", codec="wmv2", sounds=(Sound("wmav2", rate=44100),)),
     _movie("FLV", "clip.flv", codec="flv", sounds=(Sound("libmp3lame", rate=44100),)),
     _movie("3GP", "clip.3gp", codec="h263", size=(352, 288), sounds=(Sound("libopencore_amrnb", "mono", 8000),)),
     _movie("MPEG-2", "clip.mpg", codec="mpeg2video", sounds=(Sound("mp2"),)),
@@ -117,7 +117,7 @@ TIME = [
     _movie(
         "interlaced", "clip.mov", fps=Fraction(25), interlaced=True, options={"crf": "8", "x264-params": "tff=1"},
     ),
-    _movie("anamorphic", "clip.mov", ("like", "mkv/ffv1", "mov/prores_hq", "png"), aspect=Fraction(4, 3), claims={"pixel_aspect": Fraction(4, 3)}),
+    _movie("anamorphic", "clip.mov", ("like", "mkv/ffv1", "mov/prores_hq", "mxf", "png", "exr"), aspect=Fraction(4, 3), claims={"pixel_aspect": Fraction(4, 3)}),
     _prores("23.976", "2", "yuv422p10le", ("like", "mkv/ffv1", "mxf"), fps=FILM, about={"timecode": "09:59:59:20"}),
     _prores(
         "29.97 drop-frame, reel", "3", "yuv422p10le", ("like", "mp4", "mxf", "mkv/ffv1", "webm", "exr"), fps=NTSC,

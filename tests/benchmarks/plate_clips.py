@@ -205,8 +205,8 @@ def _sound_stream(out: Any, sound: Sound) -> Any:
     track.layout = sound.layout
     if sound.sample:
         track.format = sound.sample
-    if sound.codec == "libopencore_amrnb":
-        track.bit_rate = 12200
+    if rate := {"libopencore_amrnb": 12200, "wmav2": 128000}.get(sound.codec):
+        track.bit_rate = rate
     for name in ("language", "title"):
         if getattr(sound, name):
             track.metadata[name] = getattr(sound, name)

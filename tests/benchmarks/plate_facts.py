@@ -170,7 +170,8 @@ def exr_header(path: Path) -> openexr.Header:
 
 
 def _language(stream: Any) -> str:
-    return {"und": ""}.get(found := stream.metadata.get("language", ""), found)
+    """ISO 639-2 has two codes for some languages; QuickTime knows one of them."""
+    return {"und": "", "fra": "fre", "deu": "ger"}.get(found := stream.metadata.get("language", ""), found)
 
 
 def _title(stream: Any) -> str:
