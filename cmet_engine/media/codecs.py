@@ -9,7 +9,7 @@ from cmet_engine.errors import InvalidInput
 from cmet_engine.media import formats
 from cmet_engine.media.info import BT709, BT2020, UNSPECIFIED, Colors, Mastering
 from cmet_engine.media.output import OutputSettings
-from cmet_engine.media.planes import PLACES, Layout, layout
+from cmet_engine.media.planes import BOTTOM, BOTTOM_LEFT, PLACES, Layout, layout
 from cmet_engine.media.source import Source, video_stream
 from cmet_engine.media.spaces import is_float
 from cmet_engine.media.stills import displayed_info
@@ -135,11 +135,6 @@ def choose(settings: OutputSettings) -> Codec:
         options["x264-params"] = ":".join(_hdr(mastering, "mastering-display", "cll"))
     elif mastering != Mastering():
         notes.append(f"{kind.title} holds no HDR mastering metadata, so it was left out; use hevc to keep it.")
-    if source and source.pixel_aspect != 1 and name in ("ffv1", "vp9"):  # PyAV sets no aspect of a Matroska track
-        notes.append(
-            f"{kind.title} in {suffix} does not say here that the clip's pixel aspect is {source.pixel_aspect}, so players show square "
-            "pixels; .mov and .mp4 keep it."
-        )
     depth = _X265_DEPTH if kind.encoder == "libx265" else None
     return Codec(kind.encoder, chosen, options, colors, tuple(notes), depth)
 
@@ -154,6 +149,10 @@ def _colors(kind: _Kind, colors: Colors, notes: list[str]) -> Colors:
         notes.append(f"{kind.title} knows the colour matrices of BT.709 and BT.2020 only, so the clip's was converted.")
     if kind.encoder.startswith("prores") and colors.transfer in _LIKE_BT709:
         colors = replace(colors, transfer=BT709)
+    if kind.encoder in ("ffv1", "libvpx-vp9") and colors.chroma_place in (BOTTOM_LEFT, BOTTOM):
+        notes.append(
+            f"Matroska does not know chroma samples that lie at the bottom, as in the clip ({PLACES[colors.chroma_place]})."
+        )
     return colors
 
 

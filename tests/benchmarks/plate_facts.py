@@ -182,7 +182,9 @@ def _sound(stream: Any) -> SoundTrack:
     default = bool(stream.disposition & stream.disposition.default)
     layout = stream.layout.name.removesuffix("(side)")  # 5.1 means either
     layout = {"1 channels": "mono", "2 channels": "stereo"}.get(layout, layout)  # as players take them
-    return SoundTrack(stream.codec_context.name, layout, _language(stream), _title(stream), default)
+    codec = stream.codec_context.name
+    codec = "MPEG audio" if codec in ("mp2", "mp2float", "mp3", "mp3float") else codec  # one name for all layers in MP4
+    return SoundTrack(codec, layout, _language(stream), _title(stream), default)
 
 
 def _packet_counts(path: Path, streams: list[int]) -> list[int]:

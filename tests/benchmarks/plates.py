@@ -47,7 +47,7 @@ SAYS = {
     "range": "limited range", "matrix": "RGB", "alpha": "alpha", "bits": "bits a colour|8 bits|display picture",
     "chroma": "fewer colour samples", "HDR": "mastering", "sound": "sound", "subtitles": "subtitles", "chapters": "chapters",
     "attachments": "attachment", "timecode": "timecode|time code", "reel": "reel", "created": "recording",
-    "SAR": "aspect|pixels that are not square", "rate": "rate|evenly|times", "place": "chroma place", "pixels": "interlaced",
+    "SAR": "aspect|square pixels", "rate": "rate|evenly|times", "place": "chroma samples", "pixels": "interlaced",
 }  # fmt: skip
 """What a sentence speaks of that says that something is not kept."""
 
@@ -171,7 +171,7 @@ class Judge:
         for old, new in zip(before.sounds, after.sounds, strict=False):
             if old[:2] != new[:2]:
                 self.cell("sound", False, str(old), str(new))
-            if titles and old[2:4] != new[2:4] or len(before.sounds) > 1 and old.default != new.default:
+            if (titles and old[2:4] != new[2:4]) or (len(before.sounds) > 1 and old.default != new.default):
                 self.failed.append(f"sound track {old} became {new}")
         if not whole:
             cells[0] = self.cell("sound", False, "sound")
