@@ -96,7 +96,7 @@ class Judge:
         even = all(abs(a - b) <= rounding for a, b in zip(before.times, after.times, strict=False))
         same = even and (after.sequence or before.info.variable or before.info.fps == after.info.fps)
         if after.sequence:
-            same = not before.info.variable and (before.info.fps == 25 or after.info.path.suffix == ".exr")
+            same = not before.info.variable and before.info.fps == after.info.fps
         return [
             " ".join(shifts) or "–", frames, self.cell("rate", same, uneven, f"{float(after.info.fps):.5g}")
         ]  # fmt: skip
