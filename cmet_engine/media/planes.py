@@ -291,16 +291,18 @@ def write_change(frame: av.VideoFrame, box: Box, before: np.ndarray, after: np.n
         _add(plane[y0:y1, x0:x1], values, top_value)
 
 
-def changed_box(before: np.ndarray, after: np.ndarray) -> Box | None:
-    """The smallest region that holds every pixel in which two pictures [H, W, 3] differ; None where there is none."""
-    if after is before:
-        return None
-    differs = cv2.absdiff(before, after).reshape(len(before), -1)
+def changed_box(before: np.ndarray, after: np.ndarray, within: Box | None = None) -> Box | None:
+    """The smallest region that holds every pixel in which two pictures [H, W, 3] differ; None where there is none.
+
+    With `within` only that region is looked at.
+    """
+    left, top, right, bottom = within or (0, 0, before.shape[1], before.shape[0])
+    part = slice(top, bottom), slice(left, right)
+    differs = cv2.absdiff(before[part], after[part]).reshape(bottom - top, -1)
     rows, columns = (np.flatnonzero(cv2.reduce(differs, axis, cv2.REDUCE_MAX)) for axis in (1, 0))
-    columns //= 3
     if not len(rows):
         return None
-    return int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1
+    return left + int(columns[0]) // 3, top + int(rows[0]), left + int(columns[-1]) // 3 + 1, top + int(rows[-1]) + 1
 
 
 def black_and_white(bits: int, full: bool) -> tuple[int, int]:

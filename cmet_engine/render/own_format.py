@@ -104,7 +104,10 @@ class FrameRenderer:
             return [self._part(renderer, frame) for frame in frames]
         pictures = renderer.render_batch(frames)
         for frame, picture in zip(frames, pictures, strict=True):
-            if frame.source is not None and (box := changed_box(frame.image, picture)) is not None:
+            if frame.source is None or picture is frame.image:
+                continue
+            within = renderer.region(frame.index) if isinstance(renderer, PartRenderer) else None
+            if (box := changed_box(frame.image, picture, within)) is not None:
                 self.shown.add_proxy(frame.source, box, _cut(frame.image, box), _cut(picture, box))
         return pictures
 

@@ -12,7 +12,7 @@ from media_clips import MakeClip
 
 from cmet_engine.errors import InvalidInput
 from cmet_engine.media.codecs import like
-from cmet_engine.media.formats import CODEC_OUT
+from cmet_engine.media.formats import CODEC_OUT, MOVIE_OUT
 from cmet_engine.media.info import Colors
 from cmet_engine.media.planes import layout, read_rgb, views
 from cmet_engine.media.probe import probe
@@ -261,3 +261,12 @@ def test_pixel_aspect_and_colours_are_in_every_file(
     assert written.colors.primaries == 6
     assert abs((shown(clip) - shown(tmp_path / f"out{suffix}")).mean((0, 1))).max() < 0.8  # converted, where not tagged
     assert written.colors.transfer in (1, 6)  # two names of one curve
+
+
+@pytest.mark.parametrize("suffix", MOVIE_OUT)
+def test_every_file_says_that_it_was_edited(make_clip: MakeClip, tmp_path: Path, suffix: str) -> None:
+    source = make_clip("clip.mkv", codec="ffv1", size=SIZE, frames=2)
+    copied(source, tmp_path / f"out{suffix}", metadata={"comment": "not what was filmed", "cmet_edit": "happy"})
+    with av.open(str(tmp_path / f"out{suffix}")) as container:
+        tags = {name.lower().removeprefix("comment_"): value for name, value in container.metadata.items()}
+    assert tags["comment"] == "not what was filmed" and tags["cmet_edit"] == "happy"

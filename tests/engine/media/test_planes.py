@@ -145,6 +145,7 @@ def test_changed_box() -> None:
     assert changed_box(picture, picture) is None and changed_box(picture, other) is None
     other[4, 7, 1], other[9, 20, 2] = 1, 1
     assert changed_box(picture, other) == (7, 4, 21, 10)
+    assert changed_box(picture, other, (10, 2, 28, 15)) == (20, 9, 21, 10)
 
 
 @pytest.mark.parametrize(
