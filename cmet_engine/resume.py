@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from cmet_engine import fingerprint
-from cmet_engine.errors import CmetError
-from cmet_engine.files import read_json, whole_file
+from cmet_engine.errors import CmetError, InvalidInput
+from cmet_engine.files import is_hidden, read_json, whole_file
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +35,9 @@ class Segments:
             name: of the stage.
             code: from `fingerprint.code`, of the modules that make them.
             made_from: everything else they depend on, as `fingerprint.data` takes it.
+
+        Raises:
+            InvalidInput: the folder holds something else.
         """
         folder = self.folder / name
         ledger = {"made_from": fingerprint.data(code, *made_from)}
@@ -43,8 +46,11 @@ class Segments:
                 if read_json(folder / LEDGER) == ledger:
                     return folder
                 log.warning("%s begins anew: the clip, the curves or the program changed since the interruption.", name)
-            except CmetError:
-                pass  # interrupted before its first segment
+            except CmetError as error:  # interrupted before its first segment
+                if not (folder / LEDGER).exists() and any(not is_hidden(path) for path in folder.iterdir()):
+                    raise InvalidInput(
+                        f"{folder} holds files that are no finished segments; give another folder."
+                    ) from error
             shutil.rmtree(folder)
         folder.mkdir(parents=True)
         with whole_file(folder / LEDGER) as temporary:

@@ -76,7 +76,8 @@ def run_job(job: Job, progress: Progress) -> dict[str, Any]:
     )
     if isinstance(spec, EditSpec):
         return {"figures": result.figures, "messages": result.messages}
-    return {"messages": result.messages} if isinstance(spec, RenderSpec) else result.figures
+    messages = {"messages": result.messages} if result.messages or isinstance(spec, RenderSpec) else {}
+    return messages if isinstance(spec, RenderSpec) else {**result.figures, **messages}
 
 
 def run_row(row: dict[str, Any], progress: Progress | None = None) -> dict[str, Any]:

@@ -127,6 +127,7 @@ def shifts_of(
     shift, bounds = Fraction(0), [0, *joins, len(pictures)]
     for number, first in enumerate(joins):
         before = _shown(pictures[bounds[number] : first], spikes, bounds[number])
+        step = _step(before, time_base, rate)
         after = _shown(pictures[first : bounds[number + 2]], spikes, first)
         jump = min(after) * time_base - max(before) * time_base - step
         shift -= jump

@@ -112,6 +112,10 @@ def _plan_sound(result: Plan, source: Source, stream: Any, suffix: str, name: st
         result.notes.append(f"The {name} is of an unknown kind; it is left out.")
         return
     codec = context.codec.canonical_name
+    if suffix == ".mxf" and _plays(codec, stream, suffix):  # written sample by sample, for MXF keeps no time stamps
+        layout = _layout(context, codec, context.rate)
+        result.tracks.append(Track(stream.index, codec, layout or "mono", context.rate))
+        return
     if _plays(codec, stream, suffix) and _holds(source, stream, suffix):
         result.tracks.append(Track(stream.index))
         return
@@ -161,11 +165,13 @@ def _plays(codec: str, stream: Any, suffix: str) -> bool:
 
 def _layout(context: Any, encoder: str, rate: int) -> str | None:
     """The channel layout to encode sound in: its own, else another that is near; None where there is none."""
-    own = context.layout.name.replace("(side)", "")
-    if encoder.startswith("pcm"):
-        own = context.layout.name
+    own = context.layout.name
+    if not encoder.startswith("pcm"):
+        own = own.replace("(side)", "")
+    if "channels" in own and context.channels <= 2:  # a layout that is not said
+        own = _LAYOUTS[context.channels]
     wanted = [own] if own in _LAYOUTS.values() else []
-    wanted += [context.layout.name, _LAYOUTS.get(context.channels, ""), "stereo" if context.channels == 2 else ""]
+    wanted += [context.layout.name, _LAYOUTS.get(context.channels, "")]
     if context.channels in range(3, 9) and "channels" not in own:
         wanted += ["5.1" if context.channels > 5 else "stereo"]
     for layout in filter(None, wanted):

@@ -32,7 +32,8 @@ class MovieOutput(Output):
         self.display = settings.source.display if settings.source else ORDINARY
         self.settings = settings
         source = settings.source
-        self.offset = source.offset if source else Fraction(0)
+        # MXF has no time before the first picture.
+        self.offset = source.offset if source and settings.path.suffix.lower() != ".mxf" else Fraction(0)
         self.time_base = (
             1 / settings.fps if settings.path.suffix.lower() == ".mxf" else _time_base(settings.fps, source)
         )

@@ -12,7 +12,7 @@ import numpy as np
 from cmet_engine.files import check_apart, check_places, check_writable
 from cmet_engine.media import formats
 from cmet_engine.media.info import VideoInfo
-from cmet_engine.media.sequences import check_sequence, files_of, is_pattern
+from cmet_engine.media.sequences import check_sequence, files_of, is_pattern, numbered, output_pattern
 from cmet_engine.spec import Spec
 
 
@@ -48,7 +48,11 @@ def check_folder(spec: Spec, folder: Path) -> None:
 
 def files_written(spec: Spec, output: Path) -> list[Path]:
     """The files that some work writes or replaces; of numbered pictures those that are there already."""
-    return [file for path in spec.outputs(output) for file in (files_of(path) if is_pattern(path) else [path])]
+    found: list[Path] = []
+    for path in spec.outputs(output):
+        pictures = is_pattern(path) or path.suffix.lower() in formats.SEQUENCE_OUT
+        found += numbered(*output_pattern(path)) if pictures else [path]
+    return found
 
 
 @dataclass

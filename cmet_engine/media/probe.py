@@ -131,7 +131,7 @@ def measure(source: Source) -> VideoInfo:
         whole=float(lasts(packets.stamps, packets.durations, max(packets.frames, 1))),
         timecode=_start_timecode(header, fps, round((begins - beginning) * fps), warnings),
         reel=header.tags.get("reel_name", ""),
-        created=header.tags.get("creation_time", ""),
+        created=header.tags.get("creation_time", header.tags.get("modification_date", "")),  # the latter in MXF
         clock=clock,
         warnings=tuple(dict.fromkeys(warnings)),
     )
@@ -236,7 +236,9 @@ def _header(source: Source) -> tuple[_Header, av.VideoFrame]:
             header.chroma_place, header.mastering = chroma_place(first, stream), mastering_of(first)
     if first is None:
         raise InvalidInput(f"{source.path}: not one frame can be decoded; export or copy the clip again.")
-    tags = {**{k.lower(): v for k, v in first.metadata.items()}, **header.tags}  # pictures of a sequence have their own
+    tags = header.tags
+    if source.pictures is not None:  # the pictures of a sequence have their own; in films they are the encoder's
+        tags = {**{k.lower(): v for k, v in first.metadata.items()}, **tags}
     return replace(header, first=first.pts if first.pts is not None else first.dts, tags=tags), first
 
 

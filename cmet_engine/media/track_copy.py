@@ -48,8 +48,11 @@ class TrackCopy:
         # Output time 0 is the beginning of the source's pictures and sound together, so both keep their distance.
         sounds = self.container.streams.audio
         self.clock = settings.source.clock if settings.source else Clock(min(map(start_of, sounds)))
-        self.shift = -self.clock.zero
-        self.end = None if self.clock.end is None else self.clock.end - self.clock.zero
+        begin = self.clock.zero
+        if suffix == ".mxf" and settings.source:  # which has no time before the first picture
+            begin += settings.source.offset
+        self.shift = -begin
+        self.end = None if self.clock.end is None else self.clock.end - begin
         self.tracks = {track.index: self._open_track(track, suffix) for track in plan.tracks}
         if plan.chapters:
             self._copy_chapters()
@@ -86,7 +89,7 @@ class TrackCopy:
             out.layout = track.layout
             if track.bit_rate:
                 out.bit_rate = track.bit_rate
-            encoder = _SoundEncoder(out, self.end)
+            encoder = _SoundEncoder(out, self.end, 0 if suffix == ".mxf" else None)
         about = {"title": stream.metadata.get("name", ""), **stream.metadata}  # QuickTime's word for a track's title
         for tag in _KEPT_TAGS:
             if value := about.get(tag):
@@ -172,12 +175,12 @@ class TrackCopy:
 class _SoundEncoder:
     """Encodes decoded sound again: every sample at its time, gaps filled with silence, from 0 to `end` seconds of the output."""
 
-    def __init__(self, out: Any, end: Fraction | None) -> None:
+    def __init__(self, out: Any, end: Fraction | None, start: int | None) -> None:
         self.out = out
         self.end = None if end is None else round(end * out.rate)
         self.resampler: Any = None
         self.place = 0  # samples of the output at which the next one belongs that the resampler gives
-        self.written: int | None = None  # samples of the output that are encoded
+        self.written = start  # samples of the output that are encoded; None: begins with the first that comes
 
     def encode(self, frame: Any, shift: Fraction) -> list[Any]:
         """The packets of a decoded frame whose time stamps are `shift` seconds later in the output."""

@@ -92,7 +92,7 @@ def pull(
             f"`cmet models pull {name} --accept-licence`."
         )
     here = {network: None if force else stored(network) for _, network in package.files}
-    downloads = made(models_folder() / "downloads")
+    downloads = made(models_folder() / "cmet-downloads")
     for file, network in package.files:
         if here[network] is not None:
             path_of(network)  # checks that it is still the one that was recorded

@@ -125,3 +125,27 @@ def test_neither_rig_nor_track_nor_the_open_file_is_written_over(bpy, cmet, rig_
     with pytest.raises(InvalidInput, match="is the open file itself"):
         export.write(bpy.data.objects["Head"], tmp_path / "link.blend", force=True)
     assert rig_file.read_bytes() == before["rig.blend"]
+
+
+def test_the_export_button_keeps_what_the_panels_name(bpy, head, track, tmp_path):
+    import cmet_blender
+    from cmet_blender import keyframes
+
+    cmet_blender.register()
+    try:
+        settings = bpy.context.scene.cmet
+        settings.rig, settings.track = head, str(track.save(tmp_path / "take.npz"))
+        settings.clip = str(tmp_path / "clip.csv")
+        (tmp_path / "clip.csv").write_text("mine")
+        keyframes.apply_track(head, track)
+        bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "scene.blend"))
+        before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+        for name in ("//take.npz", "//scene.blend", str(tmp_path / ".." / tmp_path.name / "clip.csv")):
+            settings.export_path = name
+            with pytest.raises(RuntimeError, match="itself"):
+                bpy.ops.cmet.export(replace=True)
+        assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+        settings.export_path = "//curves.csv"
+        assert bpy.ops.cmet.export() == {"FINISHED"} and (tmp_path / "curves.csv").exists()
+    finally:
+        cmet_blender.unregister()

@@ -17,6 +17,7 @@ from cmet_engine.files import inputs_kept, remove_leftovers, whole_file, whole_f
 from cmet_engine.jobs.execute import execute
 from cmet_engine.jobs.store import JobState, JobStore
 from cmet_engine.media.writer import VideoWriter
+from cmet_engine.resume import Segments
 from cmet_engine.serve.engine import Engine
 from cmet_engine.serve.paths import AllowedFolders
 from cmet_engine.spec import EditSpec, ExportSpec, RenderSpec, TrackSpec
@@ -231,6 +232,18 @@ def test_an_engine_and_the_cache_leave_what_is_not_theirs(tmp_path: Path, monkey
     assert cache.shrink(0) == 1000 and not (tmp_path / "cache" / "test-0").exists()
     assert [(tmp_path / name).read_text() for name in mine] == ["mine"] * len(mine)
     assert asked.exists() and job.folder.is_dir() and not left.exists()
+
+
+def test_a_folder_for_segments_that_holds_something_else_stays(tmp_path: Path):
+    (tmp_path / "render").mkdir()
+    (tmp_path / "render" / "shot.exr").write_text("mine")
+    with pytest.raises(InvalidInput, match="no finished segments"):
+        Segments(tmp_path).stage("render", "code", 1)
+    assert (tmp_path / "render" / "shot.exr").read_text() == "mine"
+    folder = Segments(tmp_path).stage("tracking", "code", 1)
+    (folder / "00000000.segment").write_text("segment")
+    assert list(Segments(tmp_path).stage("tracking", "code", 1).glob("*.segment"))
+    assert not list(Segments(tmp_path).stage("tracking", "code", 2).glob("*.segment"))
 
 
 def test_results_that_a_waiting_job_reads_are_not_forgotten(tmp_path: Path):

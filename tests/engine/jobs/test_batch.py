@@ -157,6 +157,16 @@ def test_no_row_writes_over_what_another_reads_or_the_manifest(tmp_path, again):
     assert path.read_text() == text and {name: (tmp_path / name).read_bytes() for name in before} == before
 
 
+def test_no_row_writes_into_pictures_that_another_reads(tmp_path):
+    (tmp_path / "plate").mkdir()
+    (tmp_path / "plate" / "f_000001.png").write_bytes(b"picture")
+    rows = "render,other.mp4,t.npz,plate/f.png\nrender,other.mp4,t.npz,plate/f_%06d.png\ntrack,plate,,plate.npz\n"
+    summary = batch.run_batch(manifest(tmp_path, f"kind,clip,track,output\n{rows}"), force=True)
+    errors = [json.loads(line)["error"] for line in summary.results.read_text().splitlines()]
+    assert "row 4 reads it" in errors[0] and "same output as row 2" in errors[1]
+    assert (tmp_path / "plate" / "f_000001.png").read_bytes() == b"picture"
+
+
 def test_a_chain_of_rows_runs_again_with_force(tmp_path):
     tracks(tmp_path, "take.json")
     path = manifest(tmp_path, "kind,clip,output\nexport,take.json,one.npz\nexport,one.npz,two.csv\n")

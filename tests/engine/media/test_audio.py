@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from media_clips import tone
 
+from cmet_engine.emotion.sound_files import sound_files
 from cmet_engine.errors import CmetError
 from cmet_engine.media import audio
 
@@ -213,3 +214,26 @@ def test_long_pauses_are_cut_from_recordings_of_any_length(seconds: float) -> No
     silence = np.zeros(2 * audio.RATE, np.float32)
     kept = audio.without_pauses(np.concatenate([silence, sound, silence]))
     assert len(sound) + 0.9 * audio.RATE < len(kept) < len(sound) + 1.1 * audio.RATE
+
+
+@pytest.mark.parametrize(
+    ("name", "codec"),
+    [
+        ("a.caf", "pcm_s16be"), ("a.AC3", "ac3"), ("a.eac3", "eac3"), ("a.au", "pcm_s16be"), ("a.mp2", "mp2"), ("a.w64", "pcm_s16le"),
+        ("a.mka", "ac3"), ("a.aifc", "pcm_s16be"), ("a.wv", "wavpack"), ("a.tta", "tta"), ("a.spx", "opus"), ("a.m4b", "aac"),
+    ],
+)  # fmt: skip
+def test_a_folder_of_recordings_of_any_kind_is_heard(tmp_path: Path, name: str, codec: str) -> None:
+    container = {"aifc": "aiff", "m4b": "mp4", "spx": "ogg", "mka": "matroska"}.get(name.split(".")[1].lower())
+    with av.open(str(tmp_path / name), "w", format=container) as target:
+        stream = target.add_stream(codec, rate=48000, layout="mono")
+        samples = (voice(0.5, 48000) / 32768).astype(np.float32)[None]
+        graph = av.AudioResampler(stream.format, "mono", 48000, frame_size=stream.codec_context.frame_size or 1024)
+        frame = av.AudioFrame.from_ndarray(samples, format="fltp", layout="mono")
+        frame.sample_rate = 48000
+        for piece in [*graph.resample(frame), *graph.resample(None)]:
+            target.mux(stream.encode(piece))
+        target.mux(stream.encode(None))
+    (tmp_path / f"._{name}").write_bytes(b"\0\5\x16\7 Mac OS X")
+    (found,) = sound_files([tmp_path])
+    assert found.name == name and np.abs(audio.load(found)).max() > 0.05

@@ -118,6 +118,36 @@ def test_joined_recordings_go_on_from_the_last_picture(tmp_path: Path, suffix: s
     )
 
 
+@pytest.mark.parametrize(
+    ("name", "codec", "sound"),
+    [
+        ("clip.mpg", "mpeg2video", "mp2"),
+        ("clip.vob", "mpeg2video", "ac3"),
+        ("clip.m2ts", "libx264", "ac3"),
+        ("clip.ts", "libx265", "aac"),
+    ],
+)
+def test_joined_recordings_of_any_kind(tmp_path: Path, name: str, codec: str, sound: str) -> None:
+    options = {"x265-params": "log-level=none"} if codec == "libx265" else {"g": "12", "bf": "2"}
+    part = write_moments(tmp_path / name, [0.6], seconds=1.2, codec=codec, sound=sound, options=options)
+    joined = part.with_stem("joined")
+    joined.write_bytes(part.read_bytes() * 2)
+    info = probe(joined)
+    assert (info.frames, info.duration) == (60, 2.4) and "at 1.20 s" in info.warnings[0]
+    copy(joined, tmp_path / "out.mp4")
+    in_step(tmp_path / "out.mp4", 2)
+
+
+def test_joined_recordings_of_two_rates(tmp_path: Path) -> None:
+    parts = [write_moments(tmp_path / f"{fps}.ts", [0.6], seconds=1.2, fps=fps) for fps in (25, 30)]
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes(b"".join(part.read_bytes() for part in parts))
+    info = probe(joined)
+    assert (info.frames, info.variable, info.duration) == (66, True, pytest.approx(2.4, abs=1e-3))
+    copy(joined, tmp_path / "out.mp4")
+    in_step(tmp_path / "out.mp4", 2)
+
+
 def test_a_joined_stream_whose_second_part_begins_in_a_group_of_pictures(tmp_path: Path) -> None:
     first = write_moments(tmp_path / "clip.ts", [0.6], seconds=1.2, options=OPEN)
     second = without_beginning(write_moments(tmp_path / "other.ts", [2.4], seconds=3, options=OPEN), 0.3)

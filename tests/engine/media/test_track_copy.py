@@ -1,15 +1,20 @@
 """The sound of the source is in the result."""
 
+import contextlib
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 import pytest
 from media_clips import MakeClip, copy, same_pictures, sound_packets
+from moments import clicks, flashes, write_moments
 
-from cmet_engine.media.probe import probe
+from cmet_engine.media.output import OutputSettings
+from cmet_engine.media.probe import measure, part_of, probe
 from cmet_engine.media.reader import VideoReader
+from cmet_engine.media.track_copy import TrackCopy
 
 
 @pytest.mark.parametrize(
@@ -78,3 +83,28 @@ def test_pictures_and_sound_keep_their_distance(tmp_path: Path, make_clip: MakeC
     frames, _ = copy(late, tmp_path / "out.mp4")
     assert probe(tmp_path / "out.mp4").offset == pytest.approx(Fraction(1, 5), abs=0.001)
     same_pictures(frames, VideoReader(tmp_path / "out.mp4"))
+
+
+@pytest.mark.parametrize(("name", "sound"), [("clip.ts", "aac"), ("clip.mov", "pcm_s24le"), ("clip.mov", "pcm_s16le")])
+@pytest.mark.parametrize("begin", [None, "1"])
+def test_sound_in_mxf_begins_with_the_first_picture(tmp_path: Path, name: str, sound: str, begin: str | None) -> None:
+    clip = write_moments(tmp_path / name, [0.2, 1.4], sound=sound, options={"g": "12"})
+    footage, path, notes = part_of(clip, begin, None), tmp_path / "out.mxf", []
+    info = measure(footage)
+    settings = OutputSettings(path, 64, 48, info.fps, info, clip, {}, True, 13, None, notes)
+    with contextlib.ExitStack() as stack, av.open(str(path), "w", format="mxf") as out:
+        video: Any = out.add_stream("mpeg2video", rate=info.fps)
+        video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
+        tracks = TrackCopy(settings, out, stack)
+        out.start_encoding()
+        for frame in VideoReader(footage):
+            for packet in video.encode(av.VideoFrame.from_ndarray(frame.image)):
+                tracks.copy_until(packet.dts * packet.time_base)
+                out.mux(packet)
+        out.mux(video.encode(None))
+        tracks.copy_until(None)
+    assert np.abs(np.subtract(flashes(path), clicks(path))).max() < 0.005
+    assert len(flashes(path)) == (1 if begin else 2)
+    assert len(notes) == (sound == "aac")
+    with av.open(str(path)) as made:
+        assert made.streams.audio[0].codec_context.name == (sound if sound.startswith("pcm") else "pcm_s24le")

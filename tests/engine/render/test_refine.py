@@ -19,6 +19,7 @@ from cmet_engine.face.clip import track_clip
 from cmet_engine.face.lips import lip_opening
 from cmet_engine.face.tracker import FaceGeometry
 from cmet_engine.media.reader import VideoReader
+from cmet_engine.media.source import Source
 from cmet_engine.media.writer import VideoWriter
 from cmet_engine.models.assets import ASSETS
 from cmet_engine.pipeline import render_clip
@@ -371,7 +372,8 @@ def test_auto_says_that_it_chose_a_draft(clip):
     edited = changed(source, mouthSmile=0.4)
 
     def opened(**options: str) -> Renderer:
-        return open_renderer(RenderSpec(clip=path, track=path, device="cpu", **options), geometry, source, edited)
+        spec = RenderSpec(clip=path, track=path, device="cpu", **options)
+        return open_renderer(spec, Source(path), geometry, source, edited)
 
     edits = opened()
     assert type(edits) is WarpRenderer
