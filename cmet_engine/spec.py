@@ -13,7 +13,6 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import (
     AfterValidator,
     BaseModel,
-    BeforeValidator,
     ConfigDict,
     Discriminator,
     Field,
@@ -27,7 +26,7 @@ from cmet_engine import emotions
 from cmet_engine.choices import DEVICES, Easing, FbxPreset, Mode, Quality, Renderer, TrackFormat, VideoFormat
 from cmet_engine.errors import InvalidInput
 from cmet_engine.spec_errors import Called, field_called, sentence, shown
-from cmet_engine.timecode import parse_moment
+from cmet_engine.spec_moment import Moment
 from cmet_engine.timeline import EmotionKey, EmotionTimeline
 
 LONGEST_PATH = 4096  # characters; longer than any path that Linux, macOS or Windows opens by default
@@ -53,18 +52,6 @@ def _printable(text: str) -> str:
     return text
 
 
-def _as_text(value: Any) -> Any:
-    return format(value, "f") if isinstance(value, int | float) and not isinstance(value, bool) else value
-
-
-def _moment(text: str) -> str:
-    try:
-        parse_moment(text)
-    except InvalidInput as error:
-        raise ValueError("write seconds (2.5), frames (120f) or a timecode (01:00:10:00)") from error
-    return text
-
-
 def _new_name(text: str) -> str:
     if not emotions.NAME.fullmatch(text):
         raise ValueError("use up to 40 letters, digits, '_' and '-', beginning with a letter")
@@ -83,8 +70,6 @@ Strength = Annotated[float, Field(ge=-10, le=10)]
 Device = Annotated[str, AfterValidator(_device)]
 RateFactor = Annotated[int, Field(ge=0, le=51)]
 """Constant rate factor of H.264: 0 is the largest file, 51 the smallest."""
-Moment = Annotated[str, BeforeValidator(_as_text), Field(max_length=32), AfterValidator(_moment)]
-"""A moment of a clip: seconds (`2.5`), frames from its beginning (`120f`) or a timecode (`01:00:10:00`)."""
 Frames = tuple[int, int]
 """First and last scene frame."""
 ObjectName = Annotated[

@@ -5,10 +5,11 @@ import functools
 import math
 from fractions import Fraction
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import av
 import numpy as np
+from av.container import InputContainer
 from scipy.ndimage import binary_dilation
 
 from cmet_engine.errors import CmetError, InvalidInput
@@ -69,32 +70,7 @@ def load(path: str | Path | Source, rate: int = RATE) -> np.ndarray:
             with contextlib.suppress(CmetError):  # pictures that nobody can see
                 info = measure(source)
         clock = info.clock if info else Clock()
-        resampler = av.AudioResampler(format="flt", rate=rate)
-        parts: list[np.ndarray] = []
-        start: float | None = None
-        try:
-            for packet in clock.packets(container, [stream]):
-                try:
-                    frames = cast(list[av.AudioFrame], packet.decode())
-                except av.error.InvalidDataError:
-                    continue  # a damaged packet costs its own samples only
-                for frame in frames:
-                    if start is None:
-                        start = frame.time
-                    elif clock.shifts and frame.time is not None:
-                        parts = _in_step(parts, round((frame.time - start) * rate), rate)
-                    frame.pts = None  # the resampler counts samples itself; stamps with gaps confuse it
-                    try:
-                        made = resampler.resample(frame)
-                    except ValueError:  # broadcast recordings change rate or channels on the way
-                        made = resampler.resample(None)
-                        resampler = av.AudioResampler(format="flt", rate=rate)
-                        made += resampler.resample(frame)
-                    parts.extend(map(_mono, made))
-        except (av.error.FFmpegError, OSError):
-            pass  # cut off: what was decoded so far is the sound
-        if parts:
-            parts.extend(map(_mono, resampler.resample(None)))
+        parts, start = _decoded(container, stream, clock, rate)
     both = np.concatenate(parts) if parts else np.zeros((0, 2), np.float32)
     level = np.sqrt(np.square(both, dtype=np.float64).sum(0))
     # Channels wired in antiphase cancel each other: then one of them is the sound.
@@ -109,6 +85,37 @@ def load(path: str | Path | Source, rate: int = RATE) -> np.ndarray:
     if not np.isfinite(wave).all():
         raise InvalidInput(f"{path}: the sound holds values that are not numbers; export it again.")
     return np.clip(wave, -1.0, 1.0).astype(np.float32)
+
+
+def _decoded(container: InputContainer, stream: Any, clock: Clock, rate: int) -> tuple[list[np.ndarray], float | None]:
+    """The sound of a stream in parts, float32 [S, 2] each (see `_mono`), and seconds of the file's clock at which it begins."""
+    resampler = av.AudioResampler(format="flt", rate=rate)
+    parts: list[np.ndarray] = []
+    start: float | None = None
+    try:
+        for packet in clock.packets(container, [stream]):
+            try:
+                frames = cast(list[av.AudioFrame], packet.decode())
+            except av.error.InvalidDataError:
+                continue  # a damaged packet costs its own samples only
+            for frame in frames:
+                if start is None:
+                    start = frame.time
+                elif clock.shifts and frame.time is not None:
+                    parts = _in_step(parts, round((frame.time - start) * rate), rate)
+                frame.pts = None  # the resampler counts samples itself; stamps with gaps confuse it
+                try:
+                    made = resampler.resample(frame)
+                except ValueError:  # broadcast recordings change rate or channels on the way
+                    made = resampler.resample(None)
+                    resampler = av.AudioResampler(format="flt", rate=rate)
+                    made += resampler.resample(frame)
+                parts.extend(map(_mono, made))
+    except (av.error.FFmpegError, OSError):
+        pass  # cut off: what was decoded so far is the sound
+    if parts:
+        parts.extend(map(_mono, resampler.resample(None)))
+    return parts, start
 
 
 def _mono(frame: av.AudioFrame) -> np.ndarray:
