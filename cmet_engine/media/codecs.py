@@ -9,7 +9,7 @@ from cmet_engine.errors import InvalidInput
 from cmet_engine.media import formats
 from cmet_engine.media.info import BT709, BT2020, UNSPECIFIED, Colors, Mastering
 from cmet_engine.media.output import OutputSettings
-from cmet_engine.media.planes import PLACES, Layout, layout
+from cmet_engine.media.planes import BOTTOM, BOTTOM_LEFT, PLACES, Layout, layout
 from cmet_engine.media.source import Source, video_stream
 from cmet_engine.media.spaces import is_float
 from cmet_engine.media.stills import displayed_info
@@ -149,6 +149,10 @@ def _colors(kind: _Kind, colors: Colors, notes: list[str]) -> Colors:
         notes.append(f"{kind.title} knows the colour matrices of BT.709 and BT.2020 only, so the clip's was converted.")
     if kind.encoder.startswith("prores") and colors.transfer in _LIKE_BT709:
         colors = replace(colors, transfer=BT709)
+    if kind.encoder in ("ffv1", "libvpx-vp9") and colors.chroma_place in (BOTTOM_LEFT, BOTTOM):
+        notes.append(
+            f"Matroska does not know chroma samples that lie at the bottom, as in the clip ({PLACES[colors.chroma_place]})."
+        )
     return colors
 
 

@@ -34,6 +34,7 @@ _CALLED = {
     "aac": "AAC", "libopus": "Opus", "flac": "FLAC", "pcm_s16le": "PCM of 16 bits", "pcm_s24le": "PCM of 24 bits",
 }  # fmt: skip
 _NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight")
+_NOT_IN_PICTURES = {"audio": "sound", "subtitle": "subtitles", "chapter": "chapters", "attachment": "attachments"}
 _TRIAL_PACKETS = 8
 _TRIAL_READS = 2000  # packets of all tracks within which those of one are looked for
 
@@ -82,10 +83,10 @@ def plan(container: InputContainer, source: Source, suffix: str) -> Plan:
     result = Plan(chapters=suffix in CHAPTERS and bool(container.chapters()))
     sounds = len(container.streams.audio)
     if suffix in ("", *formats.SEQUENCE_OUT):
-        kinds = [kind for kind in ("audio", "subtitle") if any(s.type == kind for s in container.streams)]
-        held = " and no ".join({"audio": "sound", "subtitle": "subtitles"}[kind] for kind in kinds)
+        kinds = {stream.type for stream in container.streams} | ({"chapter"} if container.chapters() else set())
+        held = [f"no {word}" for kind, word in _NOT_IN_PICTURES.items() if kind in kinds]
         if held:
-            result.notes.append(f"An image sequence holds no {held}; it stays in the source clip.")
+            result.notes.append(f"An image sequence holds {' and '.join(held)}; it stays in the source clip.")
         return result
     for stream in container.streams:
         if stream.type == "audio":
@@ -228,6 +229,8 @@ def _holds(source: Source, stream: Any, suffix: str) -> bool:
     """Whether a container takes a track: its header and first packets are written into memory."""
     if suffix == ".mxf":
         return stream.type == "audio"  # of those that `_plays` lets through
+    if stream.type == "attachment" and suffix != ".mkv":
+        return False  # WebM's muxer takes them and writes none
     try:
         with source.open() as container, av.open(io.BytesIO(), "w", format=muxer(suffix)) as target:
             mine = container.streams[stream.index]

@@ -110,9 +110,10 @@ def losses(clip: str, header: Header) -> list[str]:
     return found
 
 
-def described(primaries: tuple[float, ...], fps: Fraction) -> Header:
-    """The attributes of a picture that comes from no OpenEXR file: x and y of its primaries and white, and its rate."""
+def described(primaries: tuple[float, ...], fps: Fraction, pixel_aspect: Fraction = Fraction(1)) -> Header:
+    """The attributes of a picture that comes from no OpenEXR file: x and y of its primaries and white, its rate and pixels."""
     return {
+        "pixelAspectRatio": Attribute("float", struct.pack("<f", pixel_aspect)),
         "chromaticities": Attribute("chromaticities", struct.pack("<8f", *primaries)),
         "framesPerSecond": Attribute("rational", struct.pack("<iI", fps.numerator, fps.denominator)),
     }

@@ -245,7 +245,8 @@ def _header(source: Source) -> tuple[_Header, av.VideoFrame]:
 def _tags(container: InputContainer, stream: Any) -> dict[str, str]:
     """What the file says about itself: on the stream of pictures, as a whole, on its tracks of data."""
     data = [s for s in container.streams if s.type == "data"]
-    return {k.lower(): v for part in (*reversed(data), container, stream) for k, v in part.metadata.items()}
+    parts = (*reversed(data), container, stream)
+    return {k.lower().removeprefix("comment_"): v for part in parts for k, v in part.metadata.items()}  # MXF's prefix
 
 
 def _start_timecode(header: _Header, fps: Fraction, first: int, warnings: list[str]) -> str:

@@ -12,10 +12,10 @@ import numpy as np
 from cmet_engine.files import whole_folder
 from cmet_engine.media import container_limits, openexr
 from cmet_engine.media.display import ORDINARY
-from cmet_engine.media.info import Colors
+from cmet_engine.media.info import Colors, Mastering, VideoInfo
 from cmet_engine.media.output import Output, OutputSettings
 from cmet_engine.media.segments import SEGMENT, finished, unfinished_file
-from cmet_engine.media.sequences import check_sequence, remove_stale
+from cmet_engine.media.sequences import SEQUENCE_RATE, check_sequence, remove_stale
 from cmet_engine.media.source import Source
 from cmet_engine.media.spaces import is_float
 from cmet_engine.media.stills import StillEncoder
@@ -34,6 +34,7 @@ class SequenceOutput(Output):
         self.folder = stack.enter_context(whole_folder(folder, force=True))
         self.segments = settings.segments
         self.fps, about = settings.fps, settings.source
+        self.pixel_aspect = about.pixel_aspect if about else Fraction(1)
         self.encode = StillEncoder(
             self.suffix, about.colors if about else Colors(), about.display if about else ORDINARY
         )
@@ -41,6 +42,8 @@ class SequenceOutput(Output):
         self.first = round(about.begins * about.fps) if about else 0  # of the source, where a part of it is written
         if self.source:
             settings.notes += openexr.losses(self.source.path.name, openexr.read_header(self.source.file_of(0)))
+        if about:
+            settings.notes += _losses(about, self.suffix)
         if settings.sound:
             settings.notes += container_limits.limits(Source(settings.sound), settings.path.suffix)
 
@@ -74,7 +77,7 @@ class SequenceOutput(Output):
         if self.source and is_float(frame.format.name):
             header = openexr.kept(openexr.read_header(self.source.file_of(self.first + self.count)))
         else:
-            header = self.encode.attributes(self.fps)
+            header = self.encode.attributes(self.fps, self.pixel_aspect)
         return self.encode(frame, header, matte)
 
     def _next_file(self) -> Path:
@@ -92,3 +95,19 @@ class SequenceOutput(Output):
     def _tidy(self, folder: Path) -> None:
         if self.done:
             self.notes += remove_stale(folder, self.pattern, self.count)
+
+
+def _losses(info: VideoInfo, suffix: str) -> list[str]:
+    """The sentence about what of a clip numbered pictures do not say."""
+    mean = f"{float(info.fps):.5g}"
+    lost = {
+        f"the uneven times of its frames ({mean} a second in the mean)": info.variable,
+        f"its frame rate ({mean})": not info.variable and info.fps != SEQUENCE_RATE and suffix != ".exr",
+        f"its start timecode ({info.timecode})": info.timecode,
+        f"the name of its reel ({info.reel})": info.reel,
+        f"its time of recording ({info.created})": info.created,
+        f"its pixel aspect ({info.pixel_aspect})": info.pixel_aspect != 1 and suffix != ".exr",
+        "its HDR mastering metadata": info.mastering != Mastering(),
+    }
+    named = [what for what, counts in lost.items() if counts]
+    return [f"An image sequence does not hold what the clip says: {', '.join(named)}."] if named else []

@@ -14,7 +14,7 @@ from cmet_engine.choices import GUESSED, InputSpace
 from cmet_engine.errors import InvalidInput, NotFound
 from cmet_engine.media.clock import Clock
 from cmet_engine.media.display import space_key
-from cmet_engine.media.sequences import SEQUENCE_RATE, Pictures, find_pictures, is_pattern
+from cmet_engine.media.sequences import Pictures, find_pictures, is_pattern, rate_of
 
 # Text that FFmpeg would "play" as a terminal, a subtitle or a list of other files. A user who names one made a mistake,
 # and a play list could make the reader open other files or addresses.
@@ -148,7 +148,7 @@ class Source:
         """See `open_media`."""
         if self.pictures is None:
             return open_media(self.path)
-        options = {"framerate": str(SEQUENCE_RATE), "start_number": str(self.pictures.first)}
+        options = {"framerate": str(rate_of(self.first_file)), "start_number": str(self.pictures.first)}
         return open_media(self.pictures.pattern, format="image2", options=options)
 
 

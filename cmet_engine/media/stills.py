@@ -72,10 +72,10 @@ class StillEncoder:
         picture = av.VideoFrame.from_ndarray(packed[..., 0] if len(integers) == 1 else packed, format=pixels)
         return self._encoded(encoder, picture)
 
-    def attributes(self, fps: Fraction) -> openexr.Header:
+    def attributes(self, fps: Fraction, pixel_aspect: Fraction = Fraction(1)) -> openexr.Header:
         """What an OpenEXR file says about frames that come from none."""
         mark = {DISPLAYED: openexr.Attribute("string", b"sRGB")} if self.display.ordinary else {}
-        return {**openexr.described(openexr.REC709, fps), **mark}
+        return {**openexr.described(openexr.REC709, fps, pixel_aspect), **mark}
 
     def _channels(self, frame: av.VideoFrame) -> list[np.ndarray]:
         """Gray, or red, green and blue, each [H, W], and alpha; sets `bits`."""

@@ -14,7 +14,7 @@ from cmet_engine.errors import InvalidInput
 from cmet_engine.media.codecs import like
 from cmet_engine.media.formats import CODEC_OUT, MOVIE_OUT
 from cmet_engine.media.info import Colors
-from cmet_engine.media.planes import layout, read_rgb, views
+from cmet_engine.media.planes import BOTTOM, layout, read_rgb, views
 from cmet_engine.media.probe import probe
 from cmet_engine.media.reader import VideoReader
 from cmet_engine.media.segments import SEGMENT
@@ -270,3 +270,15 @@ def test_every_file_says_that_it_was_edited(make_clip: MakeClip, tmp_path: Path,
     with av.open(str(tmp_path / f"out{suffix}")) as container:
         tags = {name.lower().removeprefix("comment_"): value for name, value in container.metadata.items()}
     assert tags["comment"] == "not what was filmed" and tags["cmet_edit"] == "happy"
+
+
+def test_chroma_at_the_bottom_is_kept_where_the_file_knows_it(make_clip: MakeClip, tmp_path: Path) -> None:
+    reader = VideoReader(make_clip("clip.mkv", codec="ffv1", frames=2))
+    info = replace(reader.info, colors=replace(reader.info.colors, chroma_place=BOTTOM))
+    for name, kept in (("out.mp4", True), ("out.mkv", True), ("lossless.mkv", False), ("out.webm", False)):
+        codec = "ffv1" if "lossless" in name else None
+        with VideoWriter(tmp_path / name, 64, 48, 25, sound_from=info, codec=codec) as writer:
+            for frame in reader.frames(planes=True):
+                writer.write(frame.source, frame.time)
+        assert (probe(tmp_path / name).colors.chroma_place == BOTTOM) == kept
+        assert ["at the bottom" in note for note in writer.notes] == [True] * (not kept)

@@ -249,6 +249,16 @@ def test_subtitles_chapters_and_attachments(tmp_path: Path, codec: str) -> None:
     assert not writer.notes
 
 
+def test_what_is_lost_beside_the_pictures_is_said(tmp_path: Path) -> None:
+    clip = with_words(tmp_path / "clip.mkv", "subrip")
+    (said,) = limits(Source(clip), ".webm")
+    assert said == "The attachment font.ttf does not fit into .webm; it is left out."
+    (said,) = limits(Source(clip), ".exr")
+    assert (
+        said == "An image sequence holds no subtitles and no chapters and no attachments; it stays in the source clip."
+    )
+
+
 def test_pictures_keep_no_sound_and_say_so(make_clip: MakeClip, tmp_path: Path) -> None:
     clip = make_clip("clip.mp4", sound="aac")
     _, writer = copy(clip, tmp_path / "frames")

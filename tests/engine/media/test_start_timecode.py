@@ -15,15 +15,22 @@ NTSC = Fraction(30000, 1001)
 CREATED = "2024-05-06T07:08:09.000000Z"
 
 
-def shot(path: Path, timecode: str, fps: Fraction | int = 25, codec: str = "libx264", reel: str = "A001C003") -> Path:
+def shot(
+    path: Path,
+    timecode: str,
+    fps: Fraction | int = 25,
+    codec: str = "libx264",
+    reel: str = "A001C003",
+    size: tuple[int, int] = (64, 48),
+) -> Path:
     """A clip of a second as a camera writes it."""
     with av.open(str(path), "w", options={"movflags": "use_metadata_tags"}) as out:
         out.metadata["creation_time"] = CREATED
         stream: Any = out.add_stream(codec, rate=fps)
-        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.width, stream.height, stream.pix_fmt = *size, "yuv420p"
         stream.metadata.update(timecode=timecode, reel_name=reel)
         for _ in range(24):
-            out.mux(stream.encode(av.VideoFrame.from_ndarray(np.full((48, 64, 3), 90, np.uint8))))
+            out.mux(stream.encode(av.VideoFrame.from_ndarray(np.full((*size[::-1], 3), 90, np.uint8))))
         out.mux(stream.encode(None))
     return path
 
@@ -63,3 +70,9 @@ def test_a_timecode_that_cannot_be_is_left_out_and_said(tmp_path: Path) -> None:
     assert "start timecode" in info.warnings[0]
     copy(source, tmp_path / "out.mov")
     assert probe(tmp_path / "out.mov").timecode == ""
+
+
+def test_mxf_gives_reel_and_time_of_recording_back(tmp_path: Path) -> None:
+    copy(shot(tmp_path / "clip.mov", "00:01:00;02", NTSC, size=(256, 128)), tmp_path / "clip.mxf")
+    info = probe(tmp_path / "clip.mxf")
+    assert (info.timecode, info.reel, info.created) == ("00:01:00;02", "A001C003", CREATED)

@@ -1,6 +1,7 @@
 """Picture sequences in and out: what is not changed comes back bit for bit, in the depth that it has."""
 
 import struct
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -8,10 +9,12 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+from media_clips import MakeClip
 from space_clips import sample, write_exrs, write_movie
 
 from cmet_engine.choices import GUESSED, InputSpace
 from cmet_engine.media import openexr
+from cmet_engine.media.info import Mastering
 from cmet_engine.media.planes import views, write_change
 from cmet_engine.media.reader import VideoReader
 from cmet_engine.media.writer import VideoWriter
@@ -203,3 +206,42 @@ def test_a_damaged_header_is_no_reason_to_stop(tmp_path: Path) -> None:
     ):
         (tmp_path / name).write_bytes(data)
         assert openexr.read_header(tmp_path / name) == {}
+
+
+def test_what_numbered_pictures_do_not_say_of_a_movie_is_said(make_clip: MakeClip, tmp_path: Path) -> None:
+    movie = make_clip("clip.mkv", codec="ffv1", frames=2, fps=Fraction(30000, 1001))
+    info = replace(
+        VideoReader(movie).info,
+        timecode="00:00:59;25",
+        reel="B007",
+        pixel_aspect=Fraction(4, 3),
+        mastering=Mastering(light=(1000, 400)),
+    )
+    notes = {}
+    for suffix in (".png", ".exr"):
+        with VideoWriter(tmp_path / f"out{suffix[1:]}" / f"f{suffix}", 64, 48, info.fps, source=info) as writer:
+            for frame in VideoReader(movie):
+                writer.write(frame.image)
+        (notes[suffix],) = writer.notes
+    for said in ("timecode (00:00:59;25)", "reel (B007)", "HDR mastering metadata"):
+        assert said in notes[".png"] and said in notes[".exr"]
+    assert "frame rate (29.97)" in notes[".png"] and "pixel aspect (4/3)" in notes[".png"]
+    assert "rate" not in notes[".exr"] and "aspect" not in notes[".exr"]
+    assert VideoReader(tmp_path / "outexr").info.pixel_aspect == Fraction(4, 3)
+    header = openexr.read_header(next((tmp_path / "outexr").iterdir()))
+    assert struct.unpack("<iI", header["framesPerSecond"].data) == (30000, 1001)
+
+
+@pytest.mark.parametrize(("said", "rate"), [((24, 1), 24), ((24000, 1001), Fraction(24000, 1001)), ((2997, 100), Fraction(30000, 1001)), ((0, 0), 25)])  # fmt: skip
+def test_pictures_that_name_their_rate_have_it(tmp_path: Path, said: tuple[int, int], rate: Fraction) -> None:
+    header = {"framesPerSecond": openexr.Attribute("rational", struct.pack("<iI", *said))}
+    write_exrs(tmp_path / "exr", sample(3, 32), "lin_rec709", header)
+    assert VideoReader(tmp_path / "exr").info.fps == rate
+    dpx = bytearray(encoded("dpx", "gbrp10le"))
+    struct.pack_into(">f" if dpx.startswith(b"SDPX") else "<f", dpx, 1724, said[0] / max(said[1], 1))
+    (tmp_path / "dpx").mkdir()
+    for index in range(3):
+        (tmp_path / "dpx" / f"f{index}.dpx").write_bytes(dpx)
+    info = VideoReader(tmp_path / "dpx").info
+    assert (info.fps, info.variable) == (rate, False)
+    assert [frame.time for frame in VideoReader(tmp_path / "dpx")] == [i / Fraction(rate) for i in range(3)]
