@@ -149,12 +149,11 @@ def _container(settings: OutputSettings, stack: contextlib.ExitStack) -> Any:
         options = {"fflags": "+bitexact"}
     container = av.open(str(temporary.absolute()), "w", format=muxer(suffix), options=options)
     stack.callback(container.close)
-    tags = dict(settings.metadata)
-    if settings.source:  # MPEG-4 has no place for a reel but among the tags of the file
-        about = settings.source.identity
-        tags |= {name: about[name] for name in ("creation_time", "reel_name") if name in about}
     mark = "comment_" if suffix == ".mxf" else ""  # FFmpeg writes tags so named alone into MXF
-    container.metadata.update({f"{mark}{name}": value for name, value in tags.items()})
+    container.metadata.update({f"{mark}{name}": value for name, value in settings.metadata.items()})
+    if settings.source:  # MPEG-4 has no place for a reel but among the tags of the file
+        tags = settings.source.identity
+        container.metadata.update({name: tags[name] for name in ("creation_time", "reel_name") if name in tags})
     return container
 
 

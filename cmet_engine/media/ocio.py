@@ -95,7 +95,7 @@ def _config(where: str) -> Any:
     try:
         return PyOpenColorIO.Config.CreateFromFile(where)
     except PyOpenColorIO.Exception as error:
-        reason = str(error).strip().splitlines()[0].rstrip(".")
+        reason = str(error).strip().splitlines()[0].removeprefix("Error: ").rstrip(".")
         raise InvalidInput(f"{where} is not a configuration that OpenColorIO can read: {reason}.") from error
 
 

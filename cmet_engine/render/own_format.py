@@ -18,6 +18,9 @@ from cmet_engine.render.base import PartRenderer, Renderer
 LEAST_CHANGE = 0.01
 """Of 255: what a float picture may differ from another by rounding."""
 
+UNBENT = np.float32(217)
+"""Of 255: what is darker in a display picture is not compressed, so what overshoots there stays small."""
+
 
 class Display(Protocol):
     """From the values of a colour space to a picture that looks right on a display, and back.
@@ -56,14 +59,21 @@ class ShownPlanes:
     def read(self, source: av.VideoFrame, box: Box) -> np.ndarray:
         """The display picture of a region: float32 [h, w, 3], 0 to 255 and beyond."""
         stored = read_rgb(source, box, self.colors)
-        return self.display.to_display(stored / 255) * np.float32(255) if self.display else stored
+        if self.display is None:
+            return stored
+        # filters would spread what is no number; such samples keep their bits
+        stored = np.nan_to_num(stored / 255, posinf=65504, neginf=-65504)
+        return self.display.to_display(stored) * np.float32(255)
 
     def add(self, source: av.VideoFrame, box: Box, before: np.ndarray, after: np.ndarray) -> None:
         """Add a change of the display picture to the planes."""
         if self.display:
-            # what interpolation overshoots above the brightest would become very bright on the way back
-            after = np.minimum(after, np.maximum(before.max((0, 1)), np.float32(255)))
-            before, after = (self.display.from_display(shown / 255) * np.float32(255) for shown in (before, after))
+            knee = np.full((1, 1, 3), UNBENT, np.float32)
+            before, after, least = (
+                self.display.from_display(shown / 255) * np.float32(255) for shown in (before, after, knee)
+            )
+            # what interpolation overshoots above the brightest has become very bright
+            after = np.minimum(after, np.maximum(before.max((0, 1)), least))
         write_change(source, box, before, after, self.colors)
 
     def add_proxy(self, source: av.VideoFrame, box: Box, before: np.ndarray, after: np.ndarray) -> None:

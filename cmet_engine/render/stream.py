@@ -130,13 +130,7 @@ def render_video(
     rate_factor = RATE_FACTOR if output.rate_factor is None else output.rate_factor
     folder = _segments_folder(pieces, Source.of(clip), renderer, output, rate_factor, observers)
     with contextlib.ExitStack() as stack:
-        writer = stack.enter_context(
-            VideoWriter(
-                output.path, info.width, info.height, info.fps, sound_from=output.sound or info,
-                source=replace(info, offset=Fraction(0)) if output.sound else info, metadata=output.metadata,
-                rate_factor=rate_factor, codec=output.codec, force=output.force, segments=folder,
-            )
-        )  # fmt: skip
+        writer = stack.enter_context(_writer(output, info, rate_factor, folder))
         matte = _matte(output, info, folder, stack)
         start = writer.frames if matte is None or matte.frames is None else min(writer.frames, matte.frames)
         if folder:
@@ -162,6 +156,15 @@ def render_video(
         if folder:
             _note(folder / NOTES, renderer, observers)
     return [*renderer.messages, *reader.warnings, *writer.notes]
+
+
+def _writer(output: VideoOutput, info: VideoInfo, rate_factor: int, folder: Path | None) -> VideoWriter:
+    """The writer of a video of a clip's frames."""
+    return VideoWriter(
+        output.path, info.width, info.height, info.fps, sound_from=output.sound or info,
+        source=replace(info, offset=Fraction(0)) if output.sound else info, metadata=output.metadata,
+        rate_factor=rate_factor, codec=output.codec, force=output.force, segments=folder,
+    )  # fmt: skip
 
 
 def _matte(

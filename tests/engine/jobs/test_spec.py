@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from cmet_engine.cli.options import option_called
 from cmet_engine.errors import CmetError, InvalidInput
-from cmet_engine.spec import KINDS, EditSpec, LiveSpec, read_work
+from cmet_engine.spec import KINDS, EditSpec, LiveSpec, RenderSpec, TrackSpec, read_work
 
 GIVEN = {"track": "a.npz", "clip": "a.mp4", "rig": "a.blend", "paths": ["a.wav"], "name": "wistful"}
 
@@ -76,3 +76,15 @@ def test_a_timeline_file_becomes_part_of_what_is_sent(tmp_path):
     assert dict(spec.input_paths()) == {"clip": Path("a.mp4"), "keys": tmp_path / "keys.json"}
     read = spec.with_keys_read()
     assert read.timeline() == spec.timeline() and dict(read.input_paths()) == {"clip": Path("a.mp4")}
+
+
+@pytest.mark.parametrize("kind", [EditSpec, TrackSpec, RenderSpec])
+def test_a_part_of_a_clip_in_any_notation(kind: type) -> None:
+    about = {"clip": "a.mp4", **({"track": "t.npz"} if kind is RenderSpec else {})}
+    spec = kind.read({**about, "range_from": 1.5, "range_to": "01:00:00:00", "handles": 8})
+    assert spec.part == ("1.500000", "01:00:00:00", 8)
+    assert kind.read(spec.model_dump(mode="json")) == spec
+    assert kind.read({**about, "range_from": "120f"}).part == ("120f", None, 0)
+    for wrong in ({"range_from": "-1"}, {"range_to": True}, {"range_to": "nan"}, {"handles": 3}, {"range_from": "#12"}):
+        with pytest.raises(InvalidInput):
+            kind.read({**about, **wrong})
