@@ -74,7 +74,7 @@ class Judge:
         if kept:
             return text
         said = [m for m in self.messages if re.search(SAYS.get(name, "$^"), m)]
-        self.said += [m for m in said if m not in self.said]
+        self.said = list(dict.fromkeys([*self.said, *said]))
         if said:
             return f"no{f' ({lost})' if lost else ''}"
         self.failed.append(f"{name}: {text or 'something'} became {lost or 'nothing'}")
