@@ -1,7 +1,10 @@
 """How well an edited video keeps what lies outside the face."""
 
 import itertools
+from collections.abc import Sequence
 from pathlib import Path
+
+import numpy as np
 
 from cmet_engine.face.geometry import FaceGeometry
 from cmet_engine.media.reader import VideoReader
@@ -9,15 +12,24 @@ from cmet_engine.quality.metrics import psnr
 from cmet_engine.quality.regions import outside
 
 
-def psnr_of_video(clip: Path, video: Path, geometry: FaceGeometry, frames: int) -> float | None:
-    """dB by which the first frames of a written video equal the clip's outside the face; see `metrics.psnr`.
+def psnr_of_video(clip: Path, video: Path, people: Sequence[FaceGeometry], frames: int) -> float | None:
+    """dB by which the first frames of a written video equal the clip's outside the faces; see `metrics.psnr`.
+
+    Args:
+        clip, video: before and after.
+        people: where the edited faces are.
+        frames: that are compared.
 
     Raises:
         CmetError: the video cannot be read back.
     """
     read = (itertools.islice(VideoReader(path), frames) for path in (clip, video))
     return psnr(
-        (a.image, b.image, outside(geometry, a.index, a.image.shape))
+        (
+            a.image,
+            b.image,
+            np.logical_and.reduce([outside(g, a.index, a.image.shape) for g in people if g.valid[a.index]]),
+        )
         for a, b in zip(*read, strict=False)
-        if a.image.shape == b.image.shape and geometry.valid[a.index]
+        if a.image.shape == b.image.shape and any(g.valid[a.index] for g in people)
     )
