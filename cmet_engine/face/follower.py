@@ -31,7 +31,7 @@ APPEARANCE_EVERY, APPEARANCE_SHARE = 10, 0.2
 """Frames between two updates of the person's appearance, and the share of the new one in it: it covers the last seconds."""
 LEAST_INSIDE = 0.5
 """Share of the landmarks that must lie in the picture."""
-WATCH_EVERY, DOUBT_EVERY = 8, 2
+WATCH_EVERY, DOUBT_EVERY = 10, 2
 """Frames from one look at whose face is followed to the next: as long as it is the person's, and while that is in doubt."""
 STRANGE_WEIGHT = 4.0
 """How much a face that looks somewhat unlike the person is put back in the choice among several."""
@@ -294,8 +294,7 @@ class Follower:
             landmarks = self._find(image, box)
             if landmarks is None:
                 continue
-            picture = seen_clearly(image, landmarks) if self._person.known else None
-            strange = None if picture is None else self._person.distance(picture, landmarks)
+            strange = self._strangeness(image, landmarks, box)
             if strange is not None and strange >= SURELY_OTHER:
                 self._strangers.append((box, self._frames))
                 self._others = self.stranger = True
@@ -319,6 +318,22 @@ class Follower:
             if strange is not None and strange <= SAME:
                 self._doubted, self._distances, self._unsure = False, [], -1
         return best
+
+    def _strangeness(self, image: np.ndarray, landmarks: np.ndarray, box: Box) -> float | None:
+        """How unlike the person a face that was just found in a box is; None where that cannot be said."""
+        picture = seen_clearly(image, landmarks) if self._person.known else None
+        if picture is None:
+            return None
+        strange = self._person.distance(picture, landmarks)
+        if strange <= SAME:
+            return strange
+        again = self._find(image, box_of(landmarks))  # the second time the landmarks lie better
+        picture = None if again is None else seen_clearly(image, again)
+        if again is not None and picture is not None:
+            strange = self._person.distance(picture, again)
+        self._mesh.forget()
+        self._find(image, box)  # what follows is the same as if nobody had looked
+        return strange
 
     def _is_stranger(self, box: Box) -> bool:
         """Whether a face was found to be somebody else's just now, about here; if so it is followed to its new place."""

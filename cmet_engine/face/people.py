@@ -18,7 +18,7 @@ from cmet_engine.face.cuts import CutFinder
 from cmet_engine.face.follower import upright_turns
 from cmet_engine.face.identity import IDENTITY_FILE, distance
 from cmet_engine.face.mesh import Box, Detector, Mesh, box_of, cut_window, turned
-from cmet_engine.face.person import MIDDLE, SURELY_OTHER, seen_clearly, signature
+from cmet_engine.face.person import SURELY_OTHER, seen_clearly, signature
 from cmet_engine.files import read_json, whole_file
 from cmet_engine.media.info import Frame
 from cmet_engine.media.picture import read_picture
@@ -36,6 +36,8 @@ SAME_PLACE = 0.2
 """Overlap (intersection over union) of the boxes of one face in two searched frames."""
 FEWEST_SIGHTINGS = 2
 """A face that is found only once is a false detection, unless nobody is found more often."""
+ALIKE = 0.6
+"""Distance of two appearances up to which they are one person; between means of several views it is smaller than of single ones."""
 LEAST_LIKE = 0.85
 """Distance beyond which nobody in the clip is the one on a picture, which was taken at another time, in other light."""
 MOST_SIGNATURES = 12
@@ -218,6 +220,8 @@ def picture_signature(path: Path) -> np.ndarray:
         for box in detector.find(image, tiles=True):
             mesh.forget()
             landmarks = mesh.find(image, box)
+            if landmarks is not None:
+                landmarks = mesh.find(image, box_of(landmarks))
             if landmarks is not None and (picture := seen_clearly(image, landmarks)) is not None:
                 return signature(picture, landmarks)
     raise InvalidInput(f"{path.name} shows no face that is large and frontal enough to recognise somebody by.")
@@ -267,6 +271,8 @@ def _sightings(frame: Frame, boxes: list[Box], mesh: Mesh) -> list[Appearance]:
     for box in boxes:
         mesh.forget()
         landmarks = mesh.find(frame.image, box)
+        if landmarks is not None:
+            landmarks = mesh.find(frame.image, box_of(landmarks))  # the second time they lie better
         if landmarks is None or any(box_of(landmarks).overlap(other.box) > SAME_PLACE for other in found):
             continue
         place = box_of(landmarks)
@@ -314,7 +320,7 @@ def _people(appearances: list[Appearance]) -> list[Appearance]:
             if not set(a.frames) & set(b.frames)
         ]
         unlike, i, j = min(alike, default=(1.0, 0, 0))
-        if unlike > MIDDLE:
+        if unlike > ALIKE:
             break
         people[j].add(people.pop(i))
     people += [a for a in appearances if not a.signatures]

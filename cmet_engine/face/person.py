@@ -8,10 +8,10 @@ import numpy as np
 from cmet_engine.face.identity import SIDE, clearly_seen, distance, load_identity, on_face, texture
 from cmet_engine.face.landmarks import LANDMARKS
 
-SAME, OTHER, SURELY_OTHER = 0.5, 0.64, 0.76
+SAME, OTHER, SURELY_OTHER = 0.5, 0.68, 0.77
 """Distance (`identity.distance`) up to which a face is the person's; from which it is somebody else's if several frames say so;
 from which one frame is enough."""
-MIDDLE = 0.58
+MIDDLE = 0.66
 """Distance that decides where a decision must be made."""
 MOST_SAMPLES = 24
 """Views of the person that are kept: the first half for good, the others are the latest."""
