@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from cmet_engine.cli.options import Adder, output_argument
+from cmet_engine.errors import InvalidInput
 
 
 def add_command(command: Adder) -> None:
@@ -42,7 +43,6 @@ def run(options: argparse.Namespace) -> Any:
 
 def _named(text: str) -> tuple[str, int]:
     """Name and number of `2=anna`."""
-    from cmet_engine.errors import InvalidInput
     from cmet_engine.timeline import PERSON
 
     number, _, name = text.partition("=")
