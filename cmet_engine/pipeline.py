@@ -267,9 +267,11 @@ def _asked(spec: EditSpec) -> list[str | None]:
     Raises:
         CmetError: they are for several people, and the renderer cannot do that.
     """
+    from cmet_engine.emotion.clip_emotions import VOICE  # brings torch
+
     timeline = spec.timeline()
     asked = timeline.people()
-    if not asked or (spec.speech is not None and "voice" not in timeline.names() and None not in asked):
+    if not asked or (spec.speech is not None and VOICE not in timeline.names() and None not in asked):
         asked.append(None)
     if len(asked) > 1 and spec.renderer == "edtalk":
         raise InvalidInput("The renderer edtalk edits one person of a clip; use warp for several.")
@@ -378,7 +380,7 @@ def _report_of(
     return EditReport(
         clip=spec.clip.name, output=spec.video_name if frames.index else "",
         width=geometry.size[0], height=geometry.size[1], fps=geometry.fps, duration=one.source.duration,
-        settings=summary.settings_table(spec), versions=summary.versions(), timeline=one.emotions.timeline, source=one.source,
+        settings=summary.settings_table(spec.model_copy(update={"face": one.face})), versions=summary.versions(), timeline=one.emotions.timeline, source=one.source,
         edited=one.edited,
         pairs=[
             FramePair(index, float(one.source.times[index]), before, after, summary.face_box(geometry, index, before))

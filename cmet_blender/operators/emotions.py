@@ -16,7 +16,17 @@ from cmet_engine.track import CoefficientTrack
 from .. import emotion_strips, export, keyframes, rig, session
 from ..emotion_tracks import mute, owners
 from ..recorder import Recorder
-from .base import EngineOperator, SimpleOperator, chosen, clip_path, keep_result, mapping_of, source_track, still_there
+from .base import (
+    EngineOperator,
+    SimpleOperator,
+    chosen,
+    clip_path,
+    face_of,
+    keep_result,
+    mapping_of,
+    source_track,
+    still_there,
+)
 
 
 class CMET_OT_refresh_emotions(SimpleOperator, bpy.types.Operator):
@@ -35,7 +45,7 @@ class CMET_OT_refresh_emotions(SimpleOperator, bpy.types.Operator):
 
 def edit_request(settings: Any, **keys: list[Any]) -> dict[str, Any]:
     """A request for the tracks of an edit of the scene's clip, with `emotions` or `keys`; no video."""
-    request = {"kind": "edit", "clip": str(clip_path(settings)), "face": settings.face, "renderer": "none", **keys}
+    request = {"kind": "edit", "clip": str(clip_path(settings)), "face": face_of(settings), "renderer": "none", **keys}
     return request | {"mode": settings.mode} | session.device_field()
 
 

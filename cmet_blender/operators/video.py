@@ -6,7 +6,7 @@ from typing import Any
 import bpy
 
 from .. import emotion_strips, footage, keyframes, properties, session
-from .base import EngineOperator, SimpleOperator, chosen, clip_path, keep_result, mapping_of, source_track
+from .base import EngineOperator, SimpleOperator, chosen, clip_path, face_of, keep_result, mapping_of, source_track
 
 
 class CMET_OT_render_video(EngineOperator, bpy.types.Operator):
@@ -37,7 +37,7 @@ class CMET_OT_render_video(EngineOperator, bpy.types.Operator):
             "clip": str(clip),
             "track": str(edited),
             "source": str(original),
-            "face": settings.face,
+            "face": face_of(settings),
             "quality": settings.quality,
             "format": settings.video_format,
             "rate_factor": properties.RATE_FACTORS[settings.rate_factor],

@@ -72,8 +72,12 @@ def _without_name(clip: Path, face: int | str | Path, progress: Progress | None 
     return f"#{number_of(clip, face[1:], progress)}" if isinstance(face, str) else face
 
 
+def face_key(clip: Path, face: int | str | Path) -> int | str:
+    """What stands for `face` in the name of a cached result: a person's number in place of a name, a picture's content."""
+    return _key_of(_without_name(clip, face))
+
+
 def _key_of(face: int | str | Path) -> int | str:
-    """What stands for `face` in the name of a cached result."""
     return f"picture {cache.content(face)}" if isinstance(face, Path) and face.is_file() else face  # type: ignore[return-value]
 
 

@@ -48,7 +48,9 @@ class Scrubber:
         """
         content = cache.content(spec.clip)
         geometry, source = self._keep("track", (content, spec.face), lambda: tracked(spec.clip, face=spec.face))
-        timeline = spec.timeline().scaled(spec.strength)
+        asked = spec.timeline()
+        mine = [key for key in asked.keys if key.person is None or f"#{key.person}" == spec.face]
+        timeline = EmotionTimeline(mine).scaled(spec.strength)
         about = (content, spec.face, repr(timeline), spec.mode)  # all that decides the edit
         edited = self._keep("edit", about, lambda: self._edit(spec, content, source, timeline))
         times = np.asarray(geometry.times)
