@@ -5,7 +5,7 @@ import numpy as np
 
 from cmet_engine.errors import NotFound
 from cmet_engine.face.mesh import SAME_FACE, Box, Detector, Mesh, box_of, cut_window, turned, turned_back
-from cmet_engine.face.person import FEWEST, OTHER, SAME, SURELY_OTHER, Person, seen_clearly, verdict
+from cmet_engine.face.person import FEWEST, OTHER, SAME, SURELY_OTHER, Person, covered_or_another, seen_clearly, verdict
 from cmet_engine.media.reader import VideoReader
 
 FIRST_SECONDS = 1.0
@@ -121,6 +121,9 @@ class Follower:
         self._unsure = 0  # frames directly before this one in which that was not looked at, or stayed in doubt
         self._sure: tuple[int, Box | None, np.ndarray | None] = (0, None, None)  # before them: frames, box, appearance
         self._doubted = False  # the face may be somebody else's
+        self._searched = (
+            False  # because it was found by a search; otherwise because it has changed while it was followed
+        )
         self._distances: list[float] = []  # of the doubted face from the person
         self._others = False  # other people are in the clip
         self._placeless = False  # the person was not seen since the last cut
@@ -227,8 +230,14 @@ class Follower:
 
         A face that was never seen well counts as the person's unless other people are in the clip.
         """
-        decidable = self._doubted and (self._others or len(self._distances) >= FEWEST)
-        if decidable and not verdict(self._distances, settled=True):
+        if self._doubted and self._searched:
+            decidable = self._others or len(self._distances) >= FEWEST
+            mine = not decidable or bool(verdict(self._distances, settled=True))
+        else:
+            mine = (
+                not self._doubted or covered_or_another(self._distances, others=self._others, settled=True) is not False
+            )
+        if not mine:
             return self._reject(self._box)
         self._doubted, self._distances, self._unsure = False, [], 0
         self._sure = (self._frames, self._box, self._appearance)
@@ -257,19 +266,31 @@ class Follower:
             self._recognise(picture, landmarks)
             return False
         unlike = self._person.distance(picture, landmarks)
-        if not self._doubted and unlike < OTHER:
-            self._recognise(picture, landmarks)
+        if unlike < (SAME if self._doubted else OTHER):
+            self._recognise(picture if unlike <= SAME else None, landmarks)
             return False
+        if not self._doubted:
+            self._doubted, self._searched = True, False
         self._distances.append(unlike)
-        found = verdict(self._distances, fewest=1 if self._doubted else FEWEST)
-        self._doubted, self._wait = True, DOUBT_EVERY
+        self._wait = DOUBT_EVERY
+        if self._searched:
+            found = verdict(self._distances)
+        else:
+            self._others = self._others or self._another_is_here(image, landmarks)
+            found = covered_or_another(self._distances, others=self._others)
         if found:
-            self._recognise(picture, landmarks)
+            self._recognise(None, landmarks)
         return found is False
 
-    def _recognise(self, picture: np.ndarray, landmarks: np.ndarray) -> None:
-        """The face is the person's: remember how it looks."""
-        self._person.learn(picture, landmarks)
+    def _another_is_here(self, image: np.ndarray, landmarks: np.ndarray) -> bool:
+        """Whether a face beside the one that is followed is in the picture."""
+        place = box_of(landmarks)
+        return any(box.overlap(place) < SAME_PLACE / 2 for box in self.detector.find(image))
+
+    def _recognise(self, picture: np.ndarray | None, landmarks: np.ndarray) -> None:
+        """The face is the person's; remember how it looks, where a texture is given."""
+        if picture is not None:
+            self._person.learn(picture, landmarks)
         self._doubted, self._distances, self._wait = False, [], WATCH_EVERY
         self._unsure = -1  # this frame is sure, too
 
@@ -313,7 +334,7 @@ class Follower:
             self._mesh.forget()
             best = best if (again := self._find(image, box_of(best))) is None else again
         if self._person.known:
-            self._doubted, self._wait = True, DOUBT_EVERY
+            self._doubted, self._searched, self._wait = True, True, DOUBT_EVERY
             self._distances = [] if strange is None else [strange]
             if strange is not None and strange <= SAME:
                 self._doubted, self._distances, self._unsure = False, [], -1

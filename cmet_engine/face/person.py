@@ -13,6 +13,8 @@ SAME, OTHER, SURELY_OTHER = 0.5, 0.68, 0.77
 from which one frame is enough."""
 MIDDLE = 0.66
 """Distance that decides where a decision must be made."""
+STRANGE, LASTING = 0.88, 10
+"""A face that is followed and has become so unlike, over so many compared frames, is somebody else's whoever else is seen."""
 MOST_SAMPLES = 24
 """Views of the person that are kept: the first half for good, the others are the latest."""
 FEWEST = 3
@@ -89,12 +91,11 @@ def seen_clearly(image: np.ndarray, landmarks: np.ndarray) -> np.ndarray | None:
     return texture(image, landmarks) if clearly_seen(landmarks) else None
 
 
-def verdict(distances: Sequence[float], *, fewest: int = 1, settled: bool = False) -> bool | None:
-    """Whether a face that was compared in some frames is the person's; None where that is not known yet.
+def verdict(distances: Sequence[float], *, settled: bool = False) -> bool | None:
+    """Whether a face that was found anew and compared in some frames is the person's; None where that is not known yet.
 
     Args:
         distances: in each of the frames.
-        fewest: frames that are needed to say that it is surely somebody else's.
         settled: decide now; no more frames will come.
     """
     if not distances:
@@ -102,9 +103,29 @@ def verdict(distances: Sequence[float], *, fewest: int = 1, settled: bool = Fals
     mean, count = float(np.mean(distances)), len(distances)
     if mean <= SAME:
         return True
-    if (mean >= SURELY_OTHER and count >= fewest) or (mean >= OTHER and count >= FEWEST):
+    if mean >= SURELY_OTHER or (mean >= OTHER and count >= FEWEST):
         return False
     return mean <= MIDDLE if settled or count >= DECIDED else None
+
+
+def covered_or_another(distances: Sequence[float], *, others: bool, settled: bool = False) -> bool | None:
+    """Whether a face that looks otherwise than before, while it was followed, is still the person's; None where not known yet.
+
+    A hand before the mouth, or glasses put on, make a face as unlike as many a stranger's. So a change alone says that somebody
+    else is followed only where others are in the clip, or where it is great and lasts.
+
+    Args:
+        distances: in the frames since it changed.
+        others: other people are in the clip.
+        settled: the face was lost; no more frames will come.
+    """
+    recent = distances[-DECIDED:]
+    mean, count = float(np.mean(recent)), len(distances)
+    if (others and count >= FEWEST and mean >= SURELY_OTHER) or (
+        mean >= STRANGE and count >= (FEWEST if settled else LASTING)
+    ):
+        return False
+    return True if settled else None
 
 
 def _pattern(picture: np.ndarray) -> np.ndarray:

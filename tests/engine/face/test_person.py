@@ -11,7 +11,7 @@ from cmet_engine.errors import CmetError
 from cmet_engine.face import people, tracker
 from cmet_engine.face.clip import track_clip
 from cmet_engine.face.geometry import FaceGeometry
-from cmet_engine.face.person import MIDDLE, OTHER, SAME, SURELY_OTHER, verdict
+from cmet_engine.face.person import MIDDLE, OTHER, SAME, SURELY_OTHER, covered_or_another, verdict
 from cmet_engine.quality.summary import tracking_messages
 
 COUNT = 16
@@ -145,9 +145,25 @@ def test_heads_upside_down_and_lying_are_tracked(tmp_path, both, turns, roll):
 def test_one_frame_says_little_and_several_decide():
     assert verdict([]) is None
     assert verdict([SAME - 0.1]) is True
-    assert verdict([SURELY_OTHER + 0.1]) is False and verdict([SURELY_OTHER + 0.1], fewest=3) is None
+    assert verdict([SURELY_OTHER + 0.1]) is False
     assert verdict([OTHER + 0.02] * 2) is None and verdict([OTHER + 0.02] * 3) is False
     assert verdict([MIDDLE + 0.01] * 2) is None and verdict([MIDDLE + 0.01] * 2, settled=True) is False
+
+
+def test_a_face_that_changes_while_it_is_followed_is_covered_unless_others_are_there():
+    unlike = [SURELY_OTHER + 0.05] * 8
+    assert covered_or_another(unlike, others=False) is None and covered_or_another(unlike, others=True) is False
+    assert covered_or_another(unlike[:2], others=True) is None
+    assert covered_or_another(unlike, others=False, settled=True) is True
+    assert covered_or_another([0.95] * 12, others=False) is False
+
+
+def test_a_hand_before_the_face_is_nobody_else(tmp_path, both):
+    pictures = [picture.copy() for picture in (*both[0], *both[0], *both[0])]
+    for picture in pictures[COUNT : 2 * COUNT]:
+        cv2.ellipse(picture, (128, 165), (34, 22), 0, 0, 360, (205, 160, 140), -1)
+    geometry = tracker.track(write(tmp_path / "hand.mp4", pictures))
+    assert geometry.valid.all() and not geometry.strangers.any()
 
 
 def test_the_cases_with_two_real_people(shared):
