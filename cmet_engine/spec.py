@@ -41,7 +41,7 @@ from cmet_engine.choices import (
 from cmet_engine.errors import InvalidInput
 from cmet_engine.spec_errors import Called, field_called, sentence, shown
 from cmet_engine.timecode import parse_moment
-from cmet_engine.timeline import EmotionKey, EmotionTimeline
+from cmet_engine.timeline import PERSON, EmotionKey, EmotionTimeline
 
 LONGEST_PATH = 4096  # characters; longer than any path that Linux, macOS or Windows opens by default
 
@@ -113,6 +113,30 @@ def _json_beside(text: str) -> str:
     return text
 
 
+def _person(text: str) -> str:
+    if not PERSON.fullmatch(text):
+        raise ValueError(
+            "use a person's number, from 1, or a name of letters, digits, '_' and '-', beginning with a letter"
+        )
+    return text
+
+
+def _face(value: Any) -> Any:
+    """A rank, `#` with a number or name, or the path of a picture, each as the type it has in `Face`."""
+    if not isinstance(value, str):
+        return value
+    text = value.strip()
+    if text.lstrip("+-").isdigit():
+        return int(text)
+    if text.startswith("#"):
+        return f"#{_person(text[1:])}"
+    return Path(text)
+
+
+def _form_of_face(value: Any) -> str:
+    return "rank" if isinstance(value, int | float) else "person" if isinstance(value, str) else "picture"
+
+
 def _form_of_keys(value: Any) -> str:
     return "key file" if isinstance(value, str | Path) else "key list"
 
@@ -121,7 +145,16 @@ File = Annotated[Path, AfterValidator(_usable)]
 ColorSpace = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_printable)]
 Emotion = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_printable)]
 """A name, a blend or a key in text form: `happy`, `0.7*happy+0.3*fear`, `sad=0.6@1-2.5`."""
-Face = Annotated[int, Field(ge=0, le=20)]
+Face = Annotated[
+    Annotated[int, Field(ge=0, le=20), Tag("rank")]
+    | Annotated[str, Field(pattern="^#"), Tag("person")]
+    | Annotated[File, Tag("picture")],
+    Discriminator(_form_of_face),
+    BeforeValidator(_face),
+]
+"""Whose face: a rank (0 the largest over the first second that shows any, 1 the next), `#` with the number or the name that
+`cmet faces` shows (`#2`, `#anna`), or the path of a picture of the person."""
+Person = Annotated[str, AfterValidator(_person)]
 Strength = Annotated[float, Field(ge=-10, le=10)]
 Device = Annotated[str, AfterValidator(_device)]
 Matte = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_matte)]
@@ -204,6 +237,7 @@ class KeySpec(Spec):
     ease_in: Annotated[float, Field(ge=0, le=60)] = 0.3
     ease_out: Annotated[float, Field(ge=0, le=60)] = 0.3
     easing: Easing = "smooth"
+    person: Person | None = None
 
 
 Keys = Annotated[
@@ -271,11 +305,12 @@ class TrackSpec(PartSpec):
 
     Attributes:
         clip, range_from, range_to, handles: see `PartSpec`; the footage shows a face.
-        face: which face, 0 the largest.
+        face: whose; see `Face`.
         colorspace, ocio: see `FootageSpec`.
         format: of the track, where no name of a file says it.
     """
 
+    inputs: ClassVar[tuple[str, ...]] = ("clip", "face")
     kind: Literal["track"] = "track"
     face: Face = 0
     format: TrackFormat = "npz"
@@ -291,15 +326,15 @@ class TimelineSpec(FootageSpec):
 
     Attributes:
         clip: footage with a talking face.
-        face: which face, 0 the largest.
         colorspace, ocio: see `FootageSpec`.
+        face: whose; see `Face`. Keys that name a person are for that one instead.
         emotions: keys in text form, as `--emotion` takes them.
         keys: further keys: a list of them, or a timeline file (.json).
         strength: multiplies every key.
         mode: `add` keeps the actor's own expression underneath; `replace` removes the standing expression first.
     """
 
-    inputs: ClassVar[tuple[str, ...]] = ("clip", "ocio", "keys")
+    inputs: ClassVar[tuple[str, ...]] = ("clip", "ocio", "face", "keys")
     clip: File
     face: Face = 0
     emotions: Annotated[tuple[Emotion, ...], Field(max_length=200)] = ()
@@ -360,7 +395,7 @@ class EditSpec(TimelineSpec, PartSpec):
             after the video.
     """
 
-    inputs: ClassVar[tuple[str, ...]] = ("clip", "ocio", "keys", "speech", "neutral", "lips", "portrait")
+    inputs: ClassVar[tuple[str, ...]] = ("clip", "ocio", "face", "keys", "speech", "neutral", "lips", "portrait")
     folders: ClassVar[tuple[str, ...]] = ("speech", "neutral")
     kind: Literal["edit"] = "edit"
     speech: File | None = None
@@ -427,7 +462,7 @@ class RenderSpec(PartSpec):
         format: of the video, where no name of a file says it.
     """
 
-    inputs: ClassVar[tuple[str, ...]] = ("clip", "ocio", "track", "source")
+    inputs: ClassVar[tuple[str, ...]] = ("clip", "ocio", "face", "track", "source")
     kind: Literal["render"] = "render"
     track: File
     source: File | None = None
@@ -570,7 +605,7 @@ class RenderRigSpec(RigSpec):
         face, quality, device, codec, rate_factor: see `EditSpec`.
     """
 
-    inputs: ClassVar[tuple[str, ...]] = ("clip", "rig", "mapping", "source")
+    inputs: ClassVar[tuple[str, ...]] = ("clip", "face", "rig", "mapping", "source")
     kind: Literal["render_rig"] = "render_rig"
     clip: File
     source: File | None = None

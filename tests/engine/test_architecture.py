@@ -24,7 +24,7 @@ ROOMS = (  # a room may import itself and those before it
     ("emotion", "emotion"),
     ("render", "render"),
     ("quality", "quality"),
-    ("pipeline", "pipeline"),
+    ("pipeline", "preparation pipeline"),
     ("jobs", "jobs"),
     ("serve", "serve"),
     ("cli", "cli"),
