@@ -49,13 +49,13 @@ def evaluate_identity(
                 views.append((number, person_of.get(path.name, path.name), frame, picture, landmarks))
             if progress:
                 progress(Stage.MEASURE, number + 1, len(paths))
-    clip, frame = np.array([v[0] for v in views]), np.array([v[2] for v in views])
+    clip, index = np.array([v[0] for v in views]), np.array([v[2] for v in views])
     person = np.array([v[1] for v in views])
     model = load_identity()
     geometry = model.geometry(rest_shape(np.stack([v[4] for v in views])))
     look = model.look(np.concatenate([look_features(v[3][None]) for v in views]))
     first, second = np.triu_indices(len(views), 1)
-    same = (clip[first] == clip[second]) & (np.abs(frame[first] - frame[second]) > LEAST_GAP)
+    same = (clip[first] == clip[second]) & (np.abs(index[first] - index[second]) > LEAST_GAP)
     other = person[first] != person[second]
     unlike = {"geometry": 1 - geometry @ geometry.T, "look": 1 - look @ look.T}
     unlike["both"] = GEOMETRY_SHARE * unlike["geometry"] + (1 - GEOMETRY_SHARE) * unlike["look"]

@@ -77,8 +77,10 @@ def texture(image: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
         size = max(1, region.shape[1] // shrink), max(1, region.shape[0] // shrink)
         points = (points + 0.5) * (np.array(size) / [region.shape[1], region.shape[0]]) - 0.5
         region = cv2.resize(region, size, interpolation=cv2.INTER_AREA)
-    places = (shares @ points.astype(np.float32)).reshape(SIDE, SIDE, 2)
-    drawn = cv2.remap(region, places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    x, y = (shares @ points.astype(np.float32)).T.reshape(2, SIDE, SIDE)
+    drawn = cv2.remap(
+        region, np.ascontiguousarray(x), np.ascontiguousarray(y), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
     drawn[~face] = 0
     return drawn
 

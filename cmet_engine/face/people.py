@@ -72,9 +72,8 @@ class Appearance:
         """Take in another stretch of the same person."""
         if max(other.sides) > max(self.sides):
             self.picture = other.picture
-        self.frames, self.times, self.sides = (
-            a + b for a, b in ((self.frames, other.frames), (self.times, other.times), (self.sides, other.sides))
-        )
+        self.frames = self.frames + other.frames
+        self.times, self.sides = self.times + other.times, self.sides + other.sides
         self.signatures = self.signatures + other.signatures
 
 
@@ -236,7 +235,9 @@ def _search(clip: Path, progress: Progress | None) -> list[SeenPerson]:
     """Look for everyone in a clip."""
     reader = VideoReader(clip)
     step = max(1, round(float(reader.info.fps) * SEARCHED_SECONDS))
-    cuts, done, open_ones, searched = CutFinder(), [], [], 0
+    cuts, searched = CutFinder(), 0
+    done: list[Appearance] = []
+    open_ones: list[Appearance] = []
     with contextlib.closing(Detector()) as detector, contextlib.closing(Mesh()) as mesh:
         turns = upright_turns(reader, detector)
         for frame in reader:
@@ -343,9 +344,12 @@ def _as_arrays(people: list[SeenPerson]) -> dict[str, np.ndarray]:
 
 def _from_arrays(arrays: dict[str, np.ndarray]) -> list[SeenPerson]:
     return [
-        SeenPerson(number, *map(float, about), arrays[f"signatures_{number}"], arrays[f"picture_{number}"])
-        for number, about in enumerate(arrays["about"], 1)
-    ]
+        SeenPerson(
+            number, float(first), float(last), float(share), float(size), arrays[f"signatures_{number}"],
+            arrays[f"picture_{number}"],
+        )
+        for number, (first, last, share, size) in enumerate(arrays["about"], 1)
+    ]  # fmt: skip
 
 
 def write_people(people: list[SeenPerson], folder: Path, *, force: bool = False) -> dict[str, Path]:
