@@ -41,6 +41,7 @@ def test_the_command_line_offers_every_field_that_the_output_does_not_say(comman
         "neutral": ("--neutral", "n.wav"), "strength": ("--strength", "0.5"), "mode": ("--mode", "add"), "quality": ("--quality", "draft"),
         "renderer": ("--renderer", "edtalk"), "lips": ("--lips", "v.wav"), "portrait": ("--portrait", "p.png"),
         "device": ("--device", "cuda:1"), "format": ("--format", ".mov"), "rate_factor": ("--rate-factor", "20"),
+        "range_from": ("--from", "1.5"), "range_to": ("--to", "50f"), "handles": ("--handles", "8"),
         "source": ("--source", "s.npz"), "replace": ("--force",), "rig": ("--rig", "r.blend"), "object": ("--object", "Head"),
         "mapping": ("--mapping", "m.json"), "spread": ("--no-spread",), "fps": ("--fps", "24000/1001"), "start": ("--start", "5"),
         "simplify": ("--simplify", "0.01"), "frames": ("--frames", "1", "9"), "preset": ("--preset", "unity"),
