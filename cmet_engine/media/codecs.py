@@ -12,7 +12,7 @@ from cmet_engine.media.output import OutputSettings
 from cmet_engine.media.planes import BOTTOM, BOTTOM_LEFT, PLACES, Layout, layout
 from cmet_engine.media.source import Source, video_stream
 from cmet_engine.media.spaces import is_float
-from cmet_engine.media.stills import displayed_info
+from cmet_engine.media.stills import display_note, displayed_info
 
 _SUBSAMPLINGS = ("420", "422", "444")
 _FFV1 = (
@@ -136,6 +136,8 @@ def choose(settings: OutputSettings) -> Codec:
     elif mastering != Mastering():
         notes.append(f"{kind.title} holds no HDR mastering metadata, so it was left out; use hevc to keep it.")
     depth = _X265_DEPTH if kind.encoder == "libx265" else None
+    if settings.source:
+        notes += display_note(settings.source, suffix)
     return Codec(kind.encoder, chosen, options, colors, tuple(notes), depth)
 
 

@@ -35,6 +35,7 @@ _CALLED = {
 }  # fmt: skip
 _NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight")
 _NOT_IN_PICTURES = {"audio": "sound", "subtitle": "subtitles", "chapter": "chapters", "attachment": "attachments"}
+_NAMES = ("language", "title", "name")
 _TRIAL_PACKETS = 8
 _TRIAL_READS = 2000  # packets of all tracks within which those of one are looked for
 
@@ -96,6 +97,10 @@ def plan(container: InputContainer, source: Source, suffix: str) -> Plan:
             _plan_subtitles(result, source, stream, suffix)
         elif stream.type in ("data", "attachment"):
             _plan_other(result, source, stream, suffix)
+    if suffix == ".mxf" and any(
+        stream.metadata.get(tag, "und") != "und" for stream in container.streams.audio for tag in _NAMES
+    ):
+        result.notes.append("The languages and titles of sound tracks do not fit into .mxf; they are left out.")
     _note_pictures(result, container, source)
     if container.chapters() and not result.chapters:
         result.notes.append(f"The chapters do not fit into {suffix}; they are left out.")

@@ -18,7 +18,7 @@ from cmet_engine.media.segments import SEGMENT, finished, unfinished_file
 from cmet_engine.media.sequences import SEQUENCE_RATE, check_sequence, remove_stale
 from cmet_engine.media.source import Source
 from cmet_engine.media.spaces import is_float
-from cmet_engine.media.stills import StillEncoder
+from cmet_engine.media.stills import StillEncoder, display_note
 
 
 class SequenceOutput(Output):
@@ -43,7 +43,7 @@ class SequenceOutput(Output):
         if self.source:
             settings.notes += openexr.losses(self.source.path.name, openexr.read_header(self.source.file_of(0)))
         if about:
-            settings.notes += _losses(about, self.suffix)
+            settings.notes += _losses(about, self.suffix) + display_note(about, self.suffix)
         if settings.sound:
             settings.notes += container_limits.limits(Source(settings.sound), settings.path.suffix)
 

@@ -82,5 +82,5 @@ def sentence(clip: str, space: str, reason: str) -> str:
     """What the user is told about a space that was guessed."""
     return (
         f"{clip} is {reason}: taken as {space} (--colorspace names another); tracked and rendered as a display shows it, "
-        "and written back in its own space."
+        "and written back in its own space where the output holds it."
     )

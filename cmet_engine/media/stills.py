@@ -136,6 +136,16 @@ def displayed_info(info: VideoInfo) -> VideoInfo:
     return replace(info, pixels=pixels, bit_depth=10, colors=Colors(), display=ORDINARY)
 
 
+def display_note(info: VideoInfo, suffix: str) -> list[str]:
+    """What is said where scene-linear light goes into a file that does not hold it."""
+    if not is_float(info.pixels) or suffix == ".exr":
+        return []
+    bits = 16 if suffix in _ENCODERS else 10
+    return [
+        f"{suffix} holds no scene-linear light: it goes in as a display picture of {bits} bits; --format exr keeps it."
+    ]
+
+
 def _named(channels: list[np.ndarray]) -> dict[str, np.ndarray]:
     names = "Y" if len(channels) == 1 else "YA" if len(channels) == 2 else "RGBA"
     return dict(zip(names, channels, strict=False))

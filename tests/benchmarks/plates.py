@@ -46,7 +46,7 @@ LOSSLESS = ("ffv1", "png", "tiff", "dpx", "exr")
 SAYS = {
     "range": "limited range", "matrix": "RGB", "alpha": "alpha", "bits": "bits a colour|8 bits|display picture",
     "chroma": "fewer colour samples", "HDR": "mastering", "sound": "sound", "subtitles": "subtitles", "chapters": "chapters",
-    "attachments": "attachment", "timecode": "timecode|time code", "reel": "reel", "created": "recording",
+    "names": "languages and titles", "attachments": "attachment", "timecode": "timecode|time code", "reel": "reel", "created": "recording",
     "SAR": "aspect|square pixels", "rate": "rate|evenly|times", "place": "chroma samples", "pixels": "interlaced",
 }  # fmt: skip
 """What a sentence speaks of that says that something is not kept."""
@@ -96,7 +96,7 @@ class Judge:
         even = all(abs(a - b) <= rounding for a, b in zip(before.times, after.times, strict=False))
         same = even and (after.sequence or before.info.variable or before.info.fps == after.info.fps)
         if after.sequence:
-            same = not before.info.variable and (before.info.fps == 25 or after.info.path.suffix == ".exr")
+            same = not before.info.variable and before.info.fps == after.info.fps
         return [
             " ".join(shifts) or "–", frames, self.cell("rate", same, uneven, f"{float(after.info.fps):.5g}")
         ]  # fmt: skip
@@ -167,12 +167,11 @@ class Judge:
             return "–"
         cells = [", ".join(map(str, after.sounds))]
         whole = len(before.sounds) == len(after.sounds)
-        titles = after.info.path.suffix != ".mxf"  # which has no place for them
         for old, new in zip(before.sounds, after.sounds, strict=False):
             if old[:2] != new[:2]:
                 self.cell("sound", False, str(old), str(new))
-            if (titles and old[2:4] != new[2:4]) or (len(before.sounds) > 1 and old.default != new.default):
-                self.failed.append(f"sound track {old} became {new}")
+            named = old[2:4] == new[2:4] and (len(before.sounds) == 1 or old.default == new.default)
+            self.cell("names", named, str(old), str(new))
         if not whole:
             cells[0] = self.cell("sound", False, "sound")
         if before.subtitles:
