@@ -159,6 +159,10 @@ class CmetScene(bpy.types.PropertyGroup):
     face: IntProperty(
         name="Face", default=0, min=0, max=20, description="Which face when there are several: 0 is the largest"
     )
+    person: StringProperty(
+        name="Person",
+        description="Number or name of the person, as the command cmet faces shows them; empty takes the face above",
+    )
     colorspace: StringProperty(
         name="Color Space",
         description="Of the clip: ACEScg, LogC3, S-Log3, PQ or another that OpenColorIO knows; empty takes it from the clip's tags",

@@ -6,50 +6,49 @@ from them, with the same result bit for bit.
 """
 
 import contextlib
-import logging
+import itertools
 import os
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from cmet_engine.choices import GUESSED, MATTE_CHANNEL
+from cmet_engine.choices import GUESSED
 from cmet_engine.emotion.edit import edit_track
-from cmet_engine.errors import CmetError, InvalidInput, NotFound
+from cmet_engine.errors import CmetError, InvalidInput
 from cmet_engine.face.clip import track_clip
 from cmet_engine.face.geometry import FaceGeometry
 from cmet_engine.files import check_apart, inputs_kept, whole_folder
-from cmet_engine.media import audio, codecs
-from cmet_engine.media.container_limits import limits
+from cmet_engine.media import audio
 from cmet_engine.media.output import check_folder, check_video, files_read
 from cmet_engine.media.probe import measure, part_of
 from cmet_engine.media.sequences import remove_stale
 from cmet_engine.media.source import Source
 from cmet_engine.media.spaces import of_result
 from cmet_engine.media.writer import check_output
+from cmet_engine.preparation import check_inputs, like_source, matte_of, say_limits
 from cmet_engine.progress import Progress
 from cmet_engine.quality import summary
 from cmet_engine.quality.check import ResultCheck
 from cmet_engine.quality.outside import psnr_of_video
 from cmet_engine.quality.report import EditReport, FramePair, write_report
 from cmet_engine.render.base import Renderer
-from cmet_engine.render.choose import check_weights, open_edtalk, open_renderer
+from cmet_engine.render.chain import ChainedRenderer, same_face
+from cmet_engine.render.choose import open_edtalk, open_renderer
 from cmet_engine.render.metadata import edit_description, video_metadata
 from cmet_engine.render.shot_data import Shot, opentimelineio, write_shot
-from cmet_engine.render.stream import KeptFrames, Preview, VideoOutput, render_video
+from cmet_engine.render.stream import KeptFrames, Observer, Preview, VideoOutput, render_video
 from cmet_engine.resume import Segments
 from cmet_engine.spec import EditSpec, RenderSpec, beside
-from cmet_engine.timeline import EmotionKey
+from cmet_engine.timeline import EmotionKey, EmotionTimeline
 from cmet_engine.track import CoefficientTrack
-
-AnyVideoSpec = TypeVar("AnyVideoSpec", EditSpec, RenderSpec)
 
 if TYPE_CHECKING:  # brings torch
     from cmet_engine.emotion.clip_emotions import ClipEmotions
 
-log = logging.getLogger(__name__)
+TRACKS = ("source.npz", "edited.npz")
 
 OUTSIDE_FRAMES = 24  # frames of the written video that are compared with the clip outside the face
 
@@ -84,12 +83,41 @@ class _Watch:
 
 
 @dataclass
-class _Rendered:
-    """What is kept of a rendering: some frames, the measured figures under the names of `EditReport`, and messages."""
+class _Person:
+    """One person of an edit.
 
-    frames: KeptFrames = field(default_factory=KeptFrames)
-    figures: dict[str, Any] = field(default_factory=dict)
+    Attributes:
+        name: of the person, where the keys are for several; empty for the only one.
+        geometry, source: where the face is, and the clip's own curves.
+        edited: the wanted curves; the clip's own until they are made.
+        face: whose, as `spec.Face`.
+        emotions: what is asked for this person; None where curves are rendered as they are.
+    """
+
+    name: str
+    geometry: FaceGeometry
+    source: CoefficientTrack
+    edited: CoefficientTrack
+    face: int | str | Path = 0
+    emotions: "ClipEmotions" = None  # type: ignore[assignment]
+
+    def file(self, name: str) -> str:
+        """The name of a file about this person: `source.npz`, `source_anna.npz`."""
+        stem, dot, suffix = name.partition(".")
+        return f"{stem}_{self.name}{dot}{suffix}" if self.name else name
+
+
+@dataclass
+class _Rendered:
+    """What is kept of a rendering: by person, some frames and the measured figures under the names of `EditReport`; messages."""
+
+    frames: dict[str, KeptFrames] = field(default_factory=dict)
+    figures: dict[str, dict[str, Any]] = field(default_factory=dict)
     messages: list[str] = field(default_factory=list)
+
+    def all_figures(self) -> dict[str, Any]:
+        """The figures of everyone: `edit_realised`, or `edit_realised_anna` where there are several."""
+        return {f"{k}_{name}" if name else k: v for name, values in self.figures.items() for k, v in values.items()}
 
 
 def edit_clip(
@@ -102,6 +130,8 @@ def edit_clip(
     preview: Preview | None = None,
 ) -> EditResult:
     """Edit a clip: the video, source.npz, edited.npz, report.html and report.json in `output`, all or nothing.
+
+    Where the keys are for several people, each has tracks of their own: source_anna.npz, edited_anna.npz.
 
     Args:
         spec: what to do to which clip.
@@ -128,42 +158,49 @@ def edit_clip(
 
 def _edit_into(spec: EditSpec, footage: Source, final: Path, force: bool, watch: _Watch, started: float) -> EditResult:
     """See `edit_clip`; `started` is when the work began."""
-    pieces, progress = watch.pieces, watch.progress
+    pieces = watch.pieces
     with whole_folder(final, force=force) as folder:
-        geometry, source, emotions = _track_and_encode(spec, footage, watch)
-        source.save(folder / "source.npz")
-        description = edit_description(emotions.timeline, spec.mode)
+        people, timeline = _track_and_encode(spec, footage, watch)
+        for one in people:
+            one.source.save(folder / one.file("source.npz"))
         video = VideoOutput(
             folder / spec.video_name,
-            video_metadata(spec.renderer, description),
+            video_metadata(spec.renderer, edit_description(timeline, spec.mode)),
             spec.lips,
             spec.rate_factor,
             spec.codec,
-            **_matte(spec, spec.video_name, folder),
+            **matte_of(spec, spec.video_name, folder),
         )
+        rendered = _Rendered()
         if spec.renderer == "edtalk":
-            rendered, edited = _render_edtalk(spec, footage, geometry, source, emotions, video, watch)
-            source = source.resampled_like(edited)  # a portrait that speaks may be longer or shorter than the clip
+            one = people[0]  # `_track_and_encode` refuses more
+            rendered, one.edited = _render_edtalk(spec, footage, one, video, watch)
+            one.source = one.source.resampled_like(one.edited)  # a portrait that speaks may be longer or shorter
         else:
-            emphasis = emotions.emphasis(source)
-            edited = edit_track(source, emotions.timeline, emotions.vectors, emphasis=emphasis, mode=spec.mode)
-            rendered = _Rendered()
-        edited.meta["edit"] = description
-        edited.save(folder / "edited.npz")
+            for one in people:
+                emphasis = one.emotions.emphasis(one.source)
+                one.edited = edit_track(
+                    one.source, one.emotions.timeline, one.emotions.vectors, emphasis=emphasis, mode=spec.mode
+                )
+        for one in people:
+            one.edited.meta["edit"] = edit_description(one.emotions.timeline, spec.mode)
+            one.edited.save(folder / one.file("edited.npz"))
         if spec.renderer == "warp":
-            renderer = open_renderer(spec, footage, geometry, source, edited, timed=pieces is None, progress=progress)
-            rendered = _render(footage, renderer, source, edited, video, watch)
-        messages = [*summary.tracking_messages(geometry), *rendered.messages]
+            rendered = _render(footage, _open_renderer(spec, footage, people, watch), people, video, watch)
+        messages = [*_tracking_messages(people), *rendered.messages]
         seconds = None if pieces else time.perf_counter() - started
-        report = _report(spec, geometry, source, edited, emotions, rendered, messages, seconds)
+        report = _report(spec, people, timeline, rendered, messages, seconds)
         write_report(folder / "report.html", folder / "report.json", report)
-        shown = None if spec.renderer == "none" else video.path
-        _write_shot(spec, footage, folder, shown, source, edited, emotions.timeline.within(source.duration).keys)
+        shown, first = None if spec.renderer == "none" else video.path, people[0]
+        keys = timeline.within(first.source.duration).keys
+        _write_shot(spec, footage, folder, shown, first.source, first.edited, keys)
     if "%" in spec.video_name and spec.renderer != "none":
         pictures = final / spec.video_name
-        messages += remove_stale(pictures.parent, pictures.name, len(source))
-    files = {path.relative_to(final).as_posix(): path for path in spec.outputs(final)}
-    return EditResult(final, files, rendered.figures, messages)
+        messages += remove_stale(pictures.parent, pictures.name, len(people[0].source))
+    paths = [*spec.outputs(final), *(final / one.file(name) for one in people for name in TRACKS)]
+    ours = {one.file(name) for one in people for name in TRACKS}
+    files = {path.relative_to(final).as_posix(): path for path in paths if path.name not in TRACKS or path.name in ours}
+    return EditResult(final, files, rendered.all_figures(), messages)
 
 
 def render_clip(
@@ -204,7 +241,7 @@ def _render_into(spec: RenderSpec, output: Path, force: bool, watch: _Watch) -> 
     source = None if spec.source is None else CoefficientTrack.load(spec.source)
     spec = like_source(spec, output.suffix.lower())
     check_output(spec.clip, output, spec.codec)
-    matte = _matte(spec, output.name, beside(output))
+    matte = matte_of(spec, output.name, beside(output))
     footage = part_of(spec.clip, *spec.part, spec.space)
     say_limits(footage, output.name)
     geometry, tracked = track_clip(footage, face=spec.face, progress=progress, pieces=pieces)
@@ -213,29 +250,10 @@ def _render_into(spec: RenderSpec, output: Path, force: bool, watch: _Watch) -> 
     renderer = open_renderer(spec, footage, geometry, source, edited, timed=pieces is None, progress=progress)
     metadata = video_metadata(spec.renderer, "coefficient curves")
     video = VideoOutput(output, metadata, rate_factor=spec.rate_factor, codec=spec.codec, force=force, **matte)
-    rendered = _render(footage, renderer, source, edited, video, watch)
+    rendered = _render(footage, renderer, [_Person("", geometry, source, edited)], video, watch)
     _write_shot(spec, footage, output, output, source, edited, force=force)
     files = {path.name: path for path in spec.outputs(output)}
-    return RenderResult(output, rendered.messages, rendered.figures, files)
-
-
-def _matte(spec: EditSpec | RenderSpec, video: str, folder: Path) -> dict[str, Any]:
-    """What `VideoOutput` is told about the matte of a video, by the video's name and the folder of results.
-
-    Raises:
-        InvalidInput: there is no video of the clip's frames, or it shall be a channel, and the video is not OpenEXR.
-    """
-    if spec.matte is not None and isinstance(spec, EditSpec) and (spec.renderer == "none" or spec.portrait is not None):
-        raise InvalidInput(
-            "--matte needs a video of the clip's own frames; leave it out, or the portrait or the renderer none."
-        )
-    if spec.matte == MATTE_CHANNEL:
-        if not video.lower().endswith(".exr"):
-            raise InvalidInput(
-                f"{video} has no channels of its own; --matte channel goes into .exr, others need a name."
-            )
-        return {"matte_channel": True}
-    return {"matte": folder / spec.matte} if spec.matte else {}
+    return RenderResult(output, rendered.messages, rendered.all_figures(), files)
 
 
 def _write_shot(
@@ -260,16 +278,6 @@ def _write_shot(
     write_shot(path, shot, force=force)
 
 
-def say_limits(footage: Source, name: str) -> None:
-    """Say, before the work, what of the footage a result of that name will not hold; its messages say it again.
-
-    Raises:
-        CmetError: the footage cannot be opened.
-    """
-    for sentence in limits(footage, Path(name).suffix):
-        log.warning(sentence)
-
-
 def _in_part(track: CoefficientTrack, tracked: CoefficientTrack, footage: Source) -> CoefficientTrack:
     """A track at the frames of a part of a clip; one that is as long as the whole clip begins with the clip."""
     info = measure(footage)
@@ -277,52 +285,12 @@ def _in_part(track: CoefficientTrack, tracked: CoefficientTrack, footage: Source
     return track.resampled_like(tracked, info.begins if of_the_whole else 0.0)
 
 
-def check_inputs(spec: EditSpec) -> None:
-    """Refuse files that cannot be used, and a renderer whose weights are missing, before anything else is done.
+def _track_and_encode(spec: EditSpec, footage: Source, watch: _Watch) -> tuple[list[_Person], EmotionTimeline]:
+    """Track everyone's face and encode the speech at the same time: neither needs the other.
 
-    Raises:
-        CmetError: one sentence that names the file or the weights.
+    Returns:
+        The people, each with their own part of the timeline, and the whole timeline.
     """
-    check_weights(spec.renderer)
-    if spec.renderer != "none":
-        check_output(spec.clip, Path(spec.video_name), spec.codec)
-    _matte(spec, spec.video_name, Path())
-    if spec.shot_data is not None:
-        opentimelineio()
-    for name in ("lips", "portrait"):
-        path = getattr(spec, name)
-        if path is not None and not path.is_file():
-            raise NotFound(f"There is no file {path}; --{name} takes the path of one.")
-    if spec.lips is not None and not audio.has_sound(spec.lips):
-        raise InvalidInput(f"{spec.lips} has no sound; --lips takes a recording of speech.")
-    if spec.portrait is not None:
-        from cmet_engine.render.edtalk.portrait import portrait_landmarks, read_portrait  # brings torch
-
-        portrait_landmarks(read_portrait(spec.portrait))
-
-
-def like_source(spec: AnyVideoSpec, suffix: str | None = None) -> AnyVideoSpec:
-    """A specification whose format and codec are those nearest to the clip's own, if it asks for that and does not name them.
-
-    Args:
-        spec: what to do.
-        suffix: of the file to write, where that is settled already.
-
-    Raises:
-        CmetError: the clip cannot be read.
-    """
-    if not spec.like_source or spec.codec is not None:
-        return spec
-    if suffix is None and "format" in spec.model_fields_set:
-        suffix = f".{spec.format}"
-    suffix, codec = codecs.like(spec.clip, suffix)
-    return spec.model_copy(update={"format": suffix.removeprefix("."), "codec": codec})
-
-
-def _track_and_encode(
-    spec: EditSpec, footage: Source, watch: _Watch
-) -> "tuple[FaceGeometry, CoefficientTrack, ClipEmotions]":
-    """Track the face and encode the speech at the same time: neither needs the other."""
     from cmet_engine.emotion.clip_emotions import clip_emotions  # brings torch
 
     with ThreadPoolExecutor(max_workers=1) as pool:
@@ -334,84 +302,157 @@ def _track_and_encode(
             if watch.progress:
                 watch.progress(stage, done, total)
 
-        geometry, source = track_clip(footage, face=spec.face, progress=progress, pieces=watch.pieces)
-        return geometry, source, encoding.result()
+        asked = _asked(spec)
+        tracked = []
+        for person in asked:
+            face = spec.face if person is None else f"#{person}"
+            pieces = watch.pieces if watch.pieces is None or len(asked) == 1 else watch.pieces.part(f"person_{person}")
+            tracked.append((person, face, *track_clip(footage, face=face, progress=progress, pieces=pieces)))
+        emotions = encoding.result()
+    people = [
+        _Person(
+            (person or _called(spec.face)) if len(asked) > 1 else "",
+            geometry, source, source, face, replace(emotions, timeline=emotions.timeline.of(person)),
+        )
+        for person, face, geometry, source in tracked
+    ]  # fmt: skip
+    for first, second in itertools.combinations(people, 2):
+        if same_face(first.geometry, second.geometry):
+            raise InvalidInput(
+                f"{first.name} and {second.name} are one person in {spec.clip.name}; write the same behind # in every key."
+            )
+    return people, emotions.timeline
+
+
+def _asked(spec: EditSpec) -> list[str | None]:
+    """Whom the keys of an edit are for: `EmotionKey.person` of each; a voice without a key of its own is for `spec.face`.
+
+    Raises:
+        CmetError: they are for several people, and the renderer cannot do that.
+    """
+    from cmet_engine.emotion.clip_emotions import VOICE  # brings torch
+
+    timeline = spec.timeline()
+    asked = timeline.people()
+    if not asked or (spec.speech is not None and VOICE not in timeline.names() and None not in asked):
+        asked.append(None)
+    if len(asked) > 1 and spec.renderer == "edtalk":
+        raise InvalidInput("The renderer edtalk edits one person of a clip; use warp for several.")
+    return asked
+
+
+def _called(face: int | str | Path) -> str:
+    """What the person whom keys without a person are for is called beside others."""
+    return f"face{face}" if isinstance(face, int) else face[1:] if isinstance(face, str) else face.stem
+
+
+def _tracking_messages(people: list[_Person]) -> list[str]:
+    return [
+        f"{one.name}: {message}" if one.name else message
+        for one in people
+        for message in summary.tracking_messages(one.geometry)
+    ]
+
+
+def _open_renderer(spec: EditSpec, footage: Source, people: list[_Person], watch: _Watch) -> Renderer:
+    """The renderer of the only person, or of all in their order."""
+    renderers = {
+        one.name: open_renderer(
+            spec.model_copy(update={"face": one.face}), footage, one.geometry, one.source, one.edited,
+            timed=watch.pieces is None, progress=watch.progress,
+        )
+        for one in people
+    }  # fmt: skip
+    return ChainedRenderer(renderers) if len(people) > 1 else renderers[people[0].name]
 
 
 def _render(
-    clip: Source,
-    renderer: Renderer,
-    source: CoefficientTrack,
-    edited: CoefficientTrack,
-    video: VideoOutput,
-    watch: _Watch,
+    footage: Source, renderer: Renderer, people: Sequence[_Person], video: VideoOutput, watch: _Watch
 ) -> _Rendered:
-    """Render a clip, and measure what is really in the pictures."""
-    frames = KeptFrames(frozenset(summary.moments(source, edited)))
-    with contextlib.closing(renderer), contextlib.closing(ResultCheck(renderer.geometry)) as check:
+    """Render a clip, and measure what is really in the pictures, for each person."""
+    frames = {one.name: KeptFrames(frozenset(summary.moments(one.source, one.edited))) for one in people}
+    with contextlib.closing(renderer), contextlib.ExitStack() as stack:
+        checks = {one.name: stack.enter_context(contextlib.closing(ResultCheck(one.geometry))) for one in people}
+        observers: dict[str, Observer] = {f"shown{name}": kept for name, kept in frames.items()}
+        observers |= {f"checked{name}": check for name, check in checks.items()}
         messages = render_video(
-            clip, renderer, video, observers={"shown": frames, "checked": check}, progress=watch.progress,
-            pieces=watch.pieces, preview=watch.preview,
-        )  # fmt: skip
-        figures: dict[str, Any] = dict(check.figures(source, edited))
+            footage,
+            renderer,
+            video,
+            observers=observers,
+            progress=watch.progress,
+            pieces=watch.pieces,
+            preview=watch.preview,
+        )
+        figures: dict[str, dict[str, Any]] = {
+            one.name: dict(checks[one.name].figures(one.source, one.edited)) for one in people
+        }
+    messages += [m for one in people for m in summary.unseen_edit(one.name, figures[one.name])]
     with contextlib.suppress(CmetError):  # a format that cannot be read back is not measured
         path = video.path.parent if "%" in video.path.name else video.path
-        written = psnr_of_video(clip, path, renderer.geometry, OUTSIDE_FRAMES)
+        written = psnr_of_video(footage, path, [one.geometry for one in people], OUTSIDE_FRAMES)
         if written is not None:
-            figures["outside_psnr"] = round(written, 2)
+            for values in figures.values():
+                values["outside_psnr"] = round(written, 2)
     return _Rendered(frames, figures, messages)
 
 
 def _render_edtalk(
     spec: EditSpec,
     footage: Source,
-    geometry: FaceGeometry,
-    source: CoefficientTrack,
-    emotions: "ClipEmotions",
+    one: _Person,
     video: VideoOutput,
     watch: _Watch,
 ) -> tuple[_Rendered, CoefficientTrack]:
     """Render the clip, or a portrait, by the published models; the edited track is read from the rendered faces."""
     from cmet_engine.render.edtalk.portrait import render_portrait  # brings torch
 
-    renderer = open_edtalk(spec, footage, geometry, emotions, progress=watch.progress)
+    renderer = open_edtalk(spec, footage, one.geometry, one.emotions, progress=watch.progress)
     if spec.portrait is not None:
         voice = None if spec.lips is None else audio.load(spec.lips)
         speaking = replace(video, sound=spec.lips or footage)
         messages = render_portrait(spec.portrait, renderer, speaking, voice=voice, progress=watch.progress)
         rendered = _Rendered(messages=messages)
     else:
-        rendered = _render(footage, renderer, source, source, video, watch)
+        rendered = _render(footage, renderer, [one], video, watch)
     path = video.path.parent if "%" in video.path.name else video.path  # numbered pictures are read as a folder
     try:
         space = GUESSED if spec.portrait else of_result(measure(footage), video.path.suffix, spec.space)
         edited = track_clip(Source.of(path, space), progress=watch.progress, pieces=watch.pieces)[1]
     except CmetError:
         rendered.messages.append("No face was found in the rendered video; the edited track is the clip's own.")
-        edited = source
+        edited = one.source
     return rendered, edited
 
 
 def _report(
     spec: EditSpec,
-    geometry: FaceGeometry,
-    source: CoefficientTrack,
-    edited: CoefficientTrack,
-    emotions: "ClipEmotions",
+    people: list[_Person],
+    timeline: EmotionTimeline,
     rendered: _Rendered,
     messages: list[str],
     seconds: float | None,
 ) -> EditReport:
-    """Everything that the report of an edit says."""
-    frames = rendered.frames
+    """Everything that the report of an edit says; for several people, of each."""
+    reports = {one.name: _report_of(spec, one, rendered, messages, seconds) for one in people}
+    if len(people) == 1:
+        return reports[people[0].name]
+    return replace(reports[people[0].name], timeline=timeline, people=reports)
+
+
+def _report_of(
+    spec: EditSpec, one: _Person, rendered: _Rendered, messages: list[str], seconds: float | None
+) -> EditReport:
+    frames, geometry = rendered.frames.get(one.name, KeptFrames()), one.geometry
     return EditReport(
         clip=spec.clip.name, output=spec.video_name if frames.index else "",
-        width=geometry.size[0], height=geometry.size[1], fps=geometry.fps, duration=source.duration,
-        settings=summary.settings_table(spec), versions=summary.versions(), timeline=emotions.timeline.within(source.duration), source=source, edited=edited,
+        width=geometry.size[0], height=geometry.size[1], fps=geometry.fps, duration=one.source.duration,
+        settings=summary.settings_table(spec.model_copy(update={"face": one.face})), versions=summary.versions(), timeline=one.emotions.timeline.within(one.source.duration),
+        source=one.source, edited=one.edited,
         pairs=[
-            FramePair(index, float(source.times[index]), before, after, summary.face_box(geometry, index, before))
+            FramePair(index, float(one.source.times[index]), before, after, summary.face_box(geometry, index, before))
             for index, before, after in zip(frames.index, frames.before, frames.after, strict=True)
         ],
         faces_lost=int((~geometry.valid).sum()), cuts=geometry.cuts, messages=messages,
-        speed=None if seconds is None else len(source) / seconds, **rendered.figures,
+        speed=None if seconds is None else len(one.source) / seconds, **rendered.figures.get(one.name, {}),
     )  # fmt: skip

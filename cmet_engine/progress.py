@@ -19,6 +19,7 @@ class Stage(StrEnum):
         member._value_, member.label, member.unit = value, label, unit
         return member
 
+    PEOPLE = "people", "looking for people", "frame"
     TRACKING = "tracking", "tracking the face", "frame"
     SOLVING = "solving", "solving for coefficients", "frame"
     SPEECH = "speech", "encoding the speech", "file"

@@ -28,6 +28,10 @@ class Segments:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
+    def part(self, name: str) -> "Segments":
+        """The folder of a part of the job, which has stages of its own."""
+        return Segments(self.folder / name)
+
     def stage(self, name: str, code: str, *made_from: object) -> Path:
         """The folder of one stage's segments, empty unless they were made from the same things by the same code.
 

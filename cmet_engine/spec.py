@@ -4,33 +4,24 @@ A specification says what to do with which files; where the result goes is given
 `EditSpec.read({"clip": "take3.mp4", "emotions": ["happy@0-2.5"]})`. `jobs.execute.execute` does what it says.
 """
 
-import re
-from collections.abc import Callable, Iterator, Mapping
-from fractions import Fraction
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self, get_args
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
     Discriminator,
     Field,
     Tag,
-    ValidationError,
     field_validator,
     model_validator,
 )
 
-from cmet_engine import emotions
 from cmet_engine.choices import (
-    DEVICES,
     MATTE_CHANNEL,
     PICTURES,
     Codec,
     Easing,
-    FbxPreset,
     InputSpace,
     Mode,
     Quality,
@@ -39,158 +30,29 @@ from cmet_engine.choices import (
     VideoFormat,
 )
 from cmet_engine.errors import InvalidInput
-from cmet_engine.spec_errors import Called, field_called, sentence, shown
-from cmet_engine.timecode import parse_moment
+from cmet_engine.spec_base import (
+    AUTO,
+    ColorSpace,
+    Device,
+    Emotion,
+    Face,
+    File,
+    Matte,
+    Moment,
+    Person,
+    RateFactor,
+    ShotData,
+    Spec,
+    Strength,
+    new_name,
+)
+from cmet_engine.spec_errors import Called, field_called, shown
+from cmet_engine.spec_rig import ApplySpec, BakeSpec, ExportSpec, MatchSpec, ReadSpec, RenderRigSpec, RigWork
 from cmet_engine.timeline import EmotionKey, EmotionTimeline
-
-LONGEST_PATH = 4096  # characters; longer than any path that Linux, macOS or Windows opens by default
-
-AUTO = "auto"
-"""Of `shot_data`: named after the video."""
-
-_DEVICE = re.compile("|".join(DEVICES) + r"|cuda:\d")
-
-
-def _usable(path: Path) -> Path:
-    if "\0" in str(path) or len(str(path)) > LONGEST_PATH:
-        raise ValueError("which is not a path")
-    return path
-
-
-def _device(text: str) -> str:
-    if not _DEVICE.fullmatch(text):
-        raise ValueError(f"not one of {', '.join(DEVICES)}")
-    return text
-
-
-def _printable(text: str) -> str:
-    if not all(character.isprintable() for character in text):
-        raise ValueError("which holds control characters")
-    return text
-
-
-def _matte(text: str) -> str:
-    path = Path(_printable(text))
-    if text == MATTE_CHANNEL:
-        return text
-    if path.is_absolute() or ".." in path.parts or path.drive:
-        raise ValueError("not a name in the folder of the result")
-    suffix = path.suffix.lower().removeprefix(".")
-    if suffix not in get_args(VideoFormat):
-        raise ValueError(f"use {MATTE_CHANNEL}, or a name that ends in one of {', '.join(get_args(VideoFormat))}")
-    if suffix in PICTURES and "%" not in path.name:
-        raise ValueError(f"numbered pictures need a place for the number, such as {path.stem}/%06d.{suffix}")
-    return text
-
-
-def _as_text(value: Any) -> Any:
-    return format(value, "f") if isinstance(value, int | float) and not isinstance(value, bool) else value
-
-
-def _moment(text: str) -> str:
-    try:
-        parse_moment(text)
-    except InvalidInput as error:
-        raise ValueError("write seconds (2.5), frames (120f) or a timecode (01:00:10:00)") from error
-    return text
-
-
-def _new_name(text: str) -> str:
-    if not emotions.NAME.fullmatch(text):
-        raise ValueError("use up to 40 letters, digits, '_' and '-', beginning with a letter")
-    return text
-
-
-def _shot_data(text: Any) -> Any:
-    return AUTO if text is True else text
-
-
-def _json_beside(text: str) -> str:
-    path = Path(_printable(text))
-    outside = path.is_absolute() or ".." in path.parts or path.drive
-    if text != AUTO and (outside or path.suffix.lower() != ".json" or path.name == "report.json"):
-        raise ValueError("not a name of your own that ends in .json, in the folder of the result")
-    return text
 
 
 def _form_of_keys(value: Any) -> str:
     return "key file" if isinstance(value, str | Path) else "key list"
-
-
-File = Annotated[Path, AfterValidator(_usable)]
-ColorSpace = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_printable)]
-Emotion = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_printable)]
-"""A name, a blend or a key in text form: `happy`, `0.7*happy+0.3*fear`, `sad=0.6@1-2.5`."""
-Face = Annotated[int, Field(ge=0, le=20)]
-Strength = Annotated[float, Field(ge=-10, le=10)]
-Device = Annotated[str, AfterValidator(_device)]
-Matte = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_matte)]
-"""A file or pattern in the folder of the result, or `channel`."""
-RateFactor = Annotated[int, Field(ge=0, le=51)]
-"""Constant rate factor of H.264, HEVC and VP9: 0 is the largest file, 51 the smallest."""
-ShotData = Annotated[
-    str, Field(min_length=1, max_length=200), BeforeValidator(_shot_data), AfterValidator(_json_beside)
-]
-"""A file in the folder of the result, or `auto`."""
-Moment = Annotated[str, BeforeValidator(_as_text), Field(max_length=32), AfterValidator(_moment)]
-"""A moment of a clip: seconds (`2.5`), frames from its beginning (`120f`) or a timecode (`01:00:10:00`)."""
-Frames = tuple[int, int]
-"""First and last scene frame."""
-ObjectName = Annotated[
-    str, Field(min_length=1, max_length=63), AfterValidator(_printable)
-]  # 63: Blender's longest name
-
-
-class Spec(BaseModel):
-    """What every description of work has in common.
-
-    Attributes:
-        inputs: names of the fields that hold files or folders to read.
-        folders: those of them that may be a folder.
-    """
-
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, frozen=True)
-    inputs: ClassVar[tuple[str, ...]] = ("clip",)
-    folders: ClassVar[tuple[str, ...]] = ()
-
-    @classmethod
-    def read(cls, values: Mapping[str, Any], called: Called = field_called) -> Self:
-        """A specification from plain values, as they come from JSON or a table.
-
-        Args:
-            values: by field.
-            called: what a field is called in a message.
-
-        Raises:
-            InvalidInput: a field is unknown, missing or wrong; the message names it.
-        """
-        try:
-            return cls.model_validate(dict(values))
-        except ValidationError as error:
-            raise InvalidInput(sentence(error.errors(), called)) from error
-
-    def input_paths(self) -> Iterator[tuple[str, Path]]:
-        """Name of the field and path of every file and folder that is read."""
-        for name in self.inputs:
-            value = getattr(self, name)
-            for path in value if isinstance(value, tuple) else (value,):
-                if isinstance(path, Path):
-                    yield name, path
-
-    def outputs(self, output: Path) -> list[Path]:
-        """The files and patterns that the work writes, given where its result goes."""
-        return [output]
-
-    def with_inputs(self, change: Callable[[str, Path], Path]) -> Self:
-        """A copy whose files are `change(field, path)`."""
-        changed: dict[str, Any] = {}
-        for name in self.inputs:
-            value = getattr(self, name)
-            if isinstance(value, Path):
-                changed[name] = change(name, value)
-            elif isinstance(value, tuple) and value and isinstance(value[0], Path):
-                changed[name] = tuple(change(name, path) for path in value)
-        return self.model_copy(update=changed)
 
 
 class KeySpec(Spec):
@@ -204,6 +66,7 @@ class KeySpec(Spec):
     ease_in: Annotated[float, Field(ge=0, le=60)] = 0.3
     ease_out: Annotated[float, Field(ge=0, le=60)] = 0.3
     easing: Easing = "smooth"
+    person: Person | None = None
 
 
 Keys = Annotated[
@@ -271,11 +134,12 @@ class TrackSpec(PartSpec):
 
     Attributes:
         clip, range_from, range_to, handles: see `PartSpec`; the footage shows a face.
-        face: which face, 0 the largest.
+        face: whose; see `Face`.
         colorspace, ocio: see `FootageSpec`.
         format: of the track, where no name of a file says it.
     """
 
+    inputs: ClassVar[tuple[str, ...]] = ("clip", "face")
     kind: Literal["track"] = "track"
     face: Face = 0
     format: TrackFormat = "npz"
@@ -291,15 +155,15 @@ class TimelineSpec(FootageSpec):
 
     Attributes:
         clip: footage with a talking face.
-        face: which face, 0 the largest.
         colorspace, ocio: see `FootageSpec`.
+        face: whose; see `Face`. Keys that name a person are for that one instead.
         emotions: keys in text form, as `--emotion` takes them.
         keys: further keys: a list of them, or a timeline file (.json).
         strength: multiplies every key.
         mode: `add` keeps the actor's own expression underneath; `replace` removes the standing expression first.
     """
 
-    inputs: ClassVar[tuple[str, ...]] = ("clip", "ocio", "keys")
+    inputs: ClassVar[tuple[str, ...]] = ("clip", "ocio", "face", "keys")
     clip: File
     face: Face = 0
     emotions: Annotated[tuple[Emotion, ...], Field(max_length=200)] = ()
@@ -360,7 +224,7 @@ class EditSpec(TimelineSpec, PartSpec):
             after the video.
     """
 
-    inputs: ClassVar[tuple[str, ...]] = ("clip", "ocio", "keys", "speech", "neutral", "lips", "portrait")
+    inputs: ClassVar[tuple[str, ...]] = ("clip", "ocio", "face", "keys", "speech", "neutral", "lips", "portrait")
     folders: ClassVar[tuple[str, ...]] = ("speech", "neutral")
     kind: Literal["edit"] = "edit"
     speech: File | None = None
@@ -427,7 +291,7 @@ class RenderSpec(PartSpec):
         format: of the video, where no name of a file says it.
     """
 
-    inputs: ClassVar[tuple[str, ...]] = ("clip", "ocio", "track", "source")
+    inputs: ClassVar[tuple[str, ...]] = ("clip", "ocio", "face", "track", "source")
     kind: Literal["render"] = "render"
     track: File
     source: File | None = None
@@ -473,117 +337,10 @@ class VectorSpec(Spec):
     kind: Literal["vector"] = "vector"
     paths: Annotated[tuple[File, ...], Field(min_length=1, max_length=1000)]
     neutral: Annotated[tuple[File, ...], Field(max_length=1000)] = ()
-    name: Annotated[str, AfterValidator(_new_name)]
+    name: Annotated[str, AfterValidator(new_name)]
     replace: bool = False
     device: Device = "cpu"
 
-
-class RigSpec(Spec):
-    """Work on a character, which Blender does in a process of its own.
-
-    Attributes:
-        rig: a character: .blend, .glb, .gltf, .fbx or .usd*.
-        object: name of the object in it; None is the one with most of the shapes.
-        mapping: a saved mapping; None matches shapes by their names.
-        spread: show coefficients without a shape of their own by others.
-    """
-
-    inputs: ClassVar[tuple[str, ...]] = ("rig", "mapping")
-    rig: File | None = None
-    object: ObjectName | None = None
-    mapping: File | None = None
-    spread: bool = True
-
-    @model_validator(mode="after")
-    def _with_rig(self) -> Self:
-        if self.rig is None:
-            raise ValueError("{rig} is missing; name the file of a character")
-        return self
-
-
-class _OnRig(RigSpec):
-    """A track on a character."""
-
-    inputs: ClassVar[tuple[str, ...]] = ("track", "rig", "mapping")
-    track: File
-    fps: Annotated[Fraction, Field(gt=0)] | None = None
-    start: int = 1
-    simplify: Annotated[float, Field(ge=0, le=1)] = 0.0
-
-
-class ExportSpec(_OnRig):
-    """Write a track in another format, or the animation of a character that it moves.
-
-    Attributes:
-        track: .npz, Live Link Face .csv or Audio2Face .json.
-        rig: see `RigSpec`; None writes the track itself.
-        fps: frames a second of the scene, such as 24 or 24000/1001; None is the scene's, or the track's for imported rigs.
-        start: scene frame of the track's first frame.
-        simplify: leave out keys, with an error of at most this; 0 keeps all.
-        frames: first and last scene frame; None is what is animated.
-        preset: FBX as that program expects it.
-    """
-
-    kind: Literal["export"] = "export"
-    frames: Frames | None = None
-    preset: FbxPreset | None = None
-
-    @model_validator(mode="after")
-    def _with_rig(self) -> Self:
-        return self  # none is needed here
-
-
-class ApplySpec(_OnRig):
-    """Put a track on a character and keep it as a .blend; for its fields see `ExportSpec`."""
-
-    kind: Literal["apply"] = "apply"
-
-
-class BakeSpec(RigSpec):
-    """Fold the performance and the emotion strips of a character into one action, and write it."""
-
-    kind: Literal["bake"] = "bake"
-    frames: Frames | None = None
-    preset: FbxPreset | None = None
-
-
-class ReadSpec(RigSpec):
-    """Read what a character does, as a track."""
-
-    kind: Literal["read"] = "read"
-    frames: Frames | None = None
-
-
-class MatchSpec(RigSpec):
-    """Write which shape of a character takes which coefficient."""
-
-    kind: Literal["match"] = "match"
-
-
-class RenderRigSpec(RigSpec):
-    """Render a clip with the curves of a character.
-
-    Attributes:
-        clip: the footage.
-        source: the track that the character was driven from; what it cannot show is kept from there.
-        frames: first and last scene frame; None is the scene's range.
-        face, quality, device, codec, rate_factor: see `EditSpec`.
-    """
-
-    inputs: ClassVar[tuple[str, ...]] = ("clip", "rig", "mapping", "source")
-    kind: Literal["render_rig"] = "render_rig"
-    clip: File
-    source: File | None = None
-    frames: Frames | None = None
-    face: Face = 0
-    quality: Quality = "auto"
-    device: Device = "auto"
-    codec: Codec | None = None
-    rate_factor: RateFactor | None = None
-
-
-RigWork = ExportSpec | ApplySpec | BakeSpec | ReadSpec | MatchSpec | RenderRigSpec
-"""What Blender does in a process of its own; an export without a rig excepted."""
 
 Work = TrackSpec | EditSpec | RenderSpec | VectorSpec | RigWork
 """Everything that `jobs.execute.execute` does."""

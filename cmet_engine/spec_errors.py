@@ -13,7 +13,7 @@ def field_called(name: str) -> str:
     return f"The field '{name}'"
 
 
-_TAGS = ("key list", "key file")  # of the two forms of `EditSpec.keys`; they are no part of a field's name
+_TAGS = ("key list", "key file", "rank", "person", "picture")  # of the forms of a field; they are no part of its name
 
 _WRONG = {
     "greater_than": "it must be above {gt:g}",

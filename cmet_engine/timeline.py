@@ -1,7 +1,8 @@
 """The emotion timeline: which emotion, when, how strong.
 
-Text form of one key, as `--emotion` takes it: `NAME[=STRENGTH][@START-END]`, seconds, either end open:
-`happy`, `sad=0.6`, `happy@0-2.5`, `sarcastic=0.6@2.5-`. NAME may be a blend: `0.7*happy+0.3*fear`.
+Text form of one key, as `--emotion` takes it: `NAME[=STRENGTH][@START-END][#PERSON]`, seconds, either end open:
+`happy`, `sad=0.6`, `happy@0-2.5`, `sarcastic=0.6@2.5-`. NAME may be a blend: `0.7*happy+0.3*fear`. PERSON, where there are
+several, is the number or the name that `cmet faces` shows: `happy@0-2#anna`, `angry#2`.
 """
 
 import json
@@ -21,6 +22,8 @@ DEFAULT_EASE = 0.3  # seconds; a facial expression takes 0.2 to 0.7 s to its ape
 EASINGS = ("smooth", "linear", "step")
 
 _TIMES = re.compile(r"(?P<start>\d+(?:\.\d*)?|\.\d+)?-(?P<end>\d+(?:\.\d*)?|\.\d+)?")
+PERSON = re.compile(r"[1-9]\d{0,3}|[^\W\d_][\w-]{0,39}")
+"""The number of a person in a clip, counted from 1, or a name: letters, digits, `_` and `-`, beginning with a letter."""
 _TERM = re.compile(r"(?:(?P<weight>[+-]?(?:\d+(?:\.\d*)?|\.\d+))\s*\*\s*)?(?P<sign>-?)(?P<name>[A-Za-z_][\w-]*)")
 
 
@@ -34,6 +37,7 @@ class EmotionKey:
         start, end: seconds from the start of the clip; `end` None is the end of the clip.
         ease_in, ease_out: seconds of the ramps, inside [start, end]; a ramp at the clip's own start or end is not drawn.
         easing: `smooth` (cosine), `linear` or `step`.
+        person: number or name of whom it is for; None is the one whom the edit is about.
 
     Raises:
         InvalidInput: a value is out of range; the message names the field.
@@ -46,6 +50,7 @@ class EmotionKey:
     ease_in: float = DEFAULT_EASE
     ease_out: float = DEFAULT_EASE
     easing: str = "smooth"
+    person: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("strength", "start", "ease_in", "ease_out"):
@@ -64,6 +69,10 @@ class EmotionKey:
             )
         if self.easing not in EASINGS:
             raise InvalidInput(f"emotion '{self.emotion}': easing '{self.easing}' is not one of {', '.join(EASINGS)}.")
+        if self.person is not None and not (isinstance(self.person, str) and PERSON.fullmatch(self.person)):
+            raise InvalidInput(
+                f"emotion '{self.emotion}': person is '{self.person}'; it is the number or the name that cmet faces shows."
+            )
         parse_blend(self.emotion)
 
     @classmethod
@@ -73,12 +82,13 @@ class EmotionKey:
         Raises:
             InvalidInput: the text is not of that form.
         """
-        rest, at, times = text.strip().partition("@")
+        key, sharp, person = text.strip().partition("#")
+        rest, at, times = key.partition("@")
         name, equals, strength = rest.partition("=")
-        usage = f"'{text}' is not an emotion key; write NAME, NAME=STRENGTH or NAME=STRENGTH@START-END, such as happy=0.8@0-2.5."
-        if not name.strip():
+        usage = f"'{text}' is not an emotion key; write NAME, NAME=STRENGTH or NAME=STRENGTH@START-END, such as happy=0.8@0-2.5, and #PERSON behind it where there are several."
+        if not name.strip() or (sharp and not person.strip()):
             raise InvalidInput(usage)
-        values: dict[str, float | None] = {}
+        values: dict[str, float | str | None] = {"person": person.strip() or None}
         if equals:
             try:
                 values["strength"] = float(strength)
@@ -163,7 +173,19 @@ class EmotionTimeline:
 
     def to_json(self) -> str:
         """The text of a `.json` timeline that `load` reads."""
-        return json.dumps({"format": FORMAT, "keys": [asdict(key) for key in self.keys]}, indent=2) + "\n"
+        keys = [
+            {name: value for name, value in asdict(key).items() if (name, value) != ("person", None)}
+            for key in self.keys
+        ]
+        return json.dumps({"format": FORMAT, "keys": keys}, indent=2) + "\n"
+
+    def people(self) -> list[str | None]:
+        """Whom the keys are for, each once, in order of appearance; see `EmotionKey.person`."""
+        return list(dict.fromkeys(key.person for key in self.keys))
+
+    def of(self, person: str | None) -> "EmotionTimeline":
+        """The keys that are for one person."""
+        return EmotionTimeline([key for key in self.keys if key.person == person])
 
     def scaled(self, strength: float) -> "EmotionTimeline":
         """The timeline with every key's strength multiplied."""

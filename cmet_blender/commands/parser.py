@@ -96,7 +96,12 @@ def _add_render_options(parser: argparse.ArgumentParser) -> None:
         metavar="TRACK",
         help="the track the rig was driven from: what the rig cannot show is kept from it",
     )
-    parser.add_argument("--face", type=int, default=0, metavar="N", help="which face, 0 the largest (default 0)")
+    parser.add_argument(
+        "--face",
+        default=0,
+        metavar="WHO",
+        help="whose face: a rank, 0 the largest (default 0), #NUMBER, #NAME or a picture",
+    )
     parser.add_argument(
         "--quality", choices=("auto", "draft", "standard", "best"), default="auto", help="of the renderer"
     )

@@ -53,6 +53,12 @@ def still_there(context: Any, name: str) -> Any:
     return obj
 
 
+def face_of(settings: Any) -> int | str:
+    """Whose face, as the engine takes it: a rank, or `#` with a person's number or name."""
+    person = settings.person.strip().removeprefix("#")
+    return f"#{person}" if person else int(settings.face)
+
+
 def clip_path(settings: Any) -> Path:
     """The scene's clip.
 

@@ -22,6 +22,7 @@ from .base import (
     chosen,
     clip_path,
     colour_field,
+    face_of,
     keep_result,
     mapping_of,
     source_track,
@@ -45,7 +46,7 @@ class CMET_OT_refresh_emotions(SimpleOperator, bpy.types.Operator):
 
 def edit_request(settings: Any, **keys: list[Any]) -> dict[str, Any]:
     """A request for the tracks of an edit of the scene's clip, with `emotions` or `keys`; no video."""
-    request = {"kind": "edit", "clip": str(clip_path(settings)), "face": settings.face, "renderer": "none", **keys}
+    request = {"kind": "edit", "clip": str(clip_path(settings)), "face": face_of(settings), "renderer": "none", **keys}
     return request | {"mode": settings.mode} | colour_field(settings) | session.device_field()
 
 

@@ -10,7 +10,7 @@ from bpy_extras.io_utils import ImportHelper
 from cmet_engine.errors import NotFound
 
 from .. import footage, session
-from .base import EngineOperator, SimpleOperator, clip_path, colour_field, keep_result
+from .base import EngineOperator, SimpleOperator, clip_path, colour_field, face_of, keep_result
 
 CLIP_FILTER = "*.mp4;*.mov;*.mkv;*.avi;*.webm;*.m4v"
 
@@ -43,7 +43,7 @@ class CMET_OT_track(EngineOperator, bpy.types.Operator):
 
     def request(self, context: Any) -> tuple[str, dict[str, Any]]:
         settings = context.scene.cmet
-        request = {"kind": "track", "clip": str(clip_path(settings)), "face": settings.face}
+        request = {"kind": "track", "clip": str(clip_path(settings)), "face": face_of(settings)}
         return "Tracking", request | colour_field(settings)
 
     def receive(self, context: Any, state: dict[str, Any]) -> str:

@@ -28,6 +28,7 @@ class CMET_PT_footage(Panel, bpy.types.Panel):
         column.prop(settings, "start_frame")
         column.prop(settings, "match_rate")
         column.prop(settings, "face")
+        column.prop(settings, "person")
         column.prop(settings, "colorspace")
         column = layout.column(align=True)
         row = column.row(align=True)

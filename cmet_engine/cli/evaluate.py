@@ -36,7 +36,7 @@ def add_commands(command: Adder, commands: Any) -> None:
     evaluate = command("eval", None, "measure the embedded models on held-out people").add_subparsers(
         title="what", metavar="WHAT", required=True
     )
-    for add in (_add_solver, _add_speech, _add_emotion, _add_connector, _add_renderer, _add_edit):
+    for add in (_add_solver, _add_speech, _add_emotion, _add_connector, _add_renderer, _add_edit, _add_identity):
         add(command, evaluate)
 
 
@@ -301,3 +301,20 @@ def _write(options: argparse.Namespace, figures: Any) -> None:
     if options.output is not None:
         with whole_file(options.output, force=options.force) as temporary:
             temporary.write_text(json.dumps(figures, indent=2, default=str) + "\n", "utf-8")
+
+
+def _add_identity(command: Adder, evaluate: Any) -> None:
+    sub = command(
+        "identity", _identity, "the signatures: one person's face against others', equal error rates", evaluate
+    )
+    sub.add_argument("--clips", type=Path, required=True, metavar="DIR", help="videos that show one person each")
+    sub.add_argument(
+        "--people", type=Path, metavar="FILE", help="a table (path, person) of clips that show the same person"
+    )
+
+
+def _identity(options: argparse.Namespace) -> Any:
+    from cmet_engine.evaluation.identity import evaluate_identity
+
+    existing(options.clips, options.people)
+    return evaluate_identity(options.clips, people=options.people, progress=options.progress)

@@ -16,6 +16,7 @@ from cmet_engine.cli import (
     edit,
     emotions,
     export,
+    faces,
     models,
     record,
     render,
@@ -125,7 +126,7 @@ def build_parser() -> argparse.ArgumentParser:
         sub.set_defaults(run=run)
         return sub
 
-    for module in (track, edit, render, vector, record, emotions, export, models, serve, batch):
+    for module in (track, faces, edit, render, vector, record, emotions, export, models, serve, batch):
         module.add_command(command)
     training.add_commands(command, commands)
     cache.add_command(command)

@@ -29,10 +29,10 @@ def clip_arguments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("clip", type=Path, metavar="CLIP", help="video with a talking face")
     sub.add_argument(
         "--face",
-        type=int,
         default=SUPPRESS,
-        metavar="N",
-        help="which face when there are several: 0 is the largest (default 0)",
+        metavar="WHO",
+        help="whose face when there are several: a rank, 0 the largest where the clip begins (default 0); #2 or #anna, the number or "
+        "the name that `cmet faces` shows; or the path of a picture of the person",
     )
     sub.add_argument(
         "--colorspace",
@@ -59,9 +59,9 @@ def part_arguments(sub: argparse.ArgumentParser) -> None:
     add("--handles", type=int, default=SUPPRESS, metavar="N", help="N frames more at either end of the part, as far as the clip has them (default 0)")  # fmt: skip
 
 
-def output_argument(sub: argparse.ArgumentParser, metavar: str, text: str) -> None:
+def output_argument(sub: argparse.ArgumentParser, metavar: str, text: str, *, required: bool = True) -> None:
     """Where the result goes."""
-    sub.add_argument("-o", "--output", type=Path, required=True, metavar=metavar, help=text)
+    sub.add_argument("-o", "--output", type=Path, required=required, metavar=metavar, help=text)
 
 
 def device_argument(

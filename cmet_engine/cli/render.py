@@ -32,7 +32,7 @@ def add_command(command: Adder) -> None:
 def run(options: argparse.Namespace) -> dict[str, Any]:
     """Render a clip."""
     from cmet_engine.jobs.execute import execute
-    from cmet_engine.pipeline import like_source
+    from cmet_engine.preparation import like_source
     from cmet_engine.spec import RenderSpec
 
     spec = like_source(spec_of(RenderSpec, options))

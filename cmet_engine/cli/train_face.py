@@ -1,4 +1,4 @@
-"""`cmet train observe|basis|solver|motion|refiner`: the models of faces and pictures."""
+"""`cmet train observe|basis|solver|motion|refiner|identity`: the models of faces and pictures."""
 
 import argparse
 from pathlib import Path
@@ -11,7 +11,7 @@ from cmet_engine.models import device
 
 def add_commands(command: Adder, train: Any) -> None:
     """Add the commands to `train`; `command` is `cli.build_parser`'s helper."""
-    for add in (_add_observe, _add_basis, _add_solver, _add_motion, _add_refiner):
+    for add in (_add_observe, _add_basis, _add_solver, _add_motion, _add_refiner, _add_identity):
         add(command, train)
 
 
@@ -129,3 +129,22 @@ def _refiner(options: argparse.Namespace) -> Any:
     clips = [path for path in sorted(options.clips.glob("*.mp4")) if path.stem not in held_out]
     figures = train_generic(clips, options.output, options.work, device=where, progress=options.progress)
     return {"refiner": options.output, **figures}
+
+
+def _add_identity(command: Adder, train: Any) -> None:
+    sub = command("identity", _identity, "the signatures that tell people's faces apart", train)
+    sub.add_argument(
+        "--pictures", type=Path, required=True, metavar="FILE", help="a table of pictures (columns path and person)"
+    )
+    sub.add_argument(
+        "--work", type=Path, required=True, metavar="DIR", help="folder for bent pictures, which are made once"
+    )
+    sub.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="weights to write (.safetensors)")
+
+
+def _identity(options: argparse.Namespace) -> Any:
+    from cmet_engine.training.face.identity import train_identity
+
+    existing(options.pictures)
+    counts = train_identity(options.pictures, options.output, options.work, progress=options.progress)
+    return {"identity": options.output, **counts}

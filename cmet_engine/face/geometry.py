@@ -17,6 +17,8 @@ from cmet_engine.smoothstep import smoothstep
 
 FADE_SECONDS = 0.2
 """The edit fades out and in over this long where the face is lost."""
+LISTED = 5
+"""Stretches of a clip that a sentence lists before it only counts."""
 CHUNK = 512
 """Frames worked on at a time once tracking is done: 3 MB."""
 
@@ -108,7 +110,7 @@ class FaceGeometry:
     Attributes:
         landmarks: float32 [N, 478, 3] pixels of the displayed frame (y down; z in pixels too, away from the viewer),
             smoothed; on disk, read by index or slice. Where `valid` is False: between the neighbours in time.
-        valid: bool [N], a face was found.
+        valid: bool [N], the person's face was found.
         size: (width, height) of the displayed frame in pixels.
         fps: frames a second, exact; the mean rate where frames are not evenly spaced.
         times: float64 [N] seconds from the first frame.
@@ -119,6 +121,7 @@ class FaceGeometry:
         fade: float32 [N] in 0..1: how far an edit may be applied; ramps to 0 around frames without the face.
         variable: the frames are not evenly spaced in time.
         teeth: float32 [N] in 0..1: how far the rows of teeth are seen to meet; see `teeth.teeth_meet`.
+        strangers: bool [N], the person was not found, but somebody else was.
     """
 
     landmarks: Landmarks | np.ndarray
@@ -132,10 +135,13 @@ class FaceGeometry:
     fade: np.ndarray = None  # type: ignore[assignment]
     variable: bool = False
     teeth: np.ndarray = None  # type: ignore[assignment]
+    strangers: np.ndarray = None  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
         if self.teeth is None:
             self.teeth = np.zeros(len(self.valid), np.float32)
+        if self.strangers is None:
+            self.strangers = np.zeros(len(self.valid), bool)
         if self.fade is None:
             self.fade = fade_of(self.valid, self.cuts, float(self.fps))
 
@@ -149,7 +155,7 @@ class FaceGeometry:
         np.savez(
             folder / "geometry.npz", valid=self.valid, size=self.size, fps=self.fps.as_integer_ratio(), times=self.times,
             head_rotation=self.head_rotation, eye_rotation=self.eye_rotation, cuts=np.array(self.cuts, np.int64),
-            fade=self.fade, variable=self.variable, teeth=self.teeth,
+            fade=self.fade, variable=self.variable, teeth=self.teeth, strangers=self.strangers,
         )  # fmt: skip
 
     @classmethod
@@ -164,11 +170,17 @@ class FaceGeometry:
                 Landmarks.open(folder / "landmarks.f32"), stored["valid"], (int(stored["size"][0]), int(stored["size"][1])),
                 Fraction(int(stored["fps"][0]), int(stored["fps"][1])), stored["times"], stored["head_rotation"],
                 stored["eye_rotation"], [int(c) for c in stored["cuts"]], stored["fade"], bool(stored["variable"]),
-                stored["teeth"],
+                stored["teeth"], stored["strangers"],
             )  # fmt: skip
         if len(geometry.landmarks) != len(geometry):
             raise ValueError("the landmarks are cut off")
         return geometry
+
+    def spans(self, which: np.ndarray) -> str:
+        """When the frames are that a bool [N] marks, in words: `1.20 to 2.00 s, 3.00 to 3.52 s`."""
+        runs = runs_of(which)
+        more = f" and {len(runs) - LISTED} more times" if len(runs) > LISTED else ""
+        return ", ".join(f"{self.times[a]:.2f} to {self.times[b - 1]:.2f} s" for a, b in runs[:LISTED]) + more
 
     def shots(self) -> list[tuple[int, int]]:
         """(first frame, frame after the last) of every shot."""
@@ -180,6 +192,12 @@ class FaceGeometry:
         for start in range(0, len(self), size):
             part = slice(start, min(start + size, len(self)))
             yield part, self.landmarks[part]
+
+
+def runs_of(which: np.ndarray) -> list[tuple[int, int]]:
+    """First frame and the frame after the last of every run of True in a bool [N]."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], which.astype(np.int8), [0]])))
+    return [(int(a), int(b)) for a, b in edges.reshape(-1, 2)]
 
 
 def fade_of(valid: np.ndarray, cuts: list[int], rate: float) -> np.ndarray:

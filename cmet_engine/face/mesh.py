@@ -54,6 +54,19 @@ def box_of(landmarks: np.ndarray) -> Box:
     return Box(float(centre[0]), float(centre[1]), float((high - low).max()))
 
 
+def turned(image: np.ndarray, turns: int) -> np.ndarray:
+    """A picture [H, W, 3] turned counter-clockwise by quarters; the very same array for none."""
+    return np.ascontiguousarray(np.rot90(image, turns)) if turns % 4 else image
+
+
+def turned_back(landmarks: np.ndarray, turns: int, size: tuple[int, int]) -> np.ndarray:
+    """Landmarks [478, 3] found in a `turned` picture in pixels of the picture itself, whose (width, height) is `size`."""
+    x, y, z = landmarks.T
+    width, height = size
+    places = ((x, y), (width - y, x), (width - x, height - y), (y, height - x))[turns % 4]
+    return np.stack([*places, z], 1)
+
+
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Send the process's standard error away for a moment.

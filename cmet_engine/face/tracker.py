@@ -15,10 +15,11 @@ from scipy.ndimage import gaussian_filter1d
 
 from cmet_engine.errors import InvalidInput
 from cmet_engine.face.cuts import CutFinder
-from cmet_engine.face.follower import Follower, first_faces
+from cmet_engine.face.follower import SURE_SCORE, Follower, first_faces, upright_turns
 from cmet_engine.face.gaze import gaze_degrees
 from cmet_engine.face.geometry import FaceGeometry, Landmarks
 from cmet_engine.face.landmarks import LANDMARKS
+from cmet_engine.face.person import Person
 from cmet_engine.face.pose import normalise, rotation_degrees
 from cmet_engine.face.smooth import smooth_shot
 from cmet_engine.face.teeth import teeth_meet
@@ -44,16 +45,23 @@ class _Observations:
     cuts: list[int] = field(default_factory=list)
     valid: list[bool] = field(default_factory=list)
     teeth: list[float] = field(default_factory=list)
+    strangers: list[bool] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.valid)
 
-    def add(self, frame: Frame, landmarks: np.ndarray | None) -> None:
-        """Add a frame with its landmarks [478, 3], or None where the face was not found."""
+    def add(self, frame: Frame, landmarks: np.ndarray | None, stranger: bool) -> None:
+        """Add a frame with its landmarks [478, 3], or None where the person was not found, and whether others were seen."""
         self.landmarks.append(np.full((LANDMARKS, 3), np.nan) if landmarks is None else landmarks)
         self.valid.append(landmarks is not None)
         self.teeth.append(0.0 if landmarks is None else teeth_meet(frame.image, landmarks))
         self.times.append(float(frame.time))
+        self.strangers.append(stranger and landmarks is None)
+
+    def reject(self, count: int) -> None:
+        """The landmarks of the last `count` frames are somebody else's."""
+        for i in range(len(self) - count, len(self)):
+            self.valid[i], self.teeth[i], self.strangers[i] = False, 0.0, True
 
     def segment(self, first: int) -> dict[str, np.ndarray]:
         """The frames from `first` on as arrays, for `take_over`."""
@@ -63,6 +71,7 @@ class _Observations:
             "cuts": np.array([c for c in self.cuts if c >= first], np.int64),
             "valid": np.array(self.valid[first:]),
             "teeth": np.array(self.teeth[first:]),
+            "strangers": np.array(self.strangers[first:]),
         }
 
     def take_over(self, segment: dict[str, np.ndarray]) -> None:
@@ -72,10 +81,16 @@ class _Observations:
         self.cuts += segment["cuts"].tolist()
         self.valid += segment["valid"].tolist()
         self.teeth += segment["teeth"].tolist()
+        self.strangers += segment["strangers"].tolist()
 
 
 def track(
-    clip: str | Path | Source, *, face: int = 0, progress: Progress | None = None, pieces: Path | None = None
+    clip: str | Path | Source,
+    *,
+    face: int = 0,
+    person: np.ndarray | None = None,
+    progress: Progress | None = None,
+    pieces: Path | None = None,
 ) -> FaceGeometry:
     """Find one person's face in every frame of a clip.
 
@@ -83,6 +98,8 @@ def track(
         clip: a video that `media.reader` reads; of a `Source` the part that it stands for.
         face: which person, where there are several: 0 is the largest face over the first second that shows any, 1 the
             next smaller, and so on; of equal faces the one further left comes first.
+        person: signatures [K, D] of the person (`face.identity`), who is then searched from the first frame on; `face` says
+            nothing then.
         progress: called with ("tracking", frames done, frames in all or None); what it raises ends the work.
         pieces: folder in which finished segments are kept; those that are there already are taken over. The result is the
             same. The caller makes sure that they are of the same clip and face.
@@ -96,22 +113,28 @@ def track(
     reader = VideoReader(clip)
     info, path = reader.info, reader.info.path
     seen, cuts = _Observations(), CutFinder()
-    with contextlib.closing(Follower()) as follower:
+    with contextlib.closing(Follower(Person(person))) as follower:
         _take_over(pieces, seen, follower, cuts)
         if not seen:
-            follower.choose(first_faces(reader, follower.detector), face, path.name)
+            _begin(reader, follower, None if person is not None else face)
         for frame in reader.frames(len(seen)):
             cut = cuts.is_cut(frame.image)
             if cut:
                 seen.cuts.append(len(seen))
-            seen.add(frame, follower.step(frame.image, cut))
+            landmarks = follower.step(frame.image, cut)
+            seen.reject(follower.rejected)
+            seen.add(frame, landmarks, follower.stranger)
             if len(seen) % SEGMENT == 0:
+                seen.reject(follower.settle())
                 follower.forget_graph()
                 _keep_segment(pieces, seen, follower, cuts)
             if progress:
                 progress(Stage.TRACKING, len(seen), info.frames)
+        seen.reject(follower.settle())
     if not seen:
         raise InvalidInput(f"{path.name} holds no pictures; use a video that shows a face.")
+    if person is not None and not any(seen.valid):
+        raise InvalidInput(f"{path.name}: the person was not found in any of its {len(seen)} frames.")
     if not any(seen.valid):
         raise InvalidInput(
             f"{path.name}: no face was found in any of its {len(seen)} frames; use a clip that shows one."
@@ -119,9 +142,20 @@ def track(
     return _finish(seen, info)
 
 
+def _begin(reader: VideoReader, follower: Follower, face: int | None) -> None:
+    """Choose the way up, and the face by its rank; None searches for the person that the follower knows."""
+    people = first_faces(reader, follower.detector)
+    if max((box.score for box in people), default=0.0) < SURE_SCORE:
+        follower.turns = upright_turns(reader, follower.detector)
+        if follower.turns:
+            people = first_faces(reader, follower.detector, follower.turns)
+    if face is not None:
+        follower.choose(people, face, reader.info.path.name)
+
+
 def _take_over(pieces: Path | None, seen: _Observations, follower: Follower, cuts: CutFinder) -> None:
     """Take over the finished segments; one in another format is tracked again."""
-    while pieces and "appearance" in (segment := load_arrays(_segment_file(pieces, len(seen)))):
+    while pieces and {"appearance", "textures"} <= (segment := load_arrays(_segment_file(pieces, len(seen)))).keys():
         seen.take_over(segment)
         follower.restore(segment)
         cuts.restore(segment)
@@ -156,7 +190,7 @@ def _finish(seen: _Observations, info: VideoInfo) -> FaceGeometry:
     head, eyes = np.empty((len(valid), 3), np.float32), np.empty((len(valid), 4), np.float32)
     geometry = FaceGeometry(
         smoothed, valid, (info.width, info.height), Fraction(info.fps), np.array(seen.times), head, eyes, seen.cuts,
-        variable=info.variable, teeth=teeth.astype(np.float32),
+        variable=info.variable, teeth=teeth.astype(np.float32), strangers=np.array(seen.strangers),
     )  # fmt: skip
     for frames, landmarks in geometry.chunks():
         pose_free, pose = normalise(landmarks)

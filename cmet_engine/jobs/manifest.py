@@ -17,7 +17,8 @@ from cmet_engine.jobs.columns import COLUMNS, KINDS
 from cmet_engine.media.formats import VIDEO
 from cmet_engine.media.output import files_written
 from cmet_engine.spec import KINDS as SPECS
-from cmet_engine.spec import RenderRigSpec, RenderSpec, RigSpec, TrackSpec, Work
+from cmet_engine.spec import RenderRigSpec, RenderSpec, TrackSpec, Work
+from cmet_engine.spec_rig import RigSpec
 
 DEFAULT_OUTPUT = {
     "edit": "{stem}-edited",

@@ -13,6 +13,7 @@ from cmet_engine import cache, fingerprint
 from cmet_engine.emotion.sound_files import sound_files
 from cmet_engine.emotion.user_library import user_folder
 from cmet_engine.errors import CmetError
+from cmet_engine.face.people import names_file
 from cmet_engine.jobs.store import DONE, Job, write_atomically
 from cmet_engine.models import registry
 from cmet_engine.models.assets import CHECKSUMS
@@ -40,6 +41,10 @@ def identity(request: dict[str, Any]) -> str | None:
         parts += [(name, file.name, cache.content(file)) for file in files if given.get(name)]
     if given.get("shot_data"):
         parts.append(given["clip"])  # they name its folder
+    if isinstance(face := given.get("face"), str) and not face.startswith("#"):
+        parts.append(cache.content(Path(face)))  # a picture of the person
+    if given.get("clip") and (names := names_file(Path(given["clip"]))).is_file():
+        parts.append(cache.content(names))
     if request["kind"] == "edit" and user_folder().is_dir():
         parts += [(path.name, cache.content(path)) for path in sorted(user_folder().glob("*.json"))]
     if given.get("renderer") == "edtalk" and registry.models_folder().is_dir():

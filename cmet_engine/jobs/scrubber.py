@@ -51,7 +51,9 @@ class Scrubber:
         geometry, source = self._keep(
             "track", (content, spec.face, spec.space), lambda: tracked(Source.of(spec.clip, spec.space), face=spec.face)
         )
-        timeline = spec.timeline().scaled(spec.strength)
+        asked = spec.timeline()
+        mine = [key for key in asked.keys if key.person is None or f"#{key.person}" == spec.face]
+        timeline = EmotionTimeline(mine).scaled(spec.strength)
         about = (content, spec.face, spec.space, repr(timeline), spec.mode)  # all that decides the edit
         edited = self._keep("edit", about, lambda: self._edit(spec, content, source, timeline))
         times = np.asarray(geometry.times)

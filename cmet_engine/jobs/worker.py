@@ -27,7 +27,7 @@ from cmet_engine.jobs import reuse
 from cmet_engine.jobs.execute import Result, execute
 from cmet_engine.jobs.store import Job
 from cmet_engine.media.picture import small_jpeg
-from cmet_engine.pipeline import like_source
+from cmet_engine.preparation import like_source
 from cmet_engine.progress import Progress
 from cmet_engine.resume import Segments
 from cmet_engine.spec import EditSpec, LiveSpec, RenderSpec, TrackSpec, Work, read_work

@@ -5,7 +5,7 @@ import numpy as np
 from cmet_engine.face.blendshapes import load_solver
 from cmet_engine.face.geometry import FaceGeometry
 from cmet_engine.face.lips import lip_opening
-from cmet_engine.face.mesh import Mesh, box_of
+from cmet_engine.face.mesh import Mesh, box_of, turned, turned_back
 from cmet_engine.quality import metrics
 from cmet_engine.track import CoefficientTrack
 
@@ -46,11 +46,15 @@ class ResultCheck:
         """
         if index not in self._wanted or self._mesh is None:
             return
-        box = box_of(self._geometry.landmarks[index])
+        landmarks, size = self._geometry.landmarks[index], self._geometry.size
+        # the mesh sees heads upright only
+        turns = -round(float(self._geometry.head_rotation[index, 2]) / 90) % 4
+        box = box_of(turned_back(landmarks, -turns, size if turns % 2 == 0 else size[::-1]) if turns else landmarks)
         found = []
         for image in (before, after):
             self._mesh.forget()
-            found.append(self._mesh.find(image, box))
+            seen = self._mesh.find(turned(image, turns), box)
+            found.append(seen if seen is None or not turns else turned_back(seen, turns, size))
         if found[0] is not None and found[1] is not None:
             self.index.append(index)
             self.before.append(found[0])

@@ -2,12 +2,13 @@
 
 import importlib.metadata
 import itertools
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from cmet_engine import __version__
-from cmet_engine.face.geometry import FaceGeometry
+from cmet_engine.face.geometry import LISTED, FaceGeometry, runs_of
 from cmet_engine.spec import EditSpec
 from cmet_engine.track import CoefficientTrack
 
@@ -17,8 +18,10 @@ SMALL_FACE = 80
 """Pixels of width below which fine movements cannot be read well; set by eye."""
 FAR_TURN = 45
 """Degrees of head yaw beyond which the edit fades."""
-LISTED = 5
-"""Cuts and turns that a message lists before it only counts."""
+LYING = 60
+"""Degrees of head roll from which a head counts as lying; from 120 on it is upside down."""
+LEAST_REALISED = 0.15
+"""Share of the asked change (`edit_realised`) below which a result is said to show next to nothing of it."""
 DEPENDENCIES = ("mediapipe", "av", "torch")
 """Packages whose version decides the result."""
 
@@ -52,7 +55,7 @@ def settings_table(spec: EditSpec) -> dict[str, Any]:
         "renderer": spec.renderer,
         "quality": spec.quality,
         "strength": spec.strength,
-        "face": spec.face,
+        "face": spec.face.name if isinstance(spec.face, Path) else spec.face,
     }
     table |= {
         name: path.name for name, path in (("speech", spec.speech), ("neutral", spec.neutral)) if path is not None
@@ -62,15 +65,49 @@ def settings_table(spec: EditSpec) -> dict[str, Any]:
 
 def tracking_messages(geometry: FaceGeometry) -> list[str]:
     """What the tracker met that the user should know, in sentences."""
-    return [*_lost(geometry), *_cuts(geometry), *_small(geometry), *_turned(geometry)]
+    return [*_upside_down(geometry), *_lost(geometry), *_cuts(geometry), *_small(geometry), *_turned(geometry)]
+
+
+def _upside_down(geometry: FaceGeometry) -> list[str]:
+    roll = float(np.median(np.abs(geometry.head_rotation[geometry.valid, 2])))
+    if roll < LYING:
+        return []
+    how = "upside down" if roll > 180 - LYING else "lying on its side"
+    return [f"The head is {how}; it was tracked in the picture turned upright."]
 
 
 def _lost(geometry: FaceGeometry) -> list[str]:
     lost = int((~geometry.valid).sum())
     if not lost:
         return []
-    return [
+    messages = [
         f"No face was found in {lost} of {len(geometry)} frames; they are left as they were and the edit fades around them."
+    ]
+    if not geometry.strangers.any():
+        return messages
+    away = np.zeros(len(geometry), bool)
+    for a, b in runs_of(~geometry.valid):
+        away[a:b] = geometry.strangers[a:b].any()
+    return [
+        f"The person was not found in {lost} of {len(geometry)} frames; they are left as they were and the edit fades around them.",
+        f"At {geometry.spans(away)} the person is away and somebody else is seen, who is not edited.",
+    ]
+
+
+def unseen_edit(name: str, figures: dict[str, Any]) -> list[str]:
+    """A sentence where next to nothing of what was asked for is measured in the edited pictures.
+
+    Args:
+        name: of the person, or empty.
+        figures: of the check of the result; see `quality.check.ResultCheck.figures`.
+    """
+    share = figures.get("edit_realised")
+    if share is None or share >= LEAST_REALISED:
+        return []
+    whose = f" of {name}" if name else ""
+    return [
+        f"Next to nothing of the edit{whose} is seen in the pictures (edit_realised {share:.2f}); look at the result: the face may "
+        "be upside down, covered, very small or not a face at all."
     ]
 
 
@@ -94,8 +131,4 @@ def _turned(geometry: FaceGeometry) -> list[str]:
     turned = geometry.valid & (np.abs(geometry.head_rotation[:, 0]) > FAR_TURN)
     if not turned.any():
         return []
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], turned.astype(np.int8), [0]])))
-    spans = [f"{geometry.times[a]:.2f} to {geometry.times[b - 1]:.2f} s" for a, b in edges.reshape(-1, 2)]
-    more = f" and {len(spans) - LISTED} more times" if len(spans) > LISTED else ""
-    listed = ", ".join(spans[:LISTED])
-    return [f"The head is turned by more than {FAR_TURN} degrees at {listed}{more}; the edit fades there."]
+    return [f"The head is turned by more than {FAR_TURN} degrees at {geometry.spans(turned)}; the edit fades there."]

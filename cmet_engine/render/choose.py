@@ -8,6 +8,7 @@ codes.
 from functools import partial
 from typing import TYPE_CHECKING
 
+from cmet_engine.face.clip import face_key
 from cmet_engine.face.tracker import FaceGeometry
 from cmet_engine.media import audio
 from cmet_engine.media.source import Source
@@ -70,7 +71,14 @@ def open_renderer(
 
     deltas = partial(basic_emotion_deltas, source)
     prepared = prepare(
-        footage, geometry, deltas, quality, face=spec.face, device=spec.device, timed=timed, progress=progress
+        footage,
+        geometry,
+        deltas,
+        quality,
+        face=face_key(spec.clip, spec.face),
+        device=spec.device,
+        timed=timed,
+        progress=progress,
     )
     return RefinedRenderer(geometry, source, edited, prepared)
 

@@ -5,12 +5,13 @@ from cmet_engine.timeline import EmotionTimeline
 
 
 def edit_description(timeline: EmotionTimeline, mode: str) -> str:
-    """One line that says how a clip was edited: `happy 0.8 from 1 s to end (add)`."""
+    """One line that says how a clip was edited: `happy 0.8 from 1 s to end (add)`, `happy 1 for anna, angry 1 for 2 (add)`."""
     parts = []
     for key in timeline.keys:
         end = "end" if key.end is None else f"{key.end:g} s"
         whole = key.start == 0 and key.end is None
         parts.append(f"{key.emotion} {key.strength:g}" + ("" if whole else f" from {key.start:g} s to {end}"))
+        parts[-1] += "" if key.person is None else f" for {key.person}"
     return f"{', '.join(parts)} ({mode})"
 
 

@@ -5,7 +5,7 @@ import stat
 from pathlib import Path
 
 from cmet_engine.errors import InvalidInput
-from cmet_engine.spec import LONGEST_PATH
+from cmet_engine.spec_base import LONGEST_PATH
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")  # control characters, and halves of characters
 

@@ -34,7 +34,7 @@ from cmet_engine.choices import InputSpace
 from cmet_engine.errors import CmetError
 from cmet_engine.jobs.execute import execute
 from cmet_engine.media.info import Mastering
-from cmet_engine.pipeline import like_source
+from cmet_engine.preparation import like_source
 from cmet_engine.spec import EditSpec
 
 COLUMNS = ("plate", "in", "out", "outside", "A/V ms", "frames", "rate", "tags file | frames", "SAR", "timecode", "tracks", "alpha", "HDR")  # fmt: skip

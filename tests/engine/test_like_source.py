@@ -10,7 +10,8 @@ import pytest
 
 from cmet_engine import arkit
 from cmet_engine.errors import InvalidInput
-from cmet_engine.pipeline import check_inputs, edit_clip, like_source, render_clip
+from cmet_engine.pipeline import edit_clip, render_clip
+from cmet_engine.preparation import check_inputs, like_source
 from cmet_engine.spec import EditSpec, RenderSpec
 from cmet_engine.track import CoefficientTrack
 

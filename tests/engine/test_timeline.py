@@ -29,6 +29,7 @@ def keys(draw: st.DrawFn) -> EmotionKey:
         draw(st.floats(0, 5)),
         draw(st.floats(0, 5)),
         draw(st.sampled_from(EASINGS)),
+        draw(st.sampled_from([None, "2", "anna"])),
     )
 
 
@@ -43,6 +44,8 @@ def keys(draw: st.DrawFn) -> EmotionKey:
         ("happy@.5-1.", EmotionKey("happy", 1, 0.5, 1)),
         ("happy=-0.5", EmotionKey("happy", -0.5)),
         (" happy = 2 @ 1-2 ", EmotionKey("happy", 2, 1, 2)),
+        ("happy@0-2#anna", EmotionKey("happy", 1, 0, 2, person="anna")),
+        ("angry=0.5 # 2", EmotionKey("angry", 0.5, person="2")),
         ("0.7*happy+0.3*fear=1.5@1-2", EmotionKey("0.7*happy+0.3*fear", 1.5, 1, 2)),
     ],
 )
@@ -54,7 +57,7 @@ def test_text_form(text: str, key: EmotionKey) -> None:
     "text",
     ["", " ", "=1", "@0-1", "happy=", "happy=x", "happy@", "happy@-", "happy@1", "happy@a-b", "happy@2-1", "happy@1-1",
      "happy=nan", "happy=inf", "happy=11", "happy=-11", "happy@1--2", "happy@-1-2", "ha ppy!", "0.7*", "happy++sad",
-     "happy@0-1@2-3", "*happy", "1e5*happy", "happy=1e999", "happy@0-1e9"],
+     "happy@0-1@2-3", "happy#", "happy#0", "happy#a b", "happy#a#b", "#anna", "happy#2@0-1", "*happy", "1e5*happy", "happy=1e999", "happy@0-1e9"],
 )  # fmt: skip
 def test_text_that_is_no_key_is_refused_in_one_sentence(text: str) -> None:
     with pytest.raises(CmetError) as caught:
@@ -245,3 +248,11 @@ def test_the_command_line_takes_an_opposite_as_it_is_written():
     given = ["edit", "clip.mp4", "-o", "out", "--emotion", "-0.7*happy", "--emotion", "sad", "--mode", "add"]
     options = build_parser().parse_args(joined(given))
     assert options.emotion == ["-0.7*happy", "sad"] and options.mode == "add"
+
+
+def test_keys_are_told_apart_by_person():
+    timeline = EmotionTimeline.parse(["happy@0-2#anna", "angry#2", "sad@2-3#anna", "fear"])
+    assert timeline.people() == ["anna", "2", None]
+    assert timeline.of("anna") == EmotionTimeline.parse(["happy@0-2#anna", "sad@2-3#anna"])
+    assert timeline.of(None).names() == ["fear"]
+    assert "person" not in EmotionTimeline.parse(["fear"]).to_json()

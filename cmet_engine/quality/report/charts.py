@@ -33,11 +33,11 @@ _LINE = 16  # between two lines of text
 
 
 def timeline_svg(data: EditReport) -> Markup:
-    """The emotions over time, one lane for each; empty when there is none."""
+    """The emotions over time, one lane for each, and for each person; empty when there is none."""
     keys = [k for k in data.timeline.keys if k.start < data.duration]
     if not keys:
         return Markup()
-    names = list(dict.fromkeys(k.emotion for k in keys))
+    names = list(dict.fromkeys(_lane(k) for k in keys))
     bottom = _TOP + len(names) * (_LANE + _LANE_GAP)
     peak = max(1.0, max(abs(k.strength) for k in keys))
     parts = [_axis(data.duration, _TOP, bottom)]
@@ -47,11 +47,16 @@ def timeline_svg(data: EditReport) -> Markup:
         lines = textwrap.wrap(name.replace("+", " +"), 14, max_lines=2, placeholder="…")
         label = _name(lines, top + _LANE / 2 + 5)
         parts.append(f"<g><title>{html.escape(name)}</title>{label}</g>")
-        parts += [_bar(key, top, peak, data.duration) for key in keys if key.emotion == name]
+        parts += [_bar(key, top, peak, data.duration) for key in keys if _lane(key) == name]
     return Markup(
         f'<svg viewBox="0 0 {_WIDTH} {bottom + _AXIS}" role="img" aria-label="Emotions over time, as bars">'
         f"{''.join(parts)}</svg>"
     )
+
+
+def _lane(key: EmotionKey) -> str:
+    """The name of a key's lane: the emotion, and whom it is for where that is said."""
+    return key.emotion if key.person is None else f"{key.emotion} #{key.person}"
 
 
 def _bar(key: EmotionKey, top: float, peak: float, duration: float) -> str:

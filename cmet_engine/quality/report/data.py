@@ -70,6 +70,8 @@ class EditReport:
         cuts: first frame of every shot after the first.
         speed: frames a second of the whole work.
         messages: sentences that the user should read.
+        people: where several people are edited, a report of each by what they are called; `timeline` is everyone's then, and all
+            else the first one's.
     """
 
     clip: str
@@ -93,6 +95,7 @@ class EditReport:
     cuts: list[int] = field(default_factory=list)
     speed: float | None = None
     messages: list[str] = field(default_factory=list)
+    people: "dict[str, EditReport]" = field(default_factory=dict)
 
 
 def document(data: EditReport) -> dict[str, Any]:
@@ -113,8 +116,10 @@ def document(data: EditReport) -> dict[str, Any]:
     coefficients  name -> {source_mean, edited_mean, mean_change, largest_change} over frames with a face
     moments       [{frame, time (s), emotions: name -> strength}] of the pictures in the HTML
     messages      sentences
+    people        only where several are edited: name -> {timeline, measured, faces_lost, coefficients, moments} of each; the
+                  same fields of the document are the first one's, but for the timeline
     """
-    return {
+    result: dict[str, Any] = {
         "format": FORMAT,
         "edited": True,
         "clip": {
@@ -130,11 +135,22 @@ def document(data: EditReport) -> dict[str, Any]:
             str(k): v if isinstance(v, str | int | float | bool) else str(v) for k, v in data.settings.items()
         },
         "versions": {str(k): str(v) for k, v in data.versions.items()},
+        **_of_person(data),
+        "targets": TARGETS,
+        "cuts": [int(c) for c in data.cuts],
+        "messages": list(data.messages),
+    }
+    if data.people:
+        result["people"] = {name: _of_person(report) for name, report in data.people.items()}
+    return result
+
+
+def _of_person(data: EditReport) -> dict[str, Any]:
+    """What is another for every person."""
+    return {
         "timeline": json.loads(data.timeline.to_json()),
         "measured": _measured(data),
-        "targets": TARGETS,
         "faces_lost": int(data.faces_lost),
-        "cuts": [int(c) for c in data.cuts],
         "coefficients": _coefficients(data),
         "moments": [
             {
@@ -144,7 +160,6 @@ def document(data: EditReport) -> dict[str, Any]:
             }
             for pair in data.pairs
         ],
-        "messages": list(data.messages),
     }
 
 

@@ -2,7 +2,7 @@
 
 import base64
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -74,10 +74,9 @@ def page(data: EditReport) -> str:
         duration=clock(data.duration),
         width=width,
         height=height,
-        moments=[_moment(data, pair) for pair in data.pairs],
+        moments=_moments(data),
         timeline=timeline_svg(data),
-        figures=figures(data),
-        curves=curves_svg(data),
+        people=[(name, figures(one), curves_svg(one)) for name, one in _people(data).items()],
         tables=_tables(data),
     )
 
@@ -89,6 +88,20 @@ def _file(name: str) -> Markup:
 
 def _tables(data: EditReport) -> dict[str, dict[str, Any]]:
     return {name: table for name, table in (("Settings", data.settings), ("Versions", data.versions)) if table}
+
+
+def _people(data: EditReport) -> dict[str, EditReport]:
+    """The report of each person by what they are called; the only one has no name."""
+    return data.people or {"": data}
+
+
+def _moments(data: EditReport) -> list[_Moment]:
+    """The pictures of everyone, each captioned with whom it is of where there are several."""
+    return [
+        replace(moment, caption=f"{name}: {moment.caption}") if name else moment
+        for name, one in _people(data).items()
+        for moment in (_moment(one, pair) for pair in one.pairs)
+    ]
 
 
 def _moment(data: EditReport, pair: FramePair) -> _Moment:

@@ -4,12 +4,12 @@ from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from cmet_engine.errors import InvalidInput
 from cmet_engine.face.mesh import Detector, Mesh
 from cmet_engine.media.audio import RATE
+from cmet_engine.media.picture import read_picture
 from cmet_engine.media.writer import RATE_FACTOR, VideoWriter
 from cmet_engine.progress import Progress, Stage
 from cmet_engine.render.edtalk.crop import Crops, squares
@@ -101,15 +101,7 @@ def read_portrait(path: str | Path) -> np.ndarray:
     Raises:
         InvalidInput: the file is missing or no picture.
     """
-    path = Path(path)
-    try:
-        data = np.frombuffer(path.read_bytes(), np.uint8)
-    except OSError as error:
-        raise InvalidInput(f"Cannot read the portrait {path}: {error.strerror}.") from error
-    image = cv2.imdecode(data, cv2.IMREAD_COLOR) if len(data) else None
-    if image is None:
-        raise InvalidInput(f"{path} is no picture that can be read; give a PNG or JPEG file.")
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    return read_picture(Path(path))
 
 
 def render_portrait(

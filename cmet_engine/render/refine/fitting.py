@@ -71,7 +71,7 @@ def prepare(
     deltas: Deltas,
     quality: str,
     *,
-    face: int = 0,
+    face: int | str = 0,
     device: str = "auto",
     among: np.ndarray | None = None,
     steps: int | None = None,

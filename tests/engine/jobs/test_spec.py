@@ -29,6 +29,9 @@ def test_every_kind_of_work_survives_json(kind):
         ({"clip": "a", "strength": "much"}, "--strength is 'much', which is not a number that it can take."),
         ({"clip": "a", "strength": float("nan")}, "--strength is 'nan', which is not a number that it can take."),
         ({"clip": "a", "face": 0.5}, "--face is '0.5', which is not a whole number."),
+        ({"clip": "a", "face": 21}, "--face is '21'; it must be at most 20."),
+        ({"clip": "a", "face": "#a b"}, "--face is '#a b'; use a person's number, from 1, or a name of letters, digits, '_' and "
+         "'-', beginning with a letter."),
         ({"clip": "a", "device": "tpu"}, "--device is 'tpu', not one of auto, cpu, cuda, mps."),
         ({"clip": "a", "quality": "superb"}, "--quality is 'superb', not one of auto, draft, standard, best."),
         ({"clip": "a", "emotions": ["x\ny"]}, "--emotion is 'x?y', which holds control characters."),
@@ -42,6 +45,17 @@ def test_what_is_wrong_is_said_in_the_words_of_the_command_line(values, sentence
     with pytest.raises(InvalidInput) as error:
         read_work(values, option_called)
     assert str(error.value) == sentence
+
+
+@pytest.mark.parametrize(
+    ("given", "meant"), [(2, 2), ("2", 2), ("#2", "#2"), ("#anna", "#anna"), ("ref/anna.png", Path("ref/anna.png"))]
+)
+def test_a_face_is_a_rank_a_person_or_a_picture(given, meant):
+    spec = EditSpec.read({"clip": "a.mp4", "face": given})
+    assert (spec.face == meant and type(spec.face) is type(meant)) or isinstance(meant, Path)
+    assert EditSpec.read(json.loads(spec.model_dump_json())) == spec
+    moved = spec.with_inputs(lambda _, path: Path("/there") / path)
+    assert moved.face == (Path("/there") / meant if isinstance(meant, Path) else meant)
 
 
 def test_a_wrong_key_is_found_before_anything_is_done():

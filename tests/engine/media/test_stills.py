@@ -16,6 +16,7 @@ from cmet_engine.choices import GUESSED, InputSpace
 from cmet_engine.media import openexr
 from cmet_engine.media.info import Mastering
 from cmet_engine.media.planes import views, write_change
+from cmet_engine.media.probe import part_of
 from cmet_engine.media.reader import VideoReader
 from cmet_engine.media.writer import VideoWriter
 
@@ -106,6 +107,17 @@ def test_floats_come_back_as_they_are_with_their_header(tmp_path: Path, kind: ty
         found = openexr.read_header(path)
         assert found["timeCode"].data[0] == index and openexr.text(found, "owner") == "house"
         assert openexr.channel_names(found) == sorted(names)
+
+
+def test_a_part_of_a_sequence_takes_the_headers_of_its_own_pictures(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for index in range(4):
+        header = {"timeCode": openexr.Attribute("timecode", struct.pack("<II", index, 0))}
+        data = openexr.exr_bytes(dict.fromkeys("RGB", np.full((8, 8), index, np.float16)), header)
+        (tmp_path / "in" / f"f{index:03d}.exr").write_bytes(data)
+    passed_on(part_of(tmp_path / "in", "2f", None), tmp_path / "out" / "f_%03d.exr")
+    written = sorted((tmp_path / "out").iterdir())
+    assert [openexr.read_header(path)["timeCode"].data[0] for path in written] == [2, 3]
 
 
 def test_a_change_of_scene_linear_light_leaves_the_rest_alone(tmp_path: Path) -> None:

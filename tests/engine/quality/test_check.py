@@ -104,11 +104,11 @@ def test_after_an_interruption_the_figures_are_the_same(clip):
 
 def test_the_picture_outside_the_face_is_measured_in_the_written_file(clip, tmp_path):
     path, geometry, _, images = clip
-    assert psnr_of_video(path, path, geometry, FRAMES) == np.inf
+    assert psnr_of_video(path, path, [geometry], FRAMES) == np.inf
     spoilt = tmp_path / "spoilt.mkv"
     with VideoWriter(spoilt, images[0].shape[1], images[0].shape[0], geometry.fps) as writer:
         for image in images:
             image = image.copy()
             image[:40] = np.minimum(image[:40].astype(int) + 40, 255)
             writer.write(image)
-    assert psnr_of_video(path, spoilt, geometry, FRAMES) < 40
+    assert psnr_of_video(path, spoilt, [geometry], FRAMES) < 40

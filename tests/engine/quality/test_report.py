@@ -18,6 +18,7 @@ import pytest
 
 from cmet_engine import arkit
 from cmet_engine.quality.report import EditReport, FramePair, write_report
+from cmet_engine.quality.report.data import document
 from cmet_engine.timeline import EmotionTimeline
 from cmet_engine.track import FRAME_TIMES, CoefficientTrack
 
@@ -287,3 +288,15 @@ def test_a_browser_cuts_no_label_off(tmp_path: Path, width: int) -> None:
     command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", f"--window-size={width},900", "--dump-dom"]
     done = subprocess.run([*command, (tmp_path / "probe.html").as_uri()], capture_output=True, text=True, timeout=60)
     assert "CUT[]" in done.stdout, re.findall(r"CUT\[.*?\]", done.stdout)
+
+
+def test_several_people_have_figures_of_their_own(tmp_path):
+    people = {"anna": a_report(keys=("happy#anna",)), "2": a_report(keys=("angry#2",), edit_realised=0.11)}
+    report = a_report(keys=("happy#anna", "angry#2"), people=people)
+    write_report(tmp_path / "a.html", tmp_path / "a.json", report)
+    page, told = (tmp_path / "a.html").read_text("utf-8"), json.loads((tmp_path / "a.json").read_text("utf-8"))
+    assert [told["people"][name]["measured"]["edit_realised"] for name in ("anna", "2")] == [0.71, 0.11]
+    assert [key["person"] for key in told["timeline"]["keys"]] == ["anna", "2"]
+    assert told["people"]["2"]["timeline"]["keys"][0]["emotion"] == "angry"
+    assert "What was measured: anna" in page and "What was measured: 2" in page
+    assert "people" not in document(a_report())

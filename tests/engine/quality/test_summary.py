@@ -43,6 +43,19 @@ def test_what_the_tracker_met_is_said():
     assert "and 5 more times" in summary.tracking_messages(clip(yaw=often))[0]
 
 
+def test_who_is_away_is_told_from_who_is_not_found():
+    geometry = clip(valid=~np.isin(np.arange(N), [3, *range(20, 30)]))
+    geometry.strangers[22:30] = True
+    messages = summary.tracking_messages(geometry)
+    assert messages[0].startswith("The person was not found in 11 of 50 frames")
+    assert messages[1] == "At 0.80 to 1.16 s the person is away and somebody else is seen, who is not edited."
+
+
+def test_an_edit_that_is_not_seen_is_said():
+    assert summary.unseen_edit("", {}) == summary.unseen_edit("", {"edit_realised": 0.2}) == []
+    assert "the edit of anna is seen" in summary.unseen_edit("anna", {"edit_realised": 0.07})[0]
+
+
 def test_the_moments_are_the_most_edited_of_their_stretch_with_a_face():
     valid = np.ones(N, bool)
     valid[12] = False

@@ -402,5 +402,5 @@ def test_a_portrait_file_that_is_none_is_named(tmp_path):
     (tmp_path / "text.png").write_text("no picture")
     with pytest.raises(CmetError, match=r"text\.png is no picture"):
         portrait.read_portrait(tmp_path / "text.png")
-    with pytest.raises(CmetError, match="Cannot read the portrait"):
+    with pytest.raises(CmetError, match="Cannot read the picture"):
         portrait.read_portrait(tmp_path / "absent.png")

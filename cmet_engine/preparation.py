@@ -1,0 +1,90 @@
+"""What is refused, settled and said before any work on a clip begins."""
+
+import logging
+from pathlib import Path
+from typing import Any, TypeVar
+
+from cmet_engine.choices import MATTE_CHANNEL
+from cmet_engine.errors import InvalidInput, NotFound
+from cmet_engine.media import audio, codecs
+from cmet_engine.media.container_limits import limits
+from cmet_engine.media.source import Source
+from cmet_engine.media.writer import check_output
+from cmet_engine.render.choose import check_weights
+from cmet_engine.render.shot_data import opentimelineio
+from cmet_engine.spec import EditSpec, RenderSpec
+
+AnyVideoSpec = TypeVar("AnyVideoSpec", EditSpec, RenderSpec)
+
+log = logging.getLogger(__name__)
+
+
+def check_inputs(spec: EditSpec) -> None:
+    """Refuse files that cannot be used, and a renderer whose weights are missing, before anything else is done.
+
+    Raises:
+        CmetError: one sentence that names the file or the weights.
+    """
+    check_weights(spec.renderer)
+    if spec.renderer != "none":
+        check_output(spec.clip, Path(spec.video_name), spec.codec)
+    matte_of(spec, spec.video_name, Path())
+    if spec.shot_data is not None:
+        opentimelineio()
+    for name in ("lips", "portrait"):
+        path = getattr(spec, name)
+        if path is not None and not path.is_file():
+            raise NotFound(f"There is no file {path}; --{name} takes the path of one.")
+    if spec.lips is not None and not audio.has_sound(spec.lips):
+        raise InvalidInput(f"{spec.lips} has no sound; --lips takes a recording of speech.")
+    if spec.portrait is not None:
+        from cmet_engine.render.edtalk.portrait import portrait_landmarks, read_portrait  # brings torch
+
+        portrait_landmarks(read_portrait(spec.portrait))
+
+
+def matte_of(spec: EditSpec | RenderSpec, video: str, folder: Path) -> dict[str, Any]:
+    """What `VideoOutput` is told about the matte of a video, by the video's name and the folder of results.
+
+    Raises:
+        InvalidInput: there is no video of the clip's frames, or it shall be a channel, and the video is not OpenEXR.
+    """
+    if spec.matte is not None and isinstance(spec, EditSpec) and (spec.renderer == "none" or spec.portrait is not None):
+        raise InvalidInput(
+            "--matte needs a video of the clip's own frames; leave it out, or the portrait or the renderer none."
+        )
+    if spec.matte == MATTE_CHANNEL:
+        if not video.lower().endswith(".exr"):
+            raise InvalidInput(
+                f"{video} has no channels of its own; --matte channel goes into .exr, others need a name."
+            )
+        return {"matte_channel": True}
+    return {"matte": folder / spec.matte} if spec.matte else {}
+
+
+def say_limits(footage: Source, name: str) -> None:
+    """Say, before the work, what of the footage a result of that name will not hold; its messages say it again.
+
+    Raises:
+        CmetError: the footage cannot be opened.
+    """
+    for sentence in limits(footage, Path(name).suffix):
+        log.warning(sentence)
+
+
+def like_source(spec: AnyVideoSpec, suffix: str | None = None) -> AnyVideoSpec:
+    """A specification whose format and codec are those nearest to the clip's own, if it asks for that and does not name them.
+
+    Args:
+        spec: what to do.
+        suffix: of the file to write, where that is settled already.
+
+    Raises:
+        CmetError: the clip cannot be read.
+    """
+    if not spec.like_source or spec.codec is not None:
+        return spec
+    if suffix is None and "format" in spec.model_fields_set:
+        suffix = f".{spec.format}"
+    suffix, codec = codecs.like(spec.clip, suffix)
+    return spec.model_copy(update={"format": suffix.removeprefix("."), "codec": codec})

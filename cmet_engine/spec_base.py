@@ -1,0 +1,194 @@
+"""What specifications are made of: their base, and the kinds of values that fields take, with the checks that each makes."""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Self, get_args
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, ValidationError
+
+from cmet_engine import emotions
+from cmet_engine.choices import DEVICES, MATTE_CHANNEL, PICTURES, VideoFormat
+from cmet_engine.errors import InvalidInput
+from cmet_engine.spec_errors import Called, field_called, sentence
+from cmet_engine.timecode import parse_moment
+from cmet_engine.timeline import PERSON
+
+LONGEST_PATH = 4096  # characters; longer than any path that Linux, macOS or Windows opens by default
+
+AUTO = "auto"
+"""Of `shot_data`: named after the video."""
+
+_DEVICE = re.compile("|".join(DEVICES) + r"|cuda:\d")
+
+
+def _usable(path: Path) -> Path:
+    if "\0" in str(path) or len(str(path)) > LONGEST_PATH:
+        raise ValueError("which is not a path")
+    return path
+
+
+def _device(text: str) -> str:
+    if not _DEVICE.fullmatch(text):
+        raise ValueError(f"not one of {', '.join(DEVICES)}")
+    return text
+
+
+def _printable(text: str) -> str:
+    if not all(character.isprintable() for character in text):
+        raise ValueError("which holds control characters")
+    return text
+
+
+def _matte(text: str) -> str:
+    path = Path(_printable(text))
+    if text == MATTE_CHANNEL:
+        return text
+    if path.is_absolute() or ".." in path.parts or path.drive:
+        raise ValueError("not a name in the folder of the result")
+    suffix = path.suffix.lower().removeprefix(".")
+    if suffix not in get_args(VideoFormat):
+        raise ValueError(f"use {MATTE_CHANNEL}, or a name that ends in one of {', '.join(get_args(VideoFormat))}")
+    if suffix in PICTURES and "%" not in path.name:
+        raise ValueError(f"numbered pictures need a place for the number, such as {path.stem}/%06d.{suffix}")
+    return text
+
+
+def _as_text(value: Any) -> Any:
+    return format(value, "f") if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
+def _moment(text: str) -> str:
+    try:
+        parse_moment(text)
+    except InvalidInput as error:
+        raise ValueError("write seconds (2.5), frames (120f) or a timecode (01:00:10:00)") from error
+    return text
+
+
+def new_name(text: str) -> str:
+    """Check the name of a new emotion."""
+    if not emotions.NAME.fullmatch(text):
+        raise ValueError("use up to 40 letters, digits, '_' and '-', beginning with a letter")
+    return text
+
+
+def _shot_data(text: Any) -> Any:
+    return AUTO if text is True else text
+
+
+def _json_beside(text: str) -> str:
+    path = Path(_printable(text))
+    outside = path.is_absolute() or ".." in path.parts or path.drive
+    if text != AUTO and (outside or path.suffix.lower() != ".json" or path.name == "report.json"):
+        raise ValueError("not a name of your own that ends in .json, in the folder of the result")
+    return text
+
+
+def _person(text: str) -> str:
+    if not PERSON.fullmatch(text):
+        raise ValueError(
+            "use a person's number, from 1, or a name of letters, digits, '_' and '-', beginning with a letter"
+        )
+    return text
+
+
+def _face(value: Any) -> Any:
+    """A rank, `#` with a number or name, or the path of a picture, each as the type it has in `Face`."""
+    if not isinstance(value, str):
+        return value
+    text = value.strip()
+    if text.lstrip("+-").isdigit():
+        return int(text)
+    if text.startswith("#"):
+        return f"#{_person(text[1:])}"
+    return Path(text)
+
+
+def _form_of_face(value: Any) -> str:
+    return "rank" if isinstance(value, int | float) else "person" if isinstance(value, str) else "picture"
+
+
+File = Annotated[Path, AfterValidator(_usable)]
+ColorSpace = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_printable)]
+Emotion = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_printable)]
+"""A name, a blend or a key in text form: `happy`, `0.7*happy+0.3*fear`, `sad=0.6@1-2.5`."""
+Face = Annotated[
+    Annotated[int, Field(ge=0, le=20), Tag("rank")]
+    | Annotated[str, Field(pattern="^#"), Tag("person")]
+    | Annotated[File, Tag("picture")],
+    Discriminator(_form_of_face),
+    BeforeValidator(_face),
+]
+"""Whose face: a rank (0 the largest over the first second that shows any, 1 the next), `#` with the number or the name that
+`cmet faces` shows (`#2`, `#anna`), or the path of a picture of the person."""
+Person = Annotated[str, AfterValidator(_person)]
+Strength = Annotated[float, Field(ge=-10, le=10)]
+Device = Annotated[str, AfterValidator(_device)]
+Matte = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_matte)]
+"""A file or pattern in the folder of the result, or `channel`."""
+RateFactor = Annotated[int, Field(ge=0, le=51)]
+"""Constant rate factor of H.264, HEVC and VP9: 0 is the largest file, 51 the smallest."""
+ShotData = Annotated[
+    str, Field(min_length=1, max_length=200), BeforeValidator(_shot_data), AfterValidator(_json_beside)
+]
+"""A file in the folder of the result, or `auto`."""
+Moment = Annotated[str, BeforeValidator(_as_text), Field(max_length=32), AfterValidator(_moment)]
+"""A moment of a clip: seconds (`2.5`), frames from its beginning (`120f`) or a timecode (`01:00:10:00`)."""
+Frames = tuple[int, int]
+"""First and last scene frame."""
+ObjectName = Annotated[
+    str, Field(min_length=1, max_length=63), AfterValidator(_printable)
+]  # 63: Blender's longest name
+
+
+class Spec(BaseModel):
+    """What every description of work has in common.
+
+    Attributes:
+        inputs: names of the fields that hold files or folders to read.
+        folders: those of them that may be a folder.
+    """
+
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, frozen=True)
+    inputs: ClassVar[tuple[str, ...]] = ("clip",)
+    folders: ClassVar[tuple[str, ...]] = ()
+
+    @classmethod
+    def read(cls, values: Mapping[str, Any], called: Called = field_called) -> Self:
+        """A specification from plain values, as they come from JSON or a table.
+
+        Args:
+            values: by field.
+            called: what a field is called in a message.
+
+        Raises:
+            InvalidInput: a field is unknown, missing or wrong; the message names it.
+        """
+        try:
+            return cls.model_validate(dict(values))
+        except ValidationError as error:
+            raise InvalidInput(sentence(error.errors(), called)) from error
+
+    def input_paths(self) -> Iterator[tuple[str, Path]]:
+        """Name of the field and path of every file and folder that is read."""
+        for name in self.inputs:
+            value = getattr(self, name)
+            for path in value if isinstance(value, tuple) else (value,):
+                if isinstance(path, Path):
+                    yield name, path
+
+    def outputs(self, output: Path) -> list[Path]:
+        """The files and patterns that the work writes, given where its result goes."""
+        return [output]
+
+    def with_inputs(self, change: Callable[[str, Path], Path]) -> Self:
+        """A copy whose files are `change(field, path)`."""
+        changed: dict[str, Any] = {}
+        for name in self.inputs:
+            value = getattr(self, name)
+            if isinstance(value, Path):
+                changed[name] = change(name, value)
+            elif isinstance(value, tuple) and value and isinstance(value[0], Path):
+                changed[name] = tuple(change(name, path) for path in value)
+        return self.model_copy(update=changed)

@@ -1,0 +1,117 @@
+"""Specifications of work on characters, which Blender does; see `cmet_engine.spec`."""
+
+from fractions import Fraction
+from typing import Annotated, ClassVar, Literal, Self
+
+from pydantic import Field, model_validator
+
+from cmet_engine.choices import Codec, FbxPreset, Quality
+from cmet_engine.spec_base import Device, Face, File, Frames, ObjectName, RateFactor, Spec
+
+
+class RigSpec(Spec):
+    """Work on a character, which Blender does in a process of its own.
+
+    Attributes:
+        rig: a character: .blend, .glb, .gltf, .fbx or .usd*.
+        object: name of the object in it; None is the one with most of the shapes.
+        mapping: a saved mapping; None matches shapes by their names.
+        spread: show coefficients without a shape of their own by others.
+    """
+
+    inputs: ClassVar[tuple[str, ...]] = ("rig", "mapping")
+    rig: File | None = None
+    object: ObjectName | None = None
+    mapping: File | None = None
+    spread: bool = True
+
+    @model_validator(mode="after")
+    def _with_rig(self) -> Self:
+        if self.rig is None:
+            raise ValueError("{rig} is missing; name the file of a character")
+        return self
+
+
+class _OnRig(RigSpec):
+    """A track on a character."""
+
+    inputs: ClassVar[tuple[str, ...]] = ("track", "rig", "mapping")
+    track: File
+    fps: Annotated[Fraction, Field(gt=0)] | None = None
+    start: int = 1
+    simplify: Annotated[float, Field(ge=0, le=1)] = 0.0
+
+
+class ExportSpec(_OnRig):
+    """Write a track in another format, or the animation of a character that it moves.
+
+    Attributes:
+        track: .npz, Live Link Face .csv or Audio2Face .json.
+        rig: see `RigSpec`; None writes the track itself.
+        fps: frames a second of the scene, such as 24 or 24000/1001; None is the scene's, or the track's for imported rigs.
+        start: scene frame of the track's first frame.
+        simplify: leave out keys, with an error of at most this; 0 keeps all.
+        frames: first and last scene frame; None is what is animated.
+        preset: FBX as that program expects it.
+    """
+
+    kind: Literal["export"] = "export"
+    frames: Frames | None = None
+    preset: FbxPreset | None = None
+
+    @model_validator(mode="after")
+    def _with_rig(self) -> Self:
+        return self  # none is needed here
+
+
+class ApplySpec(_OnRig):
+    """Put a track on a character and keep it as a .blend; for its fields see `ExportSpec`."""
+
+    kind: Literal["apply"] = "apply"
+
+
+class BakeSpec(RigSpec):
+    """Fold the performance and the emotion strips of a character into one action, and write it."""
+
+    kind: Literal["bake"] = "bake"
+    frames: Frames | None = None
+    preset: FbxPreset | None = None
+
+
+class ReadSpec(RigSpec):
+    """Read what a character does, as a track."""
+
+    kind: Literal["read"] = "read"
+    frames: Frames | None = None
+
+
+class MatchSpec(RigSpec):
+    """Write which shape of a character takes which coefficient."""
+
+    kind: Literal["match"] = "match"
+
+
+class RenderRigSpec(RigSpec):
+    """Render a clip with the curves of a character.
+
+    Attributes:
+        clip: the footage.
+        source: the track that the character was driven from; what it cannot show is kept from there.
+        frames: first and last scene frame; None is the scene's range.
+        face, quality, device, codec, rate_factor: see `EditSpec`.
+    """
+
+    inputs: ClassVar[tuple[str, ...]] = ("clip", "face", "rig", "mapping", "source")
+    kind: Literal["render_rig"] = "render_rig"
+    clip: File
+    source: File | None = None
+    frames: Frames | None = None
+    face: Face = 0
+    quality: Quality = "auto"
+    device: Device = "auto"
+    codec: Codec | None = None
+    rate_factor: RateFactor | None = None
+
+
+RigWork = ExportSpec | ApplySpec | BakeSpec | ReadSpec | MatchSpec | RenderRigSpec
+"""What Blender does in a process of its own; an export without a rig excepted."""

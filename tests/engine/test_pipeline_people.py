@@ -1,0 +1,80 @@
+"""Several people edited in one pass: each their own emotion, tracks and figures, one video."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from two_people import heads, side_by_side, write
+
+from cmet_engine.errors import CmetError
+from cmet_engine.face import people
+from cmet_engine.media.reader import VideoReader
+from cmet_engine.pipeline import edit_clip
+from cmet_engine.spec import EditSpec
+from cmet_engine.track import CoefficientTrack
+
+FRAMES = 14
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two people side by side; the left one is called anna."""
+    one, other = heads(FRAMES)
+    path = write(
+        tmp_path_factory.mktemp("two") / "two.mp4", [side_by_side(a, b) for a, b in zip(one, other, strict=True)]
+    )
+    pictures = [person.picture for person in people.find_people(path)]
+    left = int(np.argmin([np.abs(p.astype(int).mean((0, 1)) - one[0].mean((0, 1))).sum() for p in pictures])) + 1
+    people.give_names(path, {"anna": left})
+    return path
+
+
+def _other(clip: Path) -> int:
+    return 3 - people.names(clip)["anna"]
+
+
+def _change(one: Path, two: Path, index: int) -> np.ndarray:
+    """How much each column of a frame differs: float [W]."""
+    a, b = (next(f.image for f in VideoReader(p) if f.index == index).astype(int) for p in (one, two))
+    return np.abs(a - b).mean((0, 2))
+
+
+def test_two_people_are_edited_differently(tmp_path, clip):
+    other = _other(clip)
+    emotions = ("happy#anna", f"surprised=0.9#{other}")
+    result = edit_clip(EditSpec(clip=clip, emotions=emotions, quality="draft"), tmp_path / "both")
+    names = {"edited.mp4", "report.html", "report.json"} | {
+        f"{kind}_{who}.npz" for kind in ("source", "edited") for who in ("anna", other)
+    }
+    assert set(result.files) == names == {path.name for path in (tmp_path / "both").iterdir()}
+    change = {
+        who: np.subtract(*(
+            CoefficientTrack.load(result.files[f"{kind}_{who}.npz"]).coefficients.mean(0) for kind in ("edited", "source")
+        ))
+        for who in ("anna", str(other))
+    }  # fmt: skip
+    assert change["anna"].argmax() != change[str(other)].argmax()
+    assert {"edit_realised_anna", f"edit_realised_{other}"} <= set(result.figures)
+    report = json.loads(result.files["report.json"].read_text("utf-8"))
+    assert set(report["people"]) == {"anna", str(other)}
+
+    # the picture holds both edits, each as it is when it is made alone
+    both = _change(clip, result.files["edited.mp4"], 7)
+    for emotion in emotions:
+        alone = edit_clip(EditSpec(clip=clip, emotions=(emotion,), quality="draft"), tmp_path / emotion[:5])
+        assert {"source.npz", "edited.npz"} <= set(alone.files)
+        changed = _change(clip, alone.files["edited.mp4"], 7) > 3
+        assert changed.any() and (np.abs(both - _change(clip, alone.files["edited.mp4"], 7))[changed] < 2).all()
+
+
+def test_one_person_under_two_names_is_refused(tmp_path, clip):
+    number = people.names(clip)["anna"]
+    with pytest.raises(CmetError, match="are one person in"):
+        edit_clip(EditSpec(clip=clip, emotions=("happy#anna", f"sad#{number}"), renderer="none"), tmp_path / "out")
+
+
+def test_several_people_need_the_renderer_warp(tmp_path, clip, monkeypatch):
+    monkeypatch.setattr("cmet_engine.preparation.check_weights", lambda renderer: None)
+    with pytest.raises(CmetError, match="edits one person"):
+        edit_clip(EditSpec(clip=clip, emotions=("happy#1", "sad#2"), renderer="edtalk"), tmp_path / "out")
