@@ -112,6 +112,17 @@ def muxer(suffix: str) -> str:
     return MUXERS.get(suffix.lower(), "mp4")
 
 
+def add_copy(target: Any, stream: Any) -> Any:
+    """A track of an open output that takes the packets of a clip's track.
+
+    MP4 holds PCM of a known layout only, which AVI does not name: one channel or two are taken as mono and stereo, as players do.
+    """
+    out = target.add_stream_from_template(stream)
+    if stream.type == "audio" and target.format.name == "mp4" and out.layout.name in ("1 channels", "2 channels"):
+        out.codec_context.layout = _LAYOUTS[out.layout.nb_channels]
+    return out
+
+
 def _plan_sound(result: Plan, source: Source, stream: Any, suffix: str, name: str) -> None:
     context = stream.codec_context
     if context is None or not context.rate:
@@ -239,7 +250,7 @@ def _holds(source: Source, stream: Any, suffix: str) -> bool:
     try:
         with source.open() as container, av.open(io.BytesIO(), "w", format=muxer(suffix)) as target:
             mine = container.streams[stream.index]
-            out: Any = target.add_stream_from_template(mine)
+            out: Any = add_copy(target, mine)
             if stream.type not in ("audio", "subtitle"):  # no file has data alone
                 picture: Any = target.add_stream("libvpx" if suffix == ".webm" else "mpeg4", rate=25)
                 picture.width, picture.height, picture.pix_fmt = 16, 16, "yuv420p"

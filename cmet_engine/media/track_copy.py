@@ -79,7 +79,7 @@ class TrackCopy:
         stream = self.container.streams[track.index]
         encoder = None
         if track.encoder is None:
-            out = self.target.add_stream_from_template(stream)
+            out = container_limits.add_copy(self.target, stream)
         elif stream.type == "subtitle":
             out = self.target.add_stream(track.encoder)
             out.codec_context.subtitle_header = subtitles.HEADER

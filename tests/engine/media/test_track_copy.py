@@ -27,6 +27,7 @@ from cmet_engine.media.track_copy import TrackCopy
         ("clip.mov", "pcm_s16le", 48000, "out.mp4"),
         ("clip.mkv", "flac", 44100, "out.mkv"),
         ("clip.avi", "mp3", 44100, "out.mp4"),
+        ("clip.avi", "pcm_s16le", 48000, "out.mp4"),
         ("clip.ts", "ac3", 48000, "out.mov"),
     ],
 )
@@ -91,7 +92,7 @@ def test_sound_in_mxf_begins_with_the_first_picture(tmp_path: Path, name: str, s
     clip = write_moments(tmp_path / name, [0.2, 1.4], sound=sound, options={"g": "12"})
     footage, path, notes = part_of(clip, begin, None), tmp_path / "out.mxf", []
     info = measure(footage)
-    settings = OutputSettings(path, 64, 48, info.fps, info, clip, {}, True, 13, None, notes)
+    settings = OutputSettings(path, 64, 48, info.fps, info, clip, {}, True, 13, None, notes=notes)
     with contextlib.ExitStack() as stack, av.open(str(path), "w", format="mxf") as out:
         video: Any = out.add_stream("mpeg2video", rate=info.fps)
         video.width, video.height, video.pix_fmt = 64, 48, "yuv420p"
