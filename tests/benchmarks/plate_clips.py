@@ -52,6 +52,7 @@ class Movie:
     codec: str = "libx264"
     pixels: str = "yuv420p"
     size: tuple[int, int] = (SIDE, SIDE)
+    frames: int = FRAMES
     fps: Fraction = Fraction(25)
     options: dict[str, str] = field(default_factory=dict)
     space: str = ""
@@ -98,7 +99,7 @@ def stored(picture: np.ndarray, space: str) -> np.ndarray:
 
 def write(path: Path, movie: Movie) -> Path:
     """Write a plate."""
-    moments = list(movie.times) or [float(i / movie.fps) for i in range(FRAMES)]
+    moments = list(movie.times) or [float(i / movie.fps) for i in range(movie.frames)]
     base = Fraction(1, 90000) if movie.times else 1 / movie.fps
     with av.open(str(path), "w") as out:
         stream = _stream(out, movie, base)
@@ -168,7 +169,7 @@ def _stream(out: Any, movie: Movie, base: Fraction) -> Any:
 
 
 def _frames(movie: Movie) -> Iterator[av.VideoFrame]:
-    shown = pictures(movie.size)
+    shown = pictures(movie.size, movie.frames)
     if movie.rotation:
         shown = [np.ascontiguousarray(np.rot90(p, -movie.rotation // 90)) for p in shown]
     matrix, primaries, transfer = WIDE.get(movie.space, movie.tags)

@@ -292,7 +292,10 @@ def measure_big() -> None:
     for bits, pixels in ((8, "yuv420p"), (10, "yuv420p10le")):
         with tempfile.TemporaryDirectory() as name:
             options = {"preset": "ultrafast", "crf": "18"}
-            write(Path(name) / "clip.mp4", Movie(pixels=pixels, size=(3840, 2160), options=options, sounds=(Sound(),)))
+            write(
+                Path(name) / "clip.mp4",
+                Movie(pixels=pixels, size=(3840, 2160), frames=10, options=options, sounds=(Sound(),)),
+            )
             subprocess.run([sys.executable, __file__, "--one-big", str(bits), name], check=True)
 
 
