@@ -185,7 +185,7 @@ class EmotionTimeline:
 
     def of(self, person: str | None) -> "EmotionTimeline":
         """The keys that are for one person."""
-        return EmotionTimeline([key for key in self.keys if key.person == person])
+        return replace(self, keys=[key for key in self.keys if key.person == person])
 
     def scaled(self, strength: float) -> "EmotionTimeline":
         """The timeline with every key's strength multiplied."""
