@@ -7,7 +7,8 @@ import numpy as np
 
 from cmet_engine import fingerprint
 from cmet_engine.face.geometry import FaceGeometry
-from cmet_engine.render.base import Renderer
+from cmet_engine.media.planes import Box
+from cmet_engine.render.base import PartRenderer
 
 HEAD = 1.3
 """Radius of what an edit may change over that of the face: the outermost ring of `render.mesh`, about."""
@@ -15,24 +16,32 @@ SAME_PLACE = 0.25
 """Distance of two faces in one place, in sizes of the face."""
 
 
-class ChainedRenderer(Renderer):
+class ChainedRenderer(PartRenderer):
     """Renders the edits of several people of one clip.
 
     Args:
         renderers: by what the person is called in messages, at least one; drawn in this order.
     """
 
-    def __init__(self, renderers: Mapping[str, Renderer]) -> None:
+    def __init__(self, renderers: Mapping[str, PartRenderer]) -> None:
         self._renderers = dict(renderers)
         first = next(iter(self._renderers.values()))
         self.name, self.geometry = first.name, first.geometry
         self.workers = min(renderer.workers for renderer in self._renderers.values())
 
-    def render(self, image: np.ndarray, index: int) -> np.ndarray:
-        """Frame `index` with everyone's edited expression; see `Renderer.render`."""
+    def region(self, index: int) -> Box | None:
+        """See `PartRenderer.region`; it holds everyone's."""
+        boxes = [box for renderer in self._renderers.values() if (box := renderer.region(index)) is not None]
+        if not boxes:
+            return None
+        lefts, tops, rights, bottoms = zip(*boxes, strict=True)
+        return min(lefts), min(tops), max(rights), max(bottoms)
+
+    def render_part(self, part: np.ndarray, index: int, corner: tuple[int, int]) -> np.ndarray:
+        """See `PartRenderer.render_part`."""
         for renderer in self._renderers.values():
-            image = renderer.render(image, index)
-        return image
+            part = renderer.render_part(part, index, corner)
+        return part
 
     @property
     def messages(self) -> Sequence[str]:

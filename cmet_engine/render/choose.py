@@ -14,7 +14,7 @@ from cmet_engine.media import audio
 from cmet_engine.media.source import Source
 from cmet_engine.models.registry import path_of
 from cmet_engine.progress import Progress
-from cmet_engine.render.base import Renderer
+from cmet_engine.render.base import PartRenderer
 from cmet_engine.render.refine.quality import advice, resolve_quality
 from cmet_engine.render.warp import WarpRenderer
 from cmet_engine.spec import EditSpec, RenderSpec
@@ -45,7 +45,7 @@ def open_renderer(
     *,
     timed: bool = True,
     progress: Progress | None = None,
-) -> Renderer:
+) -> PartRenderer:
     """The `warp` renderer at the quality that is asked for; `auto` is `standard` on a CUDA GPU and `draft` without one.
 
     Args:

@@ -3,12 +3,14 @@
 import json
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from two_people import heads, side_by_side, write
 
 from cmet_engine.errors import CmetError
 from cmet_engine.face import people
+from cmet_engine.media.planes import views
 from cmet_engine.media.reader import VideoReader
 from cmet_engine.pipeline import edit_clip
 from cmet_engine.spec import EditSpec
@@ -66,6 +68,35 @@ def test_two_people_are_edited_differently(tmp_path, clip):
         assert {"source.npz", "edited.npz"} <= set(alone.files)
         changed = _change(clip, alone.files["edited.mp4"], 7) > 3
         assert changed.any() and (np.abs(both - _change(clip, alone.files["edited.mp4"], 7))[changed] < 2).all()
+
+
+def test_both_are_rendered_at_the_clips_own_depth(tmp_path, clip):
+    deep = tmp_path / "deep.mkv"
+    with av.open(str(clip)) as source, av.open(str(deep), "w") as target:
+        stream = target.add_stream("ffv1", rate=25)
+        stream.width, stream.height, stream.pix_fmt = (
+            source.streams.video[0].width,
+            source.streams.video[0].height,
+            "yuv420p10le",
+        )
+        for frame in source.decode(video=0):
+            target.mux(stream.encode(frame.reformat(format="yuv420p10le")))
+        target.mux(stream.encode(None))
+    made = []
+    for emotions in (("happy#1", "surprised#2"), ("happy#1",), ("surprised#2",)):
+        spec = EditSpec(clip=deep, emotions=emotions, quality="draft", like_source=True)
+        made.append(_luma(edit_clip(spec, tmp_path / "-".join(emotions)).files["edited.mkv"], 7))
+    before, (both, one, other) = _luma(deep, 7), made
+    for alone in (one, other):  # which is rendered in ten bits
+        changed = alone != before
+        assert changed.any() and (both[changed] == alone[changed]).all()
+
+
+def _luma(path: Path, index: int) -> np.ndarray:
+    """The brightness of a frame, uint16 [H, W]."""
+    with av.open(str(path)) as container:
+        frame = next(f for n, f in enumerate(container.decode(video=0)) if n == index)
+        return views(frame)[0].copy()
 
 
 def test_one_person_under_two_names_is_refused(tmp_path, clip):
