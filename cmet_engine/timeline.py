@@ -6,7 +6,6 @@ several, is the number or the name that `cmet faces` shows: `happy@0-2#anna`, `a
 """
 
 import json
-import math
 import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
@@ -19,6 +18,7 @@ from cmet_engine.files import read_json
 
 FORMAT = "cmet-timeline/1"
 DEFAULT_EASE = 0.3  # seconds; a facial expression takes 0.2 to 0.7 s to its apex (Ekman 2003, Emotions Revealed)
+_MOST = 1e12  # of a number in a key; an integer may be too large to become a float
 EASINGS = ("smooth", "linear", "step")
 
 _TIMES = re.compile(r"(?P<start>\d+(?:\.\d*)?|\.\d+)?-(?P<end>\d+(?:\.\d*)?|\.\d+)?")
@@ -55,14 +55,14 @@ class EmotionKey:
     def __post_init__(self) -> None:
         for name in ("strength", "start", "ease_in", "ease_out"):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < _MOST:
                 raise InvalidInput(f"emotion '{self.emotion}': {name} is '{value}'; it must be a number.")
         if not -10 <= self.strength <= 10:
             raise InvalidInput(f"emotion '{self.emotion}': strength {self.strength:g} is outside -10 to 10.")
         if self.start < 0 or self.ease_in < 0 or self.ease_out < 0:
             raise InvalidInput(f"emotion '{self.emotion}': times must not be negative.")
         if self.end is not None and not (
-            isinstance(self.end, int | float) and math.isfinite(self.end) and self.end > self.start
+            isinstance(self.end, int | float) and self.start < self.end < _MOST
         ):
             raise InvalidInput(
                 f"emotion '{self.emotion}': it ends at {self.end} s, not after its start at {self.start:g} s."

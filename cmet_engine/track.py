@@ -315,7 +315,7 @@ def _timecode(seconds: float, base: int) -> str:
 
 def _to_live_link(track: CoefficientTrack) -> bytes:
     stored = track.meta.get(START_SECONDS, 0.0)
-    start = float(stored) if isinstance(stored, int | float) and math.isfinite(stored) else 0.0
+    start = float(stored) if isinstance(stored, int | float) and abs(stored) < 1e12 else 0.0
     base = 60 if track.fps <= 60 else math.ceil(track.fps)
     if TIMECODE in track.meta:  # footage with a timecode counts in its own frames
         base = nominal(track.fps)
@@ -451,7 +451,7 @@ def _from_audio2face(data: bytes) -> CoefficientTrack:
     try:
         weights = np.asarray(document.get("weightMat"), np.float64)
         rate = float(document.get("exportFps", 60))
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, OverflowError) as error:
         raise InvalidInput("'weightMat' or 'exportFps' is not made of numbers.") from error
     if weights.ndim != 2 or weights.shape[1] != len(names):
         raise InvalidInput(f"'weightMat' must be a list of frames with {len(names)} numbers each.")

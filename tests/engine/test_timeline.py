@@ -256,3 +256,11 @@ def test_keys_are_told_apart_by_person():
     assert timeline.of("anna") == EmotionTimeline.parse(["happy@0-2#anna", "sad@2-3#anna"])
     assert timeline.of(None).names() == ["fear"]
     assert "person" not in EmotionTimeline.parse(["fear"]).to_json()
+
+
+@pytest.mark.parametrize("name", ["strength", "start", "end", "ease_in", "ease_out"])
+def test_a_number_too_large_for_a_float_is_said(tmp_path, name):
+    path = tmp_path / "timeline.json"
+    path.write_text(json.dumps({"format": "cmet-timeline/1", "keys": [{"emotion": "happy", name: 10**400}]}))
+    with pytest.raises(CmetError, match="happy"):
+        EmotionTimeline.load(path)

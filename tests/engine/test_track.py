@@ -380,3 +380,10 @@ def test_live_link_begins_with_the_timecode_of_the_footage(tmp_path: Path, fps: 
     again = CoefficientTrack.load(tmp_path / "take.csv")
     assert (again.fps, len(again)) == (track.fps, 120)
     assert again.meta["start_seconds"] == pytest.approx(track.meta["start_seconds"])
+
+
+def test_a_number_too_large_for_a_float_is_said(tmp_path):
+    path = tmp_path / "take.json"
+    path.write_text(json.dumps({"exportFps": 10**400, "facsNames": ["jawOpen"], "weightMat": [[0.5]]}))
+    with pytest.raises(CmetError, match="not made of numbers"):
+        CoefficientTrack.load(path)
