@@ -61,9 +61,7 @@ class EmotionKey:
             raise InvalidInput(f"emotion '{self.emotion}': strength {self.strength:g} is outside -10 to 10.")
         if self.start < 0 or self.ease_in < 0 or self.ease_out < 0:
             raise InvalidInput(f"emotion '{self.emotion}': times must not be negative.")
-        if self.end is not None and not (
-            isinstance(self.end, int | float) and self.start < self.end < _MOST
-        ):
+        if self.end is not None and not (isinstance(self.end, int | float) and self.start < self.end < _MOST):
             raise InvalidInput(
                 f"emotion '{self.emotion}': it ends at {self.end} s, not after its start at {self.start:g} s."
             )
