@@ -105,7 +105,7 @@ def choose(settings: OutputSettings) -> Codec:
     """
     source, suffix = settings.source, settings.path.suffix.lower()
     if source and is_float(source.pixels):
-        source = displayed_info(source)
+        source = displayed_info(source, suffix)
     size = (settings.width, settings.height)
     pixels = (source.pixels if source else "") or "yuv420p"
     about = layout(pixels)

@@ -129,10 +129,10 @@ def displayed(frame: av.VideoFrame, display: Display) -> av.VideoFrame:
     return picture
 
 
-def displayed_info(info: VideoInfo) -> VideoInfo:
-    """What a movie of `displayed` frames is to be like: 10 bits."""
+def displayed_info(info: VideoInfo, suffix: str) -> VideoInfo:
+    """What a movie of `displayed` frames is to be like: 10 bits, in .mov with all colour samples, else as every player shows it."""
     alpha = layout(info.pixels).alpha
-    pixels = "yuva444p10le" if alpha else "yuv420p10le"
+    pixels = "yuva444p10le" if alpha else "yuv444p10le" if suffix == ".mov" else "yuv420p10le"
     return replace(info, pixels=pixels, bit_depth=10, colors=Colors(), display=ORDINARY)
 
 

@@ -167,6 +167,11 @@ def channel(path: Path, name: str) -> np.ndarray:
     return np.rint(np.concatenate(rows).astype(np.float32) * 255).astype(np.uint8)
 
 
+def test_scene_linear_light_goes_into_quicktime_with_all_its_colours(clips: dict[str, Path], tmp_path: Path) -> None:
+    smiling(clips["ACEScg"], SPACES["ACEScg"], VideoOutput(tmp_path / "out.mov"))
+    assert VideoReader(tmp_path / "out.mov").info.pixels.startswith("yuv444")
+
+
 def test_an_unknown_space_ends_in_one_sentence(clips: dict[str, Path]) -> None:
     with pytest.raises(CmetError, match=r"--colorspace LogC9 is unknown; near it are .*LogC"):
         track_clip(Source.of(clips["LogC3"], InputSpace("LogC9")))
