@@ -13,13 +13,19 @@ SAMPLE = ASSETS / "sample" / "talking_head.mp4"
 SIZE = 256
 
 
-def heads(count: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """The first pictures of the sample's head and of the other one: uint8 [256, 256, 3]."""
+def sample_heads(count: int) -> list[np.ndarray]:
+    """The first pictures of the sample's head: uint8 [256, 256, 3]."""
     first = []
     for frame in VideoReader(SAMPLE):
         if frame.index == count:
             break
         first.append(cv2.resize(frame.image, (SIZE, SIZE), interpolation=cv2.INTER_AREA))
+    return first
+
+
+def heads(count: int) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """The first pictures of the sample's head and of the other one: uint8 [256, 256, 3]."""
+    first = sample_heads(count)
     return first, [somebody_else(picture) for picture in reversed(first)]
 
 

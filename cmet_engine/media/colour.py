@@ -5,7 +5,6 @@ which changes were written (`planes`); pictures that no clip is behind are conve
 is read with BT.601 and the result does not name one either: a player treats both alike.
 """
 
-import itertools
 import re
 from typing import Any, NamedTuple
 
@@ -19,6 +18,7 @@ from cmet_engine.media.display import ORDINARY, Display
 from cmet_engine.media.info import BT709, BT2020, FULL, LIMITED, MATRICES, UNSPECIFIED, Colors, Mastering
 from cmet_engine.media.planes import PLACES, PlaceTag, black_and_white, centred, layout, views
 from cmet_engine.media.side_data import side_data
+from cmet_engine.media.source import filter_graph
 from cmet_engine.media.spaces import is_float
 
 # Without these three flags FFmpeg converts colours by a fast path that loses half a step of brightness (46 dB of
@@ -181,15 +181,7 @@ def chroma_place(frame: av.VideoFrame, stream: Any) -> int:
     about = layout(frame.format.name)
     if about.across == about.down == 1:
         return 0
-    graph = av.filter.Graph()
-    chain = [
-        graph.add_buffer(template=stream, time_base=stream.time_base),
-        graph.add("showinfo", "checksum=0"),
-        graph.add("buffersink"),
-    ]
-    for one, other in itertools.pairwise(chain):
-        one.link_to(other)
-    graph.configure()
+    graph = filter_graph(stream, "showinfo", "checksum=0")
     level = av.logging.get_level()
     with av.logging.Capture() as lines:
         av.logging.set_level(av.logging.INFO)

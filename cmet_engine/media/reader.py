@@ -1,7 +1,6 @@
 """Read the frames of a clip: streaming, at exact times, upright, in RGB."""
 
 import contextlib
-import itertools
 import math
 import queue
 import threading
@@ -19,7 +18,7 @@ from cmet_engine.media.colour import ToRgb
 from cmet_engine.media.info import Frame, VideoInfo
 from cmet_engine.media.planes import Upright
 from cmet_engine.media.probe import measure
-from cmet_engine.media.source import Source, decoded_frames, video_stream
+from cmet_engine.media.source import Source, decoded_frames, filter_graph, video_stream
 
 _STOP = object()
 _SEEK_BACK = (0, 2, 10)  # seconds before the wanted frame at which a key frame is looked for
@@ -176,25 +175,12 @@ def _deinterlaced(frames: Iterator[av.VideoFrame | None], stream: Any) -> Iterat
             yield frame
             continue
         if graph is None:
-            graph = _deinterlacer(stream)
+            graph = filter_graph(stream, "bwdif", "mode=send_frame:deint=interlaced")
         graph.vpush(frame)
         yield from _pulled(graph, stream)
     if graph is not None:
         graph.vpush(None)
         yield from _pulled(graph, stream)
-
-
-def _deinterlacer(stream: Any) -> Any:
-    graph = av.filter.Graph()
-    chain = [
-        graph.add_buffer(template=stream, time_base=stream.time_base),
-        graph.add("bwdif", "mode=send_frame:deint=interlaced"),
-        graph.add("buffersink"),
-    ]
-    for one, other in itertools.pairwise(chain):
-        one.link_to(other)
-    graph.configure()
-    return graph
 
 
 def _pulled(graph: Any, stream: Any) -> Iterator[av.VideoFrame]:

@@ -1,5 +1,6 @@
 """Opening a media file and choosing its streams: the checks and the sentences that video and sound share."""
 
+import itertools
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -168,6 +169,20 @@ def decoded_frames(
             yield None
         except (av.error.FFmpegError, OSError):
             break
+
+
+def filter_graph(stream: Any, name: str, arguments: str) -> av.filter.Graph:
+    """A graph of one filter of FFmpeg's for the frames of a stream, ready to be pushed to and pulled from."""
+    graph = av.filter.Graph()
+    chain = [
+        graph.add_buffer(template=stream, time_base=stream.time_base),
+        graph.add(name, arguments),
+        graph.add("buffersink"),
+    ]
+    for one, other in itertools.pairwise(chain):
+        one.link_to(other)
+    graph.configure()
+    return graph
 
 
 def video_stream(container: InputContainer, path: Path) -> Any:

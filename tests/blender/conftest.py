@@ -99,3 +99,11 @@ def random_tracks():
 def project() -> Path:
     """The project's root folder."""
     return Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def rig_file(bpy, head, tmp_path):
+    """The head as a file of Blender's."""
+    path = tmp_path / "rig.blend"
+    bpy.ops.wm.save_as_mainfile(filepath=str(path), copy=True)
+    return path

@@ -26,13 +26,6 @@ def cmet(tmp_path):
     return call
 
 
-@pytest.fixture
-def rig_file(bpy, head, tmp_path):
-    path = tmp_path / "rig.blend"
-    bpy.ops.wm.save_as_mainfile(filepath=str(path), copy=True)
-    return path
-
-
 def keys_of(bpy, obj):
     """Numbers of keys on the curves of the shapes."""
     action = obj.data.shape_keys.animation_data.action

@@ -24,13 +24,6 @@ def cmet(project, tmp_path):
 
 
 @pytest.fixture
-def rig_file(bpy, head, tmp_path):
-    path = tmp_path / "rig.blend"
-    bpy.ops.wm.save_as_mainfile(filepath=str(path), copy=True)
-    return path
-
-
-@pytest.fixture
 def track_file(track, tmp_path):
     return track.save(tmp_path / "take.npz")
 

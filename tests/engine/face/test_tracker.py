@@ -2,19 +2,17 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
+from two_people import sample_heads, write
 
 from cmet_engine.errors import CmetError
 from cmet_engine.face import pose
 from cmet_engine.face.gaze import gaze_degrees
 from cmet_engine.face.geometry import FaceGeometry, Landmarks, fade_of
 from cmet_engine.face.tracker import track
-from cmet_engine.media.reader import VideoReader
-from cmet_engine.media.writer import VideoWriter
 from cmet_engine.models.assets import ASSETS
 
 SAMPLE = ASSETS / "sample" / "talking_head.mp4"
@@ -24,20 +22,7 @@ FRAMES = 24
 @pytest.fixture(scope="module")
 def pictures() -> list[np.ndarray]:
     """The first frames of the sample, 256 pixels wide."""
-    result = []
-    for frame in VideoReader(SAMPLE):
-        if frame.index == FRAMES:
-            break
-        result.append(cv2.resize(frame.image, (256, 256), interpolation=cv2.INTER_AREA))
-    return result
-
-
-def _clip(path: Path, images: list[np.ndarray]) -> Path:
-    height, width = images[0].shape[:2]
-    with VideoWriter(path, width, height, 25) as writer:
-        for image in images:
-            writer.write(image)
-    return path
+    return sample_heads(FRAMES)
 
 
 def _canvas(width: int, height: int, *parts: tuple[np.ndarray, int, int, int]) -> np.ndarray:
@@ -77,7 +62,7 @@ def test_the_edit_fades_around_lost_frames_but_not_over_cuts():
 
 
 def test_the_sample_is_tracked_alike_every_time(tmp_path, pictures):
-    clip = _clip(tmp_path / "clip.mp4", pictures)
+    clip = write(tmp_path / "clip.mp4", pictures)
     seen: list[tuple[str, int, int | None]] = []
     first = track(clip, progress=lambda *step: seen.append(step))
     second = track(clip)
@@ -94,7 +79,7 @@ def test_frames_without_a_face_are_marked_and_filled(tmp_path, pictures):
     images = list(pictures)
     for i in range(10, 14):
         images[i] = np.full_like(images[i], 90)
-    geometry = track(_clip(tmp_path / "gap.mp4", images))
+    geometry = track(write(tmp_path / "gap.mp4", images))
     assert not geometry.valid[10:14].any()
     assert geometry.valid[:10].all() and geometry.valid[15:].all()
     assert np.isfinite(geometry.landmarks[:]).all() and np.isfinite(geometry.head_rotation).all()
@@ -104,7 +89,7 @@ def test_frames_without_a_face_are_marked_and_filled(tmp_path, pictures):
 def test_a_cut_begins_a_new_shot(tmp_path, pictures):
     left = [_canvas(640, 360, (p, 10, 20, 300)) for p in pictures[:12]]
     right = [_canvas(640, 360, (p, 380, 100, 240)) // 2 for p in pictures[:12]]
-    geometry = track(_clip(tmp_path / "cut.mp4", left + right))
+    geometry = track(write(tmp_path / "cut.mp4", left + right))
     assert geometry.cuts == [12]
     assert geometry.valid.all()
     centres = _centres(geometry)
@@ -114,7 +99,7 @@ def test_a_cut_begins_a_new_shot(tmp_path, pictures):
 
 def test_a_person_who_moves_is_no_cut(tmp_path, pictures):
     images = [_canvas(640, 300, (p, 10 + 14 * i, 20, 256)) for i, p in enumerate(pictures)]
-    geometry = track(_clip(tmp_path / "move.mp4", images))
+    geometry = track(write(tmp_path / "move.mp4", images))
     assert geometry.cuts == [] and geometry.valid.all()
     steps = np.diff(_centres(geometry)[:, 0])
     assert np.abs(steps[3:-3] - 14).max() < 4  # no lag behind the motion, no jumps
@@ -125,7 +110,7 @@ def test_faces_are_numbered_by_size_and_kept_apart(tmp_path, pictures):
         _canvas(640, 400, (p, 20 + 6 * i, 40, 200), (q[:, ::-1], 330, 40, 300))
         for i, (p, q) in enumerate(zip(pictures, reversed(pictures), strict=True))
     ]
-    clip = _clip(tmp_path / "two.mp4", images)
+    clip = write(tmp_path / "two.mp4", images)
     large, small = track(clip, face=0), track(clip, face=1)
     assert large.valid.all() and small.valid.all()
     assert (_centres(large)[:, 0] > 330).all()
@@ -147,8 +132,8 @@ def test_gaze_follows_the_irises():
 
 def test_a_small_face_in_a_large_picture_keeps_its_precision(tmp_path, pictures):
     size = 160  # the face itself is about 100 pixels high
-    near = track(_clip(tmp_path / "near.mp4", pictures[:6]))
-    far = track(_clip(tmp_path / "far.mp4", [_canvas(1920, 1080, (p, 1300, 600, size)) for p in pictures[:6]]))
+    near = track(write(tmp_path / "near.mp4", pictures[:6]))
+    far = track(write(tmp_path / "far.mp4", [_canvas(1920, 1080, (p, 1300, 600, size)) for p in pictures[:6]]))
     assert far.valid.all()
     found = (far.landmarks[:][..., :2] - [1300, 600]) * 256 / size
     wanted = near.landmarks[:][..., :2]
@@ -158,7 +143,7 @@ def test_a_small_face_in_a_large_picture_keeps_its_precision(tmp_path, pictures)
 
 @pytest.mark.parametrize(("width", "height"), [(64, 64), (8, 8)])
 def test_a_clip_without_a_face_says_so(tmp_path, width, height):
-    clip = _clip(tmp_path / "none.mp4", [np.full((height, width, 3), 100, np.uint8)] * 3)
+    clip = write(tmp_path / "none.mp4", [np.full((height, width, 3), 100, np.uint8)] * 3)
     with pytest.raises(CmetError, match=r"none\.mp4.*no face"):
         track(clip)
 
@@ -181,7 +166,7 @@ def test_what_progress_raises_ends_the_work():
 
 
 def test_nothing_is_written_to_standard_error(tmp_path, pictures):
-    clip = _clip(tmp_path / "quiet.mp4", pictures[:3])
+    clip = write(tmp_path / "quiet.mp4", pictures[:3])
     code = f"from cmet_engine.face.tracker import track; print(track({str(clip)!r}).valid.all())"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "True"
