@@ -197,9 +197,9 @@ def _edit_into(spec: EditSpec, footage: Source, final: Path, force: bool, watch:
     if "%" in spec.video_name and spec.renderer != "none":
         pictures = final / spec.video_name
         messages += remove_stale(pictures.parent, pictures.name, len(people[0].source))
-    paths = [*spec.outputs(final), *(final / one.file(name) for one in people for name in TRACKS)]
-    ours = {one.file(name) for one in people for name in TRACKS}
-    files = {path.relative_to(final).as_posix(): path for path in paths if path.name not in TRACKS or path.name in ours}
+    tracks = [one.file(name) for one in people for name in TRACKS]
+    paths = [*spec.outputs(final), *(final / name for name in tracks)]
+    files = {path.relative_to(final).as_posix(): path for path in paths if path.name not in set(TRACKS) - set(tracks)}
     return EditResult(final, files, rendered.all_figures(), messages)
 
 

@@ -41,11 +41,6 @@ class Space(NamedTuple):
         return _applied(self.back, light)
 
 
-def configured(file: Path | None) -> bool:
-    """Whether a configuration of the user's own is named, by `file` or by the environment."""
-    return file is not None or bool(os.environ.get(VARIABLE))
-
-
 def find(name: str, file: Path | None = None) -> Space | None:
     """The space of a name, an alias or a role; None where the configuration knows none.
 
