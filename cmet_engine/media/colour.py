@@ -6,6 +6,7 @@ is read with BT.601 and the result does not name one either: a player treats bot
 """
 
 import re
+from fractions import Fraction
 from typing import Any, NamedTuple
 
 import av
@@ -16,15 +17,18 @@ from av.video.reformatter import Interpolation, VideoReformatter
 
 from cmet_engine.media.display import ORDINARY, Display
 from cmet_engine.media.info import BT709, BT2020, FULL, LIMITED, MATRICES, UNSPECIFIED, Colors, Mastering
-from cmet_engine.media.planes import PLACES, PlaceTag, black_and_white, centred, layout, views
+from cmet_engine.media.planes import PLACES, Tag, black_and_white, centred, layout, views
 from cmet_engine.media.side_data import side_data
-from cmet_engine.media.source import filter_graph
+from cmet_engine.media.source import filter_graph, graph_of
 from cmet_engine.media.spaces import is_float
 
 # Without these three flags FFmpeg converts colours by a fast path that loses half a step of brightness (46 dB of
 # 75 dB over a round trip).
 _EXACT = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
 _EXACT_BACK = Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INP
+
+
+_MATRIX_NAMES = {1: "bt709", 4: "fcc", 5: "bt470", 6: "smpte170m", 7: "smpte240m", 9: "bt2020"}
 
 
 class Orientation(NamedTuple):
@@ -94,11 +98,14 @@ class ToEncoder:
         source: what the numbers of a picture stand for that is not RGB.
         colors: what the numbers of the result stand for; of another range than `source` where the codec knows one only.
         pixels: FFmpeg's name of the result's pixel format.
+        field_order: of interlaced pictures, see `VideoInfo`.
     """
 
-    def __init__(self, source: Colors, colors: Colors, pixels: str) -> None:
-        self.source, self.colors, self.pixels = source, colors, pixels
-        self.tag: PlaceTag | None = None
+    def __init__(self, source: Colors, colors: Colors, pixels: str, field_order: str = "") -> None:
+        self.source, self.colors, self.pixels, self.field_order = source, colors, pixels, field_order
+        self.tag: Tag | None = None
+        self.interlaced: Tag | None = None
+        self.by_fields: Any = None
         self.reformatter = VideoReformatter()
 
     def __call__(self, frame: av.VideoFrame) -> av.VideoFrame:
@@ -108,6 +115,10 @@ class ToEncoder:
             picture = frame
         elif frame.format.name.startswith("gray") and self.pixels.startswith("yuv"):
             picture = _gray_as_luma(frame, self.source.full_range, self.pixels, self.colors.full_range)
+        elif self.field_order and layout(frame.format.name).down != layout(self.pixels).down:
+            self.by_fields = self.by_fields or self._graph(frame)
+            self.by_fields.vpush(self._aligned(frame))
+            picture = self.by_fields.vpull()
         else:
             known = {} if frame.format.is_rgb else {f"src_{name}": value for name, value in own.items()}
             frame = self._aligned(frame)
@@ -115,6 +126,9 @@ class ToEncoder:
                 frame, format=self.pixels, interpolation=_EXACT_BACK if frame.format.is_rgb else _EXACT, threads=1,
                 dst_colorspace=wanted["colorspace"], dst_color_range=wanted["color_range"], **known,
             )  # fmt: skip
+        if self.field_order:
+            self.interlaced = self.interlaced or Tag((frame.width, frame.height), self.pixels, 0, self.field_order)
+            picture = self.interlaced(picture)
         picture.colorspace, picture.color_range = self.colors.matrix, FULL if self.colors.full_range else LIMITED
         # ProRes takes these from the picture, not from the encoder
         picture.color_primaries, picture.color_trc = self.colors.primaries, self.colors.transfer
@@ -129,10 +143,24 @@ class ToEncoder:
             self.tag = self._tag(frame)
         return self.tag(frame)
 
-    def _tag(self, frame: av.VideoFrame) -> PlaceTag:
+    def _graph(self, frame: av.VideoFrame) -> av.filter.Graph:
+        """Conversion of each field by itself, for chroma between lines of one moment."""
+        ends = {"in": self.source.conversion, "out": self.colors.conversion}
+        arguments = [
+            f"{end}_color_matrix={_MATRIX_NAMES[said['colorspace']]}:{end}_range={said['color_range']}"
+            for end, said in ends.items()
+        ]
+        flags = "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp"
+        return graph_of(
+            {"width": frame.width, "height": frame.height, "format": frame.format, "time_base": Fraction(1, 1000)},
+            ("scale", f"interl=1:flags={flags}:{':'.join(arguments)}"),
+            ("format", self.pixels),
+        )
+
+    def _tag(self, frame: av.VideoFrame) -> Tag:
         have, wanted = layout(frame.format.name), layout(self.pixels)
         place = centred(self.source.chroma_place, have.across == wanted.across, have.down == wanted.down)
-        return PlaceTag((frame.width, frame.height), frame.format.name, place)
+        return Tag((frame.width, frame.height), frame.format.name, place)
 
 
 def _gray_as_luma(frame: av.VideoFrame, full: bool, pixels: str, full_wanted: bool) -> av.VideoFrame:
@@ -173,14 +201,15 @@ def colors_of(frame: av.VideoFrame) -> Colors:
     return Colors(matrix, full, primaries, transfer)
 
 
-def chroma_place(frame: av.VideoFrame, stream: Any) -> int:
-    """Where the chroma samples of a decoded frame lie, AVCHROMA_LOC_*; 0 where it does not say.
+def place_and_order(frame: av.VideoFrame, stream: Any) -> tuple[int, str]:
+    """Where the chroma samples of a decoded frame lie, AVCHROMA_LOC_* (0 where it does not say), and its `field_order`.
 
-    PyAV does not hand it out, but FFmpeg's filter `showinfo` writes it into the log.
+    PyAV does not hand them out, but FFmpeg's filter `showinfo` writes them into the log.
     """
     about = layout(frame.format.name)
-    if about.across == about.down == 1:
-        return 0
+    whole_chroma = about.across == about.down == 1
+    if whole_chroma and not frame.interlaced_frame:
+        return 0, ""
     graph = filter_graph(stream, "showinfo", "checksum=0")
     level = av.logging.get_level()
     with av.logging.Capture() as lines:
@@ -190,8 +219,10 @@ def chroma_place(frame: av.VideoFrame, stream: Any) -> int:
             graph.vpull()
         finally:
             av.logging.set_level(level)
-    said = re.search(r"\bcl:(\w+)", "".join(text for _, source, text in lines if source == "showinfo"))
-    return PLACES.index(said[1]) if said and said[1] in PLACES else 0
+    said = "".join(text for _, source, text in lines if source == "showinfo")
+    place, order = re.search(r"\bcl:(\w+)", said), re.search(r"\bi:([TB])", said)
+    known = place and not whole_chroma and place[1] in PLACES
+    return PLACES.index(place[1]) if place and known else 0, f"{order[1].lower()}ff" if order else ""
 
 
 def mastering_of(frame: av.VideoFrame) -> Mastering:

@@ -37,6 +37,7 @@ class MovieOutput(Output):
         self.time_base = 1 / settings.fps if mxf else _time_base(settings.fps, source)
         self.codec = codecs.choose(settings)
         settings.notes += self.codec.notes
+        self.field_order = self.codec.field_order
         self.container = _container(settings, stack)
         # Describes the stream and encodes nothing: every segment has an encoder of its own, set up alike.
         self.stream = cast(
@@ -44,7 +45,9 @@ class MovieOutput(Output):
         )
         self._set_up(self.stream.codec_context)
         self.stream.time_base = self.time_base
-        self.to_encoder = ToEncoder(source.colors if source else Colors(), self.codec.colors, self.codec.pixels)
+        self.to_encoder = ToEncoder(
+            source.colors if source else Colors(), self.codec.colors, self.codec.pixels, self.field_order
+        )
         if source:  # QuickTime and MXF make a track of time codes from it
             self.stream.metadata.update(source.identity)
         self.sound = TrackCopy(settings, self.container, stack) if settings.sound else None
@@ -70,6 +73,8 @@ class MovieOutput(Output):
         if self.codec.encoder == "libx265" and settings.path.suffix.lower() != ".mkv":
             context.codec_tag = "hvc1"  # "hev1", FFmpeg's own choice, is not played by QuickTime
         context.flags |= Flags.global_header
+        if self.field_order:
+            context.flags |= Flags.interlaced_dct | Flags.interlaced_me
 
     def resume(self) -> int:
         """Mux the finished segments; returns how many pictures they hold."""

@@ -123,7 +123,7 @@ class Upright:
         self.size, self.pixels, self.colors, self.orientation = size, pixels, colors, orientation
         self.stored = pixels if not orientation[0] else _transposed(pixels)
         self.reformatter = VideoReformatter()
-        self.tagged = PlaceTag(size, pixels, colors.chroma_place)
+        self.tagged = Tag(size, pixels, colors.chroma_place)
 
     def __call__(self, frame: av.VideoFrame) -> av.VideoFrame:
         """A frame in the format `pixels`, upright."""
@@ -142,26 +142,37 @@ class Upright:
         return result
 
 
-class PlaceTag:
-    """Says in frames where their chroma samples lie, which FFmpeg's scaler heeds and PyAV cannot set.
+def weave(target: av.VideoFrame, first: av.VideoFrame, second: av.VideoFrame, field_order: str) -> None:
+    """Fill a planar frame with the lines of two fields, each in a whole picture of its moment; see `VideoInfo.field_order`."""
+    start = 0 if field_order == "tff" else 1
+    for plane, one, other in zip(views(target), views(first), views(second), strict=True):
+        plane[start::2], plane[1 - start :: 2] = one[start::2], other[1 - start :: 2]
+
+
+class Tag:
+    """Says in frames what FFmpeg's scaler and encoders heed and PyAV cannot set.
 
     Args:
         size: width and height of the frames.
         pixels: their format.
         place: of their chroma samples; nothing is said where it is unknown.
+        field_order: see `VideoInfo`.
     """
 
-    def __init__(self, size: tuple[int, int], pixels: str, place: int) -> None:
+    def __init__(self, size: tuple[int, int], pixels: str, place: int = UNKNOWN, field_order: str = "") -> None:
         about = layout(pixels)
         self.graph: Any = None
-        if place == UNKNOWN or about.across == about.down == 1:
+        says = [f"field_mode={field_order}"] if field_order else []
+        if place != UNKNOWN and not about.across == about.down == 1:
+            says.append(f"chroma_location={PLACES[place]}")
+        if not says:
             return
         self.graph = av.filter.Graph()
         width, height = size
         begin = self.graph.add_buffer(
             width=width, height=height, format=av.VideoFormat(pixels), time_base=Fraction(1, 1000)
         )
-        tag = self.graph.add("setparams", f"chroma_location={PLACES[place]}")
+        tag = self.graph.add("setparams", ":".join(says))
         end = self.graph.add("buffersink")
         begin.link_to(tag)
         tag.link_to(end)

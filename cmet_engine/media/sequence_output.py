@@ -12,7 +12,7 @@ import numpy as np
 from cmet_engine.files import whole_folder
 from cmet_engine.media import container_limits, openexr
 from cmet_engine.media.display import ORDINARY
-from cmet_engine.media.info import Colors, Mastering, VideoInfo
+from cmet_engine.media.info import ONE_MOMENT, Colors, Mastering, VideoInfo
 from cmet_engine.media.output import Output, OutputSettings
 from cmet_engine.media.segments import SEGMENT, finished, unfinished_file
 from cmet_engine.media.sequences import SEQUENCE_RATE, check_sequence, remove_stale
@@ -43,7 +43,7 @@ class SequenceOutput(Output):
         if self.source:
             settings.notes += openexr.losses(self.source.path.name, openexr.read_header(self.source.file_of(0)))
         if about:
-            settings.notes += _losses(about, self.suffix) + display_note(about, self.suffix)
+            settings.notes += losses(about, self.suffix)
         if settings.sound:
             settings.notes += container_limits.limits(Source(settings.sound), settings.path.suffix)
 
@@ -97,10 +97,11 @@ class SequenceOutput(Output):
             self.notes += remove_stale(folder, self.pattern, self.count)
 
 
-def _losses(info: VideoInfo, suffix: str) -> list[str]:
-    """The sentence about what of a clip numbered pictures do not say."""
+def losses(info: VideoInfo, suffix: str) -> list[str]:
+    """Sentences about what of a clip numbered pictures do not say."""
     mean = f"{float(info.fps):.5g}"
     lost = {
+        f"its fields ({ONE_MOMENT})": info.field_order,
         f"the uneven times of its frames ({mean} a second in the mean)": info.variable,
         f"its frame rate ({mean})": not info.variable and info.fps != SEQUENCE_RATE and suffix != ".exr",
         f"its start timecode ({info.timecode})": info.timecode,
@@ -110,4 +111,5 @@ def _losses(info: VideoInfo, suffix: str) -> list[str]:
         "its HDR mastering metadata": info.mastering != Mastering(),
     }
     named = [what for what, counts in lost.items() if counts]
-    return [f"An image sequence does not hold what the clip says: {', '.join(named)}."] if named else []
+    sentence = [f"An image sequence does not hold what the clip says: {', '.join(named)}."] if named else []
+    return sentence + display_note(info, suffix)
