@@ -132,13 +132,11 @@ def choose(settings: OutputSettings) -> Codec:
         order = ""
     chosen = min(_fitting(kind, size, 2 if order else 1), key=lambda one: _loss(one, pixels, kind))
     target = layout(chosen)
-    notes += [f"{kind.title} {lost}." for lost in _lost(kind, about, target)] if source else []
+    if source:
+        # FFmpeg decodes ProRes 4444 to 12 bits whatever it was made from
+        own = about._replace(bits=target.bits) if source.codec == "prores" and name == "prores_4444" else about
+        notes += [f"{kind.title} {lost}." for lost in _lost(kind, own, target)]
     colors = _colors(kind, source.colors if source else Colors(), notes)
-    if source and source.pixel_aspect != 1 and (name == "ffv1" or suffix in (".webm", ".mxf")):
-        notes.append(
-            f"{kind.title} in {suffix} is written with square pixels, the clip's are {source.pixel_aspect.numerator}:"
-            f"{source.pixel_aspect.denominator}; choose .mov or .mp4 to keep that."
-        )
     options = dict(kind.options) | ({"field_order": {"tff": "tb", "bff": "bt"}[order]} if order else {})
     if kind.encoder in ("libx264", "libx265"):
         options["crf"] = str(settings.rate_factor)
