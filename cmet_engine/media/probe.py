@@ -20,7 +20,7 @@ from cmet_engine.media.colour import colors_of, mastering_of, orientation_of, pl
 from cmet_engine.media.display import Display, display_of
 from cmet_engine.media.info import ONE_MOMENT, Colors, Mastering, VideoInfo
 from cmet_engine.media.planes import layout, planar_name, turned_place
-from cmet_engine.media.sequences import SEQUENCE_RATE
+from cmet_engine.media.sequences import SEQUENCE_RATE, tags_of
 from cmet_engine.media.source import Source, decoded_frames, start_of, video_stream
 from cmet_engine.media.spaces import guessed, is_float, sentence
 from cmet_engine.timecode import Timecode, parse_moment
@@ -244,7 +244,7 @@ def _header(source: Source) -> tuple[_Header, av.VideoFrame]:
         raise InvalidInput(f"{source.path}: not one frame can be decoded; export or copy the clip again.")
     tags = header.tags
     if source.pictures is not None:  # the pictures of a sequence have their own; in films they are the encoder's
-        tags = {**{k.lower(): v for k, v in first.metadata.items()}, **tags}
+        tags = {k.lower(): v for k, v in first.metadata.items()} | tags | tags_of(source.first_file)
     return replace(header, first=first.pts if first.pts is not None else first.dts, tags=tags), first
 
 
