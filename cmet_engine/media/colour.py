@@ -98,7 +98,7 @@ class ToEncoder:
         source: what the numbers of a picture stand for that is not RGB.
         colors: what the numbers of the result stand for; of another range than `source` where the codec knows one only.
         pixels: FFmpeg's name of the result's pixel format.
-        field_order: of interlaced pictures, see `VideoInfo`.
+        field_order: of the interlaced ones among the frames, see `VideoInfo`.
     """
 
     def __init__(self, source: Colors, colors: Colors, pixels: str, field_order: str = "") -> None:
@@ -110,12 +110,12 @@ class ToEncoder:
 
     def __call__(self, frame: av.VideoFrame) -> av.VideoFrame:
         """A frame in the format that is encoded; the very same frame where it is in that format already."""
-        own, wanted = self.source.conversion, self.colors.conversion
+        own, wanted, interlaced = self.source.conversion, self.colors.conversion, frame.interlaced_frame
         if frame.format.name == self.pixels and own == wanted:
             picture = frame
         elif frame.format.name.startswith("gray") and self.pixels.startswith("yuv"):
             picture = _gray_as_luma(frame, self.source.full_range, self.pixels, self.colors.full_range)
-        elif self.field_order and layout(frame.format.name).down != layout(self.pixels).down:
+        elif frame.interlaced_frame and layout(frame.format.name).down != layout(self.pixels).down:
             self.by_fields = self.by_fields or self._graph(frame)
             self.by_fields.vpush(self._aligned(frame))
             picture = self.by_fields.vpull()
@@ -126,7 +126,7 @@ class ToEncoder:
                 frame, format=self.pixels, interpolation=_EXACT_BACK if frame.format.is_rgb else _EXACT, threads=1,
                 dst_colorspace=wanted["colorspace"], dst_color_range=wanted["color_range"], **known,
             )  # fmt: skip
-        if self.field_order:
+        if interlaced:
             self.interlaced = self.interlaced or Tag((frame.width, frame.height), self.pixels, 0, self.field_order)
             picture = self.interlaced(picture)
         picture.colorspace, picture.color_range = self.colors.matrix, FULL if self.colors.full_range else LIMITED

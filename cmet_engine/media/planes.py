@@ -115,25 +115,33 @@ class Upright:
         pixels: their format, of `planar_name`.
         colors: what the numbers stand for.
         orientation: transpose, left-right, up-down; see `colour.Orientation`.
+        field_order: of the interlaced ones among the frames, see `VideoInfo`.
     """
 
     def __init__(
-        self, size: tuple[int, int], pixels: str, colors: Colors, orientation: tuple[bool, bool, bool]
+        self,
+        size: tuple[int, int],
+        pixels: str,
+        colors: Colors,
+        orientation: tuple[bool, bool, bool],
+        field_order: str = "",
     ) -> None:
         self.size, self.pixels, self.colors, self.orientation = size, pixels, colors, orientation
         self.stored = pixels if not orientation[0] else _transposed(pixels)
         self.reformatter = VideoReformatter()
         self.tagged = Tag(size, pixels, colors.chroma_place)
+        self.woven = Tag(size, pixels, colors.chroma_place, field_order)
 
     def __call__(self, frame: av.VideoFrame) -> av.VideoFrame:
-        """A frame in the format `pixels`, upright."""
+        """A frame in the format `pixels`, upright; interlaced where it is."""
+        tag = self.woven if frame.interlaced_frame else self.tagged
         transpose, left_right, up_down = self.orientation
         size = self.size[::-1] if transpose else self.size
         if frame.format.name.replace("yuvj", "yuv") != self.stored or (frame.width, frame.height) != size:
             frame = self.reformatter.reformat(
                 frame, *size, format=self.stored, interpolation=_EXACT, threads=1, **same_colours(self.colors)
             )
-        result = self.tagged(av.VideoFrame(*self.size, self.pixels))
+        result = tag(av.VideoFrame(*self.size, self.pixels))
         if not layout(self.pixels).rgb:
             result.colorspace, result.color_range = self.colors.matrix, FULL if self.colors.full_range else LIMITED
         for plane, target in zip(views(frame), views(result), strict=True):

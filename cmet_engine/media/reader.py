@@ -103,7 +103,9 @@ class VideoReader:
                 if not count:
                     to_rgb.orient(decoded)
                     if planes:
-                        own = Upright((info.width, info.height), info.pixels, info.colors, to_rgb.orientation)
+                        own = Upright(
+                            (info.width, info.height), info.pixels, info.colors, to_rgb.orientation, info.field_order
+                        )
                 if count >= start:
                     whole = [Frame(count, time, to_rgb(one), own(one) if own else None) for one in moments.whole]
                     if own and len(whole) == 2:
