@@ -5,12 +5,12 @@ which changes were written (`planes`); pictures that no clip is behind are conve
 is read with BT.601 and the result does not name one either: a player treats both alike.
 """
 
+import io
 import re
 from fractions import Fraction
 from typing import Any, NamedTuple
 
 import av
-import av.logging
 import cv2
 import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
@@ -26,6 +26,11 @@ from cmet_engine.media.spaces import is_float
 # 75 dB over a round trip).
 _EXACT = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
 _EXACT_BACK = Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INP
+
+SITING = {
+    (1, 2): "left", (2, 2): "center", (1, 1): "topleft", (2, 1): "top", (1, 3): "bottomleft", (2, 3): "bottom",
+}  # fmt: skip
+"""Matroska's ChromaSitingHorz and ChromaSitingVert, as FFmpeg writes them."""
 
 
 _MATRIX_NAMES = {1: "bt709", 4: "fcc", 5: "bt470", 6: "smpte170m", 7: "smpte240m", 9: "bt2020"}
@@ -201,28 +206,37 @@ def colors_of(frame: av.VideoFrame) -> Colors:
     return Colors(matrix, full, primaries, transfer)
 
 
-def place_and_order(frame: av.VideoFrame, stream: Any) -> tuple[int, str]:
-    """Where the chroma samples of a decoded frame lie, AVCHROMA_LOC_* (0 where it does not say), and its `field_order`.
+def chroma_place(frame: av.VideoFrame, stream: Any) -> int:
+    """Where the chroma samples of a stream's frames lie, AVCHROMA_LOC_*; 0 where it does not say.
 
-    PyAV does not hand them out, but FFmpeg's filter `showinfo` writes them into the log.
+    PyAV does not hand it out, and FFmpeg's log, which tells it, cannot be read while other threads decode: PyAV would wait for
+    them and they for PyAV. Matroska's muxer writes it into a header (ChromaSitingHorz, ChromaSitingVert), which is made here.
     """
     about = layout(frame.format.name)
-    whole_chroma = about.across == about.down == 1
-    if whole_chroma and not frame.interlaced_frame:
-        return 0, ""
-    graph = filter_graph(stream, "showinfo", "checksum=0")
-    level = av.logging.get_level()
-    with av.logging.Capture() as lines:
-        av.logging.set_level(av.logging.INFO)
-        try:
-            graph.vpush(frame)
-            graph.vpull()
-        finally:
-            av.logging.set_level(level)
-    said = "".join(text for _, source, text in lines if source == "showinfo")
-    place, order = re.search(r"\bcl:(\w+)", said), re.search(r"\bi:([TB])", said)
-    known = place and not whole_chroma and place[1] in PLACES
-    return PLACES.index(place[1]) if place and known else 0, f"{order[1].lower()}ff" if order else ""
+    if about.across == about.down == 1:
+        return 0
+    header = io.BytesIO()
+    try:
+        with av.open(header, "w", format="matroska") as container:
+            container.add_stream_from_template(stream, opaque=True)
+            container.start_encoding()
+    except (av.FFmpegError, ValueError):  # pictures that Matroska does not hold
+        return 0
+    found = re.search(rb"\x55\xb7\x81(.)\x55\xb8\x81(.)", header.getvalue(), re.DOTALL)
+    return PLACES.index(SITING[found[1][0], found[2][0]]) if found else 0
+
+
+def field_order(frame: av.VideoFrame, stream: Any) -> str:
+    """The order of the fields of a decoded frame, see `VideoInfo`; PyAV does not hand it out, but a filter tells it."""
+    if not frame.interlaced_frame:
+        return ""
+    graph = filter_graph(stream, "select", "expr=eq(interlace_type,TOPFIRST)")
+    graph.vpush(frame)
+    try:
+        graph.vpull()
+    except av.error.BlockingIOError:  # it is passed over
+        return "bff"
+    return "tff"
 
 
 def mastering_of(frame: av.VideoFrame) -> Mastering:

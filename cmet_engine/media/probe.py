@@ -16,7 +16,7 @@ from av.container import InputContainer
 from cmet_engine.choices import GUESSED, InputSpace
 from cmet_engine.errors import InvalidInput
 from cmet_engine.media.clock import Clock, Picture, Shift, SoundRuns, moved, shifts_of
-from cmet_engine.media.colour import colors_of, mastering_of, orientation_of, place_and_order
+from cmet_engine.media.colour import chroma_place, colors_of, field_order, mastering_of, orientation_of
 from cmet_engine.media.display import Display, display_of
 from cmet_engine.media.info import ONE_MOMENT, Colors, Mastering, VideoInfo
 from cmet_engine.media.planes import layout, planar_name, turned_place
@@ -239,7 +239,7 @@ def _header(source: Source) -> tuple[_Header, av.VideoFrame]:
         first = next((f for f in decoded_frames(container, stream) if f is not None), None)
         if first is not None:
             header.mastering = mastering_of(first)
-            header.chroma_place, header.field_order = place_and_order(first, stream)
+            header.chroma_place, header.field_order = chroma_place(first, stream), field_order(first, stream)
     if first is None:
         raise InvalidInput(f"{source.path}: not one frame can be decoded; export or copy the clip again.")
     tags = header.tags

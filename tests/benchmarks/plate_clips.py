@@ -10,7 +10,6 @@ from typing import Any
 import av
 import cv2
 import numpy as np
-
 from av.codec.context import Flags
 
 from cmet_engine.choices import InputSpace
