@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from cmet_engine.choices import InputSpace
 from cmet_engine.cli.options import Adder, colour_arguments, output_argument
 from cmet_engine.errors import InvalidInput
 
@@ -21,7 +22,6 @@ def add_command(command: Adder) -> None:
 
 def run(options: argparse.Namespace) -> Any:
     """List the people of a clip."""
-    from cmet_engine.choices import InputSpace
     from cmet_engine.face.people import find_people, give_names, write_people
     from cmet_engine.media.source import Source
 
