@@ -23,7 +23,6 @@ from cmet_engine.media.source import Source, decoded_frames, video_stream
 from cmet_engine.media.spaces import of_result
 
 UNSAID = 2  # AVCOL_*_UNSPECIFIED
-_DATA = ("klv", "bin_data", "timed_id3")
 _CLICK = 0.3  # of full scale
 _IN_FRAMES = {"h264": 4, "hevc": 4, "prores": 3, "vp9": 0}
 """How many of primaries, transfer, matrix and range the headers of a codec's frames hold, as FFmpeg reads them."""
@@ -70,7 +69,7 @@ class Facts:
     subtitles: list[tuple[str, str, int]]
     chapters: list[tuple[str, float]]
     attachments: int
-    data: list[tuple[str, int]]  # codec and packets of each track of data but time codes
+    data: list[int]  # packets of each track of data but time codes
     shifts: list[float | None]  # ms by which the click of each sound track comes after the flash
     mastering: Mastering
 
@@ -96,9 +95,11 @@ def measure(path: Path, space: InputSpace) -> Facts:
             (c["metadata"].get("title", ""), float(c["start"] * Fraction(c["time_base"]))) for c in container.chapters()
         ]
         attachments = sum(s.type == "attachment" for s in container.streams)
-        data = {s.index: s.name for s in container.streams if s.type == "data" and s.name in _DATA}
+        data = [
+            s.index for s in container.streams if s.type == "data" and "timecode" not in s.metadata and not chapters
+        ]
     counts = _packet_counts(path, numbers) if numbers else []
-    packets = list(zip(data.values(), _packet_counts(path, list(data)), strict=True)) if data else []
+    packets = _packet_counts(path, data) if data else []
     frames = [frame.time for frame in VideoReader(Source.of(path, space))]
     movie = source.pictures is None
     return Facts(
