@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from cmet_engine.cli.options import Adder, output_argument
+from cmet_engine.cli.options import Adder, colour_arguments, output_argument
 from cmet_engine.errors import InvalidInput
 
 
@@ -14,18 +14,23 @@ def add_command(command: Adder) -> None:
     add = sub.add_argument
     add("clip", type=Path, metavar="CLIP", help="video with faces")
     add("--name", action="append", default=[], metavar="N=NAME", help="call person N so, as in --face '#anna'; kept beside the clip in CLIP.faces.json; may be given several times")  # fmt: skip
+    colour_arguments(sub)
     output_argument(sub, "DIR", "folder for a picture of each person and a sheet of all", required=False)
     add("--force", action="store_true", help="replace earlier pictures")
 
 
 def run(options: argparse.Namespace) -> Any:
     """List the people of a clip."""
+    from cmet_engine.choices import InputSpace
     from cmet_engine.face.people import find_people, give_names, write_people
+    from cmet_engine.media.source import Source
 
+    space = InputSpace(getattr(options, "colorspace", None), getattr(options, "ocio", None))
+    clip = Source.of(options.clip, space)
     if options.name:
-        find_people(options.clip, options.progress)
-        give_names(options.clip, dict(_named(text) for text in options.name))
-    people = find_people(options.clip, options.progress)
+        find_people(clip, options.progress)
+        give_names(clip, dict(_named(text) for text in options.name))
+    people = find_people(clip, options.progress)
     files = write_people(people, options.output, force=options.force) if options.output else {}
     if options.json:
         rows = [
