@@ -199,14 +199,14 @@ def write_trimmed(path: Path, movie: Movie, start: float, end: float) -> Path:
 
 def with_sound_of(path: Path, recording: Path) -> Path:
     """A plate whose sound is a recording's, packet by packet: of codecs that can be read only."""
-    with av.open(str(write(path.with_stem("silent"), Movie(sounds=())))) as movie, av.open(str(recording)) as sound:
-        with av.open(str(path), "w") as out:
-            for source in (movie.streams.video[0], sound.streams.audio[0]):
-                track = out.add_stream_from_template(source)
-                for packet in source.container.demux(source):
-                    if packet.size:
-                        packet.stream = track
-                        out.mux(packet)
+    silent = write(path.with_stem("silent"), Movie(sounds=()))
+    with av.open(str(silent)) as movie, av.open(str(recording)) as sound, av.open(str(path), "w") as out:
+        for source in (movie.streams.video[0], sound.streams.audio[0]):
+            track = out.add_stream_from_template(source)
+            for packet in source.container.demux(source):
+                if packet.size:
+                    packet.stream = track
+                    out.mux(packet)
     return path
 
 
