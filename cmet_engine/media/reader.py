@@ -190,7 +190,7 @@ def _deinterlaced(
     waiting: deque[_Moments] = deque()
     for frame in frames:
         if frame is None or (graph is None and not frame.interlaced_frame):
-            yield frame and _Moments(frame, [frame])
+            yield None if frame is None else _Moments(frame, [frame])
             continue
         if graph is None:
             mode, parity = "send_field" if both else "send_frame", field_order or "auto"

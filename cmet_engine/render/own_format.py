@@ -107,8 +107,9 @@ class FrameRenderer:
         pictures = self._rendered(self.renderer, [frame.fields[0] if frame.fields else frame for frame in frames])
         self._rendered(self.late, [frame.fields[1] for frame in frames if frame.fields])
         for frame in frames:
-            if frame.fields and frame.source:
-                weave(frame.source, *(one.source for one in frame.fields), self.field_order)
+            first, second = (one.source for one in frame.fields) if frame.fields else (None, None)
+            if frame.source and first and second:
+                weave(frame.source, first, second, self.field_order)
         return pictures
 
     def _rendered(self, renderer: Renderer, frames: Sequence[Frame]) -> list[np.ndarray]:

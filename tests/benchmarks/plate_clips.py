@@ -201,8 +201,10 @@ def with_sound_of(path: Path, recording: Path) -> Path:
     """A plate whose sound is a recording's, packet by packet: of codecs that can be read only."""
     silent = write(path.with_stem("silent"), Movie(sounds=()))
     with av.open(str(silent)) as movie, av.open(str(recording)) as sound, av.open(str(path), "w") as out:
-        for source in (movie.streams.video[0], sound.streams.audio[0]):
-            track = out.add_stream_from_template(source)
+        tracks = {
+            source: out.add_stream_from_template(source) for source in (movie.streams.video[0], sound.streams.audio[0])
+        }
+        for source, track in tracks.items():
             for packet in source.container.demux(source):
                 if packet.size:
                     packet.stream = track
