@@ -72,7 +72,9 @@ def check_apart(people: list[Any]) -> None:
     """
     for first, second in itertools.combinations([one for one in people if one.rig is not None], 2):
         if first.rig == second.rig:
-            raise InvalidInput(f"{first.name} and {second.name} have one rig, '{first.rig.name}'; give each their own.")
+            raise InvalidInput(
+                f"{performers.called(first)} and {performers.called(second)} have one rig, '{first.rig.name}'; give each their own."
+            )
 
 
 def face_of(settings: Any) -> int | str:
