@@ -1,5 +1,6 @@
 """Whom the panels are about: one person of a clip with a rig, coefficient track and mapping; and everyone of a clip."""
 
+import contextlib
 from typing import Any
 
 import bpy
@@ -182,14 +183,15 @@ def ready(settings: Any) -> list[Any]:
 
 def called(one: Any) -> str:
     """What a performer is called beside others; empty for the only one."""
-    return one.name if isinstance(one, CmetPerson) else ""
+    return (one.name or f"Person {one.number}") if isinstance(one, CmetPerson) else ""
 
 
 def hand_over(source: Any, target: Any) -> None:
-    """Give the rig of a performer, with its mapping, and the mode to another."""
+    """Give the rig of a performer, with its mapping as far as it can be read, and the mode to another."""
     target.mode, target.rig = source.mode, source.rig
     if source.rig is not None and source.rows:
-        show_mapping(target, shown_mapping(source))
+        with contextlib.suppress(CmetError):
+            show_mapping(target, shown_mapping(source))
 
 
 def fill(settings: Any, found: list[dict[str, Any]], pictures: dict[str, str]) -> None:
@@ -233,13 +235,11 @@ def _show_picture(person: Any, path: str | None) -> None:
 
 def forget(settings: Any, *, same_clip: bool = True) -> None:
     """List nobody any more; the scene goes on with the chosen person."""
-    settings.person = ""
     if not settings.people:
         return
     one = current(settings)
     hand_over(one, settings)
-    if same_clip:
-        settings.track, settings.person = one.track, str(one.number)
+    settings.track, settings.person = (one.track, str(one.number)) if same_clip else ("", "")
     for person in settings.people:
         _show_picture(person, None)
     settings.people.clear()

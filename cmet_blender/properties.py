@@ -101,7 +101,7 @@ class CmetScene(Performer, bpy.types.PropertyGroup):
         name="Face", default=0, min=0, max=20, description="Which face when there are several: 0 is the largest"
     )
     people: CollectionProperty(type=CmetPerson)
-    active_person: IntProperty(name="Person", description="Whom the panels Emotion, Rig and Export are about")
+    active_person: IntProperty(name="Person", min=0, description="Whom the panels Emotion, Rig and Export are about")
     person: StringProperty(
         name="Person",
         description="Number or name of the person, as the command cmet faces shows them; empty takes the face above",

@@ -238,7 +238,10 @@ def render_clip(
 def _render_into(spec: RenderSpec, output: Path, force: bool, watch: _Watch) -> RenderResult:
     """See `render_clip`."""
     everyone = spec.everyone()
-    curves = [[path and CoefficientTrack.load(path) for path in (one.source, one.track)] for _, one in everyone]
+    curves = [
+        [None if path is None else CoefficientTrack.load(path) for path in (one.source, one.track)]
+        for _, one in everyone
+    ]
     spec = like_source(spec, output.suffix.lower())
     check_output(spec.clip, output, spec.codec)
     matte = matte_of(spec, output.name, beside(output))

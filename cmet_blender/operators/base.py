@@ -72,7 +72,9 @@ def check_apart(people: list[Any]) -> None:
     """
     for first, second in itertools.combinations([one for one in people if one.rig is not None], 2):
         if first.rig == second.rig:
-            raise InvalidInput(f"{first.name} and {second.name} have one rig, '{first.rig.name}'; give each their own.")
+            raise InvalidInput(
+                f"{performers.called(first)} and {performers.called(second)} have one rig, '{first.rig.name}'; give each their own."
+            )
 
 
 def face_of(settings: Any) -> int | str:
@@ -104,12 +106,9 @@ def colour_field(settings: Any) -> dict[str, str]:
 
 def files_read(settings: Any) -> list[tuple[str, Path]]:
     """The files that the panels name, and what each is; none of them is ever written over."""
-    named = {
-        "clip": settings.clip,
-        **{f"track {n}": one.track for n, one in enumerate(performers.everyone(settings), 1)},
-        "voice": settings.voice,
-        "neutral voice": settings.neutral_voice,
-    }
+    named = {"clip": settings.clip, "voice": settings.voice, "neutral voice": settings.neutral_voice}
+    for one in performers.everyone(settings):
+        named[" of ".join(filter(None, ("track", performers.called(one))))] = one.track
     return [(name, Path(bpy.path.abspath(path))) for name, path in named.items() if path]
 
 

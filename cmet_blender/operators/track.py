@@ -74,20 +74,22 @@ class CMET_OT_track(EngineOperator, bpy.types.Operator):
     bl_label = "Track Footage"
     bl_options = {"REGISTER"}
 
+    _people: list[int] = []  # numbers of those who are tracked; empty for the scene's own person
+
     def requests(self, context: Any) -> list[tuple[str, dict[str, Any]]]:
         settings = context.scene.cmet
         request = {"kind": "track", "clip": str(clip_path(settings))} | colour_field(settings)
-        if not settings.people:
-            return [("Tracking", request | {"face": face_of(settings)})]
         people = to_track(settings)
         check_apart(people)
         self._people = [one.number for one in people]
-        return [(f"Tracking {one.name}", request | {"face": f"#{one.number}"}) for one in people]
+        if not people:
+            return [("Tracking", request | {"face": face_of(settings)})]
+        return [(f"Tracking {performers.called(one)}", request | {"face": f"#{one.number}"}) for one in people]
 
     def receive_all(self, context: Any, states: list[dict[str, Any]]) -> str:
         settings = context.scene.cmet
         stem = f"{Path(settings.clip).stem}_track"
-        if not settings.people:
+        if not self._people:
             path = keep_result(states[0], "track.npz", stem)
             settings.track = str(path)
             return f"{_seen(states[0])}; kept as {path}." + session.kept_elsewhere(path)
@@ -96,10 +98,11 @@ class CMET_OT_track(EngineOperator, bpy.types.Operator):
         for number, state in zip(self._people, states, strict=True):
             if (one := listed.get(number)) is not None:
                 one.track = str(keep_result(state, "track.npz", f"{stem}_{number}"))
-                done.append((one, f"{one.name}: {_seen(state)}."))
-        return " ".join(
-            f"{text} {apply(context, there(context, one))}" if one.rig is not None else text for one, text in done
-        )
+                done.append((one, f"{performers.called(one)}: {_seen(state)}."))
+        if not done:
+            raise NotFound("The people who were tracked are no longer listed; nothing was changed.")
+        texts = [text if one.rig is None else f"{text} {apply(context, there(context, one))}" for one, text in done]
+        return " ".join(texts) + session.kept_elsewhere(Path(done[0][0].track))
 
 
 def to_track(settings: Any) -> list[Any]:

@@ -38,6 +38,7 @@ class CMET_OT_render_video(EngineOperator, bpy.types.Operator):
     def request(self, context: Any) -> tuple[str, dict[str, Any]]:
         settings = context.scene.cmet
         clip = clip_path(settings)
+        curves: dict[str, Any]
         if settings.people:
             people = [there(context, one) for one in performers.ready(settings)]
             check_apart(people)

@@ -19,7 +19,7 @@ def whose(layout: Any, settings: Any) -> Any:
     """The `Performer` whom a panel is about, said at its top where there are several."""
     one = performers.current(settings)
     if performers.called(one):
-        layout.label(text=one.name, icon="USER")
+        layout.label(text=performers.called(one), icon="USER")
     return one
 
 

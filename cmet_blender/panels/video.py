@@ -50,7 +50,7 @@ class CMET_PT_video(Panel, bpy.types.Panel):
         if missing:
             wrapped(column, "Needs " + " and ".join(missing), context.region.width, "INFO")
         elif settings.people:
-            wrapped(column, "Edits " + ", ".join(one.name for one in people), context.region.width, "USER")
+            wrapped(column, "Edits " + ", ".join(map(performers.called, people)), context.region.width, "USER")
         strip = footage.edited(context.scene)
         row = layout.row()
         row.enabled = strip is not None

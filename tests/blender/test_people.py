@@ -1,12 +1,10 @@
 """Two people of one clip on two characters, edited each in their own way and rendered in one pass, by the real engine."""
 
 import json
-import os
 
 import numpy as np
 import pytest
 
-from cmet_blender.engine import Engine
 from cmet_engine.track import CoefficientTrack
 
 pytest.importorskip("bpy", reason="needs Blender as a module (the package bpy), which is not installed")
@@ -25,8 +23,8 @@ def clip(tmp_path):
 
 
 @pytest.fixture
-def scene(bpy, project, clip, monkeypatch, tmp_path):
-    """Two demo heads in a scene of its own file, with the add-on registered and an engine of this test."""
+def scene(bpy, project, shared_engine, monkeypatch, tmp_path):
+    """Two demo heads in a scene of its own file, with the add-on registered and the tests' engine."""
     import cmet_blender
     from cmet_blender import session
 
@@ -38,13 +36,8 @@ def scene(bpy, project, clip, monkeypatch, tmp_path):
     for obj in copy.objects:
         bpy.context.scene.collection.objects.link(obj)
     cmet_blender.register()
-    monkeypatch.setenv(
-        "PYTHONPATH", os.pathsep.join([str(project), *os.environ.get("PYTHONPATH", "").split(os.pathsep)])
-    )
-    service = Engine(folder=tmp_path / "engine", allow=[tmp_path])
-    monkeypatch.setattr(session, "engine", lambda *extra: service)
+    monkeypatch.setattr(session, "engine", lambda *extra: shared_engine)
     yield bpy.context.scene
-    service.stop()
     cmet_blender.unregister()
     session.STATE = session.State()
 
