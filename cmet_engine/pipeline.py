@@ -90,15 +90,15 @@ class _Person:
         name: of the person, where the keys are for several; empty for the only one.
         geometry, source: where the face is, and the clip's own curves.
         edited: the wanted curves; the clip's own until they are made.
-        face: whose, as `spec.Face`.
-        emotions: what is asked for this person; None where curves are rendered as they are.
+        spec: what is asked for this person alone.
+        emotions: theirs; None where curves are rendered as they are.
     """
 
     name: str
     geometry: FaceGeometry
     source: CoefficientTrack
     edited: CoefficientTrack
-    face: int | str | Path = 0
+    spec: EditSpec | RenderSpec
     emotions: "ClipEmotions" = None  # type: ignore[assignment]
 
     def file(self, name: str) -> str:
@@ -166,7 +166,7 @@ def _edit_into(spec: EditSpec, footage: Source, final: Path, force: bool, watch:
             one.source.save(folder / one.file("source.npz"))
         video = VideoOutput(
             folder / spec.video_name,
-            video_metadata(spec.renderer, edit_description(timeline, spec.mode)),
+            video_metadata(spec.renderer, _description(spec, timeline)),
             spec.lips,
             spec.rate_factor,
             spec.codec,
@@ -181,13 +181,13 @@ def _edit_into(spec: EditSpec, footage: Source, final: Path, force: bool, watch:
             for one in people:
                 emphasis = one.emotions.emphasis(one.source)
                 one.edited = edit_track(
-                    one.source, one.emotions.timeline, one.emotions.vectors, emphasis=emphasis, mode=spec.mode
+                    one.source, one.emotions.timeline, one.emotions.vectors, emphasis=emphasis, mode=_mode(one)
                 )
         for one in people:
-            one.edited.meta["edit"] = edit_description(one.emotions.timeline, spec.mode)
+            one.edited.meta["edit"] = edit_description(one.emotions.timeline, _mode(one))
             one.edited.save(folder / one.file("edited.npz"))
         if spec.renderer == "warp":
-            rendered = _render(footage, _open_renderer(spec, footage, people, watch), people, video, watch)
+            rendered = _render(footage, _open_renderer(footage, people, watch), people, video, watch)
         messages = [*_tracking_messages(people), *rendered.messages]
         seconds = None if pieces else time.perf_counter() - started
         report = _report(spec, people, timeline, rendered, messages, seconds)
@@ -237,24 +237,31 @@ def render_clip(
 
 def _render_into(spec: RenderSpec, output: Path, force: bool, watch: _Watch) -> RenderResult:
     """See `render_clip`."""
-    pieces, progress = watch.pieces, watch.progress
-    edited = CoefficientTrack.load(spec.track)
-    source = None if spec.source is None else CoefficientTrack.load(spec.source)
+    everyone = spec.everyone()
+    curves = [
+        [None if path is None else CoefficientTrack.load(path) for path in (one.source, one.track)]
+        for _, one in everyone
+    ]
     spec = like_source(spec, output.suffix.lower())
     check_output(spec.clip, output, spec.codec)
     matte = matte_of(spec, output.name, beside(output))
     footage = part_of(spec.clip, *spec.part, spec.space)
     say_limits(footage, footage, output, spec.codec)
-    geometry, tracked = track_clip(footage, face=spec.face, progress=progress, pieces=pieces)
-    source = tracked if source is None else _in_part(source, tracked, footage)
-    edited = _in_part(edited, tracked, footage)
-    renderer = open_renderer(spec, footage, geometry, source, edited, timed=pieces is None, progress=progress)
+    people = []
+    for (person, one), given in zip(everyone, curves, strict=True):
+        name = (person or _called(spec.face)) if spec.people else ""
+        pieces = watch.pieces.part(f"person_{name}") if watch.pieces and spec.people else watch.pieces
+        geometry, tracked = track_clip(footage, face=one.face, progress=watch.progress, pieces=pieces)
+        source, edited = (tracked if track is None else _in_part(track, tracked, footage) for track in given)
+        people.append(_Person(name, geometry, source, edited, one))
+    _check_apart(people, spec.clip)
     metadata = video_metadata(spec.renderer, "coefficient curves")
     video = VideoOutput(output, metadata, rate_factor=spec.rate_factor, codec=spec.codec, force=force, **matte)
-    rendered = _render(footage, renderer, [_Person("", geometry, source, edited)], video, watch)
-    _write_shot(spec, footage, output, output, source, edited, force=force)
+    rendered = _render(footage, _open_renderer(footage, people, watch), people, video, watch)
+    _write_shot(spec, footage, output, output, people[0].source, people[0].edited, force=force)
     files = {path.name: path for path in spec.outputs(output)}
-    return RenderResult(output, rendered.messages, rendered.all_figures(), files)
+    begins = {"begins": round(measure(footage).begins, 6)} if footage.is_part else {}
+    return RenderResult(output, rendered.messages, {**begins, **rendered.all_figures()}, files)
 
 
 def _write_shot(
@@ -306,23 +313,32 @@ def _track_and_encode(spec: EditSpec, footage: Source, watch: _Watch) -> tuple[l
         asked = _asked(spec)
         tracked = []
         for person in asked:
-            face = spec.face if person is None else f"#{person}"
+            one = spec.of(person)
             pieces = watch.pieces if watch.pieces is None or len(asked) == 1 else watch.pieces.part(f"person_{person}")
-            tracked.append((person, face, *track_clip(footage, face=face, progress=progress, pieces=pieces)))
+            tracked.append((person, one, *track_clip(footage, face=one.face, progress=progress, pieces=pieces)))
         emotions = encoding.result()
     people = [
         _Person(
             (person or _called(spec.face)) if len(asked) > 1 else "",
-            geometry, source, source, face, replace(emotions, timeline=emotions.timeline.of(person)),
+            geometry, source, source, one, replace(emotions, timeline=emotions.timeline.of(person)),
         )
-        for person, face, geometry, source in tracked
+        for person, one, geometry, source in tracked
     ]  # fmt: skip
+    _check_apart(people, spec.clip)
+    return people, emotions.timeline
+
+
+def _check_apart(people: list[_Person], clip: Path) -> None:
+    """Refuse people who are one.
+
+    Raises:
+        InvalidInput: two of them are.
+    """
     for first, second in itertools.combinations(people, 2):
         if same_face(first.geometry, second.geometry):
             raise InvalidInput(
-                f"{first.name} and {second.name} are one person in {spec.clip.name}; write the same behind # in every key."
+                f"{first.name} and {second.name} are one person in {clip.name}; write the same behind # everywhere."
             )
-    return people, emotions.timeline
 
 
 def _asked(spec: EditSpec) -> list[str | None]:
@@ -339,7 +355,27 @@ def _asked(spec: EditSpec) -> list[str | None]:
         asked.append(None)
     if len(asked) > 1 and spec.renderer == "edtalk":
         raise InvalidInput("The renderer edtalk edits one person of a clip; use warp for several.")
+    faces = [spec.of(person).face for person in asked]
+    for own in spec.people:
+        if f"#{own.person}" not in faces:
+            raise InvalidInput(
+                f"There are settings for {own.person}, but no emotion; write the same behind # everywhere."
+            )
     return asked
+
+
+def _mode(one: _Person) -> str:
+    """`add` or `replace`, for one person of an edit."""
+    assert isinstance(one.spec, EditSpec)
+    return one.spec.mode
+
+
+def _description(spec: EditSpec, timeline: EmotionTimeline) -> str:
+    """`edit_description` of an edit, or of each person's where they differ in mode."""
+    modes = {person: spec.of(person).mode for person in timeline.people()}
+    if len(set(modes.values())) == 1:
+        return edit_description(timeline, next(iter(modes.values())))
+    return ", ".join(edit_description(timeline.of(person), mode) for person, mode in modes.items())
 
 
 def _called(face: int | str | Path) -> str:
@@ -355,11 +391,11 @@ def _tracking_messages(people: list[_Person]) -> list[str]:
     ]
 
 
-def _open_renderer(spec: EditSpec, footage: Source, people: list[_Person], watch: _Watch) -> Renderer:
+def _open_renderer(footage: Source, people: list[_Person], watch: _Watch) -> Renderer:
     """The renderer of the only person, or of all in their order."""
     renderers = {
         one.name: open_renderer(
-            spec.model_copy(update={"face": one.face}), footage, one.geometry, one.source, one.edited,
+            one.spec, footage, one.geometry, one.source, one.edited,
             timed=watch.pieces is None, progress=watch.progress,
         )
         for one in people
@@ -435,20 +471,21 @@ def _report(
     seconds: float | None,
 ) -> EditReport:
     """Everything that the report of an edit says; for several people, of each."""
-    reports = {one.name: _report_of(spec, one, rendered, messages, seconds) for one in people}
+    reports = {one.name: _report_of(one, rendered, messages, seconds) for one in people}
     if len(people) == 1:
         return reports[people[0].name]
-    return replace(reports[people[0].name], timeline=timeline, people=reports)
+    settings = summary.settings_table(spec)
+    return replace(reports[people[0].name], settings=settings, timeline=timeline, people=reports)
 
 
-def _report_of(
-    spec: EditSpec, one: _Person, rendered: _Rendered, messages: list[str], seconds: float | None
-) -> EditReport:
+def _report_of(one: _Person, rendered: _Rendered, messages: list[str], seconds: float | None) -> EditReport:
+    spec = one.spec
+    assert isinstance(spec, EditSpec)
     frames, geometry = rendered.frames.get(one.name, KeptFrames()), one.geometry
     return EditReport(
         clip=spec.clip.name, output=spec.video_name if frames.index else "",
         width=geometry.size[0], height=geometry.size[1], fps=geometry.fps, duration=one.source.duration,
-        settings=summary.settings_table(spec.model_copy(update={"face": one.face})), versions=summary.versions(), timeline=one.emotions.timeline.within(one.source.duration),
+        settings=summary.settings_table(spec), versions=summary.versions(), timeline=one.emotions.timeline.within(one.source.duration),
         source=one.source, edited=one.edited,
         pairs=[
             FramePair(index, float(one.source.times[index]), before, after, summary.face_box(geometry, index, before))

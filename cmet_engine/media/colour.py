@@ -207,7 +207,7 @@ def colors_of(frame: av.VideoFrame) -> Colors:
 
 
 def chroma_place(frame: av.VideoFrame, stream: Any) -> int:
-    """Where the chroma samples of a stream's frames lie, AVCHROMA_LOC_*; 0 where it does not say.
+    """Where the chroma samples of a stream's frames lie, AVCHROMA_LOC_*; 0 where it does not say, or at the bottom of their rows.
 
     PyAV does not hand it out, and FFmpeg's log, which tells it, cannot be read while other threads decode: PyAV would wait for
     them and they for PyAV. Matroska's muxer writes it into a header (ChromaSitingHorz, ChromaSitingVert), which is made here.
