@@ -17,7 +17,7 @@ BT2020 = 9
 BT601 = 6
 MATRICES = {1, 4, 5, 6, 7, 9}  # AVColorSpace values that FFmpeg's scaler converts
 LIMITED, FULL = 1, 2  # AVCOL_RANGE_MPEG, AVCOL_RANGE_JPEG
-ONE_MOMENT = "its half pictures are made into whole ones, of every second moment, and the result is progressive"
+ONE_MOMENT = "the first field of each frame is made into a whole picture, and the result is progressive"
 """What is done with interlaced pictures where they cannot stay so."""
 
 
