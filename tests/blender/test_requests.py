@@ -156,3 +156,19 @@ def test_a_kind_of_job_that_does_not_exist_is_refused(tmp_path):
 
     with pytest.raises(InvalidInput, match="'dance' is not a kind of job"):
         Engine(folder=tmp_path).submit({"kind": "dance"})
+
+
+def test_the_list_of_people_and_its_pictures_come_back_by_undo(bpy, scene):
+    from cmet_blender import icons, performers
+
+    rows = [{"id": n, "name": None, "first": 0.0, "last": 1.0, "share": 1.0, "picture": "p"} for n in (1, 2)]
+    for step in ("before", "found"):
+        if step == "found":
+            performers.fill(scene.cmet, rows, {"p": str(icons.picture("happy"))})
+        bpy.ops.ed.undo_push(message=step)
+    assert bpy.ops.cmet.forget_people() == {"FINISHED"} and not scene.cmet.people
+    bpy.ops.ed.undo_push(message="cleared")
+    bpy.ops.ed.undo()
+    assert all(person.picture.packed_file for person in bpy.context.scene.cmet.people)
+    bpy.ops.ed.undo()
+    assert not bpy.context.scene.cmet.people and not bpy.data.images
