@@ -152,7 +152,8 @@ def edit_clip(
         check_inputs(spec)
         footage = part_of(spec.clip, *spec.part, spec.space)
         if spec.renderer != "none":
-            say_limits(footage if spec.lips is None else Source.of(spec.lips), spec.video_name)
+            sound = footage if spec.lips is None else Source.of(spec.lips)
+            say_limits(None if spec.portrait else footage, sound, Path(spec.video_name), spec.codec)
         return _edit_into(spec, footage, final, force, watch, started)
 
 
@@ -245,7 +246,7 @@ def _render_into(spec: RenderSpec, output: Path, force: bool, watch: _Watch) -> 
     check_output(spec.clip, output, spec.codec)
     matte = matte_of(spec, output.name, beside(output))
     footage = part_of(spec.clip, *spec.part, spec.space)
-    say_limits(footage, output.name)
+    say_limits(footage, footage, output, spec.codec)
     people = []
     for (person, one), given in zip(everyone, curves, strict=True):
         name = (person or _called(spec.face)) if spec.people else ""

@@ -9,7 +9,7 @@ from cmet_engine.errors import InvalidInput, NotFound
 from cmet_engine.media import audio, codecs
 from cmet_engine.media.container_limits import limits
 from cmet_engine.media.source import Source
-from cmet_engine.media.writer import check_output
+from cmet_engine.media.writer import check_output, picture_limits
 from cmet_engine.render.choose import check_weights
 from cmet_engine.render.shot_data import opentimelineio
 from cmet_engine.spec import EditSpec, RenderSpec
@@ -62,13 +62,20 @@ def matte_of(spec: EditSpec | RenderSpec, video: str, folder: Path) -> dict[str,
     return {"matte": folder / spec.matte} if spec.matte else {}
 
 
-def say_limits(footage: Source, name: str) -> None:
-    """Say, before the work, what of the footage a result of that name will not hold; its messages say it again.
+def say_limits(footage: Source | None, sound: Source, path: Path, codec: str | None) -> None:
+    """Say, before the work, what of clips a result will not hold; its messages say it again.
+
+    Args:
+        footage: the clip whose pictures are edited, if any.
+        sound: the clip whose sound goes with them.
+        path: of the video.
+        codec: as in `choices.Codec`; None is the usual one.
 
     Raises:
-        CmetError: the footage cannot be opened.
+        CmetError: a clip cannot be opened.
     """
-    for sentence in limits(footage, Path(name).suffix):
+    pictures = picture_limits(footage, path, codec) if footage else []
+    for sentence in [*pictures, *limits(sound, path.suffix)]:
         log.warning(sentence)
 
 

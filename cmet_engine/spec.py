@@ -132,11 +132,12 @@ class PartSpec(FootageSpec):
         return self.range_from, self.range_to, self.handles
 
 
-class FacesSpec(Spec):
+class FacesSpec(FootageSpec):
     """Everyone in a clip, with numbers and names to choose them by.
 
     Attributes:
         clip: the footage.
+        colorspace, ocio: see `FootageSpec`.
         names: to give to people, as number and name: `2=anna`; they are kept beside the clip in CLIP.faces.json.
     """
 

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from cmet_engine.cli.options import SUPPRESS, Adder, output_argument, spec_of
+from cmet_engine.cli.options import SUPPRESS, Adder, colour_arguments, output_argument, spec_of
 
 
 def add_command(command: Adder) -> None:
@@ -13,6 +13,7 @@ def add_command(command: Adder) -> None:
     add = sub.add_argument
     add("clip", type=Path, metavar="CLIP", help="video with faces")
     add("--name", dest="names", action="append", default=SUPPRESS, metavar="N=NAME", help="call person N so, as in --face '#anna'; kept beside the clip in CLIP.faces.json; may be given several times")  # fmt: skip
+    colour_arguments(sub)
     output_argument(sub, "DIR", "folder for a picture of each person and a sheet of all", required=False)
     add("--force", action="store_true", help="replace earlier pictures")
 

@@ -37,6 +37,12 @@ def clip_arguments(sub: argparse.ArgumentParser) -> None:
         help="whose face when there are several: a rank, 0 the largest where the clip begins (default 0); #2 or #anna, the number or "
         "the name that `cmet faces` shows; or the path of a picture of the person",
     )
+    colour_arguments(sub)
+    sub.add_argument("--force", action="store_true", help="replace earlier results")
+
+
+def colour_arguments(sub: argparse.ArgumentParser) -> None:
+    """The colour space of the footage."""
     sub.add_argument(
         "--colorspace",
         default=SUPPRESS,
@@ -50,7 +56,6 @@ def clip_arguments(sub: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="OpenColorIO configuration (default: $OCIO, else the built-in ACES configuration)",
     )
-    sub.add_argument("--force", action="store_true", help="replace earlier results")
 
 
 def part_arguments(sub: argparse.ArgumentParser) -> None:

@@ -17,6 +17,7 @@ from cmet_engine.files import check_writable, inputs_kept
 from cmet_engine.media.formats import SCENE, TRACK
 from cmet_engine.media.output import files_read
 from cmet_engine.media.probe import measure, part_of
+from cmet_engine.media.source import Source
 from cmet_engine.pipeline import Preview
 from cmet_engine.progress import Progress
 from cmet_engine.resume import Segments
@@ -95,11 +96,12 @@ def _execute(spec: Work, output: Path | None, options: _Options) -> Result:
 
 def _faces(spec: FacesSpec, output: Path | None, options: _Options) -> Result:
     """Everyone in a clip; with an output also their pictures."""
-    people = find_people(spec.clip, options.progress)
+    clip = Source.of(spec.clip, spec.space)
+    people = find_people(clip, options.progress)
     if spec.names:
         named = [name.partition("=") for name in spec.names]
-        give_names(spec.clip, {name: int(number) for number, _, name in named})
-        people = find_people(spec.clip)
+        give_names(clip, {name: int(number) for number, _, name in named})
+        people = find_people(clip)
     files = {} if output is None else write_people(people, output, force=options.force)
     rows = [
         {
