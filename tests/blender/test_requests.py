@@ -31,12 +31,10 @@ def ask(bpy, scene):
     """`ask(operator, **properties)`: the specification that an operator's request is."""
     from cmet_blender import operators
 
-    kinds = {"track": spec.TrackSpec, "edit": spec.EditSpec, "render": spec.RenderSpec, "vector": spec.VectorSpec}
-
     def request(name, **properties):
         kind, operator = getattr(operators, f"CMET_OT_{name}"), SimpleNamespace(emotion="", **properties)
         _, values = kind.requests(operator, bpy.context)[0] if name == "track" else kind.request(operator, bpy.context)
-        return kinds[values["kind"]].read(values)
+        return spec.KINDS[values["kind"]].read(values)
 
     return request
 
@@ -49,7 +47,7 @@ def test_the_face_is_asked_for(scene, ask):
 
 def test_the_colour_space_is_asked_for_everywhere(scene, ask):
     scene.cmet.colorspace, scene.cmet.emotion = "LogC3", "sad"
-    assert {ask(name).colorspace for name in ("track", "add_emotion", "render_video")} == {"LogC3"}
+    assert {ask(name).colorspace for name in ("find_people", "track", "add_emotion", "render_video")} == {"LogC3"}
 
 
 def test_an_emotion_is_asked_for_with_its_mode_and_without_a_video(scene, ask):
