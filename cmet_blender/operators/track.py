@@ -44,7 +44,8 @@ class CMET_OT_find_people(EngineOperator, bpy.types.Operator):
     bl_options = {"REGISTER"}
 
     def request(self, context: Any) -> tuple[str, dict[str, Any]]:
-        return "Finding people", {"kind": "faces", "clip": str(clip_path(context.scene.cmet))}
+        settings = context.scene.cmet
+        return "Finding people", {"kind": "faces", "clip": str(clip_path(settings))} | colour_field(settings)
 
     def receive(self, context: Any, state: dict[str, Any]) -> str:
         settings, found = context.scene.cmet, state["result"]["people"]

@@ -31,12 +31,10 @@ def ask(bpy, scene):
     """`ask(operator, **properties)`: the specification that an operator's request is."""
     from cmet_blender import operators
 
-    kinds = {"track": spec.TrackSpec, "edit": spec.EditSpec, "render": spec.RenderSpec, "vector": spec.VectorSpec}
-
     def request(name, **properties):
         kind, operator = getattr(operators, f"CMET_OT_{name}"), SimpleNamespace(emotion="", **properties)
         _, values = kind.requests(operator, bpy.context)[0] if name == "track" else kind.request(operator, bpy.context)
-        return kinds[values["kind"]].read(values)
+        return spec.KINDS[values["kind"]].read(values)
 
     return request
 
@@ -49,7 +47,7 @@ def test_the_face_is_asked_for(scene, ask):
 
 def test_the_colour_space_is_asked_for_everywhere(scene, ask):
     scene.cmet.colorspace, scene.cmet.emotion = "LogC3", "sad"
-    assert {ask(name).colorspace for name in ("track", "add_emotion", "render_video")} == {"LogC3"}
+    assert {ask(name).colorspace for name in ("find_people", "track", "add_emotion", "render_video")} == {"LogC3"}
 
 
 def test_an_emotion_is_asked_for_with_its_mode_and_without_a_video(scene, ask):
@@ -156,3 +154,19 @@ def test_a_kind_of_job_that_does_not_exist_is_refused(tmp_path):
 
     with pytest.raises(InvalidInput, match="'dance' is not a kind of job"):
         Engine(folder=tmp_path).submit({"kind": "dance"})
+
+
+def test_the_list_of_people_and_its_pictures_come_back_by_undo(bpy, scene):
+    from cmet_blender import icons, performers
+
+    rows = [{"id": n, "name": None, "first": 0.0, "last": 1.0, "share": 1.0, "picture": "p"} for n in (1, 2)]
+    for step in ("before", "found"):
+        if step == "found":
+            performers.fill(scene.cmet, rows, {"p": str(icons.picture("happy"))})
+        bpy.ops.ed.undo_push(message=step)
+    assert bpy.ops.cmet.forget_people() == {"FINISHED"} and not scene.cmet.people
+    bpy.ops.ed.undo_push(message="cleared")
+    bpy.ops.ed.undo()
+    assert all(person.picture.packed_file for person in bpy.context.scene.cmet.people)
+    bpy.ops.ed.undo()
+    assert not bpy.context.scene.cmet.people and not bpy.data.images

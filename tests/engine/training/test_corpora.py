@@ -49,6 +49,12 @@ def video(path, start, frames=14):
         target.mux(out.encode(None))
 
 
+@pytest.fixture(autouse=True)
+def short_comparison(monkeypatch):
+    """The small network that a connector is compared with is trained for a moment only."""
+    monkeypatch.setattr("cmet_engine.evaluation.connector.MLP_STEPS", 20)
+
+
 @pytest.fixture(scope="module")
 def corpora(tmp_path_factory):
     """Two speakers, two emotions, voices and faces, in both layouts."""
