@@ -192,7 +192,7 @@ def test_an_interrupted_writer_goes_on_bit_for_bit(make_clip: MakeClip, tmp_path
     ("name", "codec", "pixels", "options", "wanted"),
     [
         ("a.mp4", "libx264", "yuv420p", {}, (".mp4", "h264")),
-        ("a.mov", "libx265", "yuv420p10le", {"x265-params": "log-level=error"}, (".mov", "hevc")),
+        ("a.mov", "libx265", "yuv420p10le", {"x265-params": "log-level=error:bframes=0"}, (".mov", "hevc")),
         ("a.mov", "prores_ks", "yuv422p10le", {"profile": "2"}, (".mov", "prores")),
         ("a.mov", "prores_ks", "yuva444p10le", {"profile": "4444"}, (".mov", "prores_4444")),
         ("a.mxf", "dnxhd", "yuv422p10le", {"profile": "dnxhr_hqx"}, (".mxf", "dnxhr_hqx")),
@@ -218,9 +218,7 @@ MASTERING = "G(13250,34500)B(7500,3000)R(34000,16000)WP(15635,16450)L(10000000,5
     ("codec", "suffix"), [("hevc", ".mp4"), ("hevc", ".mkv"), ("h264", ".mp4"), ("prores_hq", ".mov"), ("ffv1", ".mkv")]
 )
 def test_hdr_stays_hdr(make_clip: MakeClip, tmp_path: Path, codec: str, suffix: str) -> None:
-    params = (
-        f"log-level=error:master-display={MASTERING}:max-cll=1000,400:colorprim=9:transfer=16:colormatrix=9:chromaloc=2"
-    )
+    params = f"log-level=error:bframes=0:master-display={MASTERING}:max-cll=1000,400:colorprim=9:transfer=16:colormatrix=9:chromaloc=2"
     source = make_clip(
         "clip.mp4", codec="libx265", pixels="yuv420p10le", matrix=9, frames=3, options={"x265-params": params}
     )
