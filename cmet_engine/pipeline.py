@@ -30,6 +30,8 @@ from cmet_engine.media.spaces import of_result
 from cmet_engine.media.writer import check_output
 from cmet_engine.preparation import check_inputs, like_source, matte_of, say_limits
 from cmet_engine.progress import Progress
+from cmet_engine.provenance.credentials import is_made
+from cmet_engine.provenance.seal import Signatory
 from cmet_engine.quality import summary
 from cmet_engine.quality.check import ResultCheck
 from cmet_engine.quality.outside import psnr_of_video
@@ -42,6 +44,7 @@ from cmet_engine.render.shot_data import Shot, opentimelineio, write_shot
 from cmet_engine.render.stream import KeptFrames, Observer, Preview, VideoOutput, render_video
 from cmet_engine.resume import Segments
 from cmet_engine.spec import EditSpec, RenderSpec, beside
+from cmet_engine.spec_base import credential_files
 from cmet_engine.timeline import EmotionKey, EmotionTimeline
 from cmet_engine.track import CoefficientTrack
 
@@ -158,17 +161,19 @@ def edit_clip(
 
 def _edit_into(spec: EditSpec, footage: Source, final: Path, force: bool, watch: _Watch, started: float) -> EditResult:
     """See `edit_clip`; `started` is when the work began."""
-    pieces = watch.pieces
+    pieces, signatory = watch.pieces, Signatory(spec)
     with whole_folder(final, force=force) as folder:
         people, timeline = _track_and_encode(spec, footage, watch)
         for one in people:
             one.source.save(folder / one.file("source.npz"))
+        seal = signatory.seal(edit_description(timeline, spec.mode), timeline)
         video = VideoOutput(
             folder / spec.video_name,
             video_metadata(spec.renderer, edit_description(timeline, spec.mode)),
             spec.lips,
             spec.rate_factor,
             spec.codec,
+            seal=seal,
             **matte_of(spec, spec.video_name, folder),
         )
         rendered = _Rendered()
@@ -187,9 +192,10 @@ def _edit_into(spec: EditSpec, footage: Source, final: Path, force: bool, watch:
             one.edited.save(folder / one.file("edited.npz"))
         if spec.renderer == "warp":
             rendered = _render(footage, _open_renderer(spec, footage, people, watch), people, video, watch)
-        messages = [*_tracking_messages(people), *rendered.messages]
+        asked = [] if spec.renderer == "none" else signatory.messages
+        messages = [*asked, *_tracking_messages(people), *rendered.messages]
         seconds = None if pieces else time.perf_counter() - started
-        report = _report(spec, people, timeline, rendered, messages, seconds)
+        report = replace(_report(spec, people, timeline, rendered, messages, seconds), provenance=seal.words())
         write_report(folder / "report.html", folder / "report.json", report)
         shown, first = None if spec.renderer == "none" else video.path, people[0]
         keys = timeline.within(first.source.duration).keys
@@ -197,9 +203,11 @@ def _edit_into(spec: EditSpec, footage: Source, final: Path, force: bool, watch:
     if "%" in spec.video_name and spec.renderer != "none":
         pictures = final / spec.video_name
         messages += remove_stale(pictures.parent, pictures.name, len(people[0].source))
+    messages += seal.record(final / ("edited.npz" if spec.renderer == "none" else spec.video_name))
     tracks = [one.file(name) for one in people for name in TRACKS]
     paths = [*spec.outputs(final), *(final / name for name in tracks)]
-    files = {path.relative_to(final).as_posix(): path for path in paths if path.name not in set(TRACKS) - set(tracks)}
+    paths = [path for path in paths if path.name not in set(TRACKS) - set(tracks) and is_made(path)]
+    files = {path.relative_to(final).as_posix(): path for path in paths}
     return EditResult(final, files, rendered.all_figures(), messages)
 
 
@@ -225,18 +233,20 @@ def render_clip(
     """
     with inputs_kept(files_read(spec)):
         check_video(Path(output), force=force)
+        others = credential_files(Path(output))
         if spec.shot_data is not None:
             opentimelineio()
-            for path in spec.outputs(Path(output))[1:]:
-                check_apart(path)
-                if path.exists() and not force:
-                    raise InvalidInput(f"{path} exists already; choose another name or add --force to replace it.")
+            others = spec.outputs(Path(output))[1:]
+        for path in others:
+            check_apart(path)
+            if path.exists() and not force:
+                raise InvalidInput(f"{path} exists already; choose another name or add --force to replace it.")
         return _render_into(spec, Path(output), force, _Watch(progress, pieces, preview))
 
 
 def _render_into(spec: RenderSpec, output: Path, force: bool, watch: _Watch) -> RenderResult:
     """See `render_clip`."""
-    pieces, progress = watch.pieces, watch.progress
+    pieces, progress, signatory = watch.pieces, watch.progress, Signatory(spec)
     edited = CoefficientTrack.load(spec.track)
     source = None if spec.source is None else CoefficientTrack.load(spec.source)
     spec = like_source(spec, output.suffix.lower())
@@ -248,12 +258,16 @@ def _render_into(spec: RenderSpec, output: Path, force: bool, watch: _Watch) -> 
     source = tracked if source is None else _in_part(source, tracked, footage)
     edited = _in_part(edited, tracked, footage)
     renderer = open_renderer(spec, footage, geometry, source, edited, timed=pieces is None, progress=progress)
+    seal = signatory.seal(str(edited.meta.get("edit") or "coefficient curves"))
     metadata = video_metadata(spec.renderer, "coefficient curves")
-    video = VideoOutput(output, metadata, rate_factor=spec.rate_factor, codec=spec.codec, force=force, **matte)
+    video = VideoOutput(
+        output, metadata, rate_factor=spec.rate_factor, codec=spec.codec, force=force, seal=seal, **matte
+    )
     rendered = _render(footage, renderer, [_Person("", geometry, source, edited)], video, watch)
     _write_shot(spec, footage, output, output, source, edited, force=force)
-    files = {path.name: path for path in spec.outputs(output)}
-    return RenderResult(output, rendered.messages, rendered.all_figures(), files)
+    files = {path.name: path for path in spec.outputs(output) if is_made(path)}
+    messages = [*signatory.messages, *rendered.messages, *seal.record(output)]
+    return RenderResult(output, messages, rendered.all_figures(), files)
 
 
 def _write_shot(

@@ -8,6 +8,7 @@ from cmet_engine.cli.options import (
     SUPPRESS,
     Adder,
     clip_arguments,
+    consent_argument,
     output_argument,
     part_arguments,
     shot_data_argument,
@@ -26,6 +27,7 @@ def add_command(command: Adder) -> None:
     add("--source", type=Path, default=SUPPRESS, metavar="SOURCE", help="the clip's own curves that EDITED was made from (default: tracked anew)")  # fmt: skip
     video_arguments(sub)
     shot_data_argument(sub)
+    consent_argument(sub)
     output_argument(sub, "VIDEO", "video to write, its suffix chooses the format; or a folder for edited.mp4")
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import math
 from fractions import Fraction
+from pathlib import Path
 from typing import Any, cast
 
 import av
@@ -37,7 +38,8 @@ class MovieOutput(Output):
         self.time_base = 1 / settings.fps if mxf else _time_base(settings.fps, source)
         self.codec = codecs.choose(settings)
         settings.notes += self.codec.notes
-        self.container = _container(settings, stack)
+        self.temporary = stack.enter_context(whole_file(settings.path, force=settings.force))
+        self.container = _container(self.temporary, settings, stack)
         # Describes the stream and encodes nothing: every segment has an encoder of its own, set up alike.
         self.stream = cast(
             Any, self.container.add_stream(self.codec.encoder, rate=settings.fps, options=self.codec.options)
@@ -96,11 +98,13 @@ class MovieOutput(Output):
             self._end_segment()
 
     def finish(self) -> None:
-        """Write the last segment, the rest of the sound and the index."""
+        """Write the last segment, the rest of the sound and the index; then seal the file."""
         self._end_segment()
         if self.sound:
             self.sound.copy_until(None)
         self.container.close()
+        if self.settings.seal:
+            self.settings.notes += self.settings.seal(self.temporary, self.settings.path)
 
     def close(self) -> None:
         """Let go of the files."""
@@ -139,10 +143,9 @@ class MovieOutput(Output):
         self.container.mux(packet)
 
 
-def _container(settings: OutputSettings, stack: contextlib.ExitStack) -> Any:
-    """The open output, which `stack` closes and moves to its place."""
+def _container(temporary: Path, settings: OutputSettings, stack: contextlib.ExitStack) -> Any:
+    """The open output, which `stack` closes."""
     suffix = settings.path.suffix.lower()
-    temporary = stack.enter_context(whole_file(settings.path, force=settings.force))
     # Matroska's and MXF's muxers number their files at random unless they are to be bit-exact.
     options = {"movflags": "+faststart+use_metadata_tags"}
     if suffix in (".mkv", ".webm", ".mxf"):
