@@ -269,6 +269,12 @@ class CmetScene(bpy.types.PropertyGroup):
         default="default",
         description="Constant rate factor, in .mp4, .mkv and .webm: a lower one keeps more and makes larger files",
     )
+    consent: StringProperty(
+        name="Consent",
+        description="Consent of the person shown: who, when, how; or the path of a consent file (.json). It goes into the video's Content Credentials",
+    )
+    verified: StringProperty()
+    badge: StringProperty()
     export_path: StringProperty(
         name="File",
         subtype="FILE_PATH",

@@ -20,6 +20,12 @@ READING = 120.0  # seconds for the engine to read a whole file
 REFUSALS = {kind.http_status: kind for kind in (InvalidInput, NotFound, MissingWeights, Busy)}
 
 
+def video_of(files: dict[str, str]) -> tuple[str, str | None]:
+    """Among the files of a finished rendering the name of the video, and of its credentials where they lie beside it."""
+    credentials = next((name for name in files if name.endswith(".c2pa")), None)
+    return next(name for name in files if name != credentials), credentials
+
+
 class Client:
     """One engine.
 
@@ -150,7 +156,7 @@ class Client:
 
     def provenance(self, path: str | Path) -> dict[str, Any]:
         """Verify a file: `credentials` (valid, changed, none or unreadable), `signed_by`, `edit` …, and `sentences` in words."""
-        return self.request("GET", "provenance", seconds=READING, path=str(path))
+        return self.request("GET", "provenance", seconds=READING, file=str(path))
 
     def upload(self, path: str | Path) -> str:
         """Send a small file; returns the path under which jobs may name it."""

@@ -1,9 +1,12 @@
 """The edited video, from the curves that the rig has now."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import bpy
+
+from cmet_engine.client import video_of
 
 from .. import emotion_strips, footage, keyframes, properties, session
 from .base import (
@@ -12,6 +15,7 @@ from .base import (
     chosen,
     clip_path,
     colour_field,
+    consent_field,
     face_of,
     keep_result,
     mapping_of,
@@ -52,13 +56,34 @@ class CMET_OT_render_video(EngineOperator, bpy.types.Operator):
             "format": settings.video_format,
             "rate_factor": properties.RATE_FACTORS[settings.rate_factor],
         }
-        return "Rendering", request | colour_field(settings) | session.device_field()
+        return "Rendering", request | consent_field(settings) | colour_field(settings) | session.device_field()
 
     def receive(self, context: Any, state: dict[str, Any]) -> str:
         settings = context.scene.cmet
-        path = keep_result(state, next(iter(state["files"])), f"{Path(settings.clip).stem}_edited")
+        video, credentials = video_of(state["files"])
+        path = keep_result(state, video, f"{Path(settings.clip).stem}_edited")
+        if credentials:  # they are found by the video's name
+            shutil.copyfile(state["files"][credentials], path.with_suffix(".c2pa"))
         footage.show_edited(context.scene, path, settings.start_frame)
         return f"The edited clip is {path} and in the sequencer." + session.kept_elsewhere(path)
+
+
+class CMET_OT_verify(SimpleOperator, bpy.types.Operator):
+    """Verify the Content Credentials of the active strip in the sequencer, or of the edited clip"""
+
+    bl_idname = "cmet.verify"
+    bl_label = "Verify"
+    bl_options = {"REGISTER"}
+
+    def work(self, context: Any) -> str:
+        path = footage.shown_file(context.scene)
+        service = session.engine(path.parent)
+        service.start()
+        service.wait()
+        answer = service.provenance(path)
+        settings = context.scene.cmet
+        settings.verified, settings.badge = str(path), answer["credentials"]
+        return " ".join(answer["sentences"])
 
 
 class CMET_OT_compare(SimpleOperator, bpy.types.Operator):

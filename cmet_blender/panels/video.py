@@ -1,5 +1,6 @@
 """The panel Video."""
 
+from pathlib import Path
 from typing import Any
 
 import bpy
@@ -7,6 +8,14 @@ import bpy
 from .. import footage, session
 from ..operators.engine import engine_text
 from .base import Panel, wrapped
+
+BADGES = {
+    "valid": ("signed, unchanged", "CHECKMARK"),
+    "changed": ("changed since signed", "ERROR"),
+    "none": ("not signed", "QUESTION"),
+    "unreadable": ("credentials damaged", "ERROR"),
+}
+"""What the panel says of a verified file, by `credentials` of the engine's answer."""
 
 
 class CMET_PT_video(Panel, bpy.types.Panel):
@@ -36,6 +45,7 @@ class CMET_PT_video(Panel, bpy.types.Panel):
             )
             if not there
         ]
+        layout.prop(settings, "consent")
         column = layout.column(align=True)
         row = column.row()
         row.scale_y = 1.3
@@ -53,6 +63,12 @@ class CMET_PT_video(Panel, bpy.types.Panel):
         )
         if strip is None and not missing:
             layout.label(text="After the first render", icon="INFO")
+        row = layout.row(align=True)
+        if settings.badge:
+            row.label(
+                text=f"{Path(settings.verified).name}: {BADGES[settings.badge][0]}", icon=BADGES[settings.badge][1]
+            )
+        row.operator("cmet.verify", icon="VIEWZOOM")
         health = session.STATE.health
         row = layout.row(align=True)
         row.label(

@@ -89,7 +89,7 @@ def examine(path: Path, mark: str | None = None) -> Verdict:
     listed = _list_with(path)
     verdict = Verdict(str(path), mark=mark)
     try:
-        store = credentials.read(path) or (credentials.read(listed) if listed else None)
+        store = credentials.read(listed or path)
     except (InvalidInput, OSError) as error:
         verdict.credentials = UNREADABLE
         verdict.say(str(error))
@@ -178,7 +178,7 @@ def _signer(verdict: Verdict, info: dict[str, Any], trusted: bool) -> None:
 
 
 def _sources(verdict: Verdict, active: dict[str, Any]) -> None:
-    for one in active.get("ingredients", []):
+    for one in sorted(active.get("ingredients", []), key=lambda one: one.get("relationship") != "parentOf"):
         title, results = plain(one.get("title") or "an unnamed file"), one.get("validation_results")
         state = NONE if not one.get("active_manifest") else CHANGED if credentials.faults(results) else VALID
         verdict.sources.append({"title": title, "credentials": state, "relationship": plain(one.get("relationship"))})

@@ -160,9 +160,9 @@ def job_file(identity: str, name: str, engine: Running) -> FileResponse:
 
 
 @router.get("/provenance", responses={404: UNKNOWN[404]})
-def provenance(path: Annotated[str, Query(max_length=LONGEST_PATH)], engine: Running) -> dict[str, Any]:
+def provenance(file: Annotated[str, Query(max_length=LONGEST_PATH)], engine: Running) -> dict[str, Any]:
     """Verify a file and say where it comes from: `credentials` (valid, changed, none or unreadable) and more, and `sentences`."""
-    return examine(engine.allowed.readable(path, folder_too=True)).as_json()
+    return examine(engine.allowed.readable(file, folder_too=True)).as_json()
 
 
 @router.post("/files", status_code=201)
