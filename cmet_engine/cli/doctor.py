@@ -139,13 +139,17 @@ def _provenance() -> Iterator[Finding]:
     from cmet_engine.provenance import credentials  # brings av
 
     try:
-        version = credentials.library().version()
+        credentials.library()
     except CmetError as error:
         advice = "Edited files are then not signed: pip install c2pa-python"
         yield Finding("Content Credentials", None, str(error).partition(";")[0], advice)
         return
     try:
-        yield Finding("Content Credentials", True, f"c2pa-python {version}; signed by {identity.current().words}")
+        yield Finding(
+            "Content Credentials",
+            True,
+            f"c2pa-python {importlib.metadata.version('c2pa-python')}; signed by {identity.current().words}",
+        )
     except CmetError as error:
         yield Finding("Content Credentials", False, str(error), "cmet provenance use CERT KEY, or --local")
 

@@ -23,6 +23,9 @@ from cmet_engine.provenance import certificates, home
 COMMAND_SECONDS = 60.0
 """For one signature by a signing command; a person may have to touch a token."""
 
+LOCAL = "a local identity, which nobody vouches for"
+"""The local identity in words."""
+
 _DIGESTS = {"es256": "SHA256", "es384": "SHA384", "es512": "SHA512", "ps256": "SHA256"}
 
 
@@ -49,7 +52,7 @@ class Identity:
     @property
     def words(self) -> str:
         """Who signs, in words."""
-        return "a local identity, which nobody vouches for" if self.local else self.name
+        return LOCAL if self.local else self.name
 
 
 def use(

@@ -166,15 +166,18 @@ def _signer(verdict: Verdict, info: dict[str, Any], trusted: bool) -> None:
     if trusted:
         verdict.say(f"Signed by {verdict.signed_by}, whom you trust.")
     elif organisation == LOCAL_NAME:
-        verdict.say(
-            f"Signed by a local identity of C-MET ({name}): it shows that nothing was changed, and nobody vouches for who signed."
-        )
+        verdict.say(f"Signed by a local identity of C-MET ({name}), which does not show who signed.")
     else:
         verdict.say(
-            f"Signed by {verdict.signed_by}, for whom nobody vouches whom you trust (cmet provenance trust CERT)."
+            f"Signed by {verdict.signed_by}; no authority that you trust vouches for them (cmet provenance trust CERT)."
         )
-    if verdict.time_stamped:
-        verdict.say(f"A time-stamp authority says that it was signed at {verdict.time}.")
+    if verdict.time:
+        vouched = (
+            "a time-stamp authority vouches for that"
+            if verdict.time_stamped
+            else "by the clock of the signer's machine"
+        )
+        verdict.say(f"Signed at {verdict.time[:16].replace('T', ' ')}; {vouched}.")
 
 
 def _sources(verdict: Verdict, active: dict[str, Any]) -> None:

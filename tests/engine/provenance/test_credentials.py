@@ -183,7 +183,9 @@ def test_a_signer_is_trusted_where_the_user_trusts_the_authority(
     identity.use(*authority.issue("Jo"))
     path = Path(shutil.copy(clip, tmp_path / "edited.mp4"))
     signed(clip, path)
-    assert "Signed by Jo, Studio, for whom nobody vouches whom you trust" in " ".join(show.examine(path).sentences)
+    assert "Signed by Jo, Studio; no authority that you trust vouches for them" in " ".join(
+        show.examine(path).sentences
+    )
     identity.trust(authority.path)
     verdict = show.examine(path)
     assert verdict.trusted and "Signed by Jo, Studio, whom you trust." in verdict.sentences
