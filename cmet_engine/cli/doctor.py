@@ -145,11 +145,9 @@ def _provenance() -> Iterator[Finding]:
         yield Finding("Content Credentials", None, str(error).partition(";")[0], advice)
         return
     try:
-        yield Finding(
-            "Content Credentials",
-            True,
-            f"c2pa-python {importlib.metadata.version('c2pa-python')}; signed by {identity.current().words}",
-        )
+        who = identity.current().words if identity.is_chosen() else identity.LOCAL
+        version = importlib.metadata.version("c2pa-python")
+        yield Finding("Content Credentials", True, f"c2pa-python {version}; signed by {who}")
     except CmetError as error:
         yield Finding("Content Credentials", False, str(error), "cmet provenance use CERT KEY, or --local")
 
