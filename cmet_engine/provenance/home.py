@@ -12,13 +12,18 @@ from cmet_engine.errors import Busy, InvalidInput
 LOCK_SECONDS = 10.0  # for another process that writes to the same file, which takes milliseconds
 
 
+def place() -> Path:
+    """The folder, whether it is there or not."""
+    return files.user_folder() / "provenance"
+
+
 def folder() -> Path:
     """The folder; its owner's alone, made when absent.
 
     Raises:
         InvalidInput: it cannot be made.
     """
-    path = files.user_folder() / "provenance"
+    path = place()
     try:
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:

@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cmet_engine import files
 from cmet_engine.errors import CmetError, InvalidInput, MissingWeights
 from cmet_engine.files import read_json
 from cmet_engine.processes import group_options, kill_group
@@ -91,12 +90,12 @@ def use(
 
 def is_chosen() -> bool:
     """Whether the user chose who signs; otherwise it is the local identity."""
-    return (files.user_folder() / "provenance" / "identity.json").exists()
+    return (home.place() / "identity.json").exists()
 
 
 def signers() -> str:
     """What tells the choice of a signer from another, for the key of results that are kept."""
-    return (files.user_folder() / "provenance" / "identity.json").read_text("utf-8") if is_chosen() else ""
+    return (home.place() / "identity.json").read_text("utf-8") if is_chosen() else ""
 
 
 def current() -> Identity:
@@ -237,7 +236,7 @@ def _checked(make: Callable[[bytes], bytes], public: Any, kind: str, path: Path)
 
 def trusted() -> str:
     """The certificates that the user trusts, PEM; empty where there are none."""
-    path = home.folder() / "trust.pem"
+    path = home.place() / "trust.pem"
     return path.read_text("utf-8", "replace") if path.is_file() else ""
 
 

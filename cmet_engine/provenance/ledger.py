@@ -42,7 +42,7 @@ def new_id(*made_from: object) -> str:
 
 def path() -> Path:
     """Where the ledger lies."""
-    return home.folder() / "ledger.jsonl"
+    return home.place() / "ledger.jsonl"
 
 
 def append(entry: dict[str, Any]) -> list[str]:
@@ -55,7 +55,7 @@ def append(entry: dict[str, Any]) -> list[str]:
         Sentences about what is wrong: the ledger cannot be written, or this machine's clock went back.
     """
     try:
-        file = path()
+        file = home.folder() / path().name
         with home.locked(file):
             return _append(file, entry)
     except (InvalidInput, Busy, OSError) as error:
@@ -123,7 +123,7 @@ def problems() -> list[str]:
 def _lines() -> list[tuple[int, bytes, dict[str, Any] | None]]:
     try:
         raw = path().read_bytes().splitlines()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
         raise InvalidInput(f"The ledger {path()} cannot be read: {error.strerror}.") from error

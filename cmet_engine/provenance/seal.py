@@ -61,21 +61,11 @@ class Signatory:
         checksums = {path.name: _checksum(path) for path in sources}
         given = spec.model_dump(exclude_defaults=True, exclude=_ELSEWHERE)
         settings = {name: _plain(value) for name, value in given.items()}
-        identity = ledger.new_id(checksums, settings, edit, timeline.to_json())
         renderer, quality = (str(getattr(spec, name, "")) for name in ("renderer", "quality"))
+        number = ledger.new_id(checksums, settings, edit, timeline.to_json(), renderer, quality)
         made = Made(
-            spec.kind,
-            identity,
-            sources,
-            checksums,
-            edit,
-            renderer,
-            quality,
-            timeline,
-            self.consent,
-            watermark,
-            settings,
-        )
+            spec.kind, number, sources, checksums, edit, renderer, quality, timeline, self.consent, watermark, settings
+        )  # fmt: skip
         return Seal(made, self)
 
 
@@ -113,10 +103,10 @@ class Seal:
         return notes
 
     def words(self) -> dict[str, str]:
-        """What the credentials say, for the report."""
-        if not self.signed:
-            return {"signed by": f"not signed. {self._fault}", **manifest.words(self.work)}
-        return {"signed by": self._who.words if self._who else "", **manifest.words(self.work)}
+        """What the credentials say, for the report; nothing where there was nothing to sign."""
+        if self.signed and self._who:
+            return {"signed by": self._who.words, **manifest.words(self.work)}
+        return {"signed by": f"not signed. {self._fault}", **manifest.words(self.work)} if self._fault else {}
 
     def record(self, result: Path) -> list[str]:
         """Put the work on record, once its files have their names; returns sentences about what is wrong with the ledger.

@@ -201,6 +201,15 @@ def test_a_time_stamp_authority_that_does_not_answer_is_not_waited_for(clip: Pat
             assert show.examine(path).credentials == show.VALID
 
 
+def test_a_home_that_cannot_be_written_costs_the_signature_and_nothing_else(clip, tmp_path, signed, monkeypatch):
+    path = Path(shutil.copy(clip, tmp_path / "edited.mp4"))
+    signed(clip, path)
+    monkeypatch.setenv("CMET_HOME", str(clip / "home"))  # below a file there can be no folder
+    assert show.examine(path).credentials == show.VALID
+    first, second = signed(clip, Path(shutil.copy(clip, tmp_path / "other.mp4")))
+    assert "other.mp4 carries no Content Credentials: The folder" in first and "not on record" in second
+
+
 def test_without_the_library_or_a_signature_the_file_stays_and_it_is_said(
     clip, tmp_path, signed, authority, monkeypatch
 ):
