@@ -104,6 +104,10 @@ class Client:
         """Names and reliability of the library's emotions."""
         return self.request("GET", "emotions")
 
+    def faces(self, clip: str | Path, **parameters: Any) -> dict[str, Any]:
+        """Queue: everyone in a clip. Returns the job; its `result` lists them as `people`, its `files` are their pictures."""
+        return self.request("POST", "faces", {"clip": str(clip), **parameters}, client=self._name)
+
     def track(self, clip: str | Path, **parameters: Any) -> dict[str, Any]:
         """Queue: footage to coefficients. Returns the job."""
         return self.request("POST", "track", {"clip": str(clip), **parameters}, client=self._name)
@@ -112,9 +116,10 @@ class Client:
         """Queue: edit the emotion of a clip; `parameters` are the fields of `cmet_engine.spec.EditSpec`. Returns the job."""
         return self.request("POST", "edit", {"clip": str(clip), **parameters}, client=self._name)
 
-    def render(self, clip: str | Path, track: str | Path, **parameters: Any) -> dict[str, Any]:
-        """Queue: render a clip with the curves of a track. Returns the job."""
-        return self.request("POST", "render", {"clip": str(clip), "track": str(track), **parameters}, client=self._name)
+    def render(self, clip: str | Path, track: str | Path | None = None, **parameters: Any) -> dict[str, Any]:
+        """Queue: render a clip with the curves of a track, or with those of several `people`. Returns the job."""
+        curves = {} if track is None else {"track": str(track)}
+        return self.request("POST", "render", {"clip": str(clip), **curves, **parameters}, client=self._name)
 
     def vector(self, paths: list[str], neutral: list[str], name: str, **parameters: Any) -> dict[str, Any]:
         """Queue: a new emotion from recordings; `neutral` may be empty (the library's neutral). Returns the job."""

@@ -93,6 +93,15 @@ def _person(text: str) -> str:
     return text
 
 
+def _named_person(text: str) -> str:
+    number, _, name = text.partition("=")
+    if not (number.isascii() and number.isdigit()) or name[:1].isdigit() or not PERSON.fullmatch(name):
+        raise ValueError(
+            "write N=NAME such as 2=anna, the name in letters, digits, '_' and '-', beginning with a letter"
+        )
+    return text
+
+
 def _face(value: Any) -> Any:
     """A rank, `#` with a number or name, or the path of a picture, each as the type it has in `Face`."""
     if not isinstance(value, str):
@@ -135,6 +144,8 @@ Face = Annotated[
 """Whose face: a rank (0 the largest over the first second that shows any, 1 the next), `#` with the number or the name that
 `cmet faces` shows (`#2`, `#anna`), or the path of a picture of the person."""
 Person = Annotated[str, AfterValidator(_person)]
+NamedPerson = Annotated[str, Field(max_length=60), AfterValidator(_named_person)]
+"""Number and name of a person: `2=anna`."""
 Strength = Annotated[float, Field(ge=-10, le=10)]
 Device = Annotated[str, AfterValidator(_device)]
 Matte = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_matte)]
@@ -186,9 +197,11 @@ class Spec(BaseModel):
         """Name of the field and path of every file and folder that is read."""
         for name in self.inputs:
             value = getattr(self, name)
-            for path in value if isinstance(value, tuple) else (value,):
-                if isinstance(path, Path):
-                    yield name, path
+            for part in value if isinstance(value, tuple) else (value,):
+                if isinstance(part, Path):
+                    yield name, part
+                elif isinstance(part, Spec):
+                    yield from part.input_paths()
 
     def outputs(self, output: Path) -> list[Path]:
         """The files and patterns that the work writes, given where its result goes."""
@@ -196,14 +209,15 @@ class Spec(BaseModel):
 
     def with_inputs(self, change: Callable[[str, Path], Path]) -> Self:
         """A copy whose files are `change(field, path)`."""
-        changed: dict[str, Any] = {}
-        for name in self.inputs:
-            value = getattr(self, name)
-            if isinstance(value, Path):
-                changed[name] = change(name, value)
-            elif isinstance(value, tuple) and value and isinstance(value[0], Path):
-                changed[name] = tuple(change(name, path) for path in value)
-        return self.model_copy(update=changed)
+
+        def moved(name: str, value: Any) -> Any:
+            if isinstance(value, tuple):
+                return tuple(moved(name, part) for part in value)
+            if isinstance(value, Spec):
+                return value.with_inputs(change)
+            return change(name, value) if isinstance(value, Path) else value
+
+        return self.model_copy(update={name: moved(name, getattr(self, name)) for name in self.inputs})
 
 
 EMBEDDED = {

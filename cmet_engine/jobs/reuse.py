@@ -30,11 +30,17 @@ def identity(request: dict[str, Any]) -> str | None:
         CmetError: a folder holds no recordings.
         OSError: a file is gone.
     """
-    if request["kind"] == "vector":
-        return None
     given = request["parameters"]
-    settings = sorted((name, repr(value)) for name, value in given.items() if name not in FILES)
+    if request["kind"] == "vector" or given.get("names"):
+        return None
+    people = [
+        (f"{name} {number}", value) for number, one in enumerate(given.get("people", ())) for name, value in one.items()
+    ]
+    settings = sorted(
+        (name, repr(value)) for name, value in (*given.items(), *people) if name.split()[0] not in (*FILES, "people")
+    )
     parts: list[object] = [fingerprint.code(WORK), request["kind"], settings, cache.content(CHECKSUMS)]
+    parts += [(name, cache.content(Path(value))) for name, value in people if name.split()[0] in FILES and value]
     for name in FILES:
         path = Path(given.get(name) or "")
         files = sound_files([path]) if name in ("speech", "neutral") and given.get(name) else [path]

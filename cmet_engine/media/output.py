@@ -74,6 +74,7 @@ class OutputSettings:
         rate_factor: constant rate factor of H.264, HEVC and VP9.
         codec: of a movie, as in `choices.Codec`; None is the one that loses least.
         segments: folder of finished segments.
+        fields: pictures of an interlaced source come interlaced where the codec can be so.
         notes: sentences to show to the user, added while writing.
         seal: what is done to the finished file.
     """
@@ -89,12 +90,19 @@ class OutputSettings:
     rate_factor: int
     segments: Path | None
     codec: str | None = None
+    fields: bool = False
     notes: list[str] = field(default_factory=list)
     seal: Seal | None = None
 
 
 class Output(ABC):
-    """Where a writer's pictures go; used by one thread."""
+    """Where a writer's pictures go; used by one thread.
+
+    Attributes:
+        field_order: of the interlaced pictures that it takes, see `VideoInfo`; empty where it takes progressive ones.
+    """
+
+    field_order = ""
 
     @abstractmethod
     def resume(self) -> int:

@@ -144,4 +144,10 @@ def _sources(spec: Work) -> tuple[Path, ...]:
 
 def _plain(value: object) -> object:
     """A setting as JSON knows it; of a path its name alone, for a manifest is read by everybody."""
-    return value.name if isinstance(value, Path) else value if isinstance(value, str | int | float) else str(value)
+    if isinstance(value, dict):
+        return {name: _plain(part) for name, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(part) for part in value]
+    return (
+        value.name if isinstance(value, Path) else value if isinstance(value, str | int | float | None) else str(value)
+    )

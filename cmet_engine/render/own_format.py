@@ -2,6 +2,7 @@
 
 A clip of 8 bits is rendered in its 8-bit RGB. Of a deeper one the face's region is read in floating point, brought to a picture
 that a display shows, rendered there, and brought back. Either way the change is added to the planes; the rest of them is not touched.
+Of an interlaced frame whole pictures of both moments are rendered, and their lines woven.
 """
 
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ import av
 import numpy as np
 
 from cmet_engine.media.info import Frame, VideoInfo
-from cmet_engine.media.planes import Box, changed_box, proxy_place, read_rgb, write_change
+from cmet_engine.media.planes import Box, changed_box, proxy_place, read_rgb, weave, write_change
 from cmet_engine.render.base import PartRenderer, Renderer
 
 LEAST_CHANGE = 0.01
@@ -95,11 +96,26 @@ class FrameRenderer:
     """
 
     def __init__(self, renderer: Renderer, info: VideoInfo, display: Display | None = None) -> None:
-        self.renderer, self.shown = renderer, ShownPlanes(info, display)
+        self.renderer, self.late, self.shown = renderer, renderer.half_later(), ShownPlanes(info, display)
+        self.field_order = info.field_order
 
     def __call__(self, frames: Sequence[Frame]) -> list[np.ndarray]:
-        """The pictures of some frames, uint8 [H, W, 3], in their order; `Frame.source`, where there is one, is changed in place."""
-        renderer = self.renderer
+        """The pictures of some frames, uint8 [H, W, 3], in their order; `Frame.source`, where there is one, is changed in place.
+
+        Of an interlaced frame it is the picture of its first moment.
+        """
+        pictures = self._rendered(self.renderer, [frame.fields[0] if frame.fields else frame for frame in frames])
+        self._rendered(self.late, [frame.fields[1] for frame in frames if frame.fields])
+        for frame in frames:
+            first, second = (one.source for one in frame.fields) if frame.fields else (None, None)
+            if frame.source and first and second:
+                weave(frame.source, first, second, self.field_order)
+        return pictures
+
+    def _rendered(self, renderer: Renderer, frames: Sequence[Frame]) -> list[np.ndarray]:
+        """`__call__` for whole pictures."""
+        if not frames:
+            return []
         if self.shown.deep and isinstance(renderer, PartRenderer) and all(frame.source for frame in frames):
             return [self._part(renderer, frame) for frame in frames]
         pictures = renderer.render_batch(frames)

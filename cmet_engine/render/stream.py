@@ -139,7 +139,7 @@ def render_video(
         if folder:
             _recall(folder / NOTES, renderer, observers, start)
         render = FrameRenderer(renderer, info, info.display)
-        frames = reader.frames(start, planes=writer.takes_planes)
+        frames = reader.frames(start, planes=writer.takes_planes, fields=writer.takes_fields)
         for frame, picture in _rendered(matte.watched(frames) if matte else frames, render):
             for observer in observers.values():
                 observer.observe(frame.index, frame.image, picture)
@@ -166,7 +166,8 @@ def _writer(output: VideoOutput, info: VideoInfo, rate_factor: int, folder: Path
     return VideoWriter(
         output.path, info.width, info.height, info.fps, sound_from=output.sound or info,
         source=replace(info, offset=Fraction(0)) if output.sound else info, metadata=output.metadata,
-        rate_factor=rate_factor, codec=output.codec, force=output.force, segments=folder, seal=output.seal,
+        rate_factor=rate_factor, codec=output.codec, force=output.force, segments=folder, fields=True,
+        seal=output.seal,
     )  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from cmet_engine.provenance.show import examine
 from cmet_engine.serve.engine import Engine
 from cmet_engine.serve.schemas import ANY_FILE, BUSY, PICTURE, UNKNOWN, JobAnswer, LiveAnswer
 from cmet_engine.serve.security import API, MAX_UPLOAD
-from cmet_engine.spec import EditSpec, LiveSpec, RenderSpec, TrackSpec, VectorSpec
+from cmet_engine.spec import EditSpec, FacesSpec, LiveSpec, RenderSpec, TrackSpec, VectorSpec
 from cmet_engine.spec_base import LONGEST_PATH
 
 LOG_SHOWN = 64 << 10  # bytes of the end of a job's log
@@ -76,6 +76,12 @@ def metrics(engine: Running) -> str:
 def emotions() -> list[dict[str, Any]]:
     """What the emotion library holds."""
     return [{"name": vector.name, "reliability": vector.reliability} for vector in load_library().values()]
+
+
+@router.post("/faces", status_code=202, responses=BUSY)
+def start_faces(spec: FacesSpec, engine: Running, client: ClientName = "") -> JobAnswer:
+    """Queue: everyone in a clip, with pictures and times; the job's result lists them as `people`."""
+    return engine.submit(spec, client)
 
 
 @router.post("/track", status_code=202, responses=BUSY)

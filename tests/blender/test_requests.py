@@ -34,8 +34,8 @@ def ask(bpy, scene):
     kinds = {"track": spec.TrackSpec, "edit": spec.EditSpec, "render": spec.RenderSpec, "vector": spec.VectorSpec}
 
     def request(name, **properties):
-        operator = SimpleNamespace(emotion="", **properties)
-        _, values = getattr(operators, f"CMET_OT_{name}").request(operator, bpy.context)
+        kind, operator = getattr(operators, f"CMET_OT_{name}"), SimpleNamespace(emotion="", **properties)
+        _, values = kind.requests(operator, bpy.context)[0] if name == "track" else kind.request(operator, bpy.context)
         return kinds[values["kind"]].read(values)
 
     return request
@@ -93,6 +93,62 @@ def test_consent_goes_into_the_request_of_a_video(scene, ask, tmp_path):
     assert ask("render_video").consent == "Anna, today, in writing"
     scene.cmet.consent = str(tmp_path / "anna.json")
     assert ask("render_video").consent == (tmp_path / "anna.json").resolve()
+
+
+def test_what_is_delivered_is_asked_for(scene, ask):
+    asked = ask("render_video")
+    assert not asked.like_source and asked.format == "mp4" and asked.codec is None and asked.part == (None, None, 0)
+    settings = scene.cmet
+    settings.video_format, settings.codec, settings.matte, settings.shot_data = "mov", "prores_hq", True, True
+    settings.range_from, settings.handles = "01:00:10:00", 12
+    asked = ask("render_video")
+    assert (asked.format, asked.codec, asked.matte, asked.shot_data) == ("mov", "prores_hq", "matte.mkv", "auto")
+    assert asked.part == ("01:00:10:00", None, 12)
+    for video_format, matte in (("exr", "channel"), ("png", "matte/%06d.png")):
+        settings.video_format = video_format
+        assert ask("render_video").matte == matte
+    settings.video_format = "source"
+    assert ask("render_video").like_source
+
+
+def test_the_preview_range_becomes_the_range(bpy, scene, ask):
+    scene.render.fps, scene.cmet.start_frame = 30, 11
+    assert not bpy.ops.cmet.use_preview_range.poll()
+    scene.use_preview_range, scene.frame_preview_start, scene.frame_preview_end = True, 42, 70
+    assert bpy.ops.cmet.use_preview_range() == {"FINISHED"}
+    assert ask("render_video").part == ("1.033333", "2", 0)
+    scene.frame_preview_start = 1
+    bpy.ops.cmet.use_preview_range()
+    assert ask("render_video").part == (None, "2", 0)
+
+
+def test_people_are_asked_for_together(bpy, scene, ask, head, track, make_mesh, random_tracks, tmp_path):
+    from cmet_engine import arkit
+
+    settings, other = scene.cmet, make_mesh("Other", arkit.NAMES)
+    rows = [{"id": n, "name": None, "first": 0.0, "last": 1.0, "share": 1.0, "picture": None} for n in (1, 2, 3)]
+    from cmet_blender import emotion_strips, performers
+
+    settings.rows[0].gain = 0.5
+    performers.fill(settings, rows, {})
+    anna, bert, _ = settings.people
+    assert anna.rig == head and anna.rows[0].gain == 0.5 and not anna.track  # whose the track was is not known
+    bert.rig = head
+    with pytest.raises(Exception, match="have one rig"):
+        ask("track")
+    bert.rig, bert.mode, settings.active_person = other, "replace", 1
+    assert ask("track").face == "#1"
+    assert (ask("add_emotion").face, ask("add_emotion").mode) == ("#2", "replace")
+    anna.track = bert.track = str(track.save(tmp_path / "both.npz"))
+    emotion_strips.add(other, "happy", random_tracks(low=0.1, high=0.2, turn=0))
+    asked = ask("render_video")
+    assert asked.face == "#1" and [one.person for one in asked.people] == ["2"]
+    from cmet_engine.track import CoefficientTrack
+
+    curves = [CoefficientTrack.load(one.track).coefficients for _, one in asked.everyone()]
+    assert abs(curves[0] - curves[1]).max() > 0.05
+    performers.forget(settings)
+    assert (settings.person, settings.rig, settings.mode) == ("2", other, "replace") and ask("track").face == "#2"
 
 
 def test_the_device_of_the_preferences_goes_into_every_request(scene, ask, monkeypatch):

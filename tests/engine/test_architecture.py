@@ -18,7 +18,7 @@ ROOMS = (  # a room may import itself and those before it
         "light",
         "arkit choices client emotions errors extras files processes progress smoothstep timecode timeline track",
     ),
-    ("stored results and requests", "cache fingerprint resume spec spec_base spec_errors spec_rig"),
+    ("stored results and requests", "cache fingerprint resume spec spec_base spec_errors spec_people spec_rig"),
     ("models", "models"),
     ("media", "media"),
     ("provenance", "provenance"),

@@ -14,11 +14,12 @@ from cmet_engine.errors import InvalidInput
 from cmet_engine.media.codecs import like
 from cmet_engine.media.formats import CODEC_OUT, MOVIE_OUT
 from cmet_engine.media.info import Colors
-from cmet_engine.media.planes import BOTTOM, layout, read_rgb, views
+from cmet_engine.media.planes import BOTTOM, Tag, layout, read_rgb, views
 from cmet_engine.media.probe import probe
 from cmet_engine.media.reader import VideoReader
 from cmet_engine.media.segments import SEGMENT
-from cmet_engine.media.writer import VideoWriter, check_output
+from cmet_engine.media.source import Source
+from cmet_engine.media.writer import VideoWriter, check_output, picture_limits
 
 SIZE = (320, 240)
 
@@ -39,6 +40,33 @@ def shown(path: Path) -> np.ndarray:
     reader = VideoReader(path)
     frame: Any = [frame for frame, _ in zip(reader.frames(planes=True), range(2), strict=False)][1]
     return read_rgb(frame.source, (0, 0, reader.info.width, reader.info.height), reader.info.colors)
+
+
+@pytest.mark.parametrize(("suffix", "pixels", "order"), [(".mxf", "yuv422p10le", "tff"), (".mov", "yuv422p", "bff")])
+def test_interlaced_dnxhd(tmp_path: Path, suffix: str, pixels: str, order: str) -> None:
+    """DNxHR holds no fields; 1920x1080 with fields is DNxHD."""
+    source, target, size = tmp_path / "in.mkv", tmp_path / f"out{suffix}", (1920, 1080)
+    with av.open(str(source), "w") as container:
+        stream: Any = container.add_stream("ffv1", rate=25)
+        stream.width, stream.height, stream.pix_fmt = *size, pixels
+        frame = av.VideoFrame(*size, pixels)
+        for plane in views(frame):
+            plane[...] = 2 ** (layout(pixels).bits - 1)
+        frame = Tag(size, pixels, field_order=order)(frame)
+        frame.pts, frame.time_base = 0, Fraction(1, 25)
+        container.mux([*stream.encode(frame), *stream.encode(None)])
+    info = probe(source)
+    assert info.field_order == order
+    codec = "dnxhr_hqx" if "10" in pixels else "dnxhr_hq"
+    assert not [note for note in picture_limits(Source.of(source), target, codec) if "interlaced" in note]
+    with VideoWriter(target, *size, info.fps, sound_from=info, codec=codec, fields=True) as writer:
+        assert writer.takes_fields
+        for one in VideoReader(source).frames(planes=True, fields=True):
+            writer.write(one.source, one.time)
+    written = probe(target)
+    assert (written.codec, written.field_order, written.pixels, written.fps) == ("dnxhd", order, pixels, 25)
+    assert like(target) == (suffix, codec)
+    assert any("interlaced" in note for note in picture_limits(Source.of(source), tmp_path / "out.mp4", "hevc"))
 
 
 @pytest.mark.parametrize(("codec", "suffix"), [(c, s) for c, suffixes in CODEC_OUT.items() for s in suffixes])
@@ -255,8 +283,9 @@ def test_pixel_aspect_and_colours_are_in_every_file(
         for frame in VideoReader(clip).frames(planes=True):
             writer.write(frame.source)
     written = probe(tmp_path / f"out{suffix}")
-    said = any("square pixels" in note for note in writer.notes)
-    assert written.pixel_aspect == (1 if said else Fraction(4, 3)) and said == (codec in ("ffv1", "vp9", "dnxhr_hq"))
+    assert written.pixel_aspect == Fraction(4, 3) and written.frames == 2
+    with av.open(str(tmp_path / f"out{suffix}")) as container:
+        assert "title" not in container.streams.video[0].metadata
     assert written.colors.matrix == (1 if codec == "dnxhr_hq" else 6)
     assert written.colors.primaries == 6
     assert abs((shown(clip) - shown(tmp_path / f"out{suffix}")).mean((0, 1))).max() < 0.8  # converted, where not tagged

@@ -40,7 +40,7 @@ class Engine(RunningEngine):
         while not condition():
             assert self.process and self.process.poll() is None, "the engine ended"
             assert time.monotonic() < end, "waited in vain"
-            time.sleep(0.02)
+            time.sleep(0.05)
 
     def reaches(self, job: str, stage: str, done: int) -> None:
         """Wait until a running job has come so far; it must not be finished before."""

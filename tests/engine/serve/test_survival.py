@@ -44,10 +44,6 @@ def engine(tmp_path, sample):
 @pytest.mark.parametrize("suffix", ["mp4", pytest.param("png", marks=pytest.mark.soak)])
 def test_kill_9_of_engine_and_worker_costs_only_unfinished_pieces(engine, sample, uninterrupted, suffix):
     job = engine.asker.edit(sample, format=suffix, **EDIT)["id"]
-    if suffix == "mp4":  # tracking knows nothing of formats
-        engine.reaches(job, "tracking", 30)
-        engine.kill()
-        engine.start()
     engine.reaches(job, "render", 70)
     engine.kill()
     engine.start()
