@@ -217,6 +217,10 @@ class Engine:
         answer["mismatch"] = version_mismatch(str(answer.get("version", "")))
         return answer
 
+    def provenance(self, path: Path) -> dict[str, Any]:
+        """Verify a file; see `Client.provenance`."""
+        return self._ask("provenance", path)
+
     def emotions(self) -> list[dict[str, Any]]:
         """Names and reliability of the library's emotions; an engine that has just started may answer late."""
         for attempt in range(ATTEMPTS):

@@ -166,6 +166,21 @@ def edited(scene: Any) -> Any | None:
     return _named(scene, EDITED)
 
 
+def shown_file(scene: Any) -> Path:
+    """The file of the sequencer's active strip; where that is none of a picture, of the edited clip.
+
+    Raises:
+        NotFound: there is neither.
+    """
+    active = scene.sequence_editor.active_strip if scene.sequence_editor else None
+    for strip in (active, edited(scene)):
+        if strip is not None and strip.type == "MOVIE":
+            return Path(bpy.path.abspath(strip.filepath)).resolve()
+        if strip is not None and strip.type == "IMAGE":
+            return Path(bpy.path.abspath(strip.directory), strip.elements[0].filename).resolve()
+    raise NotFound("No strip of a video or of pictures is active in the sequencer, and there is no edited clip yet.")
+
+
 def _named(scene: Any, name: str) -> Any | None:
     editor = scene.sequence_editor
     return next((s for s in _strips(editor) if s.name == name), None) if editor is not None else None

@@ -209,6 +209,12 @@ class CmetScene(Performer, bpy.types.PropertyGroup):
         name="Shot Data",
         description="Also write in and out, timecode and names for conform, as JSON and OpenTimelineIO",
     )
+    consent: StringProperty(
+        name="Consent",
+        description="Consent of the person shown: who, when, how; or the path of a consent file (.json). It goes into the video's Content Credentials",
+    )
+    verified: StringProperty()
+    badge: StringProperty()
     export_path: StringProperty(
         name="File",
         subtype="FILE_PATH",

@@ -20,7 +20,7 @@ from cmet_engine.emotion.edit import edit_track
 from cmet_engine.errors import CmetError, InvalidInput
 from cmet_engine.face.clip import track_clip
 from cmet_engine.face.geometry import FaceGeometry
-from cmet_engine.files import check_apart, inputs_kept, whole_folder
+from cmet_engine.files import inputs_kept, whole_folder
 from cmet_engine.media import audio
 from cmet_engine.media.output import check_folder, check_video, files_read
 from cmet_engine.media.probe import measure, part_of
@@ -28,8 +28,10 @@ from cmet_engine.media.sequences import remove_stale
 from cmet_engine.media.source import Source
 from cmet_engine.media.spaces import of_result
 from cmet_engine.media.writer import check_output
-from cmet_engine.preparation import check_inputs, like_source, matte_of, say_limits
+from cmet_engine.preparation import check_beside, check_inputs, like_source, matte_of, say_limits
 from cmet_engine.progress import Progress
+from cmet_engine.provenance.credentials import is_made
+from cmet_engine.provenance.seal import Signatory
 from cmet_engine.quality import summary
 from cmet_engine.quality.check import ResultCheck
 from cmet_engine.quality.outside import psnr_of_video
@@ -37,8 +39,8 @@ from cmet_engine.quality.report import EditReport, FramePair, write_report
 from cmet_engine.render.base import Renderer
 from cmet_engine.render.chain import ChainedRenderer, same_face
 from cmet_engine.render.choose import open_edtalk, open_renderer
-from cmet_engine.render.metadata import edit_description, video_metadata
-from cmet_engine.render.shot_data import Shot, opentimelineio, write_shot
+from cmet_engine.render.metadata import described, edit_description, video_metadata
+from cmet_engine.render.shot_data import Shot, write_shot
 from cmet_engine.render.stream import KeptFrames, Observer, Preview, VideoOutput, render_video
 from cmet_engine.resume import Segments
 from cmet_engine.spec import EditSpec, RenderSpec, beside
@@ -159,17 +161,19 @@ def edit_clip(
 
 def _edit_into(spec: EditSpec, footage: Source, final: Path, force: bool, watch: _Watch, started: float) -> EditResult:
     """See `edit_clip`; `started` is when the work began."""
-    pieces = watch.pieces
+    pieces, signatory = watch.pieces, Signatory(spec)
     with whole_folder(final, force=force) as folder:
         people, timeline = _track_and_encode(spec, footage, watch)
         for one in people:
             one.source.save(folder / one.file("source.npz"))
+        seal = signatory.seal(described(spec, timeline), timeline)
         video = VideoOutput(
             folder / spec.video_name,
-            video_metadata(spec.renderer, _description(spec, timeline)),
+            video_metadata(spec.renderer, described(spec, timeline)),
             spec.lips,
             spec.rate_factor,
             spec.codec,
+            seal=seal,
             **matte_of(spec, spec.video_name, folder),
         )
         rendered = _Rendered()
@@ -188,9 +192,10 @@ def _edit_into(spec: EditSpec, footage: Source, final: Path, force: bool, watch:
             one.edited.save(folder / one.file("edited.npz"))
         if spec.renderer == "warp":
             rendered = _render(footage, _open_renderer(footage, people, watch), people, video, watch)
-        messages = [*_tracking_messages(people), *rendered.messages]
+        asked = [] if spec.renderer == "none" else signatory.messages
+        messages = [*asked, *_tracking_messages(people), *rendered.messages]
         seconds = None if pieces else time.perf_counter() - started
-        report = _report(spec, people, timeline, rendered, messages, seconds)
+        report = replace(_report(spec, people, timeline, rendered, messages, seconds), provenance=seal.words())
         write_report(folder / "report.html", folder / "report.json", report)
         shown, first = None if spec.renderer == "none" else video.path, people[0]
         keys = timeline.within(first.source.duration).keys
@@ -198,9 +203,11 @@ def _edit_into(spec: EditSpec, footage: Source, final: Path, force: bool, watch:
     if "%" in spec.video_name and spec.renderer != "none":
         pictures = final / spec.video_name
         messages += remove_stale(pictures.parent, pictures.name, len(people[0].source))
+    messages += seal.record(final / ("edited.npz" if spec.renderer == "none" else spec.video_name))
     tracks = [one.file(name) for one in people for name in TRACKS]
     paths = [*spec.outputs(final), *(final / name for name in tracks)]
-    files = {path.relative_to(final).as_posix(): path for path in paths if path.name not in set(TRACKS) - set(tracks)}
+    paths = [path for path in paths if path.name not in set(TRACKS) - set(tracks) and is_made(path)]
+    files = {path.relative_to(final).as_posix(): path for path in paths}
     return EditResult(final, files, rendered.all_figures(), messages)
 
 
@@ -226,17 +233,13 @@ def render_clip(
     """
     with inputs_kept(files_read(spec)):
         check_video(Path(output), force=force)
-        if spec.shot_data is not None:
-            opentimelineio()
-            for path in spec.outputs(Path(output))[1:]:
-                check_apart(path)
-                if path.exists() and not force:
-                    raise InvalidInput(f"{path} exists already; choose another name or add --force to replace it.")
+        check_beside(spec, Path(output), force=force)
         return _render_into(spec, Path(output), force, _Watch(progress, pieces, preview))
 
 
 def _render_into(spec: RenderSpec, output: Path, force: bool, watch: _Watch) -> RenderResult:
     """See `render_clip`."""
+    signatory = Signatory(spec)
     everyone = spec.everyone()
     curves = [
         [None if path is None else CoefficientTrack.load(path) for path in (one.source, one.track)]
@@ -256,12 +259,17 @@ def _render_into(spec: RenderSpec, output: Path, force: bool, watch: _Watch) -> 
         people.append(_Person(name, geometry, source, edited, one))
     _check_apart(people, spec.clip)
     metadata = video_metadata(spec.renderer, "coefficient curves")
-    video = VideoOutput(output, metadata, rate_factor=spec.rate_factor, codec=spec.codec, force=force, **matte)
+    edits = dict.fromkeys(str(one.edited.meta.get("edit") or "coefficient curves") for one in people)
+    seal = signatory.seal(", ".join(edits))
+    video = VideoOutput(
+        output, metadata, rate_factor=spec.rate_factor, codec=spec.codec, force=force, seal=seal, **matte
+    )
     rendered = _render(footage, _open_renderer(footage, people, watch), people, video, watch)
     _write_shot(spec, footage, output, output, people[0].source, people[0].edited, force=force)
-    files = {path.name: path for path in spec.outputs(output)}
+    files = {path.name: path for path in spec.outputs(output) if is_made(path)}
     begins = {"begins": round(measure(footage).begins, 6)} if footage.is_part else {}
-    return RenderResult(output, rendered.messages, {**begins, **rendered.all_figures()}, files)
+    messages = [*signatory.messages, *rendered.messages, *seal.record(output)]
+    return RenderResult(output, messages, {**begins, **rendered.all_figures()}, files)
 
 
 def _write_shot(
@@ -368,14 +376,6 @@ def _mode(one: _Person) -> str:
     """`add` or `replace`, for one person of an edit."""
     assert isinstance(one.spec, EditSpec)
     return one.spec.mode
-
-
-def _description(spec: EditSpec, timeline: EmotionTimeline) -> str:
-    """`edit_description` of an edit, or of each person's where they differ in mode."""
-    modes = {person: spec.of(person).mode for person in timeline.people()}
-    if len(set(modes.values())) == 1:
-        return edit_description(timeline, next(iter(modes.values())))
-    return ", ".join(edit_description(timeline.of(person), mode) for person, mode in modes.items())
 
 
 def _called(face: int | str | Path) -> str:

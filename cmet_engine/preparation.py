@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 from cmet_engine.choices import MATTE_CHANNEL
 from cmet_engine.errors import InvalidInput, NotFound
+from cmet_engine.files import check_apart
 from cmet_engine.media import audio, codecs
 from cmet_engine.media.container_limits import limits
 from cmet_engine.media.source import Source
@@ -13,6 +14,7 @@ from cmet_engine.media.writer import check_output, picture_limits
 from cmet_engine.render.choose import check_weights
 from cmet_engine.render.shot_data import opentimelineio
 from cmet_engine.spec import EditSpec, RenderSpec
+from cmet_engine.spec_base import credential_files
 
 AnyVideoSpec = TypeVar("AnyVideoSpec", EditSpec, RenderSpec)
 
@@ -41,6 +43,22 @@ def check_inputs(spec: EditSpec) -> None:
         from cmet_engine.render.edtalk.portrait import portrait_landmarks, read_portrait  # brings torch
 
         portrait_landmarks(read_portrait(spec.portrait))
+
+
+def check_beside(spec: RenderSpec, output: Path, *, force: bool) -> None:
+    """Check that what is written beside a rendered video may stand there: credentials, and with shot data the matte, too.
+
+    Raises:
+        CmetError: a file is an input, or there already and `force` is off; or OpenTimelineIO is missing.
+    """
+    others = credential_files(output)
+    if spec.shot_data is not None:
+        opentimelineio()
+        others = spec.outputs(output)[1:]
+    for path in others:
+        check_apart(path)
+        if path.exists() and not force:
+            raise InvalidInput(f"{path} exists already; choose another name or add --force to replace it.")
 
 
 def matte_of(spec: EditSpec | RenderSpec, video: str, folder: Path) -> dict[str, Any]:

@@ -34,6 +34,7 @@ from cmet_engine.errors import InvalidInput
 from cmet_engine.spec_base import (
     AUTO,
     ColorSpace,
+    Consent,
     Device,
     Emotion,
     Face,
@@ -46,6 +47,7 @@ from cmet_engine.spec_base import (
     ShotData,
     Spec,
     Strength,
+    credential_files,
     new_name,
 )
 from cmet_engine.spec_errors import Called, field_called, shown
@@ -260,9 +262,12 @@ class EditSpec(TimelineSpec, PartSpec):
         matte: a clip or numbered pictures beside the video for the mask of what was changed, or `channel` of OpenEXR files.
         shot_data: file beside the video for in and out, timecode and names (JSON, and OpenTimelineIO beside it); `auto` names it
             after the video.
+        consent: of the person shown; see `spec_base.Consent`. It goes into the result's Content Credentials.
     """
 
-    inputs: ClassVar[tuple[str, ...]] = ("clip", "ocio", "face", "keys", "speech", "neutral", "lips", "portrait")
+    inputs: ClassVar[tuple[str, ...]] = (
+        "clip", "ocio", "face", "keys", "speech", "neutral", "lips", "portrait", "consent",
+    )  # fmt: skip
     folders: ClassVar[tuple[str, ...]] = ("speech", "neutral")
     kind: Literal["edit"] = "edit"
     speech: File | None = None
@@ -278,6 +283,7 @@ class EditSpec(TimelineSpec, PartSpec):
     rate_factor: RateFactor | None = None
     matte: Matte | None = None
     shot_data: ShotData | None = None
+    consent: Consent | None = None
 
     @model_validator(mode="after")
     def _together(self) -> Self:
@@ -299,7 +305,8 @@ class EditSpec(TimelineSpec, PartSpec):
         """See `Spec.outputs`; the result goes into a folder."""
         video = [] if self.renderer == "none" else [self.video_name, *matte_files(self.matte)]
         files = [output / name for name in (*video, "source.npz", "edited.npz", "report.html", "report.json")]
-        return [*files, *_with_otio(self.shot_file(output))]
+        credentials = credential_files(output / self.video_name) if video else []
+        return [*files, *_with_otio(self.shot_file(output)), *credentials]
 
     def shot_file(self, output: Path) -> Path | None:
         """The JSON file of the shot data, in the folder of results; None where they are not asked for."""
@@ -325,13 +332,13 @@ class RenderSpec(PartSpec):
         track: the wanted curves; brought to the clip's frames in time where their rate or length differs. As long as the whole
             clip they begin with it, else with the part that is rendered.
         source: the clip's own curves that `track` was made from; tracked anew where None.
-        face, colorspace, ocio, quality, device, codec, like_source, rate_factor, matte, shot_data: see `EditSpec`.
+        face, colorspace, ocio, quality, device, codec, like_source, rate_factor, matte, shot_data, consent: see `EditSpec`.
         people: further people whose curves are rendered in the same pass; as plain values `track`, `source` and `quality` take
             them too, with the person behind: `anna.npz#anna`, or several in a list.
         format: of the video, where no name of a file says it.
     """
 
-    inputs: ClassVar[tuple[str, ...]] = ("clip", "ocio", "face", "track", "source", "people")
+    inputs: ClassVar[tuple[str, ...]] = ("clip", "ocio", "face", "track", "source", "people", "consent")
     kind: Literal["render"] = "render"
     track: File
     source: File | None = None
@@ -345,6 +352,7 @@ class RenderSpec(PartSpec):
     rate_factor: RateFactor | None = None
     matte: Matte | None = None
     shot_data: ShotData | None = None
+    consent: Consent | None = None
     people: Annotated[tuple[PersonCurves, ...], Field(max_length=100)] = ()
 
     @model_validator(mode="before")
@@ -379,7 +387,7 @@ class RenderSpec(PartSpec):
     def outputs(self, output: Path) -> list[Path]:
         """See `Spec.outputs`; matte and shot data lie beside the video, or beside the folder of its pictures."""
         mattes = [beside(output) / name for name in matte_files(self.matte)]
-        return [output, *mattes, *_with_otio(self.shot_file(output))]
+        return [output, *mattes, *_with_otio(self.shot_file(output)), *credential_files(output)]
 
     def shot_file(self, output: Path) -> Path | None:
         """The JSON file of the shot data, beside the video or the folder of its pictures; None where they are not asked for."""

@@ -118,7 +118,19 @@ def _form_of_face(value: Any) -> str:
     return "rank" if isinstance(value, int | float) else "person" if isinstance(value, str) else "picture"
 
 
+def _consent(value: Any) -> Any:
+    """A sentence, or the path of a consent file; each as the type it has in `Consent`."""
+    return Path(value) if isinstance(value, str) and value.lower().endswith(".json") else value
+
+
 File = Annotated[Path, AfterValidator(_usable)]
+Consent = Annotated[
+    Annotated[Annotated[str, Field(min_length=1, max_length=1000), AfterValidator(_printable)], Tag("sentence")]
+    | Annotated[File, Tag("consent file")],
+    Discriminator(lambda value: "consent file" if isinstance(value, Path) else "sentence"),
+    BeforeValidator(_consent),
+]
+"""Who agreed to the edit, when and how, in a sentence; or a consent file (.json), see `provenance.consent`."""
 ColorSpace = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_printable)]
 Emotion = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_printable)]
 """A name, a blend or a key in text form: `happy`, `0.7*happy+0.3*fear`, `sad=0.6@1-2.5`."""
@@ -206,3 +218,23 @@ class Spec(BaseModel):
             return change(name, value) if isinstance(value, Path) else value
 
         return self.model_copy(update={name: moved(name, getattr(self, name)) for name in self.inputs})
+
+
+EMBEDDED = {
+    ".mp4": "video/mp4", ".m4v": "video/x-m4v", ".mov": "video/quicktime", ".png": "image/png", ".jpg": "image/jpeg",
+    ".jpeg": "image/jpeg", ".tif": "image/tiff", ".tiff": "image/tiff",
+}  # fmt: skip
+"""Files that hold Content Credentials themselves, and their media types; others have them in a file beside."""
+SIDECAR, LIST = ".c2pa", ".sha256"
+"""Credentials beside a file, and the list of numbered pictures that they are about."""
+
+
+def credential_files(path: Path) -> list[Path]:
+    """The files beside an output that hold its Content Credentials: of numbered pictures their list, and the credentials."""
+    if "%" in path.name:
+        stem = re.sub(r"%0?\d*d", "", path.stem).strip("._- ") or path.parent.name or "pictures"
+        return [path.with_name(f"{stem}{LIST}"), path.with_name(f"{stem}{SIDECAR}")]
+    if path.suffix.lower() in EMBEDDED:
+        return []
+    movie = path.suffix.lower().removeprefix(".") in get_args(VideoFormat)
+    return [path.with_suffix(SIDECAR) if movie else path.with_name(path.name + SIDECAR)]

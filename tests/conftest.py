@@ -2,12 +2,15 @@
 
 import os
 import signal
+import tempfile
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 os.environ.setdefault("GLOG_minloglevel", "3")
+# results of tests go neither on the record of whoever runs them nor under their signature
+os.environ.setdefault("CMET_HOME", str(Path(tempfile.gettempdir()) / "cmet-tests"))
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # every core runs tests of its own: threads of numerical libraries, here and in child processes, would wait for each other

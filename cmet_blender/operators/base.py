@@ -104,6 +104,13 @@ def colour_field(settings: Any) -> dict[str, str]:
     return {"colorspace": settings.colorspace} if settings.colorspace else {}
 
 
+def consent_field(settings: Any) -> dict[str, str]:
+    """What a request says about consent: a sentence, or the path of a consent file; nothing where the field is empty."""
+    text = settings.consent.strip()
+    path = str(Path(bpy.path.abspath(text)).resolve()) if text.lower().endswith(".json") else text
+    return {"consent": path} if text else {}
+
+
 def files_read(settings: Any) -> list[tuple[str, Path]]:
     """The files that the panels name, and what each is; none of them is ever written over."""
     named = {"clip": settings.clip, "voice": settings.voice, "neutral voice": settings.neutral_voice}

@@ -19,6 +19,7 @@ from .base import (
     chosen,
     clip_path,
     colour_field,
+    consent_field,
     face_of,
     keep_results,
     mapping_of,
@@ -54,13 +55,15 @@ class CMET_OT_render_video(EngineOperator, bpy.types.Operator):
             **curves,
             **output_fields(settings),
         }
-        return "Rendering", request | colour_field(settings) | session.device_field()
+        return "Rendering", request | consent_field(settings) | colour_field(settings) | session.device_field()
 
     def receive(self, context: Any, state: dict[str, Any]) -> str:
         settings = context.scene.cmet
         paths = keep_results(state, f"{Path(settings.clip).stem}_edited")
-        video = next((path for path in paths if path.stem == "edited"), paths[0])
-        pictures = [path for path in paths if path.parent.name == "frames"]
+        credentials = (".c2pa", ".sha256")
+        shown = [path for path in paths if path.suffix not in credentials]
+        video = next((path for path in shown if path.stem == "edited"), shown[0])
+        pictures = [path for path in shown if path.parent.name == "frames"]
         begins = state.get("result", {}).get("begins", 0.0)
         footage.show_edited(context.scene, pictures or video, settings.start_frame, begins)
         result = video if len(paths) == 1 else video.parent if video.stem == "edited" else video.parent.parent
@@ -133,6 +136,24 @@ class CMET_OT_use_preview_range(SimpleOperator, bpy.types.Operator):
 def _seconds(moment: Fraction) -> str:
     """A moment as seconds to a microsecond below, which no frame begins in between; empty at or before 0."""
     return f"{math.floor(moment * 1_000_000) / 1_000_000:.6f}".rstrip("0").rstrip(".") if moment > 0 else ""
+
+
+class CMET_OT_verify(SimpleOperator, bpy.types.Operator):
+    """Verify the Content Credentials of the active strip in the sequencer, or of the edited clip"""
+
+    bl_idname = "cmet.verify"
+    bl_label = "Verify"
+    bl_options = {"REGISTER"}
+
+    def work(self, context: Any) -> str:
+        path = footage.shown_file(context.scene)
+        service = session.engine(path.parent)
+        service.start()
+        service.wait()
+        answer = service.provenance(path)
+        settings = context.scene.cmet
+        settings.verified, settings.badge = str(path), answer["credentials"]
+        return " ".join(answer["sentences"])
 
 
 class CMET_OT_compare(SimpleOperator, bpy.types.Operator):

@@ -1,5 +1,6 @@
 """The panel Video."""
 
+from pathlib import Path
 from typing import Any
 
 import bpy
@@ -10,6 +11,14 @@ from .. import footage, performers, session
 from ..operators.engine import engine_text
 from ..properties import LIKE_SOURCE, codecs_of
 from .base import Panel, wrapped
+
+BADGES = {
+    "valid": ("signed, unchanged", "CHECKMARK"),
+    "changed": ("changed since signed", "ERROR"),
+    "none": ("not signed", "QUESTION"),
+    "unreadable": ("credentials damaged", "ERROR"),
+}
+"""What the panel says of a verified file, by `credentials` of the engine's answer."""
 
 RATED = (LIKE_SOURCE, "mp4", "m4v", "mkv", "webm")
 """Formats whose automatic codec has a rate factor, or may have one."""
@@ -42,6 +51,7 @@ class CMET_PT_video(Panel, bpy.types.Panel):
         else:
             wanted = (("a clip", settings.clip), ("a coefficient track", settings.track), ("a rig", settings.rig))
             missing = [word for word, there in wanted if not there]
+        layout.prop(settings, "consent")
         column = layout.column(align=True)
         row = column.row()
         row.scale_y = 1.3
@@ -61,6 +71,12 @@ class CMET_PT_video(Panel, bpy.types.Panel):
         )
         if strip is None and not missing:
             layout.label(text="After the first render", icon="INFO")
+        row = layout.row(align=True)
+        if settings.badge:
+            row.label(
+                text=f"{Path(settings.verified).name}: {BADGES[settings.badge][0]}", icon=BADGES[settings.badge][1]
+            )
+        row.operator("cmet.verify", icon="VIEWZOOM")
         health = session.STATE.health
         row = layout.row(align=True)
         row.label(

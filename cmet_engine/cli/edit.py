@@ -10,6 +10,7 @@ from cmet_engine.cli.options import (
     SUPPRESS,
     Adder,
     clip_arguments,
+    consent_argument,
     format_argument,
     output_argument,
     part_arguments,
@@ -37,6 +38,7 @@ def add_command(command: Adder) -> None:
     add("--portrait", type=Path, default=SUPPRESS, metavar="FILE", help="a picture that shall speak; CLIP gives its head motion and expression (with --renderer edtalk)")  # fmt: skip
     video_arguments(sub)
     shot_data_argument(sub)
+    consent_argument(sub)
     format_argument(
         sub,
         "H.264 or HEVC in mp4, m4v or mkv, ProRes in mov, DNxHR in mxf, VP9 in webm, or numbered png, tif, dpx or exr pictures (default mp4)",

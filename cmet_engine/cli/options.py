@@ -134,6 +134,11 @@ def shot_data_argument(sub: argparse.ArgumentParser) -> None:
     )
 
 
+def consent_argument(sub: argparse.ArgumentParser) -> None:
+    """Consent of the person shown."""
+    sub.add_argument("--consent", default=SUPPRESS, metavar="TEXT|FILE", help='consent of the person shown: "who, when, how", or a consent file (.json); it goes into the Content Credentials')  # fmt: skip
+
+
 def format_argument(sub: argparse.ArgumentParser, text: str) -> None:
     """The format of a video, with or without a dot."""
     sub.add_argument(

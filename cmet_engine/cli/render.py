@@ -6,6 +6,7 @@ from typing import Any
 from cmet_engine.cli.options import (
     Adder,
     clip_arguments,
+    consent_argument,
     output_argument,
     part_arguments,
     personal_argument,
@@ -24,6 +25,7 @@ def add_command(command: Adder) -> None:
     personal_argument(sub, "--source", "SOURCE[#PERSON]", "the clip's own curves that EDITED was made from (default: tracked anew)")  # fmt: skip
     video_arguments(sub)
     shot_data_argument(sub)
+    consent_argument(sub)
     output_argument(sub, "VIDEO", "video to write, its suffix chooses the format; or a folder for edited.mp4")
 
 

@@ -20,8 +20,21 @@ from cmet_engine.media.probe import measure, part_of
 from cmet_engine.media.source import Source
 from cmet_engine.pipeline import Preview
 from cmet_engine.progress import Progress
+from cmet_engine.provenance.seal import Signatory
 from cmet_engine.resume import Segments
-from cmet_engine.spec import EditSpec, ExportSpec, FacesSpec, RenderSpec, RigWork, TrackSpec, VectorSpec, Work
+from cmet_engine.spec import (
+    ApplySpec,
+    BakeSpec,
+    EditSpec,
+    ExportSpec,
+    FacesSpec,
+    RenderSpec,
+    RigWork,
+    TrackSpec,
+    VectorSpec,
+    Work,
+)
+from cmet_engine.spec_base import credential_files
 from cmet_engine.track import CoefficientTrack
 
 POSITIONAL = {"export": "track", "apply": "track", "render_rig": "clip"}
@@ -155,6 +168,11 @@ def _convert(spec: ExportSpec, output: Path, options: _Options) -> Result:
 def _in_blender(spec: RigWork, output: Path, options: _Options) -> Result:
     """Work on a character, by `python -m cmet_blender` in a process of its own."""
     check_writable(output, force=options.force)
+    beside, signatory = credential_files(output), None
+    if isinstance(spec, ExportSpec | ApplySpec | BakeSpec) and output.suffix.lower() in SCENE:
+        signatory = Signatory(spec)
+        for path in beside:
+            check_writable(path, force=options.force)
     command = [sys.executable, "-m", "cmet_blender", *blender_arguments(spec, output, force=options.force), "--json"]
     finished = subprocess.run(command, capture_output=True, text=True, check=False)
     try:
@@ -166,7 +184,12 @@ def _in_blender(spec: RigWork, output: Path, options: _Options) -> Result:
         raise CmetError(answer.get("error") or lines[-1].removeprefix("cmet: "))
     messages = answer.pop("notes", None) or []
     answer.pop("file", None)
-    return Result({output.name: output}, answer, messages)
+    files = {output.name: output}
+    if signatory is not None:
+        seal = signatory.seal("the curves of a performance, put on a character")
+        messages += [*seal(output, output), *seal.record(output)]
+        files |= {path.name: path for path in beside if path.exists()}
+    return Result(files, answer, messages)
 
 
 def blender_arguments(spec: RigWork, output: Path, *, force: bool = False) -> list[str]:

@@ -17,6 +17,7 @@ from cmet_engine.face.people import names_file
 from cmet_engine.jobs.store import DONE, Job, write_atomically
 from cmet_engine.models import registry
 from cmet_engine.models.assets import CHECKSUMS
+from cmet_engine.provenance.identity import signers
 
 WORK = "cmet_engine.jobs.worker"  # the module that does the jobs, and imports all code that decides their results
 FILES = ("clip", "track", "source", "speech", "neutral", "lips", "portrait")  # parameters that name a file or a folder
@@ -49,6 +50,9 @@ def identity(request: dict[str, Any]) -> str | None:
         parts.append(given["clip"])  # they name its folder
     if isinstance(face := given.get("face"), str) and not face.startswith("#"):
         parts.append(cache.content(Path(face)))  # a picture of the person
+    if isinstance(consent := given.get("consent"), str) and consent.lower().endswith(".json"):
+        parts.append(cache.content(Path(consent)))
+    parts.append(signers())  # they are in the results
     if given.get("clip") and (names := names_file(Path(given["clip"]))).is_file():
         parts.append(cache.content(names))
     if request["kind"] == "edit" and user_folder().is_dir():

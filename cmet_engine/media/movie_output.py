@@ -107,13 +107,15 @@ class MovieOutput(Output):
             self._end_segment()
 
     def finish(self) -> None:
-        """Write the last segment, the rest of the sound and the index."""
+        """Write the last segment, the rest of the sound and the index; then seal the file."""
         self._end_segment()
         if self.sound:
             self.sound.copy_until(None)
         self.container.close()
         if self.aspect != 1:
             pixel_aspect.write(self.file, (self.settings.width, self.settings.height), self.aspect)
+        if self.settings.seal:
+            self.settings.notes += self.settings.seal(self.file, self.settings.path)
 
     def close(self) -> None:
         """Let go of the files."""

@@ -27,6 +27,7 @@ class SequenceOutput(Output):
 
     def __init__(self, settings: OutputSettings, stack: contextlib.ExitStack) -> None:
         folder, self.pattern = check_sequence(settings.path, force=settings.force)
+        self.final, self.seal = folder / self.pattern, settings.seal
         self.suffix = Path(self.pattern).suffix.lower()
         self.count = 0
         self.notes = settings.notes
@@ -67,7 +68,9 @@ class SequenceOutput(Output):
             self._next_file().write_bytes(data)
 
     def finish(self) -> None:
-        """Say that the sequence is whole, so that files of an earlier one may go."""
+        """Seal the sequence, and say that it is whole, so that files of an earlier one may go."""
+        if self.seal:
+            self.notes += self.seal(self.folder / self.pattern, self.final)
         self.done = True
 
     def close(self) -> None:

@@ -41,7 +41,7 @@ from cmet_engine.files import check_writable
 from cmet_engine.media import codecs, formats
 from cmet_engine.media.info import VideoInfo
 from cmet_engine.media.movie_output import MovieOutput
-from cmet_engine.media.output import Output, OutputSettings
+from cmet_engine.media.output import Output, OutputSettings, Seal
 from cmet_engine.media.planes import layout
 from cmet_engine.media.probe import measure
 from cmet_engine.media.sequence_output import SequenceOutput, losses
@@ -74,6 +74,7 @@ class VideoWriter:
         fields: of an interlaced clip pictures will come in its own pixel format and interlaced, if `takes_fields` says so.
         segments: folder in which finished segments are kept; those that are there already are taken over. The caller makes sure
             that they are of the same work, and removes them when it is done.
+        seal: the last that is done to the finished file before it gets its name.
 
     Attributes:
         notes: sentences to show to the user, complete after the block.
@@ -101,6 +102,7 @@ class VideoWriter:
         codec: str | None = None,
         source: VideoInfo | None = None,
         fields: bool = False,
+        seal: Seal | None = None,
     ) -> None:
         self.path = Path(path)
         self.width, self.height = int(width), int(height)
@@ -125,7 +127,7 @@ class VideoWriter:
             self.path, self.width, self.height, self.fps, source, sound,
             metadata={str(k): str(v) for k, v in (metadata or {}).items()},
             force=force, rate_factor=rate_factor, segments=segments, codec=codec, fields=fields,
-            notes=self.notes,
+            notes=self.notes, seal=seal,
         )  # fmt: skip
         about = layout(source.pixels) if source and source.pixels else None
         # pictures of 8-bit Y'CbCr become RGB anyway; their colours are changed in RGB then

@@ -17,6 +17,7 @@ import numpy as np
 
 from cmet_engine import fingerprint
 from cmet_engine.media.info import Frame, VideoInfo
+from cmet_engine.media.output import Seal
 from cmet_engine.media.picture import shrunk
 from cmet_engine.media.reader import VideoReader
 from cmet_engine.media.segments import SEGMENT
@@ -85,6 +86,7 @@ class VideoOutput:
         force: replace an earlier file.
         matte: a clip or numbered pictures for the mask of what was changed.
         matte_channel: the mask becomes a channel of the OpenEXR files.
+        seal: the last that is done to the finished video; not to the matte.
     """
 
     path: Path
@@ -95,6 +97,7 @@ class VideoOutput:
     force: bool = False
     matte: Path | None = None
     matte_channel: bool = False
+    seal: Seal | None = None
 
 
 def render_video(
@@ -164,6 +167,7 @@ def _writer(output: VideoOutput, info: VideoInfo, rate_factor: int, folder: Path
         output.path, info.width, info.height, info.fps, sound_from=output.sound or info,
         source=replace(info, offset=Fraction(0)) if output.sound else info, metadata=output.metadata,
         rate_factor=rate_factor, codec=output.codec, force=output.force, segments=folder, fields=True,
+        seal=output.seal,
     )  # fmt: skip
 
 

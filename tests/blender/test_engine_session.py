@@ -102,6 +102,8 @@ def test_a_clip_becomes_keys_emotions_and_a_video_of_the_corrected_curves(bpy, s
     face = np.abs(after - before).mean((0, 3))
     height, width = face.shape
     assert face[height // 4 : 3 * height // 4, width // 4 : 3 * width // 4].mean() > 3 * face[:, : width // 16].mean()
+    assert bpy.ops.cmet.verify() == {"FINISHED"}, settings.message
+    assert settings.badge == "valid" and "Nothing was changed since it was signed." in settings.done
     settings.rate_factor = "small"
     assert bpy.ops.cmet.render_video() == {"FINISHED"}, settings.message
     draft = tmp_path / "cmet" / "talk_edited_2.mp4"

@@ -85,6 +85,14 @@ def test_a_video_is_asked_for_with_the_renderers_quality_and_a_rate_factor(scene
     assert asked.track.is_file() and asked.source.is_file()
 
 
+def test_consent_goes_into_the_request_of_a_video(scene, ask, tmp_path):
+    assert ask("render_video").consent is None
+    scene.cmet.consent = "Anna, today, in writing"
+    assert ask("render_video").consent == "Anna, today, in writing"
+    scene.cmet.consent = str(tmp_path / "anna.json")
+    assert ask("render_video").consent == (tmp_path / "anna.json").resolve()
+
+
 def test_what_is_delivered_is_asked_for(scene, ask):
     asked = ask("render_video")
     assert not asked.like_source and asked.format == "mp4" and asked.codec is None and asked.part == (None, None, 0)

@@ -21,6 +21,7 @@ ROOMS = (  # a room may import itself and those before it
     ("stored results and requests", "cache fingerprint resume spec spec_base spec_errors spec_people spec_rig"),
     ("models", "models"),
     ("media", "media"),
+    ("provenance", "provenance"),
     ("face", "face"),
     ("emotion", "emotion"),
     ("render", "render"),
@@ -37,7 +38,7 @@ RANK = {room: rank for rank, (room, _) in enumerate(ROOMS)}
 APART = ("training", "evaluation")  # they import the engine, which never imports them
 PUBLIC = {"__version__"}  # what the package's own modules may take from its top
 
-HEAVY = {"torch", "mediapipe", "bpy", "librosa", "transformers"}
+HEAVY = {"torch", "mediapipe", "bpy", "librosa", "transformers", "c2pa", "cryptography"}
 SLOW = {
     "av",
     "cv2",
