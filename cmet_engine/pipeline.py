@@ -28,7 +28,7 @@ from cmet_engine.media.sequences import remove_stale
 from cmet_engine.media.source import Source
 from cmet_engine.media.spaces import of_result
 from cmet_engine.media.writer import check_output
-from cmet_engine.preparation import check_inputs, like_source, matte_of, say_limits
+from cmet_engine.preparation import check_inputs, like_source, matte_of, say_limits, watermark_of
 from cmet_engine.progress import Progress
 from cmet_engine.quality import summary
 from cmet_engine.quality.check import ResultCheck
@@ -169,6 +169,7 @@ def _edit_into(spec: EditSpec, footage: Source, final: Path, force: bool, watch:
             spec.lips,
             spec.rate_factor,
             spec.codec,
+            watermark=watermark_of(spec),
             **matte_of(spec, spec.video_name, folder),
         )
         rendered = _Rendered()
@@ -249,7 +250,15 @@ def _render_into(spec: RenderSpec, output: Path, force: bool, watch: _Watch) -> 
     edited = _in_part(edited, tracked, footage)
     renderer = open_renderer(spec, footage, geometry, source, edited, timed=pieces is None, progress=progress)
     metadata = video_metadata(spec.renderer, "coefficient curves")
-    video = VideoOutput(output, metadata, rate_factor=spec.rate_factor, codec=spec.codec, force=force, **matte)
+    video = VideoOutput(
+        output,
+        metadata,
+        rate_factor=spec.rate_factor,
+        codec=spec.codec,
+        force=force,
+        watermark=watermark_of(spec),
+        **matte,
+    )
     rendered = _render(footage, renderer, [_Person("", geometry, source, edited)], video, watch)
     _write_shot(spec, footage, output, output, source, edited, force=force)
     files = {path.name: path for path in spec.outputs(output)}
@@ -383,6 +392,7 @@ def _render(
             progress=watch.progress,
             pieces=watch.pieces,
             preview=watch.preview,
+            people=[one.geometry for one in people],
         )
         figures: dict[str, dict[str, Any]] = {
             one.name: dict(checks[one.name].figures(one.source, one.edited)) for one in people

@@ -4,10 +4,12 @@ import logging
 from pathlib import Path
 from typing import Any, TypeVar
 
+from cmet_engine import cache, fingerprint
 from cmet_engine.choices import MATTE_CHANNEL
 from cmet_engine.errors import InvalidInput, NotFound
 from cmet_engine.media import audio, codecs
 from cmet_engine.media.container_limits import limits
+from cmet_engine.media.sequences import files_of
 from cmet_engine.media.source import Source
 from cmet_engine.media.writer import check_output
 from cmet_engine.render.choose import check_weights
@@ -60,6 +62,22 @@ def matte_of(spec: EditSpec | RenderSpec, video: str, folder: Path) -> dict[str,
             )
         return {"matte_channel": True}
     return {"matte": folder / spec.matte} if spec.matte else {}
+
+
+def watermark_of(spec: EditSpec | RenderSpec) -> int | None:
+    """The id that the watermark of a result carries; None where it has none.
+
+    It is a checksum of what is asked for and of the content of all files that are read, so that an interrupted rendering goes on
+    with the same one, and one request has one result.
+    """
+    if not spec.watermark:
+        return None
+
+    def content(_: str, path: Path) -> Path:
+        files = [(file.name, file.stat().st_size) for file in files_of(path)]  # of a folder, which may be very large
+        return Path(cache.content(path) if path.is_file() else fingerprint.data(files))
+
+    return int(fingerprint.data("watermark", spec.with_inputs(content).model_dump_json())[:16], 16)
 
 
 def say_limits(footage: Source, name: str) -> None:

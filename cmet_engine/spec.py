@@ -222,6 +222,7 @@ class EditSpec(TimelineSpec, PartSpec):
         matte: a clip or numbered pictures beside the video for the mask of what was changed, or `channel` of OpenEXR files.
         shot_data: file beside the video for in and out, timecode and names (JSON, and OpenTimelineIO beside it); `auto` names it
             after the video.
+        watermark: the edited faces carry an invisible mark with an id; see `provenance.watermark`.
     """
 
     inputs: ClassVar[tuple[str, ...]] = ("clip", "ocio", "face", "keys", "speech", "neutral", "lips", "portrait")
@@ -240,6 +241,7 @@ class EditSpec(TimelineSpec, PartSpec):
     rate_factor: RateFactor | None = None
     matte: Matte | None = None
     shot_data: ShotData | None = None
+    watermark: bool = True
 
     @model_validator(mode="after")
     def _together(self) -> Self:
@@ -287,7 +289,7 @@ class RenderSpec(PartSpec):
         track: the wanted curves; brought to the clip's frames in time where their rate or length differs. As long as the whole
             clip they begin with it, else with the part that is rendered.
         source: the clip's own curves that `track` was made from; tracked anew where None.
-        face, colorspace, ocio, quality, device, codec, like_source, rate_factor, matte, shot_data: see `EditSpec`.
+        face, colorspace, ocio, quality, device, codec, like_source, rate_factor, matte, shot_data, watermark: see `EditSpec`.
         format: of the video, where no name of a file says it.
     """
 
@@ -305,6 +307,7 @@ class RenderSpec(PartSpec):
     rate_factor: RateFactor | None = None
     matte: Matte | None = None
     shot_data: ShotData | None = None
+    watermark: bool = True
 
     @property
     def output_name(self) -> str:

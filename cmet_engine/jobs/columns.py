@@ -30,6 +30,7 @@ COLUMNS = {
     "rate_factor": "of H.264, HEVC and VP9, from 0 (the largest file) to 51",
     "matte": "of the video: a name beside it for the mask of what was changed (matte.mkv, matte/%06d.png), or channel (exr)",
     "shot_data": "edit, render: auto, or a name beside the video, for in and out, timecode and names (.json, and .otio)",
+    "watermark": "edit, render: mark the edited faces invisibly as edited (yes)",
     "track": "render, export, apply: the wanted curves",
     "source": "render, render_rig: the clip's own curves",
     "rig": "the character of all kinds below export; export writes .fbx .glb .usdc .abc .blend with one, else .npz .csv .json",

@@ -22,6 +22,7 @@ ROOMS = (  # a room may import itself and those before it
     ("media", "media"),
     ("face", "face"),
     ("emotion", "emotion"),
+    ("provenance", "provenance"),
     ("render", "render"),
     ("quality", "quality"),
     ("pipeline", "preparation pipeline"),

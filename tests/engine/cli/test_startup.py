@@ -46,7 +46,7 @@ def test_the_command_line_offers_every_field_that_the_output_does_not_say(comman
         "source": ("--source", "s.npz"), "replace": ("--force",), "rig": ("--rig", "r.blend"), "object": ("--object", "Head"),
         "mapping": ("--mapping", "m.json"), "spread": ("--no-spread",), "fps": ("--fps", "24000/1001"), "start": ("--start", "5"),
         "simplify": ("--simplify", "0.01"), "frames": ("--frames", "1", "9"), "colorspace": ("--colorspace", "LogC3"), "ocio": ("--colorspace", "LogC3", "--ocio", "c.ocio"),
-        "matte": ("--matte", "matte.mkv"), "preset": ("--preset", "unity"),
+        "matte": ("--matte", "matte.mkv"), "watermark": ("--no-watermark",), "preset": ("--preset", "unity"),
     }  # fmt: skip
     said = {TrackSpec: {"format"}, RenderSpec: {"format", "renderer"}}.get(spec, set())  # by the output, or no choice
     fields = set(spec.model_fields) - {"kind", "clip", "track", "paths", "name"} - said
