@@ -22,14 +22,15 @@ HERTZ = 3.0
 LOWEST, HIGHEST = 4.0, 7.2
 """The band, in cycles a unit of the surface: what H.264 keeps of a small face."""
 
-AMPLITUDE = 1.73
-"""Root mean square of the mark, of 255, on a small face whose skin is neither flat nor busy."""
-LARGE = 110
-"""Pixels a unit beyond which the mark is weaker in proportion: the same evidence lies on more pixels."""
+AMPLITUDE = 1.85
+"""Root mean square of the mark, of 255, on a small face."""
+LARGE, FALL, LEAST = 90, 1.6, 0.25
+"""Pixels a unit beyond which the mark is weaker, the power with which it falls, and its least share: the same evidence lies
+on more pixels."""
 SMALLEST = 12
 """Pixels a unit of the smallest face that is marked."""
-FLAT, RISE, BUSY = 0.87, 0.01, 1.05
-"""Share of the amplitude where the picture is flat, how it grows with the standard deviation around a place, and where it ends."""
+FLAT, RISE = 0.5, 0.02
+"""By how much flat places of a very large face hide less than busy ones; how that is made up for by a standard deviation of 1."""
 
 _KEY = 0x434D4554  # of the spreading; part of the format
 _SPOT = 50  # spots smaller than a square unit over this are not marked
@@ -84,7 +85,8 @@ def mark(
     turned = (pattern(number) * np.exp(2j * np.pi * HERTZ * time)).real.astype(np.float32)
     field = cv2.remap(turned, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_CONSTANT)
     field *= _inner(changed, scale)
-    field *= _tolerance(luma, scale) * np.float32(AMPLITUDE * min(1.0, LARGE / scale))
+    share = float(np.clip((LARGE / scale) ** FALL, LEAST, 1))
+    field *= _tolerance(luma, scale, 1 - FLAT * (1 - share)) * np.float32(AMPLITUDE * share)
     return field
 
 
@@ -124,7 +126,7 @@ class Marker:
 
 def _inner(changed: np.ndarray, scale: float) -> np.ndarray:
     """A mask that rises softly from the edge of what was changed to its inside: float32 [h, w] in 0 to 1."""
-    reach = max(round(scale / 24), 2)
+    reach = max(round(scale / 40), 2)
     pad, window = reach + 1, (2 * reach + 1, 2 * reach + 1)
     mask = cv2.morphologyEx(np.pad(changed.astype(np.uint8), pad), cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
     outlines, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
@@ -134,9 +136,9 @@ def _inner(changed: np.ndarray, scale: float) -> np.ndarray:
     return inside[pad:-pad, pad:-pad]
 
 
-def _tolerance(luma: np.ndarray, scale: float) -> np.ndarray:
-    """How much a place hides, float32 [h, w]: `FLAT` where the picture is flat, up to `BUSY`."""
+def _tolerance(luma: np.ndarray, scale: float, flat: float) -> np.ndarray:
+    """How much a place hides, float32 [h, w]: `flat` where the picture is flat, up to 1 where it is busy."""
     window = (max(round(scale / 12), 2) * 2 + 1,) * 2
     mean = cv2.blur(luma, window)
     spread = np.sqrt(np.maximum(cv2.blur(luma * luma, window) - mean * mean, 0))
-    return np.clip(FLAT + spread * np.float32(RISE), FLAT, BUSY)
+    return np.clip(flat + spread * np.float32(RISE), flat, 1)
