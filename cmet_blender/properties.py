@@ -269,6 +269,11 @@ class CmetScene(bpy.types.PropertyGroup):
         default="default",
         description="Constant rate factor, in .mp4, .mkv and .webm: a lower one keeps more and makes larger files",
     )
+    watermark: BoolProperty(
+        name="Watermark",
+        default=True,
+        description="Mark the edited face invisibly as edited; the mark survives re-encoding and carries an id",
+    )
     export_path: StringProperty(
         name="File",
         subtype="FILE_PATH",

@@ -51,6 +51,7 @@ class CMET_OT_render_video(EngineOperator, bpy.types.Operator):
             "quality": settings.quality,
             "format": settings.video_format,
             "rate_factor": properties.RATE_FACTORS[settings.rate_factor],
+            "watermark": settings.watermark,
         }
         return "Rendering", request | colour_field(settings) | session.device_field()
 

@@ -27,6 +27,7 @@ class CMET_PT_video(Panel, bpy.types.Panel):
         row.prop(settings, "rate_factor")
         if not row.enabled:
             layout.label(text="ProRes and DNxHR have no rate factor", icon="INFO")
+        layout.prop(settings, "watermark")
         missing = [
             word
             for word, there in (
