@@ -13,7 +13,7 @@ import argparse
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from math import erfc
 from pathlib import Path
@@ -131,29 +131,35 @@ def attacked(frames: list[av.VideoFrame], rate: Fraction, filters: str, factor: 
 
 def attacks(options: argparse.Namespace, folder: Path) -> None:
     """A line for every window and attack that was not survived, and a table."""
-    counts: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0])
+    counts: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0, 0])
     scores: dict[str, list[float]] = defaultdict(list)
+    ledger = [int(number) for number in np.random.default_rng(0).integers(0, 2**63, 100)]
     for clip in options.clips:
         path, number = edited(clip, options)
         rate = VideoReader(path).info.fps
         for place, frames in enumerate(windows(path)):
             for name, (filters, factor) in ATTACKS.items():
                 file = attacked(frames, rate, filters, factor, folder / "attacked.mp4")
-                try:
-                    found = mark_reader.find(file)
-                except CmetError:
-                    found = None
+                found, asked = looked_for(file, (ledger, [*ledger, number]))
                 right = found is not None and found.number == number
-                counts[name][0] += 1
-                counts[name][1] += right
-                counts[name][2] += found is not None and not right
-                scores[name].append(found.score if found else 0)
-                if not right:
-                    print(f"{clip.stem}, window {place}: {name}: {'wrong id' if found else 'not found'}", flush=True)
-        print(f"{clip.stem}: done", flush=True)
-    print(f"{'attack':36} windows  found  wrong  median score")
-    for name, (all_of, right, wrong) in counts.items():
-        print(f"{name:36} {all_of:7}  {right:5}  {wrong:5}  {np.median(scores[name]):.1f}")
+                known = asked is not None and asked.number == number
+                counts[name] = [
+                    a + b for a, b in zip(counts[name], (1, right, found is not None and not right, known), strict=True)
+                ]
+                scores[name].append(asked.score if asked else 0)
+                print(f"{clip.stem} {place}: {name}: found {right}, known {known}, {scores[name][-1]:.1f}", flush=True)
+    print(f"{'attack':36} windows  found  wrong  among known ids  median score")
+    for name, (all_of, right, wrong, known) in counts.items():
+        print(f"{name:36} {all_of:7}  {right:5}  {wrong:5}  {known:15}  {np.median(scores[name]):.1f}")
+
+
+def looked_for(file: Path, ledgers: Sequence[list[int | None]]) -> list[mark_reader.Found | None]:
+    """What is found in a file with each list of known ids."""
+    try:
+        geometry = track(file)
+    except CmetError:
+        return [None] * len(ledgers)
+    return [mark_reader.find_on(file, geometry, [n for n in known if n is not None]) for known in ledgers]
 
 
 def cost(options: argparse.Namespace, folder: Path) -> None:
@@ -197,21 +203,21 @@ def unmarked(options: argparse.Namespace, folder: Path) -> None:
     random, best, seen, read = np.random.default_rng(0), [], 0, 0
     for clip in options.clips:
         geometry = track(clip)
-        for surfaces, times in mark_reader._windows(clip, geometry):
+        for surfaces, times in mark_reader.windows(clip, geometry):
             heard = mark_reader.evidence(surfaces, times)
             seen, read = seen + (mark_reader.read(heard) is not None), read + 1
             for _ in range(options.keys):  # another key is another pattern that is not there
                 shift = tuple(random.integers(0, heard.sum.shape))
                 turned = mark_reader.Evidence(np.roll(heard.sum, shift, (0, 1)), np.roll(heard.noise, shift, (0, 1)))
-                best.append(max(score for _, score in mark_reader.candidates(turned)))
-    mean, spread = float(np.mean(best)), float(np.std(best))
-    tail = erfc((mark_reader.SURE - mean) / spread / 2**0.5) / 2
-    print(
-        f"{read} windows: {seen} false alarms. Best score of {len(best)}: mean {mean:.2f}, standard deviation {spread:.2f},"
-    )
-    print(
-        f"largest {max(best):.2f}. Beyond {mark_reader.SURE} by that: {tail:.1e}, and with a right check sum {tail / 256:.1e}."
-    )
+                best.append(max(score for _, score in mark_reader.candidates(mark_reader.spread_parts(turned))))
+        mean, spread = float(np.mean(best)), float(np.std(best))
+        tail = erfc((mark_reader.SURE - mean) / spread / 2**0.5) / 2
+        print(
+            f"{read} windows so far: {seen} false alarms. Best score of {len(best)}: mean {mean:.2f}, standard deviation "
+            f"{spread:.2f}, largest {max(best):.2f}. Beyond {mark_reader.SURE} by that: {tail:.1e}; with a right check sum, "
+            f"of {len(mark_reader.RATES)} rates: {len(mark_reader.RATES) * tail / 256:.1e}",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":
