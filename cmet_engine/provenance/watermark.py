@@ -24,7 +24,7 @@ LOWEST, HIGHEST = 4.0, 7.2
 
 AMPLITUDE = 1.85
 """Root mean square of the mark, of 255, on a small face."""
-LARGE, FALL, LEAST = 90, 1.6, 0.25
+LARGE, FALL, LEAST = 110, 1.6, 0.25
 """Pixels a unit beyond which the mark is weaker, the power with which it falls, and its least share: the same evidence lies
 on more pixels."""
 SMALLEST = 12
