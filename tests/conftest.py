@@ -34,10 +34,17 @@ def shared() -> Path:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--long", action="store_true", help="the long form of the tests in tests/soak (minutes to hours)")
+    parser.addoption(
+        "--long",
+        action="store_true",
+        help="the tests marked soak, and the long form of those in tests/soak (minutes to hours)",
+    )
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("--long"):
+        config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("soak")])
+        items[:] = [item for item in items if not item.get_closest_marker("soak")]
     needy = [item for item in items if item.get_closest_marker("gpu")]
     if not needy:
         return

@@ -5,11 +5,11 @@ which changes were written (`planes`); pictures that no clip is behind are conve
 is read with BT.601 and the result does not name one either: a player treats both alike.
 """
 
+import io
 import re
 from typing import Any, NamedTuple
 
 import av
-import av.logging
 import cv2
 import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
@@ -18,13 +18,17 @@ from cmet_engine.media.display import ORDINARY, Display
 from cmet_engine.media.info import BT709, BT2020, FULL, LIMITED, MATRICES, UNSPECIFIED, Colors, Mastering
 from cmet_engine.media.planes import PLACES, PlaceTag, black_and_white, centred, layout, views
 from cmet_engine.media.side_data import side_data
-from cmet_engine.media.source import filter_graph
 from cmet_engine.media.spaces import is_float
 
 # Without these three flags FFmpeg converts colours by a fast path that loses half a step of brightness (46 dB of
 # 75 dB over a round trip).
 _EXACT = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
 _EXACT_BACK = Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INP
+
+SITING = {
+    (1, 2): "left", (2, 2): "center", (1, 1): "topleft", (2, 1): "top", (1, 3): "bottomleft", (2, 3): "bottom",
+}  # fmt: skip
+"""Matroska's ChromaSitingHorz and ChromaSitingVert, as FFmpeg writes them."""
 
 
 class Orientation(NamedTuple):
@@ -174,24 +178,23 @@ def colors_of(frame: av.VideoFrame) -> Colors:
 
 
 def chroma_place(frame: av.VideoFrame, stream: Any) -> int:
-    """Where the chroma samples of a decoded frame lie, AVCHROMA_LOC_*; 0 where it does not say.
+    """Where the chroma samples of a stream's frames lie, AVCHROMA_LOC_*; 0 where it does not say.
 
-    PyAV does not hand it out, but FFmpeg's filter `showinfo` writes it into the log.
+    PyAV does not hand it out, and FFmpeg's log, which tells it, cannot be read while other threads decode: PyAV would wait for
+    them and they for PyAV. Matroska's muxer writes it into a header (ChromaSitingHorz, ChromaSitingVert), which is made here.
     """
     about = layout(frame.format.name)
     if about.across == about.down == 1:
         return 0
-    graph = filter_graph(stream, "showinfo", "checksum=0")
-    level = av.logging.get_level()
-    with av.logging.Capture() as lines:
-        av.logging.set_level(av.logging.INFO)
-        try:
-            graph.vpush(frame)
-            graph.vpull()
-        finally:
-            av.logging.set_level(level)
-    said = re.search(r"\bcl:(\w+)", "".join(text for _, source, text in lines if source == "showinfo"))
-    return PLACES.index(said[1]) if said and said[1] in PLACES else 0
+    header = io.BytesIO()
+    try:
+        with av.open(header, "w", format="matroska") as container:
+            container.add_stream_from_template(stream, opaque=True)
+            container.start_encoding()
+    except (av.FFmpegError, ValueError):  # pictures that Matroska does not hold
+        return 0
+    found = re.search(rb"\x55\xb7\x81(.)\x55\xb8\x81(.)", header.getvalue(), re.DOTALL)
+    return PLACES.index(SITING[found[1][0], found[2][0]]) if found else 0
 
 
 def mastering_of(frame: av.VideoFrame) -> Mastering:

@@ -1,6 +1,7 @@
 """Imports go one way: the order of the rooms, no circle, and inside functions only what keeps a heavy package out of start-up."""
 
 import ast
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -218,3 +219,9 @@ def test_torch_stays_out_of_the_add_on_and_blender_out_of_the_engine():
     fail_for([e for e in OUTSIDE if e.source.startswith(ADD_ON) and e.target == "torch"], "torch in the add-on")
     blender = {"bpy", "bmesh", "mathutils", "bpy_extras", "addon_utils"}
     fail_for([e for e in OUTSIDE if e.source.startswith(ENGINE) and e.target in blender], "Blender in the engine")
+
+
+def test_ffmpegs_log_stays_off():
+    """PyAV hands its lines to Python: a thread of a decoder that writes one waits for the lock of whoever waits for it."""
+    users = [name for name, path in MODULES.items() if re.search(r"\bav\.logging\b", path.read_text("utf-8"))]
+    assert not users, "these read FFmpeg's log, which hangs now and then beside other threads"

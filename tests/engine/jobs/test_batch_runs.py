@@ -63,7 +63,7 @@ def start(*arguments: object) -> subprocess.Popen[bytes]:
     )
 
 
-def wait_for(what: Callable[[], Any], seconds: float = 60) -> Any:
+def wait_for(what: Callable[[], Any], seconds: float = 240) -> Any:
     end = time.monotonic() + seconds
     while not (found := what()):
         assert time.monotonic() < end
@@ -193,6 +193,7 @@ def ray_workers() -> list[int]:
     return found
 
 
+@pytest.mark.soak
 def test_ray_survives_the_loss_of_a_worker_and_of_a_machine(write):
     cluster_utils = pytest.importorskip(
         "ray.cluster_utils", reason="needs Ray (the extra 'ray'), which is not installed"

@@ -119,7 +119,7 @@ def test_interlaced_pictures_are_made_whole(tmp_path: Path) -> None:
 
 
 def test_memory_does_not_grow_with_the_clip(tmp_path: Path) -> None:
-    """Four times as many frames take no more memory (they would be 330 MB more if all were kept)."""
+    """Five times as many frames take no more memory (they would be 330 MB more if all were kept)."""
     script = f"""
         import resource, sys
         import numpy as np

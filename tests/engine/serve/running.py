@@ -14,6 +14,7 @@ from short_clips import small
 
 from cmet_engine.client import Client
 
+FRAMES = 100
 FINISHED = ("done", "failed", "cancelled")
 
 
@@ -80,9 +81,9 @@ class Engine(RunningEngine):
         return self.root / "jobs" / job
 
 
-def whole_sample(folder: Path) -> Path:
-    """The whole sample, 192 pixels high: as many frames, less work."""
-    return small(folder / "take.mp4", frames=150, size=192)
+def long_take(folder: Path) -> Path:
+    """Four seconds of the sample, 192 pixels high: more than one segment, little work."""
+    return small(folder / "take.mp4", frames=FRAMES, size=192)
 
 
 def digest(files: dict[str, str]) -> dict[str, str]:
