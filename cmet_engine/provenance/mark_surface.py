@@ -5,6 +5,8 @@ outer corners of the eyes), and a depth that is a polynomial of them. It knows n
 scaled or encoded again has the same surface as before, as far as its pose is found.
 """
 
+from typing import Any
+
 import cv2
 import numpy as np
 
@@ -57,7 +59,7 @@ def unrolled(luma: np.ndarray, pose: Pose, index: int) -> np.ndarray:
     height, width = luma.shape
     left, top = (int(np.clip(v.min() - 4, 0, m - 1)) for v, m in ((x, width), (-y, height)))
     right, bottom = (int(np.clip(v.max() + 5, 1, m)) for v, m in ((x, width), (-y, height)))
-    part = luma[top : max(bottom, top + 1), left : max(right, left + 1)].astype(np.float32)
+    part: Any = luma[top : max(bottom, top + 1), left : max(right, left + 1)].astype(np.float32)
     x, y = x - left, -y - top
     if (shrink := 1.5 * DENSITY / scale) < 1:
         rows, columns = part.shape

@@ -9,6 +9,7 @@ seconds. Nobody needs a secret to read it: it is a label, and no protection agai
 
 import functools
 from collections.abc import Sequence
+from typing import Any
 
 import cv2
 import numpy as np
@@ -83,7 +84,7 @@ def mark(
     height, width = luma.shape
     x, y = places(pose, 0, (*corner, corner[0] + width, corner[1] + height))
     turned = (pattern(number) * np.exp(2j * np.pi * HERTZ * time)).real.astype(np.float32)
-    field = cv2.remap(turned, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_CONSTANT)
+    field: Any = cv2.remap(turned, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_CONSTANT)
     field *= _inner(changed, scale)
     share = float(np.clip((LARGE / scale) ** FALL, LEAST, 1))
     field *= _tolerance(luma, scale, 1 - FLAT * (1 - share)) * np.float32(AMPLITUDE * share)
