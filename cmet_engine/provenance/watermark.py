@@ -23,7 +23,7 @@ HERTZ = 3.0
 LOWEST, HIGHEST = 4.0, 7.2
 """The band, in cycles a unit of the surface: what H.264 keeps of a small face."""
 
-AMPLITUDE = 1.85
+AMPLITUDE = 1.79
 """Root mean square of the mark, of 255, on a small face."""
 LARGE, FALL, LEAST = 110, 1.6, 0.25
 """Pixels a unit beyond which the mark is weaker, the power with which it falls, and its least share: the same evidence lies

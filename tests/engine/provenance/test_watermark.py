@@ -11,7 +11,7 @@ from cmet_engine.errors import InvalidInput
 from cmet_engine.face.pose import Pose
 from cmet_engine.preparation import watermark_of
 from cmet_engine.provenance.mark_code import CHIPS, decode, encode, id_of, message_of
-from cmet_engine.provenance.mark_reader import evidence, read
+from cmet_engine.provenance.mark_reader import Found, evidence, read
 from cmet_engine.provenance.mark_surface import places, unrolled
 from cmet_engine.provenance.watermark import Marker, mark
 from cmet_engine.spec import EditSpec, RenderSpec
@@ -64,9 +64,9 @@ def encoded(frames: np.ndarray, path: Path, factor: int) -> np.ndarray:
         return np.stack([frame.to_ndarray()[: frame.height] for frame in file.decode(video=0)])
 
 
-def heard(frames: np.ndarray, rate: float = RATE, **seen: float):
-    surfaces = [unrolled(luma, pose(i, rate, **seen), 0) for i, luma in enumerate(frames)]
-    return read(evidence(np.stack(surfaces), np.arange(len(frames)) / rate))
+def heard(frames: np.ndarray, share: float = 1, crop: int = 0) -> Found | None:
+    surfaces = [unrolled(luma, pose(i, RATE, share, crop), 0) for i, luma in enumerate(frames)]
+    return read(evidence(np.stack(surfaces), np.arange(len(frames)) / RATE))
 
 
 def test_the_code_corrects_what_noise_turns_over_and_knows_when_it_cannot():
@@ -127,7 +127,8 @@ def test_one_request_has_one_id(tmp_path):
     clip.write_bytes(b"a clip")
     other.write_bytes(b"a clip")
     number = watermark_of(EditSpec(clip=clip, emotions=("happy",)))
-    assert number == watermark_of(EditSpec(clip=other, emotions=("happy",))) and 0 <= number < 2**64
+    assert number is not None and number == watermark_of(EditSpec(clip=other, emotions=("happy",)))
+    assert 0 <= number < 2**64
     assert number != watermark_of(EditSpec(clip=clip, emotions=("sad",)))
     other.write_bytes(b"another clip")
     assert number != watermark_of(EditSpec(clip=other, emotions=("happy",)))
