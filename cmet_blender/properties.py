@@ -215,6 +215,11 @@ class CmetScene(Performer, bpy.types.PropertyGroup):
     )
     verified: StringProperty()
     badge: StringProperty()
+    watermark: BoolProperty(
+        name="Watermark",
+        default=True,
+        description="Mark the edited face invisibly as edited; the mark survives re-encoding and carries an id",
+    )
     export_path: StringProperty(
         name="File",
         subtype="FILE_PATH",

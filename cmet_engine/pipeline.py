@@ -174,6 +174,7 @@ def _edit_into(spec: EditSpec, footage: Source, final: Path, force: bool, watch:
             spec.rate_factor,
             spec.codec,
             seal=seal,
+            watermark=seal.mark,
             **matte_of(spec, spec.video_name, folder),
         )
         rendered = _Rendered()
@@ -262,7 +263,14 @@ def _render_into(spec: RenderSpec, output: Path, force: bool, watch: _Watch) -> 
     edits = dict.fromkeys(str(one.edited.meta.get("edit") or "coefficient curves") for one in people)
     seal = signatory.seal(", ".join(edits))
     video = VideoOutput(
-        output, metadata, rate_factor=spec.rate_factor, codec=spec.codec, force=force, seal=seal, **matte
+        output,
+        metadata,
+        rate_factor=spec.rate_factor,
+        codec=spec.codec,
+        force=force,
+        seal=seal,
+        watermark=seal.mark,
+        **matte,
     )
     rendered = _render(footage, _open_renderer(footage, people, watch), people, video, watch)
     _write_shot(spec, footage, output, output, people[0].source, people[0].edited, force=force)
@@ -420,6 +428,7 @@ def _render(
             progress=watch.progress,
             pieces=watch.pieces,
             preview=watch.preview,
+            people=[one.geometry for one in people],
         )
         figures: dict[str, dict[str, Any]] = {
             one.name: dict(checks[one.name].figures(one.source, one.edited)) for one in people

@@ -263,6 +263,7 @@ class EditSpec(TimelineSpec, PartSpec):
         shot_data: file beside the video for in and out, timecode and names (JSON, and OpenTimelineIO beside it); `auto` names it
             after the video.
         consent: of the person shown; see `spec_base.Consent`. It goes into the result's Content Credentials.
+        watermark: the edited faces carry an invisible mark with an id; see `provenance.watermark`.
     """
 
     inputs: ClassVar[tuple[str, ...]] = (
@@ -284,6 +285,7 @@ class EditSpec(TimelineSpec, PartSpec):
     matte: Matte | None = None
     shot_data: ShotData | None = None
     consent: Consent | None = None
+    watermark: bool = True
 
     @model_validator(mode="after")
     def _together(self) -> Self:
@@ -332,7 +334,7 @@ class RenderSpec(PartSpec):
         track: the wanted curves; brought to the clip's frames in time where their rate or length differs. As long as the whole
             clip they begin with it, else with the part that is rendered.
         source: the clip's own curves that `track` was made from; tracked anew where None.
-        face, colorspace, ocio, quality, device, codec, like_source, rate_factor, matte, shot_data, consent: see `EditSpec`.
+        face, colorspace, ocio, quality, device, codec, like_source, rate_factor, matte, shot_data, consent, watermark: see `EditSpec`.
         people: further people whose curves are rendered in the same pass; as plain values `track`, `source` and `quality` take
             them too, with the person behind: `anna.npz#anna`, or several in a list.
         format: of the video, where no name of a file says it.
@@ -353,6 +355,7 @@ class RenderSpec(PartSpec):
     matte: Matte | None = None
     shot_data: ShotData | None = None
     consent: Consent | None = None
+    watermark: bool = True
     people: Annotated[tuple[PersonCurves, ...], Field(max_length=100)] = ()
 
     @model_validator(mode="before")

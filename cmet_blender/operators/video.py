@@ -54,6 +54,7 @@ class CMET_OT_render_video(EngineOperator, bpy.types.Operator):
             "quality": settings.quality,
             **curves,
             **output_fields(settings),
+            "watermark": settings.watermark,
         }
         return "Rendering", request | consent_field(settings) | colour_field(settings) | session.device_field()
 

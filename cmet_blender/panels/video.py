@@ -52,6 +52,7 @@ class CMET_PT_video(Panel, bpy.types.Panel):
             wanted = (("a clip", settings.clip), ("a coefficient track", settings.track), ("a rig", settings.rig))
             missing = [word for word, there in wanted if not there]
         layout.prop(settings, "consent")
+        layout.prop(settings, "watermark")
         column = layout.column(align=True)
         row = column.row()
         row.scale_y = 1.3

@@ -119,6 +119,10 @@ def video_arguments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
         "--like-source", action="store_true", default=SUPPRESS, help="write the format and codec nearest to CLIP's own"
     )
+    sub.add_argument(
+        "--no-watermark", dest="watermark", action="store_false", default=SUPPRESS,
+        help="do not mark the edited faces invisibly as edited",
+    )  # fmt: skip
 
 
 def shot_data_argument(sub: argparse.ArgumentParser) -> None:

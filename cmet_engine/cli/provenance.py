@@ -16,6 +16,7 @@ def add_command(command: Adder) -> None:
     actions = command("provenance", None, text).add_subparsers(title="actions", metavar="ACTION", required=True)
     sub = command("show", show, "verify a file, and say who signed it, what was done and from what", actions)
     sub.add_argument("file", type=Path, metavar="FILE", help="a file, a folder of numbered pictures, or their pattern")
+    sub.add_argument("--watermark", action="store_true", help="look for the watermark in its pictures also where credentials say where it comes from")  # fmt: skip
     sub = command("use", use, "choose who signs; without arguments say who does", actions)
     add = sub.add_argument
     add("certificate", type=Path, nargs="?", metavar="CERT", help="PEM: your certificate, then its issuers")
@@ -33,9 +34,11 @@ def add_command(command: Adder) -> None:
 
 def show(options: argparse.Namespace) -> Any:
     """Verify a file; the exit status is 1 where its credentials do not hold, or there are none."""
-    from cmet_engine.provenance.show import VALID, examine
+    from cmet_engine.provenance.show import VALID, examine, mark_in
 
     verdict = examine(options.file)
+    if (options.watermark or verdict.credentials != VALID) and (mark := mark_in(options.file, options.progress)):
+        verdict = examine(options.file, mark)
     options.status = 0 if verdict.credentials == VALID else 1
     return verdict.as_json() if options.json else "\n".join(verdict.sentences)
 

@@ -17,7 +17,7 @@ EDIT = "cmet.edit"
 COMPOSITE = "http://cv.iptc.org/newscodes/digitalsourcetype/compositeWithTrainedAlgorithmicMedia"
 """IPTC's digital source type for what was filmed and then changed by trained models."""
 
-NO_WATERMARK = "none"
+NO_WATERMARK, WATERMARK_OFF = "none", "none, as was asked (--no-watermark)"
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from cmet_engine.provenance import consent, credentials, identity, ledger, manif
 from cmet_engine.provenance.credentials import pictures_of
 from cmet_engine.provenance.identity import Identity
 from cmet_engine.provenance.manifest import Made
-from cmet_engine.spec import Work
+from cmet_engine.spec import EditSpec, RenderSpec, Work
 from cmet_engine.timeline import EmotionTimeline
 
 _MADE_FROM = ("portrait", "clip", "track", "rig", "source", "speech", "neutral", "lips")
@@ -46,15 +46,12 @@ class Signatory:
                 raise
             self.fault = str(error)  # the local identity cannot be made: a folder that may not be written
 
-    def seal(
-        self, edit: str, timeline: EmotionTimeline | None = None, watermark: str = manifest.NO_WATERMARK
-    ) -> "Seal":
+    def seal(self, edit: str, timeline: EmotionTimeline | None = None) -> "Seal":
         """What signs the files of the work.
 
         Args:
             edit: how the file is edited, in one line.
             timeline: the emotions over time.
-            watermark: what the pictures carry: an id, or `none` and why.
         """
         spec, timeline = self.spec, timeline or EmotionTimeline()
         sources = _sources(spec)
@@ -63,6 +60,9 @@ class Signatory:
         settings = {name: _plain(value) for name, value in given.items()}
         renderer, quality = (str(getattr(spec, name, "")) for name in ("renderer", "quality"))
         number = ledger.new_id(checksums, settings, edit, timeline.to_json(), renderer, quality)
+        watermark = manifest.NO_WATERMARK
+        if isinstance(spec, EditSpec | RenderSpec) and renderer != "none" and getattr(spec, "portrait", None) is None:
+            watermark = number if spec.watermark else manifest.WATERMARK_OFF
         made = Made(
             spec.kind, number, sources, checksums, edit, renderer, quality, timeline, self.consent, watermark, settings
         )  # fmt: skip
@@ -101,6 +101,11 @@ class Seal:
             return [f"{final.name} carries no Content Credentials: {error}"]
         self.signed[final] = checksum
         return notes
+
+    @property
+    def mark(self) -> int | None:
+        """The id that a watermark carries into the pictures; None where they get none."""
+        return int(self.work.id, 16) if self.work.watermark == self.work.id else None
 
     def words(self) -> dict[str, str]:
         """What the credentials say, for the report; nothing where there was nothing to sign."""

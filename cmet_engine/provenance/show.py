@@ -7,6 +7,7 @@ from typing import Any
 from cmet_engine.errors import CmetError, InvalidInput, NotFound
 from cmet_engine.files import sha256
 from cmet_engine.media.source import open_media
+from cmet_engine.progress import Progress
 from cmet_engine.provenance import credentials, ledger, manifest
 from cmet_engine.provenance.certificates import LOCAL_NAME
 from cmet_engine.provenance.credentials import Store, pictures_of
@@ -101,6 +102,23 @@ def examine(path: Path, mark: str | None = None) -> Verdict:
         _tags(verdict, path)
     _recorded(verdict, path, store)
     return verdict
+
+
+def mark_in(path: Path, progress: Progress | None = None) -> str | None:
+    """The id, 16 hexadecimal digits, that the watermark in a video or in numbered pictures says; None where none is read.
+
+    Args:
+        path: a file, a folder of numbered pictures, or their pattern.
+        progress: called as ("tracking", frames done, frames in all).
+    """
+    from cmet_engine.provenance import mark_reader  # MediaPipe
+
+    try:
+        known = [int(str(entry["id"]), 16) for entry in ledger.entries() if entry.get("watermark") == entry.get("id")]
+        found = mark_reader.find(path, known, progress)
+    except CmetError:  # nothing that shows a face
+        return None
+    return f"{found.number:016x}" if found else None
 
 
 def _list_with(path: Path) -> Path | None:

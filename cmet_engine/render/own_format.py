@@ -14,6 +14,7 @@ import numpy as np
 
 from cmet_engine.media.info import Frame, VideoInfo
 from cmet_engine.media.planes import Box, changed_box, proxy_place, read_rgb, weave, write_change
+from cmet_engine.provenance.watermark import Marker
 from cmet_engine.render.base import PartRenderer, Renderer
 
 LEAST_CHANGE = 0.01
@@ -93,11 +94,14 @@ class FrameRenderer:
         renderer: prepared for the clip.
         info: of the clip.
         display: see `ShownPlanes`.
+        marker: adds a watermark to what the renderer changes.
     """
 
-    def __init__(self, renderer: Renderer, info: VideoInfo, display: Display | None = None) -> None:
+    def __init__(
+        self, renderer: Renderer, info: VideoInfo, display: Display | None = None, marker: Marker | None = None
+    ) -> None:
         self.renderer, self.late, self.shown = renderer, renderer.half_later(), ShownPlanes(info, display)
-        self.field_order = info.field_order
+        self.field_order, self.marker = info.field_order, marker
 
     def __call__(self, frames: Sequence[Frame]) -> list[np.ndarray]:
         """The pictures of some frames, uint8 [H, W, 3], in their order; `Frame.source`, where there is one, is changed in place.
@@ -120,11 +124,19 @@ class FrameRenderer:
             return [self._part(renderer, frame) for frame in frames]
         pictures = renderer.render_batch(frames)
         for frame, picture in zip(frames, pictures, strict=True):
-            if frame.source is None or picture is frame.image:
+            if picture is frame.image or (frame.source is None and self.marker is None):
                 continue
             within = renderer.region(frame.index) if isinstance(renderer, PartRenderer) else None
-            if (box := changed_box(frame.image, picture, within)) is not None:
-                self.shown.add_proxy(frame.source, box, _cut(frame.image, box), _cut(picture, box))
+            if (box := changed_box(frame.image, picture, within)) is None:
+                continue
+            before, after = _cut(frame.image, box), _cut(picture, box)
+            if self.marker:
+                marked = self.marker(frame.index, float(frame.time), before, after, box[:2])
+                before = before.astype(np.float32)
+                after[...] = np.clip(marked + 0.5, 0, 255)
+                after = marked
+            if frame.source is not None:
+                self.shown.add_proxy(frame.source, box, before, after)
         return pictures
 
     def _part(self, renderer: PartRenderer, frame: Frame) -> np.ndarray:
@@ -136,6 +148,8 @@ class FrameRenderer:
         after = renderer.render_part(before, frame.index, box[:2])
         if after is before:
             return frame.image
+        if self.marker:
+            after = self.marker(frame.index, float(frame.time), before, after, box[:2], LEAST_CHANGE)
         self.shown.add(frame.source, box, before, after)
         picture = frame.image.copy()
         region, changed = _cut(picture, box), (np.abs(after - before) > LEAST_CHANGE).any(2)

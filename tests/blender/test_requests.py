@@ -80,7 +80,9 @@ def test_an_own_emotion_is_asked_for_from_its_recordings(scene, ask, neutral):
 @pytest.mark.parametrize(("rate", "factor"), [("small", 28), ("default", None), ("large", 6)])
 def test_a_video_is_asked_for_with_the_renderers_quality_and_a_rate_factor(scene, ask, quality, rate, factor):
     scene.cmet.quality, scene.cmet.rate_factor, scene.cmet.video_format = quality, rate, "mkv"
+    scene.cmet.watermark = quality != "draft"
     asked = ask("render_video")
+    assert asked.watermark == scene.cmet.watermark
     assert asked.quality == quality and asked.rate_factor == factor and asked.format == "mkv"
     assert asked.track.is_file() and asked.source.is_file()
 
