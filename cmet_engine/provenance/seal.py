@@ -59,7 +59,7 @@ class Signatory:
         given = spec.model_dump(exclude_defaults=True, exclude=_ELSEWHERE)
         settings = {name: _plain(value) for name, value in given.items()}
         renderer, quality = (str(getattr(spec, name, "")) for name in ("renderer", "quality"))
-        number = ledger.new_id(checksums, settings, edit, timeline.to_json(), renderer, quality)
+        number = ledger.new_id(list(checksums.values()), settings, edit, timeline.to_json(), renderer, quality)
         watermark = manifest.NO_WATERMARK
         if isinstance(spec, EditSpec | RenderSpec) and renderer != "none" and getattr(spec, "portrait", None) is None:
             watermark = number if spec.watermark else manifest.WATERMARK_OFF

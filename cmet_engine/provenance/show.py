@@ -8,7 +8,7 @@ from cmet_engine.errors import CmetError, InvalidInput, NotFound
 from cmet_engine.files import sha256
 from cmet_engine.media.source import open_media
 from cmet_engine.progress import Progress
-from cmet_engine.provenance import credentials, ledger, manifest
+from cmet_engine.provenance import credentials, ledger, manifest, mark_reader
 from cmet_engine.provenance.certificates import LOCAL_NAME
 from cmet_engine.provenance.credentials import Store, pictures_of
 from cmet_engine.spec_base import SIDECAR
@@ -111,8 +111,6 @@ def mark_in(path: Path, progress: Progress | None = None) -> str | None:
         path: a file, a folder of numbered pictures, or their pattern.
         progress: called as ("tracking", frames done, frames in all).
     """
-    from cmet_engine.provenance import mark_reader  # MediaPipe
-
     try:
         known = [int(str(entry["id"]), 16) for entry in ledger.entries() if entry.get("watermark") == entry.get("id")]
         found = mark_reader.find(path, known, progress)

@@ -79,7 +79,7 @@ def test_every_format_is_signed_and_validates_in_another_process(clip: Path, tmp
             and manifest["ingredients"][0]["relationship"] == "parentOf"
         )
         assert edit["timeline"][0]["emotion"] == "happy" and edit["consent"]["text"].startswith("Anna")
-        assert edit["watermark"] == "none" and edit["models"] and edit["sources"]["take.mp4"]
+        assert edit["watermark"] == edit["id"] and edit["models"] and edit["sources"]["take.mp4"]
         assert "thumbnail" not in manifest and str(tmp_path) not in json.dumps(manifest), "more is told than was asked"
     assert show.examine(frames.parent).credentials == show.examine(exr).credentials == show.VALID
 
