@@ -128,7 +128,7 @@ def test_one_request_has_one_id(tmp_path):
     other.write_bytes(b"a clip")
 
     def watermark_of(spec):
-        return Signatory(spec).seal("an edit").mark
+        return Signatory(spec).seal(" ".join(getattr(spec, "emotions", ()))).mark
 
     number = watermark_of(EditSpec(clip=clip, emotions=("happy",)))
     assert number is not None and number == watermark_of(EditSpec(clip=other, emotions=("happy",)))
