@@ -6,9 +6,12 @@ import av
 import cv2
 import numpy as np
 import pytest
+from short_clips import small
 
 from cmet_engine.errors import InvalidInput
 from cmet_engine.face.pose import Pose
+from cmet_engine.pipeline import edit_clip
+from cmet_engine.provenance import ledger, show
 from cmet_engine.provenance.mark_code import CHIPS, decode, encode, id_of, message_of
 from cmet_engine.provenance.mark_reader import Found, evidence, read
 from cmet_engine.provenance.mark_surface import places, unrolled
@@ -139,3 +142,24 @@ def test_one_request_has_one_id(tmp_path):
     assert watermark_of(RenderSpec(clip=clip, track=clip, watermark=False)) is None
     with pytest.raises(InvalidInput, match="watermark"):
         EditSpec.read({"clip": "a.mp4", "watermark": "perhaps"})
+
+
+def test_a_copy_without_credentials_is_known_by_its_mark(tmp_path, monkeypatch):
+    monkeypatch.setenv("CMET_HOME", str(tmp_path / "home"))
+    clip = small(tmp_path / "take.mp4", frames=75, size=320)
+    result = edit_clip(EditSpec(clip=clip, emotions=("happy",), quality="draft"), tmp_path / "out")
+    (entry,) = ledger.entries()
+    copy = tmp_path / "copy.mp4"
+    with av.open(str(result.files["edited.mp4"])) as edited, av.open(str(copy), "w") as file:
+        shown = edited.streams.video[0]
+        stream = file.add_stream("libx264", rate=shown.average_rate, options={"crf": "26"})
+        stream.width, stream.height, stream.pix_fmt = shown.width, shown.height, "yuv420p"
+        for frame in edited.decode(shown):
+            file.mux(stream.encode(frame.reformat(format="yuv420p")))
+        file.mux(stream.encode())
+    assert show.examine(copy).recorded is None
+    mark = show.mark_in(copy)
+    assert mark == entry["id"] == entry["watermark"]
+    verdict = show.examine(copy, mark)
+    assert verdict.credentials == show.NONE and (verdict.recorded or {})["source"] == str(clip)
+    assert show.mark_in(clip) is None
