@@ -241,7 +241,7 @@ def test_the_command_line_takes_an_opposite_as_it_is_written():
 
     given = ["edit", "clip.mp4", "-o", "out", "--emotion", "-0.7*happy", "--emotion", "sad", "--mode", "add"]
     options = build_parser().parse_args(joined(given))
-    assert options.emotion == ["-0.7*happy", "sad"] and options.mode == "add"
+    assert options.emotion == ["-0.7*happy", "sad"] and options.mode == ["add"]
 
 
 def test_keys_are_told_apart_by_person():
