@@ -6,6 +6,7 @@ import time
 
 import numpy as np
 import pytest
+from short_clips import small
 
 from cmet_blender import engine as engine_module
 from cmet_blender import engine_check
@@ -25,21 +26,7 @@ for package in ("fastapi", "mediapipe", "torch"):
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory):
     """The first 24 frames of the sample."""
-    from cmet_engine.media.reader import VideoReader
-    from cmet_engine.media.writer import VideoWriter
-    from cmet_engine.models.assets import ASSETS
-
-    source = ASSETS / "sample" / "talking_head.mp4"
-    if not source.is_file():
-        pytest.skip("the sample clip is not part of this checkout")
-    path = tmp_path_factory.mktemp("clip") / "talk.mp4"
-    reader = VideoReader(source)
-    with VideoWriter(path, reader.info.width, reader.info.height, reader.info.fps) as writer:
-        for frame in reader:
-            if frame.index == 24:
-                break
-            writer.write(frame.image, frame.time)
-    return path
+    return small(tmp_path_factory.mktemp("clip") / "talk.mp4", size=320)
 
 
 @pytest.fixture

@@ -178,7 +178,7 @@ def test_doctor_finds_nothing_broken(capsys):
 
 
 def test_ctrl_c_leaves_nothing_half_written(tmp_path, tmp_path_factory):
-    clip = small(tmp_path_factory.mktemp("long") / "long.mp4", frames=150)
+    clip = small(tmp_path_factory.mktemp("long") / "long.mp4", frames=100)
     command = [
         sys.executable,
         "-m",

@@ -81,9 +81,9 @@ class Engine(RunningEngine):
         return self.root / "jobs" / job
 
 
-def long_take(folder: Path) -> Path:
+def long_take(folder: Path, frames: int = FRAMES) -> Path:
     """Four seconds of the sample, 192 pixels high: more than one segment, little work."""
-    return small(folder / "take.mp4", frames=FRAMES, size=192)
+    return small(folder / "take.mp4", frames=frames, size=192)
 
 
 def digest(files: dict[str, str]) -> dict[str, str]:

@@ -11,7 +11,7 @@ from running_engine import refusal
 
 schemathesis = pytest.importorskip("schemathesis", reason="needs the package schemathesis (the extra 'dev')")
 
-EXAMPLES = 20  # of each operation; `--long` makes it 500
+EXAMPLES = 10  # of each operation; `--long` makes it 500
 OPERATIONS = 16  # as many as the description holds; a test that found none would pass
 
 

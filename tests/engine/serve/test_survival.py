@@ -8,7 +8,10 @@ from functools import cache
 import pytest
 from running import FINISHED, Engine, digest, long_take
 
-pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="finds worker processes in /proc")
+pytestmark = [
+    pytest.mark.soak,
+    pytest.mark.skipif(not sys.platform.startswith("linux"), reason="finds worker processes in /proc"),
+]
 
 EDIT = {"emotions": ["happy@0-2.5", "sarcastic=0.6@2.5-"]}
 
@@ -41,7 +44,7 @@ def engine(tmp_path, sample):
     engine.stop()
 
 
-@pytest.mark.parametrize("suffix", ["mp4", pytest.param("png", marks=pytest.mark.soak)])
+@pytest.mark.parametrize("suffix", ["mp4", "png"])
 def test_kill_9_of_engine_and_worker_costs_only_unfinished_pieces(engine, sample, uninterrupted, suffix):
     job = engine.asker.edit(sample, format=suffix, **EDIT)["id"]
     engine.reaches(job, "render", 70)
@@ -59,7 +62,6 @@ def test_kill_9_of_engine_and_worker_costs_only_unfinished_pieces(engine, sample
     assert names == {"job.json", "state.json", "log.txt", "preview.jpg", "results"}
 
 
-@pytest.mark.soak
 def test_pieces_of_another_clip_are_not_used(engine, sample, uninterrupted, tmp_path):
     """The clip is exported again while the engine is dead."""
     clip = tmp_path / "take.mp4"
@@ -76,7 +78,6 @@ def test_pieces_of_another_clip_are_not_used(engine, sample, uninterrupted, tmp_
     assert "render begins anew" in engine.asker.log(job)
 
 
-@pytest.mark.soak
 def test_kills_at_random_moments(engine, sample, uninterrupted):
     """Engine or worker, at any moment of a job."""
     draw = random.Random(7)
