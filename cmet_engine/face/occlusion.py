@@ -177,7 +177,7 @@ def look(footage: Source, geometry: FaceGeometry, network: Look, progress: Progr
             mattes.append(b"" if matte is None else _packed(matte))
             if matte is not None:
                 covered[index] = _shares(matte, geometry.landmarks[index])
-    if sum(map(bool, mattes)) < LEAST_FRAMES:
+    if sum(map(bool, mattes)) < min(LEAST_FRAMES, len(mattes)):
         return Occlusion([b""] * len(mattes), np.zeros_like(covered))
     return Occlusion(mattes, covered)
 

@@ -9,7 +9,6 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from cmet_engine.face.clip import face_key
-from cmet_engine.face.occlusion import find_occlusion
 from cmet_engine.face.tracker import FaceGeometry
 from cmet_engine.media import audio
 from cmet_engine.media.source import Source
@@ -56,18 +55,16 @@ def open_renderer(
         source: the clip's own curves.
         edited: the wanted curves.
         timed: say how long the work will about take, which is measured, and another figure each time.
-        progress: called as ("occlusion", frames done, in all) while what lies before the face is looked for, and as ("fit", steps
-            done, in all) while a network is fitted to the clip.
+        progress: called as ("fit", steps done, steps in all) while a network is fitted to the clip.
 
     Raises:
         CmetError: the clip cannot be read, or the device is not on this machine.
     """
-    occlusion = find_occlusion(footage, geometry, face=face_key(spec.clip, spec.face), progress=progress)
     if spec.quality == "draft":
-        return WarpRenderer(geometry, source, edited, occlusion=occlusion)
+        return WarpRenderer(geometry, source, edited)
     quality = resolve_quality(spec.quality, spec.device)
     if quality == "draft":
-        return WarpRenderer(geometry, source, edited, [advice(len(geometry) if timed else None)], occlusion)
+        return WarpRenderer(geometry, source, edited, [advice(len(geometry) if timed else None)])
     from cmet_engine.emotion.clip_emotions import basic_emotion_deltas
     from cmet_engine.render.refine.fitting import prepare
     from cmet_engine.render.refine.renderer import RefinedRenderer
@@ -83,7 +80,7 @@ def open_renderer(
         timed=timed,
         progress=progress,
     )
-    return RefinedRenderer(geometry, source, edited, prepared, occlusion)
+    return RefinedRenderer(geometry, source, edited, prepared)
 
 
 def open_edtalk(

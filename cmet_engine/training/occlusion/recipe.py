@@ -46,12 +46,12 @@ class OcclusionConfig:
     """
 
     seed: int = 1
-    steps: int = 1800
+    steps: int = 3000
     batch: int = 8
     pool: int = 192
     drawn: int = 2
     learning_rate: float = 3e-3
-    warmup: int = 100
+    warmup: int = 50
     weight_decay: float = 0.01
     clip: float = 2.0
     average: float = 0.99
