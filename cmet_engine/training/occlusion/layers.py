@@ -135,7 +135,7 @@ def smooth_blob(random: np.random.Generator, centre: np.ndarray, radius: float) 
 def curve(points: np.ndarray, count: int = 24) -> np.ndarray:
     """A Bézier curve of any degree through control points [K, 2]: [count, 2]."""
     t = np.linspace(0, 1, count)[:, None, None]
-    level = np.broadcast_to(np.asarray(points, np.float64), (count, *points.shape))
+    level: np.ndarray = np.broadcast_to(np.asarray(points, np.float64), (count, *points.shape))
     while level.shape[1] > 1:
         level = level[:, :-1] * (1 - t) + level[:, 1:] * t
     return level[:, 0]
