@@ -174,5 +174,5 @@ def measure_network(network: OcclusionNetwork, faces: Faces, count: int) -> dict
             bare.append(float(seen.mean()) > 1e-3)
     return {
         "iou": hit / max(found + true - hit, 1), "precision": hit / max(found, 1), "recall": hit / max(true, 1),
-        "bare": float(np.mean(bare or [0.0])), "crops": count, "side": SIDE,
+        "bare": float(np.mean(bare)) if bare else 0.0, "crops": count, "side": SIDE,
     }  # fmt: skip
