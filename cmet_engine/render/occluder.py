@@ -13,9 +13,6 @@ from cmet_engine.smoothstep import smoothstep
 EDGE = (0.12, 0.5)
 """Probability below which a pixel is the face's, and above which it is the occluder's."""
 
-LEAST = 0.02
-"""Pixels that the occluder covers by less lend their colour to what is completed."""
-
 
 @dataclass(frozen=True)
 class Occluder:
@@ -24,18 +21,20 @@ class Occluder:
     Attributes:
         box: (left, top, right, bottom), pixels of the part.
         alpha: float32 [h, w] in 0..1 in the box: 1 where only the occluder is seen.
+        known: float32 [h, w], 1 where the face is seen, 0 under the occluder and one pixel of the matte around it, where lenses and
+            codecs leave halos.
     """
 
     box: Box
     alpha: np.ndarray
+    known: np.ndarray
 
     def taken_off(self, part: np.ndarray) -> np.ndarray:
         """The part with the face completed from around the occluder: a new picture of the same type and shape."""
         left, top, right, bottom = self.box
         result = part.copy()
         below = part[top:bottom, left:right]
-        filled = completed(below, (self.alpha < LEAST).astype(np.float32))
-        result[top:bottom, left:right] = quantised(filled, part.dtype)
+        result[top:bottom, left:right] = quantised(completed(below, self.known), part.dtype)
         return result
 
     def put_back(self, part: np.ndarray, drawn: np.ndarray) -> np.ndarray:
@@ -70,11 +69,15 @@ def occluder(matte: np.ndarray, landmarks: np.ndarray, shape: tuple[int, ...]) -
     if right - left < 2 or bottom - top < 2:
         return None
     shifted = np.column_stack([transform[:, :2], transform[:, :2] @ [left, top] + transform[:, 2]])
-    enlarged = cv2.warpAffine(
-        matte, shifted, (right - left, bottom - top), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
-        borderMode=cv2.BORDER_REPLICATE,
+    alpha, near = (
+        cv2.warpAffine(
+            values, shifted, (right - left, bottom - top), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+            borderMode=cv2.BORDER_REPLICATE,
+        )
+        for values in (matte, cv2.dilate(matte, np.ones((3, 3), np.uint8)))
     )  # fmt: skip
-    return Occluder((left, top, right, bottom), smoothstep(enlarged, *EDGE).astype(np.float32))
+    known = (near <= EDGE[0]).astype(np.float32)
+    return Occluder((left, top, right, bottom), smoothstep(alpha, *EDGE).astype(np.float32), known)
 
 
 def completed(picture: np.ndarray, known: np.ndarray) -> np.ndarray:
