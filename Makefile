@@ -31,6 +31,7 @@ test: .venv/ready ## all tests
 
 soak: .venv/ready ## the long forms of the tests under load and with damaged media, a quarter of an hour
 	$(BIN)/python -m pytest --long -s tests/soak tests/engine/serve/test_description.py
+	$(BIN)/python -m pytest --long -m soak tests
 
 lint: .venv/ready
 	$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

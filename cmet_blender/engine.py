@@ -26,7 +26,7 @@ ADDRESS_FILE = "engine.json"
 LOG_FILE = "engine.log"
 START_SECONDS = 60.0  # a cold start imports FastAPI from a slow disk; longer means that something is wrong
 FINISHED = ("done", "failed", "cancelled")
-KINDS = ("track", "edit", "render", "vector")
+KINDS = ("faces", "track", "edit", "render", "vector")
 RESTARTS = 3  # a job during which the engine ends more often is given up
 EXIT_SECONDS = 1.0  # between closing its port and the end of its process; set by hand on Linux
 ATTEMPTS = 6  # an engine that has just started may answer later than the client's time-out of 5 s
@@ -217,6 +217,10 @@ class Engine:
         answer["mismatch"] = version_mismatch(str(answer.get("version", "")))
         return answer
 
+    def provenance(self, path: Path) -> dict[str, Any]:
+        """Verify a file; see `Client.provenance`."""
+        return self._ask("provenance", path)
+
     def emotions(self) -> list[dict[str, Any]]:
         """Names and reliability of the library's emotions; an engine that has just started may answer late."""
         for attempt in range(ATTEMPTS):
@@ -237,7 +241,7 @@ class Engine:
         """Queue a job; returns its id.
 
         Args:
-            request: `kind` (`track`, `edit`, `render` or `vector`) and fields of that specification in `cmet_engine.spec`.
+            request: `kind` (one of `KINDS`) and fields of that specification in `cmet_engine.spec`.
 
         Raises:
             InvalidInput: the kind is unknown.

@@ -166,6 +166,21 @@ def edited(scene: Any) -> Any | None:
     return _named(scene, EDITED)
 
 
+def shown_file(scene: Any) -> Path:
+    """The file of the sequencer's active strip; where that is none of a picture, of the edited clip.
+
+    Raises:
+        NotFound: there is neither.
+    """
+    active = scene.sequence_editor.active_strip if scene.sequence_editor else None
+    for strip in (active, edited(scene)):
+        if strip is not None and strip.type == "MOVIE":
+            return Path(bpy.path.abspath(strip.filepath)).resolve()
+        if strip is not None and strip.type == "IMAGE":
+            return Path(bpy.path.abspath(strip.directory), strip.elements[0].filename).resolve()
+    raise NotFound("No strip of a video or of pictures is active in the sequencer, and there is no edited clip yet.")
+
+
 def _named(scene: Any, name: str) -> Any | None:
     editor = scene.sequence_editor
     return next((s for s in _strips(editor) if s.name == name), None) if editor is not None else None
@@ -177,27 +192,36 @@ def _remove(editor: Any, strip: Any | None) -> None:
             _strips(editor).remove(_strips(editor)[name])
 
 
-def show_edited(scene: Any, path: str | Path, start_frame: int = 1) -> Any:
+def show_edited(scene: Any, path: str | Path | list[Path], start_frame: int = 1, begins: float = 0.0) -> Any:
     """Put the edited clip above the source in the sequencer; a newer one takes the place of an older.
+
+    Args:
+        scene: the scene.
+        path: a video, or numbered pictures of one folder.
+        start_frame: scene frame of the clip's first frame.
+        begins: seconds of the clip at which the edited part of it begins.
 
     Raises:
         NotFound: the file does not exist.
         InvalidInput: it is no video that Blender can read.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise NotFound(f"The edited video {path} does not exist.")
+    first, *others = path if isinstance(path, list) else [Path(path)]
+    if not first.is_file():
+        raise NotFound(f"The edited video {first} does not exist.")
     editor = scene.sequence_editor or scene.sequence_editor_create()
     _remove(editor, edited(scene))
-    strip = _strips(editor).new_movie(
-        name=EDITED, filepath=str(path), channel=_channel(editor, 3), frame_start=start_frame
-    )
+    frame = start_frame + round(begins * float(scene_fps(scene)))
+    new = _strips(editor).new_image if isinstance(path, list) else _strips(editor).new_movie
+    strip = new(name=EDITED, filepath=str(first), channel=_channel(editor, 3), frame_start=frame)
+    for picture in others:
+        strip.elements.append(picture.name)
     if strip.frame_final_duration < 1:
         _strips(editor).remove(strip)
-        raise InvalidInput(f"{path.name} is not a video that Blender can read.")
+        raise InvalidInput(f"{first.name} is not a video that Blender can read.")
     strip.name = EDITED
     beside = source(scene)
-    retime(editor, strip, beside.frame_final_duration if beside is not None else strip.frame_final_duration)
+    if beside is not None:  # scene frames of each frame of the clip
+        retime(editor, strip, strip.frame_duration * beside.frame_final_duration / beside.frame_duration)
     return strip
 
 

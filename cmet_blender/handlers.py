@@ -5,7 +5,7 @@ from typing import Any
 import bpy
 from bpy.app.handlers import persistent
 
-from . import emotion_strips
+from . import emotion_strips, performers
 from .emotion_tracks import owners
 
 _busy = False
@@ -16,13 +16,14 @@ def _follow(scene: Any, graph: Any) -> None:
     """Carry what was done to a leading strip to the others, after every change of the scene."""
     global _busy
     settings = getattr(scene, "cmet", None)
-    if _busy or settings is None or settings.rig is None or not _animation_changed(graph):
+    if _busy or settings is None or not _animation_changed(graph):
         return
-    if any(o.animation_data is not None and o.animation_data.use_tweak_mode for o in owners(settings.rig)):
-        return  # strips cannot be changed while one is being tweaked; the next update catches up
     _busy = True  # the changes made here come back as another update
     try:
-        emotion_strips.sync(settings.rig)
+        for rig in [one.rig for one in performers.everyone(settings) if one.rig is not None]:
+            # strips cannot be changed while one is being tweaked; the next update catches up
+            if not any(o.animation_data is not None and o.animation_data.use_tweak_mode for o in owners(rig)):
+                emotion_strips.sync(rig)
     finally:
         _busy = False
 

@@ -10,116 +10,57 @@ from bpy.props import (
     EnumProperty,
     FloatProperty,
     IntProperty,
-    PointerProperty,
     StringProperty,
 )
 
-from cmet_engine import arkit
+from cmet_engine.choices import CODEC_OUT, CODEC_TITLES, COLOR_SPACES
 from cmet_engine.emotions import LIBRARY
-from cmet_engine.errors import CmetError, InvalidInput
 
-from . import icons, mapping, rig, session
+from . import icons, performers, session
 from .export import PRESETS
+from .performers import CmetPerson, Performer
 
-_KINDS = [(kind, kind.capitalize(), "") for kind in mapping.KINDS]
-_AXES = [(sign + axis, sign + axis, f"turns about {sign}{axis} of the rig") for axis in "XYZ" for sign in "+-"]
 RATE_FACTORS = {"small": 28, "default": None, "large": 6}  # constant rate factor of H.264; None is the engine's default
-_filling = False  # rows are being written by `show_mapping`: their update is not the user's
+
+LIKE_SOURCE = "source"
+_FORMATS = [  # the numbers are what a .blend stores
+    (LIKE_SOURCE, "Like the Source", "File type and codec nearest to the clip's own", "", 5),
+    ("mp4", "MP4", "For viewing: H.264, or HEVC of clips with more than 8 bits", "", 0),
+    ("m4v", "M4V", "MP4 under the name that Apple's programs prefer", "", 6),
+    ("mov", "QuickTime", "For editing: ProRes, DNxHR, H.264 or HEVC", "", 1),
+    ("mkv", "Matroska", "For viewing, or FFV1 without any loss", "", 2),
+    ("mxf", "MXF", "For editing and broadcast: DNxHR", "", 3),
+    ("webm", "WebM", "For the web: VP9", "", 4),
+    ("png", "PNG Pictures", "Numbered pictures of 8 or 16 bits, without loss", "", 7),
+    ("tif", "TIFF Pictures", "Numbered pictures of 8 or 16 bits, without loss", "", 8),
+    ("dpx", "DPX Pictures", "Numbered pictures of 8 to 16 bits, without loss", "", 9),
+    ("exr", "OpenEXR Pictures", "Numbered pictures in half floats, ZIP compression", "", 10),
+]
+_CODEC_ITEMS = {
+    name: (name, title, f"{title}, in {' '.join(CODEC_OUT[name])}", "", number)
+    for number, (name, title) in enumerate(CODEC_TITLES.items(), 1)
+}
+_codec_items: list[tuple[str, str, str, str, int]] = []  # Blender needs the texts kept alive
 
 
-def _is_rig(_: Any, obj: Any) -> bool:
-    return obj.type == "ARMATURE" or (obj.type == "MESH" and rig.shape_keys(obj) is not None)
+def codecs_of(video_format: str) -> list[str]:
+    """The codecs that go into a kind of file; none of pictures, and where the clip decides."""
+    return [name for name, suffixes in CODEC_OUT.items() if f".{video_format}" in suffixes]
 
 
-def _rig_chosen(self: Any, context: Any) -> None:
-    if self.rig is not None:
-        self.message = ""
-        try:
-            show_mapping(self, mapping.spread(self.rig, mapping.match(self.rig)))
-        except CmetError as error:
-            self.rows.clear()
-            self.message = str(error)
+def codec_items(self: Any, context: Any) -> list[tuple[str, str, str, str, int]]:
+    """The codecs of the chosen format."""
+    automatic = ("auto", "Automatic", "The one of the format that loses least of the clip", "", 0)
+    _codec_items[:] = [automatic, *(_CODEC_ITEMS[name] for name in codecs_of(self.video_format))]
+    return _codec_items
 
 
-def _row_changed(self: Any, context: Any) -> None:
-    if _filling:
-        return
-    try:
-        weights = mapping.parse_weights(self.channels)
-        self.fault = ""
-    except CmetError as error:
-        self.fault = str(error)
-        return
-    self.kind, self.confidence = (mapping.MANUAL, 1.0) if weights else (mapping.MISSING, 0.0)
+def _format_chosen(self: Any, context: Any) -> None:
+    self.codec = "auto"  # the other format may not know the codec
 
 
-def _shape_names(self: Any, context: Any, edit_text: str) -> list[str]:
-    chosen = context.scene.cmet.rig
-    if chosen is None:
-        return []
-    names = dict.fromkeys(name for names in rig.names_by_mesh(chosen).values() for name in names)
-    return [name for name in names if edit_text.lower() in name.lower()]
-
-
-class CmetRow(bpy.types.PropertyGroup):
-    """One row of the mapping table."""
-
-    name: StringProperty(name="Coefficient", description="One of the 52 ARKit coefficients")
-    channels: StringProperty(
-        name="Shapes", update=_row_changed, search=_shape_names, search_options={"SUGGESTION"},
-        description="Shape key that takes this coefficient; several with weights: browInnerUp_L; browInnerUp_R=0.5",
-    )  # fmt: skip
-    kind: EnumProperty(items=_KINDS, default=mapping.MISSING)
-    confidence: FloatProperty(min=0, max=1)
-    fault: StringProperty()
-    gain: FloatProperty(
-        name="Gain",
-        default=1.0,
-        soft_min=0,
-        soft_max=3,
-        description="The shape gets gain times the coefficient plus the offset",
-    )
-    offset: FloatProperty(
-        name="Offset",
-        default=0.0,
-        soft_min=-1,
-        soft_max=1,
-        description="Added after the gain, in units of the shape key",
-    )
-    limited: BoolProperty(name="Limits", description="Keep the shape key's value between minimum and maximum")
-    minimum: FloatProperty(
-        name="Minimum",
-        default=0.0,
-        soft_min=-1,
-        soft_max=1,
-        description="Least value that the shape key gets; 0 is the rest shape",
-    )
-    maximum: FloatProperty(
-        name="Maximum",
-        default=1.0,
-        soft_min=0,
-        soft_max=2,
-        description="Largest value that the shape key gets; 1 is the whole shape",
-    )
-
-
-class CmetRotation(bpy.types.PropertyGroup):
-    """A bone or object that turns with the head or an eye."""
-
-    name: StringProperty()
-    target: StringProperty(name="Target", description="Bone of the rig's armature, or an object; empty for none")
-    yaw: EnumProperty(name="Yaw", items=_AXES, default="-Z", description="Axis of turning to the character's own right")
-    pitch: EnumProperty(name="Pitch", items=_AXES, default="+X", description="Axis of looking down")
-    roll: EnumProperty(
-        name="Roll", items=_AXES, default="-Y", description="Axis of leaning to the character's own right"
-    )
-    strength: FloatProperty(
-        name="Strength",
-        default=1.0,
-        soft_min=0,
-        soft_max=2,
-        description="Factor on the track's angles in degrees: 1 turns as far as the actor, 0 nothing",
-    )
+def _color_spaces(self: Any, context: Any, edit_text: str) -> list[str]:
+    return [name for name in COLOR_SPACES if edit_text.lower() in name.lower()]
 
 
 _emotion_items: list[tuple[str, str, str, int, int]] = []  # Blender needs the texts kept alive
@@ -146,7 +87,7 @@ def emotion_items(self: Any, context: Any) -> list[tuple[str, str, str, int, int
     return _emotion_items
 
 
-class CmetScene(bpy.types.PropertyGroup):
+class CmetScene(Performer, bpy.types.PropertyGroup):
     """What a scene remembers."""
 
     clip: StringProperty(name="Clip", subtype="FILE_PATH", description="Video of a talking face")
@@ -159,32 +100,16 @@ class CmetScene(bpy.types.PropertyGroup):
     face: IntProperty(
         name="Face", default=0, min=0, max=20, description="Which face when there are several: 0 is the largest"
     )
+    people: CollectionProperty(type=CmetPerson)
+    active_person: IntProperty(name="Person", min=0, description="Whom the panels Emotion, Rig and Export are about")
     person: StringProperty(
         name="Person",
         description="Number or name of the person, as the command cmet faces shows them; empty takes the face above",
     )
     colorspace: StringProperty(
-        name="Color Space",
+        name="Color Space", search=_color_spaces, search_options={"SUGGESTION"},
         description="Of the clip: ACEScg, LogC3, S-Log3, PQ or another that OpenColorIO knows; empty takes it from the clip's tags",
-    )
-    track: StringProperty(
-        name="Coefficient Track",
-        subtype="FILE_PATH",
-        description="Coefficient track of the clip: .npz, Live Link Face .csv or Audio2Face .json",
-    )
-    rig: PointerProperty(
-        name="Rig",
-        type=bpy.types.Object,
-        poll=_is_rig,
-        update=_rig_chosen,
-        description="Mesh of the face, or the armature of a rig with face bones",
-    )
-    rows: CollectionProperty(type=CmetRow)
-    active_row: IntProperty()
-    rotations: CollectionProperty(type=CmetRotation)
-    mapping_name: StringProperty()
-    unit: StringProperty()
-    unused: StringProperty()
+    )  # fmt: skip
     simplify: FloatProperty(
         name="Simplify",
         default=0.0,
@@ -202,14 +127,6 @@ class CmetScene(bpy.types.PropertyGroup):
         min=-10,
         max=10,
         description="Influence of the new strip: 0 is nothing, 1 the whole emotion; key it in the NLA editor",
-    )
-    mode: EnumProperty(
-        name="Mode",
-        items=[
-            ("add", "Add", "The actor's own expression is kept underneath"),
-            ("replace", "Replace", "The actor's standing expression is removed first"),
-        ],
-        description="What becomes of the expression that the actor has already",
     )
     voice: StringProperty(
         name="Voice",
@@ -250,14 +167,13 @@ class CmetScene(bpy.types.PropertyGroup):
     )
     video_format: EnumProperty(
         name="Format",
-        items=[
-            ("mp4", "MP4 (H.264)", "For viewing"),
-            ("mov", "MOV (ProRes)", "For editing on"),
-            ("mkv", "MKV (H.264)", "For viewing"),
-            ("mxf", "MXF (DNxHR)", "For editing on"),
-            ("webm", "WebM (VP9)", "For the web"),
-        ],
+        items=_FORMATS,
+        default="mp4",
+        update=_format_chosen,
         description="File type of the edited clip; its rate, size and sound are the clip's own",
+    )
+    codec: EnumProperty(
+        name="Codec", items=codec_items, default=0, description="How the pictures are stored in the file"
     )
     rate_factor: EnumProperty(
         name="Rate Factor",
@@ -267,7 +183,42 @@ class CmetScene(bpy.types.PropertyGroup):
             ("large", "Large File (6)", "To work on"),
         ],
         default="default",
-        description="Constant rate factor, in .mp4, .mkv and .webm: a lower one keeps more and makes larger files",
+        description="Constant rate factor of H.264, HEVC and VP9: a lower one keeps more and makes larger files",
+    )
+    range_from: StringProperty(
+        name="From",
+        description="First frame that is rendered: seconds (2.5), frames from the clip's beginning (120f) or a timecode (01:00:10:00); empty is the beginning",
+    )
+    range_to: StringProperty(
+        name="To",
+        description="The frame behind the last one that is rendered: seconds (2.5), frames (120f) or a timecode (01:00:10:00); empty is the end",
+    )
+    handles: IntProperty(
+        name="Handles",
+        default=0,
+        min=0,
+        max=100_000,
+        soft_max=50,
+        description="Frames more at either end of the range, as far as the clip has them",
+    )
+    matte: BoolProperty(
+        name="Matte",
+        description="Also write the mask of what was changed: matte.mkv, numbered pictures beside pictures, a channel in OpenEXR",
+    )
+    shot_data: BoolProperty(
+        name="Shot Data",
+        description="Also write in and out, timecode and names for conform, as JSON and OpenTimelineIO",
+    )
+    consent: StringProperty(
+        name="Consent",
+        description="Consent of the person shown: who, when, how; or the path of a consent file (.json). It goes into the video's Content Credentials",
+    )
+    verified: StringProperty()
+    badge: StringProperty()
+    watermark: BoolProperty(
+        name="Watermark",
+        default=True,
+        description="Mark the edited face invisibly as edited; the mark survives re-encoding and carries an id",
     )
     export_path: StringProperty(
         name="File",
@@ -288,59 +239,6 @@ class CmetScene(bpy.types.PropertyGroup):
     )
     message: StringProperty()
     done: StringProperty()
-
-
-def show_mapping(settings: Any, found: mapping.RigMapping) -> None:
-    """Write a mapping into the table of the panel."""
-    global _filling
-    _filling = True
-    try:
-        settings.rows.clear()
-        for name in arkit.NAMES:
-            source = found.rows[name]
-            row = settings.rows.add()
-            row.name, row.kind, row.confidence = name, source.kind, source.confidence
-            row.channels = mapping.format_weights(source.channels)
-            row.gain, row.offset = source.gain, source.offset
-            row.limited = source.minimum is not None or source.maximum is not None
-            row.minimum = 0.0 if source.minimum is None else source.minimum
-            row.maximum = 1.0 if source.maximum is None else source.maximum
-        settings.rotations.clear()
-        for key in mapping.ROTATIONS:
-            rotation = found.rotations.get(key, mapping.Rotation())
-            entry = settings.rotations.add()
-            entry.name = key
-            for attribute in ("target", "yaw", "pitch", "roll", "strength"):
-                setattr(entry, attribute, getattr(rotation, attribute))
-        settings.mapping_name = found.name
-        settings.unit = "|".join(found.unit or ())
-        settings.unused = "; ".join(found.unused)
-    finally:
-        _filling = False
-
-
-def shown_mapping(settings: Any) -> mapping.RigMapping:
-    """The mapping that the table of the panel shows.
-
-    Raises:
-        InvalidInput: no rig is chosen, or a row cannot be read.
-    """
-    if not settings.rows:
-        raise InvalidInput("No rig is chosen; choose one, and its shapes are matched.")
-    rows = {}
-    for row in settings.rows:
-        weights = mapping.parse_weights(row.channels)
-        limits = (row.minimum, row.maximum) if row.limited else (None, None)
-        rows[row.name] = mapping.Row(row.name, weights, row.kind, row.confidence, row.gain, row.offset, *limits)
-    rotations = {
-        entry.name: mapping.Rotation(entry.target, entry.yaw, entry.pitch, entry.roll, entry.strength)
-        for entry in settings.rotations
-        if entry.target
-    }
-    unit = tuple(settings.unit.split("|")) if settings.unit else None
-    return mapping.RigMapping(
-        rows, tuple(n for n in settings.unused.split("; ") if n), rotations, settings.mapping_name, unit
-    )  # type: ignore[arg-type]
 
 
 class CmetPreferences(bpy.types.AddonPreferences):
@@ -400,4 +298,4 @@ class CmetPreferences(bpy.types.AddonPreferences):
             )
 
 
-CLASSES = (CmetRow, CmetRotation, CmetScene, CmetPreferences)
+CLASSES = (*performers.CLASSES, CmetScene, CmetPreferences)

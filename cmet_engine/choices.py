@@ -15,7 +15,32 @@ PICTURES = ("png", "tif", "dpx", "exr")
 Codec = Literal[
     "h264", "hevc", "prores", "prores_hq", "prores_4444", "dnxhr_lb", "dnxhr_sq", "dnxhr_hq", "dnxhr_hqx", "dnxhr_444", "ffv1", "vp9"
 ]  # fmt: skip
-"""Of a movie; `media.formats.CODEC_OUT` says which files each goes into."""
+"""Of a movie."""
+
+_ANY_MP4 = (".mp4", ".m4v", ".mov", ".mkv")
+
+CODEC_OUT: dict[str, tuple[str, ...]] = {
+    "h264": _ANY_MP4, "hevc": _ANY_MP4, "prores": (".mov",), "prores_hq": (".mov",), "prores_4444": (".mov",),
+    **dict.fromkeys(("dnxhr_lb", "dnxhr_sq", "dnxhr_hq", "dnxhr_hqx", "dnxhr_444"), (".mov", ".mxf")),
+    "ffv1": (".mkv",), "vp9": (".webm",),
+}  # fmt: skip
+"""The movies that each codec goes into."""
+
+CODEC_TITLES = {
+    "h264": "H.264", "hevc": "HEVC", "prores": "ProRes 422", "prores_hq": "ProRes 422 HQ", "prores_4444": "ProRes 4444",
+    "dnxhr_lb": "DNxHR LB", "dnxhr_sq": "DNxHR SQ", "dnxhr_hq": "DNxHR HQ", "dnxhr_hqx": "DNxHR HQX", "dnxhr_444": "DNxHR 444",
+    "ffv1": "FFV1", "vp9": "VP9",
+}  # fmt: skip
+"""What people call them."""
+
+RATE_FACTOR_CODECS = ("h264", "hevc", "vp9")
+"""Those of them that have a rate factor."""
+
+COLOR_SPACES = (
+    "ACEScg", "ACES2065-1", "LogC3", "LogC4", "S-Log3", "V-Log", "PQ", "HLG", "sRGB", "Rec.709", "Rec.2020",
+)  # fmt: skip
+"""Usual colour spaces of footage; any other that the OpenColorIO configuration knows may be named."""
+
 TrackFormat = Literal["npz", "csv", "json"]
 DEVICES = ("auto", "cpu", "cuda", "mps")
 """Kinds of devices that networks run on; `cuda:1` names one of several GPUs."""

@@ -16,7 +16,14 @@ from cmet_engine.errors import Busy, CmetError, InvalidInput, MissingWeights, No
 from cmet_engine.files import read_json
 
 TIMEOUT = 5.0  # seconds; the engine answers at once, whatever it is working on
+READING = 120.0  # seconds for the engine to read a whole file
 REFUSALS = {kind.http_status: kind for kind in (InvalidInput, NotFound, MissingWeights, Busy)}
+
+
+def video_of(files: dict[str, str]) -> tuple[str, str | None]:
+    """Among the files of a finished rendering the name of the video, and of its credentials where they lie beside it."""
+    credentials = next((name for name in files if name.endswith(".c2pa")), None)
+    return next(name for name in files if name != credentials), credentials
 
 
 class Client:
@@ -51,7 +58,16 @@ class Client:
         except (CmetError, ValueError, KeyError, TypeError) as error:
             raise CmetError(f"{path} does not hold the address of an engine; is `cmet serve` running?") from error
 
-    def request(self, method: str, path: str, body: Any = None, *, raw: bytes | None = None, **query: Any) -> Any:
+    def request(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        raw: bytes | None = None,
+        seconds: float = TIMEOUT,
+        **query: Any,
+    ) -> Any:
         """One request; the answer's JSON, or its bytes when it is not JSON.
 
         Raises:
@@ -62,7 +78,7 @@ class Client:
         headers = {"Authorization": f"Bearer {self._token}"}
         if data is not None:
             headers["Content-Type"] = "application/json" if raw is None else "application/octet-stream"
-        connection = http.client.HTTPConnection(self._host, self._port, timeout=TIMEOUT)
+        connection = http.client.HTTPConnection(self._host, self._port, timeout=seconds)
         try:
             connection.request(method, target, data, headers)
             response = connection.getresponse()
@@ -88,6 +104,10 @@ class Client:
         """Names and reliability of the library's emotions."""
         return self.request("GET", "emotions")
 
+    def faces(self, clip: str | Path, **parameters: Any) -> dict[str, Any]:
+        """Queue: everyone in a clip. Returns the job; its `result` lists them as `people`, its `files` are their pictures."""
+        return self.request("POST", "faces", {"clip": str(clip), **parameters}, client=self._name)
+
     def track(self, clip: str | Path, **parameters: Any) -> dict[str, Any]:
         """Queue: footage to coefficients. Returns the job."""
         return self.request("POST", "track", {"clip": str(clip), **parameters}, client=self._name)
@@ -96,9 +116,10 @@ class Client:
         """Queue: edit the emotion of a clip; `parameters` are the fields of `cmet_engine.spec.EditSpec`. Returns the job."""
         return self.request("POST", "edit", {"clip": str(clip), **parameters}, client=self._name)
 
-    def render(self, clip: str | Path, track: str | Path, **parameters: Any) -> dict[str, Any]:
-        """Queue: render a clip with the curves of a track. Returns the job."""
-        return self.request("POST", "render", {"clip": str(clip), "track": str(track), **parameters}, client=self._name)
+    def render(self, clip: str | Path, track: str | Path | None = None, **parameters: Any) -> dict[str, Any]:
+        """Queue: render a clip with the curves of a track, or with those of several `people`. Returns the job."""
+        curves = {} if track is None else {"track": str(track)}
+        return self.request("POST", "render", {"clip": str(clip), **curves, **parameters}, client=self._name)
 
     def vector(self, paths: list[str], neutral: list[str], name: str, **parameters: Any) -> dict[str, Any]:
         """Queue: a new emotion from recordings; `neutral` may be empty (the library's neutral). Returns the job."""
@@ -137,6 +158,10 @@ class Client:
     def preview(self, identity: str) -> bytes:
         """The newest edited picture of a job (JPEG)."""
         return self.request("GET", f"jobs/{quote(identity, safe='')}/preview")
+
+    def provenance(self, path: str | Path) -> dict[str, Any]:
+        """Verify a file: `credentials` (valid, changed, none or unreadable), `signed_by`, `edit` …, and `sentences` in words."""
+        return self.request("GET", "provenance", seconds=READING, file=str(path))
 
     def upload(self, path: str | Path) -> str:
         """Send a small file; returns the path under which jobs may name it."""

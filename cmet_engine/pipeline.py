@@ -20,7 +20,7 @@ from cmet_engine.emotion.edit import edit_track
 from cmet_engine.errors import CmetError, InvalidInput
 from cmet_engine.face.clip import track_clip
 from cmet_engine.face.geometry import FaceGeometry
-from cmet_engine.files import check_apart, inputs_kept, whole_folder
+from cmet_engine.files import inputs_kept, whole_folder
 from cmet_engine.media import audio
 from cmet_engine.media.output import check_folder, check_video, files_read
 from cmet_engine.media.probe import measure, part_of
@@ -28,8 +28,10 @@ from cmet_engine.media.sequences import remove_stale
 from cmet_engine.media.source import Source
 from cmet_engine.media.spaces import of_result
 from cmet_engine.media.writer import check_output
-from cmet_engine.preparation import check_inputs, like_source, matte_of, say_limits
+from cmet_engine.preparation import check_beside, check_inputs, like_source, matte_of, say_limits
 from cmet_engine.progress import Progress
+from cmet_engine.provenance.credentials import is_made
+from cmet_engine.provenance.seal import Signatory
 from cmet_engine.quality import summary
 from cmet_engine.quality.check import ResultCheck
 from cmet_engine.quality.outside import psnr_of_video
@@ -37,8 +39,8 @@ from cmet_engine.quality.report import EditReport, FramePair, write_report
 from cmet_engine.render.base import Renderer
 from cmet_engine.render.chain import ChainedRenderer, same_face
 from cmet_engine.render.choose import open_edtalk, open_renderer
-from cmet_engine.render.metadata import edit_description, video_metadata
-from cmet_engine.render.shot_data import Shot, opentimelineio, write_shot
+from cmet_engine.render.metadata import described, edit_description, video_metadata
+from cmet_engine.render.shot_data import Shot, write_shot
 from cmet_engine.render.stream import KeptFrames, Observer, Preview, VideoOutput, render_video
 from cmet_engine.resume import Segments
 from cmet_engine.spec import EditSpec, RenderSpec, beside
@@ -90,15 +92,15 @@ class _Person:
         name: of the person, where the keys are for several; empty for the only one.
         geometry, source: where the face is, and the clip's own curves.
         edited: the wanted curves; the clip's own until they are made.
-        face: whose, as `spec.Face`.
-        emotions: what is asked for this person; None where curves are rendered as they are.
+        spec: what is asked for this person alone.
+        emotions: theirs; None where curves are rendered as they are.
     """
 
     name: str
     geometry: FaceGeometry
     source: CoefficientTrack
     edited: CoefficientTrack
-    face: int | str | Path = 0
+    spec: EditSpec | RenderSpec
     emotions: "ClipEmotions" = None  # type: ignore[assignment]
 
     def file(self, name: str) -> str:
@@ -152,23 +154,27 @@ def edit_clip(
         check_inputs(spec)
         footage = part_of(spec.clip, *spec.part, spec.space)
         if spec.renderer != "none":
-            say_limits(footage if spec.lips is None else Source.of(spec.lips), spec.video_name)
+            sound = footage if spec.lips is None else Source.of(spec.lips)
+            say_limits(None if spec.portrait else footage, sound, Path(spec.video_name), spec.codec)
         return _edit_into(spec, footage, final, force, watch, started)
 
 
 def _edit_into(spec: EditSpec, footage: Source, final: Path, force: bool, watch: _Watch, started: float) -> EditResult:
     """See `edit_clip`; `started` is when the work began."""
-    pieces = watch.pieces
+    pieces, signatory = watch.pieces, Signatory(spec)
     with whole_folder(final, force=force) as folder:
         people, timeline = _track_and_encode(spec, footage, watch)
         for one in people:
             one.source.save(folder / one.file("source.npz"))
+        seal = signatory.seal(described(spec, timeline), timeline)
         video = VideoOutput(
             folder / spec.video_name,
-            video_metadata(spec.renderer, edit_description(timeline, spec.mode)),
+            video_metadata(spec.renderer, described(spec, timeline)),
             spec.lips,
             spec.rate_factor,
             spec.codec,
+            seal=seal,
+            watermark=seal.mark,
             **matte_of(spec, spec.video_name, folder),
         )
         rendered = _Rendered()
@@ -180,16 +186,17 @@ def _edit_into(spec: EditSpec, footage: Source, final: Path, force: bool, watch:
             for one in people:
                 emphasis = one.emotions.emphasis(one.source)
                 one.edited = edit_track(
-                    one.source, one.emotions.timeline, one.emotions.vectors, emphasis=emphasis, mode=spec.mode
+                    one.source, one.emotions.timeline, one.emotions.vectors, emphasis=emphasis, mode=_mode(one)
                 )
         for one in people:
-            one.edited.meta["edit"] = edit_description(one.emotions.timeline, spec.mode)
+            one.edited.meta["edit"] = edit_description(one.emotions.timeline, _mode(one))
             one.edited.save(folder / one.file("edited.npz"))
         if spec.renderer == "warp":
-            rendered = _render(footage, _open_renderer(spec, footage, people, watch), people, video, watch)
-        messages = [*_tracking_messages(people), *rendered.messages]
+            rendered = _render(footage, _open_renderer(footage, people, watch), people, video, watch)
+        asked = [] if spec.renderer == "none" else signatory.messages
+        messages = [*asked, *_tracking_messages(people), *rendered.messages]
         seconds = None if pieces else time.perf_counter() - started
-        report = _report(spec, people, timeline, rendered, messages, seconds)
+        report = replace(_report(spec, people, timeline, rendered, messages, seconds), provenance=seal.words())
         write_report(folder / "report.html", folder / "report.json", report)
         shown, first = None if spec.renderer == "none" else video.path, people[0]
         keys = timeline.within(first.source.duration).keys
@@ -197,9 +204,11 @@ def _edit_into(spec: EditSpec, footage: Source, final: Path, force: bool, watch:
     if "%" in spec.video_name and spec.renderer != "none":
         pictures = final / spec.video_name
         messages += remove_stale(pictures.parent, pictures.name, len(people[0].source))
+    messages += seal.record(final / ("edited.npz" if spec.renderer == "none" else spec.video_name))
     tracks = [one.file(name) for one in people for name in TRACKS]
     paths = [*spec.outputs(final), *(final / name for name in tracks)]
-    files = {path.relative_to(final).as_posix(): path for path in paths if path.name not in set(TRACKS) - set(tracks)}
+    paths = [path for path in paths if path.name not in set(TRACKS) - set(tracks) and is_made(path)]
+    files = {path.relative_to(final).as_posix(): path for path in paths}
     return EditResult(final, files, rendered.all_figures(), messages)
 
 
@@ -225,35 +234,50 @@ def render_clip(
     """
     with inputs_kept(files_read(spec)):
         check_video(Path(output), force=force)
-        if spec.shot_data is not None:
-            opentimelineio()
-            for path in spec.outputs(Path(output))[1:]:
-                check_apart(path)
-                if path.exists() and not force:
-                    raise InvalidInput(f"{path} exists already; choose another name or add --force to replace it.")
+        check_beside(spec, Path(output), force=force)
         return _render_into(spec, Path(output), force, _Watch(progress, pieces, preview))
 
 
 def _render_into(spec: RenderSpec, output: Path, force: bool, watch: _Watch) -> RenderResult:
     """See `render_clip`."""
-    pieces, progress = watch.pieces, watch.progress
-    edited = CoefficientTrack.load(spec.track)
-    source = None if spec.source is None else CoefficientTrack.load(spec.source)
+    signatory = Signatory(spec)
+    everyone = spec.everyone()
+    curves = [
+        [None if path is None else CoefficientTrack.load(path) for path in (one.source, one.track)]
+        for _, one in everyone
+    ]
     spec = like_source(spec, output.suffix.lower())
     check_output(spec.clip, output, spec.codec)
     matte = matte_of(spec, output.name, beside(output))
     footage = part_of(spec.clip, *spec.part, spec.space)
-    say_limits(footage, output.name)
-    geometry, tracked = track_clip(footage, face=spec.face, progress=progress, pieces=pieces)
-    source = tracked if source is None else _in_part(source, tracked, footage)
-    edited = _in_part(edited, tracked, footage)
-    renderer = open_renderer(spec, footage, geometry, source, edited, timed=pieces is None, progress=progress)
+    say_limits(footage, footage, output, spec.codec)
+    people = []
+    for (person, one), given in zip(everyone, curves, strict=True):
+        name = (person or _called(spec.face)) if spec.people else ""
+        pieces = watch.pieces.part(f"person_{name}") if watch.pieces and spec.people else watch.pieces
+        geometry, tracked = track_clip(footage, face=one.face, progress=watch.progress, pieces=pieces)
+        source, edited = (tracked if track is None else _in_part(track, tracked, footage) for track in given)
+        people.append(_Person(name, geometry, source, edited, one))
+    _check_apart(people, spec.clip)
     metadata = video_metadata(spec.renderer, "coefficient curves")
-    video = VideoOutput(output, metadata, rate_factor=spec.rate_factor, codec=spec.codec, force=force, **matte)
-    rendered = _render(footage, renderer, [_Person("", geometry, source, edited)], video, watch)
-    _write_shot(spec, footage, output, output, source, edited, force=force)
-    files = {path.name: path for path in spec.outputs(output)}
-    return RenderResult(output, rendered.messages, rendered.all_figures(), files)
+    edits = dict.fromkeys(str(one.edited.meta.get("edit") or "coefficient curves") for one in people)
+    seal = signatory.seal(", ".join(edits))
+    video = VideoOutput(
+        output,
+        metadata,
+        rate_factor=spec.rate_factor,
+        codec=spec.codec,
+        force=force,
+        seal=seal,
+        watermark=seal.mark,
+        **matte,
+    )
+    rendered = _render(footage, _open_renderer(footage, people, watch), people, video, watch)
+    _write_shot(spec, footage, output, output, people[0].source, people[0].edited, force=force)
+    files = {path.name: path for path in spec.outputs(output) if is_made(path)}
+    begins = {"begins": round(measure(footage).begins, 6)} if footage.is_part else {}
+    messages = [*signatory.messages, *rendered.messages, *seal.record(output)]
+    return RenderResult(output, messages, {**begins, **rendered.all_figures()}, files)
 
 
 def _write_shot(
@@ -305,23 +329,32 @@ def _track_and_encode(spec: EditSpec, footage: Source, watch: _Watch) -> tuple[l
         asked = _asked(spec)
         tracked = []
         for person in asked:
-            face = spec.face if person is None else f"#{person}"
+            one = spec.of(person)
             pieces = watch.pieces if watch.pieces is None or len(asked) == 1 else watch.pieces.part(f"person_{person}")
-            tracked.append((person, face, *track_clip(footage, face=face, progress=progress, pieces=pieces)))
+            tracked.append((person, one, *track_clip(footage, face=one.face, progress=progress, pieces=pieces)))
         emotions = encoding.result()
     people = [
         _Person(
             (person or _called(spec.face)) if len(asked) > 1 else "",
-            geometry, source, source, face, replace(emotions, timeline=emotions.timeline.of(person)),
+            geometry, source, source, one, replace(emotions, timeline=emotions.timeline.of(person)),
         )
-        for person, face, geometry, source in tracked
+        for person, one, geometry, source in tracked
     ]  # fmt: skip
+    _check_apart(people, spec.clip)
+    return people, emotions.timeline
+
+
+def _check_apart(people: list[_Person], clip: Path) -> None:
+    """Refuse people who are one.
+
+    Raises:
+        InvalidInput: two of them are.
+    """
     for first, second in itertools.combinations(people, 2):
         if same_face(first.geometry, second.geometry):
             raise InvalidInput(
-                f"{first.name} and {second.name} are one person in {spec.clip.name}; write the same behind # in every key."
+                f"{first.name} and {second.name} are one person in {clip.name}; write the same behind # everywhere."
             )
-    return people, emotions.timeline
 
 
 def _asked(spec: EditSpec) -> list[str | None]:
@@ -338,7 +371,19 @@ def _asked(spec: EditSpec) -> list[str | None]:
         asked.append(None)
     if len(asked) > 1 and spec.renderer == "edtalk":
         raise InvalidInput("The renderer edtalk edits one person of a clip; use warp for several.")
+    faces = [spec.of(person).face for person in asked]
+    for own in spec.people:
+        if f"#{own.person}" not in faces:
+            raise InvalidInput(
+                f"There are settings for {own.person}, but no emotion; write the same behind # everywhere."
+            )
     return asked
+
+
+def _mode(one: _Person) -> str:
+    """`add` or `replace`, for one person of an edit."""
+    assert isinstance(one.spec, EditSpec)
+    return one.spec.mode
 
 
 def _called(face: int | str | Path) -> str:
@@ -354,11 +399,11 @@ def _tracking_messages(people: list[_Person]) -> list[str]:
     ]
 
 
-def _open_renderer(spec: EditSpec, footage: Source, people: list[_Person], watch: _Watch) -> Renderer:
+def _open_renderer(footage: Source, people: list[_Person], watch: _Watch) -> Renderer:
     """The renderer of the only person, or of all in their order."""
     renderers = {
         one.name: open_renderer(
-            spec.model_copy(update={"face": one.face}), footage, one.geometry, one.source, one.edited,
+            one.spec, footage, one.geometry, one.source, one.edited,
             timed=watch.pieces is None, progress=watch.progress,
         )
         for one in people
@@ -383,6 +428,7 @@ def _render(
             progress=watch.progress,
             pieces=watch.pieces,
             preview=watch.preview,
+            people=[one.geometry for one in people],
         )
         figures: dict[str, dict[str, Any]] = {
             one.name: dict(checks[one.name].figures(one.source, one.edited)) for one in people
@@ -434,20 +480,21 @@ def _report(
     seconds: float | None,
 ) -> EditReport:
     """Everything that the report of an edit says; for several people, of each."""
-    reports = {one.name: _report_of(spec, one, rendered, messages, seconds) for one in people}
+    reports = {one.name: _report_of(one, rendered, messages, seconds) for one in people}
     if len(people) == 1:
         return reports[people[0].name]
-    return replace(reports[people[0].name], timeline=timeline, people=reports)
+    settings = summary.settings_table(spec)
+    return replace(reports[people[0].name], settings=settings, timeline=timeline, people=reports)
 
 
-def _report_of(
-    spec: EditSpec, one: _Person, rendered: _Rendered, messages: list[str], seconds: float | None
-) -> EditReport:
+def _report_of(one: _Person, rendered: _Rendered, messages: list[str], seconds: float | None) -> EditReport:
+    spec = one.spec
+    assert isinstance(spec, EditSpec)
     frames, geometry = rendered.frames.get(one.name, KeptFrames()), one.geometry
     return EditReport(
         clip=spec.clip.name, output=spec.video_name if frames.index else "",
         width=geometry.size[0], height=geometry.size[1], fps=geometry.fps, duration=one.source.duration,
-        settings=summary.settings_table(spec.model_copy(update={"face": one.face})), versions=summary.versions(), timeline=one.emotions.timeline.within(one.source.duration),
+        settings=summary.settings_table(spec), versions=summary.versions(), timeline=one.emotions.timeline.within(one.source.duration),
         source=one.source, edited=one.edited,
         pairs=[
             FramePair(index, float(one.source.times[index]), before, after, summary.face_box(geometry, index, before))

@@ -6,13 +6,15 @@ from typing import Any, TypeVar
 
 from cmet_engine.choices import MATTE_CHANNEL
 from cmet_engine.errors import InvalidInput, NotFound
+from cmet_engine.files import check_apart
 from cmet_engine.media import audio, codecs
 from cmet_engine.media.container_limits import limits
 from cmet_engine.media.source import Source
-from cmet_engine.media.writer import check_output
+from cmet_engine.media.writer import check_output, picture_limits
 from cmet_engine.render.choose import check_weights
 from cmet_engine.render.shot_data import opentimelineio
 from cmet_engine.spec import EditSpec, RenderSpec
+from cmet_engine.spec_base import credential_files
 
 AnyVideoSpec = TypeVar("AnyVideoSpec", EditSpec, RenderSpec)
 
@@ -43,6 +45,22 @@ def check_inputs(spec: EditSpec) -> None:
         portrait_landmarks(read_portrait(spec.portrait))
 
 
+def check_beside(spec: RenderSpec, output: Path, *, force: bool) -> None:
+    """Check that what is written beside a rendered video may stand there: credentials, and with shot data the matte, too.
+
+    Raises:
+        CmetError: a file is an input, or there already and `force` is off; or OpenTimelineIO is missing.
+    """
+    others = credential_files(output)
+    if spec.shot_data is not None:
+        opentimelineio()
+        others = spec.outputs(output)[1:]
+    for path in others:
+        check_apart(path)
+        if path.exists() and not force:
+            raise InvalidInput(f"{path} exists already; choose another name or add --force to replace it.")
+
+
 def matte_of(spec: EditSpec | RenderSpec, video: str, folder: Path) -> dict[str, Any]:
     """What `VideoOutput` is told about the matte of a video, by the video's name and the folder of results.
 
@@ -62,13 +80,20 @@ def matte_of(spec: EditSpec | RenderSpec, video: str, folder: Path) -> dict[str,
     return {"matte": folder / spec.matte} if spec.matte else {}
 
 
-def say_limits(footage: Source, name: str) -> None:
-    """Say, before the work, what of the footage a result of that name will not hold; its messages say it again.
+def say_limits(footage: Source | None, sound: Source, path: Path, codec: str | None) -> None:
+    """Say, before the work, what of clips a result will not hold; its messages say it again.
+
+    Args:
+        footage: the clip whose pictures are edited, if any.
+        sound: the clip whose sound goes with them.
+        path: of the video.
+        codec: as in `choices.Codec`; None is the usual one.
 
     Raises:
-        CmetError: the footage cannot be opened.
+        CmetError: a clip cannot be opened.
     """
-    for sentence in limits(footage, Path(name).suffix):
+    pictures = picture_limits(footage, path, codec) if footage else []
+    for sentence in [*pictures, *limits(sound, path.suffix)]:
         log.warning(sentence)
 
 

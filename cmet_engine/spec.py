@@ -5,6 +5,7 @@ A specification says what to do with which files; where the result goes is given
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -33,20 +34,24 @@ from cmet_engine.errors import InvalidInput
 from cmet_engine.spec_base import (
     AUTO,
     ColorSpace,
+    Consent,
     Device,
     Emotion,
     Face,
     File,
     Matte,
     Moment,
+    NamedPerson,
     Person,
     RateFactor,
     ShotData,
     Spec,
     Strength,
+    credential_files,
     new_name,
 )
 from cmet_engine.spec_errors import Called, field_called, shown
+from cmet_engine.spec_people import PersonCurves, PersonSettings, with_people
 from cmet_engine.spec_rig import ApplySpec, BakeSpec, ExportSpec, MatchSpec, ReadSpec, RenderRigSpec, RigWork
 from cmet_engine.timeline import EmotionKey, EmotionTimeline
 
@@ -129,6 +134,20 @@ class PartSpec(FootageSpec):
         return self.range_from, self.range_to, self.handles
 
 
+class FacesSpec(FootageSpec):
+    """Everyone in a clip, with numbers and names to choose them by.
+
+    Attributes:
+        clip: the footage.
+        colorspace, ocio: see `FootageSpec`.
+        names: to give to people, as number and name: `2=anna`; they are kept beside the clip in CLIP.faces.json.
+    """
+
+    kind: Literal["faces"] = "faces"
+    clip: File
+    names: Annotated[tuple[NamedPerson, ...], Field(max_length=1000)] = ()
+
+
 class TrackSpec(PartSpec):
     """Footage to coefficients.
 
@@ -161,6 +180,8 @@ class TimelineSpec(FootageSpec):
         keys: further keys: a list of them, or a timeline file (.json).
         strength: multiplies every key.
         mode: `add` keeps the actor's own expression underneath; `replace` removes the standing expression first.
+        people: settings of their own for people; as plain values `strength`, `mode` and `quality` take them too, with the person
+            behind: `replace#anna`, or several in a list.
     """
 
     inputs: ClassVar[tuple[str, ...]] = ("clip", "ocio", "face", "keys")
@@ -170,6 +191,12 @@ class TimelineSpec(FootageSpec):
     keys: Keys = ()
     strength: Strength = 1.0
     mode: Mode = "add"
+    people: Annotated[tuple[PersonSettings, ...], Field(max_length=100)] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _settings_of_people(cls, values: Any) -> Any:
+        return with_people(values, ("strength", "mode", "quality"))
 
     @field_validator("emotions", "keys")
     @classmethod
@@ -190,6 +217,19 @@ class TimelineSpec(FootageSpec):
             keys = [EmotionKey(**key.model_dump()) for key in self.keys]
         return EmotionTimeline([*keys, *EmotionTimeline.parse(self.emotions).keys])
 
+    def of(self, person: str | None) -> Self:
+        """What is asked for one person alone, as `EmotionKey.person`: their face, and the settings that hold for them."""
+        named = self.face[1:] if person is None and isinstance(self.face, str) else person
+        own = {k: v for p in self.people if p.person == named for k, v in vars(p).items() if v is not None}
+        face = self.face if person is None else f"#{person}"
+        own = {k: v for k, v in own.items() if k in type(self).model_fields}
+        return self.model_copy(update={"face": face, "people": (), **own})
+
+    def strengthened(self, timeline: EmotionTimeline) -> EmotionTimeline:
+        """A timeline with the strength of every key multiplied by what is asked for its person."""
+        keys = [replace(key, strength=key.strength * self.of(key.person).strength) for key in timeline.keys]
+        return replace(timeline, keys=keys)
+
     def with_keys_read(self) -> Self:
         """A copy that holds the keys of its timeline file instead of the file's path.
 
@@ -207,7 +247,7 @@ class EditSpec(TimelineSpec, PartSpec):
 
     Attributes:
         range_from, range_to, handles: see `PartSpec`; keys count from the start of the clip, not of the part.
-        clip, face, colorspace, ocio, emotions, keys, strength, mode: see `TimelineSpec`.
+        clip, face, colorspace, ocio, emotions, keys, strength, mode, people: see `TimelineSpec`.
         speech: a recording, or a folder of them, that sounds like the wanted emotion.
         neutral: recordings of the same voice without it; None takes the clip's own sound, else the library's neutral.
         renderer: `warp`, `edtalk`, or `none` for the tracks alone.
@@ -222,9 +262,13 @@ class EditSpec(TimelineSpec, PartSpec):
         matte: a clip or numbered pictures beside the video for the mask of what was changed, or `channel` of OpenEXR files.
         shot_data: file beside the video for in and out, timecode and names (JSON, and OpenTimelineIO beside it); `auto` names it
             after the video.
+        consent: of the person shown; see `spec_base.Consent`. It goes into the result's Content Credentials.
+        watermark: the edited faces carry an invisible mark with an id; see `provenance.watermark`.
     """
 
-    inputs: ClassVar[tuple[str, ...]] = ("clip", "ocio", "face", "keys", "speech", "neutral", "lips", "portrait")
+    inputs: ClassVar[tuple[str, ...]] = (
+        "clip", "ocio", "face", "keys", "speech", "neutral", "lips", "portrait", "consent",
+    )  # fmt: skip
     folders: ClassVar[tuple[str, ...]] = ("speech", "neutral")
     kind: Literal["edit"] = "edit"
     speech: File | None = None
@@ -240,13 +284,15 @@ class EditSpec(TimelineSpec, PartSpec):
     rate_factor: RateFactor | None = None
     matte: Matte | None = None
     shot_data: ShotData | None = None
+    consent: Consent | None = None
+    watermark: bool = True
 
     @model_validator(mode="after")
     def _together(self) -> Self:
         for name in ("lips", "portrait"):
             if getattr(self, name) is not None and self.renderer != "edtalk":
                 raise ValueError(f"{{{name}}} needs the renderer edtalk; choose that, or leave it out")
-        if self.renderer == "edtalk" and self.mode != "add":
+        if self.renderer == "edtalk" and "replace" in (self.mode, *(person.mode for person in self.people)):
             raise ValueError(
                 "{mode} is 'replace', but the renderer edtalk adds to the expression that is there; use add with it"
             )
@@ -261,7 +307,8 @@ class EditSpec(TimelineSpec, PartSpec):
         """See `Spec.outputs`; the result goes into a folder."""
         video = [] if self.renderer == "none" else [self.video_name, *matte_files(self.matte)]
         files = [output / name for name in (*video, "source.npz", "edited.npz", "report.html", "report.json")]
-        return [*files, *_with_otio(self.shot_file(output))]
+        credentials = credential_files(output / self.video_name) if video else []
+        return [*files, *_with_otio(self.shot_file(output)), *credentials]
 
     def shot_file(self, output: Path) -> Path | None:
         """The JSON file of the shot data, in the folder of results; None where they are not asked for."""
@@ -272,7 +319,7 @@ class LiveSpec(TimelineSpec):
     """Read an edit at one moment of a clip that was tracked before.
 
     Attributes:
-        clip, face, colorspace, ocio, emotions, keys, strength, mode: see `TimelineSpec`.
+        clip, face, colorspace, ocio, emotions, keys, strength, mode, people: see `TimelineSpec`.
         time: seconds from the start of the clip.
     """
 
@@ -287,11 +334,13 @@ class RenderSpec(PartSpec):
         track: the wanted curves; brought to the clip's frames in time where their rate or length differs. As long as the whole
             clip they begin with it, else with the part that is rendered.
         source: the clip's own curves that `track` was made from; tracked anew where None.
-        face, colorspace, ocio, quality, device, codec, like_source, rate_factor, matte, shot_data: see `EditSpec`.
+        face, colorspace, ocio, quality, device, codec, like_source, rate_factor, matte, shot_data, consent, watermark: see `EditSpec`.
+        people: further people whose curves are rendered in the same pass; as plain values `track`, `source` and `quality` take
+            them too, with the person behind: `anna.npz#anna`, or several in a list.
         format: of the video, where no name of a file says it.
     """
 
-    inputs: ClassVar[tuple[str, ...]] = ("clip", "ocio", "face", "track", "source")
+    inputs: ClassVar[tuple[str, ...]] = ("clip", "ocio", "face", "track", "source", "people", "consent")
     kind: Literal["render"] = "render"
     track: File
     source: File | None = None
@@ -305,6 +354,33 @@ class RenderSpec(PartSpec):
     rate_factor: RateFactor | None = None
     matte: Matte | None = None
     shot_data: ShotData | None = None
+    consent: Consent | None = None
+    watermark: bool = True
+    people: Annotated[tuple[PersonCurves, ...], Field(max_length=100)] = ()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _curves_of_people(cls, values: Any) -> Any:
+        values = with_people(values, ("track", "source", "quality"))
+        people = values.get("people") if isinstance(values, dict) else None
+        if not isinstance(people, list | tuple) or not all(isinstance(person, dict) for person in people):
+            return values
+        if any("track" not in person for person in people):
+            raise ValueError("{track} is missing for a person; give one for each")
+        if people and "track" not in values:  # the first of them takes the place of `face`
+            if "face" in values:
+                raise ValueError("{face} is whom a {track} without # is for; leave it out")
+            own = {name: value for name, value in people[0].items() if name != "person" and value is not None}
+            values |= {"face": f"#{people[0].get('person')}", **own, "people": people[1:]}
+        return values
+
+    def everyone(self) -> list[tuple[str | None, "RenderSpec"]]:
+        """What is asked for each person alone, with whom `people` names; the first is whom `face` means."""
+        alone: list[tuple[str | None, RenderSpec]] = [(None, self)]
+        for person in self.people:
+            own = {"track": person.track, "source": person.source, "quality": person.quality or self.quality}
+            alone.append((person.person, self.model_copy(update={"face": f"#{person.person}", **own})))
+        return alone
 
     @property
     def output_name(self) -> str:
@@ -314,7 +390,7 @@ class RenderSpec(PartSpec):
     def outputs(self, output: Path) -> list[Path]:
         """See `Spec.outputs`; matte and shot data lie beside the video, or beside the folder of its pictures."""
         mattes = [beside(output) / name for name in matte_files(self.matte)]
-        return [output, *mattes, *_with_otio(self.shot_file(output))]
+        return [output, *mattes, *_with_otio(self.shot_file(output)), *credential_files(output)]
 
     def shot_file(self, output: Path) -> Path | None:
         """The JSON file of the shot data, beside the video or the folder of its pictures; None where they are not asked for."""
@@ -342,11 +418,11 @@ class VectorSpec(Spec):
     device: Device = "cpu"
 
 
-Work = TrackSpec | EditSpec | RenderSpec | VectorSpec | RigWork
+Work = FacesSpec | TrackSpec | EditSpec | RenderSpec | VectorSpec | RigWork
 """Everything that `jobs.execute.execute` does."""
 
 KINDS: dict[str, type[Work]] = {
-    "edit": EditSpec, "track": TrackSpec, "render": RenderSpec, "vector": VectorSpec, "export": ExportSpec, "apply": ApplySpec,
+    "edit": EditSpec, "faces": FacesSpec, "track": TrackSpec, "render": RenderSpec, "vector": VectorSpec, "export": ExportSpec, "apply": ApplySpec,
     "bake": BakeSpec, "read": ReadSpec, "match": MatchSpec, "render_rig": RenderRigSpec,
 }  # fmt: skip
 

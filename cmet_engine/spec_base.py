@@ -93,6 +93,15 @@ def _person(text: str) -> str:
     return text
 
 
+def _named_person(text: str) -> str:
+    number, _, name = text.partition("=")
+    if not (number.isascii() and number.isdigit()) or name[:1].isdigit() or not PERSON.fullmatch(name):
+        raise ValueError(
+            "write N=NAME such as 2=anna, the name in letters, digits, '_' and '-', beginning with a letter"
+        )
+    return text
+
+
 def _face(value: Any) -> Any:
     """A rank, `#` with a number or name, or the path of a picture, each as the type it has in `Face`."""
     if not isinstance(value, str):
@@ -109,7 +118,19 @@ def _form_of_face(value: Any) -> str:
     return "rank" if isinstance(value, int | float) else "person" if isinstance(value, str) else "picture"
 
 
+def _consent(value: Any) -> Any:
+    """A sentence, or the path of a consent file; each as the type it has in `Consent`."""
+    return Path(value) if isinstance(value, str) and value.lower().endswith(".json") else value
+
+
 File = Annotated[Path, AfterValidator(_usable)]
+Consent = Annotated[
+    Annotated[Annotated[str, Field(min_length=1, max_length=1000), AfterValidator(_printable)], Tag("sentence")]
+    | Annotated[File, Tag("consent file")],
+    Discriminator(lambda value: "consent file" if isinstance(value, Path) else "sentence"),
+    BeforeValidator(_consent),
+]
+"""Who agreed to the edit, when and how, in a sentence; or a consent file (.json), see `provenance.consent`."""
 ColorSpace = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_printable)]
 Emotion = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_printable)]
 """A name, a blend or a key in text form: `happy`, `0.7*happy+0.3*fear`, `sad=0.6@1-2.5`."""
@@ -123,6 +144,8 @@ Face = Annotated[
 """Whose face: a rank (0 the largest over the first second that shows any, 1 the next), `#` with the number or the name that
 `cmet faces` shows (`#2`, `#anna`), or the path of a picture of the person."""
 Person = Annotated[str, AfterValidator(_person)]
+NamedPerson = Annotated[str, Field(max_length=60), AfterValidator(_named_person)]
+"""Number and name of a person: `2=anna`."""
 Strength = Annotated[float, Field(ge=-10, le=10)]
 Device = Annotated[str, AfterValidator(_device)]
 Matte = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_matte)]
@@ -174,9 +197,11 @@ class Spec(BaseModel):
         """Name of the field and path of every file and folder that is read."""
         for name in self.inputs:
             value = getattr(self, name)
-            for path in value if isinstance(value, tuple) else (value,):
-                if isinstance(path, Path):
-                    yield name, path
+            for part in value if isinstance(value, tuple) else (value,):
+                if isinstance(part, Path):
+                    yield name, part
+                elif isinstance(part, Spec):
+                    yield from part.input_paths()
 
     def outputs(self, output: Path) -> list[Path]:
         """The files and patterns that the work writes, given where its result goes."""
@@ -184,11 +209,32 @@ class Spec(BaseModel):
 
     def with_inputs(self, change: Callable[[str, Path], Path]) -> Self:
         """A copy whose files are `change(field, path)`."""
-        changed: dict[str, Any] = {}
-        for name in self.inputs:
-            value = getattr(self, name)
-            if isinstance(value, Path):
-                changed[name] = change(name, value)
-            elif isinstance(value, tuple) and value and isinstance(value[0], Path):
-                changed[name] = tuple(change(name, path) for path in value)
-        return self.model_copy(update=changed)
+
+        def moved(name: str, value: Any) -> Any:
+            if isinstance(value, tuple):
+                return tuple(moved(name, part) for part in value)
+            if isinstance(value, Spec):
+                return value.with_inputs(change)
+            return change(name, value) if isinstance(value, Path) else value
+
+        return self.model_copy(update={name: moved(name, getattr(self, name)) for name in self.inputs})
+
+
+EMBEDDED = {
+    ".mp4": "video/mp4", ".m4v": "video/x-m4v", ".mov": "video/quicktime", ".png": "image/png", ".jpg": "image/jpeg",
+    ".jpeg": "image/jpeg", ".tif": "image/tiff", ".tiff": "image/tiff",
+}  # fmt: skip
+"""Files that hold Content Credentials themselves, and their media types; others have them in a file beside."""
+SIDECAR, LIST = ".c2pa", ".sha256"
+"""Credentials beside a file, and the list of numbered pictures that they are about."""
+
+
+def credential_files(path: Path) -> list[Path]:
+    """The files beside an output that hold its Content Credentials: of numbered pictures their list, and the credentials."""
+    if "%" in path.name:
+        stem = re.sub(r"%0?\d*d", "", path.stem).strip("._- ") or path.parent.name or "pictures"
+        return [path.with_name(f"{stem}{LIST}"), path.with_name(f"{stem}{SIDECAR}")]
+    if path.suffix.lower() in EMBEDDED:
+        return []
+    movie = path.suffix.lower().removeprefix(".") in get_args(VideoFormat)
+    return [path.with_suffix(SIDECAR) if movie else path.with_name(path.name + SIDECAR)]

@@ -185,10 +185,6 @@ class EmotionTimeline:
         """The keys that are for one person."""
         return replace(self, keys=[key for key in self.keys if key.person == person])
 
-    def scaled(self, strength: float) -> "EmotionTimeline":
-        """The timeline with every key's strength multiplied."""
-        return replace(self, keys=[replace(key, strength=key.strength * strength) for key in self.keys])
-
     def within(self, duration: float) -> "EmotionTimeline":
         """The keys that act in a part of `duration` seconds, on that part's own clock, to show."""
         moved = []

@@ -2,12 +2,15 @@
 
 import os
 import signal
+import tempfile
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 os.environ.setdefault("GLOG_minloglevel", "3")
+# results of tests go neither on the record of whoever runs them nor under their signature
+os.environ.setdefault("CMET_HOME", str(Path(tempfile.gettempdir()) / "cmet-tests"))
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # every core runs tests of its own: threads of numerical libraries, here and in child processes, would wait for each other
@@ -34,10 +37,17 @@ def shared() -> Path:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--long", action="store_true", help="the long form of the tests in tests/soak (minutes to hours)")
+    parser.addoption(
+        "--long",
+        action="store_true",
+        help="the tests marked soak, and the long form of those in tests/soak (minutes to hours)",
+    )
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("--long"):
+        config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("soak")])
+        items[:] = [item for item in items if not item.get_closest_marker("soak")]
     needy = [item for item in items if item.get_closest_marker("gpu")]
     if not needy:
         return

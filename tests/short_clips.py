@@ -10,18 +10,18 @@ from cmet_engine.models.assets import ASSETS
 SAMPLE = ASSETS / "sample" / "talking_head.mp4"
 
 
-def small(path: Path, *, start: int = 0, frames: int = 24, size: int = 256) -> Path:
-    """Write `frames` pictures of the sample from `start` on, `size` pixels high, with its sound."""
+def small(path: Path, *, start: int = 0, frames: int = 24, size: int = 256, step: int = 1) -> Path:
+    """Write every `step`-th of `frames` pictures of the sample from `start` on, `size` pixels high, with their sound."""
     with av.open(str(SAMPLE)) as source, av.open(str(path), "w") as target:
         video, sound = source.streams.video[0], source.streams.audio[0]
         rate = video.average_rate
-        out = target.add_stream("libx264", rate=rate, options={"crf": "18", "preset": "veryfast"})
+        out = target.add_stream("libx264", rate=rate / step, options={"crf": "18", "preset": "veryfast"})
         out.width, out.height, out.pix_fmt = size * video.width // video.height // 2 * 2, size, "yuv420p"
         out_sound = target.add_stream_from_template(sound)
         for index, frame in enumerate(source.decode(video)):
-            if start <= index < start + frames:
+            if start <= index < start + frames and (index - start) % step == 0:
                 picture = frame.reformat(out.width, out.height, "yuv420p")
-                picture.pts, picture.time_base, picture.pict_type = index - start, 1 / rate, 0
+                picture.pts, picture.time_base, picture.pict_type = (index - start) // step, step / rate, 0
                 target.mux(out.encode(picture))
         target.mux(out.encode(None))
         source.seek(0)

@@ -1,6 +1,7 @@
 """The commands: each takes the parsed options and returns what to print."""
 
 import argparse
+import shutil
 import sys
 import tempfile
 import time
@@ -10,6 +11,7 @@ from typing import Any
 
 import bpy
 
+from cmet_engine.client import video_of
 from cmet_engine.errors import InvalidInput, NotFound
 from cmet_engine.files import check_writable, whole_file
 from cmet_engine.progress import Progress, label_of
@@ -173,9 +175,13 @@ def _render(options: argparse.Namespace) -> dict[str, Any]:
         engine = Engine(options.engine, folder=folder / "engine", allow=[clip.parent, folder])
         try:
             state = engine.run(request, progress)
-            made = next(Path(p) for p in state["files"].values())
-            with whole_file(options.output, force=options.force) as temporary:
-                temporary.write_bytes(made.read_bytes())
+            video, credentials = video_of(state["files"])
+            targets = {video: options.output} | (
+                {credentials: options.output.with_suffix(".c2pa")} if credentials else {}
+            )
+            for made, target in targets.items():
+                with whole_file(target, force=options.force) as temporary:
+                    shutil.copyfile(state["files"][made], temporary)
         finally:
             engine.stop()
     return {"file": options.output, "object": obj.name, "frames": len(track)}

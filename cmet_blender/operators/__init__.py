@@ -17,11 +17,13 @@ from .emotions import (
 from .engine import CMET_OT_engine_check, CMET_OT_engine_start, CMET_OT_engine_stop
 from .export import CMET_OT_export
 from .rig import CMET_OT_apply_track, CMET_OT_load_mapping, CMET_OT_match, CMET_OT_save_mapping
-from .track import CMET_OT_cancel, CMET_OT_load_footage, CMET_OT_track
-from .video import CMET_OT_compare, CMET_OT_render_video
+from .track import CMET_OT_cancel, CMET_OT_find_people, CMET_OT_forget_people, CMET_OT_load_footage, CMET_OT_track
+from .video import CMET_OT_compare, CMET_OT_render_video, CMET_OT_use_preview_range, CMET_OT_verify
 
 CLASSES = (
     CMET_OT_load_footage,
+    CMET_OT_find_people,
+    CMET_OT_forget_people,
     CMET_OT_track,
     CMET_OT_cancel,
     CMET_OT_match,
@@ -37,6 +39,8 @@ CLASSES = (
     CMET_OT_recompute,
     CMET_OT_render_video,
     CMET_OT_compare,
+    CMET_OT_verify,
+    CMET_OT_use_preview_range,
     CMET_OT_export,
     CMET_OT_engine_check,
     CMET_OT_engine_start,

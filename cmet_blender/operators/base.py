@@ -10,52 +10,77 @@ from typing import Any
 import bpy
 
 from cmet_engine.errors import CmetError, InvalidInput, NotFound
-from cmet_engine.files import whole_file
+from cmet_engine.files import whole_file, whole_folder
 from cmet_engine.track import CoefficientTrack
 
-from .. import mapping, properties, session
+from .. import mapping, performers, session
 from ..engine import FINISHED, finished
 
 POLL_SECONDS = 0.3
 
 
 def chosen(context: Any) -> Any:
-    """The rig of the scene.
+    """The `Performer` whom the panels are about, with a rig.
 
     Raises:
-        InvalidInput: none is chosen.
+        InvalidInput: no rig is chosen.
         NotFound: it was deleted.
     """
-    settings = context.scene.cmet
-    if settings.rig is None:
+    one = performers.current(context.scene.cmet)
+    if one.rig is None:
         active = context.active_object
-        if active is not None and properties._is_rig(None, active):
-            settings.rig = active
+        if not performers.called(one) and active is not None and performers.is_rig(None, active):
+            one.rig = active
         else:
-            raise InvalidInput("No rig is chosen; select the mesh of the face and choose it in the Rig panel.")
-    if context.scene.objects.get(settings.rig.name) != settings.rig:
-        name, settings.rig = settings.rig.name, None
+            whose = f" for {performers.called(one)}" if performers.called(one) else ""
+            raise InvalidInput(f"No rig is chosen{whose}; select the mesh of the face and choose it in the Rig panel.")
+    return there(context, one)
+
+
+def there(context: Any, one: Any) -> Any:
+    """A `Performer` whose rig is in the scene.
+
+    Raises:
+        NotFound: it was deleted.
+    """
+    if context.scene.objects.get(one.rig.name) != one.rig:
+        name, one.rig = one.rig.name, None
         raise NotFound(f"'{name}' is no longer in this scene; choose another rig.")
-    return settings.rig
+    return one
 
 
 def still_there(context: Any, name: str) -> Any:
-    """The rig that a job was started for.
+    """The `Performer` with the rig that a job was started for.
 
     Raises:
         NotFound: it was deleted or another was chosen while the job ran.
     """
     obj = context.scene.objects.get(name)
-    if obj is None or context.scene.cmet.rig != obj:
+    found = [one for one in performers.everyone(context.scene.cmet) if obj is not None and one.rig == obj]
+    if not found:
         raise NotFound(
-            f"'{name}' was deleted or is no longer the chosen rig; nothing was changed. Choose a rig and try again."
+            f"'{name}' was deleted or is no longer a chosen rig; nothing was changed. Choose a rig and try again."
         )
-    return obj
+    return found[0]
+
+
+def check_apart(people: list[Any]) -> None:
+    """Refuse one rig for two people.
+
+    Raises:
+        InvalidInput: two of them have the same.
+    """
+    for first, second in itertools.combinations([one for one in people if one.rig is not None], 2):
+        if first.rig == second.rig:
+            raise InvalidInput(
+                f"{performers.called(first)} and {performers.called(second)} have one rig, '{first.rig.name}'; give each their own."
+            )
 
 
 def face_of(settings: Any) -> int | str:
-    """Whose face, as the engine takes it: a rank, or `#` with a person's number or name."""
-    person = settings.person.strip().removeprefix("#")
+    """Whose face the panels are about, as the engine takes it: a rank, or `#` with a person's number or name."""
+    one = performers.current(settings)
+    person = str(one.number) if performers.called(one) else settings.person.strip().removeprefix("#")
     return f"#{person}" if person else int(settings.face)
 
 
@@ -79,35 +104,38 @@ def colour_field(settings: Any) -> dict[str, str]:
     return {"colorspace": settings.colorspace} if settings.colorspace else {}
 
 
+def consent_field(settings: Any) -> dict[str, str]:
+    """What a request says about consent: a sentence, or the path of a consent file; nothing where the field is empty."""
+    text = settings.consent.strip()
+    path = str(Path(bpy.path.abspath(text)).resolve()) if text.lower().endswith(".json") else text
+    return {"consent": path} if text else {}
+
+
 def files_read(settings: Any) -> list[tuple[str, Path]]:
     """The files that the panels name, and what each is; none of them is ever written over."""
-    named = {
-        "clip": settings.clip,
-        "track": settings.track,
-        "voice": settings.voice,
-        "neutral voice": settings.neutral_voice,
-    }
+    named = {"clip": settings.clip, "voice": settings.voice, "neutral voice": settings.neutral_voice}
+    for one in performers.everyone(settings):
+        named[" of ".join(filter(None, ("track", performers.called(one))))] = one.track
     return [(name, Path(bpy.path.abspath(path))) for name, path in named.items() if path]
 
 
-def source_track(settings: Any) -> CoefficientTrack:
-    """The track of the scene's clip.
+def source_track(one: Any) -> CoefficientTrack:
+    """The track of a `Performer`.
 
     Raises:
         InvalidInput: the clip is not tracked yet.
         CmetError: the file cannot be read.
     """
-    if not settings.track:
+    if not one.track:
         raise InvalidInput("The clip is not tracked yet; press Track Footage, or choose a coefficient track.")
-    return CoefficientTrack.load(bpy.path.abspath(settings.track))
+    return CoefficientTrack.load(bpy.path.abspath(one.track))
 
 
-def mapping_of(settings: Any) -> mapping.RigMapping:
-    """The mapping of the panel's table, which is filled where it is empty."""
-    if not settings.rows:
-        obj = settings.rig
-        properties.show_mapping(settings, mapping.spread(obj, mapping.match(obj)))
-    return properties.shown_mapping(settings)
+def mapping_of(one: Any) -> mapping.RigMapping:
+    """The mapping of a `Performer`'s table, which is filled where it is empty."""
+    if not one.rows:
+        performers.show_mapping(one, mapping.spread(one.rig, mapping.match(one.rig)))
+    return performers.shown_mapping(one)
 
 
 def in_plain_words(error: Exception) -> str:
@@ -154,10 +182,15 @@ class SimpleOperator(Reporter):
 
 
 class EngineOperator(Reporter):
-    """An operator whose work the engine does: `request` describes the job, `receive` uses its result."""
+    """An operator whose work the engine does: `request` describes the job, `receive` uses its result.
+
+    Of several jobs, one after another, `requests` and `receive_all` do that.
+    """
 
     _timer: Any = None
     _rig = ""  # name of the rig that the result is for
+    _requests: list[tuple[str, dict[str, Any]]]
+    _states: list[dict[str, Any]]  # of those of them that are finished
 
     @classmethod
     def poll(cls, context: Any) -> bool:
@@ -174,14 +207,22 @@ class EngineOperator(Reporter):
         """Use the finished job; returns what was done."""
         raise NotImplementedError
 
+    def requests(self, context: Any) -> list[tuple[str, dict[str, Any]]]:
+        """What `request` returns for each of several jobs."""
+        return [self.request(context)]
+
+    def receive_all(self, context: Any, states: list[dict[str, Any]]) -> str:
+        """Use all finished jobs; returns what was done."""
+        return self.receive(context, states[0])
+
     def execute(self, context: Any) -> set[str]:
         """Submit and wait: for scripts and background mode."""
         try:
-            _, request = self.request(context)
+            requests = self.requests(context)
             service = self._engine(context)
-            state = service.run(request)
+            states = [service.run(request) for _, request in requests]
             session.STATE.health = service.health() or session.STATE.health
-            return self.report_done(context, self.receive(context, state))
+            return self.report_done(context, self.receive_all(context, states))
         except (CmetError, ReferenceError, OSError) as error:
             return self.report_error(context, error)
 
@@ -199,13 +240,13 @@ class EngineOperator(Reporter):
         if bpy.app.background:
             return self.execute(context)
         try:
-            title, self._request = self.request(context)
+            self._requests, self._states = self.requests(context), []
             self._service = self._engine(context)
             self._service.start()
         except (CmetError, ReferenceError, OSError) as error:
             return self.report_error(context, error)
         self._scene = context.scene.name
-        session.STATE.job = session.Job(title, stage="starting the engine")
+        session.STATE.job = session.Job(self._requests[0][0], stage="starting the engine")
         manager = context.window_manager
         self._timer = manager.event_timer_add(POLL_SECONDS, window=context.window)
         manager.modal_handler_add(self)
@@ -236,7 +277,11 @@ class EngineOperator(Reporter):
             if state["state"] == "cancelled":
                 self.report_done(context, f"{job.title}: cancelled; nothing was changed.")
                 return self._end(context, {"CANCELLED"})
-            text = self.receive(context, finished(state))
+            self._states.append(finished(state))
+            if len(self._states) < len(self._requests):
+                session.STATE.job = session.Job(self._requests[len(self._states)][0])
+                return {"PASS_THROUGH"}
+            text = self.receive_all(context, self._states)
             if bpy.ops.ed.undo_push.poll():
                 bpy.ops.ed.undo_push(message=f"C-MET: {job.title}")
             self.report_done(context, text)
@@ -252,7 +297,7 @@ class EngineOperator(Reporter):
                 return {"state": "cancelled"}
             if self._service.ready():
                 session.STATE.health = self._service.health() or session.STATE.health
-                job.identity = self._service.submit(self._request)
+                job.identity = self._service.submit(self._requests[len(self._states)][1])
             return None
         if job.cancelled:
             self._service.cancel(job.identity)
@@ -286,6 +331,23 @@ def keep_result(state: dict[str, Any], name: str, target: str) -> Path:
     with whole_file(path) as temporary:
         shutil.copyfile(made, temporary)
     return path
+
+
+def keep_results(state: dict[str, Any], target: str) -> list[Path]:
+    """Copy all files of a job into the folder of results: one as a file, several under their own names into a folder.
+
+    Returns:
+        Their paths, in the order of the names.
+    """
+    files = dict(sorted(state["files"].items()))
+    if len(files) == 1:
+        return [keep_result(state, next(iter(files)), target)]
+    folder = new_result(target)
+    with whole_folder(folder) as temporary:
+        for name, made in files.items():
+            (temporary / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(made, temporary / name)
+    return [folder / name for name in files]
 
 
 def new_result(name: str) -> Path:

@@ -13,7 +13,7 @@ from cmet_engine.errors import CmetError, InvalidInput, NotFound
 from cmet_engine.timeline import EmotionKey
 from cmet_engine.track import CoefficientTrack
 
-from .. import emotion_strips, export, keyframes, rig, session
+from .. import emotion_strips, export, keyframes, performers, rig, session
 from ..emotion_tracks import mute, owners
 from ..recorder import Recorder
 from .base import (
@@ -47,7 +47,7 @@ class CMET_OT_refresh_emotions(SimpleOperator, bpy.types.Operator):
 def edit_request(settings: Any, **keys: list[Any]) -> dict[str, Any]:
     """A request for the tracks of an edit of the scene's clip, with `emotions` or `keys`; no video."""
     request = {"kind": "edit", "clip": str(clip_path(settings)), "face": face_of(settings), "renderer": "none", **keys}
-    return request | {"mode": settings.mode} | colour_field(settings) | session.device_field()
+    return request | {"mode": performers.current(settings).mode} | colour_field(settings) | session.device_field()
 
 
 def _absolute(path: str) -> str:
@@ -65,7 +65,7 @@ class CMET_OT_add_emotion(EngineOperator, bpy.types.Operator):
 
     def request(self, context: Any) -> tuple[str, dict[str, Any]]:
         settings = context.scene.cmet
-        obj = chosen(context)
+        obj = chosen(context).rig
         rig.check_editable(obj)
         self._rig = obj.name
         self.emotion = self.emotion or settings.emotion
@@ -74,9 +74,10 @@ class CMET_OT_add_emotion(EngineOperator, bpy.types.Operator):
     def receive(self, context: Any, state: dict[str, Any]) -> str:
         settings = context.scene.cmet
         edited, source = (CoefficientTrack.load(state["files"][n]) for n in ("edited.npz", "source.npz"))
-        strip = emotion_strips.add(still_there(context, self._rig), self.emotion, emotion_strips.delta(edited, source), settings.start_frame, strength=settings.strength, mapping=mapping_of(settings))  # fmt: skip
-        if not settings.track:
-            settings.track = str(keep_result(state, "source.npz", f"{Path(settings.clip).stem}_track"))
+        one = still_there(context, self._rig)
+        strip = emotion_strips.add(one.rig, self.emotion, emotion_strips.delta(edited, source), settings.start_frame, strength=settings.strength, mapping=mapping_of(one))  # fmt: skip
+        if not one.track:
+            one.track = str(keep_result(state, "source.npz", f"{Path(settings.clip).stem}_track"))
         return f"Strip '{strip.name}' added; key its influence in the NLA editor."
 
 
@@ -90,11 +91,11 @@ class CMET_OT_add_emotion_file(SimpleOperator, bpy.types.Operator, ImportHelper)
     filter_glob: StringProperty(default="*.npz;*.csv;*.json", options={"HIDDEN"})
 
     def work(self, context: Any) -> str:
-        settings = context.scene.cmet
+        settings, one = context.scene.cmet, chosen(context)
         edited = CoefficientTrack.load(self.filepath)
         beside = Path(self.filepath).with_name("source.npz")
-        source = CoefficientTrack.load(beside) if beside.is_file() else source_track(settings)
-        strip = emotion_strips.add(chosen(context), Path(self.filepath).stem, emotion_strips.delta(edited, source), settings.start_frame, strength=settings.strength, mapping=mapping_of(settings))  # fmt: skip
+        source = CoefficientTrack.load(beside) if beside.is_file() else source_track(one)
+        strip = emotion_strips.add(one.rig, Path(self.filepath).stem, emotion_strips.delta(edited, source), settings.start_frame, strength=settings.strength, mapping=mapping_of(one))  # fmt: skip
         return f"Strip '{strip.name}' added."
 
 
@@ -161,7 +162,7 @@ class CMET_OT_bake(SimpleOperator, bpy.types.Operator):
     bl_options = {"REGISTER", "UNDO"}
 
     def work(self, context: Any) -> str:
-        obj = chosen(context)
+        obj = chosen(context).rig
         action = emotion_strips.bake(obj, export.frame_span(obj))
         return f"Baked into the action '{action.name}'."
 
@@ -175,7 +176,7 @@ class CMET_OT_recompute(EngineOperator, bpy.types.Operator):
 
     def request(self, context: Any) -> tuple[str, dict[str, Any]]:
         settings = context.scene.cmet
-        obj = chosen(context)
+        obj = chosen(context).rig
         self._rig = obj.name
         timeline = emotion_strips.timeline(obj, settings.start_frame)
         if not timeline.keys:
@@ -185,10 +186,11 @@ class CMET_OT_recompute(EngineOperator, bpy.types.Operator):
 
     def receive(self, context: Any, state: dict[str, Any]) -> str:
         settings = context.scene.cmet
-        obj = still_there(context, self._rig)
+        one = still_there(context, self._rig)
+        obj = one.rig
         edited = CoefficientTrack.load(state["files"]["edited.npz"])
         action = keyframes.apply_track(
-            obj, edited, mapping_of(settings), settings.start_frame, name=f"{obj.name} recomputed", scene=context.scene
+            obj, edited, mapping_of(one), settings.start_frame, name=f"{obj.name} recomputed", scene=context.scene
         )
         for owner in owners(obj):
             if owner.animation_data is not None:

@@ -40,7 +40,7 @@ class CMET_OT_export(SimpleOperator, bpy.types.Operator):
             )
         path = Path(bpy.path.abspath(settings.export_path))
         preset = None if settings.preset == "none" else settings.preset
-        obj = chosen(context)
+        one = chosen(context)
         with inputs_kept(files_read(settings)):
-            export.write(obj, path, preset=preset, mapping=mapping_of(settings), force=self.replace)
-        return " ".join([f"Written: {path}.", *export.sampling_notes(obj, path)])
+            export.write(one.rig, path, preset=preset, mapping=mapping_of(one), force=self.replace)
+        return " ".join([f"Written: {path}.", *export.sampling_notes(one.rig, path)])

@@ -7,7 +7,7 @@ import bpy
 from bpy.props import StringProperty
 from bpy_extras.io_utils import ExportHelper, ImportHelper
 
-from .. import keyframes, mapping, properties
+from .. import keyframes, mapping, performers
 from .base import SimpleOperator, chosen, mapping_of, source_track
 
 
@@ -19,9 +19,9 @@ class CMET_OT_match(SimpleOperator, bpy.types.Operator):
     bl_options = {"REGISTER", "UNDO"}
 
     def work(self, context: Any) -> str:
-        obj = chosen(context)
-        found = mapping.spread(obj, mapping.match(obj))
-        properties.show_mapping(context.scene.cmet, found)
+        one = chosen(context)
+        found = mapping.spread(one.rig, mapping.match(one.rig))
+        performers.show_mapping(one, found)
         return found.report().splitlines()[0]
 
 
@@ -35,7 +35,7 @@ class CMET_OT_save_mapping(SimpleOperator, bpy.types.Operator, ExportHelper):
     filter_glob: StringProperty(default="*.json", options={"HIDDEN"})
 
     def work(self, context: Any) -> str:
-        path = properties.shown_mapping(context.scene.cmet).save(self.filepath)
+        path = performers.shown_mapping(performers.current(context.scene.cmet)).save(self.filepath)
         return f"Mapping kept as {path}."
 
 
@@ -50,7 +50,7 @@ class CMET_OT_load_mapping(SimpleOperator, bpy.types.Operator, ImportHelper):
 
     def work(self, context: Any) -> str:
         found = mapping.RigMapping.load(self.filepath)
-        properties.show_mapping(context.scene.cmet, found)
+        performers.show_mapping(performers.current(context.scene.cmet), found)
         return f"Mapping '{found.name or Path(self.filepath).stem}' loaded."
 
 
@@ -62,11 +62,14 @@ class CMET_OT_apply_track(SimpleOperator, bpy.types.Operator):
     bl_options = {"REGISTER", "UNDO"}
 
     def work(self, context: Any) -> str:
-        settings = context.scene.cmet
-        obj = chosen(context)
-        track = source_track(settings)
-        action = keyframes.apply_track(
-            obj, track, mapping_of(settings), settings.start_frame, simplify=settings.simplify, scene=context.scene
-        )
-        notes = keyframes.notes_of(action)
-        return " ".join([f"{len(track)} frames on '{obj.name}' as action '{action.name}'.", *notes])
+        return apply(context, chosen(context))
+
+
+def apply(context: Any, one: Any) -> str:
+    """Write the track of a `Performer` as keys on their rig; returns what was done."""
+    settings, track = context.scene.cmet, source_track(one)
+    action = keyframes.apply_track(
+        one.rig, track, mapping_of(one), settings.start_frame, simplify=settings.simplify, scene=context.scene
+    )
+    notes = keyframes.notes_of(action)
+    return " ".join([f"{len(track)} frames on '{one.rig.name}' as action '{action.name}'.", *notes])

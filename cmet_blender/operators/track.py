@@ -9,8 +9,9 @@ from bpy_extras.io_utils import ImportHelper
 
 from cmet_engine.errors import NotFound
 
-from .. import footage, session
-from .base import EngineOperator, SimpleOperator, clip_path, colour_field, face_of, keep_result
+from .. import footage, performers, session
+from .base import EngineOperator, SimpleOperator, check_apart, clip_path, colour_field, face_of, keep_result, there
+from .rig import apply
 
 CLIP_FILTER = "*.mp4;*.mov;*.mkv;*.avi;*.webm;*.m4v"
 
@@ -28,31 +29,91 @@ class CMET_OT_load_footage(SimpleOperator, bpy.types.Operator, ImportHelper):
         settings = context.scene.cmet
         about = footage.load(context.scene, self.filepath, settings.start_frame, match_rate=settings.match_rate)
         settings.clip = self.filepath
+        performers.forget(settings, same_clip=False)
         settings.track = ""
         sound = "with sound" if about["has_sound"] else "without sound"
         text = f"{Path(self.filepath).name}: {about['frames']} frames at {float(about['fps']):g} a second, {sound}."
         return " ".join([text, *about["notes"]])
 
 
+class CMET_OT_find_people(EngineOperator, bpy.types.Operator):
+    """List everyone in the clip, with pictures and times, to give each a rig and emotions of their own"""
+
+    bl_idname = "cmet.find_people"
+    bl_label = "Find People"
+    bl_options = {"REGISTER"}
+
+    def request(self, context: Any) -> tuple[str, dict[str, Any]]:
+        settings = context.scene.cmet
+        return "Finding people", {"kind": "faces", "clip": str(clip_path(settings))} | colour_field(settings)
+
+    def receive(self, context: Any, state: dict[str, Any]) -> str:
+        settings, found = context.scene.cmet, state["result"]["people"]
+        if len(found) == 1:
+            performers.forget(settings)
+            return "There is one person in the clip."
+        performers.fill(settings, found, state["files"])
+        return f"There are {len(found)} people in the clip; choose a rig for each who shall be edited."
+
+
+class CMET_OT_forget_people(SimpleOperator, bpy.types.Operator):
+    """Clear the list of people; the scene goes on with the person that is chosen in it"""
+
+    bl_idname = "cmet.forget_people"
+    bl_label = "Clear"
+    bl_options = {"REGISTER", "UNDO"}
+
+    def work(self, context: Any) -> str:
+        performers.forget(context.scene.cmet)
+        return "The list of people is cleared."
+
+
 class CMET_OT_track(EngineOperator, bpy.types.Operator):
-    """Read the face's coefficients from the clip, in the engine"""
+    """Read the coefficients of the face from the clip, in the engine; those of several people go onto their rigs"""
 
     bl_idname = "cmet.track"
     bl_label = "Track Footage"
     bl_options = {"REGISTER"}
 
-    def request(self, context: Any) -> tuple[str, dict[str, Any]]:
-        settings = context.scene.cmet
-        request = {"kind": "track", "clip": str(clip_path(settings)), "face": face_of(settings)}
-        return "Tracking", request | colour_field(settings)
+    _people: list[int] = []  # numbers of those who are tracked; empty for the scene's own person
 
-    def receive(self, context: Any, state: dict[str, Any]) -> str:
+    def requests(self, context: Any) -> list[tuple[str, dict[str, Any]]]:
         settings = context.scene.cmet
-        path = keep_result(state, "track.npz", f"{Path(settings.clip).stem}_track")
-        settings.track = str(path)
-        found = state.get("result", {})
-        text = f"Tracked {found.get('frames', '?')} frames, a face in {found.get('frames_with_face', '?')}; kept as {path}."
-        return text + session.kept_elsewhere(path)
+        request = {"kind": "track", "clip": str(clip_path(settings))} | colour_field(settings)
+        people = to_track(settings)
+        check_apart(people)
+        self._people = [one.number for one in people]
+        if not people:
+            return [("Tracking", request | {"face": face_of(settings)})]
+        return [(f"Tracking {performers.called(one)}", request | {"face": f"#{one.number}"}) for one in people]
+
+    def receive_all(self, context: Any, states: list[dict[str, Any]]) -> str:
+        settings = context.scene.cmet
+        stem = f"{Path(settings.clip).stem}_track"
+        if not self._people:
+            path = keep_result(states[0], "track.npz", stem)
+            settings.track = str(path)
+            return f"{_seen(states[0])}; kept as {path}." + session.kept_elsewhere(path)
+        listed = {one.number: one for one in settings.people}
+        done = []
+        for number, state in zip(self._people, states, strict=True):
+            if (one := listed.get(number)) is not None:
+                one.track = str(keep_result(state, "track.npz", f"{stem}_{number}"))
+                done.append((one, f"{performers.called(one)}: {_seen(state)}."))
+        if not done:
+            raise NotFound("The people who were tracked are no longer listed; nothing was changed.")
+        texts = [text if one.rig is None else f"{text} {apply(context, there(context, one))}" for one, text in done]
+        return " ".join(texts) + session.kept_elsewhere(Path(done[0][0].track))
+
+
+def to_track(settings: Any) -> list[Any]:
+    """The people who are tracked: those with a rig, or all where nobody has one."""
+    return [one for one in settings.people if one.rig is not None] or list(settings.people)
+
+
+def _seen(state: dict[str, Any]) -> str:
+    found = state.get("result", {})
+    return f"Tracked {found.get('frames', '?')} frames, a face in {found.get('frames_with_face', '?')}"
 
 
 class CMET_OT_cancel(SimpleOperator, bpy.types.Operator):

@@ -3,10 +3,11 @@
 from .emotions import CMET_PT_emotion, CMET_PT_voice
 from .export import CMET_PT_export
 from .rig import CMET_PT_rig, CMET_PT_rotations, CMET_PT_unused, CMET_UL_rows
-from .track import CMET_PT_footage
-from .video import CMET_PT_video
+from .track import CMET_PT_footage, CMET_UL_people
+from .video import CMET_PT_range, CMET_PT_video
 
 CLASSES = (
+    CMET_UL_people,
     CMET_PT_footage,
     CMET_PT_emotion,
     CMET_PT_voice,
@@ -15,5 +16,6 @@ CLASSES = (
     CMET_PT_unused,
     CMET_PT_rotations,
     CMET_PT_video,
+    CMET_PT_range,
     CMET_PT_export,
 )

@@ -4,6 +4,8 @@ from typing import Any
 
 import bpy
 
+from .. import performers
+
 
 class Panel:
     """In the tab C-MET of the sidebar."""
@@ -11,6 +13,14 @@ class Panel:
     bl_space_type = "VIEW_3D"
     bl_region_type = "UI"
     bl_category = "C-MET"
+
+
+def whose(layout: Any, settings: Any) -> Any:
+    """The `Performer` whom a panel is about, said at its top where there are several."""
+    one = performers.current(settings)
+    if performers.called(one):
+        layout.label(text=performers.called(one), icon="USER")
+    return one
 
 
 def wrapped(layout: Any, text: str, width: int, icon: str = "NONE") -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import bpy
 
 from .. import emotion_strips, session
-from .base import Panel
+from .base import Panel, whose
 
 
 class CMET_PT_emotion(Panel, bpy.types.Panel):
@@ -19,26 +19,27 @@ class CMET_PT_emotion(Panel, bpy.types.Panel):
         layout, settings = self.layout, context.scene.cmet
         layout.use_property_split = True
         layout.use_property_decorate = False
+        one = whose(layout, settings)
         row = layout.row(align=True)
         row.template_icon_view(settings, "emotion", show_labels=True, scale=4.0, scale_popup=3.5)
         column = row.column(align=True)
         column.operator("cmet.refresh_emotions", icon="FILE_REFRESH", text="")
         layout.prop(settings, "emotion")
         layout.prop(settings, "strength", slider=True)
-        layout.prop(settings, "mode")
-        ready = settings.rig is not None and bool(settings.clip)
+        layout.prop(one, "mode")
+        ready = one.rig is not None and bool(settings.clip)
         column = layout.column(align=True)
         row = column.row(align=True)
         row.enabled = ready
         row.operator("cmet.add_emotion", icon="ADD")
         row = column.row(align=True)
-        row.enabled = settings.rig is not None
+        row.enabled = one.rig is not None
         row.operator("cmet.add_emotion_file", icon="FILE_FOLDER")
         if not ready:
-            column.label(text="Needs a rig and a clip" if settings.rig is None else "Needs a clip", icon="INFO")
-        if settings.rig is None:
+            column.label(text="Needs a rig and a clip" if one.rig is None else "Needs a clip", icon="INFO")
+        if one.rig is None:
             return
-        found = emotion_strips.strips(settings.rig)
+        found = emotion_strips.strips(one.rig)
         if found:
             box = layout.box()
             for title, strips in found.items():

@@ -5,7 +5,7 @@ from typing import Any
 import bpy
 
 from ..export import PRESETS
-from .base import Panel, wrapped
+from .base import Panel, whose, wrapped
 
 
 class CMET_PT_export(Panel, bpy.types.Panel):
@@ -19,6 +19,7 @@ class CMET_PT_export(Panel, bpy.types.Panel):
         layout, settings = self.layout, context.scene.cmet
         layout.use_property_split = True
         layout.use_property_decorate = False
+        one = whose(layout, settings)
         layout.prop(settings, "export_path")
         if settings.export_path.lower().endswith(".fbx"):
             layout.prop(settings, "preset")
@@ -27,7 +28,7 @@ class CMET_PT_export(Panel, bpy.types.Panel):
         column = layout.column(align=True)
         row = column.row()
         row.scale_y = 1.3
-        row.enabled = settings.rig is not None
+        row.enabled = one.rig is not None
         row.operator("cmet.export", icon="EXPORT")
-        if settings.rig is None:
+        if one.rig is None:
             column.label(text="Needs a rig", icon="INFO")

@@ -4,8 +4,8 @@ from typing import Any
 
 import bpy
 
-from .. import mapping, rig
-from .base import Panel, wrapped
+from .. import mapping, performers, rig
+from .base import Panel, whose, wrapped
 
 _ICONS = {
     mapping.EXACT: "CHECKMARK", mapping.CONVENTION: "CHECKMARK", mapping.MANUAL: "GREASEPENCIL", mapping.GUESSED: "QUESTION",
@@ -28,7 +28,10 @@ class CMET_UL_rows(bpy.types.UIList):
         index: int = 0,
         flag: int = 0,
     ) -> None:
-        """Coefficient, shapes, how sure."""
+        """Coefficient, shapes, how sure; both in one where they are called alike."""
+        if item.channels == item.name and not item.fault:
+            layout.prop(item, "channels", text="", emboss=False, icon=_ICONS[item.kind])
+            return
         split = layout.split(factor=0.42)
         split.label(text=item.name, icon="ERROR" if item.fault else _ICONS[item.kind])
         row = split.row(align=True)
@@ -64,9 +67,10 @@ class CMET_PT_rig(Panel, bpy.types.Panel):
         layout, settings = self.layout, context.scene.cmet
         layout.use_property_split = True
         layout.use_property_decorate = False
-        layout.prop(settings, "rig")
-        if settings.rows:
-            kinds = [row.kind for row in settings.rows]
+        one = whose(layout, settings)
+        layout.prop(one, "rig")
+        if one.rows:
+            kinds = [row.kind for row in one.rows]
             good = sum(k in (mapping.EXACT, mapping.CONVENTION, mapping.MANUAL) for k in kinds)
             parts = [f"{good} matched"]
             for kind, label in (
@@ -76,16 +80,16 @@ class CMET_PT_rig(Panel, bpy.types.Panel):
             ):
                 if kind in kinds:
                     parts.append(f"{kinds.count(kind)} {label}")
-            unused = [n for n in settings.unused.split("; ") if n]
+            unused = [n for n in one.unused.split("; ") if n]
             if unused:
                 parts.append(f"{len(unused)} unused")
             column = layout.column(align=True)
-            if settings.mapping_name:
-                column.label(text=settings.mapping_name, icon="OUTLINER_OB_ARMATURE")
+            if one.mapping_name:
+                column.label(text=one.mapping_name, icon="OUTLINER_OB_ARMATURE")
             column.label(text=", ".join(parts))
-            layout.template_list("CMET_UL_rows", "", settings, "rows", settings, "active_row", rows=6)
-            if 0 <= settings.active_row < len(settings.rows):
-                row = settings.rows[settings.active_row]
+            layout.template_list("CMET_UL_rows", "", one, "rows", one, "active_row", rows=6)
+            if 0 <= one.active_row < len(one.rows):
+                row = one.rows[one.active_row]
                 if row.fault:
                     wrapped(layout, row.fault, context.region.width, "ERROR")
                 column = layout.column(align=True)
@@ -96,18 +100,18 @@ class CMET_PT_rig(Panel, bpy.types.Panel):
                     column.prop(row, "minimum")
                     column.prop(row, "maximum")
             row = layout.row(align=True)
-            row.operator("cmet.match", icon="FILE_REFRESH")
+            row.operator("cmet.match", icon="FILE_REFRESH", text="Match")
             row.operator("cmet.load_mapping", icon="FILE_FOLDER", text="Load")
             row.operator("cmet.save_mapping", icon="FILE_TICK", text="Save")
         layout.prop(settings, "simplify")
         column = layout.column(align=True)
         row = column.row()
         row.scale_y = 1.3
-        row.enabled = settings.rig is not None and bool(settings.track)
+        row.enabled = one.rig is not None and bool(one.track)
         row.operator("cmet.apply_track", icon="KEY_HLT")
         if not row.enabled:
             column.label(
-                text="Needs a rig" if settings.rig is None else "Needs a coefficient track: see Footage", icon="INFO"
+                text="Needs a rig" if one.rig is None else "Needs a coefficient track: see Footage", icon="INFO"
             )
 
 
@@ -122,11 +126,12 @@ class CMET_PT_unused(Panel, bpy.types.Panel):
     @classmethod
     def poll(cls, context: Any) -> bool:
         """Only where there are some."""
-        return bool(context.scene.cmet.unused)
+        return bool(performers.current(context.scene.cmet).unused)
 
     def draw(self, context: Any) -> None:
         """Their names."""
-        wrapped(self.layout, context.scene.cmet.unused.replace("; ", ", "), context.region.width)
+        unused = performers.current(context.scene.cmet).unused
+        wrapped(self.layout, unused.replace("; ", ", "), context.region.width)
 
 
 class CMET_PT_rotations(Panel, bpy.types.Panel):
@@ -139,11 +144,11 @@ class CMET_PT_rotations(Panel, bpy.types.Panel):
 
     def draw(self, context: Any) -> None:
         """Target, strength and axes of each."""
-        layout, settings = self.layout, context.scene.cmet
+        layout, one = self.layout, performers.current(context.scene.cmet)
         layout.use_property_split = True
         layout.use_property_decorate = False
-        skeleton = rig.armature(settings.rig) if settings.rig is not None else None
-        for entry in settings.rotations:
+        skeleton = rig.armature(one.rig) if one.rig is not None else None
+        for entry in one.rotations:
             column = layout.column(align=True)
             column.label(
                 text={"head": "Head", "leftEye": "Left Eye", "rightEye": "Right Eye"}.get(entry.name, entry.name)

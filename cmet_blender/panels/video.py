@@ -1,12 +1,27 @@
 """The panel Video."""
 
+from pathlib import Path
 from typing import Any
 
 import bpy
 
-from .. import footage, session
+from cmet_engine.choices import RATE_FACTOR_CODECS
+
+from .. import footage, performers, session
 from ..operators.engine import engine_text
+from ..properties import LIKE_SOURCE, codecs_of
 from .base import Panel, wrapped
+
+BADGES = {
+    "valid": ("signed, unchanged", "CHECKMARK"),
+    "changed": ("changed since signed", "ERROR"),
+    "none": ("not signed", "QUESTION"),
+    "unreadable": ("credentials damaged", "ERROR"),
+}
+"""What the panel says of a verified file, by `credentials` of the engine's answer."""
+
+RATED = (LIKE_SOURCE, "mp4", "m4v", "mkv", "webm")
+"""Formats whose automatic codec has a rate factor, or may have one."""
 
 
 class CMET_PT_video(Panel, bpy.types.Panel):
@@ -22,27 +37,31 @@ class CMET_PT_video(Panel, bpy.types.Panel):
         layout.use_property_decorate = False
         layout.prop(settings, "quality")
         layout.prop(settings, "video_format")
+        codecs = codecs_of(settings.video_format)
+        if codecs:
+            layout.prop(settings, "codec")
         row = layout.row()
-        row.enabled = settings.video_format not in ("mov", "mxf")
+        row.enabled = settings.codec in RATE_FACTOR_CODECS or (
+            settings.codec == "auto" and settings.video_format in RATED
+        )
         row.prop(settings, "rate_factor")
-        if not row.enabled:
-            layout.label(text="ProRes and DNxHR have no rate factor", icon="INFO")
-        missing = [
-            word
-            for word, there in (
-                ("a clip", settings.clip),
-                ("a coefficient track", settings.track),
-                ("a rig", settings.rig),
-            )
-            if not there
-        ]
+        people = performers.ready(settings)
+        if settings.people:
+            missing = [] if people else ["someone with a rig and a track"]
+        else:
+            wanted = (("a clip", settings.clip), ("a coefficient track", settings.track), ("a rig", settings.rig))
+            missing = [word for word, there in wanted if not there]
+        layout.prop(settings, "consent")
+        layout.prop(settings, "watermark")
         column = layout.column(align=True)
         row = column.row()
         row.scale_y = 1.3
         row.enabled = not missing
         row.operator("cmet.render_video", icon="RENDER_ANIMATION")
         if missing:
-            column.label(text="Needs " + " and ".join(missing), icon="INFO")
+            wrapped(column, "Needs " + " and ".join(missing), context.region.width, "INFO")
+        elif settings.people:
+            wrapped(column, "Edits " + ", ".join(map(performers.called, people)), context.region.width, "USER")
         strip = footage.edited(context.scene)
         row = layout.row()
         row.enabled = strip is not None
@@ -53,6 +72,12 @@ class CMET_PT_video(Panel, bpy.types.Panel):
         )
         if strip is None and not missing:
             layout.label(text="After the first render", icon="INFO")
+        row = layout.row(align=True)
+        if settings.badge:
+            row.label(
+                text=f"{Path(settings.verified).name}: {BADGES[settings.badge][0]}", icon=BADGES[settings.badge][1]
+            )
+        row.operator("cmet.verify", icon="VIEWZOOM")
         health = session.STATE.health
         row = layout.row(align=True)
         row.label(
@@ -65,3 +90,28 @@ class CMET_PT_video(Panel, bpy.types.Panel):
         row.operator("cmet.engine_check", text="", icon="CHECKMARK")
         if health.get("mismatch"):
             wrapped(layout, health["mismatch"], context.region.width, "ERROR")
+
+
+class CMET_PT_range(Panel, bpy.types.Panel):
+    """The part of the clip that is rendered, and what is written beside the video"""
+
+    bl_label = "Range and Delivery"
+    bl_idname = "CMET_PT_range"
+    bl_parent_id = "CMET_PT_video"
+    bl_options = {"DEFAULT_CLOSED"}
+
+    def draw(self, context: Any) -> None:
+        """From, to, handles; matte and shot data."""
+        layout, settings = self.layout, context.scene.cmet
+        layout.use_property_split = True
+        layout.use_property_decorate = False
+        column = layout.column(align=True)
+        column.prop(settings, "range_from", placeholder="the beginning")
+        column.prop(settings, "range_to", placeholder="the end")
+        row = column.row(align=True)
+        row.enabled = bool(settings.range_from or settings.range_to)
+        row.prop(settings, "handles")
+        layout.operator("cmet.use_preview_range", icon="PREVIEW_RANGE")
+        column = layout.column(heading="Also Write")
+        column.prop(settings, "matte")
+        column.prop(settings, "shot_data")

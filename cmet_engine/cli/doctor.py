@@ -14,6 +14,7 @@ from cmet_engine import cache, extras, files
 from cmet_engine.errors import CmetError
 from cmet_engine.extras import EXTRAS
 from cmet_engine.models import assets, registry
+from cmet_engine.provenance import identity
 
 NEEDED = (
     "numpy", "scipy", "torch", "transformers", "librosa", "mediapipe", "av", "opencolorio", "opencv-contrib-python",
@@ -134,6 +135,23 @@ def _models() -> Iterator[Finding]:
     )  # fmt: skip
 
 
+def _provenance() -> Iterator[Finding]:
+    from cmet_engine.provenance import credentials  # brings av
+
+    try:
+        credentials.library()
+    except CmetError as error:
+        advice = "Edited files are then not signed: pip install c2pa-python"
+        yield Finding("Content Credentials", None, str(error).partition(";")[0], advice)
+        return
+    try:
+        who = identity.current().words if identity.is_chosen() else identity.LOCAL
+        version = importlib.metadata.version("c2pa-python")
+        yield Finding("Content Credentials", True, f"c2pa-python {version}; signed by {who}")
+    except CmetError as error:
+        yield Finding("Content Credentials", False, str(error), "cmet provenance use CERT KEY, or --local")
+
+
 def _extras() -> Iterator[Finding]:
     for name, extra in EXTRAS.items():
         if extras.is_installed(name):
@@ -159,5 +177,5 @@ def _folders() -> Iterator[Finding]:
 
 CHECKS = {
     "Python": _python, "packages": _packages, "GPU": _gpu, "codecs": _codecs, "face tracker": _tracker, "models": _models,
-    "extras": _extras, "folders": _folders,
+    "provenance": _provenance, "extras": _extras, "folders": _folders,
 }  # fmt: skip

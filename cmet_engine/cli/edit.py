@@ -10,9 +10,11 @@ from cmet_engine.cli.options import (
     SUPPRESS,
     Adder,
     clip_arguments,
+    consent_argument,
     format_argument,
     output_argument,
     part_arguments,
+    personal_argument,
     shot_data_argument,
     spec_of,
     video_arguments,
@@ -29,13 +31,14 @@ def add_command(command: Adder) -> None:
     add("--speech", type=Path, default=SUPPRESS, metavar="PATH", help="a recording that sounds like the wanted emotion, or a folder of them")  # fmt: skip
     add("--neutral", type=Path, default=SUPPRESS, metavar="PATH", help="the same voice without the emotion (default: the clip's own sound)")  # fmt: skip
     add("--keys", type=Path, default=SUPPRESS, metavar="FILE", help="an emotion timeline (.json)")
-    add("--strength", type=float, default=SUPPRESS, metavar="S", help="multiplies all strengths (default 1)")
-    add("--mode", choices=get_args(Mode), default=SUPPRESS, help="keep the actor's own expression underneath, or remove it first (default add)")  # fmt: skip
+    personal_argument(sub, "--strength", "S[#PERSON]", "multiplies all strengths, or those of one person in place of that; may be given several times (default 1)")  # fmt: skip
+    personal_argument(sub, "--mode", f"{{{','.join(get_args(Mode))}}}[#PERSON]", "keep the actor's own expression underneath, or remove it first; of all, or of one person (default add)")  # fmt: skip
     add("--renderer", choices=get_args(Renderer), default=SUPPRESS, help="how the video is made; none writes the tracks alone (default warp)")  # fmt: skip
     add("--lips", type=Path, default=SUPPRESS, metavar="FILE", help="a recording that the lips shall speak (with --renderer edtalk)")  # fmt: skip
     add("--portrait", type=Path, default=SUPPRESS, metavar="FILE", help="a picture that shall speak; CLIP gives its head motion and expression (with --renderer edtalk)")  # fmt: skip
     video_arguments(sub)
     shot_data_argument(sub)
+    consent_argument(sub)
     format_argument(
         sub,
         "H.264 or HEVC in mp4, m4v or mkv, ProRes in mov, DNxHR in mxf, VP9 in webm, or numbered png, tif, dpx or exr pictures (default mp4)",

@@ -4,8 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from cmet_engine.cli.options import Adder, output_argument
-from cmet_engine.errors import InvalidInput
+from cmet_engine.cli.options import SUPPRESS, Adder, colour_arguments, output_argument, spec_of
 
 
 def add_command(command: Adder) -> None:
@@ -13,41 +12,25 @@ def add_command(command: Adder) -> None:
     sub = command("faces", run, "everyone in a clip, with numbers and names to choose them by")
     add = sub.add_argument
     add("clip", type=Path, metavar="CLIP", help="video with faces")
-    add("--name", action="append", default=[], metavar="N=NAME", help="call person N so, as in --face '#anna'; kept beside the clip in CLIP.faces.json; may be given several times")  # fmt: skip
+    add("--name", dest="names", action="append", default=SUPPRESS, metavar="N=NAME", help="call person N so, as in --face '#anna'; kept beside the clip in CLIP.faces.json; may be given several times")  # fmt: skip
+    colour_arguments(sub)
     output_argument(sub, "DIR", "folder for a picture of each person and a sheet of all", required=False)
     add("--force", action="store_true", help="replace earlier pictures")
 
 
 def run(options: argparse.Namespace) -> Any:
     """List the people of a clip."""
-    from cmet_engine.face.people import find_people, give_names, write_people
+    from cmet_engine.jobs.execute import execute
+    from cmet_engine.spec import FacesSpec
 
-    if options.name:
-        find_people(options.clip, options.progress)
-        give_names(options.clip, dict(_named(text) for text in options.name))
-    people = find_people(options.clip, options.progress)
-    files = write_people(people, options.output, force=options.force) if options.output else {}
+    spec = spec_of(FacesSpec, options)
+    result = execute(spec, options.output, force=options.force, progress=options.progress)
+    people = result.figures["people"]
     if options.json:
-        rows = [
-            {"id": p.number, "name": p.name, "first": round(p.first, 3), "last": round(p.last, 3), "share": round(p.share, 4), "size": round(p.size, 1)}
-            for p in people
-        ]  # fmt: skip
-        return {"people": rows, **files}
+        return {"people": people, **result.files}
     lines = [
-        f"#{p.number}{'' if p.name is None else ' ' + p.name}: {p.first:.2f} to {p.last:.2f} s, in {p.share:.0%} of the frames, "
-        f"{p.size:.0f} pixels"
+        f"#{p['id']}{'' if p['name'] is None else ' ' + p['name']}: {p['first']:.2f} to {p['last']:.2f} s, in {p['share']:.0%} of the "
+        f"frames, {p['size']:.0f} pixels"
         for p in people
     ]
-    return {"person": lines, **files}
-
-
-def _named(text: str) -> tuple[str, int]:
-    """Name and number of `2=anna`."""
-    from cmet_engine.timeline import PERSON
-
-    number, _, name = text.partition("=")
-    if not number.isdigit() or name.isdigit() or not PERSON.fullmatch(name):
-        raise InvalidInput(
-            f"--name is '{text}'; write N=NAME such as 2=anna, the name in letters, digits, '_' and '-', beginning with a letter."
-        )
-    return name, int(number)
+    return {"person": lines, **result.files}

@@ -18,6 +18,7 @@ from cmet_engine.cli import (
     export,
     faces,
     models,
+    provenance,
     record,
     render,
     serve,
@@ -126,7 +127,7 @@ def build_parser() -> argparse.ArgumentParser:
         sub.set_defaults(run=run)
         return sub
 
-    for module in (track, faces, edit, render, vector, record, emotions, export, models, serve, batch):
+    for module in (track, faces, edit, render, vector, record, emotions, export, models, serve, batch, provenance):
         module.add_command(command)
     training.add_commands(command, commands)
     cache.add_command(command)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
-from cmet_engine.choices import DEVICES, Codec, Quality, VideoFormat
+from cmet_engine.choices import COLOR_SPACES, DEVICES, Codec, Quality, VideoFormat
 
 if TYPE_CHECKING:  # brings pydantic, which `cmet --help` does not wait for
     from cmet_engine.spec import Spec
@@ -18,8 +18,11 @@ Adder = Callable[..., argparse.ArgumentParser]
 POSITIONAL = ("clip", "paths")
 """Fields of specifications that the command line takes without an option's name."""
 
-_OPTIONS = {"emotions": "--emotion", "range_from": "--from", "range_to": "--to"}
+_OPTIONS = {"emotions": "--emotion", "range_from": "--from", "range_to": "--to", "names": "--name"}
 """Options that are called otherwise than their fields."""
+
+PERSONAL = ("strength", "mode", "quality", "track", "source")
+"""Options that may be given several times, with `#` and the person behind for whom each is."""
 
 SUPPRESS = argparse.SUPPRESS  # what is not given is left to the specification, which knows its defaults
 
@@ -34,12 +37,17 @@ def clip_arguments(sub: argparse.ArgumentParser) -> None:
         help="whose face when there are several: a rank, 0 the largest where the clip begins (default 0); #2 or #anna, the number or "
         "the name that `cmet faces` shows; or the path of a picture of the person",
     )
+    colour_arguments(sub)
+    sub.add_argument("--force", action="store_true", help="replace earlier results")
+
+
+def colour_arguments(sub: argparse.ArgumentParser) -> None:
+    """The colour space of the footage."""
     sub.add_argument(
         "--colorspace",
         default=SUPPRESS,
         metavar="NAME",
-        help="colour space of the footage: ACEScg, ACES2065-1, LogC3, LogC4, S-Log3, V-Log, PQ, HLG, sRGB, Rec.709, Rec.2020, or a "
-        "name that the OpenColorIO configuration knows (default: from the clip's tags)",
+        help=f"colour space of the footage: {', '.join(COLOR_SPACES)}, or a name that the OpenColorIO configuration knows (default: from the clip's tags)",
     )
     sub.add_argument(
         "--ocio",
@@ -48,7 +56,6 @@ def clip_arguments(sub: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="OpenColorIO configuration (default: $OCIO, else the built-in ACES configuration)",
     )
-    sub.add_argument("--force", action="store_true", help="replace earlier results")
 
 
 def part_arguments(sub: argparse.ArgumentParser) -> None:
@@ -57,6 +64,13 @@ def part_arguments(sub: argparse.ArgumentParser) -> None:
     add("--from", dest="range_from", default=SUPPRESS, metavar="MOMENT", help="work on a part of the clip only: its first frame, as seconds (2.5), frames from the beginning (120f) or a timecode (01:00:10:00)")  # fmt: skip
     add("--to", dest="range_to", default=SUPPRESS, metavar="MOMENT", help="the frame behind the last one of the part, likewise (default: to the end)")  # fmt: skip
     add("--handles", type=int, default=SUPPRESS, metavar="N", help="N frames more at either end of the part, as far as the clip has them (default 0)")  # fmt: skip
+
+
+def personal_argument(
+    sub: argparse.ArgumentParser, name: str, metavar: str, text: str, *, required: bool = False
+) -> None:
+    """An option that people may have settings of their own for: `--mode add --mode replace#anna`."""
+    sub.add_argument(name, action="append", default=SUPPRESS, required=required, metavar=metavar, help=text)
 
 
 def output_argument(sub: argparse.ArgumentParser, metavar: str, text: str, *, required: bool = True) -> None:
@@ -73,11 +87,11 @@ def device_argument(
 
 def video_arguments(sub: argparse.ArgumentParser) -> None:
     """How a video is rendered and written."""
-    sub.add_argument(
+    personal_argument(
+        sub,
         "--quality",
-        choices=get_args(Quality),
-        default=SUPPRESS,
-        help="draft moves the frame's own pixels; standard refines with a network fitted to the clip; best takes longer; "
+        f"{{{','.join(get_args(Quality))}}}[#PERSON]",
+        "draft moves the frame's own pixels; standard refines with a network fitted to the clip; best takes longer; "
         "auto is standard on a GPU, else draft (default auto)",
     )
     device_argument(sub)
@@ -105,6 +119,10 @@ def video_arguments(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
         "--like-source", action="store_true", default=SUPPRESS, help="write the format and codec nearest to CLIP's own"
     )
+    sub.add_argument(
+        "--no-watermark", dest="watermark", action="store_false", default=SUPPRESS,
+        help="do not mark the edited faces invisibly as edited",
+    )  # fmt: skip
 
 
 def shot_data_argument(sub: argparse.ArgumentParser) -> None:
@@ -118,6 +136,11 @@ def shot_data_argument(sub: argparse.ArgumentParser) -> None:
         help="write in and out, timecode, names and what was edited beside the video, as JSON and OpenTimelineIO (default name: "
         "the video's, such as edited.shot.json)",
     )
+
+
+def consent_argument(sub: argparse.ArgumentParser) -> None:
+    """Consent of the person shown."""
+    sub.add_argument("--consent", default=SUPPRESS, metavar="TEXT|FILE", help='consent of the person shown: "who, when, how", or a consent file (.json); it goes into the Content Credentials')  # fmt: skip
 
 
 def format_argument(sub: argparse.ArgumentParser, text: str) -> None:
@@ -175,6 +198,9 @@ def spec_of(kind: "type[AnySpec]", options: argparse.Namespace) -> "AnySpec":
         InvalidInput: an argument cannot be used; the message names its option.
     """
     given: dict[str, Any] = {**vars(options), "emotions": getattr(options, "emotion", None)}
+    for name in PERSONAL:  # given once for everyone, or several times with people behind
+        if isinstance(given.get(name), list) and len(given[name]) == 1:
+            given[name] = given[name][0]
     return kind.read({name: given[name] for name in kind.model_fields if given.get(name) is not None}, option_called)
 
 

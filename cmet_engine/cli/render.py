@@ -1,15 +1,15 @@
 """`cmet render`."""
 
 import argparse
-from pathlib import Path
 from typing import Any
 
 from cmet_engine.cli.options import (
-    SUPPRESS,
     Adder,
     clip_arguments,
+    consent_argument,
     output_argument,
     part_arguments,
+    personal_argument,
     shot_data_argument,
     spec_of,
     video_arguments,
@@ -21,11 +21,11 @@ def add_command(command: Adder) -> None:
     sub = command("render", run, "render a clip with the curves of a track")
     clip_arguments(sub)
     part_arguments(sub)
-    add = sub.add_argument
-    add("--track", type=Path, required=True, metavar="EDITED", help="the wanted curves")
-    add("--source", type=Path, default=SUPPRESS, metavar="SOURCE", help="the clip's own curves that EDITED was made from (default: tracked anew)")  # fmt: skip
+    personal_argument(sub, "--track", "EDITED[#PERSON]", "the wanted curves; of several people several times, each with whom they are for", required=True)  # fmt: skip
+    personal_argument(sub, "--source", "SOURCE[#PERSON]", "the clip's own curves that EDITED was made from (default: tracked anew)")  # fmt: skip
     video_arguments(sub)
     shot_data_argument(sub)
+    consent_argument(sub)
     output_argument(sub, "VIDEO", "video to write, its suffix chooses the format; or a folder for edited.mp4")
 
 

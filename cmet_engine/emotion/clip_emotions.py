@@ -120,7 +120,7 @@ def _timeline_and_vectors(spec: EditSpec) -> tuple[EmotionTimeline, dict[str, Em
     names = timeline.names()
     if spec.renderer == "edtalk":
         names = [name for name in names if not name.startswith(PRESET)]
-    return timeline.scaled(spec.strength), find_emotions(names, library)
+    return spec.strengthened(timeline), find_emotions(names, library)
 
 
 def _voice_vector(spec: EditSpec, speech: Path) -> EmotionVector:

@@ -47,14 +47,14 @@ def track_clip(
     """
     footage = Source.of(clip)
     file = footage.path if footage.path.is_file() else None
-    face = _without_name(footage.path, face, progress)
+    face = _without_name(footage, face, progress)
     name = _geometry_key(footage, face) if file else None
     geometry = _cached_geometry(name)
     if geometry is None:
         folder = None
         if pieces and file:
             folder = pieces.stage("tracking", *_code_and_weights(face), file, face, footage.reading)
-        rank, person = (face, None) if isinstance(face, int) else (0, signatures_of(footage.path, face, progress))
+        rank, person = (face, None) if isinstance(face, int) else (0, signatures_of(footage, face, progress))
         geometry = track(footage, face=rank, person=person, progress=progress, pieces=folder)
         if name:
             cache.put(name, geometry.save)
@@ -77,7 +77,7 @@ def tracked(clip: Path | Source, *, face: int | str | Path = 0) -> tuple[FaceGeo
         InvalidInput: the clip was not tracked before.
     """
     footage = Source.of(clip)
-    face = _without_name(footage.path, face)
+    face = _without_name(footage, face)
     if _cached_geometry(_geometry_key(footage, face)) is None:
         raise InvalidInput(f"The clip {footage.path.name} was not tracked yet; track or edit it first.")
     return track_clip(footage, face=face)
@@ -92,12 +92,12 @@ def _labelled(track: CoefficientTrack, footage: Source) -> CoefficientTrack:
     return track
 
 
-def _without_name(clip: Path, face: int | str | Path, progress: Progress | None = None) -> int | str | Path:
+def _without_name(clip: Path | Source, face: int | str | Path, progress: Progress | None = None) -> int | str | Path:
     """`face` with a person's number in the place of a name, which may be given to somebody else later."""
     return f"#{number_of(clip, face[1:], progress)}" if isinstance(face, str) else face
 
 
-def face_key(clip: Path, face: int | str | Path) -> int | str:
+def face_key(clip: Path | Source, face: int | str | Path) -> int | str:
     """What stands for `face` in the name of a cached result: a person's number in place of a name, a picture's content."""
     return _key_of(_without_name(clip, face))
 

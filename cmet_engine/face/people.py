@@ -14,6 +14,7 @@ import numpy as np
 
 from cmet_engine import cache, fingerprint
 from cmet_engine.errors import CmetError, InvalidInput, NotFound
+from cmet_engine.face import best_view
 from cmet_engine.face.cuts import CutFinder
 from cmet_engine.face.follower import upright_turns
 from cmet_engine.face.identity import IDENTITY_FILE, distance
@@ -23,6 +24,7 @@ from cmet_engine.files import read_json, whole_file
 from cmet_engine.media.info import Frame
 from cmet_engine.media.picture import read_picture
 from cmet_engine.media.reader import VideoReader
+from cmet_engine.media.source import Source
 from cmet_engine.models import assets
 from cmet_engine.progress import Progress, Stage
 from cmet_engine.timeline import PERSON
@@ -58,20 +60,19 @@ class Appearance:
         sides: pixels of the face in each.
         box: where the face was last.
         signatures: of its clearest views.
-        picture: uint8 [256, 256, 3] of the largest.
+        views: to choose a picture from.
     """
 
     frames: list[int]
     times: list[float]
     sides: list[float]
     box: Box
-    picture: np.ndarray
+    views: list[best_view.View]
     signatures: list[np.ndarray] = field(default_factory=list)
 
     def add(self, other: "Appearance") -> None:
         """Take in another stretch of the same person."""
-        if max(other.sides) > max(self.sides):
-            self.picture = other.picture
+        self.views = best_view.kept(self.views + other.views)
         self.frames = self.frames + other.frames
         self.times, self.sides = self.times + other.times, self.sides + other.sides
         self.signatures = self.signatures + other.signatures
@@ -101,16 +102,18 @@ class SeenPerson:
     name: str | None = None
 
 
-def find_people(clip: Path, progress: Progress | None = None) -> list[SeenPerson]:
-    """Everyone in a clip, with the names that were given; cached by the clip's content.
+def find_people(clip: Path | Source, progress: Progress | None = None) -> list[SeenPerson]:
+    """Everyone in the whole of a clip, with the names that were given; cached by the clip's content.
 
     Raises:
         CmetError: the clip cannot be read, or shows no face.
     """
     code = fingerprint.code(__name__)
-    name = cache.key("people", clip, code, assets.checksums(IDENTITY_FILE)) if clip.is_file() else None
-    found = cache.arrays(name, lambda: _as_arrays(_search(clip, progress)))
-    named = {number: given for given, number in names(clip).items()}
+    whole = replace(Source.of(clip), first=0, end=None)
+    checksums = assets.checksums(IDENTITY_FILE)
+    name = cache.key("people", whole.path, code, checksums, *whole.reading) if whole.path.is_file() else None
+    found = cache.arrays(name, lambda: _as_arrays(_search(whole, progress)))
+    named = {number: given for given, number in names(whole.path).items()}
     return [replace(person, name=named.get(person.number)) for person in _from_arrays(found)]
 
 
@@ -137,23 +140,23 @@ def names(clip: Path) -> dict[str, int]:
     return given
 
 
-def give_names(clip: Path, given: dict[str, int]) -> None:
+def give_names(clip: Path | Source, given: dict[str, int]) -> None:
     """Keep names for people of a clip; a person has one name, and a name one person.
 
     Raises:
         CmetError: there is no such person, or the file of names cannot be written.
     """
-    count = len(find_people(clip))
+    count, path = len(find_people(clip)), Source.of(clip).path
     for number in given.values():
         if not 1 <= number <= count:
-            raise NotFound(_no_person(clip, f"#{number}", count))
-    kept = {name: n for name, n in names(clip).items() if name not in given and n not in given.values()}
+            raise NotFound(_no_person(path, f"#{number}", count))
+    kept = {name: n for name, n in names(path).items() if name not in given and n not in given.values()}
     document = {"format": FORMAT, "names": dict(sorted({**kept, **given}.items()))}
-    with whole_file(names_file(clip), force=True) as temporary:
+    with whole_file(names_file(path), force=True) as temporary:
         temporary.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", "utf-8")
 
 
-def number_of(clip: Path, person: str, progress: Progress | None = None) -> int:
+def number_of(clip: Path | Source, person: str, progress: Progress | None = None) -> int:
     """The number of a person in a clip.
 
     Args:
@@ -164,21 +167,22 @@ def number_of(clip: Path, person: str, progress: Progress | None = None) -> int:
     Raises:
         NotFound: there is no such person.
     """
+    path = Source.of(clip).path
     if not person.isdigit():
-        known = names(clip)
+        known = names(path)
         if person in known:
             return known[person]
         called = f"; known are {', '.join(known)}" if known else ""
         raise NotFound(
-            f"Nobody in {clip.name} is called '{person}'{called}. Name people by: cmet faces {clip.name} --name 2={person}"
+            f"Nobody in {path.name} is called '{person}'{called}. Name people by: cmet faces {path.name} --name 2={person}"
         )
     count = len(find_people(clip, progress))
     if not 1 <= int(person) <= count:
-        raise NotFound(_no_person(clip, f"#{person}", count))
+        raise NotFound(_no_person(path, f"#{person}", count))
     return int(person)
 
 
-def signatures_of(clip: Path, face: str | Path, progress: Progress | None = None) -> np.ndarray:
+def signatures_of(clip: Path | Source, face: str | Path, progress: Progress | None = None) -> np.ndarray:
     """Signatures [K, D] of the person that `spec.Face` means by a text or by a picture.
 
     A picture means the person of the clip who looks most like it.
@@ -191,18 +195,19 @@ def signatures_of(clip: Path, face: str | Path, progress: Progress | None = None
     person = find_people(clip, progress)[number_of(clip, face.removeprefix("#"), progress) - 1]
     if not len(person.signatures):
         raise InvalidInput(
-            f"Person {face} of {clip.name} is never seen well enough to be found again; give the rank of the face instead."
+            f"Person {face} of {Source.of(clip).path.name} is never seen well enough to be found again; give the rank of the face instead."
         )
     return person.signatures
 
 
-def _like_picture(clip: Path, picture: Path, progress: Progress | None) -> SeenPerson:
+def _like_picture(clip: Path | Source, picture: Path, progress: Progress | None) -> SeenPerson:
     """The person of a clip who looks most like a picture."""
     wanted = picture_signature(picture)
     people = [person for person in find_people(clip, progress) if len(person.signatures)]
     unlike = [distance(wanted, person.signatures) for person in people]
     if not people or min(unlike) > LEAST_LIKE:
-        raise NotFound(f"Nobody in {clip.name} looks like {picture.name}. cmet faces {clip.name} lists who is there.")
+        name = Source.of(clip).path.name
+        raise NotFound(f"Nobody in {name} looks like {picture.name}. cmet faces {name} lists who is there.")
     return people[int(np.argmin(unlike))]
 
 
@@ -231,7 +236,7 @@ def _no_person(clip: Path, called: str, count: int) -> str:
     return f"{clip.name} shows {people}; there is no {called}. cmet faces {clip.name} lists them."
 
 
-def _search(clip: Path, progress: Progress | None) -> list[SeenPerson]:
+def _search(clip: Source, progress: Progress | None) -> list[SeenPerson]:
     """Look for everyone in a clip."""
     reader = VideoReader(clip)
     step = max(1, round(float(reader.info.fps) * SEARCHED_SECONDS))
@@ -255,12 +260,12 @@ def _search(clip: Path, progress: Progress | None) -> list[SeenPerson]:
                 progress(Stage.PEOPLE, frame.index + 1, reader.info.frames)
     people = _people(done + open_ones)
     if not people:
-        raise InvalidInput(f"{clip.name}: no face was found in any of its frames; use a clip that shows one.")
+        raise InvalidInput(f"{clip.path.name}: no face was found in any of its frames; use a clip that shows one.")
     people.sort(key=lambda person: -sum(person.sides))
     return [
         SeenPerson(
             number, min(person.times), max(person.times), len(set(person.frames)) / searched, float(np.median(person.sides)),
-            np.array(_spread(person.signatures)), person.picture,
+            np.array(_spread(person.signatures)), best_view.best(person.views).picture,
         )
         for number, person in enumerate(people, 1)
     ]  # fmt: skip
@@ -279,7 +284,8 @@ def _sightings(frame: Frame, boxes: list[Box], mesh: Mesh) -> list[Appearance]:
         place = box_of(landmarks)
         picture = cut_window(frame.image, place.x, place.y, place.side * PICTURE_ROOM, PICTURE)[0]
         picture = cv2.resize(picture, (PICTURE, PICTURE), interpolation=cv2.INTER_AREA)
-        seen = Appearance([frame.index], [float(frame.time)], [place.side], place, picture)
+        views = [best_view.view(frame.image, landmarks, picture)]
+        seen = Appearance([frame.index], [float(frame.time)], [place.side], place, views)
         if (clear := seen_clearly(frame.image, landmarks)) is not None:
             seen.signatures.append(signature(clear, landmarks))
         found.append(seen)

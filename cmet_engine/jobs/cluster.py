@@ -26,12 +26,16 @@ class RayCluster:
         self._ray = ray
         try:
             ray.init(
-                address=None if address == "local" else address,
+                address=address,  # "local" is a new one; without any, Ray looks for one that ran here before, and waits for it
                 log_to_driver=False,
                 include_dashboard=False,
                 logging_level=logging.ERROR,
             )
         except (ConnectionError, RuntimeError, ValueError) as error:
+            if address == "local":
+                raise CmetError(
+                    "Ray does not start on this machine; leave --ray out to use this machine's cores."
+                ) from error
             raise CmetError(f"The Ray cluster '{address}' does not answer; start it, or use --ray local.") from error
         self._gpus = ray.cluster_resources().get("GPU", 0)
         largest = max(node["Resources"].get("memory", 0) for node in ray.nodes())

@@ -12,14 +12,29 @@ from cmet_engine.emotion.library import describe_vector, load_library
 from cmet_engine.emotion.user_library import check_new, save_user_vector, user_folder
 from cmet_engine.errors import CmetError, InvalidInput
 from cmet_engine.face.clip import track_clip
+from cmet_engine.face.people import find_people, give_names, label, write_people
 from cmet_engine.files import check_writable, inputs_kept
 from cmet_engine.media.formats import SCENE, TRACK
 from cmet_engine.media.output import files_read
 from cmet_engine.media.probe import measure, part_of
+from cmet_engine.media.source import Source
 from cmet_engine.pipeline import Preview
 from cmet_engine.progress import Progress
+from cmet_engine.provenance.seal import Signatory
 from cmet_engine.resume import Segments
-from cmet_engine.spec import EditSpec, ExportSpec, RenderSpec, RigWork, TrackSpec, VectorSpec, Work
+from cmet_engine.spec import (
+    ApplySpec,
+    BakeSpec,
+    EditSpec,
+    ExportSpec,
+    FacesSpec,
+    RenderSpec,
+    RigWork,
+    TrackSpec,
+    VectorSpec,
+    Work,
+)
+from cmet_engine.spec_base import credential_files
 from cmet_engine.track import CoefficientTrack
 
 POSITIONAL = {"export": "track", "apply": "track", "render_rig": "clip"}
@@ -58,8 +73,8 @@ def execute(
 
     Args:
         spec: what to do.
-        output: where the result goes: a folder for an edit, else a file, whose suffix chooses the format. A vector goes into
-            the user's library and needs none.
+        output: where the result goes: a folder for an edit and for faces, else a file, whose suffix chooses the format. A vector
+            goes into the user's library and needs none; nor does a list of faces without pictures.
         force: replace earlier results; of an emotion `VectorSpec.replace` says that.
         progress: called as `progress(stage, done, total)`; an exception raised in it cancels the work.
         pieces: where finished segments are kept; work that was interrupted goes on from them.
@@ -75,6 +90,8 @@ def execute(
 def _execute(spec: Work, output: Path | None, options: _Options) -> Result:
     if isinstance(spec, VectorSpec):
         return _vector(spec, options)
+    if isinstance(spec, FacesSpec):
+        return _faces(spec, output, options)
     if output is None:
         raise InvalidInput("The output is missing; say where the result goes.")
     if isinstance(spec, TrackSpec):
@@ -88,6 +105,25 @@ def _execute(spec: Work, output: Path | None, options: _Options) -> Result:
     if isinstance(spec, ExportSpec) and spec.rig is None:
         return _convert(spec, output, options)
     return _in_blender(spec, output, options)
+
+
+def _faces(spec: FacesSpec, output: Path | None, options: _Options) -> Result:
+    """Everyone in a clip; with an output also their pictures."""
+    clip = Source.of(spec.clip, spec.space)
+    people = find_people(clip, options.progress)
+    if spec.names:
+        named = [name.partition("=") for name in spec.names]
+        give_names(clip, {name: int(number) for number, _, name in named})
+        people = find_people(clip)
+    files = {} if output is None else write_people(people, output, force=options.force)
+    rows = [
+        {
+            "id": p.number, "name": p.name, "first": round(p.first, 3), "last": round(p.last, 3), "share": round(p.share, 4),
+            "size": round(p.size, 1), "picture": f"{label(p)}.png" if output else None,
+        }
+        for p in people
+    ]  # fmt: skip
+    return Result(files, {"people": rows})
 
 
 def _track(spec: TrackSpec, output: Path, options: _Options) -> Result:
@@ -132,6 +168,11 @@ def _convert(spec: ExportSpec, output: Path, options: _Options) -> Result:
 def _in_blender(spec: RigWork, output: Path, options: _Options) -> Result:
     """Work on a character, by `python -m cmet_blender` in a process of its own."""
     check_writable(output, force=options.force)
+    beside, signatory = credential_files(output), None
+    if isinstance(spec, ExportSpec | ApplySpec | BakeSpec) and output.suffix.lower() in SCENE:
+        signatory = Signatory(spec)
+        for path in beside:
+            check_writable(path, force=options.force)
     command = [sys.executable, "-m", "cmet_blender", *blender_arguments(spec, output, force=options.force), "--json"]
     finished = subprocess.run(command, capture_output=True, text=True, check=False)
     try:
@@ -143,7 +184,12 @@ def _in_blender(spec: RigWork, output: Path, options: _Options) -> Result:
         raise CmetError(answer.get("error") or lines[-1].removeprefix("cmet: "))
     messages = answer.pop("notes", None) or []
     answer.pop("file", None)
-    return Result({output.name: output}, answer, messages)
+    files = {output.name: output}
+    if signatory is not None:
+        seal = signatory.seal("the curves of a performance, put on a character")
+        messages += [*seal(output, output), *seal.record(output)]
+        files |= {path.name: path for path in beside if path.exists()}
+    return Result(files, answer, messages)
 
 
 def blender_arguments(spec: RigWork, output: Path, *, force: bool = False) -> list[str]:

@@ -17,6 +17,7 @@ from cmet_engine.face.people import names_file
 from cmet_engine.jobs.store import DONE, Job, write_atomically
 from cmet_engine.models import registry
 from cmet_engine.models.assets import CHECKSUMS
+from cmet_engine.provenance.identity import signers
 
 WORK = "cmet_engine.jobs.worker"  # the module that does the jobs, and imports all code that decides their results
 FILES = ("clip", "track", "source", "speech", "neutral", "lips", "portrait")  # parameters that name a file or a folder
@@ -29,11 +30,17 @@ def identity(request: dict[str, Any]) -> str | None:
         CmetError: a folder holds no recordings.
         OSError: a file is gone.
     """
-    if request["kind"] == "vector":
-        return None
     given = request["parameters"]
-    settings = sorted((name, repr(value)) for name, value in given.items() if name not in FILES)
+    if request["kind"] == "vector" or given.get("names"):
+        return None
+    people = [
+        (f"{name} {number}", value) for number, one in enumerate(given.get("people", ())) for name, value in one.items()
+    ]
+    settings = sorted(
+        (name, repr(value)) for name, value in (*given.items(), *people) if name.split()[0] not in (*FILES, "people")
+    )
     parts: list[object] = [fingerprint.code(WORK), request["kind"], settings, cache.content(CHECKSUMS)]
+    parts += [(name, cache.content(Path(value))) for name, value in people if name.split()[0] in FILES and value]
     for name in FILES:
         path = Path(given.get(name) or "")
         files = sound_files([path]) if name in ("speech", "neutral") and given.get(name) else [path]
@@ -43,6 +50,9 @@ def identity(request: dict[str, Any]) -> str | None:
         parts.append(given["clip"])  # they name its folder
     if isinstance(face := given.get("face"), str) and not face.startswith("#"):
         parts.append(cache.content(Path(face)))  # a picture of the person
+    if isinstance(consent := given.get("consent"), str) and consent.lower().endswith(".json"):
+        parts.append(cache.content(Path(consent)))
+    parts.append(signers())  # they are in the results
     if given.get("clip") and (names := names_file(Path(given["clip"]))).is_file():
         parts.append(cache.content(names))
     if request["kind"] == "edit" and user_folder().is_dir():

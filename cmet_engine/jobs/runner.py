@@ -15,13 +15,13 @@ from cmet_engine.jobs.store import Job, JobStore
 log = logging.getLogger(__name__)
 
 HEAVY = ("edit", "render")  # kinds of jobs that render, on the GPU where there is one
-LIGHT = ("track", "vector")
+LIGHT = ("track", "faces", "vector")
 SAVE_INTERVAL = 1.0  # seconds between two writes of a running job's progress
 
 
 class Runner:
-    """Runs the jobs of a store, each thread with a worker of its own: edits and renders in `slots` of them, tracking and
-    new emotions in one more, so that these do not wait for a rendering.
+    """Runs the jobs of a store, each thread with a worker of its own: edits and renders in `slots` of them, tracking, lists of
+    faces and new emotions in one more, so that these do not wait for a rendering.
 
     Args:
         store: the jobs.

@@ -53,7 +53,7 @@ class Scrubber:
         )
         asked = spec.timeline()
         mine = [key for key in asked.keys if key.person is None or f"#{key.person}" == spec.face]
-        timeline = EmotionTimeline(mine).scaled(spec.strength)
+        timeline, spec = spec.strengthened(EmotionTimeline(mine)), spec.of(None)
         about = (content, spec.face, spec.space, repr(timeline), spec.mode)  # all that decides the edit
         edited = self._keep("edit", about, lambda: self._edit(spec, content, source, timeline))
         times = np.asarray(geometry.times)

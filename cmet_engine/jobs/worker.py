@@ -76,8 +76,10 @@ def run_job(job: Job, progress: Progress) -> dict[str, Any]:
     )
     if isinstance(spec, EditSpec):
         return {"figures": result.figures, "messages": result.messages}
-    messages = {"messages": result.messages} if result.messages or isinstance(spec, RenderSpec) else {}
-    return messages if isinstance(spec, RenderSpec) else {**result.figures, **messages}
+    if isinstance(spec, RenderSpec):
+        begins = {name: value for name, value in result.figures.items() if name == "begins"}
+        return {"messages": result.messages, **begins}
+    return {**result.figures, **({"messages": result.messages} if result.messages else {})}
 
 
 def run_row(row: dict[str, Any], progress: Progress | None = None) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from cmet_engine.errors import InvalidInput
 from cmet_engine.media import formats
-from cmet_engine.media.info import BT709, BT2020, UNSPECIFIED, Colors, Mastering
+from cmet_engine.media.info import BT709, BT2020, ONE_MOMENT, UNSPECIFIED, Colors, Mastering
 from cmet_engine.media.output import OutputSettings
 from cmet_engine.media.planes import BOTTOM, BOTTOM_LEFT, PLACES, Layout, layout
 from cmet_engine.media.source import Source, video_stream
@@ -34,6 +34,7 @@ class _Kind(NamedTuple):
         options: of the encoder, beside those that depend on the picture.
         limited: it knows black at 16 and white at 235 only.
         exact: sizes that do not divide by its chroma's steps are kept.
+        interlaced: pictures of two moments may stay so.
     """
 
     title: str
@@ -42,6 +43,7 @@ class _Kind(NamedTuple):
     options: dict[str, str]
     limited: bool = False
     exact: bool = False
+    interlaced: bool = False
 
 
 def _deep(*bits: str) -> tuple[str, ...]:
@@ -49,19 +51,24 @@ def _deep(*bits: str) -> tuple[str, ...]:
 
 
 _KINDS = {
-    "h264": _Kind("H.264", "libx264", _deep("", "10le"), {"preset": "superfast"}),
+    "h264": _Kind("H.264", "libx264", _deep("", "10le"), {"preset": "superfast"}, interlaced=True),
     "hevc": _Kind("HEVC", "libx265", _deep("", "10le", "12le"), {"preset": "superfast"}),
-    "prores": _Kind("ProRes 422", "prores_aw", ("yuv422p10le",), {"profile": "2", "vendor": "apl0"}, limited=True),
-    "prores_hq": _Kind("ProRes 422 HQ", "prores_aw", ("yuv422p10le",), {"profile": "3", "vendor": "apl0"}, limited=True),
+    "prores": _Kind(
+        "ProRes 422", "prores_aw", ("yuv422p10le",), {"profile": "2", "vendor": "apl0"}, limited=True, interlaced=True
+    ),
+    "prores_hq": _Kind(
+        "ProRes 422 HQ", "prores_aw", ("yuv422p10le",), {"profile": "3", "vendor": "apl0"}, limited=True, interlaced=True
+    ),
     "prores_4444": _Kind(
         "ProRes 4444", "prores_ks", ("yuv444p10le", "yuva444p10le"), {"profile": "4444", "vendor": "apl0"}, limited=True,
+        interlaced=True,
     ),
     "dnxhr_lb": _Kind("DNxHR LB", "dnxhd", ("yuv422p",), {"profile": "dnxhr_lb"}, limited=True),
     "dnxhr_sq": _Kind("DNxHR SQ", "dnxhd", ("yuv422p",), {"profile": "dnxhr_sq"}, limited=True),
     "dnxhr_hq": _Kind("DNxHR HQ", "dnxhd", ("yuv422p",), {"profile": "dnxhr_hq"}, limited=True),
     "dnxhr_hqx": _Kind("DNxHR HQX", "dnxhd", ("yuv422p10le",), {"profile": "dnxhr_hqx"}, limited=True),
     "dnxhr_444": _Kind("DNxHR 444", "dnxhd", ("yuv444p10le", "gbrp10le"), {"profile": "dnxhr_444"}, limited=True),
-    "ffv1": _Kind("FFV1", "ffv1", _FFV1, {"level": "3", "slicecrc": "1", "g": "1"}, exact=True),
+    "ffv1": _Kind("FFV1", "ffv1", _FFV1, {"level": "3", "slicecrc": "1", "g": "1"}, exact=True, interlaced=True),
     "vp9": _Kind(
         "VP9", "libvpx-vp9", _deep(""), {"b": "0", "deadline": "good", "cpu-used": "5"}
     ),
@@ -75,6 +82,8 @@ _X265_DEPTH = 2  # of which FFmpeg says nothing: pictures by which decoding runs
 _LIKE_BT709 = (6, 14, 15)  # AVCOL_TRC_* with the curve of BT.709, of which ProRes knows that name alone
 _MXF_RATES = {Fraction(n) for n in (24, 25, 30, 48, 50, 60)} | {Fraction(n * 1000, 1001) for n in (24, 30, 48, 60)}
 _DNXHR_LEAST = (256, 120)  # pixels
+_DNXHD = {"dnxhr_sq": (120, 145), "dnxhr_hq": (185, 220), "dnxhr_hqx": (185, 220)}
+"""Megabits a second of interlaced DNxHD (SMPTE VC-3, 1920x1080 alone) of the same quality, at 25 and at 30 frames a second."""
 
 
 class Codec(NamedTuple):
@@ -85,6 +94,7 @@ class Codec(NamedTuple):
         pixels: format of the pictures that it is given.
         options: of the encoder.
         colors: what the numbers that it is given stand for.
+        field_order: of interlaced pictures, see `VideoInfo`; empty of progressive ones.
         notes: sentences to the user about what it does not keep.
         depth: pictures by which decoding runs ahead of showing; None where FFmpeg says.
     """
@@ -93,6 +103,7 @@ class Codec(NamedTuple):
     pixels: str
     options: dict[str, str]
     colors: Colors
+    field_order: str
     notes: tuple[str, ...]
     depth: int | None
 
@@ -109,19 +120,24 @@ def choose(settings: OutputSettings) -> Codec:
     size = (settings.width, settings.height)
     pixels = (source.pixels if source else "") or "yuv420p"
     about = layout(pixels)
-    name = settings.codec or _usual(suffix, about if source else None, size)
-    kind = _KINDS[name]
+    order = source.field_order if source and settings.fields else ""
+    name = settings.codec or _usual(suffix, about if source else None, size, order)
+    kind = _interlaced(name, size, settings.fps) if order else _KINDS[name]
     _check(kind, suffix, settings)
-    chosen = min(_fitting(kind, size), key=lambda one: _loss(one, pixels, kind))
-    target = layout(chosen)
-    notes = [f"{kind.title} {lost}." for lost in _lost(kind, about, target)] if source else []
-    colors = _colors(kind, source.colors if source else Colors(), notes)
-    if source and source.pixel_aspect != 1 and (name == "ffv1" or suffix in (".webm", ".mxf")):
+    notes = []
+    if order and not (kind.interlaced and _fitting(kind, size, 2)):
         notes.append(
-            f"{kind.title} in {suffix} is written with square pixels, the clip's are {source.pixel_aspect.numerator}:"
-            f"{source.pixel_aspect.denominator}; choose .mov or .mp4 to keep that."
+            f"{kind.title} holds no interlaced pictures here: {ONE_MOMENT}; use h264, prores or ffv1 to keep them."
         )
-    options = dict(kind.options)
+        order = ""
+    chosen = min(_fitting(kind, size, 2 if order else 1), key=lambda one: _loss(one, pixels, kind))
+    target = layout(chosen)
+    if source:
+        # FFmpeg decodes ProRes 4444 to 12 bits whatever it was made from
+        own = about._replace(bits=target.bits) if source.codec == "prores" and name == "prores_4444" else about
+        notes += [f"{kind.title} {lost}." for lost in _lost(kind, own, target)]
+    colors = _colors(kind, source.colors if source else Colors(), notes)
+    options = dict(kind.options) | ({"field_order": {"tff": "tb", "bff": "bt"}[order]} if order else {})
     if kind.encoder in ("libx264", "libx265"):
         options["crf"] = str(settings.rate_factor)
     elif name == "vp9":
@@ -138,7 +154,7 @@ def choose(settings: OutputSettings) -> Codec:
     depth = _X265_DEPTH if kind.encoder == "libx265" else None
     if settings.source:
         notes += display_note(settings.source, suffix)
-    return Codec(kind.encoder, chosen, options, colors, tuple(notes), depth)
+    return Codec(kind.encoder, chosen, options, colors, order, tuple(notes), depth)
 
 
 def _colors(kind: _Kind, colors: Colors, notes: list[str]) -> Colors:
@@ -188,8 +204,9 @@ def like(clip: Path, suffix: str | None = None) -> tuple[str, str | None]:
     codec = {"h264": "h264", "hevc": "hevc", "ffv1": "ffv1", "vp8": "vp9", "vp9": "vp9"}.get(name)
     if name == "prores":
         codec = _PRORES.get(tag, "prores_hq")
-    elif name == "dnxhd" and profile.startswith("dnxhr"):
-        codec = profile.replace(" ", "_")
+    elif name == "dnxhd":
+        deep = layout(context.pix_fmt).bits > 8
+        codec = profile.replace(" ", "_") if profile.startswith("dnxhr") else "dnxhr_hqx" if deep else "dnxhr_hq"
     elif name in _LOSSLESS and own != ".mov":
         codec = "ffv1"
     if suffix is None:
@@ -201,7 +218,16 @@ def like(clip: Path, suffix: str | None = None) -> tuple[str, str | None]:
     return suffix, codec if codec and suffix in formats.CODEC_OUT[codec] else None
 
 
-def _usual(suffix: str, about: Layout | None, size: tuple[int, int]) -> str:
+def _interlaced(name: str, size: tuple[int, int], fps: Fraction) -> _Kind:
+    """The codec for interlaced pictures; of DNxHR, which holds none, what came before it."""
+    kind = _KINDS[name]
+    if size != (1920, 1080) or name not in _DNXHD:
+        return kind
+    rate = _DNXHD[name][fps > 27]
+    return kind._replace(title="DNxHD", options={"b": f"{rate}M"}, interlaced=True)
+
+
+def _usual(suffix: str, about: Layout | None, size: tuple[int, int], field_order: str) -> str:
     """The codec of a kind of file that loses least; `about` is None for pictures that no clip is behind."""
     full_chroma = about is not None and about.across == about.down == 1 and not about.gray
     deep = about is not None and about.bits > 8
@@ -212,7 +238,7 @@ def _usual(suffix: str, about: Layout | None, size: tuple[int, int]) -> str:
         return "dnxhr_444" if full_chroma else "dnxhr_hqx" if deep else "dnxhr_hq"
     if suffix == ".webm":
         return "vp9"
-    return "hevc" if deep else "h264"
+    return "hevc" if deep and not field_order else "h264"
 
 
 def _check(kind: _Kind, suffix: str, settings: OutputSettings) -> None:
@@ -229,9 +255,11 @@ def _check(kind: _Kind, suffix: str, settings: OutputSettings) -> None:
         raise InvalidInput(f"{name}: MXF does not hold {rate}; choose --format mov.")
 
 
-def _fitting(kind: _Kind, size: tuple[int, int]) -> list[str]:
-    """The formats in which a codec keeps a picture's size to the pixel."""
-    return [p for p in kind.pixels if kind.exact or not (size[0] % layout(p).across or size[1] % layout(p).down)]
+def _fitting(kind: _Kind, size: tuple[int, int], fields: int = 1) -> list[str]:
+    """The formats in which a codec keeps a picture's size to the pixel, each of its fields likewise."""
+    return [
+        p for p in kind.pixels if kind.exact or not (size[0] % layout(p).across or size[1] % (layout(p).down * fields))
+    ]
 
 
 def _loss(candidate: str, pixels: str, kind: _Kind) -> tuple[float, int]:

@@ -5,26 +5,35 @@ which changes were written (`planes`); pictures that no clip is behind are conve
 is read with BT.601 and the result does not name one either: a player treats both alike.
 """
 
+import io
 import re
+from fractions import Fraction
 from typing import Any, NamedTuple
 
 import av
-import av.logging
 import cv2
 import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
 
 from cmet_engine.media.display import ORDINARY, Display
 from cmet_engine.media.info import BT709, BT2020, FULL, LIMITED, MATRICES, UNSPECIFIED, Colors, Mastering
-from cmet_engine.media.planes import PLACES, PlaceTag, black_and_white, centred, layout, views
+from cmet_engine.media.planes import PLACES, Tag, black_and_white, centred, layout, views
 from cmet_engine.media.side_data import side_data
-from cmet_engine.media.source import filter_graph
+from cmet_engine.media.source import filter_graph, graph_of
 from cmet_engine.media.spaces import is_float
 
 # Without these three flags FFmpeg converts colours by a fast path that loses half a step of brightness (46 dB of
 # 75 dB over a round trip).
 _EXACT = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INT
 _EXACT_BACK = Interpolation.AREA | Interpolation.ACCURATE_RND | Interpolation.FULL_CHR_H_INP
+
+SITING = {
+    (1, 2): "left", (2, 2): "center", (1, 1): "topleft", (2, 1): "top", (1, 3): "bottomleft", (2, 3): "bottom",
+}  # fmt: skip
+"""Matroska's ChromaSitingHorz and ChromaSitingVert, as FFmpeg writes them."""
+
+
+_MATRIX_NAMES = {1: "bt709", 4: "fcc", 5: "bt470", 6: "smpte170m", 7: "smpte240m", 9: "bt2020"}
 
 
 class Orientation(NamedTuple):
@@ -94,20 +103,27 @@ class ToEncoder:
         source: what the numbers of a picture stand for that is not RGB.
         colors: what the numbers of the result stand for; of another range than `source` where the codec knows one only.
         pixels: FFmpeg's name of the result's pixel format.
+        field_order: of the interlaced ones among the frames, see `VideoInfo`.
     """
 
-    def __init__(self, source: Colors, colors: Colors, pixels: str) -> None:
-        self.source, self.colors, self.pixels = source, colors, pixels
-        self.tag: PlaceTag | None = None
+    def __init__(self, source: Colors, colors: Colors, pixels: str, field_order: str = "") -> None:
+        self.source, self.colors, self.pixels, self.field_order = source, colors, pixels, field_order
+        self.tag: Tag | None = None
+        self.interlaced: Tag | None = None
+        self.by_fields: Any = None
         self.reformatter = VideoReformatter()
 
     def __call__(self, frame: av.VideoFrame) -> av.VideoFrame:
         """A frame in the format that is encoded; the very same frame where it is in that format already."""
-        own, wanted = self.source.conversion, self.colors.conversion
+        own, wanted, interlaced = self.source.conversion, self.colors.conversion, frame.interlaced_frame
         if frame.format.name == self.pixels and own == wanted:
             picture = frame
         elif frame.format.name.startswith("gray") and self.pixels.startswith("yuv"):
             picture = _gray_as_luma(frame, self.source.full_range, self.pixels, self.colors.full_range)
+        elif frame.interlaced_frame and layout(frame.format.name).down != layout(self.pixels).down:
+            self.by_fields = self.by_fields or self._graph(frame)
+            self.by_fields.vpush(self._aligned(frame))
+            picture = self.by_fields.vpull()
         else:
             known = {} if frame.format.is_rgb else {f"src_{name}": value for name, value in own.items()}
             frame = self._aligned(frame)
@@ -115,6 +131,9 @@ class ToEncoder:
                 frame, format=self.pixels, interpolation=_EXACT_BACK if frame.format.is_rgb else _EXACT, threads=1,
                 dst_colorspace=wanted["colorspace"], dst_color_range=wanted["color_range"], **known,
             )  # fmt: skip
+        if interlaced:
+            self.interlaced = self.interlaced or Tag((frame.width, frame.height), self.pixels, 0, self.field_order)
+            picture = self.interlaced(picture)
         picture.colorspace, picture.color_range = self.colors.matrix, FULL if self.colors.full_range else LIMITED
         # ProRes takes these from the picture, not from the encoder
         picture.color_primaries, picture.color_trc = self.colors.primaries, self.colors.transfer
@@ -129,10 +148,24 @@ class ToEncoder:
             self.tag = self._tag(frame)
         return self.tag(frame)
 
-    def _tag(self, frame: av.VideoFrame) -> PlaceTag:
+    def _graph(self, frame: av.VideoFrame) -> av.filter.Graph:
+        """Conversion of each field by itself, for chroma between lines of one moment."""
+        ends = {"in": self.source.conversion, "out": self.colors.conversion}
+        arguments = [
+            f"{end}_color_matrix={_MATRIX_NAMES[said['colorspace']]}:{end}_range={said['color_range']}"
+            for end, said in ends.items()
+        ]
+        flags = "bicubic+accurate_rnd+full_chroma_int+full_chroma_inp"
+        return graph_of(
+            {"width": frame.width, "height": frame.height, "format": frame.format, "time_base": Fraction(1, 1000)},
+            ("scale", f"interl=1:flags={flags}:{':'.join(arguments)}"),
+            ("format", self.pixels),
+        )
+
+    def _tag(self, frame: av.VideoFrame) -> Tag:
         have, wanted = layout(frame.format.name), layout(self.pixels)
         place = centred(self.source.chroma_place, have.across == wanted.across, have.down == wanted.down)
-        return PlaceTag((frame.width, frame.height), frame.format.name, place)
+        return Tag((frame.width, frame.height), frame.format.name, place)
 
 
 def _gray_as_luma(frame: av.VideoFrame, full: bool, pixels: str, full_wanted: bool) -> av.VideoFrame:
@@ -174,24 +207,36 @@ def colors_of(frame: av.VideoFrame) -> Colors:
 
 
 def chroma_place(frame: av.VideoFrame, stream: Any) -> int:
-    """Where the chroma samples of a decoded frame lie, AVCHROMA_LOC_*; 0 where it does not say.
+    """Where the chroma samples of a stream's frames lie, AVCHROMA_LOC_*; 0 where it does not say, or at the bottom of their rows.
 
-    PyAV does not hand it out, but FFmpeg's filter `showinfo` writes it into the log.
+    PyAV does not hand it out, and FFmpeg's log, which tells it, cannot be read while other threads decode: PyAV would wait for
+    them and they for PyAV. Matroska's muxer writes it into a header (ChromaSitingHorz, ChromaSitingVert), which is made here.
     """
     about = layout(frame.format.name)
     if about.across == about.down == 1:
         return 0
-    graph = filter_graph(stream, "showinfo", "checksum=0")
-    level = av.logging.get_level()
-    with av.logging.Capture() as lines:
-        av.logging.set_level(av.logging.INFO)
-        try:
-            graph.vpush(frame)
-            graph.vpull()
-        finally:
-            av.logging.set_level(level)
-    said = re.search(r"\bcl:(\w+)", "".join(text for _, source, text in lines if source == "showinfo"))
-    return PLACES.index(said[1]) if said and said[1] in PLACES else 0
+    header = io.BytesIO()
+    try:
+        with av.open(header, "w", format="matroska") as container:
+            container.add_stream_from_template(stream, opaque=True)
+            container.start_encoding()
+    except (av.FFmpegError, ValueError):  # pictures that Matroska does not hold
+        return 0
+    found = re.search(rb"\x55\xb7\x81(.)\x55\xb8\x81(.)", header.getvalue(), re.DOTALL)
+    return PLACES.index(SITING[found[1][0], found[2][0]]) if found else 0
+
+
+def field_order(frame: av.VideoFrame, stream: Any) -> str:
+    """The order of the fields of a decoded frame, see `VideoInfo`; PyAV does not hand it out, but a filter tells it."""
+    if not frame.interlaced_frame:
+        return ""
+    graph = filter_graph(stream, "select", "expr=eq(interlace_type,TOPFIRST)")
+    graph.vpush(frame)
+    try:
+        graph.vpull()
+    except av.error.BlockingIOError:  # it is passed over
+        return "bff"
+    return "tff"
 
 
 def mastering_of(frame: av.VideoFrame) -> Mastering:

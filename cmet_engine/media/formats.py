@@ -1,5 +1,6 @@
 """File name suffixes by what they hold, in one place."""
 
+from cmet_engine.choices import CODEC_OUT as CODEC_OUT
 from cmet_engine.errors import InvalidInput
 
 VIDEO = frozenset(
@@ -19,15 +20,6 @@ STILL = frozenset(".png .exr .jpg .jpeg .tif .tiff .bmp .webp .dpx".split())
 
 MOVIE_OUT = (".mp4", ".m4v", ".mkv", ".mov", ".webm", ".mxf")
 """Movies that can be written."""
-
-_ANY_MP4 = (".mp4", ".m4v", ".mov", ".mkv")
-
-CODEC_OUT = {
-    "h264": _ANY_MP4, "hevc": _ANY_MP4, "prores": (".mov",), "prores_hq": (".mov",), "prores_4444": (".mov",),
-    **dict.fromkeys(("dnxhr_lb", "dnxhr_sq", "dnxhr_hq", "dnxhr_hqx", "dnxhr_444"), (".mov", ".mxf")),
-    "ffv1": (".mkv",), "vp9": (".webm",),
-}  # fmt: skip
-"""The movies that each codec goes into."""
 
 SEQUENCE_OUT = (".png", ".tif", ".dpx", ".exr")
 """Numbered pictures that can be written."""

@@ -17,6 +17,8 @@ BT2020 = 9
 BT601 = 6
 MATRICES = {1, 4, 5, 6, 7, 9}  # AVColorSpace values that FFmpeg's scaler converts
 LIMITED, FULL = 1, 2  # AVCOL_RANGE_MPEG, AVCOL_RANGE_JPEG
+ONE_MOMENT = "the first field of each frame is made into a whole picture, and the result is progressive"
+"""What is done with interlaced pictures where they cannot stay so."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,8 @@ class VideoInfo:
         duration: seconds from the first frame to the end of the last.
         has_audio: there is sound.
         rotation: degrees clockwise by which the stored pictures are turned to be displayed: 0, 90, 180 or 270.
+        field_order: of interlaced pictures, "tff" where the lines from the top one on are shown first, "bff" where the others are;
+            empty where there are no fields, or their lines do not lie across the upright picture.
         bit_depth: bits of each stored colour value.
         codec: FFmpeg's name of the video codec.
         colors: matrix and range of the stored pictures.
@@ -99,6 +103,7 @@ class VideoInfo:
     has_audio: bool
     rotation: int
     bit_depth: int
+    field_order: str = ""
     codec: str = ""
     colors: Colors = Colors()
     display: Display = ORDINARY
@@ -131,9 +136,12 @@ class Frame:
         time: seconds from the first frame, exact.
         image: uint8 [H, W, 3] RGB, upright; the caller's own, free to change.
         source: the same picture in `VideoInfo.pixels`, upright, the caller's own too; None where nobody asked for it.
+        fields: of an interlaced picture whose two moments were asked for, a whole picture of each, the first one's `image` being
+            this one's; in `source` their lines alternate.
     """
 
     index: int
     time: Fraction
     image: np.ndarray
     source: av.VideoFrame | None = None
+    fields: "tuple[Frame, Frame] | None" = None

@@ -3,6 +3,7 @@
 import contextlib
 import math
 from fractions import Fraction
+from pathlib import Path
 from typing import Any, cast
 
 import av
@@ -10,7 +11,7 @@ import numpy as np
 from av.codec.context import Flags
 
 from cmet_engine.files import whole_file
-from cmet_engine.media import codecs
+from cmet_engine.media import codecs, pixel_aspect
 from cmet_engine.media.colour import ToEncoder
 from cmet_engine.media.container_limits import muxer
 from cmet_engine.media.display import ORDINARY
@@ -37,14 +38,22 @@ class MovieOutput(Output):
         self.time_base = 1 / settings.fps if mxf else _time_base(settings.fps, source)
         self.codec = codecs.choose(settings)
         settings.notes += self.codec.notes
-        self.container = _container(settings, stack)
+        self.field_order = self.codec.field_order
+        self.file = stack.enter_context(whole_file(settings.path, force=settings.force))
+        self.container = _container(settings, self.file, stack)
         # Describes the stream and encodes nothing: every segment has an encoder of its own, set up alike.
         self.stream = cast(
             Any, self.container.add_stream(self.codec.encoder, rate=settings.fps, options=self.codec.options)
         )
         self._set_up(self.stream.codec_context)
         self.stream.time_base = self.time_base
-        self.to_encoder = ToEncoder(source.colors if source else Colors(), self.codec.colors, self.codec.pixels)
+        self.to_encoder = ToEncoder(
+            source.colors if source else Colors(), self.codec.colors, self.codec.pixels, self.field_order
+        )
+        suffix = settings.path.suffix.lower()
+        self.aspect = source.pixel_aspect if source and suffix in pixel_aspect.SUFFIXES else Fraction(1)
+        if self.aspect != 1:
+            self.stream.metadata["title"] = pixel_aspect.ROOM
         if source:  # QuickTime and MXF make a track of time codes from it
             self.stream.metadata.update(source.identity)
         self.sound = TrackCopy(settings, self.container, stack) if settings.sound else None
@@ -70,6 +79,8 @@ class MovieOutput(Output):
         if self.codec.encoder == "libx265" and settings.path.suffix.lower() != ".mkv":
             context.codec_tag = "hvc1"  # "hev1", FFmpeg's own choice, is not played by QuickTime
         context.flags |= Flags.global_header
+        if self.field_order:
+            context.flags |= Flags.interlaced_dct | Flags.interlaced_me
 
     def resume(self) -> int:
         """Mux the finished segments; returns how many pictures they hold."""
@@ -96,11 +107,15 @@ class MovieOutput(Output):
             self._end_segment()
 
     def finish(self) -> None:
-        """Write the last segment, the rest of the sound and the index."""
+        """Write the last segment, the rest of the sound and the index; then seal the file."""
         self._end_segment()
         if self.sound:
             self.sound.copy_until(None)
         self.container.close()
+        if self.aspect != 1:
+            pixel_aspect.write(self.file, (self.settings.width, self.settings.height), self.aspect)
+        if self.settings.seal:
+            self.settings.notes += self.settings.seal(self.file, self.settings.path)
 
     def close(self) -> None:
         """Let go of the files."""
@@ -139,15 +154,14 @@ class MovieOutput(Output):
         self.container.mux(packet)
 
 
-def _container(settings: OutputSettings, stack: contextlib.ExitStack) -> Any:
-    """The open output, which `stack` closes and moves to its place."""
+def _container(settings: OutputSettings, file: Path, stack: contextlib.ExitStack) -> Any:
+    """The open output, which `stack` closes."""
     suffix = settings.path.suffix.lower()
-    temporary = stack.enter_context(whole_file(settings.path, force=settings.force))
     # Matroska's and MXF's muxers number their files at random unless they are to be bit-exact.
     options = {"movflags": "+faststart+use_metadata_tags"}
     if suffix in (".mkv", ".webm", ".mxf"):
         options = {"fflags": "+bitexact"}
-    container = av.open(str(temporary.absolute()), "w", format=muxer(suffix), options=options)
+    container = av.open(str(file.absolute()), "w", format=muxer(suffix), options=options)
     stack.callback(container.close)
     mark = "comment_" if suffix == ".mxf" else ""  # FFmpeg writes tags so named alone into MXF
     container.metadata.update({f"{mark}{name}": value for name, value in settings.metadata.items()})

@@ -4,23 +4,30 @@ FFmpeg reads them; its writer knows RGB and A alone and drops the header. The la
 (https://openexr.com/en/latest/OpenEXRFileLayout.html).
 """
 
+import contextlib
 import os
 import struct
 import zlib
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
 from fractions import Fraction
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from cmet_engine.media import smpte
+from cmet_engine.timecode import Timecode
+
 MAGIC = 20000630
 VERSION, LONG_NAMES = 2, 0x400
 LINES = 16  # of a block that is compressed together
 ZIP = 3
+TILES, DEEP, PARTS = 0x200, 0x800, 0x1000  # of the version: what else a file may be
+_STORED_LINES = {0: 1, 1: 1, 2: 1, 3: 16}  # lines of a block by compression: none, RLE, ZIPS, ZIP
 _ZIP_LEVEL = 4  # of 9: OpenEXR's own
-_PIXEL_TYPE = {np.dtype(np.float16): 1, np.dtype(np.float32): 2}
+_PIXEL_TYPE = {np.dtype(np.uint32): 0, np.dtype(np.float16): 1, np.dtype(np.float32): 2}
 # how the file itself is stored
 _OURS = frozenset("channels compression dataWindow displayWindow lineOrder tiles type chunkCount version preview name view "
                   "maxSamplesPerPixel".split())  # fmt: skip
@@ -39,13 +46,20 @@ Header = dict[str, Attribute]
 
 def read_header(path: Path) -> Header:
     """The attributes of a file's (first) header; none where it is no OpenEXR file or is damaged."""
+    size = 1 << 20
     with path.open("rb") as file:
-        head = file.read(8)
-        if len(head) < 8 or struct.unpack("<I", head[:4])[0] != MAGIC:
-            return {}
-        data = file.read(1 << 20)
+        data = file.read(size)
+        while not (parsed := _parsed(data)) and len(data) == size:  # it lists all objects of a cryptomatte
+            data, size = data + file.read(size), 2 * size
+    return parsed[0] if parsed else {}
+
+
+def _parsed(data: bytes) -> tuple[Header, int] | None:
+    """The attributes at the beginning of a file, and where they end; None where it is no OpenEXR file or is cut off."""
+    if len(data) < 8 or struct.unpack_from("<I", data)[0] != MAGIC:
+        return None
     found: Header = {}
-    place = 0
+    place = 8
     try:
         while data[place]:
             end = data.index(b"\0", place)
@@ -57,18 +71,31 @@ def read_header(path: Path) -> Header:
             found[name] = Attribute(kind, data[place : place + size])
             place += size
     except (IndexError, ValueError, struct.error):
-        return {}
-    return found
+        return None
+    return found, place + 1
 
 
 def channel_names(header: Header) -> list[str]:
     """Names of the channels of a header."""
-    data, names, place = header["channels"].data if "channels" in header else b"", [], 0
+    return [channel.name for channel in _channels(header)]
+
+
+class _Channel(NamedTuple):
+    """A channel of a file: the kind of its numbers, and how many pixels have one, across and down."""
+
+    name: str
+    kind: int
+    across: int
+    down: int
+
+
+def _channels(header: Header) -> list[_Channel]:
+    data, channels, place = header["channels"].data if "channels" in header else b"", [], 0
     while place < len(data) and data[place]:
         end = data.index(b"\0", place)
-        names.append(data[place:end].decode("latin-1"))
+        channels.append(_Channel(data[place:end].decode("latin-1"), *struct.unpack_from("<i4xii", data, end + 1)))
         place = end + 17
-    return names
+    return channels
 
 
 def chromaticities(header: Header) -> tuple[float, ...] | None:
@@ -94,12 +121,31 @@ def kept(header: Header) -> Header:
     return {name: value for name, value in header.items() if name not in _OURS}
 
 
-def losses(clip: str, header: Header) -> list[str]:
-    """Sentences about what of a file FFmpeg does not read, and an edited one does not hold therefore."""
+def tags(header: Header, rate: Fraction) -> dict[str, str]:
+    """Start timecode, reel and time of recording of a header, as FFmpeg's tags."""
+    said = {"reel_name": text(header, "reelName")}
+    if (code := header.get("timeCode")) and len(code.data) == 8:
+        said["timecode"] = smpte.label(struct.unpack("<I4x", code.data)[0], rate)
+    with contextlib.suppress(ValueError):
+        local = datetime.strptime(text(header, "capDate"), "%Y:%m:%d %H:%M:%S")
+        offset = header.get("utcOffset")
+        world = local + timedelta(seconds=struct.unpack("<f", offset.data)[0] if offset else 0)
+        said["creation_time"] = world.strftime("%Y-%m-%dT%H:%M:%S.000000Z")
+    return {name: value for name, value in said.items() if value}
+
+
+def losses(path: Path) -> list[str]:
+    """Sentences about what of a file an edited one does not hold."""
+    clip, header = path.name, read_header(path)
     found = []
-    if layers := [name for name in channel_names(header) if name not in ("R", "G", "B", "A", "Y")]:
-        shown = ", ".join(layers[:4]) + (", …" if len(layers) > 4 else "")
-        found.append(f"{clip}: the channels {shown} are not kept; only R, G, B and A are.")
+    if layers := _further(header):
+        shown = ", ".join(channel.name for channel in layers[:4]) + (", …" if len(layers) > 4 else "")
+        if not _copied(path, header):
+            found.append(
+                f"{clip}: the channels {shown} are not kept; those of whole scan lines, stored as NONE, RLE, ZIPS or ZIP, are."
+            )
+    if _flags(path) & PARTS:
+        found.append(f"{clip} has several parts; the first alone is kept.")
     data, display = box(header, "dataWindow"), box(header, "displayWindow")
     if (
         data
@@ -110,9 +156,29 @@ def losses(clip: str, header: Header) -> list[str]:
     return found
 
 
-def described(primaries: tuple[float, ...], fps: Fraction, pixel_aspect: Fraction = Fraction(1)) -> Header:
-    """The attributes of a picture that comes from no OpenEXR file: x and y of its primaries and white, its rate and pixels."""
-    return {
+def described(
+    primaries: tuple[float, ...], fps: Fraction, pixel_aspect: Fraction = Fraction(1), timecode: Timecode | None = None,
+    reel: str = "", created: str = "",
+) -> Header:  # fmt: skip
+    """The attributes of a picture that comes from no OpenEXR file.
+
+    Args:
+        primaries: x and y of red, green, blue and white.
+        fps: frames a second.
+        pixel_aspect: width of a pixel over its height.
+        timecode: of the frame.
+        reel: name of the reel.
+        created: time of recording, `2024-05-06T07:08:09.000000Z`, or nothing.
+    """
+    said = {}
+    if timecode:
+        said["timeCode"] = Attribute("timecode", struct.pack("<II", smpte.packed(timecode), 0))
+    if reel:
+        said["reelName"] = Attribute("string", reel.encode())
+    if created:
+        said["capDate"] = Attribute("string", created[:19].replace("-", ":").replace("T", " ").encode())
+        said["utcOffset"] = Attribute("float", struct.pack("<f", 0))
+    return said | {
         "pixelAspectRatio": Attribute("float", struct.pack("<f", pixel_aspect)),
         "chromaticities": Attribute("chromaticities", struct.pack("<8f", *primaries)),
         "framesPerSecond": Attribute("rational", struct.pack("<iI", fps.numerator, fps.denominator)),
@@ -123,7 +189,7 @@ def exr_bytes(channels: Mapping[str, np.ndarray], header: Header | None = None) 
     """A picture as the bytes of an OpenEXR file.
 
     Args:
-        channels: by name, each float16 or float32 [H, W].
+        channels: by name, each float16, float32 or uint32 [H, W].
         header: further attributes; what a file must say is added.
     """
     names = sorted(channels)
@@ -165,6 +231,80 @@ def _channel_list(channels: Mapping[str, np.ndarray]) -> Attribute:
         for name in sorted(channels)
     )
     return Attribute("chlist", listed + b"\0")
+
+
+def further_channels(path: Path) -> dict[str, np.ndarray]:
+    """The channels of a file beside its picture, as far as `losses` does not speak of them: by name, each [H, W] as displayed."""
+    data = path.read_bytes()
+    parsed = _parsed(data)
+    if parsed is None or not (wanted := _further(parsed[0])) or not _copied(path, parsed[0]):
+        return {}
+    header, place = parsed
+    left, top, right, bottom = box(header, "dataWindow") or (0, 0, -1, -1)
+    width, lines = right - left + 1, _STORED_LINES[header["compression"].data[0]]
+    kinds = {0: "<u4", 1: "<f2", 2: "<f4"}
+    stored = np.dtype([(channel.name, kinds[channel.kind], (width,)) for channel in _channels(header)])
+    rows = np.zeros(bottom - top + 1, stored)
+    for number in range(-(-len(rows) // lines)):
+        begin = struct.unpack_from("<Q", data, place + 8 * number)[0]
+        line, size = struct.unpack_from("<ii", data, begin)
+        part = rows[line - top : line - top + lines]
+        raw = data[begin + 8 : begin + 8 + size]
+        part[:] = np.frombuffer(raw if size == part.nbytes else _unpacked(raw, header["compression"].data[0]), stored)
+    shown = box(header, "displayWindow") or (left, top, right, bottom)
+    return {channel.name: _placed(rows[channel.name], (left, top), shown) for channel in wanted}
+
+
+def _further(header: Header) -> list[_Channel]:
+    """The channels beside those of the picture that FFmpeg reads."""
+    names = set(channel_names(header))
+    picture = set("RGBA") if names & set("RGB") else set("YA")
+    return [channel for channel in _channels(header) if channel.name not in picture]
+
+
+def _copied(path: Path, header: Header) -> bool:
+    """Whether `further_channels` can read a file."""
+    whole = all((channel.across, channel.down) == (1, 1) for channel in _channels(header))
+    return whole and header["compression"].data[0] in _STORED_LINES and not _flags(path) & (TILES | DEEP | PARTS)
+
+
+def _flags(path: Path) -> int:
+    with path.open("rb") as file:
+        return int.from_bytes(file.read(8)[4:], "little")
+
+
+def _placed(values: np.ndarray, corner: tuple[int, int], shown: tuple[int, ...]) -> np.ndarray:
+    """The part of a data window that is displayed, with nothing around it."""
+    left, top, right, bottom = shown
+    result = np.zeros((bottom - top + 1, right - left + 1), values.dtype)
+    x, y = corner[0] - left, corner[1] - top
+    part = values[max(-y, 0) : len(result) - y, max(-x, 0) : result.shape[1] - x]
+    result[max(y, 0) : max(y, 0) + part.shape[0], max(x, 0) : max(x, 0) + part.shape[1]] = part
+    return result
+
+
+def _unpacked(data: bytes, compression: int) -> bytes:
+    """The reverse of `_zipped`, of RLE too."""
+    raw = np.frombuffer(_run_lengths(data) if compression == 1 else zlib.decompress(data), np.uint8).copy()
+    raw[1:] -= np.uint8(128)
+    raw = np.cumsum(raw, dtype=np.uint8)
+    result = np.empty_like(raw)
+    result[0::2], result[1::2] = raw[: -(-len(raw) // 2)], raw[-(-len(raw) // 2) :]
+    return result.tobytes()
+
+
+def _run_lengths(data: bytes) -> bytes:
+    """Pieces as they are, after their negative length, and bytes to repeat, after how often more."""
+    result, place = bytearray(), 0
+    while place < len(data):
+        count = data[place] if data[place] < 128 else data[place] - 256
+        if count < 0:
+            result += data[place + 1 : place + 1 - count]
+            place += 1 - count
+        else:
+            result += data[place + 1 : place + 2] * (count + 1)
+            place += 2
+    return bytes(result)
 
 
 def _zipped(rows: np.ndarray) -> bytes:

@@ -1,7 +1,7 @@
 """What a writer writes into: the settings that movies and image sequences share, and what both can do."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -14,6 +14,10 @@ from cmet_engine.media import formats
 from cmet_engine.media.info import VideoInfo
 from cmet_engine.media.sequences import check_sequence, files_of, is_pattern, numbered, output_pattern
 from cmet_engine.spec import Spec
+
+Seal = Callable[[Path, Path], list[str]]
+"""Called with a finished file, or the pattern of finished pictures, where it lies and as it will be called; the last that happens to
+it before it gets its name. Returns sentences to show to the user."""
 
 
 def files_read(spec: Spec) -> Iterator[tuple[str, Path]]:
@@ -70,7 +74,9 @@ class OutputSettings:
         rate_factor: constant rate factor of H.264, HEVC and VP9.
         codec: of a movie, as in `choices.Codec`; None is the one that loses least.
         segments: folder of finished segments.
+        fields: pictures of an interlaced source come interlaced where the codec can be so.
         notes: sentences to show to the user, added while writing.
+        seal: what is done to the finished file.
     """
 
     path: Path
@@ -84,11 +90,19 @@ class OutputSettings:
     rate_factor: int
     segments: Path | None
     codec: str | None = None
+    fields: bool = False
     notes: list[str] = field(default_factory=list)
+    seal: Seal | None = None
 
 
 class Output(ABC):
-    """Where a writer's pictures go; used by one thread."""
+    """Where a writer's pictures go; used by one thread.
+
+    Attributes:
+        field_order: of the interlaced pictures that it takes, see `VideoInfo`; empty where it takes progressive ones.
+    """
+
+    field_order = ""
 
     @abstractmethod
     def resume(self) -> int:

@@ -115,25 +115,33 @@ class Upright:
         pixels: their format, of `planar_name`.
         colors: what the numbers stand for.
         orientation: transpose, left-right, up-down; see `colour.Orientation`.
+        field_order: of the interlaced ones among the frames, see `VideoInfo`.
     """
 
     def __init__(
-        self, size: tuple[int, int], pixels: str, colors: Colors, orientation: tuple[bool, bool, bool]
+        self,
+        size: tuple[int, int],
+        pixels: str,
+        colors: Colors,
+        orientation: tuple[bool, bool, bool],
+        field_order: str = "",
     ) -> None:
         self.size, self.pixels, self.colors, self.orientation = size, pixels, colors, orientation
         self.stored = pixels if not orientation[0] else _transposed(pixels)
         self.reformatter = VideoReformatter()
-        self.tagged = PlaceTag(size, pixels, colors.chroma_place)
+        self.tagged = Tag(size, pixels, colors.chroma_place)
+        self.woven = Tag(size, pixels, colors.chroma_place, field_order)
 
     def __call__(self, frame: av.VideoFrame) -> av.VideoFrame:
-        """A frame in the format `pixels`, upright."""
+        """A frame in the format `pixels`, upright; interlaced where it is."""
+        tag = self.woven if frame.interlaced_frame else self.tagged
         transpose, left_right, up_down = self.orientation
         size = self.size[::-1] if transpose else self.size
         if frame.format.name.replace("yuvj", "yuv") != self.stored or (frame.width, frame.height) != size:
             frame = self.reformatter.reformat(
                 frame, *size, format=self.stored, interpolation=_EXACT, threads=1, **same_colours(self.colors)
             )
-        result = self.tagged(av.VideoFrame(*self.size, self.pixels))
+        result = tag(av.VideoFrame(*self.size, self.pixels))
         if not layout(self.pixels).rgb:
             result.colorspace, result.color_range = self.colors.matrix, FULL if self.colors.full_range else LIMITED
         for plane, target in zip(views(frame), views(result), strict=True):
@@ -142,26 +150,37 @@ class Upright:
         return result
 
 
-class PlaceTag:
-    """Says in frames where their chroma samples lie, which FFmpeg's scaler heeds and PyAV cannot set.
+def weave(target: av.VideoFrame, first: av.VideoFrame, second: av.VideoFrame, field_order: str) -> None:
+    """Fill a planar frame with the lines of two fields, each in a whole picture of its moment; see `VideoInfo.field_order`."""
+    start = 0 if field_order == "tff" else 1
+    for plane, one, other in zip(views(target), views(first), views(second), strict=True):
+        plane[start::2], plane[1 - start :: 2] = one[start::2], other[1 - start :: 2]
+
+
+class Tag:
+    """Says in frames what FFmpeg's scaler and encoders heed and PyAV cannot set.
 
     Args:
         size: width and height of the frames.
         pixels: their format.
         place: of their chroma samples; nothing is said where it is unknown.
+        field_order: see `VideoInfo`.
     """
 
-    def __init__(self, size: tuple[int, int], pixels: str, place: int) -> None:
+    def __init__(self, size: tuple[int, int], pixels: str, place: int = UNKNOWN, field_order: str = "") -> None:
         about = layout(pixels)
         self.graph: Any = None
-        if place == UNKNOWN or about.across == about.down == 1:
+        says = [f"field_mode={field_order}"] if field_order else []
+        if place != UNKNOWN and not about.across == about.down == 1:
+            says.append(f"chroma_location={PLACES[place]}")
+        if not says:
             return
         self.graph = av.filter.Graph()
         width, height = size
         begin = self.graph.add_buffer(
             width=width, height=height, format=av.VideoFormat(pixels), time_base=Fraction(1, 1000)
         )
-        tag = self.graph.add("setparams", f"chroma_location={PLACES[place]}")
+        tag = self.graph.add("setparams", ":".join(says))
         end = self.graph.add("buffersink")
         begin.link_to(tag)
         tag.link_to(end)

@@ -16,11 +16,11 @@ from av.container import InputContainer
 from cmet_engine.choices import GUESSED, InputSpace
 from cmet_engine.errors import InvalidInput
 from cmet_engine.media.clock import Clock, Picture, Shift, SoundRuns, moved, shifts_of
-from cmet_engine.media.colour import chroma_place, colors_of, mastering_of, orientation_of
+from cmet_engine.media.colour import chroma_place, colors_of, field_order, mastering_of, orientation_of
 from cmet_engine.media.display import Display, display_of
-from cmet_engine.media.info import Colors, Mastering, VideoInfo
+from cmet_engine.media.info import ONE_MOMENT, Colors, Mastering, VideoInfo
 from cmet_engine.media.planes import layout, planar_name, turned_place
-from cmet_engine.media.sequences import SEQUENCE_RATE
+from cmet_engine.media.sequences import SEQUENCE_RATE, tags_of
 from cmet_engine.media.source import Source, decoded_frames, start_of, video_stream
 from cmet_engine.media.spaces import guessed, is_float, sentence
 from cmet_engine.timecode import Timecode, parse_moment
@@ -44,6 +44,7 @@ class _Header:
     first: int | None  # ticks at which the first picture is shown that can be decoded
     tags: dict[str, str]  # of the file, its pictures and its data, names in lower case; the first that has one counts
     chroma_place: int = 0
+    field_order: str = ""
     mastering: Mastering = field(default_factory=Mastering)
 
 
@@ -82,7 +83,7 @@ def measure(source: Source) -> VideoInfo:
     """`probe` of a clip or sequence that was found already, or of the part of it that the source stands for."""
     header, first, packets = _survey(source)
     fps, variable = _rate(packets.stamps, header.time_base, header.rates)
-    warnings = [*source.notes, *_warnings(source.path.name, header, packets, fps, first)]
+    warnings = [*source.notes, *_warnings(source.path.name, header, packets, fps)]
     colors = colors_of(first)
     display, reason = display_and_reason(source, colors, first.format.name)
     if reason:
@@ -106,6 +107,9 @@ def measure(source: Source) -> VideoInfo:
         clock = Clock(begins, packets.shifts, begins, after[0] * header.time_base if after else None)
     orientation = orientation_of(first)
     turned = orientation.transpose
+    lines_lie = not (turned or orientation.up_down)
+    if header.field_order and not lines_lie:
+        warnings.append(f"{source.path.name} is interlaced and turned; {ONE_MOMENT}.")
     upright_size = (first.height, first.width) if turned else (first.width, first.height)
     place = turned_place(header.chroma_place, layout(first.format.name), upright_size, orientation)
     return VideoInfo(
@@ -119,6 +123,7 @@ def measure(source: Source) -> VideoInfo:
         has_audio=header.has_audio,
         rotation=orientation.degrees_clockwise,
         bit_depth=max((c.bits for c in first.format.components), default=8),
+        field_order=header.field_order if lines_lie else "",
         codec=header.codec,
         colors=replace(colors, chroma_place=place),
         display=display,
@@ -233,12 +238,13 @@ def _header(source: Source) -> tuple[_Header, av.VideoFrame]:
         )
         first = next((f for f in decoded_frames(container, stream) if f is not None), None)
         if first is not None:
-            header.chroma_place, header.mastering = chroma_place(first, stream), mastering_of(first)
+            header.mastering = mastering_of(first)
+            header.chroma_place, header.field_order = chroma_place(first, stream), field_order(first, stream)
     if first is None:
         raise InvalidInput(f"{source.path}: not one frame can be decoded; export or copy the clip again.")
     tags = header.tags
     if source.pictures is not None:  # the pictures of a sequence have their own; in films they are the encoder's
-        tags = {**{k.lower(): v for k, v in first.metadata.items()}, **tags}
+        tags = {k.lower(): v for k, v in first.metadata.items()} | tags | tags_of(source.first_file)
     return replace(header, first=first.pts if first.pts is not None else first.dts, tags=tags), first
 
 
@@ -322,17 +328,13 @@ def _put_in_order(found: _Packets, header: _Header, pictures: Sequence[Picture],
     found.stamps, found.durations = [stamp for stamp, _ in order], [duration for _, duration in order]
 
 
-def _warnings(name: str, header: _Header, packets: _Packets, fps: Fraction, first: av.VideoFrame) -> list[str]:
+def _warnings(name: str, header: _Header, packets: _Packets, fps: Fraction) -> list[str]:
     """Sentences about what is wrong with a file, or with the work on it."""
     warnings, stamps, frames = list(packets.warnings), packets.stamps, packets.frames
     # AVI counts pictures that were dropped on purpose; a file that reaches its promised end is whole.
     reached = (stamps[-1] - stamps[0]) * header.time_base * fps + 1.5 if stamps else frames
     if header.promised > max(frames, packets.stored, reached):
         warnings = [f"{name} promises {header.promised} frames, but {frames} can be read; it may be cut off."]
-    if first.interlaced_frame:
-        warnings.append(
-            f"{name} is interlaced; its half pictures are made into whole ones, and the result is progressive."
-        )
     return warnings
 
 

@@ -4,10 +4,11 @@ import contextlib
 import math
 import queue
 import threading
+from collections import deque
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import av
 import numpy as np
@@ -22,6 +23,13 @@ from cmet_engine.media.source import Source, decoded_frames, filter_graph, video
 
 _STOP = object()
 _SEEK_BACK = (0, 2, 10)  # seconds before the wanted frame at which a key frame is looked for
+
+
+class _Moments(NamedTuple):
+    """A decoded picture as it is stored, and a whole picture of its moment, or of each of its two."""
+
+    stored: av.VideoFrame
+    whole: list[av.VideoFrame]
 
 
 class VideoReader:
@@ -51,15 +59,18 @@ class VideoReader:
     def __iter__(self) -> Iterator[Frame]:
         return self.frames()
 
-    def frames(self, start: int = 0, *, planes: bool = False) -> Iterator[Frame]:
+    def frames(self, start: int = 0, *, planes: bool = False, fields: bool = False) -> Iterator[Frame]:
         """The frames from number `start` on. Those before are decoded too, so that numbers and times stay the same.
 
-        With `planes` they come in the clip's own pixel format too, where it is planar or can be made so without loss.
+        With `planes` they come in the clip's own pixel format too, where it is planar or can be made so without loss. With
+        `fields` as well, interlaced ones stay so there, and each comes with whole pictures of its two moments; else the second
+        moment is left out.
         """
-        frames = self._decode(start, planes and self.info.pixels != "")
+        planes = planes and self.info.pixels != ""
+        frames = self._decode(start, planes, planes and fields and self.info.field_order != "")
         return _prefetched(frames, self.prefetch) if self.prefetch > 0 else frames
 
-    def _decode(self, start: int, planes: bool) -> Iterator[Frame]:
+    def _decode(self, start: int, planes: bool, fields: bool) -> Iterator[Frame]:
         info, count, damaged = self.info, 0, 0
         first: int | None = None
         last = Fraction(-1)
@@ -71,11 +82,12 @@ class VideoReader:
             time_base = Fraction(stream.time_base or info.time_base)
             if self._place is not None:
                 container.seek(self._place, stream=stream)
-            decoding = _deinterlaced(decoded_frames(container, stream, info.clock), stream)
-            for decoded in _part(decoding, info, time_base):
-                if decoded is None:
+            decoding = _deinterlaced(decoded_frames(container, stream, info.clock), stream, info.field_order, fields)
+            for moments in _part(decoding, info, time_base):
+                if moments is None:
                     damaged += 1
                     continue
+                decoded = moments.stored
                 pts = decoded.pts if decoded.pts is not None else decoded.dts
                 if first is None:
                     first = pts
@@ -91,9 +103,14 @@ class VideoReader:
                 if not count:
                     to_rgb.orient(decoded)
                     if planes:
-                        own = Upright((info.width, info.height), info.pixels, info.colors, to_rgb.orientation)
+                        own = Upright(
+                            (info.width, info.height), info.pixels, info.colors, to_rgb.orientation, info.field_order
+                        )
                 if count >= start:
-                    yield Frame(count, time, to_rgb(decoded), own(decoded) if own else None)
+                    whole = [Frame(count, time, to_rgb(one), own(one) if own else None) for one in moments.whole]
+                    if own and len(whole) == 2:
+                        whole = [Frame(count, time, whole[0].image, own(decoded), (whole[0], whole[1]))]
+                    yield whole[0]
                 count += 1
         if not count:
             raise InvalidInput(f"{info.path}: not one frame can be decoded; export or copy the clip again.")
@@ -121,13 +138,11 @@ def _place_before(source: Source, start: Fraction) -> int | None:
     return None
 
 
-def _part(
-    frames: Iterator[av.VideoFrame | None], info: VideoInfo, time_base: Fraction
-) -> Iterator[av.VideoFrame | None]:
+def _part(frames: Iterator[_Moments | None], info: VideoInfo, time_base: Fraction) -> Iterator[_Moments | None]:
     """Those frames that belong to the part that is read."""
-    clock, room = info.clock, min(1 / info.fps / 4, time_base)  # filters round time stamps
+    clock, room = info.clock, min(1 / info.fps / 4, time_base)
     for frame in frames:
-        pts = None if frame is None else frame.pts if frame.pts is not None else frame.dts
+        pts = None if frame is None else frame.stored.pts if frame.stored.pts is not None else frame.stored.dts
         if pts is not None:
             if clock.start is not None and pts * time_base < clock.start - room:
                 continue
@@ -167,31 +182,37 @@ def frame_at(path: str | Path | Source, time: Fraction) -> np.ndarray:
         return to_rgb(best)
 
 
-def _deinterlaced(frames: Iterator[av.VideoFrame | None], stream: Any) -> Iterator[av.VideoFrame | None]:
-    """The same frames; from the first interlaced one on, the two moments in a frame made into one (FFmpeg's bwdif)."""
+def _deinterlaced(
+    frames: Iterator[av.VideoFrame | None], stream: Any, field_order: str, both: bool
+) -> Iterator[_Moments | None]:
+    """Frames with whole pictures of their moments; of interlaced ones FFmpeg's bwdif makes them, of the second if `both`."""
     graph: Any = None
+    waiting: deque[_Moments] = deque()
     for frame in frames:
         if frame is None or (graph is None and not frame.interlaced_frame):
-            yield frame
+            yield None if frame is None else _Moments(frame, [frame])
             continue
         if graph is None:
-            graph = filter_graph(stream, "bwdif", "mode=send_frame:deint=interlaced")
+            mode, parity = "send_field" if both else "send_frame", field_order or "auto"
+            graph = filter_graph(stream, "bwdif", f"mode={mode}:parity={parity}:deint=interlaced")
         graph.vpush(frame)
-        yield from _pulled(graph, stream)
+        waiting.append(_Moments(frame, []))
+        yield from _pulled(graph, waiting, both)
     if graph is not None:
         graph.vpush(None)
-        yield from _pulled(graph, stream)
+        yield from _pulled(graph, waiting, both)
 
 
-def _pulled(graph: Any, stream: Any) -> Iterator[av.VideoFrame]:
+def _pulled(graph: Any, waiting: deque[_Moments], both: bool) -> Iterator[_Moments]:
+    """Those of the waiting pictures whose moments are all there now; the filter holds back the last."""
     while True:
         try:
-            frame = graph.vpull()
+            whole = graph.vpull()
         except (av.error.BlockingIOError, av.error.EOFError):
             return
-        if frame.pts is not None:
-            frame.pts = round(frame.pts * frame.time_base / stream.time_base)  # the filter counts in half ticks
-        yield frame
+        waiting[0].whole.append(whole)
+        if len(waiting[0].whole) == (2 if both and waiting[0].stored.interlaced_frame else 1):
+            yield waiting.popleft()
 
 
 def _prefetched(frames: Iterator[Frame], count: int) -> Iterator[Frame]:

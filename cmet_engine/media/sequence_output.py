@@ -10,15 +10,16 @@ import av
 import numpy as np
 
 from cmet_engine.files import whole_folder
-from cmet_engine.media import container_limits, openexr
+from cmet_engine.media import container_limits, dpx, openexr
 from cmet_engine.media.display import ORDINARY
-from cmet_engine.media.info import Colors, Mastering, VideoInfo
+from cmet_engine.media.info import ONE_MOMENT, Colors, Mastering, VideoInfo
 from cmet_engine.media.output import Output, OutputSettings
 from cmet_engine.media.segments import SEGMENT, finished, unfinished_file
 from cmet_engine.media.sequences import SEQUENCE_RATE, check_sequence, remove_stale
 from cmet_engine.media.source import Source
 from cmet_engine.media.spaces import is_float
 from cmet_engine.media.stills import StillEncoder, display_note
+from cmet_engine.timecode import Timecode
 
 
 class SequenceOutput(Output):
@@ -26,6 +27,7 @@ class SequenceOutput(Output):
 
     def __init__(self, settings: OutputSettings, stack: contextlib.ExitStack) -> None:
         folder, self.pattern = check_sequence(settings.path, force=settings.force)
+        self.final, self.seal = folder / self.pattern, settings.seal
         self.suffix = Path(self.pattern).suffix.lower()
         self.count = 0
         self.notes = settings.notes
@@ -34,16 +36,17 @@ class SequenceOutput(Output):
         self.folder = stack.enter_context(whole_folder(folder, force=True))
         self.segments = settings.segments
         self.fps, about = settings.fps, settings.source
-        self.pixel_aspect = about.pixel_aspect if about else Fraction(1)
+        self.about = about
         self.encode = StillEncoder(
             self.suffix, about.colors if about else Colors(), about.display if about else ORDINARY
         )
-        self.source = Source.of(about.path) if about and self.suffix == ".exr" and is_float(about.pixels) else None
+        source = Source.of(about.path) if about and self.suffix in (".exr", ".dpx") else None
+        self.source = source if source and source.first_file.suffix.lower() == self.suffix else None
         self.first = round(about.begins * about.fps) if about else 0  # of the source, where a part of it is written
-        if self.source:
-            settings.notes += openexr.losses(self.source.path.name, openexr.read_header(self.source.file_of(0)))
+        if self.source and self.suffix == ".exr":
+            settings.notes += openexr.losses(self.source.first_file)
         if about:
-            settings.notes += _losses(about, self.suffix) + display_note(about, self.suffix)
+            settings.notes += losses(about, self.suffix)
         if settings.sound:
             settings.notes += container_limits.limits(Source(settings.sound), settings.path.suffix)
 
@@ -65,20 +68,34 @@ class SequenceOutput(Output):
             self._next_file().write_bytes(data)
 
     def finish(self) -> None:
-        """Say that the sequence is whole, so that files of an earlier one may go."""
+        """Seal the sequence, and say that it is whole, so that files of an earlier one may go."""
+        if self.seal:
+            self.notes += self.seal(self.folder / self.pattern, self.final)
         self.done = True
 
     def close(self) -> None:
         """Nothing is held open."""
 
     def _encoded(self, frame: av.VideoFrame, matte: np.ndarray | None) -> bytes:
-        if self.suffix != ".exr":
+        if self.suffix not in (".exr", ".dpx"):
             return self.encode(frame)
-        if self.source and is_float(frame.format.name):
-            header = openexr.kept(openexr.read_header(self.source.file_of(self.first + self.count)))
-        else:
-            header = self.encode.attributes(self.fps, self.pixel_aspect)
-        return self.encode(frame, header, matte)
+        own = self.source.file_of(self.first + self.count) if self.source else None
+        if self.suffix == ".dpx":
+            picture = self.encode(frame)
+            aspect, timecode, _, created = self._identity()
+            header = dpx.read_header(own) if own else b""
+            return dpx.with_header(picture, header or dpx.described(picture, self.fps, aspect, timecode, created))
+        if own and is_float(frame.format.name):
+            return self.encode(frame, openexr.kept(openexr.read_header(own)), matte, openexr.further_channels(own))
+        return self.encode(frame, self.encode.attributes(self.fps, *self._identity()), matte)
+
+    def _identity(self) -> tuple[Fraction, Timecode | None, str, str]:
+        """Pixel aspect, timecode, reel and time of recording of the next frame."""
+        about = self.about
+        if about is None:
+            return Fraction(1), None, "", ""
+        timecode = Timecode.parse(about.timecode, self.fps) + self.count if about.timecode else None
+        return about.pixel_aspect, timecode, about.reel, about.created
 
     def _next_file(self) -> Path:
         self.count += 1
@@ -97,17 +114,19 @@ class SequenceOutput(Output):
             self.notes += remove_stale(folder, self.pattern, self.count)
 
 
-def _losses(info: VideoInfo, suffix: str) -> list[str]:
-    """The sentence about what of a clip numbered pictures do not say."""
-    mean = f"{float(info.fps):.5g}"
+def losses(info: VideoInfo, suffix: str) -> list[str]:
+    """Sentences about what of a clip numbered pictures do not say."""
+    mean, headed = f"{float(info.fps):.5g}", suffix in (".exr", ".dpx")
     lost = {
+        f"its fields ({ONE_MOMENT})": info.field_order,
         f"the uneven times of its frames ({mean} a second in the mean)": info.variable,
-        f"its frame rate ({mean})": not info.variable and info.fps != SEQUENCE_RATE and suffix != ".exr",
-        f"its start timecode ({info.timecode})": info.timecode,
-        f"the name of its reel ({info.reel})": info.reel,
-        f"its time of recording ({info.created})": info.created,
-        f"its pixel aspect ({info.pixel_aspect})": info.pixel_aspect != 1 and suffix != ".exr",
+        f"its frame rate ({mean})": not info.variable and info.fps != SEQUENCE_RATE and not headed,
+        f"its start timecode ({info.timecode})": info.timecode and not headed,
+        f"the name of its reel ({info.reel})": info.reel and suffix != ".exr",
+        f"its time of recording ({info.created})": info.created and not headed,
+        f"its pixel aspect ({info.pixel_aspect})": info.pixel_aspect != 1 and not headed,
         "its HDR mastering metadata": info.mastering != Mastering(),
     }
     named = [what for what, counts in lost.items() if counts]
-    return [f"An image sequence does not hold what the clip says: {', '.join(named)}."] if named else []
+    sentence = [f"An image sequence does not hold what the clip says: {', '.join(named)}."] if named else []
+    return sentence + display_note(info, suffix)

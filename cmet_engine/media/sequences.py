@@ -18,12 +18,11 @@ from typing import Any
 from cmet_engine import cache, fingerprint
 from cmet_engine.errors import CmetError, InvalidInput, NotFound
 from cmet_engine.files import check_apart, read_json
-from cmet_engine.media import formats, openexr
+from cmet_engine.media import dpx, formats, openexr
 
 FRAME_NUMBER = re.compile(r"%0?(\d*)d")
 """The place of the number in the name of an image sequence: `%d`, `%06d`."""
 SEQUENCE_RATE = Fraction(25)  # frames a second of an image sequence that does not say its own
-_DPX_RATES = 1724, 1940  # bytes at which a header has its frame rate: of film, of television (SMPTE 268M)
 _LONGEST_GAPS = 1000  # missing pictures that are held however few there are; above, ten for each that is there
 _FASTEST = 1000  # frames a second that are believed
 _WRITTEN = "written.json"
@@ -179,15 +178,22 @@ def rate_of(picture: Path) -> Fraction:
             said = openexr.read_header(picture).get("framesPerSecond")
             rate = operator.truediv(*struct.unpack("<iI", said.data)) if said else 0.0
         elif picture.suffix.lower() == ".dpx":
-            with picture.open("rb") as file:
-                head = file.read(2048)
-            order = ">" if head.startswith(b"SDPX") else "<"
-            rates = [struct.unpack_from(f"{order}f", head, place)[0] for place in _DPX_RATES]
-            rate = next((r for r in rates if 1 <= r <= _FASTEST), 0.0)  # undefined is not a number, unset often 0
+            rate = next((r for r in dpx.rates(dpx.read_header(picture)) if 1 <= r <= _FASTEST), 0.0)
     if not 1 <= rate <= _FASTEST:
         return SEQUENCE_RATE
     near = (Fraction(round(rate)), Fraction(math.ceil(rate) * 1000, 1001))
     return next((r for r in near if abs(r - rate) < 5e-3), Fraction(rate).limit_denominator(1001))
+
+
+def tags_of(picture: Path) -> dict[str, str]:
+    """Timecode, reel and time of recording that the header of a picture names (OpenEXR, DPX), as FFmpeg's tags."""
+    suffix = picture.suffix.lower()
+    with contextlib.suppress(OSError, struct.error):
+        if suffix == ".exr":
+            return openexr.tags(openexr.read_header(picture), rate_of(picture))
+        if suffix == ".dpx":
+            return dpx.tags(dpx.read_header(picture), rate_of(picture))
+    return {}
 
 
 def _gaps(numbers: list[int], pattern: str) -> str:

@@ -173,12 +173,13 @@ def decoded_frames(
 
 def filter_graph(stream: Any, name: str, arguments: str) -> av.filter.Graph:
     """A graph of one filter of FFmpeg's for the frames of a stream, ready to be pushed to and pulled from."""
+    return graph_of({"template": stream, "time_base": stream.time_base}, (name, arguments))
+
+
+def graph_of(frames: dict[str, Any], *filters: tuple[str, str]) -> av.filter.Graph:
+    """A graph of filters with their arguments, one after the other; what comes in as `Graph.add_buffer` takes it."""
     graph = av.filter.Graph()
-    chain = [
-        graph.add_buffer(template=stream, time_base=stream.time_base),
-        graph.add(name, arguments),
-        graph.add("buffersink"),
-    ]
+    chain = [graph.add_buffer(**frames), *(graph.add(*one) for one in filters), graph.add("buffersink")]
     for one, other in itertools.pairwise(chain):
         one.link_to(other)
     graph.configure()

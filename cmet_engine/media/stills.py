@@ -46,7 +46,11 @@ class StillEncoder:
         self.reformatter = VideoReformatter()
 
     def __call__(
-        self, frame: av.VideoFrame, header: openexr.Header | None = None, matte: np.ndarray | None = None
+        self,
+        frame: av.VideoFrame,
+        header: openexr.Header | None = None,
+        matte: np.ndarray | None = None,
+        further: dict[str, np.ndarray] | None = None,
     ) -> bytes:
         """A frame as the bytes of a file.
 
@@ -54,9 +58,10 @@ class StillEncoder:
             frame: of any format of `planes.planar_name`, or "rgb24".
             header: attributes of an OpenEXR file.
             matte: uint8 [H, W], a further channel of an OpenEXR file.
+            further: channels of an OpenEXR file beside those of the frame.
         """
         if self.suffix == ".exr":
-            channels = _named(self._light(self._channels(frame)))
+            channels = (further or {}) | _named(self._light(self._channels(frame)))
             if matte is not None:
                 channels[MATTE] = (matte / np.float32(255)).astype(np.float16)
             return openexr.exr_bytes(channels, header)
@@ -72,10 +77,10 @@ class StillEncoder:
         picture = av.VideoFrame.from_ndarray(packed[..., 0] if len(integers) == 1 else packed, format=pixels)
         return self._encoded(encoder, picture)
 
-    def attributes(self, fps: Fraction, pixel_aspect: Fraction = Fraction(1)) -> openexr.Header:
-        """What an OpenEXR file says about frames that come from none."""
+    def attributes(self, fps: Fraction, *about: Any) -> openexr.Header:
+        """What an OpenEXR file says about frames that come from none; arguments as of `openexr.described`."""
         mark = {DISPLAYED: openexr.Attribute("string", b"sRGB")} if self.display.ordinary else {}
-        return {**openexr.described(openexr.REC709, fps, pixel_aspect), **mark}
+        return {**openexr.described(openexr.REC709, fps, *about), **mark}
 
     def _channels(self, frame: av.VideoFrame) -> list[np.ndarray]:
         """Gray, or red, green and blue, each [H, W], and alpha; sets `bits`."""

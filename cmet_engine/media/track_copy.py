@@ -142,6 +142,8 @@ class TrackCopy:
             return  # the stream was cut in the middle of it
         if kind == "audio" and not packet.duration:
             packet.duration = _length(packet)
+        elif kind == "data" and not packet.duration:
+            packet.duration = 1  # QuickTime shows no last packet of no length
         start = None if packet.pts is None else packet.pts * base + self.shift
         end = None if start is None else start + (packet.duration or 0) * base
         if start is not None and end is not None:

@@ -27,6 +27,7 @@ import errno
 import queue
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
@@ -40,10 +41,10 @@ from cmet_engine.files import check_writable
 from cmet_engine.media import codecs, formats
 from cmet_engine.media.info import VideoInfo
 from cmet_engine.media.movie_output import MovieOutput
-from cmet_engine.media.output import Output, OutputSettings
+from cmet_engine.media.output import Output, OutputSettings, Seal
 from cmet_engine.media.planes import layout
 from cmet_engine.media.probe import measure
-from cmet_engine.media.sequence_output import SequenceOutput
+from cmet_engine.media.sequence_output import SequenceOutput, losses
 from cmet_engine.media.source import Source, video_stream
 
 # x264's constant rate factor. 18 is commonly held to be visually lossless; 13 is the largest at which every clip of a
@@ -70,14 +71,17 @@ class VideoWriter:
         rate_factor: constant rate factor of H.264, HEVC and VP9, 0 (largest) to 51.
         codec: of a movie, as in `choices.Codec`; None is the one of the suffix.
         source: the clip whose description is kept, where it is not that of `sound_from`.
+        fields: of an interlaced clip pictures will come in its own pixel format and interlaced, if `takes_fields` says so.
         segments: folder in which finished segments are kept; those that are there already are taken over. The caller makes sure
             that they are of the same work, and removes them when it is done.
+        seal: the last that is done to the finished file before it gets its name.
 
     Attributes:
         notes: sentences to show to the user, complete after the block.
         frames: pictures written so far; at the beginning of the block those that were taken over (a multiple of `SEGMENT`, or
             all that there are): the next one follows them.
         takes_planes: pictures are better written in the clip's own pixel format than in RGB.
+        takes_fields: pictures must be interlaced; known from the beginning of the block on.
 
     Raises:
         CmetError: the suffix is unknown, the output cannot be written, or `sound_from` cannot be read.
@@ -97,6 +101,8 @@ class VideoWriter:
         segments: Path | None = None,
         codec: str | None = None,
         source: VideoInfo | None = None,
+        fields: bool = False,
+        seal: Seal | None = None,
     ) -> None:
         self.path = Path(path)
         self.width, self.height = int(width), int(height)
@@ -120,13 +126,15 @@ class VideoWriter:
         self._settings = OutputSettings(
             self.path, self.width, self.height, self.fps, source, sound,
             metadata={str(k): str(v) for k, v in (metadata or {}).items()},
-            force=force, rate_factor=rate_factor, segments=segments, codec=codec, notes=self.notes,
+            force=force, rate_factor=rate_factor, segments=segments, codec=codec, fields=fields,
+            notes=self.notes, seal=seal,
         )  # fmt: skip
         about = layout(source.pixels) if source and source.pixels else None
         # pictures of 8-bit Y'CbCr become RGB anyway; their colours are changed in RGB then
         self.takes_planes = about is not None and (
             suffix in formats.MOVIE_OUT or about.bits > 8 or about.rgb or about.gray or about.alpha
         )
+        self.takes_fields = False
         self._output: Output
         self._last: Fraction | None = None
         self._queue: queue.Queue[Any] = queue.Queue(maxsize=4)
@@ -139,6 +147,7 @@ class VideoWriter:
         kind = MovieOutput if self.path.suffix.lower() in formats.MOVIE_OUT else SequenceOutput
         with self._translated(), contextlib.ExitStack() as stack:
             self._output = kind(self._settings, stack)
+            self.takes_fields = self._output.field_order != ""
             self.frames = self._output.resume()
             self._stack = stack.pop_all()
         self._thread = threading.Thread(target=self._encode, name=f"encode {self.path.name}", daemon=True)
@@ -280,7 +289,22 @@ def check_output(clip: Path, path: Path, codec: str | None) -> None:
     formats.check_codec(suffix, codec)
     if codec is None and suffix != ".mxf":  # all other formats take every clip
         return
-    info = measure(Source.of(clip))
-    codecs.choose(
-        OutputSettings(path, info.width, info.height, info.fps, info, None, {}, False, RATE_FACTOR, None, codec=codec)
-    )
+    _chosen(measure(Source.of(clip)), path, codec)
+
+
+def picture_limits(footage: Source, path: Path, codec: str | None) -> list[str]:
+    """Sentences about what of a clip's pictures a video of them will not hold; its notes say them again.
+
+    Raises:
+        CmetError: see `check_output`.
+    """
+    info = measure(footage)
+    if path.suffix.lower() in formats.MOVIE_OUT:
+        return list(_chosen(info, path, codec).notes)
+    return losses(info, path.suffix.lower())
+
+
+def _chosen(info: VideoInfo, path: Path, codec: str | None) -> codecs.Codec:
+    """The codec of a movie of a clip's own pictures."""
+    about = OutputSettings(path, info.width, info.height, info.fps, info, None, {}, False, RATE_FACTOR, None)
+    return codecs.choose(replace(about, codec=codec, fields=True))

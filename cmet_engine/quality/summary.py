@@ -60,6 +60,9 @@ def settings_table(spec: EditSpec) -> dict[str, Any]:
     table |= {
         name: path.name for name, path in (("speech", spec.speech), ("neutral", spec.neutral)) if path is not None
     }
+    for one in spec.people:
+        own = {"mode": one.mode, "quality": one.quality, "strength": one.strength}
+        table |= {f"{name} of {one.person}": value for name, value in own.items() if value is not None}
     return table
 
 

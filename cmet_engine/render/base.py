@@ -66,6 +66,10 @@ class Renderer(Protocol):
         """Take up earlier `notes` as far as they are about the first `frames` frames."""
         return
 
+    def half_later(self) -> "Renderer":
+        """The renderer of the second moments of an interlaced clip's frames; itself where it does not tell them apart."""
+        return self
+
     def close(self) -> None:
         """Let go of what the renderer holds."""
         return
@@ -73,6 +77,10 @@ class Renderer(Protocol):
 
 class PartRenderer(Renderer):
     """A renderer that needs to see no more of a frame than the face, in any precision."""
+
+    def half_later(self) -> "PartRenderer":
+        """See `Renderer.half_later`."""
+        return self
 
     @abstractmethod
     def region(self, index: int) -> Box | None:

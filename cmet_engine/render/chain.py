@@ -29,6 +29,10 @@ class ChainedRenderer(PartRenderer):
         self.name, self.geometry = first.name, first.geometry
         self.workers = min(renderer.workers for renderer in self._renderers.values())
 
+    def half_later(self) -> "ChainedRenderer":
+        """See `Renderer.half_later`."""
+        return ChainedRenderer({name: renderer.half_later() for name, renderer in self._renderers.items()})
+
     def region(self, index: int) -> Box | None:
         """See `PartRenderer.region`; it holds everyone's."""
         boxes = [box for renderer in self._renderers.values() if (box := renderer.region(index)) is not None]

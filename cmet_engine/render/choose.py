@@ -75,7 +75,7 @@ def open_renderer(
         geometry,
         deltas,
         quality,
-        face=face_key(spec.clip, spec.face),
+        face=face_key(footage, spec.face),
         device=spec.device,
         timed=timed,
         progress=progress,

@@ -1,6 +1,7 @@
 """What an edited video says about itself."""
 
 from cmet_engine import __version__
+from cmet_engine.spec import EditSpec
 from cmet_engine.timeline import EmotionTimeline
 
 
@@ -13,6 +14,14 @@ def edit_description(timeline: EmotionTimeline, mode: str) -> str:
         parts.append(f"{key.emotion} {key.strength:g}" + ("" if whole else f" from {key.start:g} s to {end}"))
         parts[-1] += "" if key.person is None else f" for {key.person}"
     return f"{', '.join(parts)} ({mode})"
+
+
+def described(spec: EditSpec, timeline: EmotionTimeline) -> str:
+    """`edit_description` of an edit, or of each person's where they differ in mode."""
+    modes = {person: spec.of(person).mode for person in timeline.people()}
+    if len(set(modes.values())) == 1:
+        return edit_description(timeline, next(iter(modes.values())))
+    return ", ".join(edit_description(timeline.of(person), mode) for person, mode in modes.items())
 
 
 def video_metadata(renderer: str, description: str) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 A clip of 8 bits is rendered in its 8-bit RGB. Of a deeper one the face's region is read in floating point, brought to a picture
 that a display shows, rendered there, and brought back. Either way the change is added to the planes; the rest of them is not touched.
+Of an interlaced frame whole pictures of both moments are rendered, and their lines woven.
 """
 
 from collections.abc import Sequence
@@ -12,7 +13,8 @@ import av
 import numpy as np
 
 from cmet_engine.media.info import Frame, VideoInfo
-from cmet_engine.media.planes import Box, changed_box, proxy_place, read_rgb, write_change
+from cmet_engine.media.planes import Box, changed_box, proxy_place, read_rgb, weave, write_change
+from cmet_engine.provenance.watermark import Marker
 from cmet_engine.render.base import PartRenderer, Renderer
 
 LEAST_CHANGE = 0.01
@@ -92,23 +94,49 @@ class FrameRenderer:
         renderer: prepared for the clip.
         info: of the clip.
         display: see `ShownPlanes`.
+        marker: adds a watermark to what the renderer changes.
     """
 
-    def __init__(self, renderer: Renderer, info: VideoInfo, display: Display | None = None) -> None:
-        self.renderer, self.shown = renderer, ShownPlanes(info, display)
+    def __init__(
+        self, renderer: Renderer, info: VideoInfo, display: Display | None = None, marker: Marker | None = None
+    ) -> None:
+        self.renderer, self.late, self.shown = renderer, renderer.half_later(), ShownPlanes(info, display)
+        self.field_order, self.marker = info.field_order, marker
 
     def __call__(self, frames: Sequence[Frame]) -> list[np.ndarray]:
-        """The pictures of some frames, uint8 [H, W, 3], in their order; `Frame.source`, where there is one, is changed in place."""
-        renderer = self.renderer
+        """The pictures of some frames, uint8 [H, W, 3], in their order; `Frame.source`, where there is one, is changed in place.
+
+        Of an interlaced frame it is the picture of its first moment.
+        """
+        pictures = self._rendered(self.renderer, [frame.fields[0] if frame.fields else frame for frame in frames])
+        self._rendered(self.late, [frame.fields[1] for frame in frames if frame.fields])
+        for frame in frames:
+            first, second = (one.source for one in frame.fields) if frame.fields else (None, None)
+            if frame.source and first and second:
+                weave(frame.source, first, second, self.field_order)
+        return pictures
+
+    def _rendered(self, renderer: Renderer, frames: Sequence[Frame]) -> list[np.ndarray]:
+        """`__call__` for whole pictures."""
+        if not frames:
+            return []
         if self.shown.deep and isinstance(renderer, PartRenderer) and all(frame.source for frame in frames):
             return [self._part(renderer, frame) for frame in frames]
         pictures = renderer.render_batch(frames)
         for frame, picture in zip(frames, pictures, strict=True):
-            if frame.source is None or picture is frame.image:
+            if picture is frame.image or (frame.source is None and self.marker is None):
                 continue
             within = renderer.region(frame.index) if isinstance(renderer, PartRenderer) else None
-            if (box := changed_box(frame.image, picture, within)) is not None:
-                self.shown.add_proxy(frame.source, box, _cut(frame.image, box), _cut(picture, box))
+            if (box := changed_box(frame.image, picture, within)) is None:
+                continue
+            before, after = _cut(frame.image, box), _cut(picture, box)
+            if self.marker:
+                marked = self.marker(frame.index, float(frame.time), before, after, box[:2])
+                before = before.astype(np.float32)
+                after[...] = np.clip(marked + 0.5, 0, 255)
+                after = marked
+            if frame.source is not None:
+                self.shown.add_proxy(frame.source, box, before, after)
         return pictures
 
     def _part(self, renderer: PartRenderer, frame: Frame) -> np.ndarray:
@@ -120,6 +148,8 @@ class FrameRenderer:
         after = renderer.render_part(before, frame.index, box[:2])
         if after is before:
             return frame.image
+        if self.marker:
+            after = self.marker(frame.index, float(frame.time), before, after, box[:2], LEAST_CHANGE)
         self.shown.add(frame.source, box, before, after)
         picture = frame.image.copy()
         region, changed = _cut(picture, box), (np.abs(after - before) > LEAST_CHANGE).any(2)

@@ -6,7 +6,7 @@ an interrupted rendering goes on from them, with the same result bit for bit.
 
 import contextlib
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
@@ -16,7 +16,9 @@ from typing import Protocol
 import numpy as np
 
 from cmet_engine import fingerprint
+from cmet_engine.face.geometry import FaceGeometry
 from cmet_engine.media.info import Frame, VideoInfo
+from cmet_engine.media.output import Seal
 from cmet_engine.media.picture import shrunk
 from cmet_engine.media.reader import VideoReader
 from cmet_engine.media.segments import SEGMENT
@@ -24,6 +26,7 @@ from cmet_engine.media.source import Source
 from cmet_engine.media.writer import RATE_FACTOR, VideoWriter
 from cmet_engine.models import assets
 from cmet_engine.progress import Progress, Stage
+from cmet_engine.provenance.watermark import Marker
 from cmet_engine.render.base import Renderer
 from cmet_engine.render.matte import MatteOutput
 from cmet_engine.render.own_format import FrameRenderer
@@ -85,6 +88,8 @@ class VideoOutput:
         force: replace an earlier file.
         matte: a clip or numbered pictures for the mask of what was changed.
         matte_channel: the mask becomes a channel of the OpenEXR files.
+        seal: the last that is done to the finished video; not to the matte.
+        watermark: id that the edited faces carry; None for none.
     """
 
     path: Path
@@ -95,6 +100,8 @@ class VideoOutput:
     force: bool = False
     matte: Path | None = None
     matte_channel: bool = False
+    seal: Seal | None = None
+    watermark: int | None = None
 
 
 def render_video(
@@ -106,6 +113,7 @@ def render_video(
     progress: Progress | None = None,
     pieces: Segments | None = None,
     preview: Preview | None = None,
+    people: Sequence[FaceGeometry] = (),
 ) -> list[str]:
     """Render every frame of a clip into `output`.
 
@@ -117,6 +125,7 @@ def render_video(
         progress: called as ("render", frames done, frames in all).
         pieces: where finished segments are kept.
         preview: called with every edited frame.
+        people: whose faces carry the watermark; none are those that the renderer names.
 
     Returns:
         Sentences for the user.
@@ -135,8 +144,9 @@ def render_video(
         start = writer.frames if matte is None or matte.frames is None else min(writer.frames, matte.frames)
         if folder:
             _recall(folder / NOTES, renderer, observers, start)
-        render = FrameRenderer(renderer, info, info.display)
-        frames = reader.frames(start, planes=writer.takes_planes)
+        marker = None if output.watermark is None else Marker(output.watermark, people or [renderer.geometry])
+        render = FrameRenderer(renderer, info, info.display, marker)
+        frames = reader.frames(start, planes=writer.takes_planes, fields=writer.takes_fields)
         for frame, picture in _rendered(matte.watched(frames) if matte else frames, render):
             for observer in observers.values():
                 observer.observe(frame.index, frame.image, picture)
@@ -163,7 +173,8 @@ def _writer(output: VideoOutput, info: VideoInfo, rate_factor: int, folder: Path
     return VideoWriter(
         output.path, info.width, info.height, info.fps, sound_from=output.sound or info,
         source=replace(info, offset=Fraction(0)) if output.sound else info, metadata=output.metadata,
-        rate_factor=rate_factor, codec=output.codec, force=output.force, segments=folder,
+        rate_factor=rate_factor, codec=output.codec, force=output.force, segments=folder, fields=True,
+        seal=output.seal,
     )  # fmt: skip
 
 
@@ -197,7 +208,7 @@ def _segments_folder(
     parts = {type(part).__module__ for part in (renderer, *observers.values())}
     code = fingerprint.code(__name__, *sorted(name for name in parts if name.startswith("cmet_engine.")))
     return pieces.stage(
-        "render", code, assets.CHECKSUMS, NOTES_FORMAT, clip.path, clip.reading, output.sound, output.path.name, rate_factor, output.codec, output.matte and output.matte.name, output.matte_channel, output.metadata,
+        "render", code, assets.CHECKSUMS, NOTES_FORMAT, clip.path, clip.reading, output.sound, output.path.name, rate_factor, output.codec, output.matte and output.matte.name, output.matte_channel, output.metadata, output.watermark,
         geometry.fade, geometry.valid, landmarks, renderer.state,
     )  # fmt: skip
 

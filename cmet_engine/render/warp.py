@@ -6,6 +6,7 @@ stretching it. What lies before the face (`face.occlusion`) is taken off first a
 itself, so frames may come in any order.
 """
 
+import copy
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -96,6 +97,13 @@ class WarpRenderer(PartRenderer):
             self._edited = self._occlusion.held_back(self._source, self._edited)
             self._messages += self._occlusion.messages(geometry)
         self._start, self._landmarks, self._moves = -CHUNK, np.empty(0), np.empty(0)
+        self._late = False
+
+    def half_later(self) -> "WarpRenderer":
+        """See `Renderer.half_later`: the face halfway to where it is in the next frame."""
+        other = copy.copy(self)
+        other._start, other._landmarks, other._moves, other._late = -CHUNK, np.empty(0), np.empty(0), True
+        return other
 
     def render_part(self, part: np.ndarray, index: int, corner: tuple[int, int]) -> np.ndarray:
         """See `PartRenderer.render_part`."""
@@ -160,7 +168,7 @@ class WarpRenderer(PartRenderer):
         """Landmarks [478, 3] of a frame and their displacement [478, 3], both in pixels."""
         if not self._start <= index < self._start + len(self._landmarks):
             start = index - index % CHUNK
-            part = slice(start, min(start + CHUNK, len(self.geometry)))
+            part = slice(start, min(start + CHUNK + self._late, len(self.geometry)))
             landmarks = np.asarray(self.geometry.landmarks[part], np.float64)
             fade = np.asarray(self.geometry.fade[part], np.float32)[:, None]
             source = self._source[part]
@@ -170,8 +178,18 @@ class WarpRenderer(PartRenderer):
             if self._occlusion:
                 moves = moves * self._occlusion.kept(part)[:, :, None]
             moves = hold_lips(landmarks, moves, self.geometry.teeth[part], change[:, arkit.INDEX["jawOpen"]])
+            if self._late:
+                landmarks, moves = (self._halfway(values, start)[:CHUNK] for values in (landmarks, moves))
             self._start, self._landmarks, self._moves = start, landmarks, moves
         return self._landmarks[index - self._start], self._moves[index - self._start]
+
+    def _halfway(self, values: np.ndarray, start: int) -> np.ndarray:
+        """Values [N, 478, 3] of the frames from `start` on, each half a frame later; as they are before cuts and gaps."""
+        after = np.concatenate([values[1:], values[-1:]])
+        for last in (cut - 1 - start for cut in self.geometry.cuts if 0 < cut - start < len(values)):
+            after[last] = values[last]
+        means = (values + after) / 2
+        return np.where(np.isfinite(means), means, values)
 
 
 def facing_weights(landmarks: np.ndarray) -> np.ndarray:

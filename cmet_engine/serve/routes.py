@@ -12,10 +12,12 @@ from fastapi.responses import FileResponse, PlainTextResponse, Response
 from cmet_engine import __version__
 from cmet_engine.emotion.library import load_library
 from cmet_engine.errors import NotFound
+from cmet_engine.provenance.show import examine
 from cmet_engine.serve.engine import Engine
 from cmet_engine.serve.schemas import ANY_FILE, BUSY, PICTURE, UNKNOWN, JobAnswer, LiveAnswer
 from cmet_engine.serve.security import API, MAX_UPLOAD
-from cmet_engine.spec import EditSpec, LiveSpec, RenderSpec, TrackSpec, VectorSpec
+from cmet_engine.spec import EditSpec, FacesSpec, LiveSpec, RenderSpec, TrackSpec, VectorSpec
+from cmet_engine.spec_base import LONGEST_PATH
 
 LOG_SHOWN = 64 << 10  # bytes of the end of a job's log
 DRIVER = Path("/proc/driver/nvidia/version")  # there is a GPU where this is (Linux)
@@ -74,6 +76,12 @@ def metrics(engine: Running) -> str:
 def emotions() -> list[dict[str, Any]]:
     """What the emotion library holds."""
     return [{"name": vector.name, "reliability": vector.reliability} for vector in load_library().values()]
+
+
+@router.post("/faces", status_code=202, responses=BUSY)
+def start_faces(spec: FacesSpec, engine: Running, client: ClientName = "") -> JobAnswer:
+    """Queue: everyone in a clip, with pictures and times; the job's result lists them as `people`."""
+    return engine.submit(spec, client)
 
 
 @router.post("/track", status_code=202, responses=BUSY)
@@ -155,6 +163,12 @@ def job_file(identity: str, name: str, engine: Running) -> FileResponse:
     if name not in job.state.checksums:
         raise NotFound("There is no such result.")
     return FileResponse(job.results / name)
+
+
+@router.get("/provenance", responses={404: UNKNOWN[404]})
+def provenance(file: Annotated[str, Query(max_length=LONGEST_PATH)], engine: Running) -> dict[str, Any]:
+    """Verify a file and say where it comes from: `credentials` (valid, changed, none or unreadable) and more, and `sentences`."""
+    return examine(engine.allowed.readable(file, folder_too=True)).as_json()
 
 
 @router.post("/files", status_code=201)

@@ -7,8 +7,21 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from plate_clips import ACESCG, MASTERED, Movie, Sound, write, write_exrs, write_pictures
+from plate_clips import (
+    ACESCG,
+    MASTERED,
+    TIMECODE,
+    Movie,
+    Sound,
+    with_sound_of,
+    write,
+    write_dpx,
+    write_exrs,
+    write_pictures,
+    write_trimmed,
+)
 
+_TRUEHD = Path(__file__).resolve().parents[3] / "shared/data/cases/media/07-sound-codec-stops-the-edit/truehd.mkv"
 NTSC = Fraction(30000, 1001)
 FILM = Fraction(24000, 1001)
 _X265 = "log-level=error:crf=8"
@@ -114,9 +127,14 @@ TIME = [
         times=[0, .033, .066, .100, .150, .183, .216, .266, .3, .333, .4, .433, .466, .5, .55, .583],
         about={"creation_time": "2024-05-06T07:08:09.000000Z"}, claims={"variable": True, "rotation": 270},
     ),
+    _movie("interlaced H.264", "clip.mov", ("like", "mkv/ffv1", "mov/prores_hq", "mp4/hevc", "png"), field_order="tff", claims={"field_order": "tff"}),
+    _movie("interlaced MPEG-2", "clip.mpg", codec="mpeg2video", field_order="tff", sounds=(Sound("mp2"),), claims={"field_order": "tff"}),
+    _prores("interlaced ProRes", "3", "yuv422p10le", ("like", "mkv/ffv1", "mp4"), field_order="bff", claims={"field_order": "bff"}),
     _movie(
-        "interlaced", "clip.mov", fps=Fraction(25), interlaced=True, options={"crf": "8", "x264-params": "tff=1"},
+        "interlaced DNxHD", "clip.mxf", ("like", "mkv/ffv1"), codec="dnxhd", pixels="yuv422p", size=(1920, 1080), frames=10,
+        options={"b": "185M"}, field_order="tff", sounds=(_PCM24,), claims={"field_order": "tff"},
     ),
+    Case("trimmed by edit lists", lambda folder: write_trimmed(folder / "clip.mp4", Movie(frames=30), 0.2, 1.0)),
     _movie("anamorphic", "clip.mov", ("like", "mkv/ffv1", "mov/prores_hq", "mxf", "png", "exr"), aspect=Fraction(4, 3), claims={"pixel_aspect": Fraction(4, 3)}),
     _prores("23.976", "2", "yuv422p10le", ("like", "mkv/ffv1", "mxf"), fps=FILM, about={"timecode": "09:59:59:20"}),
     _prores(
@@ -134,6 +152,8 @@ TRACKS = [
     ),
     _movie("24-bit PCM", "clip.mov", ("like", "mp4", "mkv"), sounds=(_PCM24,)),
     _movie("FLAC 24 bit", "clip.mkv", ("like", "mp4", "mov"), sounds=(Sound("flac", sample="s32"),)),
+    _movie("data (KLV)", "clip.ts", ("like", "mov"), data="klv"),
+    _movie("data (MP4)", "clip.mp4", ("like", "mkv/ffv1"), data="bin_data"),
     _movie("E-AC-3", "clip.mkv", ("like", "mov", "webm"), sounds=(Sound("eac3", "5.1(side)"),)),
 ]  # fmt: skip
 
@@ -142,10 +162,13 @@ PICTURES = [
     _pictures("PNG 16 bit", "f_%04d.png", "png", "rgb48be", ("like", "mkv/ffv1"), bit_depth=16),
     _pictures("PNG with alpha", "f_%04d.png", "png", "rgba", ("like", "mov"), bit_depth=8),
     _pictures("TIFF 16 bit", "f_%04d.tif", "tiff", "rgb48le", ("like",), bit_depth=16),
-    _pictures("DPX 10 bit", "f_%04d.dpx", "dpx", "gbrp10le", ("like", "mov"), bit_depth=10),
+    Case("DPX 10 bit", lambda folder: write_dpx(folder / "shot"), ("like", "mov", "exr"), claims={"bit_depth": 10, "timecode": TIMECODE}),
     _pictures("unpadded f1…f12", "f%d.png", "png", "rgb24", ("like",), frames=12),
-    Case("EXR half ACEScg", lambda folder: write_exrs(folder / "shot", "ACEScg", ACESCG), ("like", "mov"), claims={"bit_depth": 16}),
+    Case("EXR half ACEScg", lambda folder: write_exrs(folder / "shot", "ACEScg", ACESCG), ("like", "mov"), claims={"bit_depth": 16, "timecode": TIMECODE, "reel": "A001C002"}),
     Case("EXR float", lambda folder: write_exrs(folder / "shot", "ACEScg", ACESCG, np.float32), ("like",), claims={"bit_depth": 32}),
 ]  # fmt: skip
+
+if _TRUEHD.exists():  # FFmpeg decodes it and has no encoder
+    TRACKS.append(Case("TrueHD", lambda folder: with_sound_of(folder / "clip.mkv", _TRUEHD), ("like", "mov", "mp4")))
 
 CASES = [*VIDEO, *TIME, *TRACKS, *PICTURES]

@@ -10,19 +10,23 @@ from typing import Any
 import av
 import cv2
 import numpy as np
+from av.codec.context import Flags
 
 from cmet_engine.choices import InputSpace
-from cmet_engine.media import subtitles
+from cmet_engine.media import dpx, subtitles
 from cmet_engine.media.display import display_of, light_from_srgb
 from cmet_engine.media.info import FULL, LIMITED
 from cmet_engine.media.openexr import Attribute, described, exr_bytes
+from cmet_engine.media.planes import Tag, weave
 from cmet_engine.media.spaces import HLG, PQ
 from cmet_engine.models.assets import ASSETS
+from cmet_engine.timecode import Timecode
 
 SAMPLE = ASSETS / "sample" / "talking_head.mp4"
 FRAMES, SIDE = 16, 256
 FLASH = 8
 """Number of the frame in which the flash begins; it lasts two."""
+TIMECODE, CREATED = "10:11:12:13", "2024-05-06T07:08:09.000000Z"
 STRIP = 12  # rows at the top that flash, far from the face
 MATRIX, PRIMARIES, TRANSFER = 1, 1, 1
 WIDE = {"PQ": (9, 9, PQ), "HLG": (9, 9, HLG)}
@@ -60,7 +64,7 @@ class Movie:
     full_range: bool = False
     aspect: Fraction = Fraction(1)
     rotation: int = 0
-    interlaced: bool = False
+    field_order: str = ""  # see `VideoInfo`
     times: Sequence[float] = ()  # seconds of uneven frames
     alpha: bool = False
     about: dict[str, str] = field(default_factory=dict)  # timecode, reel and the like
@@ -68,6 +72,7 @@ class Movie:
     subtitles: tuple[tuple[str, str], ...] = ()  # language and title of each track
     chapters: bool = False
     attachment: bool = False
+    data: str = ""  # FFmpeg's name of a data track's codec
 
 
 @functools.lru_cache(maxsize=4)
@@ -105,6 +110,7 @@ def write(path: Path, movie: Movie) -> Path:
         stream = _stream(out, movie, base)
         if movie.attachment:
             out.add_attachment("notes.txt", "text/plain", b"shot on a rainy day")
+        data = out.add_data_stream(movie.data) if movie.data else None
         tracks = [_sound_stream(out, sound) for sound in movie.sounds]
         texts = [_text_stream(out, path.suffix, *about) for about in movie.subtitles]
         if movie.chapters:
@@ -115,6 +121,9 @@ def write(path: Path, movie: Movie) -> Path:
         for text in texts:
             for begin in (100, 350):
                 out.mux(_text_packet(text, begin))
+        if data is not None:
+            for number in range(4):
+                out.mux(_data_packet(data, 0.16 * number))
         for index, frame in enumerate(_frames(movie)):
             frame.pts, frame.time_base = round(moments[index] / float(base)), base
             out.mux(stream.encode(frame))
@@ -137,15 +146,70 @@ def write_pictures(
     return folder
 
 
+def write_dpx(folder: Path) -> Path:
+    """Numbered DPX files of 10 bits, with timecode, slate, camera, orientation and what a user adds in their headers."""
+    write_pictures(folder, "f_%04d.dpx", "dpx", "gbrp10le")
+    start = Timecode.parse(TIMECODE, 24)
+    for index, path in enumerate(sorted(folder.iterdir())):
+        picture = path.read_bytes()
+        header = bytearray(dpx.described(picture, Fraction(24), Fraction(1), start + index, CREATED))
+        for place, text in (
+            (1556, b"camera 5"),
+            (1732, b"slate 7A"),
+            (2048, b"HOUSE".ljust(32, b"\0") + bytes(range(100))),
+        ):
+            header[place : place + len(text)] = text
+        path.write_bytes(dpx.with_header(picture, bytes(header)))
+    return folder
+
+
 def write_exrs(folder: Path, space: str, primaries: tuple[float, ...], kind: type = np.float16) -> Path:
-    """Numbered OpenEXR files of a scene-linear space, with a timecode and an owner in their headers."""
+    """Numbered OpenEXR files of a scene-linear space, with timecode, reel and owner in their headers, depth and identities."""
     folder.mkdir()
-    header = {**described(primaries, Fraction(24)), "owner": Attribute("string", b"plate unit")}
+    start = Timecode.parse(TIMECODE, 24)
     for index, picture in enumerate(pictures()):
+        header = described(primaries, Fraction(24), Fraction(1), start + index, "A001C002", CREATED)
+        header["owner"] = Attribute("string", b"plate unit")
         planes = np.moveaxis(stored(picture, space).astype(kind), 2, 0)
-        data = exr_bytes(dict(zip("RGB", planes, strict=True)), header)
+        depth = picture.mean(2).astype(np.float32) * 100
+        further = {"Z": depth, "id00": depth.view(np.uint32), "diffuse.R": planes[0]}
+        data = exr_bytes(dict(zip("RGB", planes, strict=True)) | further, header)
         (folder / f"shot.{1001 + index}.exr").write_bytes(data)
     return folder
+
+
+def write_trimmed(path: Path, movie: Movie, start: float, end: float) -> Path:
+    """A plate as a phone trims it: all of it is stored, and the edit lists of its tracks show a part."""
+    whole = write(path.with_stem("whole"), movie)
+    with av.open(str(whole)) as source, av.open(str(path), "w") as out:
+        streams = {s.index: out.add_stream_from_template(s) for s in source.streams}
+        for packet in source.demux():
+            if packet.size:
+                shift = round(start / packet.time_base)
+                packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
+                packet.stream = streams[packet.stream_index]
+                out.mux(packet)
+    data, place = bytearray(path.read_bytes()), -1
+    while (place := data.find(b"elst", place + 1)) >= 0:  # version, flags, one entry, its duration (ISO 14496-12)
+        data[place + 12 : place + 16] = round(1000 * (end - start)).to_bytes(4, "big")
+    path.write_bytes(data)
+    whole.unlink()
+    return path
+
+
+def with_sound_of(path: Path, recording: Path) -> Path:
+    """A plate whose sound is a recording's, packet by packet: of codecs that can be read only."""
+    silent = write(path.with_stem("silent"), Movie(sounds=()))
+    with av.open(str(silent)) as movie, av.open(str(recording)) as sound, av.open(str(path), "w") as out:
+        tracks = {
+            source: out.add_stream_from_template(source) for source in (movie.streams.video[0], sound.streams.audio[0])
+        }
+        for source, track in tracks.items():
+            for packet in source.container.demux(source):
+                if packet.size:
+                    packet.stream = track
+                    out.mux(packet)
+    return path
 
 
 def _stream(out: Any, movie: Movie, base: Fraction) -> Any:
@@ -159,6 +223,8 @@ def _stream(out: Any, movie: Movie, base: Fraction) -> Any:
     context.color_range = FULL if movie.full_range else LIMITED
     if movie.codec in ("wmv2", "flv", "h263", "mjpeg", "dvvideo", "mpeg2video"):
         stream.bit_rate = 6_000_000
+    if movie.field_order:
+        context.flags |= Flags.interlaced_dct | Flags.interlaced_me
     if movie.aspect != 1:
         context.sample_aspect_ratio = movie.aspect
     if movie.rotation:
@@ -170,18 +236,25 @@ def _stream(out: Any, movie: Movie, base: Fraction) -> Any:
 
 def _frames(movie: Movie) -> Iterator[av.VideoFrame]:
     shown = pictures(movie.size, movie.frames)
+    tag = Tag(movie.size, movie.pixels, field_order=movie.field_order) if movie.field_order else None
     if movie.rotation:
         shown = [np.ascontiguousarray(np.rot90(p, -movie.rotation // 90)) for p in shown]
     matrix, primaries, transfer = WIDE.get(movie.space, movie.tags)
-    for index, picture in enumerate(shown):
-        if movie.interlaced:
-            picture = picture.copy()
-            picture[1::2] = shown[min(index + 1, len(shown) - 1)][1::2] if index != FLASH - 1 else picture[1::2]
+    known = {} if movie.pixels.startswith(("gbr", "rgb", "bgr")) else {"dst_colorspace": matrix}
+
+    def frame_of(picture: np.ndarray) -> av.VideoFrame:
         frame = av.VideoFrame.from_ndarray(_code(picture, movie.space), format="rgb48le")
         if movie.alpha:
             frame = _with_alpha(frame)
-        known = {} if movie.pixels.startswith(("gbr", "rgb", "bgr")) else {"dst_colorspace": matrix}
-        frame = frame.reformat(format=movie.pixels, dst_color_range=FULL if movie.full_range else LIMITED, **known)
+        return frame.reformat(format=movie.pixels, dst_color_range=FULL if movie.full_range else LIMITED, **known)
+
+    for index, picture in enumerate(shown):
+        frame = frame_of(picture)
+        if tag:
+            later = frame_of(shown[index if index == FLASH - 1 else min(index + 1, len(shown) - 1)])
+            woven = av.VideoFrame(*movie.size, movie.pixels)
+            weave(woven, frame, later, movie.field_order)
+            frame = tag(woven)
         if known:
             frame.colorspace = matrix
         frame.color_range = FULL if movie.full_range else LIMITED
@@ -246,6 +319,16 @@ def _text_packet(track: Any, begin: int) -> Any:
     packet: Any = av.Packet(subtitles.packet_of(text, track.codec_context.name))
     packet.pts = packet.dts = begin
     packet.duration, packet.time_base, packet.stream = 200, Fraction(1, 1000), track
+    return packet
+
+
+def _data_packet(track: Any, begin: float) -> Any:
+    packet: Any = av.Packet(
+        bytes.fromhex("060e2b34020b01010e01030101000000") + b"\x04\0\0\0\1"
+    )  # MISB ST 0601, nearly empty
+    packet.time_base, packet.stream = Fraction(1, 90000), track
+    packet.pts = packet.dts = round(begin * 90000)
+    packet.duration = 14400
     return packet
 
 

@@ -13,7 +13,7 @@ from plate_clips import SIDE, STRIP
 
 from cmet_engine.choices import InputSpace
 from cmet_engine.errors import CmetError
-from cmet_engine.media import openexr
+from cmet_engine.media import dpx, openexr
 from cmet_engine.media.formats import SEQUENCE_OUT
 from cmet_engine.media.info import Mastering, VideoInfo
 from cmet_engine.media.planes import Layout, layout, planar_name, views
@@ -69,6 +69,7 @@ class Facts:
     subtitles: list[tuple[str, str, int]]
     chapters: list[tuple[str, float]]
     attachments: int
+    data: list[int]  # packets of each track of data but time codes
     shifts: list[float | None]  # ms by which the click of each sound track comes after the flash
     mastering: Mastering
 
@@ -94,13 +95,17 @@ def measure(path: Path, space: InputSpace) -> Facts:
             (c["metadata"].get("title", ""), float(c["start"] * Fraction(c["time_base"]))) for c in container.chapters()
         ]
         attachments = sum(s.type == "attachment" for s in container.streams)
+        data = [
+            s.index for s in container.streams if s.type == "data" and "timecode" not in s.metadata and not chapters
+        ]
     counts = _packet_counts(path, numbers) if numbers else []
+    packets = _packet_counts(path, data) if data else []
     frames = [frame.time for frame in VideoReader(Source.of(path, space))]
     movie = source.pictures is None
     return Facts(
         info, not movie, pixels, layout(pixels), frames,
         _container_tags(source) if movie else Tags(), _frame_tags(source) if movie else Tags(), sounds,
-        [(*line, count) for line, count in zip(lines, counts, strict=True)], chapters, attachments,
+        [(*line, count) for line, count in zip(lines, counts, strict=True)], chapters, attachments, packets,
         _shifts(path) if movie else [], info.mastering,
     )  # fmt: skip
 
@@ -164,9 +169,21 @@ def frame_tags_held(codec: str) -> int:
     return _IN_FRAMES.get(codec, 0)
 
 
-def exr_header(path: Path) -> openexr.Header:
-    """What the first OpenEXR file of a folder says, without what depends on how it is stored."""
-    return openexr.kept(openexr.read_header(Source.of(path).first_file))
+def headers(path: Path) -> list[Any] | None:
+    """What the headers of numbered DPX or OpenEXR files say, without what depends on how they are stored; the latter's further channels."""
+    source = Source.of(path)
+    files = [source.file_of(number) for number in range(source.images)]
+    if source.first_file.suffix == ".dpx":
+        return [(head[136:660], head[768:770], head[801:803], head[1408:]) for head in map(dpx.read_header, files)]
+    if source.first_file.suffix != ".exr":
+        return None
+    return [
+        (
+            openexr.kept(openexr.read_header(file)),
+            {name: values.tobytes() for name, values in openexr.further_channels(file).items()},
+        )
+        for file in files
+    ]
 
 
 def _language(stream: Any) -> str:

@@ -28,7 +28,7 @@ from pathlib import Path
 
 from plate_cases import CASES, Case
 from plate_clips import Movie, Sound, write
-from plate_facts import UNSAID, Facts, exr_header, frame_tags_held, measure, outside_bits, outside_psnr
+from plate_facts import UNSAID, Facts, frame_tags_held, headers, measure, outside_bits, outside_psnr
 
 from cmet_engine.choices import InputSpace
 from cmet_engine.errors import CmetError
@@ -37,7 +37,7 @@ from cmet_engine.media.info import Mastering
 from cmet_engine.preparation import like_source
 from cmet_engine.spec import EditSpec
 
-COLUMNS = ("plate", "in", "out", "outside", "A/V ms", "frames", "rate", "tags file | frames", "SAR", "timecode", "tracks", "alpha", "HDR")  # fmt: skip
+COLUMNS = ("plate", "in", "out", "outside", "A/V ms", "frames", "rate", "fields", "tags file | frames", "SAR", "timecode", "tracks", "alpha", "HDR", "headers")  # fmt: skip
 LEAST_PSNR = 36.0  # dB
 LARGEST_MATTE = 0.6  # of the picture
 STEP = Fraction(1, 1000)  # seconds; Matroska rounds to them
@@ -47,7 +47,7 @@ SAYS = {
     "range": "limited range", "matrix": "RGB", "alpha": "alpha", "bits": "bits a colour|8 bits|display picture",
     "chroma": "fewer colour samples", "HDR": "mastering", "sound": "sound", "subtitles": "subtitles", "chapters": "chapters",
     "names": "languages and titles", "attachments": "attachment", "timecode": "timecode|time code", "reel": "reel", "created": "recording",
-    "SAR": "aspect|square pixels", "rate": "rate|evenly|times", "place": "chroma samples", "pixels": "interlaced",
+    "SAR": "aspect|square pixels", "rate": "rate|evenly|times", "place": "chroma samples", "fields": "interlaced|fields", "data": "data track",
 }  # fmt: skip
 """What a sentence speaks of that says that something is not kept."""
 
@@ -81,10 +81,13 @@ class Judge:
         return f"LOST {lost}"
 
     def time(self) -> list[str]:
-        """A/V shift, frames and rate."""
+        """A/V shift, frames, rate and order of fields."""
         before, after = self.before, self.after
         shifts = []
         for old, new in zip(before.shifts, after.shifts, strict=False):
+            if old is None and new is None:  # no click in it
+                shifts.append("–")
+                continue
             if old is None or new is None or abs(new - old) > OUT_OF_SYNC:
                 self.failed.append(f"A/V shift: {old} ms became {new}")
             shifts.append("lost" if new is None else f"{new:+.1f}")
@@ -97,9 +100,10 @@ class Judge:
         same = even and (after.sequence or before.info.variable or before.info.fps == after.info.fps)
         if after.sequence:
             same = not before.info.variable and before.info.fps == after.info.fps
-        return [
-            " ".join(shifts) or "–", frames, self.cell("rate", same, uneven, f"{float(after.info.fps):.5g}")
-        ]  # fmt: skip
+        order = before.info.field_order
+        fields = self.cell("fields", order == after.info.field_order, order or "–", after.info.field_order)
+        rate = self.cell("rate", same, uneven, f"{float(after.info.fps):.5g}")
+        return [" ".join(shifts) or "–", frames, rate, fields]
 
     def tags(self) -> str:
         """Colour tags of the container and of the frames' headers, and the place of chroma."""
@@ -179,6 +183,8 @@ class Judge:
             cells.append(self.cell("subtitles", before.subtitles == after.subtitles, text))
         if before.chapters:
             cells.append(self.cell("chapters", before.chapters == after.chapters, f"{len(before.chapters)} chapters"))
+        if before.data:
+            cells.append(self.cell("data", before.data == after.data, "data"))
         if before.attachments:
             cells.append(self.cell("attachments", before.attachments == after.attachments, "attachment"))
         return "; ".join(cells)
@@ -190,7 +196,7 @@ def outside(clip: Path, video: Path, matte: Path, case: Case, judge: Judge) -> s
     space = InputSpace(case.fields.get("colorspace"))
     lossless = after.info.codec in LOSSLESS and (before.about, before.pixels) == (after.about, after.pixels)
     if lossless:
-        read = bool(before.info.rotation) or any("interlaced" in m for m in judge.messages)
+        read = bool(before.info.rotation) or before.info.field_order != after.info.field_order
         differing, largest, share = outside_bits(clip, video, matte, space, read=read)
         if differing:
             judge.failed.append(f"{differing} samples differ outside the matte, by up to {largest:g}")
@@ -221,10 +227,10 @@ def edit(case: Case, output: str, clip: Path, before: Facts, folder: Path) -> Ro
     sar, alpha, hdr = judge.picture()
     cells = [
         case.name, before.title, after.title, outside(clip, video, matte, case, judge), *times, judge.tags(), sar,
-        judge.identity(), judge.tracks(), alpha, hdr,
+        judge.identity(), judge.tracks(), alpha, hdr, "–",
     ]  # fmt: skip
-    if before.sequence and ".exr" in before.title and ".exr" in after.title and exr_header(clip) != exr_header(video):
-        judge.failed.append("the headers of the OpenEXR files are not the same")
+    if before.sequence and after.info.codec == before.info.codec and (said := headers(clip)) is not None:
+        cells[-1] = judge.cell("headers", said == headers(video), "same")
     return Row(cells, judge.said, judge.failed)
 
 

@@ -95,10 +95,23 @@ def random_tracks():
     return random_track
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def project() -> Path:
     """The project's root folder."""
     return Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="session")
+def shared_engine(project, tmp_path_factory):
+    """A running engine for all tests that leave it as it is: it and its workers start once. It may read the tests' folders."""
+    from cmet_blender.engine import Engine
+
+    engine = Engine(folder=tmp_path_factory.mktemp("engine"), allow=[tmp_path_factory.getbasetemp()])
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(project))
+        engine.start()
+    yield engine
+    engine.stop()
 
 
 @pytest.fixture

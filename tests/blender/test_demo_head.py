@@ -181,7 +181,7 @@ def test_blend_opens_with_its_keys_in_canonical_order(bpy):
     assert {bone.name for bone in bpy.data.objects["demo_head"].data.bones} == {"spine", "neck", "head"}
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_head_is_built_anew_by_its_script(tmp_path):
     pytest.importorskip("bpy")
     script = RIGS / "build_demo_head.py"
@@ -213,13 +213,13 @@ POSES = {
 
 @pytest.fixture(scope="module")
 def photographs(tmp_path_factory):
-    """The head in several poses, rendered: name -> uint8 [256, 256, 3]."""
+    """The head in several poses, rendered: name -> uint8 [192, 192, 3]."""
     bpy = pytest.importorskip("bpy")
     pytest.importorskip("cv2")
     import demo_studio
 
     bpy.ops.wm.open_mainfile(filepath=str(RIGS / "demo_head.blend"))
-    demo_studio.furnish(256, 4)
+    demo_studio.furnish(192, 2)
     stage = demo_studio.Stage(tmp_path_factory.mktemp("photographs"))
     taken = {}
     for name, pose in POSES.items():

@@ -51,15 +51,15 @@ def service(tmp_path, clip, monkeypatch, project):
 
 
 @pytest.fixture
-def scene(bpy, project, clip, service, monkeypatch, tmp_path):
-    """The demo head in a scene of its own file, with the add-on registered and this test's engine."""
+def scene(bpy, project, clip, shared_engine, monkeypatch, tmp_path):
+    """The demo head in a scene of its own file, with the add-on registered and the tests' engine."""
     import cmet_blender
     from cmet_blender import session
 
     bpy.ops.wm.open_mainfile(filepath=str(project / "rigs" / "demo_head.blend"))
     bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "work.blend"))
     cmet_blender.register()
-    monkeypatch.setattr(session, "engine", lambda *extra: service)
+    monkeypatch.setattr(session, "engine", lambda *extra: shared_engine)
     yield bpy.context.scene
     cmet_blender.unregister()
     session.STATE = session.State()
@@ -102,6 +102,8 @@ def test_a_clip_becomes_keys_emotions_and_a_video_of_the_corrected_curves(bpy, s
     face = np.abs(after - before).mean((0, 3))
     height, width = face.shape
     assert face[height // 4 : 3 * height // 4, width // 4 : 3 * width // 4].mean() > 3 * face[:, : width // 16].mean()
+    assert bpy.ops.cmet.verify() == {"FINISHED"}, settings.message
+    assert settings.badge == "valid" and "Nothing was changed since it was signed." in settings.done
     settings.rate_factor = "small"
     assert bpy.ops.cmet.render_video() == {"FINISHED"}, settings.message
     draft = tmp_path / "cmet" / "talk_edited_2.mp4"
@@ -112,18 +114,18 @@ def test_a_clip_becomes_keys_emotions_and_a_video_of_the_corrected_curves(bpy, s
 
 
 @pytest.mark.slow
-def test_an_object_deleted_while_a_job_runs_leaves_the_scene_unharmed(bpy, scene, clip, service, monkeypatch):
+def test_an_object_deleted_while_a_job_runs_leaves_the_scene_unharmed(bpy, scene, clip, shared_engine, monkeypatch):
     settings = scene.cmet
     bpy.ops.cmet.load_footage(filepath=str(clip))
     settings.rig = bpy.data.objects["head"]
-    ask = service.run
+    ask = shared_engine.run
 
     def meanwhile(*arguments, **parameters):
         state = ask(*arguments, **parameters)
         bpy.data.objects.remove(bpy.data.objects["head"])
         return state
 
-    monkeypatch.setattr(service, "run", meanwhile)
+    monkeypatch.setattr(shared_engine, "run", meanwhile)
     before = sorted(o.name for o in bpy.data.objects)
     with pytest.raises(RuntimeError, match="was deleted"):
         bpy.ops.cmet.add_emotion(emotion="happy")

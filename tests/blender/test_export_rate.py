@@ -2,8 +2,6 @@
 
 import json
 import struct
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -15,13 +13,16 @@ pytest.importorskip("bpy", reason="needs Blender as a module (the package bpy), 
 
 
 @pytest.fixture
-def cmet(tmp_path):
-    """`cmet(*arguments)` runs `python -m cmet_blender` in the folder of the test; its answer, an error included."""
+def cmet(bpy, tmp_path, monkeypatch, capfd):
+    """`cmet(*arguments)` does what `python -m cmet_blender` would in the folder of the test; its answer, an error included."""
+    from cmet_blender.commands import main
+
+    monkeypatch.chdir(tmp_path)
 
     def call(*arguments):
-        command = [sys.executable, "-m", "cmet_blender", *map(str, arguments), "--json"]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
-        return json.loads(done.stdout)
+        capfd.readouterr()
+        main([*map(str, arguments), "--json"])
+        return json.loads(capfd.readouterr().out)
 
     return call
 

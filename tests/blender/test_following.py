@@ -72,9 +72,9 @@ def test_the_gallery_keeps_the_choice_when_the_library_grows(registered):
 
 
 def test_everything_in_the_panels_is_explained(registered):
-    from cmet_blender import operators, properties
+    from cmet_blender import operators, performers, properties
 
-    for cls in (properties.CmetScene, properties.CmetRow, properties.CmetRotation):
+    for cls in (properties.CmetScene, performers.Performer, *performers.CLASSES):
         for name, made in cls.__annotations__.items():
             if made.keywords.get("name"):  # what is shown has a label
                 assert made.keywords.get("description"), f"{cls.__name__}.{name} has no tooltip"
@@ -122,7 +122,8 @@ def watched(registered):
             return f"received in {context.scene.name}"
 
     probe = Probe()
-    probe._request, probe._service, probe._scene = {"kind": "track"}, Service(), "first"
+    probe._requests, probe._states = [probe.request(None)], []
+    probe._service, probe._scene = Service(), "first"
     registered.context.scene.name = "first"
     session.STATE.job = session.Job("Probing")
     probe.look = lambda: probe.modal(registered.context, SimpleNamespace(type="TIMER"))
@@ -152,6 +153,19 @@ def test_a_job_reports_to_the_scene_that_asked(registered, watched):
     assert watched.look() == {"FINISHED"}
     assert first.cmet.done == "received in first" and not other.cmet.done and session.STATE.job is None
     assert session.STATE.health["version"] == "0.1.0"
+
+
+def test_several_jobs_follow_one_another_and_are_received_together(registered, watched):
+    from cmet_blender import session
+
+    watched._requests = [("Tracking Anna", {"kind": "track"}), ("Tracking Bert", {"kind": "track"})]
+    watched.receive_all = lambda context, states: ", ".join(state["id"] for state in states)
+    watched.look()
+    watched._service.state = {**RUNNING, "state": "done", "id": "a"}
+    assert watched.look() == {"PASS_THROUGH"} and session.STATE.job.title == "Tracking Bert"
+    watched.look()
+    watched._service.state = {**RUNNING, "state": "done", "id": "b"}
+    assert watched.look() == {"FINISHED"} and registered.context.scene.cmet.done == "a, b"
 
 
 def test_a_failure_is_said_in_the_scene_that_asked(registered, watched):

@@ -33,11 +33,22 @@ class Layout:
     def label(self, text="", **options):
         self.shown.append(text)
 
+    def icon(self, data):
+        return 0
+
+    def template_icon(self, icon_value, scale=1.0):
+        pass
+
     def template_icon_view(self, data, name, **options):
         assert name in data.bl_rna.properties
 
     def template_list(self, kind, identity, data, name, active_data, active, **options):
-        assert name in data.bl_rna.properties and active in active_data.bl_rna.properties
+        from cmet_blender import panels
+
+        assert active in active_data.bl_rna.properties
+        (cls,) = (cls for cls in panels.CLASSES if cls.__name__ == kind)
+        for item in getattr(data, name):
+            cls.draw_item(None, None, self, data, item, 0, active_data, active)
 
     def progress(self, text="", **options):
         self.shown.append(text)
@@ -68,7 +79,7 @@ def test_an_empty_scene_says_what_each_step_needs(draw):
     assert "Load a clip to track it" in shown["Footage"]
     assert "Needs a rig and a clip" in shown["Emotion"]
     assert "Needs a rig" in shown["Rig"] and "Needs a rig" in shown["Export"]
-    assert "Needs a clip and a coefficient track and a rig" in shown["Video"]
+    assert "Needs a clip and a coefficient track and a rig" in " ".join(shown["Video"])
 
 
 def test_a_scene_at_work_shows_the_table_the_strips_and_the_job(bpy, draw, head, track, random_tracks, tmp_path):
@@ -91,3 +102,34 @@ def test_a_scene_at_work_shows_the_table_the_strips_and_the_job(bpy, draw, head,
 def test_quality_is_the_renderers_and_compression_is_called_rate_factor(draw):
     shown = draw()["Video"]
     assert "Quality" in shown and "Rate Factor" in shown
+
+
+def test_the_people_of_a_clip_are_shown_with_what_they_lack(bpy, draw, head, track, make_mesh, tmp_path):
+    settings = bpy.context.scene.cmet
+    settings.clip = str(tmp_path / "talk.mp4")
+    for number, name in enumerate(("Anna", "Bert"), 1):
+        person = settings.people.add()
+        person.number, person.name, person.last, person.share = number, name, 2.0, 0.9
+    shown = draw()
+    assert {"Track 2 People", "0.0-2.0 s", "#1, seen in 90%"} <= set(shown["Footage"])
+    assert "Needs someone with a rig and a track" in shown["Video"] and "Anna" in shown["Rig"]
+    settings.people[1].rig, settings.people[1].track = head, str(track.save(tmp_path / "talk.npz"))
+    settings.active_person = 1
+    shown = draw()
+    assert "Track 1 Person" in shown["Footage"] and "Edits Bert" in shown["Video"]
+    assert {"Bert", "52 matched"} <= set(shown["Rig"]) and "Bert" in shown["Emotion"]
+
+
+def test_formats_have_their_codecs_and_keep_the_numbers_that_files_store(bpy, draw):
+    settings = bpy.context.scene.cmet
+    numbers = {item.identifier: item.value for item in settings.bl_rna.properties["video_format"].enum_items}
+    assert [numbers[name] for name in ("mp4", "mov", "mkv", "mxf", "webm")] == [0, 1, 2, 3, 4]
+    assert next(iter(numbers)) == "source" and settings.video_format == "mp4"
+    assert "Codec" in draw()["Video"]
+    settings.video_format, settings.codec = "mov", "prores_4444"
+    with pytest.raises(TypeError):
+        settings.codec = "ffv1"
+    settings.video_format = "mkv"
+    assert settings.codec == "auto"
+    settings.codec, settings.video_format = "ffv1", "exr"
+    assert settings.codec == "auto" and "Codec" not in draw()["Video"]

@@ -31,12 +31,10 @@ def ask(bpy, scene):
     """`ask(operator, **properties)`: the specification that an operator's request is."""
     from cmet_blender import operators
 
-    kinds = {"track": spec.TrackSpec, "edit": spec.EditSpec, "render": spec.RenderSpec, "vector": spec.VectorSpec}
-
     def request(name, **properties):
-        operator = SimpleNamespace(emotion="", **properties)
-        _, values = getattr(operators, f"CMET_OT_{name}").request(operator, bpy.context)
-        return kinds[values["kind"]].read(values)
+        kind, operator = getattr(operators, f"CMET_OT_{name}"), SimpleNamespace(emotion="", **properties)
+        _, values = kind.requests(operator, bpy.context)[0] if name == "track" else kind.request(operator, bpy.context)
+        return spec.KINDS[values["kind"]].read(values)
 
     return request
 
@@ -49,7 +47,7 @@ def test_the_face_is_asked_for(scene, ask):
 
 def test_the_colour_space_is_asked_for_everywhere(scene, ask):
     scene.cmet.colorspace, scene.cmet.emotion = "LogC3", "sad"
-    assert {ask(name).colorspace for name in ("track", "add_emotion", "render_video")} == {"LogC3"}
+    assert {ask(name).colorspace for name in ("find_people", "track", "add_emotion", "render_video")} == {"LogC3"}
 
 
 def test_an_emotion_is_asked_for_with_its_mode_and_without_a_video(scene, ask):
@@ -82,9 +80,75 @@ def test_an_own_emotion_is_asked_for_from_its_recordings(scene, ask, neutral):
 @pytest.mark.parametrize(("rate", "factor"), [("small", 28), ("default", None), ("large", 6)])
 def test_a_video_is_asked_for_with_the_renderers_quality_and_a_rate_factor(scene, ask, quality, rate, factor):
     scene.cmet.quality, scene.cmet.rate_factor, scene.cmet.video_format = quality, rate, "mkv"
+    scene.cmet.watermark = quality != "draft"
     asked = ask("render_video")
+    assert asked.watermark == scene.cmet.watermark
     assert asked.quality == quality and asked.rate_factor == factor and asked.format == "mkv"
     assert asked.track.is_file() and asked.source.is_file()
+
+
+def test_consent_goes_into_the_request_of_a_video(scene, ask, tmp_path):
+    assert ask("render_video").consent is None
+    scene.cmet.consent = "Anna, today, in writing"
+    assert ask("render_video").consent == "Anna, today, in writing"
+    scene.cmet.consent = str(tmp_path / "anna.json")
+    assert ask("render_video").consent == (tmp_path / "anna.json").resolve()
+
+
+def test_what_is_delivered_is_asked_for(scene, ask):
+    asked = ask("render_video")
+    assert not asked.like_source and asked.format == "mp4" and asked.codec is None and asked.part == (None, None, 0)
+    settings = scene.cmet
+    settings.video_format, settings.codec, settings.matte, settings.shot_data = "mov", "prores_hq", True, True
+    settings.range_from, settings.handles = "01:00:10:00", 12
+    asked = ask("render_video")
+    assert (asked.format, asked.codec, asked.matte, asked.shot_data) == ("mov", "prores_hq", "matte.mkv", "auto")
+    assert asked.part == ("01:00:10:00", None, 12)
+    for video_format, matte in (("exr", "channel"), ("png", "matte/%06d.png")):
+        settings.video_format = video_format
+        assert ask("render_video").matte == matte
+    settings.video_format = "source"
+    assert ask("render_video").like_source
+
+
+def test_the_preview_range_becomes_the_range(bpy, scene, ask):
+    scene.render.fps, scene.cmet.start_frame = 30, 11
+    assert not bpy.ops.cmet.use_preview_range.poll()
+    scene.use_preview_range, scene.frame_preview_start, scene.frame_preview_end = True, 42, 70
+    assert bpy.ops.cmet.use_preview_range() == {"FINISHED"}
+    assert ask("render_video").part == ("1.033333", "2", 0)
+    scene.frame_preview_start = 1
+    bpy.ops.cmet.use_preview_range()
+    assert ask("render_video").part == (None, "2", 0)
+
+
+def test_people_are_asked_for_together(bpy, scene, ask, head, track, make_mesh, random_tracks, tmp_path):
+    from cmet_engine import arkit
+
+    settings, other = scene.cmet, make_mesh("Other", arkit.NAMES)
+    rows = [{"id": n, "name": None, "first": 0.0, "last": 1.0, "share": 1.0, "picture": None} for n in (1, 2, 3)]
+    from cmet_blender import emotion_strips, performers
+
+    settings.rows[0].gain = 0.5
+    performers.fill(settings, rows, {})
+    anna, bert, _ = settings.people
+    assert anna.rig == head and anna.rows[0].gain == 0.5 and not anna.track  # whose the track was is not known
+    bert.rig = head
+    with pytest.raises(Exception, match="have one rig"):
+        ask("track")
+    bert.rig, bert.mode, settings.active_person = other, "replace", 1
+    assert ask("track").face == "#1"
+    assert (ask("add_emotion").face, ask("add_emotion").mode) == ("#2", "replace")
+    anna.track = bert.track = str(track.save(tmp_path / "both.npz"))
+    emotion_strips.add(other, "happy", random_tracks(low=0.1, high=0.2, turn=0))
+    asked = ask("render_video")
+    assert asked.face == "#1" and [one.person for one in asked.people] == ["2"]
+    from cmet_engine.track import CoefficientTrack
+
+    curves = [CoefficientTrack.load(one.track).coefficients for _, one in asked.everyone()]
+    assert abs(curves[0] - curves[1]).max() > 0.05
+    performers.forget(settings)
+    assert (settings.person, settings.rig, settings.mode) == ("2", other, "replace") and ask("track").face == "#2"
 
 
 def test_the_device_of_the_preferences_goes_into_every_request(scene, ask, monkeypatch):
@@ -100,3 +164,19 @@ def test_a_kind_of_job_that_does_not_exist_is_refused(tmp_path):
 
     with pytest.raises(InvalidInput, match="'dance' is not a kind of job"):
         Engine(folder=tmp_path).submit({"kind": "dance"})
+
+
+def test_the_list_of_people_and_its_pictures_come_back_by_undo(bpy, scene):
+    from cmet_blender import icons, performers
+
+    rows = [{"id": n, "name": None, "first": 0.0, "last": 1.0, "share": 1.0, "picture": "p"} for n in (1, 2)]
+    for step in ("before", "found"):
+        if step == "found":
+            performers.fill(scene.cmet, rows, {"p": str(icons.picture("happy"))})
+        bpy.ops.ed.undo_push(message=step)
+    assert bpy.ops.cmet.forget_people() == {"FINISHED"} and not scene.cmet.people
+    bpy.ops.ed.undo_push(message="cleared")
+    bpy.ops.ed.undo()
+    assert all(person.picture.packed_file for person in bpy.context.scene.cmet.people)
+    bpy.ops.ed.undo()
+    assert not bpy.context.scene.cmet.people and not bpy.data.images

@@ -1,6 +1,7 @@
 """Imports go one way: the order of the rooms, no circle, and inside functions only what keeps a heavy package out of start-up."""
 
 import ast
+import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,11 +18,12 @@ ROOMS = (  # a room may import itself and those before it
         "light",
         "arkit choices client emotions errors extras files processes progress smoothstep timecode timeline track",
     ),
-    ("stored results and requests", "cache fingerprint resume spec spec_base spec_errors spec_rig"),
+    ("stored results and requests", "cache fingerprint resume spec spec_base spec_errors spec_people spec_rig"),
     ("models", "models"),
     ("media", "media"),
     ("face", "face"),
     ("emotion", "emotion"),
+    ("provenance", "provenance"),
     ("render", "render"),
     ("quality", "quality"),
     ("pipeline", "preparation pipeline"),
@@ -36,7 +38,7 @@ RANK = {room: rank for rank, (room, _) in enumerate(ROOMS)}
 APART = ("training", "evaluation")  # they import the engine, which never imports them
 PUBLIC = {"__version__"}  # what the package's own modules may take from its top
 
-HEAVY = {"torch", "mediapipe", "bpy", "librosa", "transformers"}
+HEAVY = {"torch", "mediapipe", "bpy", "librosa", "transformers", "c2pa", "cryptography"}
 SLOW = {
     "av",
     "cv2",
@@ -217,3 +219,9 @@ def test_torch_stays_out_of_the_add_on_and_blender_out_of_the_engine():
     fail_for([e for e in OUTSIDE if e.source.startswith(ADD_ON) and e.target == "torch"], "torch in the add-on")
     blender = {"bpy", "bmesh", "mathutils", "bpy_extras", "addon_utils"}
     fail_for([e for e in OUTSIDE if e.source.startswith(ENGINE) and e.target in blender], "Blender in the engine")
+
+
+def test_ffmpegs_log_stays_off():
+    """PyAV hands its lines to Python: a thread of a decoder that writes one waits for the lock of whoever waits for it."""
+    users = [name for name, path in MODULES.items() if re.search(r"\bav\.logging\b", path.read_text("utf-8"))]
+    assert not users, "these read FFmpeg's log, which hangs now and then beside other threads"

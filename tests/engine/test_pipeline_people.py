@@ -12,8 +12,8 @@ from cmet_engine.errors import CmetError
 from cmet_engine.face import people
 from cmet_engine.media.planes import views
 from cmet_engine.media.reader import VideoReader
-from cmet_engine.pipeline import edit_clip
-from cmet_engine.spec import EditSpec
+from cmet_engine.pipeline import edit_clip, render_clip
+from cmet_engine.spec import EditSpec, RenderSpec
 from cmet_engine.track import CoefficientTrack
 
 FRAMES = 14
@@ -44,8 +44,10 @@ def _change(one: Path, two: Path, index: int) -> np.ndarray:
 
 def test_two_people_are_edited_differently(tmp_path, clip):
     other = _other(clip)
-    emotions = ("happy#anna", f"surprised=0.9#{other}")
-    result = edit_clip(EditSpec(clip=clip, emotions=emotions, quality="draft"), tmp_path / "both")
+    own = {"happy#anna": {"mode": "replace#anna"}, f"surprised#{other}": {"strength": f"0.9#{other}"}}
+    settings = {name: value for one in own.values() for name, value in one.items()}
+    spec = EditSpec.read({"clip": clip, "emotions": list(own), "quality": "draft", "watermark": False, **settings})
+    result = edit_clip(spec, tmp_path / "both")
     names = {"edited.mp4", "report.html", "report.json"} | {
         f"{kind}_{who}.npz" for kind in ("source", "edited") for who in ("anna", other)
     }
@@ -60,14 +62,34 @@ def test_two_people_are_edited_differently(tmp_path, clip):
     assert {"edit_realised_anna", f"edit_realised_{other}"} <= set(result.figures)
     report = json.loads(result.files["report.json"].read_text("utf-8"))
     assert set(report["people"]) == {"anna", str(other)}
+    assert report["settings"]["mode"] == "add" and report["settings"]["mode of anna"] == "replace"
+    assert [key["strength"] for key in report["people"][str(other)]["timeline"]["keys"]] == [0.9]
 
     # the picture holds both edits, each as it is when it is made alone
     both = _change(clip, result.files["edited.mp4"], 7)
-    for emotion in emotions:
-        alone = edit_clip(EditSpec(clip=clip, emotions=(emotion,), quality="draft"), tmp_path / emotion[:5])
+    for emotion, setting in own.items():
+        spec = EditSpec.read({"clip": clip, "emotions": [emotion], "quality": "draft", "watermark": False, **setting})
+        alone = edit_clip(spec, tmp_path / emotion[:5])
         assert {"source.npz", "edited.npz"} <= set(alone.files)
         changed = _change(clip, alone.files["edited.mp4"], 7) > 3
         assert changed.any() and (np.abs(both - _change(clip, alone.files["edited.mp4"], 7))[changed] < 2).all()
+
+    # rendered from those curves it is the same video
+    curves = {
+        name: [f"{result.files[f'{file}_{who}.npz']}#{who}" for who in ("anna", other)]
+        for name, file in (("track", "edited"), ("source", "source"))
+    }
+    again = render_clip(
+        RenderSpec.read({"clip": clip, "quality": "draft", "watermark": False, **curves}), tmp_path / "again.mp4"
+    )
+    assert (_luma(again.path, 7) == _luma(result.files["edited.mp4"], 7)).all()
+    assert {"edit_realised_anna", f"edit_realised_{other}"} <= set(again.figures)
+
+
+def test_settings_for_somebody_without_an_emotion_are_refused(tmp_path, clip):
+    spec = EditSpec.read({"clip": clip, "emotions": ["happy#anna"], "mode": "replace#2", "renderer": "none"})
+    with pytest.raises(CmetError, match="settings for 2, but no emotion"):
+        edit_clip(spec, tmp_path / "out")
 
 
 def test_both_are_rendered_at_the_clips_own_depth(tmp_path, clip):
@@ -84,7 +106,7 @@ def test_both_are_rendered_at_the_clips_own_depth(tmp_path, clip):
         target.mux(stream.encode(None))
     made = []
     for emotions in (("happy#1", "surprised#2"), ("happy#1",), ("surprised#2",)):
-        spec = EditSpec(clip=deep, emotions=emotions, quality="draft", like_source=True)
+        spec = EditSpec(clip=deep, emotions=emotions, quality="draft", like_source=True, watermark=False)
         made.append(_luma(edit_clip(spec, tmp_path / "-".join(emotions)).files["edited.mkv"], 7))
     before, (both, one, other) = _luma(deep, 7), made
     for alone in (one, other):  # which is rendered in ten bits

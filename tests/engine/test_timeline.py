@@ -212,12 +212,6 @@ def test_overlapping_keys_add() -> None:
     assert timeline.names() == ["happy", "sad", "fear"]
 
 
-def test_scaling() -> None:
-    timeline = EmotionTimeline.parse(["happy=0.8@0-2", "sad=-1"]).scaled(0.5)
-    assert [k.strength for k in timeline.keys] == [0.4, -0.5]
-    assert timeline.keys[0].end == 2
-
-
 def test_times_beyond_the_clip_are_named() -> None:
     with pytest.raises(CmetError, match=r"'happy' starts at 5 s, but the clip ends at 4.00 s"):
         EmotionTimeline.parse(["happy@5-6"]).weights(np.zeros(1), 4.0)

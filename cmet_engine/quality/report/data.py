@@ -70,6 +70,7 @@ class EditReport:
         cuts: first frame of every shot after the first.
         speed: frames a second of the whole work.
         messages: sentences that the user should read.
+        provenance: what the Content Credentials of the video say, in words.
         people: where several people are edited, a report of each by what they are called; `timeline` is everyone's then, and all
             else the first one's.
     """
@@ -95,6 +96,7 @@ class EditReport:
     cuts: list[int] = field(default_factory=list)
     speed: float | None = None
     messages: list[str] = field(default_factory=list)
+    provenance: dict[str, str] = field(default_factory=dict)
     people: "dict[str, EditReport]" = field(default_factory=dict)
 
 
@@ -116,6 +118,7 @@ def document(data: EditReport) -> dict[str, Any]:
     coefficients  name -> {source_mean, edited_mean, mean_change, largest_change} over frames with a face
     moments       [{frame, time (s), emotions: name -> strength}] of the pictures in the HTML
     messages      sentences
+    provenance    what the Content Credentials say, in words, by what it is about
     people        only where several are edited: name -> {timeline, measured, faces_lost, coefficients, moments} of each; the
                   same fields of the document are the first one's, but for the timeline
     """
@@ -139,6 +142,7 @@ def document(data: EditReport) -> dict[str, Any]:
         "targets": TARGETS,
         "cuts": [int(c) for c in data.cuts],
         "messages": list(data.messages),
+        "provenance": dict(data.provenance),
     }
     if data.people:
         result["people"] = {name: _of_person(report) for name, report in data.people.items()}

@@ -87,7 +87,8 @@ def _file(name: str) -> Markup:
 
 
 def _tables(data: EditReport) -> dict[str, dict[str, Any]]:
-    return {name: table for name, table in (("Settings", data.settings), ("Versions", data.versions)) if table}
+    tables = {"Content Credentials": data.provenance, "Settings": data.settings, "Versions": data.versions}
+    return {name: table for name, table in tables.items() if table}
 
 
 def _people(data: EditReport) -> dict[str, EditReport]:

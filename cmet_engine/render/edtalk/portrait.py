@@ -133,7 +133,7 @@ def render_portrait(
     height, width = picture.shape[:2]
     with VideoWriter(
         output.path, width, height, fps, sound_from=output.sound, metadata=output.metadata,
-        rate_factor=RATE_FACTOR if output.rate_factor is None else output.rate_factor, force=output.force,
+        rate_factor=RATE_FACTOR if output.rate_factor is None else output.rate_factor, force=output.force, seal=output.seal,
     ) as writer:  # fmt: skip
         for number, frame in enumerate(speaking, 1):
             writer.write(frame)

@@ -26,6 +26,12 @@ def test_a_machine_in_order_has_nothing_broken():
     )
 
 
+def test_without_the_library_of_content_credentials_the_rest_works(monkeypatch):
+    monkeypatch.setitem(sys.modules, "c2pa", None)
+    finding = findings()["Content Credentials"]
+    assert finding.ok is None and "not installed" in finding.detail and "pip install c2pa-python" in finding.advice
+
+
 def broken(name: str, word: str, advice: str) -> None:
     """Check that this is broken and said to be, and that nothing keeps the rest from being looked at."""
     found = findings()

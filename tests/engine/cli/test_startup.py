@@ -5,15 +5,29 @@ import sys
 
 import pytest
 
-from cmet_engine.choices import TrackFormat, VideoFormat
+from cmet_engine.choices import CODEC_OUT, CODEC_TITLES, COLOR_SPACES, Codec, TrackFormat, VideoFormat
 from cmet_engine.cli.main import build_parser
 from cmet_engine.cli.options import spec_of
 from cmet_engine.jobs.columns import COLUMNS, HELP, KINDS
+from cmet_engine.media import codecs, display
 from cmet_engine.media.formats import MOVIE_OUT, SEQUENCE_OUT, TRACK
 from cmet_engine.spec import KINDS as SPECS
-from cmet_engine.spec import EditSpec, ExportSpec, RenderSpec, TrackSpec, VectorSpec
+from cmet_engine.spec import EditSpec, ExportSpec, FacesSpec, RenderSpec, TrackSpec, VectorSpec
 
-HEAVY = ("torch", "pydantic", "cv2", "av", "mediapipe", "librosa", "transformers", "scipy", "fastapi", "ray")
+HEAVY = (
+    "torch",
+    "pydantic",
+    "cv2",
+    "av",
+    "mediapipe",
+    "librosa",
+    "transformers",
+    "scipy",
+    "fastapi",
+    "ray",
+    "c2pa",
+    "cryptography",
+)
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["batch", "--help"], ["edit", "--help"]])
@@ -28,6 +42,7 @@ def test_help_loads_nothing_heavy(arguments):
 @pytest.mark.parametrize(
     ("command", "spec"),
     [
+        (["faces", "a.mp4"], FacesSpec),
         (["track", "a.mp4", "-o", "a.npz"], TrackSpec),
         (["edit", "a.mp4", "-o", "a"], EditSpec),
         (["render", "a.mp4", "--track", "a.npz", "-o", "b.mp4"], RenderSpec),
@@ -46,7 +61,9 @@ def test_the_command_line_offers_every_field_that_the_output_does_not_say(comman
         "source": ("--source", "s.npz"), "replace": ("--force",), "rig": ("--rig", "r.blend"), "object": ("--object", "Head"),
         "mapping": ("--mapping", "m.json"), "spread": ("--no-spread",), "fps": ("--fps", "24000/1001"), "start": ("--start", "5"),
         "simplify": ("--simplify", "0.01"), "frames": ("--frames", "1", "9"), "colorspace": ("--colorspace", "LogC3"), "ocio": ("--colorspace", "LogC3", "--ocio", "c.ocio"),
-        "matte": ("--matte", "matte.mkv"), "preset": ("--preset", "unity"),
+        "matte": ("--matte", "matte.mkv"), "watermark": ("--no-watermark",), "preset": ("--preset", "unity"), "consent": ("--consent", "Anna, today"),
+        "names": ("--name", "2=anna"),
+        "people": ("--track", "b.npz#2") if spec is RenderSpec else ("--strength", "0.4#2"),
     }  # fmt: skip
     said = {TrackSpec: {"format"}, RenderSpec: {"format", "renderer"}}.get(spec, set())  # by the output, or no choice
     fields = set(spec.model_fields) - {"kind", "clip", "track", "paths", "name"} - said
@@ -58,11 +75,14 @@ def test_the_command_line_offers_every_field_that_the_output_does_not_say(comman
 
 
 def test_a_manifest_has_a_column_for_every_field():
-    assert set(KINDS) == set(SPECS) - {"vector"}
+    assert set(KINDS) == set(SPECS) - {"faces", "vector"}
     assert set(COLUMNS) - {"output"} == {name for kind in KINDS for name in SPECS[kind].model_fields}
     assert all(name in HELP for name in (*KINDS, *COLUMNS))
 
 
 def test_every_format_can_be_written():
+    assert list(CODEC_OUT) == list(CODEC_TITLES) == list(Codec.__args__)
+    assert {name: kind.title for name, kind in codecs._KINDS.items()} == CODEC_TITLES
+    assert set(COLOR_SPACES) <= {*display.ORDINARY_NAMES, *display.OWN_NAMES, *display.CAMERA_NAMES}
     assert {f".{name}" for name in VideoFormat.__args__} == {*MOVIE_OUT, *SEQUENCE_OUT}
     assert {f".{name}" for name in TrackFormat.__args__} == set(TRACK)

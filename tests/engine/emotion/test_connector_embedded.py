@@ -111,6 +111,12 @@ def test_a_vector_between_two_emotions_looks_like_both(directions, resting):
 TINY = {"width": 64, "layers": 1, "feedforward": 64, "steps": 6, "batch": 8, "checkpoint_every": 3, "warmup": 2}
 
 
+@pytest.fixture(autouse=True)
+def short_comparison(monkeypatch):
+    """The small network that a connector is compared with is trained for a moment only."""
+    monkeypatch.setattr("cmet_engine.evaluation.connector.MLP_STEPS", 20)
+
+
 def speech(dim: int = 1024, speakers=("a", "b")) -> Speech:
     rng = np.random.default_rng(0)
     emotions = [*LIBRARY, "neutral"]

@@ -131,6 +131,19 @@ def test_everyone_is_listed_and_chosen_by_number_name_or_picture(tmp_path, both,
         track_clip(clip, face=tmp_path / "grey.png")
 
 
+def test_the_picture_of_a_person_is_one_in_which_nothing_covers_the_face(tmp_path, both):
+    """A hand before the mouth in sharp pictures, the whole face in softer ones."""
+    covered = [picture.copy() for picture in both[0]]
+    for picture in covered:
+        cv2.ellipse(picture, (SIZE // 2, SIZE * 5 // 8), (SIZE // 4, SIZE // 6), 20, 0, 360, (150, 105, 85), -1)
+        cv2.line(picture, (SIZE // 3, SIZE * 5 // 8), (SIZE * 2 // 3, SIZE * 9 // 16), (90, 60, 50), 2)
+    free = [cv2.GaussianBlur(picture, None, 0.8) for picture in both[0]]
+    pictures = [side_by_side(picture, None) for picture in [*covered[:12], *free, *free[:6]]]
+    (found,) = people.find_people(write(tmp_path / "clip.mp4", pictures))
+    mouth = found.picture[140:180, 100:156].astype(float)
+    assert mouth.std() > 15  # lips and teeth, not the even hand
+
+
 @pytest.mark.parametrize(("turns", "roll"), [(2, 180), (1, 90), (3, -90)])
 def test_heads_upside_down_and_lying_are_tracked(tmp_path, both, turns, roll):
     pictures = [np.ascontiguousarray(np.rot90(p, turns)) for p in both[0][:6]]

@@ -63,7 +63,7 @@ def start(*arguments: object) -> subprocess.Popen[bytes]:
     )
 
 
-def wait_for(what: Callable[[], Any], seconds: float = 60) -> Any:
+def wait_for(what: Callable[[], Any], seconds: float = 240) -> Any:
     end = time.monotonic() + seconds
     while not (found := what()):
         assert time.monotonic() < end
@@ -128,7 +128,7 @@ def test_rows_that_work_on_a_character(write, tmp_path):
     assert found[6]["error"] == "The column 'rig' is missing; name the file of a character."
     tracked, read = (CoefficientTrack.load(tmp_path / name) for name in ("c0.npz", "read.npz"))
     assert len(read) == len(tracked) and abs(read["jawOpen"] - tracked["jawOpen"]).max() < 0.02
-    for name in ("head.glb", "head.json", "rig.mp4"):
+    for name in ("head.glb", "head.glb.c2pa", "head.blend.c2pa", "head.json", "rig.mp4"):
         assert (tmp_path / name).stat().st_size > 100
 
 
@@ -193,6 +193,7 @@ def ray_workers() -> list[int]:
     return found
 
 
+@pytest.mark.soak
 def test_ray_survives_the_loss_of_a_worker_and_of_a_machine(write):
     cluster_utils = pytest.importorskip(
         "ray.cluster_utils", reason="needs Ray (the extra 'ray'), which is not installed"

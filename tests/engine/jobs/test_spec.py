@@ -102,3 +102,32 @@ def test_a_part_of_a_clip_in_any_notation(kind: type) -> None:
     for wrong in ({"range_from": "-1"}, {"range_to": True}, {"range_to": "nan"}, {"handles": 3}, {"range_from": "#12"}):
         with pytest.raises(InvalidInput):
             kind.read({**about, **wrong})
+
+
+def test_settings_of_one_person_are_written_behind_a_sharp_everywhere():
+    about = {"clip": "a.mp4", "emotions": ["happy#anna", "sad#2"]}
+    text = EditSpec.read({**about, "mode": "add; replace#anna", "strength": ["0.5#2", 0.8], "quality": "best#anna"})
+    plain = [{"person": "anna", "mode": "replace", "quality": "best"}, {"person": "2", "strength": 0.5}]
+    assert {p.person: p for p in text.people} == {p.person: p for p in EditSpec.read({**about, "people": plain}).people}
+    anna, other = text.of("anna"), text.of("2")
+    assert (anna.face, anna.mode, anna.strength, anna.quality) == ("#anna", "replace", 0.8, "best")
+    assert (other.face, other.mode, other.strength, other.quality) == ("#2", "add", 0.5, "auto")
+    assert [key.strength for key in text.strengthened(text.timeline()).keys] == [0.8, 0.5]
+    with pytest.raises(InvalidInput, match=r"--mode is 'replace#a b', not one of add, replace"):
+        EditSpec.read({**about, "mode": "replace#a b"}, option_called)
+
+
+def test_curves_of_several_people_are_one_request():
+    tracks = ["a/anna.npz#anna", "2.npz#2"]
+    spec = RenderSpec.read({"clip": "a.mp4", "track": tracks, "source": "s.npz#2", "quality": ["draft", "best#2"]})
+    assert RenderSpec.read(json.loads(spec.model_dump_json())) == spec
+    first, second = (one for _, one in spec.everyone())
+    assert (first.face, first.track, first.source, first.quality) == ("#anna", Path("a/anna.npz"), None, "draft")
+    assert (second.face, second.track, second.source, second.quality) == ("#2", Path("2.npz"), Path("s.npz"), "best")
+    assert [path.name for _, path in spec.input_paths()] == ["a.mp4", "anna.npz", "2.npz", "s.npz"]
+    moved = spec.with_inputs(lambda _, path: Path("/there") / path)
+    assert moved.people[0].source == Path("/there/s.npz")
+    with pytest.raises(InvalidInput, match="is whom a"):
+        RenderSpec.read({"clip": "a.mp4", "face": 1, "track": tracks})
+    with pytest.raises(InvalidInput, match=r"--track is missing for a person"):
+        RenderSpec.read({"clip": "a.mp4", "track": "a.npz", "quality": "best#2"}, option_called)

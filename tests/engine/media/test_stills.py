@@ -13,7 +13,7 @@ from media_clips import MakeClip
 from space_clips import sample, write_exrs, write_movie
 
 from cmet_engine.choices import GUESSED, InputSpace
-from cmet_engine.media import openexr
+from cmet_engine.media import dpx, openexr
 from cmet_engine.media.info import Mastering
 from cmet_engine.media.planes import views, write_change
 from cmet_engine.media.probe import part_of
@@ -22,6 +22,7 @@ from cmet_engine.media.writer import VideoWriter
 
 RANDOM = np.random.default_rng(3)
 WIDTH, HEIGHT, FRAMES = 37, 22, 3
+CREATED = "2024-05-06T07:08:09.000000Z"
 
 
 def numbers(pixels: str) -> np.ndarray:
@@ -189,14 +190,104 @@ def test_an_exr_of_a_log_clip_holds_its_light(tmp_path: Path) -> None:
     assert VideoReader(tmp_path / "out").info.display.name == "Linear Rec.709 (sRGB)"
 
 
-def test_layers_and_overscan_that_are_lost_are_said(tmp_path: Path) -> None:
+def run_lengths(data: bytes) -> bytes:
+    """A block of an OpenEXR file compressed as RLE, of pieces as they are alone."""
+    raw = np.frombuffer(data, np.uint8)
+    halves = np.concatenate([raw[0::2], raw[1::2]])
+    halves[1:] = halves[1:] - halves[:-1] + np.uint8(128)
+    pieces = [halves[place : place + 100].tobytes() for place in range(0, len(halves), 100)]
+    return b"".join(bytes([256 - len(piece)]) + piece for piece in pieces)
+
+
+@pytest.mark.parametrize("compression", [3, 2, 1, 0])
+def test_further_channels_are_copied(tmp_path: Path, compression: int) -> None:
+    """Depth, identities and a layer; `exr_bytes` writes ZIP, the other kinds are made of its parts."""
     (tmp_path / "in").mkdir()
-    part = np.zeros((8, 8), np.float16)
-    for index in range(2):
-        data = openexr.exr_bytes({"R": part, "G": part, "B": part, "Z": part.astype(np.float32)})
-        (tmp_path / "in" / f"f{index}.exr").write_bytes(data)
+    part = RANDOM.random((HEIGHT, WIDTH))
+    channels = {name: part.astype(np.float16) for name in ("R", "G", "B", "diffuse.R")}
+    channels |= {"Z": (part * 1000).astype(np.float32), "id": RANDOM.integers(0, 2**32, part.shape, np.uint32)}
+    kind = openexr.Attribute("compression", bytes([compression]))
+    data = openexr.exr_bytes(channels, {"compression": kind, "owner": openexr.Attribute("string", b"x" * 3_000_000)})
+    if compression < 3:
+        rows = b"".join(
+            np.concatenate([channels[name][row].view(np.uint8) for name in sorted(channels)]).tobytes()
+            for row in range(HEIGHT)
+        )
+        size = len(rows) // HEIGHT
+        blocks = [rows[row * size : (row + 1) * size] for row in range(HEIGHT)]
+        blocks = [
+            block if not compression else run_lengths(block) if compression == 1 else zipped(block) for block in blocks
+        ]
+        head = data[: openexr._parsed(data)[1]]
+        places, place = [], len(head) + 8 * HEIGHT
+        for block in blocks:
+            places.append(place)
+            place += 8 + len(block)
+        data = head + struct.pack(f"<{HEIGHT}Q", *places)
+        data += b"".join(struct.pack("<ii", row, len(block)) + block for row, block in enumerate(blocks))
+    (tmp_path / "in" / "f1.exr").write_bytes(data)
     writer = passed_on(tmp_path / "in", tmp_path / "out" / "f_%03d.exr")
-    assert writer.notes == ["in: the channels Z are not kept; only R, G, B and A are."]
+    assert not writer.notes
+    (path,) = (tmp_path / "out").iterdir()
+    assert sorted(openexr.channel_names(openexr.read_header(path))) == sorted(channels)
+    assert len(openexr.text(openexr.read_header(path), "owner")) == 3_000_000
+    for name, values in openexr.further_channels(path).items():
+        np.testing.assert_array_equal(values, channels[name])
+
+
+def test_channels_that_are_lost_are_said(tmp_path: Path) -> None:
+    part = np.zeros((8, 8), np.float16)
+    data = bytearray(openexr.exr_bytes(dict.fromkeys(["R", "G", "B", "Z"], part)))
+    data[data.index(b"compression\0compression\0") + 28] = 4  # PIZ
+    (tmp_path / "f.exr").write_bytes(data)
+    assert "the channels Z are not kept" in openexr.losses(tmp_path / "f.exr")[0]
+    assert openexr.further_channels(tmp_path / "f.exr") == {}
+    data[5] |= openexr.PARTS >> 8
+    (tmp_path / "f.exr").write_bytes(data)
+    assert any("several parts" in sentence for sentence in openexr.losses(tmp_path / "f.exr"))
+
+
+def television(order: str, word: int) -> bytes:
+    """The parts of a DPX header for film and television, and what its user added."""
+    parts = bytearray(2048 - 1664 + 32 + 100)
+    struct.pack_into(
+        f"{order}2s2s2s6s4s32s5I", parts, 0, b"12", b"34", b"56", b"789012", b"3456", b"", 86400, 0, 0, 0, 0
+    )
+    struct.pack_into(f"{order}f32s100s", parts, 60, 24.0, b"frame id", b"slate 7A take 3")
+    struct.pack_into(f"{order}2I4B3f", parts, 1920 - 1664, word, 0x12345678, 0, 0, 0, 0, 0.0, 0.0, 24.0)
+    parts[2048 - 1664 :] = b"HOUSE".ljust(32, b"\0") + bytes(range(100))
+    return bytes(parts)
+
+
+@pytest.mark.parametrize("pixels", ["gbrp10be", "gbrp10le"])
+def test_dpx_headers_come_back(tmp_path: Path, pixels: str) -> None:
+    (tmp_path / "in").mkdir()
+    order = ">" if pixels.endswith("be") else "<"
+    for index in range(2):
+        picture = bytearray(encoded("dpx", pixels))
+        more = television(order, 0x01020300 + index)
+        size = 1664 + len(more)
+        struct.pack_into(f"{order}I", picture, 4, size)
+        struct.pack_into(f"{order}I", picture, 780 + 28, size)
+        struct.pack_into(f"{order}I", picture, 32, len(more) - 384)
+        struct.pack_into(f"{order}IfIf3B", picture, 784, 95, 0.0, 685, 2.046, 50, 1, 1)  # printing density
+        struct.pack_into(f"{order}H", picture, 768, 1)
+        struct.pack_into(f"{order}24s32s32s", picture, 1532, b"2024:05:06:07:08:09Z", b"camera 5", b"serial 77")
+        (tmp_path / "in" / f"f{index:03d}.dpx").write_bytes(picture[:1664] + more + picture[1664:])
+    info = VideoReader(tmp_path / "in").info
+    assert (info.timecode, info.fps, info.created) == ("01:02:03:00", 24, "2024-05-06T07:08:09.000000Z")
+    assert not passed_on(tmp_path / "in", tmp_path / "out" / "f_%03d.dpx").notes
+    written = sorted((tmp_path / "out").iterdir())
+    assert pictures(tmp_path / "in") == pictures(tmp_path / "out")
+    for index, path in enumerate(written):
+        header, old = dpx.read_header(path), dpx.read_header(tmp_path / "in" / f"f{index:03d}.dpx")
+        assert header[1408 : len(old)] == old[1408:] and struct.unpack_from("<I", header, 1920) == (0x01020300 + index,)
+        assert header[768:770] == b"\1\0" and header[784:803] == old[784:803]
+        assert b"slate 7A" in header and bytes(range(100)) in header
+
+
+def zipped(block: bytes) -> bytes:
+    return openexr._zipped(np.frombuffer(block, np.uint8)[None])
 
 
 @pytest.mark.parametrize(
@@ -228,20 +319,27 @@ def test_what_numbered_pictures_do_not_say_of_a_movie_is_said(make_clip: MakeCli
         VideoReader(movie).info,
         timecode="00:00:59;25",
         reel="B007",
+        created=CREATED,
         pixel_aspect=Fraction(4, 3),
         mastering=Mastering(light=(1000, 400)),
     )
     notes = {}
-    for suffix in (".png", ".exr"):
+    for suffix in (".png", ".exr", ".dpx"):
         with VideoWriter(tmp_path / f"out{suffix[1:]}" / f"f{suffix}", 64, 48, info.fps, source=info) as writer:
             for frame in VideoReader(movie):
                 writer.write(frame.image)
         (notes[suffix],) = writer.notes
     for said in ("timecode (00:00:59;25)", "reel (B007)", "HDR mastering metadata"):
-        assert said in notes[".png"] and said in notes[".exr"]
+        assert said in notes[".png"] and (said in notes[".exr"]) == said.startswith("HDR")
+        assert (said in notes[".dpx"]) == (not said.startswith("timecode"))
     assert "frame rate (29.97)" in notes[".png"] and "pixel aspect (4/3)" in notes[".png"]
     assert "rate" not in notes[".exr"] and "aspect" not in notes[".exr"]
-    assert VideoReader(tmp_path / "outexr").info.pixel_aspect == Fraction(4, 3)
+    for folder, reel in (("outexr", "B007"), ("outdpx", "")):
+        written = VideoReader(tmp_path / folder).info
+        assert (written.pixel_aspect, written.timecode, written.reel) == (Fraction(4, 3), "00:00:59;25", reel)
+        assert (written.fps, written.created) == (info.fps, CREATED)
+    last = dpx.read_header(max((tmp_path / "outdpx").iterdir()))
+    assert dpx.tags(last, info.fps)["timecode"] == "00:00:59;26"
     header = openexr.read_header(next((tmp_path / "outexr").iterdir()))
     assert struct.unpack("<iI", header["framesPerSecond"].data) == (30000, 1001)
 
@@ -251,11 +349,13 @@ def test_pictures_that_name_their_rate_have_it(tmp_path: Path, said: tuple[int, 
     header = {"framesPerSecond": openexr.Attribute("rational", struct.pack("<iI", *said))}
     write_exrs(tmp_path / "exr", sample(3, 32), "lin_rec709", header)
     assert VideoReader(tmp_path / "exr").info.fps == rate
-    dpx = bytearray(encoded("dpx", "gbrp10le"))
-    struct.pack_into(">f" if dpx.startswith(b"SDPX") else "<f", dpx, 1724, said[0] / max(said[1], 1))
+    picture = encoded("dpx", "gbrp10le")
+    header = bytearray(dpx.described(picture, Fraction(25), Fraction(1), None, ""))
+    struct.pack_into("<f", header, 1724, said[0] / max(said[1], 1))
+    struct.pack_into("<f", header, 1940, 0)
     (tmp_path / "dpx").mkdir()
     for index in range(3):
-        (tmp_path / "dpx" / f"f{index}.dpx").write_bytes(dpx)
+        (tmp_path / "dpx" / f"f{index}.dpx").write_bytes(dpx.with_header(picture, bytes(header)))
     info = VideoReader(tmp_path / "dpx").info
     assert (info.fps, info.variable) == (rate, False)
     assert [frame.time for frame in VideoReader(tmp_path / "dpx")] == [i / Fraction(rate) for i in range(3)]

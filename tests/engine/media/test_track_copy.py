@@ -72,6 +72,27 @@ def test_all_sound_tracks_and_their_languages_stay(tmp_path: Path, make_clip: Ma
         assert [s.rate for s in container.streams.audio] == [16000, 44100]
 
 
+def test_every_packet_of_a_data_track_is_copied(tmp_path: Path) -> None:
+    with av.open(str(tmp_path / "clip.ts"), "w") as out:
+        pictures: Any = out.add_stream("libx264", rate=25)
+        pictures.width, pictures.height, pictures.pix_fmt = 64, 48, "yuv420p"
+        data = out.add_data_stream("klv")
+        out.start_encoding()
+        for number in range(16):
+            out.mux(pictures.encode(av.VideoFrame(64, 48, "yuv420p")))
+            if number % 4 == 0:
+                packet: Any = av.Packet(bytes.fromhex("060e2b34020b01010e01030101000000") + bytes([1, number]))
+                packet.time_base, packet.stream = Fraction(1, 90000), data
+                packet.pts = packet.dts = number * 3600
+                out.mux(packet)
+        out.mux(pictures.encode(None))
+    _, writer = copy(tmp_path / "clip.ts", tmp_path / "out.mov")
+    assert not writer.notes
+    with av.open(str(tmp_path / "out.mov")) as container:
+        packets = [bytes(p) for p in container.demux(container.streams.data[0]) if p.size]
+    assert [packet[-1] for packet in packets] == [0, 4, 8, 12]
+
+
 def test_silent_clip_stays_silent(make_clip: MakeClip, tmp_path: Path) -> None:
     _, writer = copy(make_clip("clip.mp4"), tmp_path / "out.mp4")
     assert not probe(tmp_path / "out.mp4").has_audio

@@ -13,6 +13,7 @@ import pytest
 
 from cmet_engine import arkit
 from cmet_engine.choices import GUESSED, InputSpace
+from cmet_engine.cli.main import main
 from cmet_engine.errors import CmetError
 from cmet_engine.face.clip import track_clip
 from cmet_engine.media import openexr
@@ -175,3 +176,12 @@ def test_scene_linear_light_goes_into_quicktime_with_all_its_colours(clips: dict
 def test_an_unknown_space_ends_in_one_sentence(clips: dict[str, Path]) -> None:
     with pytest.raises(CmetError, match=r"--colorspace LogC9 is unknown; near it are .*LogC"):
         track_clip(Source.of(clips["LogC3"], InputSpace("LogC9")))
+
+
+def test_people_of_a_log_clip_are_shown_as_it_is_displayed(clips, tmp_path, capsys) -> None:
+    for name, space in (("sRGB", []), ("LogC3", ["--colorspace", "LogC3"])):
+        assert main(["faces", str(clips[name]), *space, "-o", str(tmp_path / name)]) == 0
+    one, other = (cv2.imread(str(tmp_path / name / "1.png")).astype(float) for name in ("sRGB", "LogC3"))
+    assert np.abs(one - other).mean() < 6
+    found = track_clip(Source.of(clips["LogC3"], InputSpace("LogC3")), face="#1")[0]
+    assert found.valid.all()

@@ -5,14 +5,16 @@ from pathlib import Path
 from typing import Any
 
 import av
+import cv2
 import numpy as np
 import pytest
+from av.codec.context import Flags
 
 from cmet_engine import arkit
 from cmet_engine.face.clip import track_clip
 from cmet_engine.face.geometry import FaceGeometry
 from cmet_engine.media.info import Frame
-from cmet_engine.media.planes import layout, read_rgb, views
+from cmet_engine.media.planes import LEFT, Tag, layout, read_rgb, views
 from cmet_engine.media.reader import VideoReader
 from cmet_engine.media.writer import VideoWriter
 from cmet_engine.models.assets import ASSETS
@@ -106,7 +108,7 @@ def test_a_lossless_file_equals_the_clip_outside_the_face(face, images, tmp_path
     source, target = clip(tmp_path / "in.mkv", images, pixels, **about), tmp_path / "out.mkv"
     info = VideoReader(source).info
     renderer = smiling(face)
-    render_video(source, renderer, VideoOutput(target, codec="ffv1"))
+    render_video(source, renderer, VideoOutput(target, codec="ffv1", watermark=7))
     written = VideoReader(target).info
     assert written.pixels == info.pixels and written.colors == info.colors and written.codec == "ffv1"
     before, after = planes_of(source), planes_of(target)
@@ -130,7 +132,8 @@ def test_prores_4444_keeps_its_alpha(face, images, tmp_path) -> None:
     source = clip(
         tmp_path / "in.mov", images, "yuva444p10le", "prores_ks", options={"profile": "4444", "alpha_bits": "16"}
     )
-    render_video(source, smiling(face), VideoOutput(tmp_path / "out.mov"))
+    notes = render_video(source, smiling(face), VideoOutput(tmp_path / "out.mov"))
+    assert not [note for note in notes if "bits" in note]  # the codec is the clip's own
     assert VideoReader(tmp_path / "out.mov").info.pixels == VideoReader(source).info.pixels == "yuva444p12le"
     for old, new in zip(planes_of(source), planes_of(tmp_path / "out.mov"), strict=True):
         assert np.abs(old[3].astype(int) - new[3]).max() <= 4  # 10 bits on the way, of 12
@@ -192,3 +195,83 @@ def test_ten_bits_look_like_eight(face, images, tmp_path) -> None:
         edits.append(shown)
     difference = np.abs(edits[0] - edits[1])
     assert difference.mean() < 1 and np.quantile(difference, 0.999) < 5
+
+
+def interlaced(
+    path: Path, moments: list[np.ndarray], order: str, pixels: str, codec: str = "ffv1", **opts: str
+) -> Path:
+    """Two moments in each frame of a clip, line by line."""
+    start = 0 if order == "tff" else 1
+    with av.open(str(path), "w") as container:
+        stream: Any = container.add_stream(codec, rate=25, options=opts)
+        stream.width, stream.height, stream.pix_fmt = SIDE, SIDE, pixels
+        stream.codec_context.flags |= Flags.interlaced_dct
+        tag = Tag((SIDE, SIDE), pixels, LEFT, order)
+        for index in range(len(moments) // 2):
+            first, second = (
+                av.VideoFrame.from_ndarray(image).reformat(format=pixels, dst_colorspace=1, dst_color_range=1)
+                for image in moments[2 * index : 2 * index + 2]
+            )
+            frame = av.VideoFrame(SIDE, SIDE, pixels)
+            for plane, one, other in zip(views(frame), views(first), views(second), strict=True):
+                plane[start::2], plane[1 - start :: 2] = one[start::2], other[1 - start :: 2]
+            frame = tag(frame)
+            frame.pts, frame.time_base = index, Fraction(1, 25)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    return path
+
+
+def stored(path: Path) -> list[tuple[list[np.ndarray], bool]]:
+    """Planes of every frame as they are stored, and whether it is interlaced."""
+    with av.open(str(path)) as container:
+        return [([plane.copy() for plane in views(f)], f.interlaced_frame) for f in container.decode(video=0)]
+
+
+@pytest.mark.parametrize(("order", "pixels"), [("tff", "yuv420p"), ("bff", "yuv422p10le")])
+def test_interlaced_pictures_stay_so(face, images, tmp_path, order, pixels) -> None:
+    """In a lossless file every sample outside the face is the clip's, and both fields of the face are edited."""
+    moments = [np.roll(image, 5 * number, 1) for number, image in enumerate(images * 2)]  # all moves
+    source, renderer = interlaced(tmp_path / "in.mkv", moments, order, pixels), smiling(face)
+    halfway = (renderer.target(0) + renderer.target(1)) / 2
+    np.testing.assert_allclose(renderer.half_later().target(0), halfway)  # where the face is at the second moment
+    notes = render_video(source, renderer, VideoOutput(tmp_path / "out.mkv", codec="ffv1", matte=tmp_path / "m.mkv"))
+    assert VideoReader(tmp_path / "out.mkv").info.field_order == order
+    assert not any("interlaced" in note for note in notes)
+    mattes = [frame.image[..., 0] > 0 for frame in VideoReader(tmp_path / "m.mkv")]
+    pairs = zip(stored(source), stored(tmp_path / "out.mkv"), mattes, strict=True)
+    for (before, _), (after, is_interlaced), matte in pairs:
+        assert is_interlaced
+        for a, b in zip(before, after, strict=True):
+            inside = matte[:: SIDE // a.shape[0], :: SIDE // a.shape[1]]
+            inside = cv2.dilate(inside.astype(np.uint8), np.ones((3, 3))) > 0
+            np.testing.assert_array_equal(a[~inside], b[~inside])
+            assert all((a != b)[field::2].sum() > 0.02 * a[field::2].size for field in (0, 1))
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "kept"),
+    [
+        ("h.mp4", None, True),
+        ("p.mov", "prores_hq", True),
+        ("q.mov", "prores_4444", True),
+        ("e.mp4", "hevc", False),
+        ("s.png", None, False),
+    ],
+)
+def test_an_edit_brings_no_comb(face, images, tmp_path, name, codec, kept) -> None:
+    """Of a face that stands still the edited fields fit line to line; where no fields fit in, that is said."""
+    source = interlaced(tmp_path / "in.mkv", [images[0]] * 2, "bff", "yuv420p")
+    notes = render_video(source, smiling(face), VideoOutput(tmp_path / name, codec=codec))
+    assert any("interlaced" in note or "fields" in note for note in notes) is not kept
+    path = tmp_path / (name if name != "s.png" else "s_000001.png")
+    assert VideoReader(path).info.field_order == ("bff" if kept else "")
+    whole = next(VideoReader(clip(tmp_path / "whole.mkv", images[:1], "yuv420p")).frames(planes=True))
+    edited = smiling(face).render(whole.image.copy(), 0)
+    with av.open(str(path)) as container:
+        frame = next(container.decode(video=0))
+        picture = frame.to_ndarray(format="rgb24", **({} if frame.format.is_rgb else {"src_colorspace": 1}))
+    rows = [shown[..., 1].astype(float) for shown in (edited, picture)]
+    combs = [np.abs(one[1:-1] - (one[:-2] + one[2:]) / 2).mean() for one in rows]
+    assert combs[1] < 1.1 * combs[0]
+    assert 10 * np.log10(255**2 / ((rows[0] - rows[1]) ** 2).mean()) > 38

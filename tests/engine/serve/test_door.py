@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 import uvicorn
 from running_engine import RunningEngine, one_sentence, refusal
-from short_clips import small
+from short_clips import SAMPLE, small
 
 from cmet_engine.client import Client
-from cmet_engine.errors import CmetError
+from cmet_engine.errors import CmetError, InvalidInput
 from cmet_engine.jobs.store import FINISHED
 from cmet_engine.serve import security
 from cmet_engine.serve.app import create_app
@@ -35,6 +35,15 @@ def finished(client: Client, job: dict) -> dict:
 def test_health_says_version_and_device(engine):
     health = engine.client().health()
     assert health["version"] and health["api"] == "v1" and health["device"]
+
+
+def test_files_that_a_client_may_read_are_verified(engine):
+    film = engine.films / "unsigned.mp4"
+    film.write_bytes(SAMPLE.read_bytes())
+    answer = engine.client().provenance(film)
+    assert (answer["credentials"], answer["sentences"][0]) == ("none", "unsigned.mp4 carries no Content Credentials.")
+    with pytest.raises(InvalidInput, match="outside the folders"):
+        engine.client().provenance("/etc/hostname")
 
 
 def test_the_token_file_is_for_the_user_alone(engine):

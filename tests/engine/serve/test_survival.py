@@ -3,9 +3,10 @@
 import random
 import sys
 import time
+from functools import cache
 
 import pytest
-from running import FINISHED, Engine, digest, whole_sample
+from running import FINISHED, Engine, digest, long_take
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="finds worker processes in /proc")
 
@@ -14,21 +15,23 @@ EDIT = {"emotions": ["happy@0-2.5", "sarcastic=0.6@2.5-"]}
 
 @pytest.fixture(scope="module")
 def sample(tmp_path_factory):
-    return whole_sample(tmp_path_factory.mktemp("clips"))
+    return long_take(tmp_path_factory.mktemp("clips"))
 
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory, sample):
-    """Checksums of an edit in each format that nobody disturbed."""
+    """`uninterrupted(format)`: checksums of an edit that nobody disturbed."""
     engine = Engine(tmp_path_factory.mktemp("calm"), sample)
-    found = {}
-    for suffix in ("mp4", "png"):
+
+    @cache
+    def uninterrupted(suffix="mp4"):
         state = engine.finished(engine.asker.edit(sample, format=suffix, **EDIT)["id"])
         assert state["state"] == "done", state["error"]
-        found[suffix] = digest(state["files"])
         assert not (engine.job_folder(state["id"]) / "pieces").exists()
+        return digest(state["files"])
+
+    yield uninterrupted
     engine.stop()
-    return found
 
 
 @pytest.fixture
@@ -38,13 +41,9 @@ def engine(tmp_path, sample):
     engine.stop()
 
 
-@pytest.mark.parametrize("suffix", ["mp4", "png"])
+@pytest.mark.parametrize("suffix", ["mp4", pytest.param("png", marks=pytest.mark.soak)])
 def test_kill_9_of_engine_and_worker_costs_only_unfinished_pieces(engine, sample, uninterrupted, suffix):
     job = engine.asker.edit(sample, format=suffix, **EDIT)["id"]
-    if suffix == "mp4":  # tracking knows nothing of formats
-        engine.reaches(job, "tracking", 30)
-        engine.kill()
-        engine.start()
     engine.reaches(job, "render", 70)
     engine.kill()
     engine.start()
@@ -54,12 +53,13 @@ def test_kill_9_of_engine_and_worker_costs_only_unfinished_pieces(engine, sample
         engine.kill_workers()
     state = engine.finished(job)
     assert state["state"] == "done", state["error"]
-    assert digest(state["files"]) == uninterrupted[suffix]
+    assert digest(state["files"]) == uninterrupted(suffix)
     assert "begins anew" not in engine.asker.log(job)
     names = {path.name for path in engine.job_folder(job).iterdir()}
     assert names == {"job.json", "state.json", "log.txt", "preview.jpg", "results"}
 
 
+@pytest.mark.soak
 def test_pieces_of_another_clip_are_not_used(engine, sample, uninterrupted, tmp_path):
     """The clip is exported again while the engine is dead."""
     clip = tmp_path / "take.mp4"
@@ -72,14 +72,15 @@ def test_pieces_of_another_clip_are_not_used(engine, sample, uninterrupted, tmp_
     engine.start()
     state = engine.finished(job)
     assert state["state"] == "done", state["error"]
-    assert digest({"v": state["files"]["edited.mp4"]})["v"] == uninterrupted["mp4"]["edited.mp4"]
+    assert digest({"v": state["files"]["edited.mp4"]})["v"] == uninterrupted()["edited.mp4"]
     assert "render begins anew" in engine.asker.log(job)
 
 
-def test_kills_at_random_moments(engine, sample, uninterrupted, request):
-    """Engine or worker, at any moment of a job; `--long` makes it ten jobs."""
+@pytest.mark.soak
+def test_kills_at_random_moments(engine, sample, uninterrupted):
+    """Engine or worker, at any moment of a job."""
     draw = random.Random(7)
-    for number in range(10 if request.config.getoption("--long") else 1):
+    for number in range(10):
         clip = engine.folder / f"take{number}.mp4"  # of a content of its own, so that everything is done anew
         clip.write_bytes(sample.read_bytes() + b"\0\0\0\x0cfree" + number.to_bytes(4))
         job, kills = engine.asker.edit(clip, **EDIT)["id"], []
@@ -99,5 +100,5 @@ def test_kills_at_random_moments(engine, sample, uninterrupted, request):
         state = engine.finished(job)
         print(job, kills, state["state"])
         assert state["state"] == "done", (kills, state["error"])
-        assert digest(state["files"])["edited.mp4"] == uninterrupted["mp4"]["edited.mp4"], kills
-        assert digest(state["files"])["edited.npz"] == uninterrupted["mp4"]["edited.npz"], kills
+        assert digest(state["files"])["edited.mp4"] == uninterrupted()["edited.mp4"], kills
+        assert digest(state["files"])["edited.npz"] == uninterrupted()["edited.npz"], kills

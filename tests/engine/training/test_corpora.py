@@ -49,6 +49,12 @@ def video(path, start, frames=14):
         target.mux(out.encode(None))
 
 
+@pytest.fixture(autouse=True)
+def short_comparison(monkeypatch):
+    """The small network that a connector is compared with is trained for a moment only."""
+    monkeypatch.setattr("cmet_engine.evaluation.connector.MLP_STEPS", 20)
+
+
 @pytest.fixture(scope="module")
 def corpora(tmp_path_factory):
     """Two speakers, two emotions, voices and faces, in both layouts."""
@@ -68,7 +74,9 @@ def corpora(tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("corpus", "kept"), [("mead", "mead_M003"), ("crema", "crema_1001")])
+@pytest.mark.parametrize(
+    ("corpus", "kept"), [pytest.param("mead", "mead_M003", marks=pytest.mark.soak), ("crema", "crema_1001")]
+)
 def test_a_connector_is_trained_and_measured_on_the_folder_as_it_is(corpora, corpus, kept, tmp_path, capsys):
     folder, output = str(corpora / corpus), tmp_path / "own.safetensors"
     data = ["--speech", folder, "--videos", folder]
@@ -84,7 +92,7 @@ def test_a_connector_is_trained_and_measured_on_the_folder_as_it_is(corpora, cor
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("corpus", ["mead", "crema"])
+@pytest.mark.parametrize("corpus", ["mead", pytest.param("crema", marks=pytest.mark.soak)])
 def test_edits_and_classifier_are_measured_on_the_folder_as_it_is(corpora, corpus, tmp_path, capsys):
     figures = tmp_path / "figures.json"
     folder = corpora / corpus
@@ -97,7 +105,7 @@ def test_edits_and_classifier_are_measured_on_the_folder_as_it_is(corpora, corpu
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("corpus", ["mead", "crema"])
+@pytest.mark.parametrize("corpus", [pytest.param("mead", marks=pytest.mark.soak), "crema"])
 def test_pictures_are_taken_of_labelled_videos(corpora, corpus, tmp_path, capsys):
     from cmet_engine.training.labelled_pictures import load_pictures
 

@@ -54,7 +54,8 @@ def corpus(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def clips(corpus, tmp_path_factory):
-    return prepare(read_corpus(corpus), tmp_path_factory.mktemp("cache"))
+    config = dataclasses.replace(CONFIG, voices=4)
+    return prepare(read_corpus(corpus), tmp_path_factory.mktemp("cache"), config)
 
 
 def test_a_corpus_is_read_with_its_teacher(corpus):

@@ -1,0 +1,298 @@
+"""Whom the panels are about: one person of a clip with a rig, coefficient track and mapping; and everyone of a clip."""
+
+import contextlib
+from typing import Any
+
+import bpy
+from bpy.props import (
+    BoolProperty,
+    CollectionProperty,
+    EnumProperty,
+    FloatProperty,
+    IntProperty,
+    PointerProperty,
+    StringProperty,
+)
+
+from cmet_engine import arkit
+from cmet_engine.errors import CmetError, InvalidInput
+
+from . import mapping, rig
+
+_KINDS = [(kind, kind.capitalize(), "") for kind in mapping.KINDS]
+_AXES = [(sign + axis, sign + axis, f"turns about {sign}{axis} of the rig") for axis in "XYZ" for sign in "+-"]
+_filling = False  # rows are being written by `show_mapping`: their update is not the user's
+
+
+def is_rig(_: Any, obj: Any) -> bool:
+    """Whether an object may be chosen as a rig."""
+    return obj.type == "ARMATURE" or (obj.type == "MESH" and rig.shape_keys(obj) is not None)
+
+
+def _rig_chosen(self: Any, context: Any) -> None:
+    if self.rig is not None:
+        scene = self.id_data.cmet
+        scene.message = ""
+        try:
+            show_mapping(self, mapping.spread(self.rig, mapping.match(self.rig)))
+        except CmetError as error:
+            self.rows.clear()
+            scene.message = str(error)
+
+
+def _row_changed(self: Any, context: Any) -> None:
+    if _filling:
+        return
+    try:
+        weights = mapping.parse_weights(self.channels)
+        self.fault = ""
+    except CmetError as error:
+        self.fault = str(error)
+        return
+    self.kind, self.confidence = (mapping.MANUAL, 1.0) if weights else (mapping.MISSING, 0.0)
+
+
+def _shape_names(self: Any, context: Any, edit_text: str) -> list[str]:
+    chosen = current(context.scene.cmet).rig
+    if chosen is None:
+        return []
+    names = dict.fromkeys(name for names in rig.names_by_mesh(chosen).values() for name in names)
+    return [name for name in names if edit_text.lower() in name.lower()]
+
+
+class CmetRow(bpy.types.PropertyGroup):
+    """One row of the mapping table."""
+
+    name: StringProperty(name="Coefficient", description="One of the 52 ARKit coefficients")
+    channels: StringProperty(
+        name="Shapes", update=_row_changed, search=_shape_names, search_options={"SUGGESTION"},
+        description="Shape key that takes this coefficient; several with weights: browInnerUp_L; browInnerUp_R=0.5",
+    )  # fmt: skip
+    kind: EnumProperty(items=_KINDS, default=mapping.MISSING)
+    confidence: FloatProperty(min=0, max=1)
+    fault: StringProperty()
+    gain: FloatProperty(
+        name="Gain",
+        default=1.0,
+        soft_min=0,
+        soft_max=3,
+        description="The shape gets gain times the coefficient plus the offset",
+    )
+    offset: FloatProperty(
+        name="Offset",
+        default=0.0,
+        soft_min=-1,
+        soft_max=1,
+        description="Added after the gain, in units of the shape key",
+    )
+    limited: BoolProperty(name="Limits", description="Keep the shape key's value between minimum and maximum")
+    minimum: FloatProperty(
+        name="Minimum",
+        default=0.0,
+        soft_min=-1,
+        soft_max=1,
+        description="Least value that the shape key gets; 0 is the rest shape",
+    )
+    maximum: FloatProperty(
+        name="Maximum",
+        default=1.0,
+        soft_min=0,
+        soft_max=2,
+        description="Largest value that the shape key gets; 1 is the whole shape",
+    )
+
+
+class CmetRotation(bpy.types.PropertyGroup):
+    """A bone or object that turns with the head or an eye."""
+
+    name: StringProperty()
+    target: StringProperty(name="Target", description="Bone of the rig's armature, or an object; empty for none")
+    yaw: EnumProperty(name="Yaw", items=_AXES, default="-Z", description="Axis of turning to the character's own right")
+    pitch: EnumProperty(name="Pitch", items=_AXES, default="+X", description="Axis of looking down")
+    roll: EnumProperty(
+        name="Roll", items=_AXES, default="-Y", description="Axis of leaning to the character's own right"
+    )
+    strength: FloatProperty(
+        name="Strength",
+        default=1.0,
+        soft_min=0,
+        soft_max=2,
+        description="Factor on the track's angles in degrees: 1 turns as far as the actor, 0 nothing",
+    )
+
+
+class Performer:
+    """A person of the clip and who plays them: a scene's own fields where one person is worked on, else those of `CmetPerson`."""
+
+    track: StringProperty(
+        name="Coefficient Track",
+        subtype="FILE_PATH",
+        description="Coefficient track of the clip: .npz, Live Link Face .csv or Audio2Face .json",
+    )
+    rig: PointerProperty(
+        name="Rig",
+        type=bpy.types.Object,
+        poll=is_rig,
+        update=_rig_chosen,
+        description="Mesh of the face, or the armature of a rig with face bones",
+    )
+    rows: CollectionProperty(type=CmetRow)
+    active_row: IntProperty()
+    rotations: CollectionProperty(type=CmetRotation)
+    mapping_name: StringProperty()
+    unit: StringProperty()
+    unused: StringProperty()
+    mode: EnumProperty(
+        name="Mode",
+        items=[
+            ("add", "Add", "The actor's own expression is kept underneath"),
+            ("replace", "Replace", "The actor's standing expression is removed first"),
+        ],
+        description="What becomes of the expression that the actor has already",
+    )
+
+
+class CmetPerson(Performer, bpy.types.PropertyGroup):
+    """One of several people in the clip."""
+
+    name: StringProperty(name="Name", description="What this person is called in the panels")
+    number: IntProperty(name="Number", description="Number of the person, as the command cmet faces shows it")
+    first: FloatProperty(description="Seconds when the face is first seen")
+    last: FloatProperty(description="Seconds when the face is last seen")
+    share: FloatProperty(description="Part of the clip that shows the face, 0 to 1")
+    picture: PointerProperty(type=bpy.types.Image)
+
+
+CLASSES = (CmetRow, CmetRotation, CmetPerson)
+
+
+def current(settings: Any) -> Any:
+    """The `Performer` whom the panels are about: the chosen one of the people, or the scene itself where none are listed."""
+    return settings.people[min(settings.active_person, len(settings.people) - 1)] if settings.people else settings
+
+
+def everyone(settings: Any) -> list[Any]:
+    """Each `Performer` of a scene."""
+    return list(settings.people) or [settings]
+
+
+def ready(settings: Any) -> list[Any]:
+    """Those of them who have a rig and a track, and so can be rendered."""
+    return [one for one in everyone(settings) if one.rig is not None and one.track]
+
+
+def called(one: Any) -> str:
+    """What a performer is called beside others; empty for the only one."""
+    return (one.name or f"Person {one.number}") if isinstance(one, CmetPerson) else ""
+
+
+def hand_over(source: Any, target: Any) -> None:
+    """Give the rig of a performer, with its mapping as far as it can be read, and the mode to another."""
+    target.mode, target.rig = source.mode, source.rig
+    if source.rig is not None and source.rows:
+        with contextlib.suppress(CmetError):
+            show_mapping(target, shown_mapping(source))
+
+
+def fill(settings: Any, found: list[dict[str, Any]], pictures: dict[str, str]) -> None:
+    """List the people of the clip; who was listed before under the same number keeps rig, track, mapping and name.
+
+    Args:
+        settings: of a scene.
+        found: rows of people, as the engine's job `faces` gives them.
+        pictures: path of each picture by its name.
+    """
+    known = {person.number for person in settings.people}
+    asked = settings.person.strip().removeprefix("#")
+    for row in found:
+        if row["id"] in known:
+            person = next(one for one in settings.people if one.number == row["id"])
+        else:
+            person = settings.people.add()
+            person.number, person.name = row["id"], row["name"] or f"Person {row['id']}"
+        person.first, person.last, person.share = row["first"], row["last"], row["share"]
+        _show_picture(person, pictures.get(row["picture"]))
+    if not known:  # the scene's own person becomes one of them
+        index = next((i for i, row in enumerate(found) if asked in (str(row["id"]), row["name"])), None)
+        settings.active_person = index or 0
+        hand_over(settings, settings.people[settings.active_person])
+        if index is not None:
+            settings.people[index].track = settings.track
+    for index in reversed(range(len(settings.people))):
+        if settings.people[index].number not in {row["id"] for row in found}:
+            settings.people.remove(index)
+
+
+def _show_picture(person: Any, path: str | None) -> None:
+    """Keep the picture of a person in the .blend."""
+    if person.picture is not None and person.picture.users <= 1:
+        bpy.data.images.remove(person.picture)
+    person.picture = bpy.data.images.load(path) if path else None
+    if person.picture is not None:
+        person.picture.name = f"C-MET {person.name}"
+        person.picture.pack()
+
+
+def forget(settings: Any, *, same_clip: bool = True) -> None:
+    """List nobody any more; the scene goes on with the chosen person."""
+    if not settings.people:
+        return
+    one = current(settings)
+    hand_over(one, settings)
+    settings.track, settings.person = (one.track, str(one.number)) if same_clip else ("", "")
+    for person in settings.people:
+        _show_picture(person, None)
+    settings.people.clear()
+
+
+def show_mapping(settings: Any, found: mapping.RigMapping) -> None:
+    """Write a mapping into the table of the panel."""
+    global _filling
+    _filling = True
+    try:
+        settings.rows.clear()
+        for name in arkit.NAMES:
+            source = found.rows[name]
+            row = settings.rows.add()
+            row.name, row.kind, row.confidence = name, source.kind, source.confidence
+            row.channels = mapping.format_weights(source.channels)
+            row.gain, row.offset = source.gain, source.offset
+            row.limited = source.minimum is not None or source.maximum is not None
+            row.minimum = 0.0 if source.minimum is None else source.minimum
+            row.maximum = 1.0 if source.maximum is None else source.maximum
+        settings.rotations.clear()
+        for key in mapping.ROTATIONS:
+            rotation = found.rotations.get(key, mapping.Rotation())
+            entry = settings.rotations.add()
+            entry.name = key
+            for attribute in ("target", "yaw", "pitch", "roll", "strength"):
+                setattr(entry, attribute, getattr(rotation, attribute))
+        settings.mapping_name = found.name
+        settings.unit = "|".join(found.unit or ())
+        settings.unused = "; ".join(found.unused)
+    finally:
+        _filling = False
+
+
+def shown_mapping(settings: Any) -> mapping.RigMapping:
+    """The mapping that the table of the panel shows.
+
+    Raises:
+        InvalidInput: no rig is chosen, or a row cannot be read.
+    """
+    if not settings.rows:
+        raise InvalidInput("No rig is chosen; choose one, and its shapes are matched.")
+    rows = {}
+    for row in settings.rows:
+        weights = mapping.parse_weights(row.channels)
+        limits = (row.minimum, row.maximum) if row.limited else (None, None)
+        rows[row.name] = mapping.Row(row.name, weights, row.kind, row.confidence, row.gain, row.offset, *limits)
+    rotations = {
+        entry.name: mapping.Rotation(entry.target, entry.yaw, entry.pitch, entry.roll, entry.strength)
+        for entry in settings.rotations
+        if entry.target
+    }
+    unit = tuple(settings.unit.split("|")) if settings.unit else None
+    return mapping.RigMapping(
+        rows, tuple(n for n in settings.unused.split("; ") if n), rotations, settings.mapping_name, unit
+    )  # type: ignore[arg-type]

@@ -1,0 +1,196 @@
+"""Reading the watermark: from the frames of a clip to the id, or to nothing."""
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from cmet_engine.errors import NotFound
+from cmet_engine.face.geometry import FaceGeometry
+from cmet_engine.face.pose import normalise
+from cmet_engine.face.tracker import track
+from cmet_engine.media.reader import VideoReader
+from cmet_engine.media.source import Source
+from cmet_engine.progress import Progress
+from cmet_engine.provenance.mark_code import CHIPS, decode, encode, id_of, message_of
+from cmet_engine.provenance.mark_surface import COLUMNS, DENSITY, ROWS, unrolled
+from cmet_engine.provenance.watermark import HERTZ, band
+
+SURE = 11.0
+"""Score from which on an id counts as found."""
+
+SURE_OF_KNOWN = 6.5
+"""Score from which on one of the ids that are asked for counts as found; by chance, one of ten thousand has it in one of a million clips."""
+
+PEOPLE = 3
+"""Faces of a clip that are looked at, the largest first."""
+
+RATES = (1.0, 25 / 24, 24 / 25)
+"""Speeds at which a clip may be played."""
+
+_SECONDS = 4.0  # of frames that are turned back together
+_TOGETHER = 3  # windows that are read by themselves in a long clip
+_DRIFT = 2.4  # Hz: what changes more slowly than that is the face's own
+_ABOVE = np.array([0.45, 0.6, 0.8, 1.0, 1.15, 1.3, 1.6])  # Hz from the mark, where there is noise alone
+_BESIDE = np.concatenate([-_ABOVE, _ABOVE])
+_PHASES = 16
+_LOUDEST = 1.2  # times the median, at which a coefficient is clipped
+_FLOOR = 0.1  # of the mean noise: a place is not trusted more than that says
+
+
+@dataclass(frozen=True)
+class Found:
+    """A mark: its `number` (the id), and its `score` in standard deviations of noise."""
+
+    number: int
+    score: float
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What some frames say.
+
+    Attributes:
+        sum: complex64 [ROWS, COLUMNS], their surfaces turned back.
+        noise: float32 [ROWS, COLUMNS], mean square of the same at other rates.
+    """
+
+    sum: np.ndarray
+    noise: np.ndarray
+
+    def __add__(self, other: "Evidence") -> "Evidence":
+        return Evidence(self.sum + other.sum, self.noise + other.noise)
+
+
+def find(clip: str | Path | Source, known: Sequence[int] = (), progress: Progress | None = None) -> Found | None:
+    """The watermark of a clip, or of numbered pictures; None where there is none to be read.
+
+    Args:
+        clip: what `media.reader` reads.
+        known: ids to ask for, such as those of a ledger: of them a quarter of the evidence is enough.
+        progress: called as (stage, done, total) while faces are tracked.
+
+    Raises:
+        CmetError: the clip cannot be read, or shows no face.
+    """
+    for face in range(PEOPLE):
+        try:
+            geometry = track(clip, face=face, progress=progress)
+        except NotFound:
+            break
+        if found := find_on(clip, geometry, known):
+            return found
+    return None
+
+
+def find_on(clip: str | Path | Source, geometry: FaceGeometry, known: Sequence[int] = ()) -> Found | None:
+    """The watermark on one face of a clip; see `find`."""
+    listened = [[evidence(*window, HERTZ * rate) for rate in RATES] for window in windows(clip, geometry)]
+    if not listened:
+        return None
+    for rate in range(len(RATES)):
+        if found := read(_total(window[rate] for window in listened), known):
+            return found
+    if len(listened) > _TOGETHER:  # the edit may be a short part of the clip
+        for first in range(0, len(listened), _TOGETHER - 1):
+            if found := read(_total(window[0] for window in listened[first : first + _TOGETHER]), known):
+                return found
+    return None
+
+
+def _total(parts: Iterator[Evidence]) -> Evidence:
+    first = next(parts)
+    return sum(parts, first)
+
+
+def windows(clip: str | Path | Source, geometry: FaceGeometry) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """The face's surface and the seconds of every frame that shows it, some seconds at a time."""
+    seen = (
+        frame for frame in VideoReader(clip).frames() if frame.index < len(geometry) and geometry.valid[frame.index]
+    )
+    for _, frames in itertools.groupby(seen, key=lambda frame: int(float(frame.time) / _SECONDS)):
+        surfaces, times = [], []
+        for frame in frames:
+            pose = normalise(geometry.landmarks[frame.index][None])[1]
+            surfaces.append(unrolled(cv2.cvtColor(frame.image, cv2.COLOR_RGB2GRAY), pose, 0))
+            times.append(float(frame.time))
+        if times[-1] - times[0] > 2 / HERTZ:
+            yield np.stack(surfaces), np.array(times)
+
+
+def evidence(surfaces: np.ndarray, times: np.ndarray, hertz: float = HERTZ) -> Evidence:
+    """Turn frames back at the rate of the mark.
+
+    Args:
+        surfaces: float32 [N, ROWS, COLUMNS], from `mark_surface.unrolled`.
+        times: float64 [N], seconds.
+        hertz: the rate.
+    """
+    flat = np.stack([_flattened(surface) for surface in surfaces]).reshape(len(times), -1)
+    span = (times[-1] - times[0]) * len(times) / max(len(times) - 1, 1)
+    orders = np.arange(int(2 * span * _DRIFT) + 1)
+    slow = np.linalg.qr(np.cos(np.pi * orders * ((times - times[0]) / span + 0.5 / len(times))[:, None]))[0]
+    turns = np.exp(-2j * np.pi * (hertz + np.array([0, *_BESIDE]))[:, None] * times)
+    turns = (turns - (turns @ slow) @ slow.T).astype(np.complex64)
+    sums = (turns @ flat).reshape(-1, ROWS, COLUMNS)
+    return Evidence(sums[0], (np.abs(sums[1:]) ** 2).mean(0))
+
+
+def _flattened(surface: np.ndarray) -> np.ndarray:
+    """A surface without its large shapes, and with the same contrast everywhere."""
+    fine = surface - cv2.GaussianBlur(surface, (0, 0), DENSITY / 3)
+    return fine / (np.sqrt(cv2.GaussianBlur(fine * fine, (0, 0), DENSITY / 6)) + 2)
+
+
+def read(heard: Evidence, known: Sequence[int] = ()) -> Found | None:
+    """The mark in some evidence; None where there is none, or it is too weak.
+
+    Args:
+        heard: the evidence.
+        known: see `find`.
+    """
+    parts = spread_parts(heard)
+    asked = [(_scores(parts, message_of(number)).max(), number) for number in known]
+    if asked and max(asked)[0] >= SURE_OF_KNOWN:
+        return Found(max(asked)[1], float(max(asked)[0]))
+    sure = [
+        (score, number)
+        for message, score in candidates(parts)
+        if score >= SURE and (number := id_of(message)) is not None
+    ]
+    return Found(max(sure)[1], max(sure)[0]) if sure else None
+
+
+def candidates(parts: np.ndarray) -> list[tuple[int, float]]:
+    """The most likely message at every phase of the mark, and its score.
+
+    The score is the correlation with the mark of that message. In noise it has a standard deviation of 1 for any one message, and
+    is about 9 for the most likely one.
+
+    Args:
+        parts: see `spread_parts`.
+    """
+    _, chips, _ = band()
+    soft = np.stack([np.bincount(chips, row, CHIPS) for row in parts]).astype(np.float32)
+    return [(message, float(_scores(parts[k], message))) for k, message in enumerate(decode(soft))]
+
+
+def _scores(parts: np.ndarray, message: int) -> np.ndarray:
+    chips = band()[1]
+    return np.asarray(parts @ encode(message)[chips] / np.sqrt(len(chips)))
+
+
+def spread_parts(heard: Evidence) -> np.ndarray:
+    """The real and imaginary parts of the coefficients that carry chips, float32 [PHASES, 2 K], mean square 1, at every phase."""
+    used, _, signs = band()
+    noise = cv2.GaussianBlur(heard.noise, (0, 0), DENSITY / 40)
+    values = np.fft.fft2(heard.sum / (noise + _FLOOR * noise.mean() + 1e-12)).ravel()[used]
+    size = np.abs(values)
+    values /= np.maximum(size, _LOUDEST * np.median(size)) + 1e-12
+    turned = values * np.exp(-2j * np.pi * np.arange(_PHASES) / _PHASES)[:, None]
+    parts = np.concatenate([turned.real, turned.imag], 1).astype(np.float32)
+    parts *= signs / (np.sqrt((parts[0] ** 2).mean()) + 1e-12)
+    return parts

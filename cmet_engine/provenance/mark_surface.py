@@ -1,0 +1,103 @@
+"""The surface that the watermark lies on: one smooth mask, posed as the head is.
+
+It has the coordinates x (to the person's left) and y (up) of the pose-free space (`face.pose`: one unit is the distance of the
+outer corners of the eyes), and a depth that is a polynomial of them. It knows no expression, so a face that was edited, cropped,
+scaled or encoded again has the same surface as before, as far as its pose is found.
+"""
+
+from typing import Any
+
+import cv2
+import numpy as np
+
+from cmet_engine.face.pose import Pose
+
+DENSITY = 32
+"""Samples a unit."""
+WIDE, HIGH = 0.9, 1.0
+"""Reach of the surface from the middle, in units."""
+COLUMNS, ROWS = round(2 * WIDE * DENSITY), round(2 * HIGH * DENSITY)
+
+_DEPTH = (
+    (0, 0, 0.1999), (0, 1, -0.0245), (2, 0, -0.6735), (0, 2, -0.5874), (2, 1, 0.8537), (0, 3, 0.2776), (4, 0, -0.9081),
+    (2, 2, -0.1409), (0, 4, 0.4734),
+)  # fmt: skip
+"""Powers of x and y, and their coefficients: least squares through the mean face."""
+_STEPS = 4
+_COARSE = 10  # pixels between the points at which Newton's method runs
+_LEAST_SLOPE = 0.2  # of the surface towards the camera: what turns away further is left out
+_NOWHERE = -1e4
+
+_X, _Y = np.meshgrid(
+    (np.arange(COLUMNS) + 0.5) / DENSITY - WIDE, HIGH - (np.arange(ROWS) + 0.5) / DENSITY
+)  # fmt: skip
+
+
+def _depth(x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    return np.asarray(sum(c * x**i * y**j for i, j, c in _DEPTH))
+
+
+def _slopes(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    across = sum(c * i * x ** (i - 1) * y**j for i, j, c in _DEPTH if i)
+    down = sum(c * j * x**i * y ** (j - 1) for i, j, c in _DEPTH if j)
+    return np.asarray(across), np.asarray(down)
+
+
+_Z = _depth(_X, _Y)
+
+
+def unrolled(luma: np.ndarray, pose: Pose, index: int) -> np.ndarray:
+    """The surface as a picture shows it: float32 [ROWS, COLUMNS].
+
+    Args:
+        luma: [H, W], any type.
+        pose: of the head.
+        index: the frame in `pose`.
+    """
+    scale, turn, offset = pose.scale[index], pose.rotation[index], pose.offset[index]
+    x, y = (scale * (turn[k, 0] * _X + turn[k, 1] * _Y + turn[k, 2] * _Z) + offset[k] for k in (0, 1))
+    height, width = luma.shape
+    left, top = (int(np.clip(v.min() - 4, 0, m - 1)) for v, m in ((x, width), (-y, height)))
+    right, bottom = (int(np.clip(v.max() + 5, 1, m)) for v, m in ((x, width), (-y, height)))
+    part: Any = luma[top : max(bottom, top + 1), left : max(right, left + 1)].astype(np.float32)
+    x, y = x - left, -y - top
+    if (shrink := 1.5 * DENSITY / scale) < 1:
+        rows, columns = part.shape
+        part = cv2.resize(
+            part, (max(round(columns * shrink), 1), max(round(rows * shrink), 1)), interpolation=cv2.INTER_AREA
+        )
+        x, y = (x + 0.5) * (part.shape[1] / columns) - 0.5, (y + 0.5) * (part.shape[0] / rows) - 0.5
+    return cv2.remap(
+        part, x.astype(np.float32), y.astype(np.float32), cv2.INTER_LINEAR if shrink < 1 else cv2.INTER_CUBIC,
+        borderMode=cv2.BORDER_REPLICATE,
+    )  # fmt: skip
+
+
+def places(pose: Pose, index: int, box: tuple[int, int, int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Where on the surface, in its samples, the pixels of a region lie: two float32 [h, w], far outside where they do not.
+
+    Args:
+        pose, index: see `unrolled`.
+        box: left, top, right and bottom of the region.
+    """
+    left, top, right, bottom = box
+    scale, turn, offset = pose.scale[index], pose.rotation[index], pose.offset[index]
+    columns, rows = (max((high - low) // _COARSE, 4) for low, high in ((left, right), (top, bottom)))
+    across = (np.arange(columns) + 0.5) * (right - left) / columns + left - 0.5
+    down = (np.arange(rows) + 0.5) * (bottom - top) / rows + top - 0.5
+    u, v = np.meshgrid((across - offset[0]) / scale, (-down - offset[1]) / scale)
+    x, y = turn[0, 0] * u + turn[1, 0] * v, turn[0, 1] * u + turn[1, 1] * v
+    for _ in range(_STEPS):
+        x, y = np.clip(x, -1.3 * WIDE, 1.3 * WIDE), np.clip(y, -1.3 * HIGH, 1.3 * HIGH)
+        z, (slope_x, slope_y) = _depth(x, y), _slopes(x, y)
+        miss_u, miss_v = (t - (r[0] * x + r[1] * y + r[2] * z) for t, r in ((u, turn[0]), (v, turn[1])))
+        a, b = turn[0, 0] + turn[0, 2] * slope_x, turn[0, 1] + turn[0, 2] * slope_y
+        c, d = turn[1, 0] + turn[1, 2] * slope_x, turn[1, 1] + turn[1, 2] * slope_y
+        slope = a * d - b * c
+        safe = np.maximum(slope, _LEAST_SLOPE)
+        x, y = x + (d * miss_u - b * miss_v) / safe, y + (a * miss_v - c * miss_u) / safe
+    lost = (slope < _LEAST_SLOPE) | (np.abs(miss_u) + np.abs(miss_v) > 0.02)
+    at_x, at_y = (x + WIDE) * DENSITY - 0.5, (HIGH - y) * DENSITY - 0.5
+    at_x[lost] = _NOWHERE
+    size = (right - left, bottom - top)
+    return cv2.resize(at_x.astype(np.float32), size), cv2.resize(at_y.astype(np.float32), size)

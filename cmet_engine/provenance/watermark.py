@@ -1,0 +1,145 @@
+"""An invisible mark on edited faces that says "edited" and carries a 64-bit id.
+
+Spread spectrum: the chips of the id (`mark_code`) are the coefficients of a complex pattern in a band of spatial frequencies on the
+surface of the face (`mark_surface`). The pattern turns in the complex plane at `HERTZ`, and its real part is added to the luma of
+what was edited. A face's own texture stands still on its surface and disappears when a reader (`mark_reader`) turns the frames
+back; so do crop, scale and head movement, because the surface is where the head is, and a change of rate, because time counts in
+seconds. Nobody needs a secret to read it: it is a label, and no protection against somebody who wants it gone.
+"""
+
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import cv2
+import numpy as np
+
+from cmet_engine.face.geometry import FaceGeometry
+from cmet_engine.face.pose import Pose, normalise
+from cmet_engine.provenance.mark_code import CHIPS, encode, message_of
+from cmet_engine.provenance.mark_surface import COLUMNS, DENSITY, ROWS, places
+
+HERTZ = 3.0
+LOWEST, HIGHEST = 4.0, 7.2
+"""The band, in cycles a unit of the surface: what H.264 keeps of a small face."""
+
+AMPLITUDE = 1.79
+"""Root mean square of the mark, of 255, on a small face."""
+LARGE, FALL, LEAST = 110, 1.6, 0.25
+"""Pixels a unit beyond which the mark is weaker, the power with which it falls, and its least share: the same evidence lies
+on more pixels."""
+SMALLEST = 12
+"""Pixels a unit of the smallest face that is marked."""
+FLAT, RISE = 0.5, 0.02
+"""By how much flat places of a very large face hide less than busy ones; how that is made up for by a standard deviation of 1."""
+
+_KEY = 0x434D4554  # of the spreading; part of the format
+_SPOT = 50  # spots smaller than a square unit over this are not marked
+
+
+@functools.cache
+def band() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """How chips lie in the Fourier transform of the surface [ROWS, COLUMNS].
+
+    Returns:
+        The flat indices of the K coefficients used; the chip of each real part and, behind them, each imaginary part [2 K];
+        the sign that each has it with.
+    """
+    radius = np.hypot(np.fft.fftfreq(ROWS)[:, None] * DENSITY, np.fft.fftfreq(COLUMNS) * DENSITY)
+    used = np.flatnonzero((radius > LOWEST) & (radius < HIGHEST))
+    random = np.random.Generator(np.random.Philox(_KEY))
+    chips = random.permutation(np.arange(2 * len(used)) % CHIPS)
+    return used, chips, (1 - 2 * random.integers(0, 2, 2 * len(used))).astype(np.float32)
+
+
+@functools.lru_cache(8)
+def pattern(number: int) -> np.ndarray:
+    """The pattern of an id, complex64 [ROWS, COLUMNS]; the mean square of its real part is 1 whatever it is turned by.
+
+    Args:
+        number: 0 to 2^64 - 1.
+    """
+    used, chips, signs = band()
+    parts = encode(message_of(number))[chips] * signs
+    spectrum = np.zeros(ROWS * COLUMNS, np.complex64)
+    spectrum[used] = parts[: len(used)] + 1j * parts[len(used) :]
+    field = np.fft.ifft2(spectrum.reshape(ROWS, COLUMNS))
+    return (field / np.sqrt((np.abs(field) ** 2).mean() / 2)).astype(np.complex64)
+
+
+def mark(
+    number: int, time: float, pose: Pose, luma: np.ndarray, changed: np.ndarray, corner: tuple[int, int]
+) -> np.ndarray:
+    """What to add to the luma of a region: float32 [h, w] of 255, zero where it must stay.
+
+    Args:
+        number: the id.
+        time: of the frame in seconds.
+        pose: of the head, of this frame alone.
+        luma: [h, w] of the region, 0 to 255 and beyond.
+        changed: bool [h, w], where the mark may lie; holes in it are filled.
+        corner: x and y of the region's first pixel.
+    """
+    scale = float(pose.scale[0])
+    height, width = luma.shape
+    x, y = places(pose, 0, (*corner, corner[0] + width, corner[1] + height))
+    turned = (pattern(number) * np.exp(2j * np.pi * HERTZ * time)).real.astype(np.float32)
+    field: Any = cv2.remap(turned, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_CONSTANT)
+    field *= _inner(changed, scale)
+    share = float(np.clip((LARGE / scale) ** FALL, LEAST, 1))
+    field *= _tolerance(luma, scale, 1 - FLAT * (1 - share)) * np.float32(AMPLITUDE * share)
+    return field
+
+
+class Marker:
+    """Marks the edited faces of a clip's frames.
+
+    Args:
+        number: the id, 0 to 2^64 - 1.
+        people: where the edited faces are.
+    """
+
+    def __init__(self, number: int, people: Sequence[FaceGeometry]) -> None:
+        self.number, self.people = number, people
+
+    def __call__(
+        self, index: int, time: float, before: np.ndarray, after: np.ndarray, corner: tuple[int, int], least: float = 0
+    ) -> np.ndarray:
+        """A region of an edited frame with the mark: float32 [h, w, 3] of 255.
+
+        Args:
+            index, time: number of the frame, and its seconds from the first.
+            before, after: the region before and after the edit, [h, w, 3] RGB of 255.
+            corner: x and y of its first pixel.
+            least: difference of colours up to which a pixel was not edited.
+        """
+        marked = after.astype(np.float32)
+        changed = (cv2.absdiff(before, after) > least).any(2)
+        for geometry in self.people:
+            share = np.float32(geometry.fade[index])
+            if share > 0 and changed.any():
+                pose = normalise(geometry.landmarks[index][None])[1]
+                if pose.scale[0] > SMALLEST:  # neither lost nor a dot
+                    delta = mark(self.number, time, pose, marked[..., 1], changed, corner)
+                    marked += (delta * share)[..., None]
+        return marked
+
+
+def _inner(changed: np.ndarray, scale: float) -> np.ndarray:
+    """A mask that rises softly from the edge of what was changed to its inside: float32 [h, w] in 0 to 1."""
+    reach = max(round(scale / 40), 2)
+    pad, window = reach + 1, (2 * reach + 1, 2 * reach + 1)
+    mask = cv2.morphologyEx(np.pad(changed.astype(np.uint8), pad), cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
+    outlines, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    large = [outline for outline in outlines if cv2.contourArea(outline) > scale**2 / _SPOT]
+    filled = cv2.drawContours(np.zeros_like(mask), large, -1, (1,), cv2.FILLED)
+    inside = cv2.blur(cv2.erode(filled, np.ones(window, np.uint8)).astype(np.float32), window)
+    return inside[pad:-pad, pad:-pad]
+
+
+def _tolerance(luma: np.ndarray, scale: float, flat: float) -> np.ndarray:
+    """How much a place hides, float32 [h, w]: `flat` where the picture is flat, up to 1 where it is busy."""
+    window = (max(round(scale / 12), 2) * 2 + 1,) * 2
+    mean = cv2.blur(luma, window)
+    spread = np.sqrt(np.maximum(cv2.blur(luma * luma, window) - mean * mean, 0))
+    return np.clip(flat + spread * np.float32(RISE), flat, 1)

@@ -1,0 +1,225 @@
+"""How the watermark survives, what it costs, and how often it is seen where there is none.
+
+python tests/benchmarks/watermark.py attacks CLIP... [--emotion happy] [--seconds 3] [--work DIR]
+python tests/benchmarks/watermark.py cost CLIP...
+python tests/benchmarks/watermark.py unmarked CLIP... [--keys 4]
+
+`attacks` edits clips into lossless files, cuts them into windows of 3 s, and reads each after each attack. `cost` compares edits
+with and without the mark: PSNR of luma where it acts, change from frame to frame against the clip's own, milliseconds. `unmarked`
+reads windows of clips as they are, and again under other keys for the statistics of the score.
+"""
+
+import argparse
+import json
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+from math import erfc
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+
+from cmet_engine.errors import CmetError
+from cmet_engine.face.pose import normalise
+from cmet_engine.face.tracker import track
+from cmet_engine.media.reader import VideoReader
+from cmet_engine.pipeline import edit_clip
+from cmet_engine.provenance import mark_reader
+from cmet_engine.provenance.watermark import mark
+from cmet_engine.spec import EditSpec
+
+SECONDS = 3
+
+ATTACKS: dict[str, tuple[str, int]] = {
+    "crf 23": ("", 23),
+    "crf 28": ("", 28),
+    "half, crf 23": ("half", 23),
+    "crop 8 %, crf 23": ("crop", 23),
+    "other rate, crf 23": ("rate", 23),
+    "gamma 1.2, crf 23": ("gamma", 23),
+    "screen: gamma, 3/4, 60 fps, crf 23": ("gamma three-quarters sixty", 23),
+}
+"""Filters, and the constant rate factor of H.264 (x264, medium)."""
+
+
+def main() -> None:
+    """Run one of the measurements."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("attacks", "cost", "unmarked"))
+    parser.add_argument("clips", nargs="+", type=Path)
+    parser.add_argument("--emotion", default="happy")
+    parser.add_argument("--seconds", type=float, default=SECONDS)
+    parser.add_argument("--keys", type=int, default=4)
+    parser.add_argument("--work", type=Path, help="where edits are kept for the next time")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        options.work = options.work or Path(folder)
+        {"attacks": attacks, "cost": cost, "unmarked": unmarked}[options.what](options, Path(folder))
+
+
+def edited(clip: Path, options: argparse.Namespace, watermark: bool = True) -> tuple[Path, int | None]:
+    """A clip edited into a lossless file, and the id in it."""
+    spec = EditSpec(
+        clip=clip, emotions=(options.emotion,), quality="draft", range_to=f"{options.seconds:g}", format="mkv",
+        codec="ffv1", watermark=watermark,
+    )  # fmt: skip
+    folder = options.work / f"{clip.stem}_{options.emotion}{'' if watermark else '_plain'}"
+    if not (folder / "edited.mkv").exists():
+        edit_clip(spec, folder)
+    mark = json.loads((folder / "report.json").read_text())["provenance"]["watermark"]
+    return folder / "edited.mkv", None if mark.startswith("none") else int(mark, 16)
+
+
+def windows(path: Path) -> Iterator[list[av.VideoFrame]]:
+    """The frames of every whole window of a file."""
+    with av.open(str(path)) as file:
+        rate = file.streams.video[0].average_rate or Fraction(25)
+        size = round(SECONDS * rate)
+        frames: list[av.VideoFrame] = []
+        for frame in file.decode(video=0):
+            frames.append(frame)
+            if len(frames) == size:
+                yield frames
+                frames = []
+
+
+def attacked(frames: list[av.VideoFrame], rate: Fraction, filters: str, factor: int, path: Path) -> Path:
+    """Frames filtered and encoded into a file."""
+    width, height = frames[0].width, frames[0].height
+    source_rate, graph = rate, av.filter.Graph()
+    last = graph.add_buffer(width=width, height=height, format=frames[0].format, time_base=1 / rate)
+    for name in filters.split():
+        if name == "crop":
+            width, height = (round(v * 0.92) // 2 * 2 for v in (width, height))
+            step = graph.add("crop", f"{width}:{height}:exact=1")
+        elif name in ("half", "three-quarters"):
+            share = 0.5 if name == "half" else 0.75
+            width, height = (round(v * share) // 2 * 2 for v in (width, height))
+            step = graph.add("scale", f"{width}:{height}:flags=bicubic")
+        elif name == "gamma":
+            step = graph.add("lutyuv", "y=gammaval(1.2)")
+        else:
+            rate = Fraction(60) if name == "sixty" else Fraction(30 if rate < 28 else 25)
+            step = graph.add("fps", f"fps={rate}")
+        last.link_to(step)
+        last = step
+    end = graph.add("buffersink")
+    last.link_to(end)
+    graph.configure()
+    with av.open(str(path), "w") as file:
+        stream = file.add_stream("libx264", rate=rate, options={"crf": str(factor), "preset": "medium"})
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        number = 0
+        for index, frame in enumerate([*frames, None]):
+            if frame is not None:
+                frame.pts, frame.time_base = index, 1 / source_rate
+            graph.push(frame)
+            while True:
+                try:
+                    out = graph.pull()
+                except (BlockingIOError, EOFError):
+                    break
+                out.pts, out.time_base, number = number, 1 / rate, number + 1
+                out.pict_type = 0
+                file.mux(stream.encode(out))
+        file.mux(stream.encode())
+    return path
+
+
+def attacks(options: argparse.Namespace, folder: Path) -> None:
+    """A line for every window and attack that was not survived, and a table."""
+    counts: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0, 0])
+    scores: dict[str, list[float]] = defaultdict(list)
+    ledger = [int(number) for number in np.random.default_rng(0).integers(0, 2**63, 100)]
+    for clip in options.clips:
+        path, number = edited(clip, options)
+        rate = VideoReader(path).info.fps
+        for place, frames in enumerate(windows(path)):
+            for name, (filters, factor) in ATTACKS.items():
+                file = attacked(frames, rate, filters, factor, folder / "attacked.mp4")
+                found, asked = looked_for(file, (ledger, [*ledger, number]))
+                right = found is not None and found.number == number
+                known = asked is not None and asked.number == number
+                counts[name] = [
+                    a + b for a, b in zip(counts[name], (1, right, found is not None and not right, known), strict=True)
+                ]
+                scores[name].append(asked.score if asked else 0)
+                print(f"{clip.stem} {place}: {name}: found {right}, known {known}, {scores[name][-1]:.1f}", flush=True)
+    print(f"{'attack':36} windows  found  wrong  among known ids  median score")
+    for name, (all_of, right, wrong, known) in counts.items():
+        print(f"{name:36} {all_of:7}  {right:5}  {wrong:5}  {known:15}  {np.median(scores[name]):.1f}")
+
+
+def looked_for(file: Path, ledgers: Sequence[list[int | None]]) -> list[mark_reader.Found | None]:
+    """What is found in a file with each list of known ids."""
+    try:
+        geometry = track(file)
+    except CmetError:
+        return [None] * len(ledgers)
+    return [mark_reader.find_on(file, geometry, [n for n in known if n is not None]) for known in ledgers]
+
+
+def cost(options: argparse.Namespace, folder: Path) -> None:
+    """PSNR, flicker and time, a line for every clip."""
+    for clip in options.clips:
+        marked, plain = (edited(clip, options, watermark)[0] for watermark in (True, False))
+        errors, pixels, moves = 0.0, 0, np.zeros(2)
+        before = None
+        with av.open(str(marked)) as one, av.open(str(plain)) as other:
+            for a, b in zip(one.decode(video=0), other.decode(video=0), strict=True):
+                luma = [f.to_ndarray()[: f.height].astype(np.float32) for f in (a, b)]
+                difference = luma[0] - luma[1]
+                acts = cv2.morphologyEx((difference != 0).astype(np.uint8), cv2.MORPH_CLOSE, np.ones((9, 9))) > 0
+                errors, pixels = errors + float((difference[acts] ** 2).sum()), pixels + int(acts.sum())
+                if before is not None and acts.any():
+                    moves += [np.abs(v - w)[acts].mean() for v, w in zip(luma, before, strict=True)]
+                before = luma
+        psnr = 10 * np.log10(255**2 * pixels / max(errors, 1e-9))
+        print(
+            f"{clip.stem}: PSNR {psnr:.1f} dB where it acts; change from frame to frame {moves[0] / moves[1]:.3f} times "
+            f"that without; {milliseconds(clip):.1f} ms a frame of processor time",
+            flush=True,
+        )
+
+
+def milliseconds(clip: Path) -> float:
+    """Processor time of marking one frame's face, all of which was edited."""
+    frame = next(iter(VideoReader(clip).frames()))
+    pose = normalise(track(clip).landmarks[0][None])[1]
+    x, y, reach = pose.offset[0, 0], -pose.offset[0, 1], pose.scale[0]
+    left, top = max(int(x - reach), 0), max(int(y - reach), 0)
+    part = frame.image[top : int(y + reach), left : int(x + reach), 1].astype(np.float32)
+    started = time.process_time()
+    for _ in range(10):
+        mark(1, 0.0, pose, part, np.ones(part.shape, bool), (left, top))
+    return (time.process_time() - started) * 100
+
+
+def unmarked(options: argparse.Namespace, folder: Path) -> None:
+    """How often a mark is seen that is not there, and the best scores under several keys."""
+    random, best, seen, read = np.random.default_rng(0), [], 0, 0
+    for clip in options.clips:
+        geometry = track(clip)
+        for surfaces, times in mark_reader.windows(clip, geometry):
+            heard = mark_reader.evidence(surfaces, times)
+            seen, read = seen + (mark_reader.read(heard) is not None), read + 1
+            for _ in range(options.keys):  # another key is another pattern that is not there
+                shift = tuple(random.integers(0, heard.sum.shape))
+                turned = mark_reader.Evidence(np.roll(heard.sum, shift, (0, 1)), np.roll(heard.noise, shift, (0, 1)))
+                best.append(max(score for _, score in mark_reader.candidates(mark_reader.spread_parts(turned))))
+        mean, spread = float(np.mean(best)), float(np.std(best))
+        tail = erfc((mark_reader.SURE - mean) / spread / 2**0.5) / 2
+        print(
+            f"{read} windows so far: {seen} false alarms. Best score of {len(best)}: mean {mean:.2f}, standard deviation "
+            f"{spread:.2f}, largest {max(best):.2f}. Beyond {mark_reader.SURE} by that: {tail:.1e}; with a right check sum, "
+            f"of {len(mark_reader.RATES)} rates: {len(mark_reader.RATES) * tail / 256:.1e}",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()

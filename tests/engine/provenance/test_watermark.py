@@ -1,0 +1,141 @@
+"""The watermark: its code, where it lies and how strong it is, and that it is read after what happens to videos."""
+
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from cmet_engine.errors import InvalidInput
+from cmet_engine.face.pose import Pose
+from cmet_engine.provenance.mark_code import CHIPS, decode, encode, id_of, message_of
+from cmet_engine.provenance.mark_reader import Found, evidence, read
+from cmet_engine.provenance.mark_surface import places, unrolled
+from cmet_engine.provenance.seal import Signatory
+from cmet_engine.provenance.watermark import Marker, mark
+from cmet_engine.spec import EditSpec, RenderSpec
+
+SIDE, UNIT, RATE, FRAMES, ID = 192, 80, 25, 75, 0xFEDCBA9876543210
+REGION = np.zeros((SIDE, SIDE), bool)
+REGION[16:-16, 20:-20] = True
+
+
+def pose(index: int, rate: float = RATE, share: float = 1, crop: int = 0) -> Pose:
+    """A head that sways a little, in a picture of SIDE pixels that was cropped by some and then scaled by a share."""
+    angle = 0.25 * np.sin(index / rate)
+    turn = np.array([[np.cos(angle), 0, np.sin(angle)], [0, 1, 0], [-np.sin(angle), 0, np.cos(angle)]])
+    middle = np.array([SIDE / 2 + 6 * np.sin(2 * index / rate) - crop, -SIDE / 2 + crop, 0])
+    return Pose(np.array([UNIT * share]), turn[None], (middle * share)[None])
+
+
+@pytest.fixture(scope="module")
+def plain() -> np.ndarray:
+    """Luma of a textured face that moves as `pose` does, with noise: uint8 [FRAMES, SIDE, SIDE]."""
+    random = np.random.default_rng(3)
+    skin = cv2.GaussianBlur(random.normal(0, 1, (256, 256)).astype(np.float32), (0, 0), 5) * 200 + 130
+    frames = []
+    for index in range(FRAMES):
+        x, y = places(pose(index), 0, (0, 0, SIDE, SIDE))
+        face = cv2.remap(skin, x * 3 + 40, y * 3 + 30, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)
+        frames.append(np.clip(face + random.normal(0, 1, face.shape), 16, 235).astype(np.uint8))
+    return np.stack(frames)
+
+
+@pytest.fixture(scope="module")
+def marked(plain) -> np.ndarray:
+    parts = [
+        mark(ID, i / RATE, pose(i), luma.astype(np.float32), REGION, (0, 0)) * (219 / 255)
+        for i, luma in enumerate(plain)
+    ]
+    return np.clip(np.rint(plain + np.stack(parts)), 0, 255).astype(np.uint8)
+
+
+def encoded(frames: np.ndarray, path: Path, factor: int) -> np.ndarray:
+    """Luma after H.264."""
+    with av.open(str(path), "w") as file:
+        stream = file.add_stream("libx264", rate=RATE, options={"crf": str(factor)})
+        stream.width, stream.height, stream.pix_fmt = frames.shape[2], frames.shape[1], "yuv420p"
+        for luma in frames:
+            frame = av.VideoFrame.from_ndarray(luma, format="gray").reformat(format="yuv420p")
+            file.mux(stream.encode(frame))
+        file.mux(stream.encode())
+    with av.open(str(path)) as file:
+        return np.stack([frame.to_ndarray()[: frame.height] for frame in file.decode(video=0)])
+
+
+def heard(frames: np.ndarray, share: float = 1, crop: int = 0) -> Found | None:
+    surfaces = [unrolled(luma, pose(i, RATE, share, crop), 0) for i, luma in enumerate(frames)]
+    return read(evidence(np.stack(surfaces), np.arange(len(frames)) / RATE))
+
+
+def test_the_code_corrects_what_noise_turns_over_and_knows_when_it_cannot():
+    random = np.random.default_rng(0)
+    sent = encode(message_of(ID))
+    assert sent.shape == (CHIPS,) and set(sent) == {-1, 1}
+    noisy = np.stack([sent, *(0.72 * sent + random.normal(0, 1, (2, CHIPS)))]).astype(np.float32)
+    assert ((noisy[1:] < 0) != (sent < 0)).mean() > 0.15
+    assert [id_of(message) for message in decode(noisy)] == [ID] * 3
+    assert id_of(message_of(ID) ^ 1 << 40) is None
+
+
+def test_the_id_is_read_after_h264_crop_and_half_size(marked, tmp_path):
+    found = heard(encoded(marked, tmp_path / "a.mp4", 23))
+    assert found is not None and found.number == ID
+    cropped = marked[:, 8:-8, 8:-8]
+    small = np.stack([cv2.resize(luma, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA) for luma in cropped])
+    found = heard(encoded(small, tmp_path / "b.mp4", 23), share=0.5, crop=8)
+    assert found is not None and found.number == ID
+
+
+def test_the_id_is_read_at_another_rate_gamma_and_start(marked):
+    later = marked[7:]
+    shown = np.rint(255 * (later[::2] / 255) ** 1.2).astype(np.uint8)  # every other frame
+    surfaces = [unrolled(luma, pose(7 + 2 * i), 0) for i, luma in enumerate(shown)]
+    found = read(evidence(np.stack(surfaces), np.arange(len(shown)) * 2 / RATE))
+    assert found is not None and found.number == ID
+
+
+def test_nothing_is_read_where_nothing_is(plain):
+    assert heard(plain) is None
+    flat = np.full_like(plain, 128)
+    assert heard(flat) is None
+
+
+def test_the_mark_is_faint_and_lies_only_where_it_may(plain, marked):
+    change = marked.astype(int) - plain
+    assert not change[:, ~REGION].any()
+    assert 10 * np.log10(255**2 / (change[:, REGION] ** 2).mean()) >= 44
+    assert np.abs(change).max() <= 6
+    flat = np.full((SIDE * 3, SIDE * 3), 128, np.float32)
+    large = Pose(np.array([3.0 * UNIT]), np.eye(3)[None], np.array([[SIDE * 1.5, -SIDE * 1.5, 0]]))
+    assert np.abs(mark(ID, 0, large, flat, np.ones(flat.shape, bool), (0, 0))).mean() < 0.3
+
+
+def test_a_lost_face_is_not_marked(plain):
+    class Lost:
+        fade = np.ones(1, np.float32)
+        landmarks = np.zeros((1, 478, 3), np.float32)
+
+    before = np.repeat(plain[0][..., None], 3, 2)
+    after = before + np.uint8(1)
+    np.testing.assert_array_equal(Marker(ID, [Lost()])(0, 0.0, before, after, (0, 0)), after)  # type: ignore[list-item]
+
+
+def test_one_request_has_one_id(tmp_path):
+    clip, other = tmp_path / "a.mp4", tmp_path / "moved.mp4"
+    clip.write_bytes(b"a clip")
+    other.write_bytes(b"a clip")
+
+    def watermark_of(spec):
+        return Signatory(spec).seal("an edit").mark
+
+    number = watermark_of(EditSpec(clip=clip, emotions=("happy",)))
+    assert number is not None and number == watermark_of(EditSpec(clip=other, emotions=("happy",)))
+    assert 0 <= number < 2**64
+    assert number != watermark_of(EditSpec(clip=clip, emotions=("sad",)))
+    other.write_bytes(b"another clip")
+    assert number != watermark_of(EditSpec(clip=other, emotions=("happy",)))
+    assert watermark_of(RenderSpec(clip=clip, track=clip, watermark=False)) is None
+    with pytest.raises(InvalidInput, match="watermark"):
+        EditSpec.read({"clip": "a.mp4", "watermark": "perhaps"})
