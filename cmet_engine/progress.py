@@ -22,6 +22,7 @@ class Stage(StrEnum):
     PEOPLE = "people", "looking for people", "frame"
     TRACKING = "tracking", "tracking the face", "frame"
     SOLVING = "solving", "solving for coefficients", "frame"
+    OCCLUSION = "occlusion", "looking for what covers the face", "frame"
     SPEECH = "speech", "encoding the speech", "file"
     ENCODE = "encode", "encoding the driving frames", "frame"
     FIT = "fit", "fitting to the clip", "step"

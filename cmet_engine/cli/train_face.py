@@ -1,17 +1,17 @@
-"""`cmet train observe|basis|solver|motion|refiner|identity`: the models of faces and pictures."""
+"""`cmet train observe|basis|solver|motion|refiner|identity|occlusion`: the models of faces and pictures."""
 
 import argparse
 from pathlib import Path
 from typing import Any
 
-from cmet_engine.cli.arguments import Adder, add_device, add_observations, add_test_clips, existing
+from cmet_engine.cli.arguments import Adder, add_device, add_machine, add_observations, add_test_clips, existing
 from cmet_engine.files import check_writable, whole_file
 from cmet_engine.models import device
 
 
 def add_commands(command: Adder, train: Any) -> None:
     """Add the commands to `train`; `command` is `cli.build_parser`'s helper."""
-    for add in (_add_observe, _add_basis, _add_solver, _add_motion, _add_refiner, _add_identity):
+    for add in (_add_observe, _add_basis, _add_solver, _add_motion, _add_refiner, _add_identity, _add_occlusion):
         add(command, train)
 
 
@@ -148,3 +148,33 @@ def _identity(options: argparse.Namespace) -> Any:
     existing(options.pictures)
     counts = train_identity(options.pictures, options.output, options.work, progress=options.progress)
     return {"identity": options.output, **counts}
+
+
+def _add_occlusion(command: Adder, train: Any) -> None:
+    sub = command("occlusion", _occlusion, "the network that sees what lies before a face", train)
+    sub.add_argument(
+        "--pictures",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="a table of faces that nothing covers (columns path and person)",
+    )
+    sub.add_argument("--config", type=Path, metavar="FILE", help="JSON with every number of the training")
+    sub.add_argument(
+        "-o", "--output", type=Path, required=True, metavar="DIR", help="weights, figures, loss curves and checkpoint"
+    )
+    add_machine(sub)
+
+
+def _occlusion(options: argparse.Namespace) -> Any:
+    from cmet_engine.training.occlusion.recipe import WEIGHTS, OcclusionConfig, train_occlusion
+
+    existing(options.pictures, options.config)
+    config = OcclusionConfig()
+    if options.config is not None:
+        config = OcclusionConfig.from_json(options.config.read_text("utf-8"), options.config.name)
+    figures = train_occlusion(
+        options.pictures, options.output, config=config, device=device.resolve(options.device), workers=options.workers,
+        progress=options.progress,
+    )  # fmt: skip
+    return {"occlusion": options.output / WEIGHTS, **figures}

@@ -4,9 +4,10 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from cmet_engine.face.crop import crop_transform
 from cmet_engine.face.landmarks import SKIN
 from cmet_engine.quality.metrics import Pair
-from cmet_engine.render.refine.canonical_crop import crop_transform, rasterise
+from cmet_engine.render.refine.canonical_crop import rasterise
 from cmet_engine.render.refine.sources import remap
 
 MARGIN = 1.2

@@ -2,7 +2,8 @@
 
 Within the face every pixel follows its triangle of the mesh; beyond the outline of the face the displacement fades to zero.
 Eyes and mouth are openings: their edges move with the skin, and slide over what lies behind (eyeball, teeth) instead of
-stretching it. Every frame is rendered by itself, so frames may come in any order.
+stretching it. What lies before the face (`face.occlusion`) is taken off first and put back unmoved. Every frame is rendered by
+itself, so frames may come in any order.
 """
 
 import copy
@@ -26,6 +27,7 @@ from cmet_engine.face.landmarks import (
     SKIN,
     UPPER_LIP_OUTER,
 )
+from cmet_engine.face.occlusion import Occlusion
 from cmet_engine.face.teeth import colour_of_lips, teeth_meet
 from cmet_engine.face.tracker import FaceGeometry
 from cmet_engine.media.planes import Box
@@ -34,6 +36,7 @@ from cmet_engine.render.base import PartRenderer
 from cmet_engine.render.creases import creased
 from cmet_engine.render.lip_motion import hold_lips
 from cmet_engine.render.motion import landmark_motion
+from cmet_engine.render.occluder import Occluder, occluder
 from cmet_engine.render.openings import STILL, Opening, draw_eye, draw_mouth
 from cmet_engine.smoothstep import smoothstep
 from cmet_engine.track import CoefficientTrack
@@ -64,6 +67,7 @@ class WarpRenderer(PartRenderer):
         source_track: what the actor does.
         edited_track: what the actor shall do; the difference of the two is rendered, times `geometry.fade`.
         messages: sentences for the user that are known beforehand.
+        occlusion: what lies before the face; None for nothing.
 
     Raises:
         InvalidInput: geometry and tracks have different lengths.
@@ -77,6 +81,7 @@ class WarpRenderer(PartRenderer):
         source_track: CoefficientTrack,
         edited_track: CoefficientTrack,
         messages: Sequence[str] = (),
+        occlusion: Occlusion | None = None,
     ) -> None:
         counts = {len(geometry), len(source_track), len(edited_track)}
         if len(counts) > 1:
@@ -87,6 +92,10 @@ class WarpRenderer(PartRenderer):
         self.geometry, self._messages = geometry, list(messages)
         self._source = source_track.coefficients
         self._edited = edited_track.coefficients
+        self._occlusion = occlusion if occlusion and occlusion.any() else None
+        if self._occlusion:
+            self._edited = self._occlusion.held_back(self._source, self._edited)
+            self._messages += self._occlusion.messages(geometry)
         self._start, self._landmarks, self._moves = -CHUNK, np.empty(0), np.empty(0)
         self._late = False
 
@@ -102,6 +111,18 @@ class WarpRenderer(PartRenderer):
             return part
         landmarks, moves = moving
         landmarks = landmarks - [*corner, 0]
+        before = self._before(part, landmarks, index)
+        if before is None:
+            return self._drawn(part, landmarks, moves, index)
+        return before.put_back(part, self._drawn(before.taken_off(part), landmarks, moves, index))
+
+    def _before(self, part: np.ndarray, landmarks: np.ndarray, index: int) -> Occluder | None:
+        """What lies before the face in a part of frame `index`; `landmarks` are pixels of the part."""
+        matte = self._occlusion.matte(index) if self._occlusion else None
+        return None if matte is None else occluder(matte, landmarks, part.shape)
+
+    def _drawn(self, part: np.ndarray, landmarks: np.ndarray, moves: np.ndarray, index: int) -> np.ndarray:
+        """A part of frame `index` with its landmarks [478, 3], pixels of the part, moved by `moves`."""
         drawn = warp(part, landmarks, moves, float(self.geometry.teeth[index]))
         change = (self._edited[index] - self._source[index]) * float(self.geometry.fade[index])
         return creased(drawn, landmarks + moves, change, facing_weights(landmarks[None])[0])
@@ -124,6 +145,8 @@ class WarpRenderer(PartRenderer):
         """See `Renderer.state`."""
         yield self._source
         yield self._edited
+        if self._occlusion:
+            yield from self._occlusion.mattes
 
     def target(self, index: int) -> np.ndarray:
         """The landmarks of frame `index` once it is edited: float64 [478, 3] pixels."""
@@ -152,6 +175,8 @@ class WarpRenderer(PartRenderer):
             change = (self._edited[part] - source) * fade
             moves = landmark_motion(landmarks, change)
             moves = moves * facing_weights(landmarks)[:, :, None]
+            if self._occlusion:
+                moves = moves * self._occlusion.kept(part)[:, :, None]
             moves = hold_lips(landmarks, moves, self.geometry.teeth[part], change[:, arkit.INDEX["jawOpen"]])
             if self._late:
                 landmarks, moves = (self._halfway(values, start)[:CHUNK] for values in (landmarks, moves))

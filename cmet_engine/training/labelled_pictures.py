@@ -53,7 +53,7 @@ class Pictures:
     @property
     def fold(self) -> np.ndarray:
         """[N] group 0 to 4 of each person; group 0 is held out."""
-        return np.array([_group(p) for p in self.person])
+        return np.array([group_of(p) for p in self.person])
 
     def reviewed(self) -> "Pictures":
         """The pictures with the labels of the embedded review: labels that the picture does not show are left out."""
@@ -73,7 +73,7 @@ class Pictures:
         return Pictures(self.coefficients, labels, self.person, self.path).chosen(keep)
 
 
-def _group(person: str) -> int:
+def group_of(person: str) -> int:
     """Group of a person: the number in the name (`p81c922a1`, hexadecimal) modulo 5, or of the name's checksum."""
     try:
         return int(person[1:], 16) % HELD_OUT_EVERY

@@ -1,4 +1,4 @@
-"""The canonical face crop, and the face mesh rasterised in it: which place of a source every pixel of a target comes from.
+"""The face mesh rasterised in the canonical crop: which place of a source every pixel of a target comes from.
 
 Everything here is geometry, in numpy and OpenCV.
 """
@@ -9,48 +9,14 @@ from functools import cache
 import cv2
 import numpy as np
 
-from cmet_engine.face.landmarks import CHIN_TIP, FOREHEAD, OPENINGS, OVAL, SKIN
+from cmet_engine.face.crop import apply
+from cmet_engine.face.landmarks import OPENINGS, OVAL, SKIN
 from cmet_engine.face.pose import template
 from cmet_engine.render import mesh
-
-REACH = 1.22
-"""Side of the crop over the larger side of the landmarks' box: room for a jaw that drops."""
 
 _SUBPIXEL = 4  # bits of a fraction of a pixel in OpenCV's drawing
 MOST_STRETCH = 1.5
 """Limit of the logarithm of how much a triangle grows."""
-
-
-def crop_transform(landmarks: np.ndarray, size: int) -> np.ndarray:
-    """The similarity from pixels of the frame to pixels of the canonical crop: square, upright, the face in its middle.
-
-    Args:
-        landmarks: [478, 3] pixels.
-        size: side of the crop, pixels.
-
-    Returns:
-        float64 [2, 3].
-    """
-    points = np.asarray(landmarks[:SKIN, :2], np.float64)
-    down = points[CHIN_TIP] - points[FOREHEAD]
-    down /= np.linalg.norm(down) + 1e-9
-    turn = np.array([[down[1], -down[0]], [down[0], down[1]]])  # `down` becomes (0, 1)
-    upright = points @ turn.T
-    low, high = upright.min(0), upright.max(0)
-    scale = size / (REACH * float((high - low).max()) + 1e-9)
-    return np.column_stack([turn * scale, size / 2 - scale * (low + high) / 2])
-
-
-def inverse(matrix: np.ndarray) -> np.ndarray:
-    """The inverse of an affine map [2, 3]: float64 [2, 3]."""
-    linear = np.linalg.inv(matrix[:, :2])
-    return np.column_stack([linear, -linear @ matrix[:, 2]])
-
-
-def apply(matrix: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Apply an affine map [2, 3] to points [..., 2]; further columns are left out."""
-    result: np.ndarray = points[..., :2] @ matrix[:, :2].T + matrix[:, 2]
-    return result
 
 
 @cache

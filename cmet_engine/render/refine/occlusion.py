@@ -11,9 +11,10 @@ from functools import cache
 import cv2
 import numpy as np
 
+from cmet_engine.face.crop import apply, crop_transform
 from cmet_engine.face.landmarks import SKIN
 from cmet_engine.face.pose import template
-from cmet_engine.render.refine.canonical_crop import Raster, apply, crop_transform, rasterise
+from cmet_engine.render.refine.canonical_crop import Raster, rasterise
 from cmet_engine.render.refine.reference_frames import ReferenceFrames
 from cmet_engine.render.refine.sources import remap
 

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cmet_engine.face.crop import crop_transform, cut_crop
 from cmet_engine.face.tracker import FaceGeometry
 from cmet_engine.media.reader import VideoReader
 from cmet_engine.media.source import Source
 from cmet_engine.render.motion import landmark_motion
 from cmet_engine.render.refine import reference_frames
-from cmet_engine.render.refine.canonical_crop import crop_transform, rasterise
+from cmet_engine.render.refine.canonical_crop import rasterise
 from cmet_engine.render.refine.reference_frames import ReferenceFrames, clip_appearance, matching_costs
 from cmet_engine.render.refine.sources import (
     FIRST,
@@ -29,7 +30,6 @@ from cmet_engine.render.refine.sources import (
     Inputs,
     Reference,
     Slot,
-    cut_crop,
     inputs_for,
 )
 from cmet_engine.render.warp import facing_weights, warp

@@ -8,16 +8,20 @@ at full resolution, so texture and grain stay the camera's. Outside the face not
 import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 
+from cmet_engine.face.crop import apply, crop_transform, cut_crop, inverse
+from cmet_engine.face.occlusion import Occlusion
 from cmet_engine.face.tracker import FaceGeometry
 from cmet_engine.media.planes import Box
 from cmet_engine.render.openings import quantised
-from cmet_engine.render.refine import occlusion, reference_frames
-from cmet_engine.render.refine.canonical_crop import apply, crop_transform, inverse, rasterise
+from cmet_engine.render.refine import occlusion as unusual
+from cmet_engine.render.refine import reference_frames
+from cmet_engine.render.refine.canonical_crop import rasterise
 from cmet_engine.render.refine.fitting import Prepared
 from cmet_engine.render.refine.reference_frames import Appearance, ReferenceFrames, clip_appearance
 from cmet_engine.render.refine.sources import (
@@ -27,7 +31,6 @@ from cmet_engine.render.refine.sources import (
     PlacedReference,
     Reference,
     Slot,
-    cut_crop,
     inputs_for,
 )
 from cmet_engine.render.warp import CHUNK, REGION_MARGIN, WarpRenderer, box_around
@@ -63,7 +66,7 @@ class RefinedRenderer(WarpRenderer):
     """Renders the frames of a clip with the expression of an edited track, refined.
 
     Args:
-        geometry, source_track, edited_track: as for `WarpRenderer`.
+        geometry, source_track, edited_track, occlusion: as for `WarpRenderer`.
         prepared: reference frames and network of the clip.
 
     Attributes:
@@ -76,12 +79,14 @@ class RefinedRenderer(WarpRenderer):
         source_track: CoefficientTrack,
         edited_track: CoefficientTrack,
         prepared: Prepared,
+        occlusion: Occlusion | None = None,
     ) -> None:
-        super().__init__(geometry, source_track, edited_track, prepared.messages)
+        super().__init__(geometry, source_track, edited_track, prepared.messages, occlusion)
         self._network, self._size = prepared.network, prepared.size
         self._lock = threading.Lock()
-        self._usual = occlusion.learn(prepared.references)
-        self._references = self._uncovered(prepared.references)
+        references = self._taken_off(prepared.references)
+        self._usual = unusual.learn(references)
+        self._references = self._uncovered(references)
         self._mixtures = self._choose() if len(self._references) else []
         self.covered: set[int] = set()
         self.workers = min(MOST_WORKERS, os.cpu_count() or 1)
@@ -115,15 +120,12 @@ class RefinedRenderer(WarpRenderer):
         """See `Renderer.recall`."""
         self.covered.update(notes["covered"][notes["covered"] < frames].tolist())
 
-    def render_part(self, part: np.ndarray, index: int, corner: tuple[int, int]) -> np.ndarray:
-        """See `PartRenderer.render_part`."""
-        draft = super().render_part(part, index, corner)
+    def _drawn(self, part: np.ndarray, landmarks: np.ndarray, moves: np.ndarray, index: int) -> np.ndarray:
+        draft = super()._drawn(part, landmarks, moves, index)
         if draft is part or not len(self._references):
             return draft
-        landmarks, moves = self._prepared(index)
-        landmarks = landmarks - [*corner, 0]
         covered = self._usual.unusual(part, landmarks)
-        if occlusion.covered_share(covered) >= occlusion.COVERED:
+        if unusual.covered_share(covered) >= unusual.COVERED:
             self.covered.add(index)
         return refine(draft, landmarks, landmarks + moves, self.slots(index), self._network, self._size, covered)
 
@@ -147,12 +149,20 @@ class RefinedRenderer(WarpRenderer):
         trust = reference_frames.trust(self._wanted[index], self._own[index], crops.appearance[entry], part)
         return Reference(crops.images[entry], crops.landmarks[entry], share, trust)
 
+    def _taken_off(self, crops: ReferenceFrames) -> ReferenceFrames:
+        """The reference frames without what lies before the face."""
+        images = []
+        for index, image, points in zip(crops.index, crops.images, crops.landmarks, strict=True):
+            before = self._before(image, points, index)
+            images.append(image if before is None else before.taken_off(image))
+        return replace(crops, images=images)
+
     def _uncovered(self, crops: ReferenceFrames) -> ReferenceFrames:
         """The reference frames without those in which something covers the face, unless that leaves next to nothing."""
         good = [
             k
             for k, (image, points) in enumerate(zip(crops.images, crops.landmarks, strict=True))
-            if occlusion.covered_share(self._usual.unusual(image, points)) < occlusion.COVERED
+            if unusual.covered_share(self._usual.unusual(image, points)) < unusual.COVERED
         ]
         if len(good) == len(crops) or len(good) < len(crops) // 2:
             return crops
@@ -216,7 +226,7 @@ def refine(
         slots: the references, `SLOTS` of them.
         network: on its device.
         size: side of the canonical crop.
-        covered: float32 on the mean face, where something covers the face (see `occlusion`): there the draft stays.
+        covered: float32 on the mean face, where something covers the face (see `refine.occlusion`): there the draft stays.
 
     Returns:
         A new picture of the draft's type and shape.
@@ -225,7 +235,7 @@ def refine(
     raster = rasterise(target, transform, size)
     inputs = inputs_for(cut_crop(draft, transform, size), raster, own, slots)
     if covered is not None and covered.any():
-        inputs.mask[...] *= 1 - occlusion.onto(covered, raster)
+        inputs.mask[...] *= 1 - unusual.onto(covered, raster)
     weights, flow, shade = predict(network, inputs)
     return blend(draft, transform, inputs, weights, flow, shade)
 

@@ -114,27 +114,6 @@ def remap(image: np.ndarray, at: np.ndarray) -> np.ndarray:
     return cv2.remap(image, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
 
-def cut_crop(image: np.ndarray, transform: np.ndarray, size: int) -> np.ndarray:
-    """The canonical crop [R, R, C] of a frame [H, W, C], by the `transform` [2, 3] of `crop_transform`."""
-    scale = float(np.sqrt(abs(np.linalg.det(transform[:, :2]))))
-    if scale < 0.65:  # averaged down before it is sampled
-        corners = np.array([[0, 0], [size, 0], [0, size], [size, size]]) @ np.linalg.inv(transform[:, :2]).T
-        corners = corners - np.linalg.inv(transform[:, :2]) @ transform[:, 2]
-        low = np.clip(np.floor(corners.min(0)).astype(int) - 2, 0, np.array(image.shape[1::-1]) - 2)
-        high = np.clip(np.ceil(corners.max(0)).astype(int) + 3, low + 2, image.shape[1::-1])
-        part = image[low[1] : high[1], low[0] : high[0]]
-        w, h = max(2, round(part.shape[1] * scale)), max(2, round(part.shape[0] * scale))
-        sx, sy = w / part.shape[1], h / part.shape[0]
-        image = cv2.resize(part, (w, h), interpolation=cv2.INTER_AREA)
-        # small (u, v) = ((x - low + .5) * s - .5)
-        back = np.array([[1 / sx, 0, low[0] + 0.5 / sx - 0.5], [0, 1 / sy, low[1] + 0.5 / sy - 0.5]])
-        transform = np.column_stack([transform[:, :2] @ back[:, :2], transform[:, :2] @ back[:, 2] + transform[:, 2]])
-    result: np.ndarray = cv2.warpAffine(
-        image, transform, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-    )
-    return result
-
-
 def inputs_for(draft: np.ndarray, raster: Raster, own: np.ndarray, slots: Sequence[Slot]) -> Inputs:
     """Lay out everything for one target.
 

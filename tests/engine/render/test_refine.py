@@ -16,6 +16,7 @@ from cmet_engine import arkit, cache
 from cmet_engine.emotion.clip_emotions import basic_emotion_deltas
 from cmet_engine.evaluation.renderer import best_slots, choose_pairs, reconstruct
 from cmet_engine.face.clip import track_clip
+from cmet_engine.face.crop import apply, crop_transform, inverse
 from cmet_engine.face.lips import lip_opening
 from cmet_engine.face.tracker import FaceGeometry
 from cmet_engine.media.reader import VideoReader
@@ -26,7 +27,7 @@ from cmet_engine.pipeline import render_clip
 from cmet_engine.render.base import Renderer
 from cmet_engine.render.choose import open_renderer
 from cmet_engine.render.refine import fitting, occlusion, pairs, reference_frames
-from cmet_engine.render.refine.canonical_crop import apply, crop_transform, inverse, rasterise
+from cmet_engine.render.refine.canonical_crop import rasterise
 from cmet_engine.render.refine.network import GEOMETRY, SOURCES, Refiner, compose, load_refiner
 from cmet_engine.render.refine.optimise import loss_of, optimise
 from cmet_engine.render.refine.renderer import RefinedRenderer, refine

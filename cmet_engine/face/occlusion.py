@@ -1,0 +1,289 @@
+"""What lies before a face in every frame of a clip: glasses, hair, hands, things, writing.
+
+A network looks at the canonical crop of the face (`occlusion_network`). Its mattes are averaged over neighbouring frames along
+the motion of the head. Frames between two that show nothing are not looked at.
+"""
+
+import itertools
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from cmet_engine import arkit, cache, fingerprint
+from cmet_engine.face.crop import apply, crop_transform, cut_crop
+from cmet_engine.face.geometry import FaceGeometry, fade_of
+from cmet_engine.face.landmarks import (
+    LEFT_EYE_LOWER,
+    LEFT_EYE_UPPER,
+    LOWER_LIP_OUTER,
+    OVAL,
+    RIGHT_EYE_LOWER,
+    RIGHT_EYE_UPPER,
+    SKIN,
+    UPPER_LIP_OUTER,
+)
+from cmet_engine.face.pose import template
+from cmet_engine.media.reader import VideoReader
+from cmet_engine.media.source import Source
+from cmet_engine.models import assets
+from cmet_engine.progress import Progress, Stage
+from cmet_engine.smoothstep import smoothstep
+
+WEIGHTS_FILE = "face_occlusion.safetensors"
+SIDE = 128
+"""Pixels of the matte, which lies on the canonical crop."""
+
+STRIDE = 4
+"""Every so many frames are looked at; those between only where one of their two shows something."""
+
+LIKELY, SURE, LEAST_SURE = 0.4, 0.65, 14
+"""Hysteresis: pixels as probable as the first that are connected to at least so many as probable as the second count."""
+
+LEAST_FRAMES = 3
+"""A clip with something before the face in fewer frames counts as bare."""
+
+WEIGHTS = (0.15, 0.2, 0.3, 0.2, 0.15)
+"""Of a frame and its neighbours in the average over time."""
+
+HIDDEN = 0.35
+"""A part of the face counts as covered from this share of it on."""
+
+PARTS = (
+    (*UPPER_LIP_OUTER, *LOWER_LIP_OUTER[::-1]), (*RIGHT_EYE_UPPER, *RIGHT_EYE_LOWER[::-1]),
+    (*LEFT_EYE_UPPER, *LEFT_EYE_LOWER[::-1]), (70, 63, 105, 66, 107, 55, 65, 52, 53, 46),
+    (300, 293, 334, 296, 336, 285, 295, 282, 283, 276),
+)  # fmt: skip
+"""Outlines of mouth, right and left eye, right and left brow."""
+
+MOUTH, EYES, BROWS = 0, (1, 2), (3, 4)
+
+BORDER = (-0.05, 0.2)
+"""Between these heights on the mean face, in outer-eye distances, the lower face passes into the upper."""
+
+_UPPER = np.array([name.startswith(("eye", "brow")) for name in arkit.NAMES])
+
+Look = Callable[[Sequence[np.ndarray]], np.ndarray]
+"""Crops uint8 [128, 128, 3] to probabilities [B, 128, 128]."""
+
+
+@dataclass(frozen=True)
+class Occlusion:
+    """What lies before one person's face in a clip.
+
+    Attributes:
+        mattes: of every frame, its matte as compressed bytes; empty where nothing lies before the face.
+        covered: float32 [N, 5], shares of mouth, eyes and brows (`PARTS`) that are covered.
+        lower, upper: float32 [N] in 0..1, how far the edit of the lower and of the upper face is left out.
+    """
+
+    mattes: list[bytes]
+    covered: np.ndarray
+    lower: np.ndarray = field(default_factory=lambda: np.empty(0, np.float32))
+    upper: np.ndarray = field(default_factory=lambda: np.empty(0, np.float32))
+
+    def matte(self, index: int) -> np.ndarray | None:
+        """The matte of a frame on its canonical crop: float32 [128, 128], 0 face to 1 something before it; None for nothing."""
+        return _unpacked(self.mattes[index]) if self.mattes[index] else None
+
+    def any(self) -> bool:
+        """Whether anything lies before the face in any frame."""
+        return any(self.mattes)
+
+    def held_back(self, source: np.ndarray, edited: np.ndarray) -> np.ndarray:
+        """Edited coefficients [N, 52] without what is left out of their difference from the source's [N, 52]."""
+        left_out = np.where(_UPPER, self.upper[:, None], self.lower[:, None])
+        return np.where(left_out > 0, edited + (source - edited) * left_out, edited)
+
+    def kept(self, frames: slice) -> np.ndarray:
+        """How far the landmarks of some frames take part in an edit: float64 [n, 478] in 0..1."""
+        high = smoothstep(template().points[:, 1], *BORDER)
+        return (1 - self.lower[frames, None] * (1 - high)) * (1 - self.upper[frames, None] * high)
+
+    def messages(self, geometry: FaceGeometry) -> list[str]:
+        """Sentences for the user about what is left out or not seen of an edit."""
+        mouth, eyes = self.covered[:, MOUTH] >= HIDDEN, (self.covered[:, EYES] >= HIDDEN).all(1)
+        brows = (self.covered[:, BROWS] >= HIDDEN).all(1)
+        whole, dark = mouth & eyes & brows, eyes & ~brows & ~mouth
+        told = [
+            (whole, "The face is covered at {}; nothing is edited there."),
+            (mouth & ~whole, "Something covers the mouth at {}; the edit of mouth and cheeks is left out there."),
+            (eyes & brows & ~whole, "Something covers eyes and brows at {}; their edit is left out there."),
+            (dark, "The eyes are hidden, as by dark glasses, at {}; the edit shows in brows and mouth alone there."),
+        ]
+        return [sentence.format(geometry.spans(which)) for which, sentence in told if which.any()]
+
+
+def find_occlusion(
+    clip: Path | Source, geometry: FaceGeometry, *, face: int | str = 0, progress: Progress | None = None
+) -> Occlusion:
+    """What lies before the face in a clip, from the cache where the clip was looked at before.
+
+    Args:
+        clip: the footage.
+        geometry: where the face is in every frame of it.
+        face: which face `geometry` follows, for the cache; see `face.clip.face_key`.
+        progress: called with ("occlusion", frames done, in all); what it raises ends the work.
+
+    Raises:
+        CmetError: the clip cannot be read, or the embedded weights are missing.
+    """
+    footage = Source.of(clip)
+    name = None
+    if footage.path.is_file():
+        code = fingerprint.code(__name__, "cmet_engine.face.clip")
+        name = cache.key("occlusion", footage.path, code, face, assets.checksums(WEIGHTS_FILE), footage.reading)
+    stored = cache.arrays(name, lambda: _packed_up(look(footage, geometry, _network(), progress)))
+    ends = stored["ends"].tolist()
+    data = stored["data"].tobytes()
+    mattes = [data[a:b] for a, b in itertools.pairwise([0, *ends])]
+    return left_out(Occlusion(mattes, stored["covered"]), geometry)
+
+
+def _packed_up(found: Occlusion) -> dict[str, np.ndarray]:
+    """An occlusion as arrays for the cache."""
+    ends = np.cumsum([len(matte) for matte in found.mattes], dtype=np.int64)
+    return {"data": np.frombuffer(b"".join(found.mattes), np.uint8), "ends": ends, "covered": found.covered}
+
+
+def _network() -> Look:
+    from cmet_engine.face.occlusion_network import load_network  # brings torch
+
+    return load_network().probability
+
+
+def left_out(found: Occlusion, geometry: FaceGeometry) -> Occlusion:
+    """The same with how far the edit is left out: fully where a part is covered, fading before and after."""
+    mouth = found.covered[:, MOUTH] >= HIDDEN
+    upper = (found.covered[:, (*EYES, *BROWS)] >= HIDDEN).all(1)
+    lower, upper = (
+        1 - fade_of(~which, geometry.cuts, float(geometry.fps)) if which.any() else np.zeros(len(which), np.float32)
+        for which in (mouth, upper)
+    )
+    return Occlusion(found.mattes, found.covered, lower, upper)
+
+
+def look(footage: Source, geometry: FaceGeometry, network: Look, progress: Progress | None = None) -> Occlusion:
+    """Look at the frames of a clip; `left_out` is not applied yet."""
+    raw = list(_probabilities(footage, geometry, network, progress))
+    mattes: list[bytes] = []
+    covered = np.zeros((len(raw), len(PARTS)), np.float32)
+    for first, last in geometry.shots():
+        for index in range(first, last):
+            matte = _settled(raw, geometry, index, first, last)
+            mattes.append(b"" if matte is None else _packed(matte))
+            if matte is not None:
+                covered[index] = _shares(matte, geometry.landmarks[index])
+    if sum(map(bool, mattes)) < min(LEAST_FRAMES, len(mattes)):
+        return Occlusion([b""] * len(mattes), np.zeros_like(covered))
+    return Occlusion(mattes, covered)
+
+
+def _packed(matte: np.ndarray) -> bytes:
+    return zlib.compress(np.round(matte * 255).astype(np.uint8).tobytes(), 1)
+
+
+def _unpacked(data: bytes) -> np.ndarray:
+    return np.frombuffer(zlib.decompress(data), np.uint8).reshape(SIDE, SIDE).astype(np.float32) / 255
+
+
+def _probabilities(
+    footage: Source, geometry: FaceGeometry, network: Look, progress: Progress | None
+) -> Iterator[bytes]:
+    """The network's probability in every frame, compressed; empty where nothing is found or nobody looked."""
+    waiting: list[np.ndarray | None] = []
+    seen = True  # nothing is known before the first frame
+    done = 0
+    for frame in VideoReader(footage):
+        if frame.index >= len(geometry):
+            break
+        points = geometry.landmarks[frame.index]
+        known = bool(geometry.valid[frame.index]) and bool(np.isfinite(points).all())
+        waiting.append(cut_crop(frame.image, crop_transform(points, SIDE), SIDE) if known else None)
+        done += 1
+        if len(waiting) < STRIDE and done < len(geometry):
+            continue
+        last = _looked_at(waiting[-1:], network)
+        if seen or last[0]:
+            yield from _looked_at(waiting[:-1], network)
+        else:
+            yield from [b""] * (len(waiting) - 1)
+        yield from last
+        seen, waiting = bool(last[0]), []
+        if progress:
+            progress(Stage.OCCLUSION, done, len(geometry))
+    yield from [b""] * (len(geometry) - done + len(waiting))
+
+
+def _looked_at(crops: Sequence[np.ndarray | None], network: Look) -> list[bytes]:
+    """The probabilities of some crops; None has none."""
+    shown = [crop for crop in crops if crop is not None]
+    found = iter(network(shown)) if shown else iter(())
+    result = []
+    for crop in crops:
+        matte = None if crop is None else next(found)
+        result.append(b"" if matte is None or (matte > SURE).sum() < LEAST_SURE else _packed(matte))
+    return result
+
+
+def _settled(raw: Sequence[bytes], geometry: FaceGeometry, index: int, first: int, last: int) -> np.ndarray | None:
+    """The matte of a frame: averaged over its neighbours in the shot, cleared of what is improbable or beside the face."""
+    reach = len(WEIGHTS) // 2
+    near = range(max(first, index - reach), min(last, index + reach + 1))
+    if not any(raw[k] for k in near):
+        return None
+    own = geometry.landmarks[index]
+    here = _in_crop(own)
+    total, mean = 0.0, np.zeros((SIDE, SIDE), np.float32)
+    for k in near:
+        weight = WEIGHTS[k - index + reach]
+        total += weight
+        if raw[k]:
+            moved = _unpacked(raw[k])
+            if k != index:
+                to = _affine(_in_crop(geometry.landmarks[k]), here)
+                moved = cv2.warpAffine(moved, to, (SIDE, SIDE), borderMode=cv2.BORDER_REPLICATE)
+            mean += weight * moved
+    mean /= total
+    weak = (mean > LIKELY).astype(np.uint8)
+    count, parts = cv2.connectedComponents(weak, connectivity=8)
+    face = _face(here)
+    sure = np.bincount(parts[(mean > SURE) & (face > 0)], minlength=count)[:count] >= LEAST_SURE
+    sure[0] = False
+    if not sure.any():
+        return None
+    kept = cv2.dilate(sure[parts].astype(np.uint8), np.ones((3, 3), np.uint8))
+    return mean * kept
+
+
+def _in_crop(landmarks: np.ndarray) -> np.ndarray:
+    """Landmarks [468, 2] in the canonical crop."""
+    return apply(crop_transform(landmarks, SIDE), landmarks[:SKIN])
+
+
+def _affine(source: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """The affine map [2, 3] between places of the skull in two crops, least squares."""
+    weight = np.sqrt(template().weights[:SKIN])[:, None]
+    plane = np.column_stack([source, np.ones(len(source))])
+    return np.linalg.lstsq(plane * weight, target * weight, rcond=None)[0].T
+
+
+def _face(points: np.ndarray) -> np.ndarray:
+    """The face in the crop: uint8 [128, 128]."""
+    mask = np.zeros((SIDE, SIDE), np.uint8)
+    cv2.fillPoly(mask, [np.round(points[list(OVAL)]).astype(np.int32)], (1,))
+    return mask
+
+
+def _shares(matte: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
+    """Shares of mouth, eyes and brows that are covered: float32 [5]."""
+    points = _in_crop(landmarks)
+    result = np.zeros(len(PARTS), np.float32)
+    for k, outline in enumerate(PARTS):
+        part = np.zeros((SIDE, SIDE), np.uint8)
+        cv2.fillPoly(part, [np.round(points[list(outline)]).astype(np.int32)], (1,))
+        result[k] = float((matte[part > 0] > 0.5).mean()) if part.any() else 0.0
+    return result

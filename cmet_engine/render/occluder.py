@@ -1,0 +1,99 @@
+"""What lies before the face is taken off before the skin moves, and put back unmoved."""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from cmet_engine.face.crop import apply, crop_transform, inverse
+from cmet_engine.media.planes import Box
+from cmet_engine.render.openings import quantised
+from cmet_engine.smoothstep import smoothstep
+
+EDGE = (0.12, 0.5)
+"""Probability below which a pixel is the face's, and above which it is the occluder's."""
+
+
+@dataclass(frozen=True)
+class Occluder:
+    """What lies before the face in a part of a frame.
+
+    Attributes:
+        box: (left, top, right, bottom), pixels of the part.
+        alpha: float32 [h, w] in 0..1 in the box: 1 where only the occluder is seen.
+        known: float32 [h, w], 1 where the face is seen, 0 under the occluder and one pixel of the matte around it, where lenses and
+            codecs leave halos.
+    """
+
+    box: Box
+    alpha: np.ndarray
+    known: np.ndarray
+
+    def taken_off(self, part: np.ndarray) -> np.ndarray:
+        """The part with the face completed from around the occluder: a new picture of the same type and shape."""
+        left, top, right, bottom = self.box
+        result = part.copy()
+        below = part[top:bottom, left:right]
+        result[top:bottom, left:right] = quantised(completed(below, self.known), part.dtype)
+        return result
+
+    def put_back(self, part: np.ndarray, drawn: np.ndarray) -> np.ndarray:
+        """The rendered picture `drawn` with the occluder as it was in `part`, its soft edge and shadow with it."""
+        left, top, right, bottom = self.box
+        result = drawn.copy()
+        own, moved = (picture[top:bottom, left:right].astype(np.float32) for picture in (part, drawn))
+        result[top:bottom, left:right] = quantised(moved + (own - moved) * self.alpha[..., None], part.dtype)
+        return result
+
+
+def occluder(matte: np.ndarray, landmarks: np.ndarray, shape: tuple[int, ...]) -> Occluder | None:
+    """An occluder by its matte.
+
+    Args:
+        matte: float32 [R, R] on the canonical crop; see `face.occlusion`.
+        landmarks: [478, 3] pixels of the part.
+        shape: of the part, (height, width, …).
+
+    Returns:
+        None where nothing of it lies in the part.
+    """
+    size = len(matte)
+    transform = crop_transform(landmarks, size)
+    rows, columns = (np.flatnonzero((matte > EDGE[0]).any(axis)) for axis in (1, 0))
+    if not len(rows):
+        return None
+    low, high = np.array([columns[0], rows[0]]) - 2.0, np.array([columns[-1], rows[-1]]) + 3.0
+    corners = apply(inverse(transform), np.array([low, high, [low[0], high[1]], [high[0], low[1]]]))
+    left, top = (int(v) for v in np.clip(np.floor(corners.min(0)), 0, [shape[1], shape[0]]))
+    right, bottom = (int(v) for v in np.clip(np.ceil(corners.max(0)), 0, [shape[1], shape[0]]))
+    if right - left < 2 or bottom - top < 2:
+        return None
+    shifted = np.column_stack([transform[:, :2], transform[:, :2] @ [left, top] + transform[:, 2]])
+    alpha, near = (
+        cv2.warpAffine(
+            values, shifted, (right - left, bottom - top), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+            borderMode=cv2.BORDER_REPLICATE,
+        )
+        for values in (matte, cv2.dilate(matte, np.ones((3, 3), np.uint8)))
+    )  # fmt: skip
+    known = (near <= EDGE[0]).astype(np.float32)
+    return Occluder((left, top, right, bottom), smoothstep(alpha, *EDGE).astype(np.float32), known)
+
+
+def completed(picture: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """A picture [h, w, 3] whose pixels with `known` [h, w] 0 are made up from those around them with 1: float32 [h, w, 3].
+
+    Push and pull on a pyramid (Gortler et al., "The Lumigraph", SIGGRAPH 1996, section 4.3).
+    """
+    levels = [(picture.astype(np.float32) * known[..., None], known)]
+    while min(levels[-1][1].shape) > 2 and levels[-1][1].min() <= 0:
+        colours, weight = levels[-1]
+        levels.append((cv2.pyrDown(colours), cv2.pyrDown(weight)))
+    colours, weight = levels.pop()
+    below = colours / np.maximum(weight, 1e-6)[..., None]
+    for colours, weight in reversed(levels):
+        below = cv2.pyrUp(below, dstsize=weight.shape[::-1])
+        share = np.minimum(weight, 1)[..., None]
+        own = colours / np.maximum(weight, 1e-6)[..., None]
+        below = below + (own - below) * share
+    return below

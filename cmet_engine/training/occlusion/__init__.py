@@ -1,0 +1,1 @@
+"""Training of the occlusion network on occluders drawn over bare faces (`cmet train occlusion`)."""

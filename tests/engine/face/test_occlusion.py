@@ -1,0 +1,66 @@
+"""Looking for what lies before the face in a clip: seldom where nothing is, steadily where something is."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from cmet_engine.face.clip import track_clip
+from cmet_engine.face.geometry import FaceGeometry
+from cmet_engine.face.occlusion import LEAST_FRAMES, MOUTH, SIDE, STRIDE, find_occlusion, look
+from cmet_engine.media.source import Source
+from tests import short_clips
+
+
+@pytest.fixture(scope="module")
+def talking(tmp_path_factory) -> tuple[Source, FaceGeometry]:
+    path = short_clips.small(tmp_path_factory.mktemp("occlusion") / "talking.mp4", size=192)
+    return Source(path), track_clip(path)[0]
+
+
+class Scripted:
+    """A network that sees a bar before the mouth in the crops with the given numbers, counted as they come."""
+
+    def __init__(self, shows: Sequence[int] = ()) -> None:
+        self.shows, self.crops = set(shows), 0
+
+    def __call__(self, crops: Sequence[np.ndarray]) -> np.ndarray:
+        result = np.zeros((len(crops), SIDE, SIDE), np.float32)
+        for matte in result:
+            if self.crops in self.shows:
+                matte[80:110, 40:90] = 0.95
+            self.crops += 1
+        return result
+
+
+def test_between_frames_that_show_nothing_nobody_looks(talking):
+    network = Scripted()
+    found = look(*talking, network)
+    assert not found.any()
+    assert network.crops <= len(talking[1]) / STRIDE + STRIDE
+
+
+def test_something_before_the_mouth_is_found_in_every_frame_and_steady(talking):
+    found = look(*talking, Scripted(range(1000)))
+    assert all(found.mattes)
+    assert found.covered[:, MOUTH].min() > 0.5
+    assert np.mean([np.abs(found.matte(k + 1) - found.matte(k)).mean() for k in range(20)]) < 0.02
+    assert found.matte(3)[:60].max() < 0.1
+
+
+def test_a_flash_in_fewer_frames_than_count_is_forgotten(talking):
+    assert LEAST_FRAMES > 1
+    assert not look(*talking, Scripted([3])).any()
+
+
+def test_a_clip_is_looked_at_once(talking, monkeypatch, tmp_path):
+    monkeypatch.setenv("CMET_HOME", str(tmp_path))
+    monkeypatch.setattr("cmet_engine.face.occlusion.assets.checksums", lambda *names: names)
+    monkeypatch.setattr("cmet_engine.face.occlusion._network", lambda: Scripted(range(1000)))
+    first = find_occlusion(*talking)
+    monkeypatch.setattr("cmet_engine.face.occlusion._network", lambda: pytest.fail("it was looked at before"))
+    again = find_occlusion(*talking)
+    assert again.any()
+    assert again.mattes == first.mattes
+    assert np.array_equal(again.lower, first.lower)
+    assert first.lower.min() == 1, "the mouth is covered all the time"
