@@ -28,7 +28,15 @@ from cmet_engine.media.sequences import remove_stale
 from cmet_engine.media.source import Source
 from cmet_engine.media.spaces import of_result
 from cmet_engine.media.writer import check_output
-from cmet_engine.preparation import check_beside, check_inputs, like_source, matte_of, say_limits
+from cmet_engine.preparation import (
+    check_beside,
+    check_inputs,
+    like_source,
+    matte_of,
+    name_of_face,
+    people_asked,
+    say_limits,
+)
 from cmet_engine.progress import Progress
 from cmet_engine.provenance.credentials import is_made
 from cmet_engine.provenance.seal import Signatory
@@ -253,7 +261,7 @@ def _render_into(spec: RenderSpec, output: Path, force: bool, watch: _Watch) -> 
     say_limits(footage, footage, output, spec.codec)
     people = []
     for (person, one), given in zip(everyone, curves, strict=True):
-        name = (person or _called(spec.face)) if spec.people else ""
+        name = (person or name_of_face(spec.face)) if spec.people else ""
         pieces = watch.pieces.part(f"person_{name}") if watch.pieces and spec.people else watch.pieces
         geometry, tracked = track_clip(footage, face=one.face, progress=watch.progress, pieces=pieces)
         source, edited = (tracked if track is None else _in_part(track, tracked, footage) for track in given)
@@ -326,7 +334,7 @@ def _track_and_encode(spec: EditSpec, footage: Source, watch: _Watch) -> tuple[l
             if watch.progress:
                 watch.progress(stage, done, total)
 
-        asked = _asked(spec)
+        asked = people_asked(spec)
         tracked = []
         for person in asked:
             one = spec.of(person)
@@ -335,7 +343,7 @@ def _track_and_encode(spec: EditSpec, footage: Source, watch: _Watch) -> tuple[l
         emotions = encoding.result()
     people = [
         _Person(
-            (person or _called(spec.face)) if len(asked) > 1 else "",
+            (person or name_of_face(spec.face)) if len(asked) > 1 else "",
             geometry, source, source, one, replace(emotions, timeline=emotions.timeline.of(person)),
         )
         for person, one, geometry, source in tracked
@@ -357,38 +365,10 @@ def _check_apart(people: list[_Person], clip: Path) -> None:
             )
 
 
-def _asked(spec: EditSpec) -> list[str | None]:
-    """Whom the keys of an edit are for: `EmotionKey.person` of each; a voice without a key of its own is for `spec.face`.
-
-    Raises:
-        CmetError: they are for several people, and the renderer cannot do that.
-    """
-    from cmet_engine.emotion.clip_emotions import VOICE  # brings torch
-
-    timeline = spec.timeline()
-    asked = timeline.people()
-    if not asked or (spec.speech is not None and VOICE not in timeline.names() and None not in asked):
-        asked.append(None)
-    if len(asked) > 1 and spec.renderer == "edtalk":
-        raise InvalidInput("The renderer edtalk edits one person of a clip; use warp for several.")
-    faces = [spec.of(person).face for person in asked]
-    for own in spec.people:
-        if f"#{own.person}" not in faces:
-            raise InvalidInput(
-                f"There are settings for {own.person}, but no emotion; write the same behind # everywhere."
-            )
-    return asked
-
-
 def _mode(one: _Person) -> str:
     """`add` or `replace`, for one person of an edit."""
     assert isinstance(one.spec, EditSpec)
     return one.spec.mode
-
-
-def _called(face: int | str | Path) -> str:
-    """What the person whom keys without a person are for is called beside others."""
-    return f"face{face}" if isinstance(face, int) else face[1:] if isinstance(face, str) else face.stem
 
 
 def _tracking_messages(people: list[_Person]) -> list[str]:

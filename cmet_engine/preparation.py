@@ -113,3 +113,31 @@ def like_source(spec: AnyVideoSpec, suffix: str | None = None) -> AnyVideoSpec:
         suffix = f".{spec.format}"
     suffix, codec = codecs.like(spec.clip, suffix)
     return spec.model_copy(update={"format": suffix.removeprefix("."), "codec": codec})
+
+
+def people_asked(spec: EditSpec) -> list[str | None]:
+    """Whom the keys of an edit are for: `EmotionKey.person` of each; a voice without a key of its own is for `spec.face`.
+
+    Raises:
+        CmetError: they are for several people, and the renderer cannot do that.
+    """
+    from cmet_engine.emotion.clip_emotions import VOICE  # brings torch
+
+    timeline = spec.timeline()
+    asked = timeline.people()
+    if not asked or (spec.speech is not None and VOICE not in timeline.names() and None not in asked):
+        asked.append(None)
+    if len(asked) > 1 and spec.renderer == "edtalk":
+        raise InvalidInput("The renderer edtalk edits one person of a clip; use warp for several.")
+    faces = [spec.of(person).face for person in asked]
+    for own in spec.people:
+        if f"#{own.person}" not in faces:
+            raise InvalidInput(
+                f"There are settings for {own.person}, but no emotion; write the same behind # everywhere."
+            )
+    return asked
+
+
+def name_of_face(face: int | str | Path) -> str:
+    """What the person whom keys without a person are for is called beside others."""
+    return f"face{face}" if isinstance(face, int) else face[1:] if isinstance(face, str) else face.stem

@@ -86,8 +86,7 @@ def measure(source: Source) -> VideoInfo:
     warnings = [*source.notes, *_warnings(source.path.name, header, packets, fps)]
     colors = colors_of(first)
     display, reason = display_and_reason(source, colors, first.format.name)
-    if reason:
-        warnings.append(sentence(source.path.name, display.name, reason))
+    warnings += [sentence(source.path.name, display.name, reason)] if reason else []
     part = slice(source.first, source.end)
     stamps, durations = packets.stamps[part], packets.durations[part]
     frames = max(len(stamps) if source.is_part else packets.frames, 1)

@@ -154,11 +154,8 @@ def render_video(
                 _note(folder / NOTES, renderer, observers)
             mask = matte.add(frame, picture) if matte else None
             if frame.index >= writer.frames:
-                writer.write(
-                    picture if frame.source is None else frame.source,
-                    frame.time,
-                    mask if output.matte_channel else None,
-                )
+                shown = picture if frame.source is None else frame.source
+                writer.write(shown, frame.time, mask if output.matte_channel else None)
             if preview:
                 preview(picture)
             if progress:
