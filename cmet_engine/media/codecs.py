@@ -133,9 +133,11 @@ def choose(settings: OutputSettings) -> Codec:
     chosen = min(_fitting(kind, size, 2 if order else 1), key=lambda one: _loss(one, pixels, kind))
     target = layout(chosen)
     if source:
-        # FFmpeg decodes ProRes 4444 to 12 bits whatever it was made from
-        own = about._replace(bits=target.bits) if source.codec == "prores" and name == "prores_4444" else about
+        unknown = source.codec == "prores" and name == "prores_4444"  # decoded to 12 bits whatever it was made from
+        own = about._replace(bits=target.bits) if unknown else about
         notes += [f"{kind.title} {lost}." for lost in _lost(kind, own, target)]
+        if unknown and about.bits > target.bits:
+            notes.append(f"{kind.title} is written with {target.bits} bits a colour; if the clip has 12, use ffv1.")
     colors = _colors(kind, source.colors if source else Colors(), notes)
     options = dict(kind.options) | ({"field_order": {"tff": "tb", "bff": "bt"}[order]} if order else {})
     if kind.encoder in ("libx264", "libx265"):
