@@ -34,6 +34,7 @@ from cmet_engine.choices import InputSpace
 from cmet_engine.errors import CmetError
 from cmet_engine.jobs.execute import execute
 from cmet_engine.media.info import Mastering
+from cmet_engine.media.planes import CENTER, LEFT, TOP, TOP_LEFT
 from cmet_engine.preparation import like_source
 from cmet_engine.spec import EditSpec
 
@@ -130,7 +131,7 @@ class Judge:
             cells.append(str(tags) if held else "–")
         place, written = colors.chroma_place, after.info.colors.chroma_place
         if (
-            place
+            place in (LEFT, CENTER, TOP_LEFT, TOP)  # places at the bottom are written, but cannot be read
             and after.about == before.about
             and after.about.down == 2
             and after.info.codec in ("h264", "hevc", "ffv1")
