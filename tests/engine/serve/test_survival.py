@@ -23,12 +23,12 @@ def sample(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory, sample):
-    """`uninterrupted(format)`: checksums of an edit that nobody disturbed."""
+    """`uninterrupted(format, watermark)`: checksums of an edit that nobody disturbed."""
     engine = Engine(tmp_path_factory.mktemp("calm"), sample)
 
     @cache
-    def uninterrupted(suffix="mp4"):
-        state = engine.finished(engine.asker.edit(sample, format=suffix, **EDIT)["id"])
+    def uninterrupted(suffix="mp4", watermark=True):
+        state = engine.finished(engine.asker.edit(sample, format=suffix, watermark=watermark, **EDIT)["id"])
         assert state["state"] == "done", state["error"]
         assert not (engine.job_folder(state["id"]) / "pieces").exists()
         return digest(state["files"])
@@ -66,7 +66,7 @@ def test_pieces_of_another_clip_are_not_used(engine, sample, uninterrupted, tmp_
     """The clip is exported again while the engine is dead."""
     clip = tmp_path / "take.mp4"
     clip.write_bytes(sample.read_bytes())
-    job = engine.asker.edit(clip, **EDIT)["id"]
+    job = engine.asker.edit(clip, watermark=False, **EDIT)["id"]  # another file has another id
     engine.reaches(job, "render", 70)
     engine.kill()
     data = sample.read_bytes()
@@ -74,7 +74,7 @@ def test_pieces_of_another_clip_are_not_used(engine, sample, uninterrupted, tmp_
     engine.start()
     state = engine.finished(job)
     assert state["state"] == "done", state["error"]
-    assert digest({"v": state["files"]["edited.mp4"]})["v"] == uninterrupted()["edited.mp4"]
+    assert digest({"v": state["files"]["edited.mp4"]})["v"] == uninterrupted(watermark=False)["edited.mp4"]
     assert "render begins anew" in engine.asker.log(job)
 
 
@@ -84,7 +84,7 @@ def test_kills_at_random_moments(engine, sample, uninterrupted):
     for number in range(10):
         clip = engine.folder / f"take{number}.mp4"  # of a content of its own, so that everything is done anew
         clip.write_bytes(sample.read_bytes() + b"\0\0\0\x0cfree" + number.to_bytes(4))
-        job, kills = engine.asker.edit(clip, **EDIT)["id"], []
+        job, kills = engine.asker.edit(clip, watermark=False, **EDIT)["id"], []
         for _ in range(3):
             engine.wait(lambda job=job: engine.asker.job(job)["stage"] or engine.asker.job(job)["state"] in FINISHED)
             time.sleep(draw.uniform(0, 2))
@@ -101,5 +101,5 @@ def test_kills_at_random_moments(engine, sample, uninterrupted):
         state = engine.finished(job)
         print(job, kills, state["state"])
         assert state["state"] == "done", (kills, state["error"])
-        assert digest(state["files"])["edited.mp4"] == uninterrupted()["edited.mp4"], kills
-        assert digest(state["files"])["edited.npz"] == uninterrupted()["edited.npz"], kills
+        assert digest(state["files"])["edited.mp4"] == uninterrupted(watermark=False)["edited.mp4"], kills
+        assert digest(state["files"])["edited.npz"] == uninterrupted(watermark=False)["edited.npz"], kills
