@@ -81,6 +81,19 @@ def group_of(person: str) -> int:
         return zlib.crc32(person.encode()) % HELD_OUT_EVERY
 
 
+def read_people(index: Path) -> list[tuple[str, str]]:
+    """Path and person of every picture of a table.
+
+    Raises:
+        InvalidInput: it cannot be read, or lacks one of the columns.
+    """
+    try:
+        with index.open(encoding="utf-8-sig", newline="") as file:
+            return [(row["path"], row["person"]) for row in csv.DictReader(file)]
+    except (OSError, KeyError, UnicodeDecodeError) as error:
+        raise InvalidInput(f"{index} cannot be read as a table with the columns path and person.") from error
+
+
 def load_pictures(folder: str | Path) -> Pictures:
     """Labelled pictures of a folder: `index.csv` (path, person, emotion) and `mediapipe_blendshapes.npz` (names, scores).
 

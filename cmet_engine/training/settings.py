@@ -1,5 +1,6 @@
 """The numbers of a training run as JSON: a dataclass whose missing fields keep their defaults."""
 
+import json
 from dataclasses import fields, is_dataclass
 from typing import Any, TypeVar, cast
 
@@ -34,6 +35,19 @@ def read_settings(values: Any, defaults: Settings, name: str) -> Settings:
         else:
             settings[key] = tuple(value) if isinstance(value, list) else value
     return cast(Settings, type(cast(object, defaults))(**settings))
+
+
+def parse_settings(text: str, defaults: Settings, name: str) -> Settings:
+    """`read_settings` of a JSON text.
+
+    Raises:
+        InvalidInput: it is not JSON; and see `read_settings`.
+    """
+    try:
+        given = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise InvalidInput(f"{name}: not valid JSON.") from error
+    return read_settings(given, defaults, name)
 
 
 def _is_like(value: Any, default: Any) -> bool:

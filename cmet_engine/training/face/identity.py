@@ -6,7 +6,6 @@ people best against all of that.
 """
 
 import contextlib
-import csv
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +29,7 @@ from cmet_engine.media.picture import read_picture
 from cmet_engine.progress import Progress, Stage
 from cmet_engine.render.motion import landmark_motion
 from cmet_engine.render.warp import warp
+from cmet_engine.training.labelled_pictures import read_people
 
 FORMAT = "cmet-identity/1"
 SAMPLES = "samples.npz"
@@ -125,11 +125,7 @@ def _samples(index: Path, stored: Path, progress: Progress | None) -> Samples:
 
 
 def _make_samples(index: Path, progress: Progress | None) -> Samples:
-    try:
-        with index.open(encoding="utf-8-sig", newline="") as file:
-            rows = [(row["path"], row["person"]) for row in csv.DictReader(file)]
-    except (OSError, KeyError, UnicodeDecodeError) as error:
-        raise InvalidInput(f"{index} cannot be read as a table with the columns path and person.") from error
+    rows = read_people(index)
     numbers: dict[str, int] = {}
     textures, landmarks, person = [], [], []
     random = np.random.default_rng(0)

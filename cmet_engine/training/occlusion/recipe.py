@@ -19,7 +19,7 @@ from cmet_engine.files import whole_file
 from cmet_engine.progress import Progress
 from cmet_engine.training.loop import TOTAL, Checkpoint, LearningRate, Loop, warm_cosine
 from cmet_engine.training.occlusion.samples import Faces, draw_scene, photograph, read_faces
-from cmet_engine.training.settings import read_settings
+from cmet_engine.training.settings import parse_settings
 
 FACES, CHECKPOINT, WEIGHTS, FIGURES = "faces.npz", "checkpoint.pt", "occlusion.safetensors", "figures.json"
 TEST_SAMPLES = 400
@@ -65,11 +65,7 @@ class OcclusionConfig:
         Raises:
             InvalidInput: not JSON, an unknown field, or a value of the wrong kind; the message names it.
         """
-        try:
-            given = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise InvalidInput(f"{name}: not valid JSON.") from error
-        return read_settings(given, cls(), name)
+        return parse_settings(text, cls(), name)
 
 
 def train_occlusion(

@@ -1,7 +1,6 @@
 """Samples for the occlusion network: bare faces, occluders drawn over them, and what a camera does to the picture."""
 
 import contextlib
-import csv
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +15,7 @@ from cmet_engine.face.pose import mirrored
 from cmet_engine.files import whole_file
 from cmet_engine.media.picture import read_picture
 from cmet_engine.progress import Progress, Stage
-from cmet_engine.training.labelled_pictures import group_of
+from cmet_engine.training.labelled_pictures import group_of, read_people
 from cmet_engine.training.occlusion import objects
 from cmet_engine.training.occlusion.glasses import draw_glasses
 from cmet_engine.training.occlusion.layers import CANVAS, Scene
@@ -72,11 +71,7 @@ def read_faces(index: Path, stored: Path, progress: Progress | None = None) -> F
 
 
 def _find(index: Path, progress: Progress | None) -> Faces:
-    try:
-        with index.open(encoding="utf-8-sig", newline="") as file:
-            rows = [(row["path"], row["person"]) for row in csv.DictReader(file)]
-    except (OSError, KeyError, UnicodeDecodeError) as error:
-        raise InvalidInput(f"{index} cannot be read as a table with the columns path and person.") from error
+    rows = read_people(index)
     pictures, landmarks, person = [], [], []
     with contextlib.closing(Detector()) as detector, contextlib.closing(Mesh()) as mesh:
         for done, (path, who) in enumerate(rows, 1):

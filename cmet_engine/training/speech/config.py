@@ -4,8 +4,7 @@ import json
 from dataclasses import asdict, dataclass, field
 
 from cmet_engine.emotion.student import StudentConfig
-from cmet_engine.errors import InvalidInput
-from cmet_engine.training.settings import read_settings
+from cmet_engine.training.settings import parse_settings
 
 
 @dataclass(frozen=True)
@@ -88,11 +87,7 @@ class TrainingConfig:
         Raises:
             CmetError: not JSON, an unknown field, or a value of the wrong kind; the message names it.
         """
-        try:
-            given = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise InvalidInput(f"{name}: not valid JSON.") from error
-        return read_settings(given, cls(), name)
+        return parse_settings(text, cls(), name)
 
     def to_json(self) -> str:
         """The text that `from_json` reads."""
