@@ -26,16 +26,13 @@ from cmet_engine.face.landmarks import (
     SKIN,
     UPPER_LIP_OUTER,
 )
+from cmet_engine.face.occlusion_network import SIDE, WEIGHTS_FILE, load_network
 from cmet_engine.face.pose import template
 from cmet_engine.media.reader import VideoReader
 from cmet_engine.media.source import Source
 from cmet_engine.models import assets
 from cmet_engine.progress import Progress, Stage
 from cmet_engine.smoothstep import smoothstep
-
-WEIGHTS_FILE = "face_occlusion.safetensors"
-SIDE = 128
-"""Pixels of the matte, which lies on the canonical crop."""
 
 STRIDE = 4
 """Every so many frames are looked at; those between only where one of their two shows something."""
@@ -132,15 +129,24 @@ def find_occlusion(
         CmetError: the clip cannot be read, or the embedded weights are missing.
     """
     footage = Source.of(clip)
-    name = None
-    if footage.path.is_file():
-        code = fingerprint.code(__name__, "cmet_engine.face.clip")
-        name = cache.key("occlusion", footage.path, code, face, assets.checksums(WEIGHTS_FILE), footage.reading)
-    stored = cache.arrays(name, lambda: _packed_up(look(footage, geometry, _network(), progress)))
+    stored = cache.arrays(_key(footage, face), lambda: _packed_up(look(footage, geometry, _network(), progress)))
     ends = stored["ends"].tolist()
     data = stored["data"].tobytes()
     mattes = [data[a:b] for a, b in itertools.pairwise([0, *ends])]
     return left_out(Occlusion(mattes, stored["covered"]), geometry)
+
+
+def was_found(clip: Path | Source, face: int | str = 0) -> bool:
+    """Whether `find_occlusion` has its answer in the cache."""
+    name = _key(Source.of(clip), face)
+    return name is not None and cache.get(name) is not None
+
+
+def _key(footage: Source, face: int | str) -> str | None:
+    if not footage.path.is_file():
+        return None
+    code = fingerprint.code(__name__, "cmet_engine.face.clip")
+    return cache.key("occlusion", footage.path, code, face, assets.checksums(WEIGHTS_FILE), footage.reading)
 
 
 def _packed_up(found: Occlusion) -> dict[str, np.ndarray]:
@@ -150,8 +156,6 @@ def _packed_up(found: Occlusion) -> dict[str, np.ndarray]:
 
 
 def _network() -> Look:
-    from cmet_engine.face.occlusion_network import load_network  # brings torch
-
     return load_network().probability
 
 
