@@ -34,11 +34,17 @@ from cmet_engine.models import assets
 from cmet_engine.progress import Progress, Stage
 from cmet_engine.smoothstep import smoothstep
 
-STRIDE = 4
+STRIDE = 6
 """Every so many frames are looked at; those between only where one of their two shows something."""
 
 LIKELY, SURE, LEAST_SURE = 0.4, 0.65, 14
-"""Hysteresis: pixels as probable as the first that are connected to at least so many as probable as the second count."""
+"""Hysteresis: pixels as probable as the first that are connected to at least so many as probable as the second may count."""
+
+CERTAIN, LEAST_CERTAIN = 0.95, 250
+"""What is no pair of glasses counts from so many pixels on that are as probable: stubble and folds are seldom taken for that."""
+
+BAND, MIDDLE, LEAST_SIDE = slice(28, 72), slice(54, 75), 8
+"""Rows of the crop where glasses sit, and columns between their lenses; a pair has so many sure pixels on both sides of those."""
 
 LEAST_FRAMES = 3
 """A clip with something before the face in fewer frames counts as bare."""
@@ -48,6 +54,9 @@ WEIGHTS = (0.15, 0.2, 0.3, 0.2, 0.15)
 
 HIDDEN = 0.35
 """A part of the face counts as covered from this share of it on."""
+
+WHOLE = 0.8
+"""Where less than this share of an eye is marked, lid and lens of glasses were taken for one another: the eye moves on."""
 
 PARTS = (
     (*UPPER_LIP_OUTER, *LOWER_LIP_OUTER[::-1]), (*RIGHT_EYE_UPPER, *RIGHT_EYE_LOWER[::-1]),
@@ -198,7 +207,7 @@ def _probabilities(
     footage: Source, geometry: FaceGeometry, network: Look, progress: Progress | None
 ) -> Iterator[bytes]:
     """The network's probability in every frame, compressed; empty where nothing is found or nobody looked."""
-    waiting: list[np.ndarray | None] = []
+    waiting: list[tuple[np.ndarray, np.ndarray] | None] = []
     seen = True  # nothing is known before the first frame
     done = 0
     for frame in VideoReader(footage):
@@ -206,7 +215,7 @@ def _probabilities(
             break
         points = geometry.landmarks[frame.index]
         known = bool(geometry.valid[frame.index]) and bool(np.isfinite(points).all())
-        waiting.append(cut_crop(frame.image, crop_transform(points, SIDE), SIDE) if known else None)
+        waiting.append((frame.image, points) if known else None)
         done += 1
         if len(waiting) < STRIDE and done < len(geometry):
             continue
@@ -222,14 +231,14 @@ def _probabilities(
     yield from [b""] * (len(geometry) - done + len(waiting))
 
 
-def _looked_at(crops: Sequence[np.ndarray | None], network: Look) -> list[bytes]:
-    """The probabilities of some crops; None has none."""
-    shown = [crop for crop in crops if crop is not None]
+def _looked_at(frames: Sequence[tuple[np.ndarray, np.ndarray] | None], network: Look) -> list[bytes]:
+    """The probabilities in some frames, of which image and landmarks are given; None has none."""
+    shown = [cut_crop(image, crop_transform(points, SIDE), SIDE) for image, points in filter(None, frames)]
     found = iter(network(shown)) if shown else iter(())
     result = []
-    for crop in crops:
-        matte = None if crop is None else next(found)
-        result.append(b"" if matte is None or (matte > SURE).sum() < LEAST_SURE else _packed(matte))
+    for frame in frames:
+        matte = None if frame is None else next(found)
+        result.append(b"" if matte is None or not _counting(matte).any() else _packed(matte))
     return result
 
 
@@ -252,15 +261,34 @@ def _settled(raw: Sequence[bytes], geometry: FaceGeometry, index: int, first: in
                 moved = cv2.warpAffine(moved, to, (SIDE, SIDE), borderMode=cv2.BORDER_REPLICATE)
             mean += weight * moved
     mean /= total
-    weak = (mean > LIKELY).astype(np.uint8)
-    count, parts = cv2.connectedComponents(weak, connectivity=8)
-    face = _face(here)
-    sure = np.bincount(parts[(mean > SURE) & (face > 0)], minlength=count)[:count] >= LEAST_SURE
-    sure[0] = False
-    if not sure.any():
+    counts = _counting(mean, _face(here) > 0)
+    if not counts.any():
         return None
-    kept = cv2.dilate(sure[parts].astype(np.uint8), np.ones((3, 3), np.uint8))
-    return mean * kept
+    matte = mean * cv2.dilate(counts, np.ones((3, 3), np.uint8))
+    for k in EYES:
+        eye = _part(here, k)
+        if (matte[eye > 0] > 0.5).mean() < WHOLE:
+            matte *= 1 - cv2.GaussianBlur(cv2.dilate(eye.astype(np.float32), np.ones((3, 3))), (0, 0), 1)
+    return matte
+
+
+def _counting(probability: np.ndarray, face: np.ndarray | bool = True) -> np.ndarray:
+    """What of a probability counts as lying before the `face` (bool [128, 128]), also where it goes on beside it: uint8 [128, 128]."""
+    sure = (probability > SURE) & face
+    if sure.sum() < LEAST_SURE:
+        return np.zeros((SIDE, SIDE), np.uint8)
+    count, parts = cv2.connectedComponents((probability > LIKELY).astype(np.uint8), connectivity=8)
+
+    def pixels(among: np.ndarray, columns: slice = slice(None), rows: slice = slice(None)) -> np.ndarray:
+        return np.bincount(parts[rows, columns][among[rows, columns]], minlength=count)
+
+    sides = [pixels(sure, columns, BAND) for columns in (slice(MIDDLE.start), slice(MIDDLE.stop, None))]
+    pair = np.min(sides, axis=0) >= LEAST_SIDE
+    kept = pair | (pixels((probability > CERTAIN) & face) >= LEAST_CERTAIN)
+    if pair.any():
+        kept |= pixels(sure, rows=BAND) >= LEAST_SURE  # pieces of rims
+    result: np.ndarray = kept[parts].astype(np.uint8)
+    return result
 
 
 def _in_crop(landmarks: np.ndarray) -> np.ndarray:
@@ -285,9 +313,11 @@ def _face(points: np.ndarray) -> np.ndarray:
 def _shares(matte: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
     """Shares of mouth, eyes and brows that are covered: float32 [5]."""
     points = _in_crop(landmarks)
-    result = np.zeros(len(PARTS), np.float32)
-    for k, outline in enumerate(PARTS):
-        part = np.zeros((SIDE, SIDE), np.uint8)
-        cv2.fillPoly(part, [np.round(points[list(outline)]).astype(np.int32)], (1,))
-        result[k] = float((matte[part > 0] > 0.5).mean()) if part.any() else 0.0
-    return result
+    return np.array([(matte[_part(points, k) > 0] > 0.5).mean() for k in range(len(PARTS))], np.float32)
+
+
+def _part(points: np.ndarray, number: int) -> np.ndarray:
+    """A part of the face in the crop, its outline at least: uint8 [128, 128]."""
+    part = np.zeros((SIDE, SIDE), np.uint8)
+    cv2.fillPoly(part, [np.clip(np.round(points[list(PARTS[number])]), 0, SIDE - 1).astype(np.int32)], (1,))
+    return part

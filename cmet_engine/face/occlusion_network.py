@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from cmet_engine.errors import InvalidInput
 from cmet_engine.models.assets import asset
@@ -56,22 +57,22 @@ class OcclusionNetwork:
         return 1 / (1 + np.exp(-x.reshape(len(crop), len(crop))))
 
     def _layer(self, name: str, x: np.ndarray, stride: int = 1) -> np.ndarray:
-        return np.maximum(self._convolved(name, x, stride), 0)
+        result = self._convolved(name, x, stride)
+        return np.maximum(result, 0, out=result)
 
     def _convolved(self, name: str, x: np.ndarray, stride: int) -> np.ndarray:
         """A convolution of [h, w, inputs] with zeros around: one matrix product over every pixel's neighbourhood."""
         weight, bias = self._layers[name]
         size, inputs = len(weight), x.shape[2]
+        rows, columns = x.shape[0] // stride, x.shape[1] // stride
         if size > 1:
-            padded = np.pad(x, [(size // 2, size // 2)] * 2 + [(0, 0)])
-            rows, columns = (x.shape[0] // stride, x.shape[1] // stride)
-            near = np.empty((rows, columns, size, size, inputs), np.float32)
-            for i in range(size):
-                for j in range(size):
-                    near[:, :, i, j] = padded[i : i + rows * stride : stride, j : j + columns * stride : stride]
-            x = near
-        product = x.reshape(x.shape[0] * x.shape[1], -1) @ weight.reshape(-1, weight.shape[3]) + bias
-        return product.reshape(x.shape[0], x.shape[1], -1)
+            padded = np.zeros((x.shape[0] + size - 1, x.shape[1] + size - 1, inputs), np.float32)
+            padded[size // 2 : -(size // 2), size // 2 : -(size // 2)] = x
+            near = sliding_window_view(padded, (size, size), (0, 1))[::stride, ::stride]  # type: ignore[call-overload]
+            x = near.transpose(0, 1, 3, 4, 2)
+        product = x.reshape(rows * columns, -1) @ weight.reshape(-1, weight.shape[3])
+        product += bias
+        return product.reshape(rows, columns, -1)
 
 
 def load_network(path: Path | None = None) -> OcclusionNetwork:

@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from cmet_engine.face.clip import face_key
+from cmet_engine.face.occlusion import find_occlusion
 from cmet_engine.face.tracker import FaceGeometry
 from cmet_engine.media import audio
 from cmet_engine.media.source import Source
@@ -55,16 +56,19 @@ def open_renderer(
         source: the clip's own curves.
         edited: the wanted curves.
         timed: say how long the work will about take, which is measured, and another figure each time.
-        progress: called as ("fit", steps done, steps in all) while a network is fitted to the clip.
+        progress: called as ("occlusion", frames done, in all) while what lies before the face is looked for, and as ("fit", steps
+            done, in all) while a network is fitted to the clip.
 
     Raises:
         CmetError: the clip cannot be read, or the device is not on this machine.
     """
+    face = face_key(footage, spec.face)
+    occlusion = find_occlusion(footage, geometry, face=face, progress=progress)
     if spec.quality == "draft":
-        return WarpRenderer(geometry, source, edited)
+        return WarpRenderer(geometry, source, edited, occlusion=occlusion)
     quality = resolve_quality(spec.quality, spec.device)
     if quality == "draft":
-        return WarpRenderer(geometry, source, edited, [advice(len(geometry) if timed else None)])
+        return WarpRenderer(geometry, source, edited, [advice(len(geometry) if timed else None)], occlusion)
     from cmet_engine.emotion.clip_emotions import basic_emotion_deltas
     from cmet_engine.render.refine.fitting import prepare
     from cmet_engine.render.refine.renderer import RefinedRenderer
@@ -75,12 +79,12 @@ def open_renderer(
         geometry,
         deltas,
         quality,
-        face=face_key(footage, spec.face),
+        face=face,
         device=spec.device,
         timed=timed,
         progress=progress,
     )
-    return RefinedRenderer(geometry, source, edited, prepared)
+    return RefinedRenderer(geometry, source, edited, prepared, occlusion)
 
 
 def open_edtalk(

@@ -47,12 +47,11 @@ class OcclusionNetwork(nn.Module):
 def save_network(network: OcclusionNetwork, path: Path) -> None:
     """Write the convolutions as float16, each with the normalisation after it in its weights and bias."""
     stored: dict[str, Tensor] = {}
-    for name, layer in network.named_modules():
-        if isinstance(layer, nn.Sequential) and isinstance(layer[0], nn.Conv2d):
-            weight, bias = nn.utils.fuse_conv_bn_weights(
-                layer[0].weight, None, layer[1].running_mean, layer[1].running_var, layer[1].eps, layer[1].weight,
-                layer[1].bias,
-            )  # fmt: skip
-            stored |= {f"{name}.weight": weight, f"{name}.bias": bias}
-    stored |= {"last.weight": network.last.weight, "last.bias": network.last.bias}
+    layers = {name: layer for name, layer in network.named_modules() if isinstance(layer, nn.Sequential)}
+    for name, layer in layers.items():
+        convolution, normalisation = layer[0], layer[1]
+        if isinstance(convolution, nn.Conv2d) and isinstance(normalisation, nn.BatchNorm2d):
+            fused = nn.utils.fuse_conv_bn_eval(convolution.eval(), normalisation.eval())
+            stored |= {f"{name}.{part}": value for part, value in fused.named_parameters()}
+    stored |= {f"last.{part}": value for part, value in network.last.named_parameters()}
     save_file({name: value.detach().half().contiguous() for name, value in stored.items()}, path)
