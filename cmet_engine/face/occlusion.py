@@ -46,6 +46,17 @@ CERTAIN, LEAST_CERTAIN = 0.95, 250
 BAND, MIDDLE, LEAST_SIDE = slice(28, 72), slice(54, 75), 8
 """Rows of the crop where glasses sit, and columns between their lenses; a pair has so many sure pixels on both sides of those."""
 
+WORN, WORN_LIKELY, WORN_SURE = 0.2, 0.3, 0.5
+"""Glasses that are seen in this share of a shot's frames that were looked at are worn in all of it: there the other two take the
+places of `LIKELY` and `SURE`, and rims may be in pieces."""
+
+THICK, BRIDGE, REACH = 15, 168, (16, 12)
+"""What is thicker, pixels of the crop, is no rim but hair that a pair of glasses was joined with, unless it lies so near, across and
+down, to this landmark between the eyes."""
+
+PATIENCE = 25
+"""Frames without anything after which the rest is looked at seldom again."""
+
 LEAST_FRAMES = 3
 """A clip with something before the face in fewer frames counts as bare."""
 
@@ -71,6 +82,9 @@ BORDER = (-0.05, 0.2)
 """Between these heights on the mean face, in outer-eye distances, the lower face passes into the upper."""
 
 _UPPER = np.array([name.startswith(("eye", "brow")) for name in arkit.NAMES])
+
+THING, GLASSES = 1, 2
+"""What a pixel is found to be part of."""
 
 Look = Callable[[Sequence[np.ndarray]], np.ndarray]
 """Crops uint8 [128, 128, 3] to probabilities [B, 128, 128]."""
@@ -181,12 +195,14 @@ def left_out(found: Occlusion, geometry: FaceGeometry) -> Occlusion:
 
 def look(footage: Source, geometry: FaceGeometry, network: Look, progress: Progress | None = None) -> Occlusion:
     """Look at the frames of a clip; `left_out` is not applied yet."""
-    raw = list(_probabilities(footage, geometry, network, progress))
+    raw, found = zip(*_probabilities(footage, geometry, network, progress), strict=True)
     mattes: list[bytes] = []
     covered = np.zeros((len(raw), len(PARTS)), np.float32)
     for first, last in geometry.shots():
+        least = max(LEAST_FRAMES, WORN * sum(map(bool, raw[first:last])))
+        worn = found[first:last].count(GLASSES) >= least
         for index in range(first, last):
-            matte = _settled(raw, geometry, index, first, last)
+            matte = _settled(raw, geometry, index, range(first, last), worn)
             mattes.append(b"" if matte is None else _packed(matte))
             if matte is not None:
                 covered[index] = _shares(matte, geometry.landmarks[index])
@@ -205,10 +221,10 @@ def _unpacked(data: bytes) -> np.ndarray:
 
 def _probabilities(
     footage: Source, geometry: FaceGeometry, network: Look, progress: Progress | None
-) -> Iterator[bytes]:
-    """The network's probability in every frame, compressed; empty where nothing is found or nobody looked."""
+) -> Iterator[tuple[bytes, int]]:
+    """Of every frame the network's probability, compressed, empty where nothing can be there or nobody looked, and what was found."""
     waiting: list[tuple[np.ndarray, np.ndarray] | None] = []
-    seen = True  # nothing is known before the first frame
+    quiet = PATIENCE - 1  # nothing is known before the first frame
     done = 0
     for frame in VideoReader(footage):
         if frame.index >= len(geometry):
@@ -220,32 +236,31 @@ def _probabilities(
         if len(waiting) < STRIDE and done < len(geometry):
             continue
         last = _looked_at(waiting[-1:], network)
-        if seen or last[0]:
-            yield from _looked_at(waiting[:-1], network)
-        else:
-            yield from [b""] * (len(waiting) - 1)
+        looked = last[0][1] or quiet < PATIENCE
+        yield from _looked_at(waiting[:-1], network) if looked else [(b"", 0)] * (len(waiting) - 1)
         yield from last
-        seen, waiting = bool(last[0]), []
+        quiet, waiting = 0 if last[0][1] else quiet + len(waiting), []
         if progress:
             progress(Stage.OCCLUSION, done, len(geometry))
-    yield from [b""] * (len(geometry) - done + len(waiting))
+    yield from [(b"", 0)] * (len(geometry) - done + len(waiting))
 
 
-def _looked_at(frames: Sequence[tuple[np.ndarray, np.ndarray] | None], network: Look) -> list[bytes]:
-    """The probabilities in some frames, of which image and landmarks are given; None has none."""
+def _looked_at(frames: Sequence[tuple[np.ndarray, np.ndarray] | None], network: Look) -> list[tuple[bytes, int]]:
+    """See `_probabilities`, of some frames of which image and landmarks are given; None has none."""
     shown = [cut_crop(image, crop_transform(points, SIDE), SIDE) for image, points in filter(None, frames)]
     found = iter(network(shown)) if shown else iter(())
     result = []
     for frame in frames:
-        matte = None if frame is None else next(found)
-        result.append(b"" if matte is None or not _counting(matte).any() else _packed(matte))
+        matte = np.zeros((SIDE, SIDE), np.float32) if frame is None else next(found)
+        possible = (matte > WORN_SURE).sum() >= LEAST_SURE
+        result.append((_packed(matte), int(_counting(matte).max())) if possible else (b"", 0))
     return result
 
 
-def _settled(raw: Sequence[bytes], geometry: FaceGeometry, index: int, first: int, last: int) -> np.ndarray | None:
+def _settled(raw: Sequence[bytes], geometry: FaceGeometry, index: int, shot: range, worn: bool) -> np.ndarray | None:
     """The matte of a frame: averaged over its neighbours in the shot, cleared of what is improbable or beside the face."""
     reach = len(WEIGHTS) // 2
-    near = range(max(first, index - reach), min(last, index + reach + 1))
+    near = range(max(shot.start, index - reach), min(shot.stop, index + reach + 1))
     if not any(raw[k] for k in near):
         return None
     own = geometry.landmarks[index]
@@ -261,33 +276,45 @@ def _settled(raw: Sequence[bytes], geometry: FaceGeometry, index: int, first: in
                 moved = cv2.warpAffine(moved, to, (SIDE, SIDE), borderMode=cv2.BORDER_REPLICATE)
             mean += weight * moved
     mean /= total
-    counts = _counting(mean, _face(here) > 0)
+    counts = _counting(mean, _face(here) > 0, worn)
+    eyes = [_part(here, k) for k in EYES]
+    clear = [(mean[eye > 0] > 0.5).mean() < WHOLE for eye in eyes]
     if not counts.any():
         return None
-    matte = mean * cv2.dilate(counts, np.ones((3, 3), np.uint8))
-    for k in EYES:
-        eye = _part(here, k)
-        if (matte[eye > 0] > 0.5).mean() < WHOLE:
+    matte = mean * cv2.dilate((counts > 0).astype(np.uint8), np.ones((3, 3), np.uint8))
+    if any(clear):
+        disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (THICK, THICK))
+        blobs = cv2.morphologyEx((counts == GLASSES).astype(np.float32), cv2.MORPH_OPEN, disc)
+        away = np.abs(np.indices((SIDE, SIDE)) - here[BRIDGE, ::-1, None, None])
+        blobs[(away[1] < REACH[0]) & (away[0] < REACH[1])] = 0
+        matte *= 1 - cv2.GaussianBlur(cv2.dilate(blobs, np.ones((5, 5))), (0, 0), 2)
+    for eye, moves in zip(eyes, clear, strict=True):
+        if moves:
             matte *= 1 - cv2.GaussianBlur(cv2.dilate(eye.astype(np.float32), np.ones((3, 3))), (0, 0), 1)
     return matte
 
 
-def _counting(probability: np.ndarray, face: np.ndarray | bool = True) -> np.ndarray:
-    """What of a probability counts as lying before the `face` (bool [128, 128]), also where it goes on beside it: uint8 [128, 128]."""
-    sure = (probability > SURE) & face
+def _counting(probability: np.ndarray, face: np.ndarray | bool = True, worn: bool = False) -> np.ndarray:
+    """What of a probability counts as lying before the `face` (bool [128, 128]), also where it goes on beside it.
+
+    Returns:
+        uint8 [128, 128]: `THING`, `GLASSES` or 0; `worn`: glasses are expected.
+    """
+    sure = (probability > (WORN_SURE if worn else SURE)) & face
     if sure.sum() < LEAST_SURE:
         return np.zeros((SIDE, SIDE), np.uint8)
-    count, parts = cv2.connectedComponents((probability > LIKELY).astype(np.uint8), connectivity=8)
+    likely = (probability > (WORN_LIKELY if worn else LIKELY)).astype(np.uint8)
+    count, parts = cv2.connectedComponents(likely, connectivity=8)
 
     def pixels(among: np.ndarray, columns: slice = slice(None), rows: slice = slice(None)) -> np.ndarray:
         return np.bincount(parts[rows, columns][among[rows, columns]], minlength=count)
 
     sides = [pixels(sure, columns, BAND) for columns in (slice(MIDDLE.start), slice(MIDDLE.stop, None))]
     pair = np.min(sides, axis=0) >= LEAST_SIDE
-    kept = pair | (pixels((probability > CERTAIN) & face) >= LEAST_CERTAIN)
-    if pair.any():
-        kept |= pixels(sure, rows=BAND) >= LEAST_SURE  # pieces of rims
-    result: np.ndarray = kept[parts].astype(np.uint8)
+    thing = pixels((probability > CERTAIN) & face) >= LEAST_CERTAIN
+    if worn or pair.any():
+        pair |= pixels(sure, rows=BAND) >= LEAST_SURE  # pieces of rims
+    result: np.ndarray = np.where(pair, GLASSES, np.where(thing, THING, 0)).astype(np.uint8)[parts]
     return result
 
 
