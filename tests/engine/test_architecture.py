@@ -195,6 +195,11 @@ def test_only_what_is_heavy_is_imported_inside_functions():
     fail_for(needless, "imports that can stand at the top, since they bring nothing heavy")
 
 
+def test_tracking_and_a_draft_edit_wait_for_no_heavy_package():
+    for name in ("jobs.worker", "serve.app", "emotion.edit", "face.clip"):
+        assert not at_start(f"{ENGINE}.{name}") & HEAVY, name
+
+
 def test_light_modules_import_numpy_and_the_standard_library_only():
     light = [edge for edges in IMPORTS.values() for edge in edges if edge.source.startswith(f"{ENGINE}.") and room(edge.source) == "light"]  # fmt: skip
     known = sys.stdlib_module_names | {"numpy"}

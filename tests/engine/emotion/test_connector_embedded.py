@@ -11,8 +11,8 @@ import torch
 from cmet_engine import arkit
 from cmet_engine.cli import main
 from cmet_engine.emotion import edit, facs
-from cmet_engine.emotion.connector import WINDOW
-from cmet_engine.emotion.connector_weights import load_connector, save_connector, unit_vector
+from cmet_engine.emotion.connector_weights import load_connector, save_connector
+from cmet_engine.emotion.embedded_connector import CONNECTOR_FILE, WINDOW, unit_vector
 from cmet_engine.emotion.library import load_library
 from cmet_engine.emotions import BASIC, LIBRARY
 from cmet_engine.errors import CmetError
@@ -51,9 +51,9 @@ def cosine(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def test_it_is_small():
-    network, _ = load_connector(asset(edit.CONNECTOR_FILE))
+    network, _ = load_connector(asset(CONNECTOR_FILE))
     assert sum(p.numel() for p in network.parameters()) <= 6_000_000
-    assert asset(edit.CONNECTOR_FILE).stat().st_size <= 6 * MEGABYTE
+    assert asset(CONNECTOR_FILE).stat().st_size <= 6 * MEGABYTE
 
 
 @pytest.mark.parametrize("emotion", LIBRARY)
