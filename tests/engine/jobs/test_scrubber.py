@@ -11,7 +11,7 @@ from cmet_engine.jobs.scrubber import KEPT, Scrubber
 from cmet_engine.spec import LiveSpec
 
 FRAMES = 8
-REQUESTS = 150
+REQUESTS = 60
 EDITS = [
     {"emotions": (name,), "strength": strength}
     for name in ("happy", "sad", "angry", "surprised")
