@@ -80,16 +80,6 @@ def save_connector(
         save_file(tensors, temporary, {"config": json.dumps(dict(settings)), "figures": json.dumps(dict(figures))})
 
 
-def load_connector(path: str | Path) -> tuple[Connector, dict[str, Any]]:
-    """A connector that `save_connector` wrote, in evaluation mode, and its figures.
-
-    Raises:
-        CmetError: the file is missing, damaged, or of another kind.
-    """
-    network, _, figures = read_connector(path)
-    return network, figures
-
-
 def read_connector(path: str | Path) -> tuple[Connector, dict[str, Any], dict[str, Any]]:
     """A connector in evaluation mode, the settings that it was trained with, and its figures.
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from cmet_engine.emotion.connector import code_deltas
-from cmet_engine.emotion.connector_weights import ConnectorSize, load_connector, save_connector
+from cmet_engine.emotion.connector_weights import ConnectorSize, read_connector, save_connector
 from cmet_engine.emotion.embedded_connector import CONNECTOR_FILE, EXPRESSION_SCALE, EmbeddedConnector, unit_vector
 from cmet_engine.errors import CmetError
 from cmet_engine.models.assets import asset
@@ -22,7 +22,7 @@ def test_it_equals_the_torch_network_with_the_embedded_weights(emotions, frames)
     deltas = EmbeddedConnector(asset(CONNECTOR_FILE)).deltas(vectors, codes)
     assert deltas.dtype == np.float32 and deltas.shape == (emotions, frames, 52)
     assert np.abs(deltas).max() > 1
-    wanted = code_deltas(load_connector(asset(CONNECTOR_FILE))[0], vectors, codes)
+    wanted = code_deltas(read_connector(asset(CONNECTOR_FILE))[0], vectors, codes)
     np.testing.assert_allclose(deltas, wanted, atol=2e-4)  # rounding grows from window to window
 
 
@@ -36,7 +36,7 @@ def test_it_reads_other_sizes(tmp_path):
             value.normal_()
     save_connector(network, vars(size), tmp_path / "c.safetensors", {})
     vectors, codes = given(2, 12, 10)
-    wanted = code_deltas(load_connector(tmp_path / "c.safetensors")[0], vectors, codes)
+    wanted = code_deltas(read_connector(tmp_path / "c.safetensors")[0], vectors, codes)
     np.testing.assert_allclose(EmbeddedConnector(tmp_path / "c.safetensors").deltas(vectors, codes), wanted, atol=5e-5)
 
 
