@@ -154,16 +154,6 @@ def test_a_killed_batch_goes_on_where_it_was(write, tmp_path):
     assert not [path.name for path in tmp_path.iterdir() if path.name.startswith(".")]
 
 
-def test_what_was_there_before_is_not_overwritten(write, tmp_path):
-    (tmp_path / "mine").mkdir()
-    (tmp_path / "mine" / "edited.mp4").write_text("precious")
-    manifest = write({"clip": "c0.mp4", "output": "mine", "emotions": "happy", "renderer": "none"})
-    for again in ({}, {"retry": True}):
-        assert batch.run_batch(manifest, **again).failed == 1
-        assert (tmp_path / "mine" / "edited.mp4").read_text() == "precious"
-    assert batch.run_batch(manifest, force=True).done == 1
-
-
 def test_a_row_whose_worker_dies_is_done_again(write):
     manifest = write({"clip": "c0.mp4", "emotions": "happy"}, {"kind": "track", "clip": "c1.mp4"})
     process = start(manifest)
