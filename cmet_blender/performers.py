@@ -127,7 +127,7 @@ class Performer:
     track: StringProperty(
         name="Coefficient Track",
         subtype="FILE_PATH",
-        description="Coefficient track of the clip: .npz, Live Link Face .csv or Audio2Face .json",
+        description="Coefficient track of the clip: .npz, or a recording of an application: .csv, .tsv, .txt or .json",
     )
     rig: PointerProperty(
         name="Rig",

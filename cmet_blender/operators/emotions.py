@@ -88,7 +88,7 @@ class CMET_OT_add_emotion_file(SimpleOperator, bpy.types.Operator, ImportHelper)
     bl_label = "From Edited Coefficient Track"
     bl_options = {"REGISTER", "UNDO"}
 
-    filter_glob: StringProperty(default="*.npz;*.csv;*.json", options={"HIDDEN"})
+    filter_glob: StringProperty(default="*.npz;*.csv;*.tsv;*.txt;*.json", options={"HIDDEN"})
 
     def work(self, context: Any) -> str:
         settings, one = context.scene.cmet, chosen(context)

@@ -71,5 +71,5 @@ def apply(context: Any, one: Any) -> str:
     action = keyframes.apply_track(
         one.rig, track, mapping_of(one), settings.start_frame, simplify=settings.simplify, scene=context.scene
     )
-    notes = keyframes.notes_of(action)
+    notes = [*track.notes, *keyframes.notes_of(action)]
     return " ".join([f"{len(track)} frames on '{one.rig.name}' as action '{action.name}'.", *notes])

@@ -162,7 +162,7 @@ def _convert(spec: ExportSpec, output: Path, options: _Options) -> Result:
     check_writable(output, force=options.force)
     track = CoefficientTrack.load(spec.track)
     track.save(output, force=options.force)
-    return Result({output.name: output}, {"frames": len(track), "fps": str(track.fps)})
+    return Result({output.name: output}, {"frames": len(track), "fps": str(track.fps)}, track.notes)
 
 
 def _in_blender(spec: RigWork, output: Path, options: _Options) -> Result:
