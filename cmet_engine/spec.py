@@ -18,6 +18,7 @@ from pydantic import (
     model_validator,
 )
 
+from cmet_engine import takes
 from cmet_engine.choices import (
     MATTE_CHANNEL,
     PICTURES,
@@ -243,7 +244,7 @@ class TimelineSpec(FootageSpec):
 
 
 class EditSpec(TimelineSpec, PartSpec):
-    """Edit the emotion of a clip.
+    """Edit the emotion of a clip, or of a take: a coefficient track, or what an application recorded (`takes`), without any footage.
 
     Attributes:
         range_from, range_to, handles: see `PartSpec`; keys count from the start of the clip, not of the part.
@@ -287,6 +288,31 @@ class EditSpec(TimelineSpec, PartSpec):
     consent: Consent | None = None
     watermark: bool = True
 
+    @property
+    def is_take(self) -> bool:
+        """Curves are edited and no footage; the result is curves."""
+        return self.clip.suffix.lower() in (".npz", *takes.SUFFIXES)
+
+    @model_validator(mode="after")
+    def _curves_alone(self) -> Self:
+        if self.is_take:
+            pictures = (
+                "renderer",
+                "range_from",
+                "range_to",
+                "lips",
+                "portrait",
+                "matte",
+                "shot_data",
+                "like_source",
+                "codec",
+            )
+            for name in pictures:
+                if name in self.model_fields_set and getattr(self, name) not in ("none", None, False):
+                    raise ValueError(f"{{{name}}} is about footage, and {{clip}} is the take of a face; leave it out")
+            object.__setattr__(self, "renderer", "none")
+        return self
+
     @model_validator(mode="after")
     def _together(self) -> Self:
         for name in ("lips", "portrait"):
@@ -306,6 +332,8 @@ class EditSpec(TimelineSpec, PartSpec):
     def outputs(self, output: Path) -> list[Path]:
         """See `Spec.outputs`; the result goes into a folder."""
         video = [] if self.renderer == "none" else [self.video_name, *matte_files(self.matte)]
+        if self.is_take:
+            return [output / name for name in ("source.npz", "edited.npz", "edited.csv", "report.html", "report.json")]
         files = [output / name for name in (*video, "source.npz", "edited.npz", "report.html", "report.json")]
         credentials = credential_files(output / self.video_name) if video else []
         return [*files, *_with_otio(self.shot_file(output)), *credentials]

@@ -23,6 +23,9 @@ from cmet_engine.take_times import Times, of_timecodes, parse_timecode, times_of
 
 FRAME_TIMES = "frame_times"  # meta key: seconds of every frame, for footage or takes whose frames are not evenly spaced
 START_SECONDS = "start_seconds"  # meta key: time of day of the first frame, as its timecode reads
+SUFFIXES = (".csv", ".tsv", ".txt", ".json")
+"""Of the recordings that `read` takes."""
+
 NOTES = "notes"  # meta key: sentences about what a file did not hold or could not say
 
 _HEAD = ("HeadYaw", "HeadPitch", "HeadRoll")

@@ -191,7 +191,7 @@ class CoefficientTrack:
             InvalidInput: it is of an unknown kind, or damaged; the message names the field.
         """
         path = Path(path)
-        readers = {".npz": _from_npz, **dict.fromkeys((".csv", ".tsv", ".txt", ".json"), _from_text)}
+        readers = {".npz": _from_npz, **dict.fromkeys(takes.SUFFIXES, _from_text)}
         reader = readers.get(path.suffix.lower())
         if reader is None:
             raise InvalidInput(f"{path.name}: cannot read a track from '{path.suffix}'; use .npz, .csv, .txt or .json.")

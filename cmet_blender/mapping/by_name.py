@@ -85,13 +85,13 @@ class _Names:
 def match_names(names: Sequence[str], mesh: str = "") -> tuple[dict[str, Row], str, dict[str, Row]]:
     """Rows that the names of one mesh give, the convention that fits best, and guesses that are only offered."""
     known = _Names(names, mesh)
-    resolved = [(known.rows(c), c.name) for c in conventions()]
+    resolved = [(known.rows(c), c) for c in conventions()]
     resolved.sort(key=lambda entry: sum(row.confidence for row in entry[0].values()), reverse=True)
-    best, label = resolved[0]
+    best, label = resolved[0][0], resolved[0][1].name
     rows = dict(best)
     taken = {c for row in rows.values() for c in row.channels}
-    for other, _ in resolved[1:]:
-        for coefficient, row in other.items():
+    for other, convention in resolved[1:]:
+        for coefficient, row in other.items() if not convention.approximate else ():
             if coefficient not in rows and row.confidence > SERVES_BOTH and not taken & set(row.channels):
                 rows[coefficient] = row
                 taken |= set(row.channels)

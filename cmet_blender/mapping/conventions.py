@@ -19,7 +19,8 @@ FORMAT = "cmet-rig/1"
 class Convention:
     """How one kind of character names its shapes or bones; see `rigs/*.json`.
 
-    `shapes` holds alternatives by coefficient: the first that a rig has is used.
+    `shapes` holds alternatives by coefficient: the first that a rig has is used. Where it is `approximate`, its shapes are whole
+    mouths and brows; they drive rigs of this kind, and do not fill gaps of others.
     """
 
     name: str
@@ -27,6 +28,7 @@ class Convention:
     bones: dict[str, dict[str, float]]
     rotations: dict[str, dict[str, Any]]
     unit: tuple[str, str] | None
+    approximate: bool = False
 
     def rows(self) -> dict[str, Row]:
         """A row for each coefficient that the convention names."""
@@ -89,6 +91,7 @@ def read_convention(path: Path) -> Convention:
         document.get("bones", {}),
         document.get("rotations", {}),
         tuple(unit) if unit else None,
+        bool(document.get("approximate", False)),
     )
 
 

@@ -23,7 +23,9 @@ from cmet_engine.cli.options import (
 
 def add_command(command: Adder) -> None:
     """Add the command."""
-    sub = command("edit", run, "edit the emotion of a clip")
+    sub = command(
+        "edit", run, "edit the emotion of a clip, or of a take (a track, or a recording as .csv .tsv .txt .json)"
+    )
     clip_arguments(sub)
     part_arguments(sub)
     add = sub.add_argument

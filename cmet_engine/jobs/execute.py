@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cmet_engine import pipeline
+from cmet_engine.edit_take import edit_take
 from cmet_engine.emotion.library import describe_vector, load_library
 from cmet_engine.emotion.user_library import check_new, save_user_vector, user_folder
 from cmet_engine.errors import CmetError, InvalidInput
@@ -96,6 +97,9 @@ def _execute(spec: Work, output: Path | None, options: _Options) -> Result:
         raise InvalidInput("The output is missing; say where the result goes.")
     if isinstance(spec, TrackSpec):
         return _track(spec, output, options)
+    if isinstance(spec, EditSpec) and spec.is_take:
+        files, messages = edit_take(spec, output, force=options.force, progress=options.progress)
+        return Result(files, messages=messages)
     if isinstance(spec, EditSpec):
         edited = pipeline.edit_clip(spec, output, **vars(options))
         return Result(edited.files, edited.figures, edited.messages)

@@ -1,5 +1,6 @@
 """File name suffixes by what they hold, in one place."""
 
+from cmet_engine import takes
 from cmet_engine.choices import CODEC_OUT as CODEC_OUT
 from cmet_engine.errors import InvalidInput
 
@@ -27,7 +28,7 @@ SEQUENCE_OUT = (".png", ".tif", ".dpx", ".exr")
 TRACK = (".npz", ".csv", ".json")
 """Coefficient tracks that are written: native, Live Link Face, Audio2Face."""
 
-TRACK_IN = (*TRACK, ".tsv", ".txt")
+TRACK_IN = (".npz", *takes.SUFFIXES)
 """Coefficient tracks that are read; `takes` tells the recordings of applications by their content."""
 
 SCENE = (".fbx", ".glb", ".usdc", ".abc", ".blend")

@@ -26,7 +26,7 @@ ROOMS = (  # a room may import itself and those before it
     ("provenance", "provenance"),
     ("render", "render"),
     ("quality", "quality"),
-    ("pipeline", "preparation pipeline"),
+    ("pipeline", "edit_take preparation pipeline"),
     ("jobs", "jobs"),
     ("serve", "serve"),
     ("cli", "cli"),
