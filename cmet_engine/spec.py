@@ -156,12 +156,16 @@ class TrackSpec(PartSpec):
         clip, range_from, range_to, handles: see `PartSpec`; the footage shows a face.
         face: whose; see `Face`.
         colorspace, ocio: see `FootageSpec`.
+        calibrate: take off what a relaxed face reads, so that rest is 0 and full is 1; see `rest`.
+        rest_frame: a frame at which the face rests, counted from the first that is tracked; given, it calibrates. None finds the rest.
         format: of the track, where no name of a file says it.
     """
 
     inputs: ClassVar[tuple[str, ...]] = ("clip", "face")
     kind: Literal["track"] = "track"
     face: Face = 0
+    calibrate: bool = False
+    rest_frame: Annotated[int, Field(ge=0, le=10_000_000)] | None = None
     format: TrackFormat = "npz"
 
     @property

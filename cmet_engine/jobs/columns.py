@@ -5,7 +5,7 @@ KINDS = ("edit", "track", "render", "export", "apply", "bake", "read", "match", 
 
 COLUMNS = {
     "kind": f"{KINDS[0]} (default), {', '.join(KINDS[1:-1])} or {KINDS[-1]}",
-    "clip": "the footage; for export and apply the track",
+    "clip": "the footage, or for edit a take (.csv .txt .json .npz); for export and apply the track",
     "output": "edit: a folder; otherwise a file. Default: beside the clip, named after it",
     "emotions": "keys in text form, separated by semicolons: happy@0-2.5; sarcastic=0.6@2.5-; angry#2",
     "keys": "an emotion timeline (.json)",
@@ -23,6 +23,8 @@ COLUMNS = {
     "range_from": "edit, track, render: first frame of a part: seconds (2.5), frames (120f) or timecode (01:00:10:00)",
     "range_to": "the frame behind the last one of the part, likewise",
     "handles": "frames more at either end of the part (0)",
+    "calibrate": "track: take off what the relaxed face reads, so that rest is 0 (no)",
+    "rest_frame": "track: calibrate by this frame, counted from the first that is tracked",
     "device": "auto (default), cpu, cuda or mps for the networks",
     "format": "of the video: mp4 (default), m4v, mov, mkv, webm, mxf, png, tif, dpx or exr; of a track: npz (default), csv or json",
     "codec": "of the video: h264, hevc, prores, prores_hq, prores_4444, dnxhr_lb, dnxhr_sq, dnxhr_hq, dnxhr_hqx, dnxhr_444, ffv1 or vp9",

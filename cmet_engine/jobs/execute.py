@@ -22,6 +22,7 @@ from cmet_engine.media.source import Source
 from cmet_engine.pipeline import Preview
 from cmet_engine.progress import Progress
 from cmet_engine.provenance.seal import Signatory
+from cmet_engine.rest import calibrated, rest_of
 from cmet_engine.resume import Segments
 from cmet_engine.spec import (
     ApplySpec,
@@ -135,8 +136,14 @@ def _track(spec: TrackSpec, output: Path, options: _Options) -> Result:
     check_writable(output, force=options.force)
     footage = part_of(spec.clip, *spec.part, spec.space)
     _, track = track_clip(footage, face=spec.face, progress=options.progress, pieces=options.pieces)
+    figures: dict[str, Any] = {"frames": len(track), "fps": str(track.fps), "frames_with_face": int(track.valid.sum())}
+    if spec.calibrate or spec.rest_frame is not None:
+        if spec.rest_frame is not None and spec.rest_frame >= len(track):
+            raise InvalidInput(f"The rest frame {spec.rest_frame} is behind the last one, {len(track) - 1}.")
+        rest = rest_of(track, None if spec.rest_frame is None else float(track.times[spec.rest_frame]))
+        track = calibrated(track, rest)
+        figures["calibration"] = rest.described()
     track.save(output, force=options.force)
-    figures = {"frames": len(track), "fps": str(track.fps), "frames_with_face": int(track.valid.sum())}
     return Result({output.name: output}, figures, list(measure(footage).warnings))
 
 
