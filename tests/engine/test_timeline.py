@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from cmet_engine.errors import CmetError
 from cmet_engine.timeline import EASINGS, EmotionKey, EmotionTimeline, parse_blend
 
-MANY = settings(deadline=None, max_examples=200, suppress_health_check=list(HealthCheck))
+MANY = settings(suppress_health_check=list(HealthCheck))
 NAMES = st.sampled_from(["happy", "sad", "0.7*happy+0.3*fear", "-angry", "two-part", "user_1"])
 TIMES = st.floats(0, 600)
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cmet_engine import arkit
@@ -189,7 +189,6 @@ def test_wrong_mode_and_emphasis_are_named(library):
         edited(library, "happy", emphasis=np.zeros(3))
 
 
-@settings(max_examples=40, deadline=None)
 @given(
     emotion=st.sampled_from(LIBRARY),
     other=st.sampled_from(LIBRARY),
