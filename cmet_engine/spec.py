@@ -54,7 +54,7 @@ from cmet_engine.spec_base import (
 from cmet_engine.spec_errors import Called, field_called, shown
 from cmet_engine.spec_people import PersonCurves, PersonSettings, with_people
 from cmet_engine.spec_rig import ApplySpec, BakeSpec, ExportSpec, MatchSpec, ReadSpec, RenderRigSpec, RigWork
-from cmet_engine.timeline import EmotionKey, EmotionTimeline
+from cmet_engine.timeline import MOST_GAIN, EmotionKey, EmotionTimeline
 
 
 def _form_of_keys(value: Any) -> str:
@@ -73,6 +73,7 @@ class KeySpec(Spec):
     ease_out: Annotated[float, Field(ge=0, le=60)] = 0.3
     easing: Easing = "smooth"
     person: Person | None = None
+    regions: dict[str, Annotated[float, Field(ge=0, le=MOST_GAIN)]] = Field(default_factory=dict)
 
 
 Keys = Annotated[

@@ -122,6 +122,10 @@ def asked_emotions(spec: EditSpec) -> tuple[EmotionTimeline, dict[str, EmotionVe
         raise InvalidInput("No emotion was asked for; add --emotion NAME, --speech FILE or --keys FILE.")
     names = timeline.names()
     if spec.renderer == "edtalk":
+        if any(key.regions for key in timeline.keys):
+            raise InvalidInput(
+                "The renderer edtalk has no gains of regions; leave out the square brackets, or use warp."
+            )
         names = [name for name in names if not name.startswith(PRESET)]
     return spec.strengthened(timeline), find_emotions(names, library)
 

@@ -7,7 +7,7 @@ COLUMNS = {
     "kind": f"{KINDS[0]} (default), {', '.join(KINDS[1:-1])} or {KINDS[-1]}",
     "clip": "the footage, or for edit a take (.csv .txt .json .npz); for export and apply the track",
     "output": "edit: a folder; otherwise a file. Default: beside the clip, named after it",
-    "emotions": "keys in text form, separated by semicolons: happy@0-2.5; sarcastic=0.6@2.5-; angry#2",
+    "emotions": "keys in text form, separated by semicolons: happy@0-2.5; sarcastic=0.6@2.5-; angry[brows=1.2]#2",
     "keys": "an emotion timeline (.json)",
     "speech": "a recording that sounds like the wanted emotion, or a folder of them",
     "neutral": "the same voice without the emotion",
