@@ -75,7 +75,7 @@ def clip_emotions(spec: EditSpec, footage: Source | None = None) -> ClipEmotions
         CmetError: an emotion is unknown, the speech cannot be used, or no emotion was asked for.
     """
     footage = Source.of(spec.clip) if footage is None else footage
-    timeline, vectors = _timeline_and_vectors(spec)
+    timeline, vectors = asked_emotions(spec)
     if footage.is_part:
         info = measure(footage)
         timeline = replace(timeline, begins=info.begins, whole=info.whole)
@@ -106,8 +106,12 @@ def clip_emotions(spec: EditSpec, footage: Source | None = None) -> ClipEmotions
     return emotions
 
 
-def _timeline_and_vectors(spec: EditSpec) -> tuple[EmotionTimeline, dict[str, EmotionVector]]:
-    """The timeline with the voice's key added, and the vector of every emotion on it."""
+def asked_emotions(spec: EditSpec) -> tuple[EmotionTimeline, dict[str, EmotionVector]]:
+    """The timeline with the voice's key added and all strengths applied, and the vector of every emotion on it.
+
+    Raises:
+        CmetError: an emotion is unknown, the speech cannot be used, or no emotion was asked for.
+    """
     timeline = spec.timeline()
     library = load_library()
     if spec.speech is not None:
@@ -118,6 +122,10 @@ def _timeline_and_vectors(spec: EditSpec) -> tuple[EmotionTimeline, dict[str, Em
         raise InvalidInput("No emotion was asked for; add --emotion NAME, --speech FILE or --keys FILE.")
     names = timeline.names()
     if spec.renderer == "edtalk":
+        if any(key.regions for key in timeline.keys):
+            raise InvalidInput(
+                "The renderer edtalk has no gains of regions; leave out the square brackets, or use warp."
+            )
         names = [name for name in names if not name.startswith(PRESET)]
     return spec.strengthened(timeline), find_emotions(names, library)
 
@@ -128,7 +136,7 @@ def _voice_vector(spec: EditSpec, speech: Path) -> EmotionVector:
     from cmet_engine.emotion.speech import load_encoder
 
     neutral = spec.neutral
-    if neutral is None and audio.has_sound(spec.clip):
+    if neutral is None and not spec.is_take and audio.has_sound(spec.clip):
         neutral = spec.clip
     encoder = load_encoder("embedded", device=spec.device)
     vector = emotion_vector([speech], None if neutral is None else [neutral], VOICE, encoder)

@@ -126,7 +126,7 @@ def edit_track(
         return result
     fps = float(track.fps)
     source = track.coefficients.astype(np.float64)
-    weights = {name: soften(w.astype(np.float64)) for name, w in timeline.weights(track.times, track.duration).items()}
+    weights = _applied(timeline, track)
     if not any(w.any() for w in weights.values()):
         return result
     acting = np.clip(np.sum([np.abs(w) for w in weights.values()], 0), 0, 1)[:, None]  # [N, 1]
@@ -137,14 +137,23 @@ def edit_track(
     base = source - held
     deltas = expression_deltas({name: library[name] for name in weights}, base, track.times)
     added = np.zeros_like(source)
-    for name, weight in weights.items():
-        delta = deltas[name]  # [N, 52]
-        added += np.where(weight[:, None] >= 0, delta, opposite(delta)) * np.abs(weight)[:, None]
+    for region, names in timeline.regions().items():
+        columns = arkit.columns(names)
+        own = weights if region is None else _applied(timeline, track, region)
+        for name, weight in own.items():
+            delta = np.where(weight[:, None] >= 0, deltas[name], opposite(deltas[name]))[:, columns]  # [N, C]
+            added[:, columns] += delta * np.abs(weight)[:, None]
     added *= _dynamics(source, fps, emphasis)[:, None]
     change = protect(source, limit_brows(source, added - held), fps)
     result.coefficients = within_range(source, change).astype(np.float32)
     result.meta = {**track.meta, "emotions": list(weights), "edit_mode": mode}
     return result
+
+
+def _applied(timeline: EmotionTimeline, track: CoefficientTrack, region: str | None = None) -> dict[str, np.ndarray]:
+    """The strength of each emotion as it is applied, float64 [N], in a region or the face as a whole."""
+    weights = timeline.weights(track.times, track.duration, region)
+    return {name: soften(weight.astype(np.float64)) for name, weight in weights.items()}
 
 
 def check_emotions(timeline: EmotionTimeline, library: Mapping[str, EmotionVector]) -> None:

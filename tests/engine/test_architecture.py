@@ -16,7 +16,7 @@ ENGINE, ADD_ON = "cmet_engine", "cmet_blender"
 ROOMS = (  # a room may import itself and those before it
     (
         "light",
-        "arkit choices client emotions errors extras files processes progress smoothstep timecode timeline track",
+        "arkit choices client emotions errors extras files processes progress rest smoothstep take_times takes timecode timeline track",
     ),
     ("stored results and requests", "cache fingerprint resume spec spec_base spec_errors spec_people spec_rig"),
     ("models", "models"),
@@ -26,7 +26,7 @@ ROOMS = (  # a room may import itself and those before it
     ("provenance", "provenance"),
     ("render", "render"),
     ("quality", "quality"),
-    ("pipeline", "preparation pipeline"),
+    ("pipeline", "edit_take preparation pipeline"),
     ("jobs", "jobs"),
     ("serve", "serve"),
     ("cli", "cli"),

@@ -187,8 +187,8 @@ def test_wrong_values_are_named(change: dict, says: str) -> None:
 def test_an_unknown_suffix_and_a_missing_file(tmp_path: Path) -> None:
     with pytest.raises(CmetError, match=r"\.npz, \.csv or \.json"):
         a_track().save(tmp_path / "a.xyz")
-    with pytest.raises(CmetError, match=r"\.npz, \.csv or \.json"):
-        CoefficientTrack.load(tmp_path / "a.txt")
+    with pytest.raises(CmetError, match=r"\.npz, \.csv, \.txt or \.json"):
+        CoefficientTrack.load(tmp_path / "a.fbx")
     with pytest.raises(CmetError, match="Cannot read"):
         CoefficientTrack.load(tmp_path / "absent.npz")
     with pytest.raises(CmetError, match="Cannot read"):

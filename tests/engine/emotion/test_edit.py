@@ -10,7 +10,7 @@ from cmet_engine.emotion import edit, facs, protection
 from cmet_engine.emotion.library import load_library
 from cmet_engine.emotions import LIBRARY
 from cmet_engine.errors import CmetError
-from cmet_engine.timeline import EmotionTimeline
+from cmet_engine.timeline import REGIONS, EmotionTimeline
 from cmet_engine.track import CoefficientTrack
 
 
@@ -105,6 +105,16 @@ def test_strength_grows_softly_and_negative_is_the_opposite(library):
     reverse = edited(library, "happy=-1")
     assert reverse["mouthSmileLeft"].mean() < 0.05
     assert reverse["mouthFrownLeft"].mean() > 0.1
+
+
+def test_a_region_has_a_gain_of_its_own(library):
+    plain, gained = edited(library, "angry"), edited(library, "angry[brows=0,mouth=0.5]")
+    before = talking().coefficients
+    brows, cheeks, mouth = (arkit.columns(REGIONS[name]) for name in ("brows", "cheeks", "mouth"))
+    np.testing.assert_array_equal(gained.coefficients[:, brows], before[:, brows])
+    np.testing.assert_array_equal(gained.coefficients[:, cheeks], plain.coefficients[:, cheeks])
+    ratio = np.abs(gained.coefficients - before)[:, mouth].sum() / np.abs(plain.coefficients - before)[:, mouth].sum()
+    assert 0.3 < ratio < 0.7
 
 
 def test_replace_does_not_stack(library):
