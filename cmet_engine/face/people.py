@@ -251,7 +251,7 @@ def _search(clip: Source, progress: Progress | None) -> list[SeenPerson]:
                 open_ones = []
             if frame.index % step:
                 continue
-            seen = replace(frame, image=turned(frame.image, turns))
+            seen = Frame(frame.index, frame.time, turned(frame.image, turns))
             found = _sightings(seen, detector.find(seen.image, tiles=searched % TILED_EVERY == 0), mesh)
             open_ones, ended = _continued(open_ones, found)
             done += ended

@@ -105,7 +105,7 @@ class Marker:
     def __call__(
         self, index: int, time: float, before: np.ndarray, after: np.ndarray, corner: tuple[int, int], least: float = 0
     ) -> np.ndarray:
-        """A region of an edited frame with the mark: float32 [h, w, 3] of 255.
+        """What to add to the colours of a region of an edited frame: float32 [h, w] of 255.
 
         Args:
             index, time: number of the frame, and its seconds from the first.
@@ -113,16 +113,17 @@ class Marker:
             corner: x and y of its first pixel.
             least: difference of colours up to which a pixel was not edited.
         """
-        marked = after.astype(np.float32)
-        changed = (cv2.absdiff(before, after) > least).any(2)
+        red, green, blue = cv2.split(cv2.absdiff(before, after))
+        changed = cv2.max(cv2.max(red, green), blue) > least
+        lighter = np.zeros(changed.shape, np.float32)
+        luma = after[..., 1].astype(np.float32)
         for geometry in self.people:
             share = np.float32(geometry.fade[index])
             if share > 0 and changed.any():
                 pose = normalise(geometry.landmarks[index][None])[1]
                 if pose.scale[0] > SMALLEST:  # neither lost nor a dot
-                    delta = mark(self.number, time, pose, marked[..., 1], changed, corner)
-                    marked += (delta * share)[..., None]
-        return marked
+                    lighter += mark(self.number, time, pose, luma + lighter, changed, corner) * share
+        return lighter
 
 
 def _inner(changed: np.ndarray, scale: float) -> np.ndarray:
