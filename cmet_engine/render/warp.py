@@ -56,6 +56,7 @@ SQUEEZED, SQUEEZED_FINE = 1.5, 4
 REGION_MARGIN = 8
 """Pixels around mesh and creases that are looked at too."""
 
+_REACH = 5  # standard deviations that OpenCV's Gaussians are cut off before
 _SUBPIXEL = 4  # bits of a fraction of a pixel in OpenCV's drawing
 
 
@@ -312,17 +313,21 @@ def _skin_flow(
     a, b, c = ((target[corners[:, k]] - corner) * scale for k in range(3))
     sa, sb, sc = (shift[corners[:, k]] for k in range(3))
     gx, gy, _ = mesh.gradients((a, b, c), (sa, sb, sc), 0.05)
-    table = np.zeros((len(corners) + 1, 10), np.float32)
+    constant = sa - gx * a[:, :1] - gy * a[:, 1:]
     low, high = np.minimum(np.minimum(sa, sb), sc), np.maximum(np.maximum(sa, sb), sc)
-    table[:-1] = np.concatenate([gx, gy, sa - gx * a[:, :1] - gy * a[:, 1:], low, high], 1)
+    table = np.zeros((len(corners) + 1, 2, 5), np.float32)
+    table[:-1] = np.stack([gx, gy, constant, low, high], 2)
     x = np.arange(columns, dtype=np.float32)[None, :]
     y = np.arange(rows, dtype=np.float32)[:, None]
-    entry = table[which]  # [h, w, 10]
     flow: Any = np.empty((rows, columns, 2), np.float32)
-    for k in range(2):
-        linear = entry[..., k] * x + entry[..., 2 + k] * y + entry[..., 4 + k]
+    for k, values in enumerate(np.ascontiguousarray(table.transpose(1, 2, 0))):
+        across, down, start, least, most = (column.take(which, mode="clip") for column in values)  # clip: no buffer
+        across *= x
+        down *= y
+        across += down
+        across += start
         # a pixel of a thin triangle may have its centre outside it: no corner goes as far as the plane does there
-        flow[..., k] = np.clip(linear, entry[..., 6 + k], entry[..., 8 + k])
+        flow[..., k] = cv2.min(cv2.max(across, least), most)
     flow = _round_off(flow, target - corner, size, scale)
     if scale < 1:
         flow = cv2.resize(flow, (x1 - x0, y1 - y0), interpolation=cv2.INTER_LINEAR)
@@ -331,14 +336,31 @@ def _skin_flow(
 
 def _round_off(flow: np.ndarray, target: np.ndarray, size: float, scale: float) -> np.ndarray:
     """Smooth the flow except at the edges of lids and lips."""
-    smooth = cv2.GaussianBlur(flow, (0, 0), max(SMOOTHING * size * scale, 0.5))
-    sharp: Any = np.zeros(flow.shape[:2], np.float32)
+    result = cv2.GaussianBlur(flow, (0, 0), max(SMOOTHING * size * scale, 0.5))
+    sigma = max(0.02 * size * scale, 0.5)
     thickness = max(1, round(0.02 * size * scale))
-    for upper, lower in OPENINGS:
-        outline = np.concatenate([target[list(upper)], target[list(lower)][::-1]])
-        outline = np.round(outline * (scale * 2**_SUBPIXEL)).astype(np.int32)
-        cv2.fillPoly(sharp, [outline], (1.0,), shift=_SUBPIXEL)
-        cv2.polylines(sharp, [outline], True, (1.0,), thickness, shift=_SUBPIXEL)
-    sharp = cv2.GaussianBlur(sharp, (0, 0), max(0.02 * size * scale, 0.5))
-    share = smoothstep(sharp, 0.1, 0.6)[..., None]
-    return smooth + (flow - smooth) * share
+    outlines = [np.concatenate([target[list(upper)], target[list(lower)][::-1]]) * scale for upper, lower in OPENINGS]
+    for box in _apart([box_around(points, round(_REACH * sigma) + thickness, flow.shape[1::-1]) for points in outlines]):
+        left, top, right, bottom = box
+        sharp: Any = np.zeros((bottom - top, right - left), np.float32)
+        for points in outlines:
+            outline = np.round((points - [left, top]) * 2**_SUBPIXEL).astype(np.int32)
+            cv2.fillPoly(sharp, [outline], (1.0,), shift=_SUBPIXEL)
+            cv2.polylines(sharp, [outline], True, (1.0,), thickness, shift=_SUBPIXEL)
+        share = smoothstep(cv2.GaussianBlur(sharp, (0, 0), sigma), 0.1, 0.6)[..., None]
+        smooth = result[top:bottom, left:right]
+        smooth += (flow[top:bottom, left:right] - smooth) * share
+    return result
+
+
+def _apart(boxes: list[Box | None]) -> list[Box]:
+    """Boxes, those that overlap made one."""
+    result: list[Box] = []
+    for box in boxes:
+        if box is None:
+            continue
+        for other in [o for o in result if o[0] < box[2] and box[0] < o[2] and o[1] < box[3] and box[1] < o[3]]:
+            result.remove(other)
+            box = (min(box[0], other[0]), min(box[1], other[1]), max(box[2], other[2]), max(box[3], other[3]))
+        result.append(box)
+    return result
