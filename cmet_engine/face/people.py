@@ -246,7 +246,7 @@ def _search(clip: Source, progress: Progress | None) -> list[SeenPerson]:
     with contextlib.closing(Detector()) as detector, contextlib.closing(Mesh()) as mesh:
         turns = upright_turns(reader, detector)
         for frame in reader:
-            if cuts.is_cut(frame.image):
+            if cuts.is_cut(frame):
                 done += open_ones
                 open_ones = []
             if frame.index % step:

@@ -107,8 +107,21 @@ class ToRgb:
         region = self._stored(self._tools.cropped(frame, (x0, y0, x1, y1)))
         return upright(region[down[0] - y0 : down[1] - y0, across[0] - x0 : across[1] - x0], self.orientation)
 
-    def _stored(self, frame: av.VideoFrame) -> np.ndarray:
-        name, reformat = frame.format.name, self._tools.reformatter.reformat
+    def sparse(self, frame: av.VideoFrame, step: int) -> np.ndarray:
+        """About every `step`-th pixel of the result, uint8 [h, w, 3]; the rest of the frame is not converted."""
+        if is_float(frame.format.name) or not self.display.ordinary:
+            return self(frame)[::step, ::step]
+        size = -(-frame.width // step), -(-frame.height // step)
+        return upright(self._stored(frame, self._tools.thinner.reformat, size, Interpolation.POINT), self.orientation)
+
+    def _stored(
+        self,
+        frame: av.VideoFrame,
+        reformat: Any = None,
+        size: tuple[int | None, int | None] = (None, None),
+        interpolation: Any = _EXACT,
+    ) -> np.ndarray:
+        name, reformat = frame.format.name, reformat or self._tools.reformatter.reformat
         if is_float(name):
             # one thread: with several, a row of odd width may be written over by the end of the row before
             return self.display.proxy(reformat(frame, format="gbrpf32le", threads=1).to_ndarray())
@@ -118,7 +131,7 @@ class ToRgb:
             conversion = {"src_colorspace": colors["colorspace"], "src_color_range": colors["color_range"]}
         # Three planes put together by OpenCV: the same numbers as FFmpeg's own "rgb24" in half the time.
         pixels = "gbrp" if self.display.ordinary else "gbrp16le"
-        planar = reformat(frame, format=pixels, interpolation=_EXACT, threads=1, **conversion)
+        planar = reformat(frame, *size, format=pixels, interpolation=interpolation, threads=1, **conversion)
         if not self.display.ordinary:
             return self.display.proxy_of_integers(planar.to_ndarray())
         green, blue, red = (np.asarray(p).reshape(p.height, p.line_size)[:, : p.width] for p in planar.planes)
@@ -129,7 +142,7 @@ class _Tools(threading.local):
     """FFmpeg's scaler and crop filter, which only one thread may use: every thread has its own."""
 
     def __init__(self) -> None:
-        self.reformatter = VideoReformatter()
+        self.reformatter, self.thinner = VideoReformatter(), VideoReformatter()
         self._graph: Any = None
         self._crop: Any = None
         self._of: tuple[Any, ...] = ()
@@ -179,6 +192,10 @@ class DecodedPicture:
             return self._to_rgb.part(self._frame, box)
         left, top, right, bottom = box
         return self._whole[top:bottom, left:right]
+
+    def sparse(self, step: int) -> np.ndarray:
+        """See `info.Picture`."""
+        return self._to_rgb.sparse(self._frame, step) if self._whole is None else self._whole[::step, ::step]
 
 
 class ToEncoder:

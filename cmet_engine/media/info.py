@@ -147,6 +147,9 @@ class Picture(Protocol):
     def part(self, box: tuple[int, int, int, int]) -> np.ndarray:
         """uint8 [h, w, 3]: the region left, top, right, bottom of `whole`."""
 
+    def sparse(self, step: int) -> np.ndarray:
+        """uint8 [h, w, 3]: about every `step`-th pixel across and down."""
+
 
 class Frame:
     """One picture of a clip.
@@ -185,5 +188,14 @@ class Frame:
 
     def part(self, box: tuple[int, int, int, int]) -> np.ndarray:
         """The region left, top, right, bottom of `image`, which need not be made whole for that."""
-        left, top, right, bottom = box
-        return self.picture[top:bottom, left:right] if isinstance(self.picture, np.ndarray) else self.picture.part(box)
+        return cut(self.picture, box) if isinstance(self.picture, np.ndarray) else self.picture.part(box)
+
+    def sparse(self, step: int) -> np.ndarray:
+        """About every `step`-th pixel of `image`, which need not be made whole for that."""
+        return self.picture[::step, ::step] if isinstance(self.picture, np.ndarray) else self.picture.sparse(step)
+
+
+def cut(image: np.ndarray | Frame, box: tuple[int, int, int, int]) -> np.ndarray:
+    """The region left, top, right, bottom of a picture."""
+    left, top, right, bottom = box
+    return image[top:bottom, left:right] if isinstance(image, np.ndarray) else image.part(box)

@@ -28,6 +28,8 @@ AMPLITUDE = 1.79
 LARGE, FALL, LEAST = 110, 1.6, 0.25
 """Pixels a unit beyond which the mark is weaker, the power with which it falls, and its least share: the same evidence lies
 on more pixels."""
+FINENESS = 6
+"""Samples at the least of a cycle of the highest frequency that are computed; those between are interpolated."""
 SMALLEST = 12
 """Pixels a unit of the smallest face that is marked."""
 FLAT, RISE = 0.5, 0.02
@@ -82,9 +84,12 @@ def mark(
     """
     scale = float(pose.scale[0])
     height, width = luma.shape
-    x, y = places(pose, 0, (*corner, corner[0] + width, corner[1] + height))
+    shrink = max(int(scale / (HIGHEST * FINENESS)), 1)
+    x, y = places(pose, 0, (*corner, corner[0] + width, corner[1] + height), shrink)
     turned = (pattern(number) * np.exp(2j * np.pi * HERTZ * time)).real.astype(np.float32)
     field: Any = cv2.remap(turned, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_CONSTANT)
+    if shrink > 1:
+        field = cv2.resize(field, (width, height), interpolation=cv2.INTER_CUBIC)
     field *= _inner(changed, scale)
     share = float(np.clip((LARGE / scale) ** FALL, LEAST, 1))
     field *= _tolerance(luma, scale, 1 - FLAT * (1 - share)) * np.float32(AMPLITUDE * share)

@@ -42,13 +42,13 @@ class ResultCheck:
         return index in self._wanted
 
     def observe(self, index: int, before: np.ndarray, after: np.ndarray) -> None:
-        """Track one frame before and after the edit.
+        """Track one frame before and after the edit, if it is among those to be checked.
 
         Args:
             index: of the frame.
             before, after: uint8 [H, W, 3].
         """
-        if self._mesh is None:
+        if not self.wants(index) or self._mesh is None:
             return
         landmarks, size = self._geometry.landmarks[index], self._geometry.size
         # the mesh sees heads upright only

@@ -12,7 +12,7 @@ from typing import Protocol
 import av
 import numpy as np
 
-from cmet_engine.media.info import Frame, VideoInfo
+from cmet_engine.media.info import Frame, VideoInfo, cut
 from cmet_engine.media.planes import Box, changed_box, proxy_place, read_rgb, weave, write_change
 from cmet_engine.provenance.watermark import Marker
 from cmet_engine.render.base import PartRenderer, Renderer
@@ -156,7 +156,7 @@ class FrameRenderer:
         """A frame of which a region of the 8-bit picture was rendered."""
         if (within := changed_box(before, after)) is None:
             return frame
-        before, after = _cut(before, within), _cut(after, within)
+        before, after = cut(before, within), cut(after, within)
         box = (box[0] + within[0], box[1] + within[1], box[0] + within[2], box[1] + within[3])
         lighter = self.marker(frame.index, float(frame.time), before, after, box[:2]) if self.marker else None
         if frame.source is not None:
@@ -186,15 +186,14 @@ class _Pasted:
             whole, after = self._frame.image.copy(), self._after
             if self._lighter is not None:
                 after = np.clip(after + (self._lighter + 0.5)[..., None], 0, 255).astype(np.uint8)
-            _cut(whole, self._box)[...] = after
+            cut(whole, self._box)[...] = after
             self._whole = whole
         return self._whole
 
     def part(self, box: Box) -> np.ndarray:
         """See `info.Picture`."""
-        return _cut(self.whole, box)
+        return cut(self.whole, box)
 
-
-def _cut(picture: np.ndarray, box: Box) -> np.ndarray:
-    left, top, right, bottom = box
-    return picture[top:bottom, left:right]
+    def sparse(self, step: int) -> np.ndarray:
+        """See `info.Picture`."""
+        return self.whole[::step, ::step]

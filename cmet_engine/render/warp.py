@@ -7,6 +7,7 @@ itself, so frames may come in any order.
 """
 
 import copy
+import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -31,6 +32,7 @@ from cmet_engine.face.occlusion import Occlusion
 from cmet_engine.face.teeth import colour_of_lips, teeth_meet
 from cmet_engine.face.tracker import FaceGeometry
 from cmet_engine.media.planes import Box
+from cmet_engine.processes import cores
 from cmet_engine.render import mesh
 from cmet_engine.render.base import PartRenderer
 from cmet_engine.render.creases import creased
@@ -43,6 +45,9 @@ from cmet_engine.track import CoefficientTrack
 
 CHUNK = 64
 """Frames whose landmark motion is computed together."""
+
+MOST_WORKERS = 8
+"""Frames that are rendered at the same time, at most: each is held in memory."""
 
 GRID = 320
 """Longest side of the grid on which the displacement is computed; it is enlarged for larger faces."""
@@ -97,13 +102,15 @@ class WarpRenderer(PartRenderer):
         if self._occlusion:
             self._edited = self._occlusion.held_back(self._source, self._edited)
             self._messages += self._occlusion.messages(geometry)
-        self._start, self._landmarks, self._moves = -CHUNK, np.empty(0), np.empty(0)
+        self.workers = min(MOST_WORKERS, cores())
+        self._lock = threading.Lock()
+        self._chunks: dict[int, tuple[np.ndarray, np.ndarray]] = {}
         self._late = False
 
     def half_later(self) -> "WarpRenderer":
         """See `Renderer.half_later`: the face halfway to where it is in the next frame."""
         other = copy.copy(self)
-        other._start, other._landmarks, other._moves, other._late = -CHUNK, np.empty(0), np.empty(0), True
+        other._lock, other._chunks, other._late = threading.Lock(), {}, True
         return other
 
     def render_part(self, part: np.ndarray, index: int, corner: tuple[int, int]) -> np.ndarray:
@@ -167,22 +174,30 @@ class WarpRenderer(PartRenderer):
 
     def _prepared(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Landmarks [478, 3] of a frame and their displacement [478, 3], both in pixels."""
-        if not self._start <= index < self._start + len(self._landmarks):
-            start = index - index % CHUNK
-            part = slice(start, min(start + CHUNK + self._late, len(self.geometry)))
-            landmarks = np.asarray(self.geometry.landmarks[part], np.float64)
-            fade = np.asarray(self.geometry.fade[part], np.float32)[:, None]
-            source = self._source[part]
-            change = (self._edited[part] - source) * fade
-            moves = landmark_motion(landmarks, change)
-            moves = moves * facing_weights(landmarks)[:, :, None]
-            if self._occlusion:
-                moves = moves * self._occlusion.kept(part)[:, :, None]
-            moves = hold_lips(landmarks, moves, self.geometry.teeth[part], change[:, arkit.INDEX["jawOpen"]])
-            if self._late:
-                landmarks, moves = (self._halfway(values, start)[:CHUNK] for values in (landmarks, moves))
-            self._start, self._landmarks, self._moves = start, landmarks, moves
-        return self._landmarks[index - self._start], self._moves[index - self._start]
+        start = index - index % CHUNK
+        with self._lock:
+            if start not in self._chunks:
+                if len(self._chunks) > 1:  # frames that are rendered at the same time lie in two at the most
+                    del self._chunks[next(iter(self._chunks))]
+                self._chunks[start] = self._chunk(start)
+            landmarks, moves = self._chunks[start]
+        return landmarks[index - start], moves[index - start]
+
+    def _chunk(self, start: int) -> tuple[np.ndarray, np.ndarray]:
+        """`_prepared` for up to `CHUNK` frames."""
+        part = slice(start, min(start + CHUNK + self._late, len(self.geometry)))
+        landmarks = np.asarray(self.geometry.landmarks[part], np.float64)
+        fade = np.asarray(self.geometry.fade[part], np.float32)[:, None]
+        source = self._source[part]
+        change = (self._edited[part] - source) * fade
+        moves = landmark_motion(landmarks, change)
+        moves = moves * facing_weights(landmarks)[:, :, None]
+        if self._occlusion:
+            moves = moves * self._occlusion.kept(part)[:, :, None]
+        moves = hold_lips(landmarks, moves, self.geometry.teeth[part], change[:, arkit.INDEX["jawOpen"]])
+        if self._late:
+            landmarks, moves = (self._halfway(values, start)[:CHUNK] for values in (landmarks, moves))
+        return landmarks, moves
 
     def _halfway(self, values: np.ndarray, start: int) -> np.ndarray:
         """Values [N, 478, 3] of the frames from `start` on, each half a frame later; as they are before cuts and gaps."""
@@ -340,7 +355,9 @@ def _round_off(flow: np.ndarray, target: np.ndarray, size: float, scale: float) 
     sigma = max(0.02 * size * scale, 0.5)
     thickness = max(1, round(0.02 * size * scale))
     outlines = [np.concatenate([target[list(upper)], target[list(lower)][::-1]]) * scale for upper, lower in OPENINGS]
-    for box in _apart([box_around(points, round(_REACH * sigma) + thickness, flow.shape[1::-1]) for points in outlines]):
+    for box in _apart(
+        [box_around(points, round(_REACH * sigma) + thickness, flow.shape[1::-1]) for points in outlines]
+    ):
         left, top, right, bottom = box
         sharp: Any = np.zeros((bottom - top, right - left), np.float32)
         for points in outlines:
