@@ -78,11 +78,12 @@ def bone_names(obj: Any) -> list[str]:
     return [bone.name for bone in skeleton.data.bones] if skeleton is not None else []
 
 
-def driven_names(keys: Any) -> set[str]:
-    """Names of shape keys whose value a driver sets."""
+def driven_names(keys: Any, besides: set[str] = frozenset()) -> set[str]:  # type: ignore[assignment]
+    """Names of shape keys whose value a driver sets, other than those on these data paths."""
     if keys.animation_data is None:
         return set()
-    found = (_DRIVEN.fullmatch(curve.data_path) for curve in keys.animation_data.drivers)
+    paths = {curve.data_path for curve in keys.animation_data.drivers} - besides
+    found = (_DRIVEN.fullmatch(path) for path in paths)
     return {match[1].replace('\\"', '"').replace("\\\\", "\\") for match in found if match}
 
 
@@ -112,27 +113,8 @@ def check_editable(obj: Any) -> None:
             )
 
 
-def writable(obj: Any, names: set[str]) -> tuple[dict[Any, list[str]], list[str]]:
-    """Shape keys of `names` that may be keyed, by mesh, and notes in plain words on those that may not."""
-    table: dict[Any, list[str]] = {}
-    locked: list[str] = []
-    driven: list[str] = []
-    seen: set[Any] = set()
-    for mesh in meshes(obj):
-        keys = mesh.data.shape_keys
-        if keys in seen:  # two objects may share one mesh
-            continue
-        seen.add(keys)
-        by_driver = driven_names(keys)
-        for block in keys.key_blocks:
-            if block == keys.reference_key or block.name not in names:
-                continue
-            if block.name in by_driver:
-                driven.append(f"{mesh.name}: {block.name}")
-            elif getattr(block, "lock_shape", False):
-                locked.append(f"{mesh.name}: {block.name}")
-            else:
-                table.setdefault(mesh, []).append(block.name)
+def left_alone(locked: list[str], driven: list[str]) -> list[str]:
+    """Sentences on shape keys that may not be keyed, given as `mesh: shape`."""
     notes = []
     if locked:
         notes.append(
@@ -142,7 +124,7 @@ def writable(obj: Any, names: set[str]) -> tuple[dict[Any, list[str]], list[str]
         notes.append(
             f"{_count(driven, 'shape key is', 'shape keys are')} set by drivers and left alone ({_some(driven)}); remove the drivers to animate."
         )
-    return table, notes
+    return notes
 
 
 def _count(items: list[str], one: str, many: str) -> str:
