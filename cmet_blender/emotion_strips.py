@@ -286,6 +286,26 @@ def exact_of(obj: Any) -> tuple[Any | None, list[str]]:
     return None, []
 
 
+def add_exact(obj: Any, delta_track: CoefficientTrack, of: list[str], start_frame: float, mapping: RigMapping) -> Any:
+    """Add the exact result of the tracks `of` together as one layer, and switch them off; an earlier one makes way.
+
+    The performance below stays as it is, with everything that was keyed by hand.
+
+    Returns:
+        The strip.
+    """
+    owner, earlier = carrier(obj), exact_of(obj)[0]
+    check_not_tweaked(owner)
+    if earlier is not None:
+        owner.animation_data.nla_tracks.remove(earlier)
+    info = {"layer": EXACT, "of": of}
+    strip = add(obj, EXACT, delta_track, start_frame, mapping=mapping, markers=False, info=info)
+    for track in layers(obj):
+        if track.name in of:
+            track.mute = True
+    return strip
+
+
 def emotions(obj: Any) -> list[Any]:
     """The tracks that Recompute takes together: emotions of the engine that are on, or stood for by its last result."""
     _, stood_for = exact_of(obj)
@@ -371,4 +391,6 @@ def _hats(emotion: str, times: np.ndarray, level: np.ndarray, frame: float) -> I
         start = max(before, _NOT_THE_START if k else 0.0)
         if after > max(start, 0.0):
             fall = after - here if k + 1 < len(corners) else 0.0
-            yield EmotionKey(emotion, round(float(level[corner]), 4), start, after, max(0.0, here - start), fall, "linear")
+            yield EmotionKey(
+                emotion, round(float(level[corner]), 4), start, after, max(0.0, here - start), fall, "linear"
+            )

@@ -160,7 +160,9 @@ def _take_over(leading: Any, keys: Any, paths: dict[str, str]) -> None:
         return
     ours = leading.animation_data or leading.animation_data_create()
     parts = [(animation.action, animation.action_slot, None)]
-    parts += [(s.action, s.action_slot, track) for track in animation.nla_tracks if is_ours(track) for s in track.strips]
+    parts += [
+        (s.action, s.action_slot, track) for track in animation.nla_tracks if is_ours(track) for s in track.strips
+    ]
     for action, slot, track in parts:
         curves = [curve for curve in curves_of(action, slot) if curve.data_path in alone]
         if not curves or action.library is not None:

@@ -6,7 +6,9 @@ from typing import Any
 from .actions import LINEAR
 from .nla import tracks_of
 
-_SPANS = "cmet_spans"  # custom property of a datablock: JSON with where each strip was when its influence was last looked at
+_SPANS = (
+    "cmet_spans"  # custom property of a datablock: JSON with where each strip was when its influence was last looked at
+)
 _NOTHING = 1e-4  # influence that counts as none, and frames that count as one place
 
 
@@ -89,7 +91,9 @@ def carry(owner: Any) -> None:
         curve = keyed(strip)
         if curve is None:
             continue
-        was, span = before.get(strip.name), _span(strip, curve)
+        span = _span(strip, curve)
+        # a copy is first seen where it was dropped, with the keys of the strip that it was made of
+        was = before.get(strip.name) or next((one for one in before.values() if one[2:] == span[2:]), None)
         if was and was[:2] != span[:2] and was[2:] == span[2:]:
             factor = (span[1] - span[0]) / (was[1] - was[0])
             for point in curve.keyframe_points:

@@ -17,8 +17,8 @@ from cmet_engine.errors import InvalidInput
 from cmet_engine.progress import Progress, Stage
 from cmet_engine.track import CoefficientTrack
 
-from . import mapping as mapping_module
 from . import followers, rig
+from . import mapping as mapping_module
 from .actions import INFO, Curves, merged, write_action
 from .bones import bone_channels, bone_curves, read_bones, read_rotation, rotation_curves
 from .emotion_tracks import refresh_rest

@@ -1,6 +1,8 @@
 """What is done to the layers of a rig: solo, remove, reorder, keys by hand; and what is kept right behind Blender's own edits."""
 
+import contextlib
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import bpy
@@ -13,6 +15,11 @@ from .emotion_strips import free_name, title_of
 from .emotion_tracks import SOLO, carrier, check_not_tweaked, layers, owners, prepare
 from .frames import scene_of
 from .nla import PREFIX, REST, copy_track, info_of, tracks_of
+
+
+def is_layer(track: Any) -> bool:
+    """Whether an NLA track is listed: it is ours and not the rest below the others."""
+    return nla.is_ours(track) and track.name != REST
 
 
 def adds_to_zero() -> bool:
@@ -60,7 +67,7 @@ def shown_strip(track: Any, frame: float) -> Any | None:
 
 
 def tweak(obj: Any, track: Any) -> bool:
-    """Open a layer's Action for keying, below what lies above it, or close it; returns whether it is open now."""
+    """Open a layer's Action for keying while all that lies above it is seen, or close it; returns whether it is open now."""
     animation = carrier(obj).animation_data
     if animation.use_tweak_mode:
         animation.use_tweak_mode = False
@@ -72,8 +79,25 @@ def tweak(obj: Any, track: Any) -> bool:
         for strip in other.strips:
             strip.select = other == track and strip == track.strips[0]
     animation.nla_tracks.active = track
-    animation.use_tweak_mode = True
+    with _nla_editor():  # Blender offers this only there; without it the performance on top would not be seen
+        bpy.ops.nla.tweakmode_enter(use_upper_stack_evaluation=True)
+    animation.use_tweak_mode = True  # where the editor could not see the layer
     return True
+
+
+@contextlib.contextmanager
+def _nla_editor() -> Iterator[None]:
+    """A context of the NLA editor: an area of the window is one for a moment, not that of the panel if there are others."""
+    window = bpy.context.window or bpy.context.window_manager.windows[0]
+    area = next((one for one in window.screen.areas if one != bpy.context.area), bpy.context.area)
+    kind, area.type = area.type, "NLA_EDITOR"
+    area.spaces.active.dopesheet.show_only_selected = False
+    region = next(region for region in area.regions if region.type == "WINDOW")
+    try:
+        with bpy.context.temp_override(window=window, area=area, region=region):
+            yield
+    finally:
+        area.type = kind
 
 
 def remove(obj: Any, track: Any) -> None:
@@ -84,7 +108,9 @@ def remove(obj: Any, track: Any) -> None:
         solo(owner, track, False)
     title = title_of(track)
     markers = scene_of(obj).timeline_markers
-    for marker in [m for m in markers if m.name == title and any(m.frame == round(s.frame_start) for s in track.strips)]:
+    for marker in [
+        m for m in markers if m.name == title and any(m.frame == round(s.frame_start) for s in track.strips)
+    ]:
         markers.remove(marker)
     owner.animation_data.nla_tracks.remove(track)
     keep(obj)
@@ -102,7 +128,9 @@ def move(obj: Any, track: Any, up: bool) -> Any:
     if not 0 <= place < len(found):
         raise InvalidInput(f"'{title_of(track)}' is the {'top' if up else 'lowest'} layer already.")
     if nla.has_meta(owner):
-        raise InvalidInput("A meta strip cannot be moved to another track here; take it apart in the NLA editor (Alt+Ctrl+G).")
+        raise InvalidInput(
+            "A meta strip cannot be moved to another track here; take it apart in the NLA editor (Alt+Ctrl+G)."
+        )
     below, above = (track, found[place]) if up else (found[place], track)
     name = track.name
     moved = _to_above(owner.animation_data, below, above)
@@ -112,10 +140,12 @@ def move(obj: Any, track: Any, up: bool) -> Any:
 
 def _to_above(animation: Any, track: Any, other: Any) -> Any:
     """Move a track directly above another: a copy takes its place, for Blender reorders tracks only in the NLA editor."""
-    name, starred = track.name, track.is_solo
+    name, starred, strips = track.name, track.is_solo, [strip.name for strip in track.strips]
     new = copy_track(track, animation, lambda strip: strip.action_slot, after=other)
     animation.nla_tracks.remove(track)
     new.name, new.is_solo = name, starred
+    for strip, called in zip(new.strips, strips, strict=True):
+        strip.name = called  # free again
     return new
 
 

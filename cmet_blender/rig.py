@@ -113,6 +113,14 @@ def check_editable(obj: Any) -> None:
             )
 
 
+def override_shapes(mesh: Any) -> bool:
+    """Make the linked shapes of a mesh object that is an editable library override editable too; returns whether it did."""
+    override = mesh.override_library
+    if override is None or override.is_system_override or getattr(mesh.data, "library", None) is None:
+        return False
+    return mesh.data.override_create(remap_local_usages=True) is not None
+
+
 def left_alone(locked: list[str], driven: list[str]) -> list[str]:
     """Sentences on shape keys that may not be keyed, given as `mesh: shape`."""
     notes = []
