@@ -1,13 +1,9 @@
 """One face, one set of curves: whatever is done to the layers or curves of a face, every mesh shows what the leading one does."""
 
-import json
-
 import numpy as np
 import pytest
 
 from cmet_engine import arkit
-from cmet_engine.errors import CmetError
-from cmet_engine.track import CoefficientTrack
 
 FRAMES = (3, 12, 26, 41)
 
@@ -49,7 +45,7 @@ class Face:
     def track(self, name):
         return self.animation.nla_tracks["C-MET: " + name]
 
-    def strip(self, name):
+    def strip_of(self, name):
         return next(s for t in self.animation.nla_tracks for s in t.strips if s.name == name)
 
     def nla(self, operator, *names, **options):
@@ -170,7 +166,7 @@ def test_every_edit_of_strips_is_seen_on_the_whole_face(face):
     layers.solo(face.keys, face.track("happy"), False)
     face.expects(rise, half)
     # G: moved by five frames, its ramp goes along
-    happy = face.strip("happy")
+    happy = face.strip_of("happy")
     happy.frame_end_raw, happy.frame_start_raw = 55, 6
     face.expects(lambda f: rise(f - 5) if f >= 6 else [], half)
     # S: twice as long
@@ -193,10 +189,10 @@ def test_every_edit_of_strips_is_seen_on_the_whole_face(face):
 
 def test_a_copy_of_a_strip_counts_wherever_blender_puts_it(face):
     face.nla("duplicate", "sad")  # of the topmost track, which Blender puts below all others
-    copy = face.strip("sad.001")
+    copy = face.strip_of("sad.001")
     face.expects(rise, lambda f: half(f) * 2)
     assert [t.name for t in face.animation.nla_tracks] == ["C-MET: " + n for n in ("rest", "sad 2", "happy", "sad")]
-    copy = face.strip("sad.001")
+    copy = face.strip_of("sad.001")
     copy.frame_end_raw, copy.frame_start_raw = 58, 9
     face.expects(rise, lambda f: half(f) + (half(f - 8) if f >= 9 else []))
     from cmet_blender import emotion_strips
@@ -245,7 +241,7 @@ def test_keys_drivers_and_other_actions_on_the_leader_move_every_mesh(face):
 
 
 def test_the_list_of_layers_adds_removes_moves_and_solos_them(face):
-    bpy, cmet = face.bpy, face.bpy.ops.cmet
+    cmet = face.bpy.ops.cmet
     settings = face.scene.cmet
 
     def names():

@@ -5,7 +5,6 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-
 LIST = {"bitflag_filter_item": 1, "filter_name": "", "use_filter_sort_alpha": False}
 
 
