@@ -110,6 +110,8 @@ def connect(obj: Any, names: set[str]) -> tuple[Any | None, dict[str, str], list
         notes += _let_go(keys, other, mesh, {shape_path(name) for name in free})
         for name in free:
             _follow(other, name, first, channel(keys, name))
+        other.update_tag()
+    keys.update_tag()  # curves that came to an Action in use are not seen by themselves
     return first, paths, notes + rig.left_alone(locked, driven)
 
 

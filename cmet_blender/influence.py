@@ -3,7 +3,6 @@
 import json
 from typing import Any
 
-from .actions import LINEAR
 from .nla import tracks_of
 
 _SPANS = (
@@ -20,8 +19,8 @@ def set_influence(strip: Any, keys: list[tuple[float, float]]) -> None:
     while len(points):
         points.remove(points[0])
     points.add(len(keys))
-    points.foreach_set("co", [v for key in keys for v in key])
-    points.foreach_set("interpolation", [LINEAR] * len(keys))
+    for point, key in zip(points, keys, strict=True):  # foreach_set leaves those of library overrides as they are
+        point.co, point.interpolation = key, "LINEAR"
     curve.update()
 
 

@@ -173,6 +173,8 @@ def add_by_hand(obj: Any, name: str = "by hand") -> Any:
     strip.frame_start_raw, strip.frame_end_raw = span
     strip.blend_type = "ADD" if owner.id_type == "KEY" else "COMBINE"
     strip.extrapolation = "HOLD"
+    influence.set_influence(strip, [(span[0], 1.0), (span[1], 1.0)])
+    influence.carry(owner)
     return track
 
 

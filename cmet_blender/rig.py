@@ -102,8 +102,9 @@ def check_editable(obj: Any) -> None:
     for owner in owners:
         if owner.library is not None:
             raise InvalidInput(
-                f"'{owner.name}' is linked from {owner.library.filepath} and cannot be animated here; make it local "
-                "(Object > Relations > Make Local) or work in that file."
+                f"'{owner.name}' is linked from {owner.library.filepath} and cannot be animated here; "
+                + ("press Connect Meshes (F3) to make its shapes a library override, " if obj.override_library else "")
+                + "make it local (Object > Relations > Make Local) or work in that file."
             )
         override = owner.override_library
         if override is not None and override.is_system_override:

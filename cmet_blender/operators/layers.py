@@ -151,6 +151,9 @@ class CMET_OT_connect_meshes(SimpleOperator, bpy.types.Operator):
         first, _, notes = followers.connect(one.rig, names)
         if first is None:
             return f"'{one.rig.name}' has no mesh with shape keys; there is nothing to connect."
+        found = layers.layers(one.rig)
+        if found:
+            one.active_layer = list(carrier(one.rig).animation_data.nla_tracks).index(found[-1])
         done = [f"All meshes of the face follow '{first.name}'."]
         if older:
             done.append(

@@ -112,7 +112,9 @@ def _draw_chosen(layout: Any, one: Any, owner: Any, track: Any) -> None:
     of = info_of(track.strips[0].action).get("of", []) if track.strips else []
     if of:
         layout.label(text="In place of " + ", ".join(name.removeprefix("C-MET: ") for name in of), icon="INFO")
-    layout.operator(
+    row = layout.row()
+    row.enabled = tweaked or (not track.mute and bool(track.strips))
+    row.operator(
         "cmet.edit_layer",
         text="Close Keys" if tweaked else "Edit Keys",
         icon="CHECKMARK" if tweaked else "ACTION_TWEAK",

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 from cmet_engine import arkit
+from cmet_engine.errors import CmetError
+from cmet_engine.track import CoefficientTrack
 
 FRAMES = (3, 12, 26, 41)
 
@@ -19,7 +21,7 @@ class Face:
         self.scene.cmet.rig = obj
         self.performance, self.happy, self.sad = (
             make_track(seed=seed, low=low, high=high, turn=0)
-            for seed, low, high in ((0, 0, 0.5), (1, -0.2, 0.3), (2, -0.1, 0.2))
+            for seed, low, high in ((0, 0.3, 0.6), (1, -0.2, 0.3), (2, -0.1, 0.2))
         )
 
     def perform(self):
@@ -325,3 +327,184 @@ def test_save_reopen_append_and_duplicate_keep_the_face_together(face, tmp_path)
         bpy.context.scene.collection.objects.link(obj)
     bpy.context.scene.render.fps = 24
     assert np.abs(again(bpy.data.objects[name]).shown() - expected).max() < 1e-5
+
+
+def test_a_scene_made_before_is_converted_and_can_be_taken_back(parts):
+    """As versions before 0.1 wrote it: a slot and strips for each mesh."""
+    from cmet_blender import actions, followers, rig
+
+    bpy, obj, positions = parts.bpy, parts.obj, np.arange(1, 51, dtype=np.float32)
+
+    def write(name, track, **options):
+        curves = []
+        for mesh in rig.meshes(obj):
+            keys = mesh.data.shape_keys
+            part = actions.Curves(keys, "KEY", keys.name)
+            for block in keys.key_blocks[1:]:
+                part.curves[f'key_blocks["{block.name}"].value', 0] = track.coefficients[:, arkit.INDEX[block.name]]
+            curves.append(part)
+        return curves, actions.write_action(name, curves, positions, **options)
+
+    write("take", parts.performance)
+    still = CoefficientTrack(24, np.zeros((50, 52)))
+    for name, track, strength in (("rest", still, 1.0), ("happy", parts.happy, 1.0), ("sad", parts.sad, 0.5)):
+        info = {} if name == "rest" else {"emotion": name}
+        curves, action = write("C-MET: " + name, track, assign=False, info=info)
+        for part, slot in zip(curves, action.slots, strict=True):
+            animation = part.owner.animation_data
+            animation.action_blend_type = "ADD"
+            nla_track = animation.nla_tracks.new()
+            nla_track.name = "C-MET: " + name
+            strip = nla_track.strips.new(name, 1, action)
+            strip.action_slot, strip.blend_type = slot, "REPLACE" if name == "rest" else "ADD"
+            strip.use_animated_influence = True
+            actions_curve = strip.fcurves.find("influence")
+            for frame in (1, 50):
+                actions_curve.keyframe_points.insert(frame, strength)
+        for block in (b for mesh in rig.meshes(obj) for b in mesh.data.shape_keys.key_blocks[1:]):
+            block.slider_min, block.slider_max = -1, 2
+    parts.scene.cmet.rig = obj
+
+    def always(strength):
+        return lambda frame: [(strength, frame)]
+
+    assert len(followers.owned(obj)) == 2
+    bpy.ops.ed.undo_push(message="before")
+    assert bpy.ops.cmet.connect_meshes() == {"FINISHED"}
+    assert "Strips and curves of 2 other meshes are one set" in parts.scene.cmet.done
+    assert not followers.owned(obj)
+    parts.expects(always(1.0), always(0.5))  # the tongue's own shape too, which the skin lacks
+    parts.track("happy").mute = True
+    parts.expects(nothing, always(0.5))
+    bpy.ops.ed.undo_push(message="connected")
+    bpy.ops.ed.undo()
+    assert len(followers.owned(bpy.data.objects["Skin"])) == 2
+
+
+def test_a_linked_face_is_animated_as_a_library_override(parts, tmp_path):
+    from cmet_blender import keyframes
+
+    bpy = parts.bpy
+    collection = bpy.data.collections.new("Character")
+    for obj in list(bpy.context.scene.collection.objects):
+        collection.objects.link(obj)
+    assert bpy.ops.cmet.connect_meshes() == {"FINISHED"}  # in the library's own file
+    bpy.data.libraries.write(str(tmp_path / "lib.blend"), {collection})
+    bpy.ops.wm.read_homefile(use_empty=True)
+    bpy.context.scene.render.fps = 24
+    with bpy.data.libraries.load(str(tmp_path / "lib.blend"), link=True) as (_, target):
+        target.collections = ["Character"]
+    scene = bpy.context.scene
+    made = target.collections[0].override_hierarchy_create(scene, bpy.context.view_layer, do_fully_editable=True)
+    parts.obj = parts.leader = next(o for o in made.all_objects if o.name == "Skin")
+    parts.scene, scene.cmet.rig = scene, parts.obj
+    with pytest.raises(CmetError, match="press Connect Meshes"):
+        keyframes.apply_track(parts.obj, parts.performance)
+    assert bpy.ops.cmet.connect_meshes() == {"FINISHED"}
+    parts.perform().expects(rise, half)
+    path = tmp_path / "shot.blend"
+    bpy.ops.wm.save_as_mainfile(filepath=str(path))
+    bpy.ops.wm.open_mainfile(filepath=str(path))
+    parts.scene = bpy.context.scene
+    parts.obj = parts.leader = next(o for o in parts.scene.objects if o.name == "Skin")
+    parts.expects(rise, half)
+
+
+def test_a_new_strip_lies_from_the_current_frame_or_over_the_preview_range_and_fades(parts, tmp_path):
+    bpy, settings = parts.bpy, parts.scene.cmet
+    parts.performance.save(tmp_path / "source.npz")
+    edited = CoefficientTrack(24, parts.performance.coefficients + parts.happy.coefficients)
+    edited.save(tmp_path / "grin.npz")
+    from cmet_blender import keyframes
+
+    keyframes.apply_track(parts.obj, parts.performance, parts.mapping)
+    settings.fade = 4
+    parts.scene.frame_set(11)
+    assert bpy.ops.cmet.add_emotion_file(filepath=str(tmp_path / "grin.npz")) == {"FINISHED"}
+    parts.expects(lambda f: [(min(1.0, (f - 11) / 4), f)] if f >= 11 else [], nothing, frames=(10, 13, 20, 50))
+    assert bpy.ops.cmet.remove_layer() == {"FINISHED"}
+    settings.place = "range"
+    with pytest.raises(RuntimeError, match="no preview range"):
+        bpy.ops.cmet.add_emotion_file(filepath=str(tmp_path / "grin.npz"))
+    parts.scene.use_preview_range, parts.scene.frame_preview_start, parts.scene.frame_preview_end = True, 21, 40
+    assert bpy.ops.cmet.add_emotion_file(filepath=str(tmp_path / "grin.npz")) == {"FINISHED"}
+    over = lambda f: [(min(1.0, (f - 21) / 4, (40 - f) / 4), f)] if 21 <= f <= 40 else []  # noqa: E731
+    parts.expects(over, nothing, frames=(20, 22, 30, 39, 41))
+
+
+def test_recompute_follows_ramps_and_keeps_what_was_keyed_by_hand(parts):
+    from cmet_blender import emotion_strips, layers
+
+    parts.perform()
+    obj, settings = parts.obj, parts.scene.cmet
+    bag = parts.animation.action.layers[0].strips[0].channelbags[0]
+    curve = bag.fcurves.find('key_blocks["jawOpen"].value')
+    for point in curve.keyframe_points:
+        point.co[1] += 0.3
+    curve.update()
+    parts.performance.coefficients[:, arkit.INDEX["jawOpen"]] += 0.3
+    happy = parts.strip_of("happy")
+    emotion_strips.set_influence(happy, [(1, 0.0), (9, 1.0), (20, 0.2), (30, 0.9), (50, 0.4)])
+    by_hand = layers.add_by_hand(obj)
+    timeline = emotion_strips.timeline(obj)
+    times = np.arange(50) / 24
+    weights = timeline.weights(times, 50 / 24)
+    assert (
+        np.abs(weights["happy"] - np.interp(np.arange(1, 51), [1, 9, 20, 30, 50], [0, 1, 0.2, 0.9, 0.4])).max() < 0.02
+    )
+    assert np.abs(weights["sad"] - 0.5).max() < 1e-6
+    # what the engine makes of them, here their sum
+    delta = sum(weights[name][:, None] * getattr(parts, name).coefficients for name in ("happy", "sad"))
+    of = [track.name for track in emotion_strips.emotions(obj)]
+    before = parts.shown()
+    for _ in range(2):  # a second result takes the place of the first
+        emotion_strips.add_exact(obj, CoefficientTrack(24, delta), of, 1, parts.mapping)
+        assert np.abs(parts.shown() - before).max() < 0.02
+        shown = {emotion_strips.title_of(track): track.mute for track in layers.layers(obj)}
+        assert shown == {"happy": True, "sad": True, "by hand": False, "exact": False}
+        assert [track.name for track in emotion_strips.emotions(obj)] == of  # and is computed from the same again
+    assert by_hand.name == "C-MET: by hand" and not emotion_strips.not_kept(obj) and settings.rig == obj
+
+
+@pytest.mark.parametrize(
+    ("name", "suffix"), [("parts", "fbx"), ("parts", "glb"), ("parts", "usdc"), ("parts", "abc"), ("demo", "fbx")]
+)
+def test_exports_move_every_mesh(request, name, suffix, tmp_path):
+    from cmet_blender import export, rig
+
+    face = request.getfixturevalue(name).perform()
+    bpy = face.bpy
+    names = [mesh.name for mesh in rig.meshes(face.obj)]
+
+    def points(frame):
+        bpy.context.scene.frame_set(frame)
+        graph = bpy.context.evaluated_depsgraph_get()
+        found = {}
+        for name in names:
+            obj = next(o for o in bpy.data.objects if o.type == "MESH" and o.name.startswith(name))
+            mesh = obj.evaluated_get(graph).data
+            flat = np.empty(len(mesh.vertices) * 3, np.float32)
+            mesh.vertices.foreach_get("co", flat)
+            found[name] = flat.reshape(-1, 3) @ np.array(obj.evaluated_get(graph).matrix_world)[:3, :3].T
+        return found
+
+    def motion(late):
+        """How far the fastest point of each mesh goes: importers split and order vertices in their own ways."""
+        a, b = points(3 - late), points(12 - late)
+        return {name: float(np.linalg.norm(b[name] - a[name], axis=1).max()) for name in names}
+
+    wanted = motion(0)
+    assert min(wanted.values()) > 1e-5
+    path = export.write(face.obj, tmp_path / f"face.{suffix}", (1, 13))
+    bpy.ops.wm.read_homefile(use_empty=True)
+    bpy.context.scene.render.fps = 24
+    importers = {
+        "fbx": bpy.ops.import_scene.fbx,
+        "glb": bpy.ops.import_scene.gltf,
+        "usdc": bpy.ops.wm.usd_import,
+        "abc": bpy.ops.wm.alembic_import,
+    }
+    importers[suffix](filepath=str(path))
+    there = motion(1 if suffix == "glb" else 0)
+    for name, length in wanted.items():
+        assert abs(there[name] - length) < 0.02 * length, name
