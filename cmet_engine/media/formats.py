@@ -27,7 +27,7 @@ SEQUENCE_OUT = (".png", ".tif", ".dpx", ".exr")
 TRACK = (".npz", ".csv", ".json")
 """Coefficient tracks: native, Live Link Face, Audio2Face."""
 
-SCENE = (".fbx", ".glb", ".usdc", ".abc", ".blend")
+SCENE = (".fbx", ".glb", ".usdc", ".usd", ".usda", ".usdz", ".abc", ".blend")
 """What a track on a rig can be exported to."""
 
 UPLOAD = (".wav", ".flac", ".mp3", ".m4a", ".ogg", *TRACK, ".mp4", ".mov", ".png", ".jpg", ".ocio")
