@@ -20,7 +20,7 @@ from cmet_engine.provenance.mark_code import CHIPS, decode, encode, id_of, messa
 from cmet_engine.provenance.mark_surface import COLUMNS, DENSITY, ROWS, unrolled
 from cmet_engine.provenance.watermark import HERTZ, SLOW, band
 
-SURE = 10.6
+SURE = 10.8
 """Score from which on an id counts as found."""
 
 SURE_OF_KNOWN = 6.5
@@ -36,6 +36,7 @@ _SECONDS = 4.0  # of frames that are turned back together
 _TOGETHER = 3  # windows that are read by themselves in a long clip
 _DRIFT, _SLOW_DRIFT = 2.4, 0.4  # Hz: what changes more slowly than that is the face's own
 _ABOVE = np.array([0.45, 0.6, 0.8, 1.0, 1.15, 1.3, 1.6])  # Hz from the mark, where there is noise alone
+_SUDDEN = 0.5  # mean square of a change, of flattened surfaces, at which a frame counts half
 _BESIDE = np.concatenate([-_ABOVE, _ABOVE])
 _PHASES = 16
 _STEPS, _STEP = 4, 0.0125  # displacements that are tried in each direction, in units of the surface
@@ -135,11 +136,19 @@ def evidence(surfaces: np.ndarray, times: np.ndarray, hertz: float = HERTZ) -> E
     span = (times[-1] - times[0]) * len(times) / max(len(times) - 1, 1)
     drift, beside = (_SLOW_DRIFT, _ABOVE) if hertz == SLOW else (_DRIFT, _BESIDE)
     orders = np.arange(int(2 * span * drift) + 1)
-    slow = np.linalg.qr(np.cos(np.pi * orders * ((times - times[0]) / span + 0.5 / len(times))[:, None]))[0]
-    turns = np.exp(-2j * np.pi * (hertz + np.array([0, *beside]))[:, None] * times)
-    turns = (turns - (turns @ slow) @ slow.T).astype(np.complex64)
+    trust = _trust(flat)[:, None]
+    slow = np.linalg.qr(trust * np.cos(np.pi * orders * ((times - times[0]) / span + 0.5 / len(times))[:, None]))[0]
+    turns = np.exp(-2j * np.pi * (hertz + np.array([0, *beside]))[:, None] * times) * trust.T
+    turns = ((turns - (turns @ slow) @ slow.T) * trust.T).astype(np.complex64)  # weighted least squares
     sums = (turns @ flat).reshape(-1, ROWS, COLUMNS)
     return Evidence(sums[0], (np.abs(sums[1:]) ** 2).mean(0))
+
+
+def _trust(flat: np.ndarray) -> np.ndarray:
+    """Square roots of the weights of frames, float32 [N] in 0 to 1: little where the surface changes at once, as by a cut or in a blur."""
+    change = (np.diff(flat, axis=0) ** 2).mean(1)
+    change = np.maximum(np.append(change, change[-1]), np.append(change[0], change))
+    return np.asarray(1 / np.sqrt(1 + (change / _SUDDEN) ** 3), np.float32)
 
 
 def _flattened(surface: np.ndarray) -> np.ndarray:

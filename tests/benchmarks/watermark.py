@@ -2,14 +2,17 @@
 
 python tests/benchmarks/watermark.py attacks CLIP... [--emotion happy] [--seconds 3] [--work DIR]
 python tests/benchmarks/watermark.py cost CLIP...
+python tests/benchmarks/watermark.py look CLIP... --work DIR
 python tests/benchmarks/watermark.py unmarked CLIP... [--keys 4] [--longest 60]
 
 `attacks` edits clips into lossless files, cuts them into windows of 3 s, and reads each after each attack. `cost` compares edits
-with and without the mark: PSNR of luma where it acts, change from frame to frame against the clip's own, milliseconds. `unmarked`
+with and without the mark: PSNR of luma where it acts, change from frame to frame against the clip's own, milliseconds. `look` writes
+a marked frame beside what the mark changed, 20 times as strong. `unmarked`
 reads windows of clips as they are, and again under other keys for the statistics of the score.
 """
 
 import argparse
+import itertools
 import json
 import tempfile
 import time
@@ -52,7 +55,7 @@ ATTACKS: dict[str, tuple[str, int]] = {
 def main() -> None:
     """Run one of the measurements."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("attacks", "cost", "unmarked"))
+    parser.add_argument("what", choices=("attacks", "cost", "look", "unmarked"))
     parser.add_argument("clips", nargs="+", type=Path)
     parser.add_argument("--emotion", default="happy")
     parser.add_argument("--seconds", type=float, default=SECONDS)
@@ -62,7 +65,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         options.work = options.work or Path(folder)
-        {"attacks": attacks, "cost": cost, "unmarked": unmarked}[options.what](options, Path(folder))
+        {"attacks": attacks, "cost": cost, "look": look, "unmarked": unmarked}[options.what](options, Path(folder))
 
 
 def edited(clip: Path, options: argparse.Namespace, watermark: bool = True) -> tuple[Path, int | None]:
@@ -188,6 +191,17 @@ def cost(options: argparse.Namespace, folder: Path) -> None:
             f"that without; {milliseconds(clip):.1f} ms a frame of processor time",
             flush=True,
         )
+
+
+def look(options: argparse.Namespace, folder: Path) -> None:
+    """A marked frame of every clip, and the change by the mark: 20 times as strong, around grey."""
+    for clip in options.clips:
+        one, other = (
+            list(itertools.islice(VideoReader(edited(clip, options, watermark)[0]).frames(), 20))[-1].image
+            for watermark in (True, False)
+        )
+        change = np.clip(128 + 20.0 * (one.astype(int) - other), 0, 255).astype(np.uint8)
+        cv2.imwrite(str(options.work / f"{clip.stem}_look.png"), np.concatenate([one, change], 1)[..., ::-1])
 
 
 def milliseconds(clip: Path) -> float:
