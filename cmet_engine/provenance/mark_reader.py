@@ -20,7 +20,7 @@ from cmet_engine.provenance.mark_code import CHIPS, decode, encode, id_of, messa
 from cmet_engine.provenance.mark_surface import COLUMNS, DENSITY, ROWS, unrolled
 from cmet_engine.provenance.watermark import HERTZ, SLOW, band
 
-SURE = 10.8
+SURE = 10.9
 """Score from which on an id counts as found."""
 
 SURE_OF_KNOWN = 6.5
