@@ -71,6 +71,7 @@ class CmetRow(bpy.types.PropertyGroup):
     kind: EnumProperty(items=_KINDS, default=mapping.MISSING)
     confidence: FloatProperty(min=0, max=1)
     fault: StringProperty()
+    offer: StringProperty(description="A guess that is not sure enough to be used")
     gain: FloatProperty(
         name="Gain",
         default=1.0,
@@ -127,7 +128,7 @@ class Performer:
     track: StringProperty(
         name="Coefficient Track",
         subtype="FILE_PATH",
-        description="Coefficient track of the clip: .npz, Live Link Face .csv or Audio2Face .json",
+        description="Coefficient track of the clip: .npz, or a recording of an application: .csv, .tsv, .txt or .json",
     )
     rig: PointerProperty(
         name="Rig",
@@ -256,6 +257,8 @@ def show_mapping(settings: Any, found: mapping.RigMapping) -> None:
             row = settings.rows.add()
             row.name, row.kind, row.confidence = name, source.kind, source.confidence
             row.channels = mapping.format_weights(source.channels)
+            offer = found.offered.get(name)
+            row.offer = mapping.format_weights(offer.channels) if offer else ""
             row.gain, row.offset = source.gain, source.offset
             row.limited = source.minimum is not None or source.maximum is not None
             row.minimum = 0.0 if source.minimum is None else source.minimum

@@ -193,6 +193,14 @@ def _positions(block: Any, count: int) -> np.ndarray:
     return flat.reshape(-1, 3).astype(np.float64)
 
 
+def moving_shapes(mesh: Any) -> set[str]:
+    """Names of the shapes that move a point of this mesh; eyes and teeth often carry the face's names with empty shapes."""
+    keys, count = mesh.data.shape_keys, len(mesh.data.vertices)
+    rest = _positions(keys.reference_key, count)
+    size = max(float(np.ptp(rest, axis=0).max()), 1e-9) if count else 1.0
+    return {b.name for b in keys.key_blocks if count and np.abs(_positions(b, count) - rest).max() > 1e-5 * size}
+
+
 def eyeball_shapes(obj: Any, shapes: set[str]) -> bool:
     """Whether one of these shapes turns a whole eyeball: moves nearly every point of a mesh of its own."""
     for mesh in meshes(obj):

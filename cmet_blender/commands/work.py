@@ -94,7 +94,8 @@ def _export(options: argparse.Namespace) -> dict[str, Any]:
     whole = (
         options.output.suffix.lower() == ".blend"
     )  # holds the keys themselves, the others a sample for every scene frame
-    notes = [*keyframes.notes_of(action), *export.sampling_notes(obj, options.output), *_signing(options, obj)]
+    notes = [*track.notes, *keyframes.notes_of(action), *export.sampling_notes(obj, options.output)]
+    notes += _signing(options, obj)
     return _summary(
         options, obj, mapping, frames=len(track) if whole else span[1] - span[0] + 1,
         fps=str(scene_fps(bpy.context.scene)), notes=notes,
@@ -106,7 +107,7 @@ def _apply(options: argparse.Namespace) -> dict[str, Any]:
         raise InvalidInput(f"{options.output.name}: `apply` writes a .blend; use `export` for other formats.")
     obj, mapping, action, track = _applied(options)
     export.blend(obj, options.output, force=options.force)
-    notes = [*keyframes.notes_of(action), *_signing(options, obj)]
+    notes = [*track.notes, *keyframes.notes_of(action), *_signing(options, obj)]
     return _summary(options, obj, mapping, frames=len(track), action=action.name, notes=notes)
 
 

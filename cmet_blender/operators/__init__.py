@@ -16,8 +16,15 @@ from .emotions import (
 )
 from .engine import CMET_OT_engine_check, CMET_OT_engine_start, CMET_OT_engine_stop
 from .export import CMET_OT_export
-from .rig import CMET_OT_apply_track, CMET_OT_load_mapping, CMET_OT_match, CMET_OT_save_mapping
-from .track import CMET_OT_cancel, CMET_OT_find_people, CMET_OT_forget_people, CMET_OT_load_footage, CMET_OT_track
+from .rig import CMET_OT_accept_guess, CMET_OT_apply_track, CMET_OT_load_mapping, CMET_OT_match, CMET_OT_save_mapping
+from .track import (
+    CMET_OT_calibrate,
+    CMET_OT_cancel,
+    CMET_OT_find_people,
+    CMET_OT_forget_people,
+    CMET_OT_load_footage,
+    CMET_OT_track,
+)
 from .video import CMET_OT_compare, CMET_OT_render_video, CMET_OT_use_preview_range, CMET_OT_verify
 
 CLASSES = (
@@ -25,8 +32,10 @@ CLASSES = (
     CMET_OT_find_people,
     CMET_OT_forget_people,
     CMET_OT_track,
+    CMET_OT_calibrate,
     CMET_OT_cancel,
     CMET_OT_match,
+    CMET_OT_accept_guess,
     CMET_OT_save_mapping,
     CMET_OT_load_mapping,
     CMET_OT_apply_track,

@@ -45,7 +45,10 @@ class CMET_OT_refresh_emotions(SimpleOperator, bpy.types.Operator):
 
 
 def edit_request(settings: Any, **keys: list[Any]) -> dict[str, Any]:
-    """A request for the tracks of an edit of the scene's clip, with `emotions` or `keys`; no video."""
+    """A request for the tracks of an edit of the scene's clip, or of the take where there is none; no video."""
+    one = performers.current(settings)
+    if not settings.clip and one.track:
+        return {"kind": "edit", "clip": _absolute(one.track), "mode": one.mode, **keys} | session.device_field()
     request = {"kind": "edit", "clip": str(clip_path(settings)), "face": face_of(settings), "renderer": "none", **keys}
     return request | {"mode": performers.current(settings).mode} | colour_field(settings) | session.device_field()
 
@@ -88,7 +91,7 @@ class CMET_OT_add_emotion_file(SimpleOperator, bpy.types.Operator, ImportHelper)
     bl_label = "From Edited Coefficient Track"
     bl_options = {"REGISTER", "UNDO"}
 
-    filter_glob: StringProperty(default="*.npz;*.csv;*.json", options={"HIDDEN"})
+    filter_glob: StringProperty(default="*.npz;*.csv;*.tsv;*.txt;*.json", options={"HIDDEN"})
 
     def work(self, context: Any) -> str:
         settings, one = context.scene.cmet, chosen(context)
