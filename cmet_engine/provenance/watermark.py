@@ -19,9 +19,9 @@ from cmet_engine.face.pose import Pose, normalise
 from cmet_engine.provenance.mark_code import CHIPS, encode, message_of
 from cmet_engine.provenance.mark_surface import COLUMNS, DENSITY, ROWS, places
 
-HERTZ, SLOW = 3.0, 1.0
+HERTZ, SLOW = 3.0, 0.7
 """Turns a second: of the pattern, and where a head stands still."""
-STILL, CALM = 0.1, 0.45
+STILL, CALM = 0.1, 0.65
 """Units a second that the landmarks of a still head move by at the most, half of the time; the share of the mark that is left there.
 Nothing hides a mark that turns fast in pictures that hardly change."""
 
