@@ -3,6 +3,7 @@
 import time
 from pathlib import Path
 
+from cmet_engine.emotion.clip_emotions import asked_emotions
 from cmet_engine.emotion.edit import edit_track
 from cmet_engine.errors import InvalidInput
 from cmet_engine.files import whole_folder
@@ -31,8 +32,6 @@ def edit_take(
     Raises:
         CmetError: the take cannot be read, an emotion is unknown, or a key is for a person.
     """
-    from cmet_engine.emotion.clip_emotions import asked_emotions
-
     started = time.perf_counter()
     source = CoefficientTrack.load(spec.clip)
     timeline, vectors = asked_emotions(spec)

@@ -16,6 +16,15 @@ from .emotions import (
 )
 from .engine import CMET_OT_engine_check, CMET_OT_engine_start, CMET_OT_engine_stop
 from .export import CMET_OT_export
+from .layers import (
+    CMET_OT_add_hand_layer,
+    CMET_OT_connect_meshes,
+    CMET_OT_edit_layer,
+    CMET_OT_move_layer,
+    CMET_OT_remove_layer,
+    CMET_OT_solo_layer,
+    CMET_OT_unbake,
+)
 from .rig import CMET_OT_accept_guess, CMET_OT_apply_track, CMET_OT_load_mapping, CMET_OT_match, CMET_OT_save_mapping
 from .track import (
     CMET_OT_calibrate,
@@ -46,6 +55,13 @@ CLASSES = (
     CMET_OT_record,
     CMET_OT_bake,
     CMET_OT_recompute,
+    CMET_OT_unbake,
+    CMET_OT_solo_layer,
+    CMET_OT_remove_layer,
+    CMET_OT_move_layer,
+    CMET_OT_add_hand_layer,
+    CMET_OT_edit_layer,
+    CMET_OT_connect_meshes,
     CMET_OT_render_video,
     CMET_OT_compare,
     CMET_OT_verify,

@@ -17,6 +17,7 @@ from cmet_engine.cli.options import (
     personal_argument,
     shot_data_argument,
     spec_of,
+    use_jobs,
     video_arguments,
 )
 
@@ -53,6 +54,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     from cmet_engine.jobs.execute import execute
     from cmet_engine.spec import EditSpec
 
+    use_jobs(options.jobs)
     spec = spec_of(EditSpec, options)
     started = time.perf_counter()
     result = execute(spec, options.output, force=options.force, progress=options.progress)

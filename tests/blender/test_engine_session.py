@@ -96,8 +96,12 @@ def test_a_clip_becomes_keys_emotions_and_a_video_of_the_corrected_curves(bpy, s
     draft = tmp_path / "cmet" / "talk_edited_2.mp4"
     assert draft.stat().st_size < 0.7 * video.stat().st_size
     assert bpy.ops.cmet.compare() == {"FINISHED"} and "before" in settings.done
+    before = keyframes.read_track(settings.rig, (1, 24))
     assert bpy.ops.cmet.recompute() == {"FINISHED"}
-    assert all(t.mute for t in keys.animation_data.nla_tracks if t.name.startswith("C-MET"))
+    tracks = {track.name: track.mute for track in keys.animation_data.nla_tracks}
+    assert tracks == {"C-MET: rest": False, "C-MET: happy": True, "C-MET: exact": False}
+    # one emotion at full strength is exact already; the inner brows lifted by hand are kept
+    assert np.abs(keyframes.read_track(settings.rig, (1, 24)).coefficients - before.coefficients).max() < 1e-3
 
 
 def test_an_export_is_signed_by_the_running_engine_and_stands_without_one(

@@ -119,10 +119,10 @@ class Killed(BaseException):
 def test_interrupted_rendering_equals_uninterrupted(tmp_path, weights, monkeypatch):
     for module in (movie_output, stream, renderer):
         monkeypatch.setattr(module, "SEGMENT", 16)
-    sample = small(tmp_path / "take.mp4", frames=24, size=192)
+    sample = small(tmp_path / "take.mp4", frames=19, size=192)
 
     def stop(stage: str, done: int, total: int | None) -> None:
-        if stage == "render" and done == 20:
+        if stage == "render" and done == 18:
             raise Killed
 
     def once(*arguments):

@@ -108,7 +108,16 @@ def test_a_vector_between_two_emotions_looks_like_both(directions, resting):
 
 # -- training ---------------------------------------------------------------------------------------------------------
 
-TINY = {"width": 64, "layers": 1, "feedforward": 64, "steps": 6, "batch": 8, "checkpoint_every": 3, "warmup": 2}
+TINY = {
+    "width": 64,
+    "layers": 1,
+    "feedforward": 64,
+    "steps": 6,
+    "batch": 8,
+    "checkpoint_every": 3,
+    "warmup": 2,
+    "draws": 40,
+}
 
 
 @pytest.fixture(autouse=True)

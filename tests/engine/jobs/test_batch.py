@@ -198,6 +198,16 @@ def test_a_chain_of_rows_runs_again_with_force(tmp_path):
         assert run(path, **again).done == 2
 
 
+def test_what_was_there_before_is_not_overwritten(tmp_path):
+    tracks(tmp_path, "take.json")
+    (tmp_path / "mine.csv").write_text("precious")
+    path = manifest(tmp_path, "kind,clip,output\nexport,take.json,mine.csv\n")
+    for again in ({}, {"retry": True}):
+        assert run(path, **again).failed == 1
+        assert (tmp_path / "mine.csv").read_text() == "precious"
+    assert run(path, force=True).done == 1
+
+
 def test_a_file_of_the_results_name_that_holds_none_stays(tmp_path):
     (tmp_path / "jobs.results.jsonl").write_text("my own notes")
     with pytest.raises(CmetError, match="no results of a batch"):

@@ -10,6 +10,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 import pytest
 from media_clips import MakeClip, copy, picture, psnr, same_pictures
@@ -80,6 +81,21 @@ def test_frames_are_plain_arrays(make_clip: MakeClip, pixels: str, codec: str) -
         for frame in VideoReader(source):
             assert frame.image.flags["C_CONTIGUOUS"] and frame.image.flags["WRITEABLE"]
             assert frame.image.dtype == np.uint8 and frame.image.shape[2] == 3
+
+
+@pytest.mark.parametrize(("pixels", "codec"), [("yuv420p", "libx264"), ("yuv422p10le", "ffv1")])
+def test_a_region_is_the_same_as_in_the_whole(make_clip: MakeClip, pixels: str, codec: str) -> None:
+    for rotation in (0, 90, 180):
+        name = "clip.mov" if codec == "libx264" else "clip.mkv"
+        reader = VideoReader(make_clip(name, pixels=pixels, codec=codec, size=(96, 62), rotation=rotation, frames=2))
+        for whole, lazy in zip(reader.frames(), reader.frames(whole=False), strict=True):
+            height, width, _ = whole.shape
+            assert lazy.shape == whole.image.shape
+            for left, top, right, bottom in ((0, 0, width, height), (13, 21, 50, 40), (width - 9, 0, width, 5)):
+                part = lazy.part((left, top, right, bottom))
+                np.testing.assert_array_equal(part, whole.image[top:bottom, left:right])
+            assert np.abs(cv2.resize(lazy.sparse(4), (4, 4)).astype(int) - cv2.resize(whole.image, (4, 4))).mean() < 12
+            np.testing.assert_array_equal(lazy.image, whole.image)
 
 
 def test_frames_are_the_callers_own(make_clip: MakeClip) -> None:

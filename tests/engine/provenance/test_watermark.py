@@ -135,8 +135,7 @@ def test_the_mark_on_a_still_head_turns_slowly_and_is_read(plain):
     before = np.repeat(plain[0][..., None], 3, 2)
     after = before + REGION[..., None].astype(np.uint8)
     marks = [
-        np.stack([marker(i, i / RATE, before, after, (0, 0))[..., 1] - after[..., 1] for i in range(FRAMES)])
-        for marker in (still, moving)
+        np.stack([marker(i, i / RATE, before, after, (0, 0)) for i in range(FRAMES)]) for marker in (still, moving)
     ]
     slow, fast = (np.abs(np.diff(one, axis=0)).mean() for one in marks)
     assert 0 < slow < 0.25 * fast
@@ -151,7 +150,7 @@ def test_a_lost_face_is_not_marked(plain):
 
     before = np.repeat(plain[0][..., None], 3, 2)
     after = before + np.uint8(1)
-    np.testing.assert_array_equal(Marker(ID, [lost])(0, 0.0, before, after, (0, 0)), after)
+    assert not Marker(ID, [lost])(0, 0.0, before, after, (0, 0)).any()
 
 
 def test_one_request_has_one_id(tmp_path):
