@@ -227,7 +227,7 @@ class CmetScene(Performer, bpy.types.PropertyGroup):
     )
     consent: StringProperty(
         name="Consent",
-        description="Consent of the person shown: who, when, how; or the path of a consent file (.json). It goes into the video's Content Credentials",
+        description="Consent of the person shown: who, when, how; or the path of a consent file (.json). It goes into the Content Credentials of videos and exports",
     )
     verified: StringProperty()
     badge: StringProperty()

@@ -32,7 +32,7 @@ COLUMNS = {
     "rate_factor": "of H.264, HEVC and VP9, from 0 (the largest file) to 51",
     "matte": "of the video: a name beside it for the mask of what was changed (matte.mkv, matte/%06d.png), or channel (exr)",
     "shot_data": "edit, render: auto, or a name beside the video, for in and out, timecode and names (.json, and .otio)",
-    "consent": "edit, render: consent of the person shown (who, when, how), or a consent file (.json); it goes into the credentials",
+    "consent": "edit, render, render_rig, export, apply, bake: consent of the person shown (who, when, how), or a consent file (.json); it goes into the credentials",
     "watermark": "edit, render: mark the edited faces invisibly as edited (yes)",
     "people": "edit, render, in JSON lines: settings or curves of single people; elsewhere # and the person stand behind a value",
     "track": "render, export, apply: the wanted curves; render of several people: anna.npz#anna; 2.npz#2",
