@@ -165,7 +165,14 @@ def _render(options: argparse.Namespace) -> dict[str, Any]:
     progress = _progress(options)
     track = keyframes.read_track(obj, span, mapping, progress=progress, **timing)
     clip = options.clip.resolve()
-    request = {"kind": "render", "clip": str(clip), "face": options.face, "quality": options.quality, "format": suffix}
+    request = {
+        "kind": "render",
+        "clip": str(clip),
+        "face": options.face,
+        "renderer": options.renderer,
+        "quality": options.quality,
+        "format": suffix,
+    }
     request |= {"device": options.device, "codec": options.codec, "rate_factor": options.rate_factor}
     with tempfile.TemporaryDirectory(prefix="cmet-") as name:
         folder = Path(name)

@@ -13,6 +13,7 @@ import numpy as np
 from cmet_engine.face.tracker import FaceGeometry
 from cmet_engine.media.info import Frame
 from cmet_engine.media.planes import Box
+from cmet_engine.render.crops import CropPath
 
 
 class Renderer(Protocol):
@@ -73,6 +74,41 @@ class Renderer(Protocol):
     def close(self) -> None:
         """Let go of what the renderer holds."""
         return
+
+
+class Generator(Protocol):
+    """Draws a face anew whose expression is that of a draft: a picture of the same person in the same frame.
+
+    A clip is gone through twice. First every pair of crops, the source's and the draft's, is read (`read`), and what was read of a
+    shot may be smoothed (`settled`). Then the crops are drawn from what was read, in any order.
+
+    Attributes:
+        name: as in `RenderSpec.renderer`.
+        identity: checksum of its weights; None for weights that come from no file.
+        device: that it works on.
+        batch: crops that are best drawn together.
+    """
+
+    name: str
+    identity: str | None
+    device: str
+    batch: int
+
+    def crops(self, geometry: FaceGeometry) -> CropPath:
+        """The square around the face that it wants to see of every frame."""
+        ...
+
+    def read(self, sources: Sequence[np.ndarray], drafts: Sequence[np.ndarray]) -> np.ndarray:
+        """What drives the drawing of some frames, float32 [B, …], from their crops uint8 [S, S, 3] as they are and as drafted."""
+        ...
+
+    def settled(self, readings: np.ndarray) -> np.ndarray:
+        """The readings [N, …] of the frames of a shot, made steady."""
+        ...
+
+    def draw(self, sources: Sequence[np.ndarray], readings: np.ndarray) -> np.ndarray:
+        """Drawn crops uint8 [B, S, S, 3] of frames with the crops `sources` and the readings [B, …]."""
+        ...
 
 
 class PartRenderer(Renderer):
