@@ -1,5 +1,7 @@
 """What a face looks like, as a volume of features: from a picture (LivePortrait), or from tokens of a picture (PerformRecast)."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -95,8 +97,7 @@ class VisionTransformer(Derived):
         side: patches per side in that table.
     """
 
-    mean: Tensor
-    deviation: Tensor
+    patch_embed: Any
 
     def __init__(self, width: int = 768, depth: int = 12, heads: int = 12, patch: int = 16, side: int = 14):
         super().__init__()
@@ -128,6 +129,8 @@ class VisionTransformer(Derived):
 
 class TokenAppearanceExtractor(nn.Module):
     """PerformRecast's appearance network."""
+
+    dinov2_img_encoder: Any
 
     def __init__(self) -> None:
         super().__init__()

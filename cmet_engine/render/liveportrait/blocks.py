@@ -1,5 +1,7 @@
 """What the networks have in common: a convolution with its batch norm, folded into one."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -20,8 +22,8 @@ class ConvNorm(Derived):
         return folded(self, self.conv, self.norm, x)
 
 
-def folded(owner: Derived, conv: Conv, norm: nn.Module, x: Tensor) -> Tensor:
-    """norm(conv(x)) as one convolution; its weights are kept by `owner`."""
+def folded(owner: Derived, conv: Any, norm: Any, x: Tensor) -> Tensor:
+    """norm(conv(x)) as one convolution; its weights are kept by `owner`. `conv` is a `Conv`, `norm` a batch norm."""
     mean, variance, gain, bias = norm.running_mean, norm.running_var, norm.weight, norm.bias
     scale = owner.derive("scale", lambda: gain.double() / torch.sqrt(variance.double() + norm.eps), gain, variance)
     weight = owner.derive(

@@ -4,6 +4,8 @@ The features are enlarged by repeating their cells, so a 3x3 convolution of the 
 they are computed at the size of the features and laid out. Gain and offset of a normalisation are one convolution.
 """
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -46,11 +48,12 @@ class Norm(Derived):
     def forward(self, x: Tensor, features: Tensor) -> Tensor:
         """x [B, C, H, W], features [B, F, h, w], H a multiple of h -> [B, C, H, W]."""
         factor = x.shape[-1] // features.shape[-1]
-        shared = self.mlp_shared[0]
+        shared: Any = self.mlp_shared[0]
         weight = self.derive(f"phases {factor}", lambda: phase_kernels(shared.weight, factor), shared.weight)
         bias = self.derive(f"bias {factor}", lambda: shared.bias.repeat(len(phases(factor)) ** 2), shared.bias)
         hidden = laid_out(F.relu(convolved(self, features, weight, bias, f"shared {factor}")), factor)
-        gamma, beta = self.mlp_gamma, self.mlp_beta
+        gamma: Any = self.mlp_gamma
+        beta: Any = self.mlp_beta
         both = self.derive("both", lambda: torch.cat([gamma.weight, beta.weight]), gamma.weight, beta.weight)
         offset = self.derive("offset", lambda: torch.cat([gamma.bias + 1, beta.bias]), gamma.bias, beta.bias)
         gain, shift = convolved(self, hidden, both, offset, "both").chunk(2, 1)

@@ -1,6 +1,7 @@
 """Keypoints, head pose and expression of a face: ConvNeXt V2 (Woo et al. 2023) with a head for each."""
 
 import itertools
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -79,7 +80,7 @@ class MotionExtractor(nn.Module):
             setattr(home, f"fc_{name}", nn.Linear(widths[-1], size))
 
     @property
-    def _home(self) -> nn.Module:
+    def _home(self) -> Any:  # a module, whose parts mypy does not know
         return self._modules.get("detector") or self
 
     def forward(self, picture: Tensor) -> dict[str, Tensor]:
