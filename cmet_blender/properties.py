@@ -128,6 +128,22 @@ class CmetScene(Performer, bpy.types.PropertyGroup):
         max=10,
         description="Influence of the new strip: 0 is nothing, 1 the whole emotion; key it in the NLA editor",
     )
+    place: EnumProperty(
+        name="Over",
+        items=[
+            ("frame", "From Current Frame", "The strip begins at the current frame and lasts to the end of the take"),
+            ("range", "Preview Range", "The strip lies over the preview range of the scene (P in the timeline)"),
+            ("take", "Whole Take", "The strip lies over the whole take"),
+        ],
+        description="Where the new strip lies",
+    )
+    fade: IntProperty(
+        name="Fade",
+        default=8,
+        min=0,
+        soft_max=50,
+        description="Frames in which a new strip comes in and goes out where it does not reach the end of the take",
+    )
     voice: StringProperty(
         name="Voice",
         subtype="FILE_PATH",

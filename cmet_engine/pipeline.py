@@ -13,9 +13,10 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cmet_engine.choices import GUESSED
+from cmet_engine.emotion.clip_emotions import ClipEmotions, clip_emotions
 from cmet_engine.emotion.edit import edit_track
 from cmet_engine.errors import CmetError, InvalidInput
 from cmet_engine.face.clip import track_clip
@@ -54,9 +55,6 @@ from cmet_engine.resume import Segments
 from cmet_engine.spec import EditSpec, RenderSpec, beside
 from cmet_engine.timeline import EmotionKey, EmotionTimeline
 from cmet_engine.track import CoefficientTrack
-
-if TYPE_CHECKING:  # brings torch
-    from cmet_engine.emotion.clip_emotions import ClipEmotions
 
 TRACKS = ("source.npz", "edited.npz")
 
@@ -109,7 +107,7 @@ class _Person:
     source: CoefficientTrack
     edited: CoefficientTrack
     spec: EditSpec | RenderSpec
-    emotions: "ClipEmotions" = None  # type: ignore[assignment]
+    emotions: ClipEmotions = None  # type: ignore[assignment]
 
     def file(self, name: str) -> str:
         """The name of a file about this person: `source.npz`, `source_anna.npz`."""
@@ -324,8 +322,6 @@ def _track_and_encode(spec: EditSpec, footage: Source, watch: _Watch) -> tuple[l
     Returns:
         The people, each with their own part of the timeline, and the whole timeline.
     """
-    from cmet_engine.emotion.clip_emotions import clip_emotions  # brings torch
-
     with ThreadPoolExecutor(max_workers=1) as pool:
         encoding = pool.submit(clip_emotions, spec, footage)
 

@@ -18,6 +18,7 @@ from pydantic import (
     model_validator,
 )
 
+from cmet_engine import takes
 from cmet_engine.choices import (
     MATTE_CHANNEL,
     PICTURES,
@@ -54,7 +55,7 @@ from cmet_engine.spec_base import (
 from cmet_engine.spec_errors import Called, field_called, shown
 from cmet_engine.spec_people import PersonCurves, PersonSettings, with_people
 from cmet_engine.spec_rig import ApplySpec, BakeSpec, ExportSpec, MatchSpec, ReadSpec, RenderRigSpec, RigWork
-from cmet_engine.timeline import EmotionKey, EmotionTimeline
+from cmet_engine.timeline import MOST_GAIN, EmotionKey, EmotionTimeline
 
 
 def _form_of_keys(value: Any) -> str:
@@ -77,6 +78,7 @@ class KeySpec(Spec):
     ease_out: Annotated[float, Field(ge=0, le=60)] = 0.3
     easing: Easing = "smooth"
     person: Person | None = None
+    regions: dict[str, Annotated[float, Field(ge=0, le=MOST_GAIN)]] = Field(default_factory=dict)
 
 
 Keys = Annotated[
@@ -160,12 +162,16 @@ class TrackSpec(PartSpec):
         clip, range_from, range_to, handles: see `PartSpec`; the footage shows a face.
         face: whose; see `Face`.
         colorspace, ocio: see `FootageSpec`.
+        calibrate: take off what a relaxed face reads, so that rest is 0 and full is 1; see `rest`.
+        rest_frame: a frame at which the face rests, counted from the first that is tracked; given, it calibrates. None finds the rest.
         format: of the track, where no name of a file says it.
     """
 
     inputs: ClassVar[tuple[str, ...]] = ("clip", "face")
     kind: Literal["track"] = "track"
     face: Face = 0
+    calibrate: bool = False
+    rest_frame: Annotated[int, Field(ge=0, le=10_000_000)] | None = None
     format: TrackFormat = "npz"
 
     @property
@@ -248,7 +254,7 @@ class TimelineSpec(FootageSpec):
 
 
 class EditSpec(TimelineSpec, PartSpec):
-    """Edit the emotion of a clip.
+    """Edit the emotion of a clip, or of a take: a coefficient track, or what an application recorded (`takes`), without any footage.
 
     Attributes:
         range_from, range_to, handles: see `PartSpec`; keys count from the start of the clip, not of the part.
@@ -292,6 +298,31 @@ class EditSpec(TimelineSpec, PartSpec):
     consent: Consent | None = None
     watermark: bool = True
 
+    @property
+    def is_take(self) -> bool:
+        """Curves are edited and no footage; the result is curves."""
+        return self.clip.suffix.lower() in (".npz", *takes.SUFFIXES)
+
+    @model_validator(mode="after")
+    def _curves_alone(self) -> Self:
+        if self.is_take:
+            pictures = (
+                "renderer",
+                "range_from",
+                "range_to",
+                "lips",
+                "portrait",
+                "matte",
+                "shot_data",
+                "like_source",
+                "codec",
+            )
+            for name in pictures:
+                if name in self.model_fields_set and getattr(self, name) not in ("none", None, False):
+                    raise ValueError(f"{{{name}}} is about footage, and {{clip}} is the take of a face; leave it out")
+            object.__setattr__(self, "renderer", "none")
+        return self
+
     @model_validator(mode="after")
     def _together(self) -> Self:
         for name in ("lips", "portrait"):
@@ -311,6 +342,8 @@ class EditSpec(TimelineSpec, PartSpec):
     def outputs(self, output: Path) -> list[Path]:
         """See `Spec.outputs`; the result goes into a folder."""
         video = [] if self.renderer == "none" else [self.video_name, *matte_files(self.matte)]
+        if self.is_take:
+            return [output / name for name in ("source.npz", "edited.npz", "edited.csv", "report.html", "report.json")]
         files = [output / name for name in (*video, "source.npz", "edited.npz", "report.html", "report.json")]
         credentials = credential_files(output / self.video_name) if video else []
         return [*files, *_with_otio(self.shot_file(output)), *credentials]

@@ -46,7 +46,7 @@ class ExportSpec(_OnRig):
     """Write a track in another format, or the animation of a character that it moves.
 
     Attributes:
-        track: .npz, Live Link Face .csv or Audio2Face .json.
+        track: .npz, or a recording that `takes` reads: .csv .tsv .txt .json.
         rig: see `RigSpec`; None writes the track itself.
         fps: frames a second of the scene, such as 24 or 24000/1001; None is the scene's, or the track's for imported rigs.
         start: scene frame of the track's first frame.

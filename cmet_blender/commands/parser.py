@@ -68,7 +68,9 @@ def _output() -> argparse.ArgumentParser:
 
 def _keys() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(add_help=False)
-    parser.add_argument("track", type=Path, metavar="TRACK", help=".npz, Live Link Face .csv or Audio2Face .json")
+    parser.add_argument(
+        "track", type=Path, metavar="TRACK", help=".npz, or a recording of an application: .csv .tsv .txt .json"
+    )
     parser.add_argument(
         "--fps",
         type=Fraction,

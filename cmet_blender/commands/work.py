@@ -86,7 +86,7 @@ def _export(options: argparse.Namespace) -> dict[str, Any]:
     whole = (
         options.output.suffix.lower() == ".blend"
     )  # holds the keys themselves, the others a sample for every scene frame
-    notes = [*keyframes.notes_of(action), *export.sampling_notes(obj, options.output)]
+    notes = [*track.notes, *keyframes.notes_of(action), *export.sampling_notes(obj, options.output)]
     return _summary(
         options, obj, mapping, frames=len(track) if whole else span[1] - span[0] + 1,
         fps=str(scene_fps(bpy.context.scene)), notes=notes,
@@ -98,7 +98,9 @@ def _apply(options: argparse.Namespace) -> dict[str, Any]:
         raise InvalidInput(f"{options.output.name}: `apply` writes a .blend; use `export` for other formats.")
     obj, mapping, action, track = _applied(options)
     export.blend(obj, options.output, force=options.force)
-    return _summary(options, obj, mapping, frames=len(track), action=action.name, notes=keyframes.notes_of(action))
+    return _summary(
+        options, obj, mapping, frames=len(track), action=action.name, notes=[*track.notes, *keyframes.notes_of(action)]
+    )
 
 
 def _bake(options: argparse.Namespace) -> dict[str, Any]:

@@ -18,17 +18,20 @@ from cmet_engine.cli.options import (
     personal_argument,
     shot_data_argument,
     spec_of,
+    use_jobs,
     video_arguments,
 )
 
 
 def add_command(command: Adder) -> None:
     """Add the command."""
-    sub = command("edit", run, "edit the emotion of a clip")
+    sub = command(
+        "edit", run, "edit the emotion of a clip, or of a take (a track, or a recording as .csv .tsv .txt .json)"
+    )
     clip_arguments(sub)
     part_arguments(sub)
     add = sub.add_argument
-    add("--emotion", action="append", metavar="NAME[=STRENGTH][@T0-T1][#PERSON]", help="an emotion, its strength (1 = as learned), its time in seconds from the start of the clip (with --from too) and, where there are several people, whom it is for (see `cmet faces`); may be given several times; a blend like 0.7*happy+0.3*fear is a NAME too")  # fmt: skip
+    add("--emotion", action="append", metavar="NAME[=STRENGTH][@T0-T1][#PERSON]", help="an emotion, its strength (1 = as learned), with [brows=1.2,mouth=0.6] behind the name for gains of brows, eyes, cheeks (and nose) and mouth, its time in seconds from the start of the clip (with --from too) and, where there are several people, whom it is for (see `cmet faces`); may be given several times; a blend like 0.7*happy+0.3*fear is a NAME too")  # fmt: skip
     add("--speech", type=Path, default=SUPPRESS, metavar="PATH", help="a recording that sounds like the wanted emotion, or a folder of them")  # fmt: skip
     add("--neutral", type=Path, default=SUPPRESS, metavar="PATH", help="the same voice without the emotion (default: the clip's own sound)")  # fmt: skip
     add("--keys", type=Path, default=SUPPRESS, metavar="FILE", help="an emotion timeline (.json)")
@@ -52,6 +55,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     from cmet_engine.jobs.execute import execute
     from cmet_engine.spec import EditSpec
 
+    use_jobs(options.jobs)
     spec = spec_of(EditSpec, options)
     started = time.perf_counter()
     result = execute(spec, options.output, force=options.force, progress=options.progress)

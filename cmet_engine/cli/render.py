@@ -15,6 +15,7 @@ from cmet_engine.cli.options import (
     personal_argument,
     shot_data_argument,
     spec_of,
+    use_jobs,
     video_arguments,
 )
 
@@ -39,6 +40,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     from cmet_engine.preparation import like_source
     from cmet_engine.spec import RenderSpec
 
+    use_jobs(options.jobs)
     spec = like_source(spec_of(RenderSpec, options))
     output = options.output / spec.output_name if options.output.is_dir() else options.output
     result = execute(spec, output, force=options.force, progress=options.progress)

@@ -28,6 +28,8 @@ AMPLITUDE = 1.79
 LARGE, FALL, LEAST = 110, 1.6, 0.25
 """Pixels a unit beyond which the mark is weaker, the power with which it falls, and its least share: the same evidence lies
 on more pixels."""
+FINENESS = 6
+"""Samples at the least of a cycle of the highest frequency that are computed; those between are interpolated."""
 SMALLEST = 12
 """Pixels a unit of the smallest face that is marked."""
 FLAT, RISE = 0.5, 0.02
@@ -82,9 +84,12 @@ def mark(
     """
     scale = float(pose.scale[0])
     height, width = luma.shape
-    x, y = places(pose, 0, (*corner, corner[0] + width, corner[1] + height))
+    shrink = max(int(scale / (HIGHEST * FINENESS)), 1)
+    x, y = places(pose, 0, (*corner, corner[0] + width, corner[1] + height), shrink)
     turned = (pattern(number) * np.exp(2j * np.pi * HERTZ * time)).real.astype(np.float32)
     field: Any = cv2.remap(turned, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_CONSTANT)
+    if shrink > 1:
+        field = cv2.resize(field, (width, height), interpolation=cv2.INTER_CUBIC)
     field *= _inner(changed, scale)
     share = float(np.clip((LARGE / scale) ** FALL, LEAST, 1))
     field *= _tolerance(luma, scale, 1 - FLAT * (1 - share)) * np.float32(AMPLITUDE * share)
@@ -105,7 +110,7 @@ class Marker:
     def __call__(
         self, index: int, time: float, before: np.ndarray, after: np.ndarray, corner: tuple[int, int], least: float = 0
     ) -> np.ndarray:
-        """A region of an edited frame with the mark: float32 [h, w, 3] of 255.
+        """What to add to the colours of a region of an edited frame: float32 [h, w] of 255.
 
         Args:
             index, time: number of the frame, and its seconds from the first.
@@ -113,16 +118,17 @@ class Marker:
             corner: x and y of its first pixel.
             least: difference of colours up to which a pixel was not edited.
         """
-        marked = after.astype(np.float32)
-        changed = (cv2.absdiff(before, after) > least).any(2)
+        red, green, blue = cv2.split(cv2.absdiff(before, after))
+        changed = cv2.max(cv2.max(red, green), blue) > least
+        lighter = np.zeros(changed.shape, np.float32)
+        luma = after[..., 1].astype(np.float32)
         for geometry in self.people:
             share = np.float32(geometry.fade[index])
             if share > 0 and changed.any():
                 pose = normalise(geometry.landmarks[index][None])[1]
                 if pose.scale[0] > SMALLEST:  # neither lost nor a dot
-                    delta = mark(self.number, time, pose, marked[..., 1], changed, corner)
-                    marked += (delta * share)[..., None]
-        return marked
+                    lighter += mark(self.number, time, pose, luma + lighter, changed, corner) * share
+        return lighter
 
 
 def _inner(changed: np.ndarray, scale: float) -> np.ndarray:

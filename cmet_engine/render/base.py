@@ -135,6 +135,10 @@ class PartRenderer(Renderer):
             The same type and shape; the very same array where nothing is to change.
         """
 
+    def render_parts(self, parts: Sequence[tuple[np.ndarray, int, tuple[int, int]]]) -> list[np.ndarray]:
+        """`render_part` for parts of several frames, which some renderers draw together."""
+        return [self.render_part(*part) for part in parts]
+
     def render(self, image: np.ndarray, index: int) -> np.ndarray:
         """See `Renderer.render`."""
         return self.render_part(image, index, (0, 0))

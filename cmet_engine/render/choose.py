@@ -9,6 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from cmet_engine.choices import PORTRAITS
+from cmet_engine.emotion.clip_emotions import ClipEmotions, basic_emotion_deltas
 from cmet_engine.face.clip import face_key
 from cmet_engine.face.tracker import FaceGeometry
 from cmet_engine.media import audio
@@ -22,8 +23,7 @@ from cmet_engine.spec import EditSpec, RenderSpec
 from cmet_engine.timeline import EmotionTimeline
 from cmet_engine.track import CoefficientTrack
 
-if TYPE_CHECKING:  # both bring torch
-    from cmet_engine.emotion.clip_emotions import ClipEmotions
+if TYPE_CHECKING:  # brings torch
     from cmet_engine.render.edtalk.renderer import EdtalkRenderer
 
 
@@ -84,7 +84,6 @@ def open_renderer(
     quality = resolve_quality(spec.quality, spec.device)
     if quality == "draft":
         return WarpRenderer(geometry, source, edited, [advice(len(geometry) if timed else None)])
-    from cmet_engine.emotion.clip_emotions import basic_emotion_deltas
     from cmet_engine.render.refine.fitting import prepare
     from cmet_engine.render.refine.renderer import RefinedRenderer
 
@@ -128,7 +127,7 @@ def open_edtalk(
     spec: EditSpec,
     footage: Source,
     geometry: FaceGeometry,
-    emotions: "ClipEmotions",
+    emotions: ClipEmotions,
     *,
     progress: Progress | None = None,
 ) -> "EdtalkRenderer":

@@ -17,7 +17,6 @@ from cmet_engine import cache, fingerprint
 from cmet_engine.face.geometry import runs_of
 from cmet_engine.face.landmarks import COARSE_LIPS
 from cmet_engine.face.mesh import Detector
-from cmet_engine.media.info import Frame
 from cmet_engine.media.planes import Box
 from cmet_engine.media.reader import VideoReader
 from cmet_engine.media.source import Source
@@ -99,23 +98,21 @@ class DrivenRenderer(PartRenderer):
         drafted = self.draft.region(index)
         if drafted is None or not self._draws(index):
             return drafted
-        square = box_around(self.path.corners(index), 2, self.geometry.size)
+        margin = 2 + round(4 / min(1.0, self.path.scale(index)))  # what is blurred before the crop is cut
+        square = box_around(self.path.corners(index), margin, self.geometry.size)
         boxes = np.array([drafted] if square is None else [drafted, square])
         left, top, right, bottom = *boxes[:, :2].min(0), *boxes[:, 2:].max(0)
         return int(left), int(top), int(right), int(bottom)
 
     def render_part(self, part: np.ndarray, index: int, corner: tuple[int, int]) -> np.ndarray:
         """See `PartRenderer.render_part`."""
-        return self._rendered([(part, index, corner)])[0]
-
-    def render_batch(self, frames: Sequence[Frame]) -> list[np.ndarray]:
-        """See `Renderer.render_batch`."""
-        return self._rendered([(frame.image, frame.index, (0, 0)) for frame in frames])
+        return self.render_parts([(part, index, corner)])[0]
 
     def _draws(self, index: int) -> bool:
         return 0 <= index < len(self.weights) and bool(self._read[index]) and self.weights[index] > 0
 
-    def _rendered(self, parts: Sequence[tuple[np.ndarray, int, tuple[int, int]]]) -> list[np.ndarray]:
+    def render_parts(self, parts: Sequence[tuple[np.ndarray, int, tuple[int, int]]]) -> list[np.ndarray]:
+        """See `PartRenderer.render_parts`."""
         drafts = [self.draft.render_part(*given) for given in parts]
         drawing = [n for n, (part, index, _) in enumerate(parts) if drafts[n] is not part and self._draws(index)]
         if not drawing:

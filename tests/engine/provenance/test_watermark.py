@@ -122,7 +122,7 @@ def test_a_lost_face_is_not_marked(plain):
 
     before = np.repeat(plain[0][..., None], 3, 2)
     after = before + np.uint8(1)
-    np.testing.assert_array_equal(Marker(ID, [Lost()])(0, 0.0, before, after, (0, 0)), after)  # type: ignore[list-item]
+    assert not Marker(ID, [Lost()])(0, 0.0, before, after, (0, 0)).any()  # type: ignore[list-item]
 
 
 def test_one_request_has_one_id(tmp_path):
