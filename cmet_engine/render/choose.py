@@ -6,7 +6,7 @@ draft. `edtalk` encodes the clip and decodes it with edited codes: the connector
 """
 
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from cmet_engine.choices import PORTRAITS
 from cmet_engine.emotion.clip_emotions import ClipEmotions, basic_emotion_deltas
@@ -118,7 +118,9 @@ def _driven(
 
     messages: list[str] = []
     replace = isinstance(spec, EditSpec) and spec.mode == "replace"
-    name = "performrecast" if spec.renderer == "performrecast" else "liveportrait"
+    name: Literal["liveportrait", "performrecast"] = "liveportrait"
+    if spec.renderer == "performrecast":
+        name = "performrecast"
     generator = PortraitGenerator(name=name, device=spec.device, warn=messages.append, replace=replace)
     return DrivenRenderer(footage, draft, generator, timed=timed, progress=progress, messages=messages)
 

@@ -101,8 +101,9 @@ class DrivenRenderer(PartRenderer):
         margin = 2 + round(4 / min(1.0, self.path.scale(index)))  # what is blurred before the crop is cut
         square = box_around(self.path.corners(index), margin, self.geometry.size)
         boxes = np.array([drafted] if square is None else [drafted, square])
-        left, top, right, bottom = *boxes[:, :2].min(0), *boxes[:, 2:].max(0)
-        return int(left), int(top), int(right), int(bottom)
+        left, top = (int(value) for value in boxes[:, :2].min(0))
+        right, bottom = (int(value) for value in boxes[:, 2:].max(0))
+        return left, top, right, bottom
 
     def render_part(self, part: np.ndarray, index: int, corner: tuple[int, int]) -> np.ndarray:
         """See `PartRenderer.render_part`."""
@@ -120,7 +121,7 @@ class DrivenRenderer(PartRenderer):
         crops = []
         for n in drawing:
             part, index, corner = parts[n]
-            crops.append(self.path.cut(_levels(self.draft.uncovered(part, index, corner)), index, corner))
+            crops.append(self.path.cut(_levels(self.draft.without_occluder(part, index, corner)), index, corner))
         began = time.perf_counter()
         pictures = self.generator.draw(crops, self.readings[[parts[n][1] for n in drawing]])
         self._say_time((time.perf_counter() - began) / len(drawing))
@@ -166,7 +167,7 @@ class DrivenRenderer(PartRenderer):
         if part.dtype == np.uint8:
             result = np.clip(np.rint(result), 0, 255).astype(np.uint8)
         whole[changed] = result[changed]
-        return self.draft.covered(part, whole, index, corner)
+        return self.draft.with_occluder(part, whole, index, corner)
 
     def _amount(self, index: int) -> float:
         """How far the drawn picture shows, 0 to 1: not where nothing is edited, so that it comes and goes softly."""
@@ -213,8 +214,10 @@ class DrivenRenderer(PartRenderer):
 
     def _read_clip(self, clip: Source, progress: Progress | None) -> dict[str, np.ndarray]:
         """Readings float32 [N, …] of the frames that are edited, settled within each shot, and which those are: bool [N]."""
-        count, waiting = len(self.geometry), []
-        read, rows = np.zeros(count, bool), {}
+        count = len(self.geometry)
+        read: np.ndarray = np.zeros(count, bool)
+        waiting: list[tuple[int, np.ndarray, np.ndarray]] = []
+        rows: dict[int, np.ndarray] = {}
         looked: set[int] = set()
         others: list[int] = []
 
@@ -230,7 +233,7 @@ class DrivenRenderer(PartRenderer):
             if self.weights[frame.index] > 0:
                 drafted = self.draft.render(frame.image, frame.index)
                 if drafted is not frame.image:
-                    source = self.path.cut(self.draft.uncovered(frame.image, frame.index, (0, 0)), frame.index)
+                    source = self.path.cut(self.draft.without_occluder(frame.image, frame.index, (0, 0)), frame.index)
                     waiting.append((frame.index, source, self.path.cut(drafted, frame.index)))
                     read[frame.index] = True
                     shot = next(first for first, last in self.geometry.shots() if first <= frame.index < last)
