@@ -126,7 +126,13 @@ def _add_render_options(parser: argparse.ArgumentParser) -> None:
         help="whose face: a rank, 0 the largest (default 0), #NUMBER, #NAME or a picture",
     )
     parser.add_argument(
-        "--quality", choices=("auto", "draft", "standard", "best"), default="auto", help="of the renderer"
+        "--renderer",
+        choices=("warp", "liveportrait", "performrecast", "edtalk"),
+        default="warp",
+        help="what draws the face",
+    )
+    parser.add_argument(
+        "--quality", choices=("auto", "draft", "standard", "best"), default="auto", help="of the renderer warp"
     )
     parser.add_argument(
         "--device", default="auto", metavar="D", help="auto, cpu, cuda or mps for the networks (default auto)"

@@ -175,7 +175,14 @@ def _render(options: argparse.Namespace) -> dict[str, Any]:
     progress = _progress(options)
     track = keyframes.read_track(obj, span, mapping, progress=progress, **timing)
     clip = options.clip.resolve()
-    request = {"kind": "render", "clip": str(clip), "face": options.face, "quality": options.quality, "format": suffix}
+    request = {
+        "kind": "render",
+        "clip": str(clip),
+        "face": options.face,
+        "renderer": options.renderer,
+        "quality": options.quality,
+        "format": suffix,
+    }
     request |= {"device": options.device, "codec": options.codec, "rate_factor": options.rate_factor}
     allow, consent = [clip.parent], options.consent
     if consent and consent.lower().endswith(".json"):

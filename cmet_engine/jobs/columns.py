@@ -13,7 +13,7 @@ COLUMNS = {
     "neutral": "the same voice without the emotion",
     "strength": "multiplies all strengths (1); of one person: 1; 0.5#anna",
     "mode": "add (default) or replace; of one person: add; replace#anna",
-    "renderer": "warp (default), edtalk or none; render: warp",
+    "renderer": "warp (default, also as auto), liveportrait, performrecast, edtalk or, of an edit, none",
     "quality": "of warp: auto (default), draft, standard or best; of one person: draft; best#anna",
     "lips": "a recording that the lips shall speak (edtalk)",
     "portrait": "a picture that shall speak, with the clip's head motion and expression (edtalk)",

@@ -14,6 +14,7 @@ from cmet_engine.emotion.library import load_library
 from cmet_engine.errors import NotFound
 from cmet_engine.provenance.seal import seal_export
 from cmet_engine.provenance.show import examine
+from cmet_engine.render.choose import installed
 from cmet_engine.serve.engine import Engine
 from cmet_engine.serve.schemas import ANY_FILE, BUSY, PICTURE, UNKNOWN, JobAnswer, LiveAnswer
 from cmet_engine.serve.security import API, MAX_UPLOAD
@@ -41,7 +42,7 @@ def health(engine: Running) -> dict[str, Any]:
     """Whether the engine lives, and what it can do."""
     return {
         "version": __version__, "api": API, "pid": os.getpid(), "uptime_seconds": round(time.time() - engine.started, 1),
-        "jobs_waiting": engine.store.waiting(), "jobs_running": len(engine.runner.live), "renderers": ["warp", "edtalk"],
+        "jobs_waiting": engine.store.waiting(), "jobs_running": len(engine.runner.live), "renderers": installed(),
         **device(),
     }  # fmt: skip
 
