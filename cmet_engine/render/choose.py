@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 from cmet_engine.choices import PORTRAITS
 from cmet_engine.emotion.clip_emotions import ClipEmotions, basic_emotion_deltas
 from cmet_engine.face.clip import face_key
+from cmet_engine.face.occlusion import find_occlusion
 from cmet_engine.face.tracker import FaceGeometry
 from cmet_engine.media import audio
 from cmet_engine.media.source import Source
@@ -72,18 +73,22 @@ def open_renderer(
         source: the clip's own curves.
         edited: the wanted curves.
         timed: say how long the work will about take, which is measured, and another figure each time.
-        progress: called as ("fit", steps done, steps in all) while a network is fitted to the clip.
+        progress: called as ("occlusion", frames done, in all) while what lies before the face is looked for, and as ("fit", steps
+            done, in all) while a network is fitted to the clip.
 
     Raises:
         CmetError: the clip cannot be read, or the device is not on this machine.
     """
+    face = face_key(footage, spec.face)
+    occlusion = find_occlusion(footage, geometry, face=face, progress=progress)
+    draft = WarpRenderer(geometry, source, edited, occlusion=occlusion)
     if spec.renderer in PORTRAITS or spec.renderer == "edtalk":
-        return _driven(spec, footage, WarpRenderer(geometry, source, edited), timed, progress)
+        return _driven(spec, footage, draft, timed, progress)
     if spec.quality == "draft":
-        return WarpRenderer(geometry, source, edited)
+        return draft
     quality = resolve_quality(spec.quality, spec.device)
     if quality == "draft":
-        return WarpRenderer(geometry, source, edited, [advice(len(geometry) if timed else None)])
+        return WarpRenderer(geometry, source, edited, [advice(len(geometry) if timed else None)], occlusion)
     from cmet_engine.render.refine.fitting import prepare
     from cmet_engine.render.refine.renderer import RefinedRenderer
 
@@ -93,12 +98,12 @@ def open_renderer(
         geometry,
         deltas,
         quality,
-        face=face_key(footage, spec.face),
+        face=face,
         device=spec.device,
         timed=timed,
         progress=progress,
     )
-    return RefinedRenderer(geometry, source, edited, prepared)
+    return RefinedRenderer(geometry, source, edited, prepared, occlusion)
 
 
 def _driven(
