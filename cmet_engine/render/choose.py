@@ -81,11 +81,10 @@ def open_renderer(
     """
     face = face_key(footage, spec.face)
     occlusion = find_occlusion(footage, geometry, face=face, progress=progress)
-    draft = WarpRenderer(geometry, source, edited, occlusion=occlusion)
     if spec.renderer in PORTRAITS or spec.renderer == "edtalk":
-        return _driven(spec, footage, draft, timed, progress)
+        return _driven(spec, footage, WarpRenderer(geometry, source, edited, occlusion=occlusion), timed, progress)
     if spec.quality == "draft":
-        return draft
+        return WarpRenderer(geometry, source, edited, occlusion=occlusion)
     quality = resolve_quality(spec.quality, spec.device)
     if quality == "draft":
         return WarpRenderer(geometry, source, edited, [advice(len(geometry) if timed else None)], occlusion)
