@@ -30,7 +30,8 @@ test: .venv/ready ## all tests
 	$(BIN)/python -m pytest --numprocesses auto
 
 soak: .venv/ready ## the long forms of the tests under load and with damaged media, a quarter of an hour
-	$(BIN)/python -m pytest --long -s tests/soak tests/engine/serve/test_description.py
+	$(BIN)/python -m pytest --long -s tests/soak tests/engine/serve/test_description.py \
+	  tests/engine/test_track.py tests/engine/test_timeline.py tests/engine/jobs/test_spec.py
 	$(BIN)/python -m pytest --long -m soak tests
 
 lint: .venv/ready

@@ -76,7 +76,7 @@ def write_action(
             data, count, how = points, len(points), interpolation
             if simplify > 0:
                 error = simplify * _unit_of_error(path, values)
-                kept = _simplified(positions.astype(np.float64), values.astype(np.float64), error)
+                kept = simplified(positions.astype(np.float64), values.astype(np.float64), error)
                 data, count = points[kept], len(kept)
                 how = interpolation[:count]
             curve.keyframe_points.add(count)
@@ -135,7 +135,7 @@ def assign_action(owner: Any, action: Any, slot: Any) -> None:
     animation.action_slot = slot
 
 
-def _simplified(positions: np.ndarray, values: np.ndarray, error: float) -> np.ndarray:
+def simplified(positions: np.ndarray, values: np.ndarray, error: float) -> np.ndarray:
     """Indices of the points to keep so that straight lines between them stay within `error` of all (Ramer 1972)."""
     keep = np.zeros(len(values), bool)
     keep[[0, -1]] = True

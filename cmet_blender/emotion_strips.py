@@ -1,32 +1,37 @@
 """Emotions as additive NLA strips over the actor's own performance.
 
 The performance is the active Action, so its curves stay at hand in the graph editor; it is added on top of the
-stack. Below it lie, from the bottom: one track that holds every used channel at rest (the value that Blender assumes
-under a stack differs between versions), and one track for each emotion with its delta at strength 1. The strip's
-influence is the emotion's strength: key, move, trim or mute it like any strip; the sum of all is shown.
+stack. Below it lie, from the bottom: one track that holds every used channel at rest (see `emotion_tracks.refresh_rest`),
+and one track for each emotion with its delta at strength 1. The strip's influence is the emotion's strength: key, move,
+trim, split, copy or mute it like any strip; the sum of all is shown.
 
-A rig of several meshes has a strip on each; the first mesh's strip leads and `sync` carries its timing and influence
-to the others.
+All lie on the shape keys of the leading mesh, which the other meshes follow by drivers (`followers`). Where an emotion
+also moves bones, the armature has strips too, which `layers.keep` holds to the leader's.
 """
 
 import json
 import math
+from collections.abc import Iterable
 from typing import Any
 
+import bpy
 import numpy as np
-from bpy.utils import escape_identifier
 
 from cmet_engine.errors import InvalidInput
 from cmet_engine.progress import Stage
 from cmet_engine.timeline import EmotionKey, EmotionTimeline
 from cmet_engine.track import CoefficientTrack
 
-from . import actions, bones, keyframes, rig
+from . import actions, bones, followers, keyframes, nla, rig
 from . import mapping as mapping_module
 from .actions import Curves
-from .emotion_tracks import PREFIX, REST, animated, mute, owners, prepare, tracks_of
+from .emotion_tracks import animated, carrier, check_not_tweaked, layers, mute, owners, prepare
 from .frames import check_range, frame_restored, frames_at, key_positions, scene_fps, scene_of
+from .influence import carry, keyed, set_influence
 from .mapping import RigMapping
+from .nla import PREFIX, info_of, tracks_of
+
+EXACT = "exact"
 
 
 def add(
@@ -38,6 +43,9 @@ def add(
     strength: float = 1.0,
     mapping: RigMapping | None = None,
     markers: bool = True,
+    part: tuple[float, float] | None = None,
+    fade: float = 0.0,
+    info: dict[str, Any] | None = None,
 ) -> Any:
     """Add an emotion to the rig as a strip of its delta at strength 1.
 
@@ -46,15 +54,18 @@ def add(
         name: the emotion's name; the strip and its track carry it.
         delta_track: edited minus neutral coefficients, and head and eye rotation where they change.
         start_frame: scene frame of the delta's first frame.
-        strength: the strip's influence over its whole length, as two keys to start from.
+        strength: the strip's influence over its whole length, as keys to start from.
         mapping: default `mapping.match(obj)`.
         markers: set a timeline marker at the start.
+        part: scene frames between which the strip lies, as far as the delta reaches; default the whole delta.
+        fade: frames in which the influence rises and falls at ends that are not the delta's own.
+        info: what the strip's Action says about itself; default the emotion's name.
 
     Returns:
         The leading NLA strip.
 
     Raises:
-        CmetError: the rig may not be animated, nothing of the mapping is on it, or the delta has no frames.
+        CmetError: the rig may not be animated, nothing of the mapping is on it, or the delta has no frames there.
     """
     rig.check_editable(obj)
     if len(delta_track) == 0:
@@ -64,42 +75,63 @@ def add(
     mapping = mapping or mapping_module.match(obj)
     scene = scene_of(obj)
     positions = key_positions(delta_track.times, start_frame, scene_fps(scene))
+    whole = float(positions[0]), float(positions[-1])
+    first, last = (max(part[0], whole[0]), min(part[1], whole[1])) if part else whole
+    if part and first >= last:
+        raise InvalidInput(
+            f"'{name}' covers the frames {whole[0]:g} to {whole[1]:g}, none of them from {part[0]:g} to {part[1]:g}; move the current frame or the range."
+        )
     notes: list[str] = []
-
-    def values(coefficients: np.ndarray, channels: list[str]) -> np.ndarray:
-        return mapping.values(coefficients, channels, delta=True)
-
-    parts = keyframes.shape_curves(obj, mapping, values, delta_track.coefficients, notes)
-    parts += bones.bone_curves(obj, mapping, delta_track.coefficients, delta=True)
-    parts = actions.merged(parts + bones.rotation_curves(obj, mapping, delta_track, scene, notes))
-    for part in parts:  # a channel that the emotion leaves alone needs no curve
-        part.curves = {k: v for k, v in part.curves.items() if np.abs(v - _rest_value(k)).max() > 1e-7}
-    parts = [part for part in parts if part.curves]
+    parts = _curves(obj, mapping, delta_track, scene, notes)
     if not parts:
         raise InvalidInput(" ".join(notes) or f"'{name}' moves nothing that '{obj.name}' has.")
-    action = actions.write_action(
-        f"{PREFIX}{name}", parts, positions, info={"emotion": name, "notes": notes}, assign=False
-    )
-    title = _free_name(obj, name)
-    found = [_new_strip(part, action, slot, title, positions) for part, slot in zip(parts, action.slots, strict=True)]
+    info = {**(info or {"emotion": name}), "notes": notes}
+    action = actions.write_action(f"{PREFIX}{name}", parts, positions, info=info, assign=False)
+    title = free_name(obj, name)
+    found = [_new_strip(one, action, slot, title, (first, last)) for one, slot in zip(parts, action.slots, strict=True)]
     for strip in found:
         strip.influence = strength
-        set_influence(strip, [(positions[0], strength), (positions[-1], strength)])
-    if markers and not any(m.name == title and m.frame == round(positions[0]) for m in scene.timeline_markers):
-        scene.timeline_markers.new(title, frame=round(float(positions[0])))
+        set_influence(strip, _ramps((first, last), whole, strength, fade))
+        carry(strip.id_data)
+    if markers and not any(m.name == title and m.frame == round(first) for m in scene.timeline_markers):
+        scene.timeline_markers.new(title, frame=round(first))
     open_sliders(obj)
     return found[0]
 
 
-def _new_strip(part: Curves, action: Any, slot: Any, title: str, positions: np.ndarray) -> Any:
-    """An additive strip of an Action's slot on a track of its own, from the first to the last of `positions` [N]."""
+def _curves(obj: Any, mapping: RigMapping, track: CoefficientTrack, scene: Any, notes: list[str]) -> list[Curves]:
+    """What a delta moves, by datablock; a channel that it leaves alone needs no curve."""
+
+    def values(coefficients: np.ndarray, channels: list[str]) -> np.ndarray:
+        return mapping.values(coefficients, channels, delta=True)
+
+    parts = keyframes.shape_curves(obj, mapping, values, track.coefficients, notes)
+    parts += bones.bone_curves(obj, mapping, track.coefficients, delta=True)
+    parts = actions.merged(parts + bones.rotation_curves(obj, mapping, track, scene, notes))
+    for part in parts:
+        part.curves = {k: v for k, v in part.curves.items() if np.abs(v - _rest_value(k)).max() > 1e-7}
+    return [part for part in parts if part.curves]
+
+
+def _ramps(
+    span: tuple[float, float], whole: tuple[float, float], strength: float, fade: float
+) -> list[tuple[float, float]]:
+    """Keys (scene frame, strength) of a strip over `span`: faded where it ends before the `whole` of its emotion does."""
+    (first, last), half = span, (span[1] - span[0]) / 2
+    rise, fall = (min(fade, half) if apart > 0.5 else 0.0 for apart in (first - whole[0], whole[1] - last))
+    keys = ([(first, 0.0)] if rise else []) + [(first + rise, strength)]
+    return keys + ([(last - fall, strength)] if last - fall > first + rise else []) + ([(last, 0.0)] if fall else [])
+
+
+def _new_strip(part: Curves, action: Any, slot: Any, title: str, span: tuple[float, float]) -> Any:
+    """An additive strip of an Action's slot on a track of its own, playing what the Action has over `span`."""
     prepare(part)
     track = part.owner.animation_data.nla_tracks.new()
     track.name = PREFIX + title
-    strip = track.strips.new(title, math.floor(positions[0]), action)
+    strip = track.strips.new(title, math.floor(span[0]), action)
     strip.action_slot = slot
-    strip.frame_start_raw = float(positions[0])
-    strip.frame_end_raw = float(positions[-1])
+    strip.action_frame_start, strip.action_frame_end = span
+    strip.frame_start_raw, strip.frame_end_raw = span
     strip.blend_type = "ADD" if part.slot_type == "KEY" else "COMBINE"
     strip.extrapolation = "NOTHING"
     strip.use_animated_influence = True
@@ -126,26 +158,14 @@ def delta(edited: CoefficientTrack, source: CoefficientTrack) -> CoefficientTrac
     )
 
 
-def set_influence(strip: Any, keys: list[tuple[float, float]]) -> None:
-    """Replace the strength curve of a strip by keys (scene frame, strength), straight between them."""
-    strip.use_animated_influence = True
-    curve = strip.fcurves.find("influence")
-    points = curve.keyframe_points
-    while len(points):
-        points.remove(points[0])
-    points.add(len(keys))
-    points.foreach_set("co", [v for key in keys for v in key])
-    points.foreach_set("interpolation", [actions.LINEAR] * len(keys))
-    curve.update()
-
-
 def _rest_value(channel: tuple[str, int]) -> float:
     """Value of a channel at rest: the first of a quaternion is 1, everything else 0."""
     path, index = channel
     return 1.0 if path.endswith("rotation_quaternion") and index == 0 else 0.0
 
 
-def _free_name(obj: Any, name: str) -> str:
+def free_name(obj: Any, name: str) -> str:
+    """The name, with a number where a layer of the rig has it already."""
     taken = {track.name for owner in owners(obj) for track in tracks_of(owner)}
     number, title = 1, name
     while PREFIX + title in taken:
@@ -154,78 +174,24 @@ def _free_name(obj: Any, name: str) -> str:
     return title
 
 
+def title_of(track: Any) -> str:
+    """What a layer is called."""
+    return track.name.removeprefix(PREFIX)
+
+
 def strips(obj: Any) -> dict[str, list[Any]]:
-    """NLA strips of every emotion of the rig by title, the leading one first."""
-    table: dict[str, list[Any]] = {}
-    for owner in owners(obj):
-        for track in tracks_of(owner):
-            if track.name != REST:
-                table.setdefault(track.name[len(PREFIX) :], []).extend(track.strips)
-    return {title: found for title, found in table.items() if found}
-
-
-def sync(obj: Any) -> None:
-    """Carry timing, muting and influence of each leading strip to the strips of the other meshes."""
-    muted = {t.name: t.mute for owner in owners(obj)[:1] for t in tracks_of(owner)}
-    for owner in owners(obj)[1:]:
-        for track in tracks_of(owner):
-            if track.name in muted and track.mute != muted[track.name]:
-                track.mute = muted[track.name]
-    for found in strips(obj).values():
-        leader = found[0]
-        wanted = _state(leader)
-        for follower in found[1:]:
-            if _state(follower) == wanted:
-                continue
-            # the setters of the action's part move the end, so the place on the timeline comes last
-            for value in (
-                "action_frame_start",
-                "action_frame_end",
-                "scale",
-                "repeat",
-                "frame_end_raw",
-                "frame_start_raw",
-                "frame_end_raw",
-                "mute",
-            ):
-                setattr(follower, value, getattr(leader, value))
-            curve = leader.fcurves.find("influence")
-            if curve is not None:
-                set_influence(follower, [tuple(p.co) for p in curve.keyframe_points])
-                target = follower.fcurves.find("influence").keyframe_points
-                for source, point in zip(curve.keyframe_points, target, strict=True):
-                    point.interpolation = source.interpolation
-                    point.handle_left_type, point.handle_right_type = source.handle_left_type, source.handle_right_type
-                    point.handle_left, point.handle_right = source.handle_left, source.handle_right
-
-
-def _state(strip: Any) -> tuple[Any, ...]:
-    curve = strip.fcurves.find("influence")
-    keys = (
-        tuple(
-            (tuple(p.co), p.interpolation, tuple(p.handle_left), tuple(p.handle_right)) for p in curve.keyframe_points
-        )
-        if curve
-        else ()
-    )
-    return (
-        strip.frame_start_raw,
-        strip.frame_end_raw,
-        strip.action_frame_start,
-        strip.action_frame_end,
-        strip.mute,
-        keys,
-    )
+    """NLA strips of every layer of the rig by its title."""
+    return {title_of(track): list(track.strips) for track in layers(obj) if track.strips}
 
 
 def open_sliders(obj: Any) -> None:
-    """Open the sliders of all shapes that strips add to, so that a sum is not cut at 0 or 1."""
-    for mesh in rig.meshes(obj):
-        keys = mesh.data.shape_keys
-        paths = {path for path, _ in animated(keys)}
-        for block in keys.key_blocks:
-            if f'key_blocks["{escape_identifier(block.name)}"].value' in paths:
-                actions.widen(keys, block.name, -1.0, 2.0)
+    """Open the leading mesh's sliders of all shapes that strips add to, so that a sum is not cut at 0 or 1."""
+    first = followers.leader(obj)
+    keys = first.data.shape_keys if first is not None else None
+    paths = {path for path, _ in animated(keys)} if keys is not None else set()
+    for block in keys.key_blocks if paths else ():
+        if followers.shape_path(block.name) in paths:
+            actions.widen(keys, block.name, -1.0, 2.0)
 
 
 def bake(obj: Any, frame_range: tuple[int, int] | None = None, *, name: str | None = None, progress: Any = None) -> Any:
@@ -243,7 +209,8 @@ def bake(obj: Any, frame_range: tuple[int, int] | None = None, *, name: str | No
         CmetError: nothing is animated, or the range is empty.
     """
     rig.check_editable(obj)
-    sync(obj)
+    for owner in owners(obj):
+        check_not_tweaked(owner)
     scene = scene_of(obj)
     first, last = frame_range or (scene.frame_start, scene.frame_end)
     check_range(first, last)
@@ -265,12 +232,41 @@ def bake(obj: Any, frame_range: tuple[int, int] | None = None, *, name: str | No
     for owner, channels in sources:
         curves = {channel: values[owner][k] for k, channel in enumerate(channels)}
         parts.append(Curves(owner, owner.id_type, owner.name, curves))
-    action = actions.write_action(
-        name or f"{obj.name} baked", parts, positions, info={"baked": True, "frames": len(positions)}
-    )
-    for owner, _ in sources:
-        mute(owner)
+    before = {owner: owner.animation_data.action for owner, _ in sources}
+    action = actions.write_action(name or f"{obj.name} baked", parts, positions, assign=True)
+    kept = [{"from": one.name if one else None, "layers": mute(owner)} for owner, one in before.items()]
+    action[actions.INFO] = json.dumps({"baked": True, "frames": len(positions), "kept": kept})
     return action
+
+
+def baked(obj: Any) -> Any | None:
+    """The Action that the rig plays instead of its layers since a bake; None where it plays those."""
+    owner = carrier(obj)
+    action = owner.animation_data.action if owner is not None and owner.animation_data else None
+    return action if info_of(action).get("baked") and not any(not track.mute for track in layers(obj)) else None
+
+
+def unbake(obj: Any) -> Any | None:
+    """Play performance and layers as they were before the bake, which stays in the file; returns the performance's Action.
+
+    Raises:
+        InvalidInput: nothing is baked.
+    """
+    action = baked(obj)
+    if action is None:
+        raise InvalidInput(f"'{obj.name}' does not play a baked action; its layers count as they are.")
+    owners_of = [owner for owner in owners(obj) if owner.animation_data and owner.animation_data.action == action]
+    for owner, kept in zip(owners_of, info_of(action).get("kept", []), strict=False):
+        animation = owner.animation_data
+        performance = bpy.data.actions.get(kept["from"] or "")
+        slot = nla.slot_of(performance, owner) if performance is not None else None
+        animation.action = performance if slot is not None else None
+        if slot is not None:
+            animation.action_slot = slot
+        animation.action_blend_type = "ADD" if owner.id_type == "KEY" else "COMBINE"
+        for track in tracks_of(owner):
+            track.mute = track.name not in kept["layers"]
+    return carrier(obj).animation_data.action
 
 
 def _resolve(owner: Any, path: str, index: int) -> float:
@@ -281,39 +277,120 @@ def _resolve(owner: Any, path: str, index: int) -> float:
     return value[index] if hasattr(value, "__len__") else value
 
 
+def exact_of(obj: Any) -> tuple[Any | None, list[str]]:
+    """The layer that stands for others since a Recompute, and the names of the tracks that it stands for."""
+    for track in layers(obj):
+        info = info_of(track.strips[0].action) if track.strips else {}
+        if info.get("layer") == EXACT and not track.mute:
+            return track, list(info["of"])
+    return None, []
+
+
+def add_exact(obj: Any, delta_track: CoefficientTrack, of: list[str], start_frame: float, mapping: RigMapping) -> Any:
+    """Add the exact result of the tracks `of` together as one layer, and switch them off; an earlier one makes way.
+
+    The performance below stays as it is, with everything that was keyed by hand.
+
+    Returns:
+        The strip.
+    """
+    owner, earlier = carrier(obj), exact_of(obj)[0]
+    check_not_tweaked(owner)
+    if earlier is not None:
+        owner.animation_data.nla_tracks.remove(earlier)
+    info = {"layer": EXACT, "of": of}
+    strip = add(obj, EXACT, delta_track, start_frame, mapping=mapping, markers=False, info=info)
+    for track in layers(obj):
+        if track.name in of:
+            track.mute = True
+    return strip
+
+
+def emotions(obj: Any) -> list[Any]:
+    """The tracks that Recompute takes together: emotions of the engine that are on, or stood for by its last result."""
+    _, stood_for = exact_of(obj)
+    shown = [track for track in layers(obj) if not track.mute or track.name in stood_for]
+    return [track for track in shown if any("emotion" in info_of(strip.action) for strip in track.strips)]
+
+
+def not_kept(obj: Any) -> list[str]:
+    """What of the strips a Recompute cannot keep, in sentences: it computes emotions where they are on the timeline, and adds them."""
+    notes = []
+    for track in emotions(obj):
+        for strip in (strip for strip in track.strips if "emotion" in info_of(strip.action)):
+            moved = abs(strip.frame_start_raw - strip.action_frame_start) > 0.01
+            if moved or abs(strip.scale - 1) > 1e-4 or strip.repeat != 1 or strip.use_reverse:
+                notes.append(f"'{strip.name}' was moved or stretched: its motion is computed anew for where it is now.")
+            if strip.blend_type not in ("ADD", "COMBINE"):
+                notes.append(f"'{strip.name}' blends by {strip.blend_type.capitalize()}: the result is added.")
+    return notes
+
+
 def timeline(obj: Any, start_frame: float = 1) -> EmotionTimeline:
     """The emotions on the rig as keys of the engine's timeline, seconds from `start_frame`.
 
-    A strip becomes one key: its span where the influence is not 0, its largest influence, its ramps at both ends.
+    A strip becomes one key where its influence rises, stays and falls; else the sum of several, which follow it.
     """
-    sync(obj)
     rate = float(scene_fps(scene_of(obj)))
-    muted = {t.name for owner in owners(obj)[:1] for t in tracks_of(owner) if t.mute}
-    leaders = {title: found[0] for title, found in strips(obj).items()}
-    keys = [
-        _key_of(strip, title, start_frame, rate)
-        for title, strip in leaders.items()
-        if not strip.mute and PREFIX + title not in muted
-    ]
-    return EmotionTimeline([key for key in keys if key is not None])
+    return EmotionTimeline(
+        [
+            key
+            for track in emotions(obj)
+            for strip in track.strips
+            if not strip.mute and "emotion" in info_of(strip.action)
+            for key in _keys_of(strip, start_frame, rate)
+        ]
+    )
 
 
-def _key_of(strip: Any, title: str, start_frame: float, rate: float) -> EmotionKey | None:
-    """The key of one strip; None where its influence is 0 all along."""
-    emotion = json.loads(strip.action.get(actions.INFO, "{}")).get("emotion", title) if strip.action else title
+def _keys_of(strip: Any, start_frame: float, rate: float) -> Iterable[EmotionKey]:
+    """The keys of one strip; none where its influence is 0 all along."""
+    emotion = info_of(strip.action)["emotion"]
     first, last = strip.frame_start_raw, strip.frame_end_raw
     frames = np.linspace(first, last, max(2, math.ceil(last - first) + 1))
-    curve = strip.fcurves.find("influence") if strip.use_animated_influence else None
-    if curve is not None and len(curve.keyframe_points):
+    curve = keyed(strip)
+    if curve is not None:
         level = np.array([curve.evaluate(frame) for frame in frames])
     else:
         level = np.full(len(frames), strip.influence)
-    if np.abs(level).max() < 1e-6:
-        return None
+    times = (frames - start_frame) / rate
+    if np.abs(level).max() < 1e-6 or times[-1] <= 0:
+        return []
+    one = _trapezoid(emotion, times, level, 1 / rate)
+    inside = (times >= 0) & (times < one.end)
+    if np.abs(one.envelope(times[inside], one.end + 1) - level[inside]).max(initial=0.0) < _RAMP_ERROR:
+        return [one]
+    return list(_hats(emotion, times, level, 1 / rate))
+
+
+_RAMP_ERROR = 0.01  # of the strength, by which keys may miss the influence of a strip
+_NOT_THE_START = 1e-6  # seconds; a ramp at the clip's own start is not drawn
+
+
+def _trapezoid(emotion: str, times: np.ndarray, level: np.ndarray, frame: float) -> EmotionKey:
+    """One key over the span where `level` [N] at `times` [N] is not 0: its largest value and the ramps at both ends."""
     peak = float(level[np.abs(level).argmax()])
     on = np.flatnonzero(np.abs(level) > 1e-6)
     full = np.flatnonzero(np.abs(level) > 0.99 * abs(peak))
-    start, end = (frames[max(on[0] - 1, 0)] - start_frame) / rate, (frames[on[-1]] + 1 - start_frame) / rate
-    ease_in = max(0.0, (frames[full[0]] - start_frame) / rate - start)
-    ease_out = max(0.0, end - (frames[full[-1]] + 1 - start_frame) / rate)
-    return EmotionKey(emotion, round(peak, 4), max(0.0, start), end, ease_in, ease_out, "linear")
+    start, end = times[max(on[0] - 1, 0)], times[on[-1]] + frame
+    ease_in = max(0.0, times[full[0]] - start)
+    ease_out = max(0.0, end - (times[full[-1]] + frame))
+    start = max(_NOT_THE_START if ease_in else 0.0, start)
+    return EmotionKey(emotion, round(peak, 4), start, end, ease_in, ease_out, "linear")
+
+
+def _hats(emotion: str, times: np.ndarray, level: np.ndarray, frame: float) -> Iterable[EmotionKey]:
+    """Keys whose sum runs straight between the corners of `level` [N]: each rises from one corner to the next and falls again."""
+    corners = actions.simplified(times, level, _RAMP_ERROR)
+    for k, corner in enumerate(corners):
+        if abs(level[corner]) < 1e-6:
+            continue
+        here = times[corner]
+        before = times[corners[k - 1]] if k else here
+        after = times[corners[k + 1]] if k + 1 < len(corners) else here + frame
+        start = max(before, _NOT_THE_START if k else 0.0)
+        if after > max(start, 0.0):
+            fall = after - here if k + 1 < len(corners) else 0.0
+            yield EmotionKey(
+                emotion, round(float(level[corner]), 4), start, after, max(0.0, here - start), fall, "linear"
+            )

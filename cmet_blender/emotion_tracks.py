@@ -1,6 +1,5 @@
-"""The NLA tracks that emotions lie on, and the track at rest below them."""
+"""The stack that emotions lie on: whose it is, and the track at rest below them."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import bpy
@@ -8,39 +7,58 @@ import numpy as np
 
 from cmet_engine.errors import InvalidInput
 
-from . import rig
+from . import followers, rig
 from .actions import Curves, write_action
+from .nla import REST, curves_of, is_ours, tracks_of
 
-PREFIX = "C-MET: "
-REST = PREFIX + "rest"
+SOLO = "cmet_solo"  # custom property of an owner: JSON with what was heard before one layer was soloed
 
 
 def owners(obj: Any) -> list[Any]:
-    """Datablocks of the rig that may carry emotion strips: shape keys of every mesh, the armature; the leader first."""
-    found = [mesh.data.shape_keys for mesh in rig.meshes(obj)]
-    skeleton = rig.armature(obj)
-    return list(dict.fromkeys(found + ([skeleton] if skeleton is not None else [])))
+    """Datablocks of the rig that carry curves and strips: the shape keys of the leading mesh, then the armature."""
+    first, skeleton = followers.leader(obj), rig.armature(obj)
+    return ([first.data.shape_keys] if first is not None else []) + ([skeleton] if skeleton is not None else [])
 
 
-def tracks_of(owner: Any) -> list[Any]:
-    """NLA tracks of a datablock that hold emotions or the rest below them."""
-    if owner.animation_data is None:
-        return []
-    return [track for track in owner.animation_data.nla_tracks if track.name.startswith(PREFIX)]
+def carrier(obj: Any) -> Any | None:
+    """The one of them whose NLA stack is the face's: that with emotions, else the first."""
+    found = owners(obj)
+    return next((owner for owner in found if tracks_of(owner)), found[0] if found else None)
 
 
-def mute(owner: Any) -> None:
-    """Mute the emotions of a datablock, so that its active Action alone is seen."""
-    owner.animation_data.action_blend_type = "REPLACE"
+def layers(obj: Any) -> list[Any]:
+    """NLA tracks of the emotions of a rig, from the bottom, without the rest below them."""
+    owner = carrier(obj)
+    return [track for track in tracks_of(owner) if track.name != REST] if owner is not None else []
+
+
+def mute(owner: Any) -> list[str]:
+    """Mute the emotions of a datablock, so that its active Action alone is seen; returns the names of those that were not."""
+    animation = owner.animation_data
+    animation.action_blend_type, animation.action_influence = "REPLACE", 1.0
+    if SOLO in owner:
+        del owner[SOLO]
+    shown = [track.name for track in tracks_of(owner) if not track.mute]
     for track in tracks_of(owner):
+        track.is_solo = False
         track.mute = True
+    return shown
+
+
+def check_not_tweaked(owner: Any) -> None:
+    """Raise where one of its strips is being tweaked.
+
+    Raises:
+        InvalidInput: it is.
+    """
+    if owner.animation_data is not None and owner.animation_data.use_tweak_mode:
+        raise InvalidInput(f"'{owner.name}' is in NLA tweak mode; leave it (Tab in the NLA editor) and try again.")
 
 
 def prepare(part: Curves) -> None:
     """Make the datablock ready for additive strips: its active Action adds, and a track at the bottom holds rest."""
+    check_not_tweaked(part.owner)
     animation = part.owner.animation_data or part.owner.animation_data_create()
-    if animation.use_tweak_mode:
-        raise InvalidInput(f"'{part.owner.name}' is in NLA tweak mode; leave it (Tab in the NLA editor) and try again.")
     kind = "ADD" if part.slot_type == "KEY" else "COMBINE"
     if not any(t.name == REST for t in animation.nla_tracks):
         animation.nla_tracks.new().name = REST
@@ -53,6 +71,7 @@ def prepare(part: Curves) -> None:
 def refresh_rest(owner: Any, channels: set[tuple[str, int]]) -> None:
     """See that the rest track holds these channels, whose curves are written as they should be seen.
 
+    Blender 5.0 and 5.1 add to a shape key's default of 1, others to 0; on rest all of them add to 0.
     A channel that the animator keys by hand later is left out: Blender has measured those keys from what lies below.
     """
     animation = owner.animation_data
@@ -61,17 +80,18 @@ def refresh_rest(owner: Any, channels: set[tuple[str, int]]) -> None:
         return
     # what the user's own tracks below already hold is theirs
     theirs = {
-        channel
+        (curve.data_path, curve.array_index)
         for track in animation.nla_tracks
-        if not track.name.startswith(PREFIX)
+        if not is_ours(track)
         for strip in track.strips
-        for channel in _channels(strip.action, strip.action_slot)
+        for curve in curves_of(strip.action, strip.action_slot)
     }
     wanted = {c for c in channels - theirs if c[0].startswith("key_blocks[")}
     if not wanted:
         return
     if rest.strips:
-        have = set(_channels(rest.strips[0].action, rest.strips[0].action_slot))
+        curves = curves_of(rest.strips[0].action, rest.strips[0].action_slot)
+        have = {(curve.data_path, curve.array_index) for curve in curves}
         if wanted <= have:
             return
         old = rest.strips[0].action
@@ -87,24 +107,13 @@ def refresh_rest(owner: Any, channels: set[tuple[str, int]]) -> None:
     strip.extrapolation = "HOLD"
 
 
-def _channels(action: Any, slot: Any) -> Iterator[tuple[str, int]]:
-    if action is None or slot is None:
-        return
-    for layer in action.layers:
-        for strip in layer.strips:
-            bag = strip.channelbag(slot)
-            if bag is not None:
-                for curve in bag.fcurves:
-                    yield curve.data_path, curve.array_index
-
-
 def animated(owner: Any) -> set[tuple[str, int]]:
     """Every (data path, index) that the active Action or an NLA strip of a datablock animates."""
     animation = owner.animation_data
     if animation is None:
         return set()
-    found = set(_channels(animation.action, animation.action_slot))
+    found = curves_of(animation.action, animation.action_slot)
     for track in animation.nla_tracks:
         for strip in track.strips:
-            found |= set(_channels(strip.action, strip.action_slot))
-    return found
+            found += curves_of(strip.action, strip.action_slot)
+    return {(curve.data_path, curve.array_index) for curve in found}

@@ -18,11 +18,12 @@ import bpy
 from cmet_engine.errors import CmetError, InvalidInput, MissingWeights, NotFound
 from cmet_engine.files import inputs_kept, whole_file
 
-from . import emotion_strips, keyframes, rig
+from . import keyframes, rig
 from .actions import INFO
-from .emotion_tracks import REST, owners
+from .emotion_tracks import owners
 from .frames import check_range, frame_restored, scene_fps, scene_of
 from .mapping import RigMapping
+from .nla import REST
 
 
 @dataclass(frozen=True)
@@ -149,7 +150,6 @@ def _only(obj: Any, frame_range: tuple[int, int] | None) -> Iterator[tuple[Any, 
     check_range(first, last)
     if scene.frame_start < 0 > first:
         raise InvalidInput("Frames before 0 cannot be exported; move the animation to later frames.")
-    emotion_strips.sync(obj)
     view_layer = bpy.context.view_layer if bpy.context.scene == scene else scene.view_layers[0]
     in_layer = set(view_layer.objects)
     parts = [part for part in parts if part in in_layer]

@@ -1,19 +1,18 @@
-"""Keeps the strips of a rig's other meshes with the leading one while the animator works on it."""
+"""Puts right, while the animator works, what Blender's own edits of strips leave behind."""
 
 from typing import Any
 
 import bpy
 from bpy.app.handlers import persistent
 
-from . import emotion_strips, performers
-from .emotion_tracks import owners
+from . import layers, performers
 
 _busy = False
 
 
 @persistent
-def _follow(scene: Any, graph: Any) -> None:
-    """Carry what was done to a leading strip to the others, after every change of the scene."""
+def _keep(scene: Any, graph: Any) -> None:
+    """Look after the layers of the scene's rigs, after every change of their animation."""
     global _busy
     settings = getattr(scene, "cmet", None)
     if _busy or settings is None or not _animation_changed(graph):
@@ -21,23 +20,21 @@ def _follow(scene: Any, graph: Any) -> None:
     _busy = True  # the changes made here come back as another update
     try:
         for rig in [one.rig for one in performers.everyone(settings) if one.rig is not None]:
-            # strips cannot be changed while one is being tweaked; the next update catches up
-            if not any(o.animation_data is not None and o.animation_data.use_tweak_mode for o in owners(rig)):
-                emotion_strips.sync(rig)
+            layers.keep(rig)
     finally:
         _busy = False
 
 
 def _animation_changed(graph: Any) -> bool:
-    return graph.id_type_updated("KEY") or graph.id_type_updated("ACTION")
+    return any(graph.id_type_updated(kind) for kind in ("KEY", "ACTION", "ARMATURE"))
 
 
 def register() -> None:
-    """Start to follow."""
-    bpy.app.handlers.depsgraph_update_post.append(_follow)
+    """Start to look."""
+    bpy.app.handlers.depsgraph_update_post.append(_keep)
 
 
 def unregister() -> None:
     """Stop."""
-    if _follow in bpy.app.handlers.depsgraph_update_post:
-        bpy.app.handlers.depsgraph_update_post.remove(_follow)
+    if _keep in bpy.app.handlers.depsgraph_update_post:
+        bpy.app.handlers.depsgraph_update_post.remove(_keep)

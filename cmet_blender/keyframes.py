@@ -1,7 +1,7 @@
 """Coefficient tracks as keys on a rig, and back.
 
-`apply_track` makes one new Action with a slot for every datablock it animates (the shape keys of each mesh, the
-armature, objects that turn with the head) and never touches an earlier one. Keys lie at the frame's own time in the
+`apply_track` makes one new Action with a slot for every datablock it animates (the shape keys of the leading mesh, which
+the others follow, the armature, objects that turn with the head) and never touches an earlier one. Keys lie at the frame's own time in the
 scene's rate, between whole frames if need be. `read_track` reads evaluated values: NLA, drivers and curve modifiers
 included.
 """
@@ -12,14 +12,13 @@ from fractions import Fraction
 from typing import Any
 
 import numpy as np
-from bpy.utils import escape_identifier
 
 from cmet_engine.errors import InvalidInput
 from cmet_engine.progress import Progress, Stage
 from cmet_engine.track import CoefficientTrack
 
+from . import followers, rig
 from . import mapping as mapping_module
-from . import rig
 from .actions import INFO, Curves, merged, write_action
 from .bones import bone_channels, bone_curves, read_bones, read_rotation, rotation_curves
 from .emotion_tracks import refresh_rest
@@ -93,7 +92,7 @@ def notes_of(action: Any) -> list[str]:
 def shape_curves(
     obj: Any, mapping: RigMapping, values_of: Any, coefficients: np.ndarray, notes: list[str]
 ) -> list[Curves]:
-    """Curves of the shape keys that may be keyed; why others may not is added to `notes`.
+    """Curves of the shapes that may be keyed, all on the leading mesh; why others may not is added to `notes`.
 
     Args:
         obj: an object of the rig.
@@ -103,19 +102,14 @@ def shape_curves(
         notes: in plain words, for the user.
     """
     shapes = [c for c in mapping.channels if split_channel(c) is None]
-    table, found_notes = rig.writable(obj, set(shapes))
+    first, paths, found_notes = followers.connect(obj, set(shapes))
     notes += found_notes
-    wanted = list(dict.fromkeys(n for names in table.values() for n in names))
-    values = values_of(coefficients, wanted).astype(np.float32)
-    column = {n: k for k, n in enumerate(wanted)}
-    parts = []
-    for mesh, names in table.items():
-        keys = mesh.data.shape_keys
-        part = Curves(keys, keys.id_type, keys.name)
-        for shape in names:
-            part.curves[f'key_blocks["{escape_identifier(shape)}"].value', 0] = values[:, column[shape]]
-        parts.append(part)
-    return parts
+    if first is None or not paths:
+        return []
+    values = values_of(coefficients, list(paths)).astype(np.float32)
+    keys = first.data.shape_keys
+    curves = {(path, 0): values[:, k] for k, path in enumerate(paths.values())}
+    return [Curves(keys, keys.id_type, keys.name, curves)]
 
 
 def read_track(

@@ -1,6 +1,7 @@
 """Whom the panels are about: one person of a clip with a rig, coefficient track and mapping; and everyone of a clip."""
 
 import contextlib
+from collections.abc import Callable
 from typing import Any
 
 import bpy
@@ -17,7 +18,7 @@ from bpy.props import (
 from cmet_engine import arkit
 from cmet_engine.errors import CmetError, InvalidInput
 
-from . import mapping, rig
+from . import emotion_tracks, influence, layers, mapping, rig
 
 _KINDS = [(kind, kind.capitalize(), "") for kind in mapping.KINDS]
 _AXES = [(sign + axis, sign + axis, f"turns about {sign}{axis} of the rig") for axis in "XYZ" for sign in "+-"]
@@ -71,6 +72,7 @@ class CmetRow(bpy.types.PropertyGroup):
     kind: EnumProperty(items=_KINDS, default=mapping.MISSING)
     confidence: FloatProperty(min=0, max=1)
     fault: StringProperty()
+    offer: StringProperty(description="A guess that is not sure enough to be used")
     gain: FloatProperty(
         name="Gain",
         default=1.0,
@@ -121,13 +123,39 @@ class CmetRotation(bpy.types.PropertyGroup):
     )
 
 
+def _active_strip(self: Any) -> Any | None:
+    """The strip of the layer that is chosen in the panel."""
+    owner = emotion_tracks.carrier(self.rig) if self.rig is not None else None
+    tracks = owner.animation_data.nla_tracks if owner is not None and owner.animation_data is not None else ()
+    found = 0 <= self.active_layer < len(tracks)
+    return layers.shown_strip(tracks[self.active_layer], bpy.context.scene.frame_current_final) if found else None
+
+
+def _of_strip(read: Callable[[Any], float]) -> Callable[[Any], float]:
+    def get(self: Any) -> float:
+        strip = _active_strip(self)
+        return read(strip) if strip is not None else 0.0
+
+    return get
+
+
+def _to_strip(write: Callable[[Any, float], None]) -> Callable[[Any, float], None]:
+    def put(self: Any, value: float) -> None:
+        strip = _active_strip(self)
+        if strip is not None:
+            write(strip, value)
+            influence.carry(strip.id_data)
+
+    return put
+
+
 class Performer:
     """A person of the clip and who plays them: a scene's own fields where one person is worked on, else those of `CmetPerson`."""
 
     track: StringProperty(
         name="Coefficient Track",
         subtype="FILE_PATH",
-        description="Coefficient track of the clip: .npz, Live Link Face .csv or Audio2Face .json",
+        description="Coefficient track of the clip: .npz, or a recording of an application: .csv, .tsv, .txt or .json",
     )
     rig: PointerProperty(
         name="Rig",
@@ -149,6 +177,40 @@ class Performer:
             ("replace", "Replace", "The actor's standing expression is removed first"),
         ],
         description="What becomes of the expression that the actor has already",
+    )
+    active_layer: IntProperty(name="Layer", description="The layer that the fields below the list are about")
+    layer_strength: FloatProperty(
+        name="Strength",
+        soft_min=0.0,
+        soft_max=1.5,
+        min=-10,
+        max=10,
+        options=set(),
+        get=_of_strip(influence.strength),
+        set=_to_strip(influence.set_strength),
+        description="Largest influence of the layer's strip; its keys are scaled with it",
+    )
+    fade_in: FloatProperty(
+        name="Fade In",
+        min=0,
+        soft_max=100,
+        precision=1,
+        step=100,
+        options=set(),
+        get=_of_strip(lambda strip: influence.fades(strip)[0]),
+        set=_to_strip(lambda strip, value: influence.set_fade(strip, value, end=False)),
+        description="Frames in which the strip's influence rises from 0 at its start",
+    )
+    fade_out: FloatProperty(
+        name="Fade Out",
+        min=0,
+        soft_max=100,
+        precision=1,
+        step=100,
+        options=set(),
+        get=_of_strip(lambda strip: influence.fades(strip)[1]),
+        set=_to_strip(lambda strip, value: influence.set_fade(strip, value, end=True)),
+        description="Frames in which the strip's influence falls to 0 at its end",
     )
 
 
@@ -256,6 +318,8 @@ def show_mapping(settings: Any, found: mapping.RigMapping) -> None:
             row = settings.rows.add()
             row.name, row.kind, row.confidence = name, source.kind, source.confidence
             row.channels = mapping.format_weights(source.channels)
+            offer = found.offered.get(name)
+            row.offer = mapping.format_weights(offer.channels) if offer else ""
             row.gain, row.offset = source.gain, source.offset
             row.limited = source.minimum is not None or source.maximum is not None
             row.minimum = 0.0 if source.minimum is None else source.minimum

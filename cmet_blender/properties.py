@@ -128,6 +128,22 @@ class CmetScene(Performer, bpy.types.PropertyGroup):
         max=10,
         description="Influence of the new strip: 0 is nothing, 1 the whole emotion; key it in the NLA editor",
     )
+    place: EnumProperty(
+        name="Over",
+        items=[
+            ("frame", "From Current Frame", "The strip begins at the current frame and lasts to the end of the take"),
+            ("range", "Preview Range", "The strip lies over the preview range of the scene (P in the timeline)"),
+            ("take", "Whole Take", "The strip lies over the whole take"),
+        ],
+        description="Where the new strip lies",
+    )
+    fade: IntProperty(
+        name="Fade",
+        default=8,
+        min=0,
+        soft_max=50,
+        description="Frames in which a new strip comes in and goes out where it does not reach the end of the take",
+    )
     voice: StringProperty(
         name="Voice",
         subtype="FILE_PATH",
@@ -150,6 +166,16 @@ class CmetScene(Performer, bpy.types.PropertyGroup):
     replace_emotion: BoolProperty(name="Replace", description="Replace an emotion of this name in your library")
     voice_name: StringProperty(
         name="Name", default="my_emotion", description="Name of the new emotion: small letters, digits and _"
+    )
+    renderer: EnumProperty(
+        name="Renderer",
+        items=[
+            ("warp", "Warp", "Moves the frame's own pixels, as Quality says; needs no download"),
+            ("liveportrait", "LivePortrait", "Draws the face anew; needs weights (cmet models pull liveportrait)"),
+            ("performrecast", "PerformRecast", "Draws the face anew; needs weights fetched by hand"),
+            ("edtalk", "EDTalk", "Draws the face anew with 256 pixels; needs weights (cmet models pull cmet)"),
+        ],
+        description="What draws the edited face",
     )
     quality: EnumProperty(
         name="Quality",
@@ -211,7 +237,7 @@ class CmetScene(Performer, bpy.types.PropertyGroup):
     )
     consent: StringProperty(
         name="Consent",
-        description="Consent of the person shown: who, when, how; or the path of a consent file (.json). It goes into the video's Content Credentials",
+        description="Consent of the person shown: who, when, how; or the path of a consent file (.json). It goes into the Content Credentials of videos and exports",
     )
     verified: StringProperty()
     badge: StringProperty()

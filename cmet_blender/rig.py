@@ -78,11 +78,12 @@ def bone_names(obj: Any) -> list[str]:
     return [bone.name for bone in skeleton.data.bones] if skeleton is not None else []
 
 
-def driven_names(keys: Any) -> set[str]:
-    """Names of shape keys whose value a driver sets."""
+def driven_names(keys: Any, besides: set[str] = frozenset()) -> set[str]:  # type: ignore[assignment]
+    """Names of shape keys whose value a driver sets, other than those on these data paths."""
     if keys.animation_data is None:
         return set()
-    found = (_DRIVEN.fullmatch(curve.data_path) for curve in keys.animation_data.drivers)
+    paths = {curve.data_path for curve in keys.animation_data.drivers} - besides
+    found = (_DRIVEN.fullmatch(path) for path in paths)
     return {match[1].replace('\\"', '"').replace("\\\\", "\\") for match in found if match}
 
 
@@ -101,8 +102,9 @@ def check_editable(obj: Any) -> None:
     for owner in owners:
         if owner.library is not None:
             raise InvalidInput(
-                f"'{owner.name}' is linked from {owner.library.filepath} and cannot be animated here; make it local "
-                "(Object > Relations > Make Local) or work in that file."
+                f"'{owner.name}' is linked from {owner.library.filepath} and cannot be animated here; "
+                + ("press Connect Meshes (F3) to make its shapes a library override, " if obj.override_library else "")
+                + "make it local (Object > Relations > Make Local) or work in that file."
             )
         override = owner.override_library
         if override is not None and override.is_system_override:
@@ -112,27 +114,16 @@ def check_editable(obj: Any) -> None:
             )
 
 
-def writable(obj: Any, names: set[str]) -> tuple[dict[Any, list[str]], list[str]]:
-    """Shape keys of `names` that may be keyed, by mesh, and notes in plain words on those that may not."""
-    table: dict[Any, list[str]] = {}
-    locked: list[str] = []
-    driven: list[str] = []
-    seen: set[Any] = set()
-    for mesh in meshes(obj):
-        keys = mesh.data.shape_keys
-        if keys in seen:  # two objects may share one mesh
-            continue
-        seen.add(keys)
-        by_driver = driven_names(keys)
-        for block in keys.key_blocks:
-            if block == keys.reference_key or block.name not in names:
-                continue
-            if block.name in by_driver:
-                driven.append(f"{mesh.name}: {block.name}")
-            elif getattr(block, "lock_shape", False):
-                locked.append(f"{mesh.name}: {block.name}")
-            else:
-                table.setdefault(mesh, []).append(block.name)
+def override_shapes(mesh: Any) -> bool:
+    """Make the linked shapes of a mesh object that is an editable library override editable too; returns whether it did."""
+    override = mesh.override_library
+    if override is None or override.is_system_override or getattr(mesh.data, "library", None) is None:
+        return False
+    return mesh.data.override_create(remap_local_usages=True) is not None
+
+
+def left_alone(locked: list[str], driven: list[str]) -> list[str]:
+    """Sentences on shape keys that may not be keyed, given as `mesh: shape`."""
     notes = []
     if locked:
         notes.append(
@@ -142,7 +133,7 @@ def writable(obj: Any, names: set[str]) -> tuple[dict[Any, list[str]], list[str]
         notes.append(
             f"{_count(driven, 'shape key is', 'shape keys are')} set by drivers and left alone ({_some(driven)}); remove the drivers to animate."
         )
-    return table, notes
+    return notes
 
 
 def _count(items: list[str], one: str, many: str) -> str:
@@ -191,6 +182,14 @@ def _positions(block: Any, count: int) -> np.ndarray:
     flat = np.empty(count * 3, np.float32)
     block.data.foreach_get("co", flat)
     return flat.reshape(-1, 3).astype(np.float64)
+
+
+def moving_shapes(mesh: Any) -> set[str]:
+    """Names of the shapes that move a point of this mesh; eyes and teeth often carry the face's names with empty shapes."""
+    keys, count = mesh.data.shape_keys, len(mesh.data.vertices)
+    rest = _positions(keys.reference_key, count)
+    size = max(float(np.ptp(rest, axis=0).max()), 1e-9) if count else 1.0
+    return {b.name for b in keys.key_blocks if count and np.abs(_positions(b, count) - rest).max() > 1e-5 * size}
 
 
 def eyeball_shapes(obj: Any, shapes: set[str]) -> bool:

@@ -3,6 +3,8 @@
 Source of names and meaning: Apple, ARKit, `ARFaceAnchor.BlendShapeLocation`. "Left" is the person's own left.
 """
 
+import re
+
 NAMES: tuple[str, ...] = (
     "eyeBlinkLeft", "eyeLookDownLeft", "eyeLookInLeft", "eyeLookOutLeft", "eyeLookUpLeft", "eyeSquintLeft", "eyeWideLeft",
     "eyeBlinkRight", "eyeLookDownRight", "eyeLookInRight", "eyeLookOutRight", "eyeLookUpRight", "eyeSquintRight", "eyeWideRight",
@@ -59,3 +61,38 @@ def columns(names: tuple[str, ...] | list[str]) -> list[int]:
         KeyError: a name is not one of the 52.
     """
     return [INDEX[name] for name in names]
+
+
+def _plain(name: str) -> str:
+    return "".join(c for c in name.lower() if c.isalnum())
+
+
+def _spellings() -> dict[str, str]:
+    """Plain spelling -> name: a side in any place between the words, whole or as one letter."""
+    result = {}
+    for name in NAMES:
+        side = next((s for s in ("Left", "Right") if name.endswith(s)), "")
+        words = re.findall(r"[A-Z]?[a-z]+", name.removesuffix(side))
+        for place in range(len(words) + 1):
+            for written in {side, side[:1]}:
+                result["".join([*words[:place], written, *words[place:]]).lower()] = name
+    return result
+
+
+_BY_SPELLING = _spellings()
+_PREFIXES = ("blendshapes", "blendshape", "arkit", "facs", "bs", "face", "weights", "weight", "shape", "expression")
+
+
+def canonical(name: str) -> str | None:
+    """The coefficient that a name means, whatever its case, separators, side's place and usual prefix; None for others.
+
+    `EyeBlink_L`, `eye_blink_left`, `L_EyeBlink` and `blendShapes.EyeBlinkLeft` are all `eyeBlinkLeft`. Nothing is guessed: each
+    word must be there.
+    """
+    for text in (_plain(name), _plain(re.split(r"[.:/|]", name)[-1])):
+        if text in _BY_SPELLING:
+            return _BY_SPELLING[text]
+        for prefix in _PREFIXES:
+            if text.startswith(prefix) and text.removeprefix(prefix) in _BY_SPELLING:
+                return _BY_SPELLING[text.removeprefix(prefix)]
+    return None

@@ -13,9 +13,10 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from cmet_engine.choices import GUESSED
+from cmet_engine.emotion.clip_emotions import ClipEmotions, clip_emotions
 from cmet_engine.emotion.edit import edit_track
 from cmet_engine.errors import CmetError, InvalidInput
 from cmet_engine.face.clip import track_clip
@@ -44,9 +45,9 @@ from cmet_engine.quality import summary
 from cmet_engine.quality.check import ResultCheck
 from cmet_engine.quality.outside import psnr_of_video
 from cmet_engine.quality.report import EditReport, FramePair, write_report
-from cmet_engine.render.base import Renderer
+from cmet_engine.render.base import PartRenderer, Renderer
 from cmet_engine.render.chain import ChainedRenderer, same_face
-from cmet_engine.render.choose import open_edtalk, open_renderer
+from cmet_engine.render.choose import check_weights, open_edtalk, open_renderer
 from cmet_engine.render.metadata import described, edit_description, video_metadata
 from cmet_engine.render.shot_data import Shot, write_shot
 from cmet_engine.render.stream import KeptFrames, Observer, Preview, VideoOutput, render_video
@@ -54,9 +55,6 @@ from cmet_engine.resume import Segments
 from cmet_engine.spec import EditSpec, RenderSpec, beside
 from cmet_engine.timeline import EmotionKey, EmotionTimeline
 from cmet_engine.track import CoefficientTrack
-
-if TYPE_CHECKING:  # brings torch
-    from cmet_engine.emotion.clip_emotions import ClipEmotions
 
 TRACKS = ("source.npz", "edited.npz")
 
@@ -109,7 +107,7 @@ class _Person:
     source: CoefficientTrack
     edited: CoefficientTrack
     spec: EditSpec | RenderSpec
-    emotions: "ClipEmotions" = None  # type: ignore[assignment]
+    emotions: ClipEmotions = None  # type: ignore[assignment]
 
     def file(self, name: str) -> str:
         """The name of a file about this person: `source.npz`, `source_anna.npz`."""
@@ -199,7 +197,7 @@ def _edit_into(spec: EditSpec, footage: Source, final: Path, force: bool, watch:
         for one in people:
             one.edited.meta["edit"] = edit_description(one.emotions.timeline, _mode(one))
             one.edited.save(folder / one.file("edited.npz"))
-        if spec.renderer == "warp":
+        if spec.renderer not in ("edtalk", "none"):
             rendered = _render(footage, _open_renderer(footage, people, watch), people, video, watch)
         asked = [] if spec.renderer == "none" else signatory.messages
         messages = [*asked, *_tracking_messages(people), *rendered.messages]
@@ -243,6 +241,7 @@ def render_clip(
     with inputs_kept(files_read(spec)):
         check_video(Path(output), force=force)
         check_beside(spec, Path(output), force=force)
+        check_weights(spec.renderer)
         return _render_into(spec, Path(output), force, _Watch(progress, pieces, preview))
 
 
@@ -323,8 +322,6 @@ def _track_and_encode(spec: EditSpec, footage: Source, watch: _Watch) -> tuple[l
     Returns:
         The people, each with their own part of the timeline, and the whole timeline.
     """
-    from cmet_engine.emotion.clip_emotions import clip_emotions  # brings torch
-
     with ThreadPoolExecutor(max_workers=1) as pool:
         encoding = pool.submit(clip_emotions, spec, footage)
 
@@ -388,7 +385,9 @@ def _open_renderer(footage: Source, people: list[_Person], watch: _Watch) -> Ren
         )
         for one in people
     }  # fmt: skip
-    return ChainedRenderer(renderers) if len(people) > 1 else renderers[people[0].name]
+    if len(people) == 1:
+        return renderers[people[0].name]
+    return ChainedRenderer({name: one for name, one in renderers.items() if isinstance(one, PartRenderer)})
 
 
 def _render(

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from cmet_engine.choices import MATTE_CHANNEL
+from cmet_engine.emotion.clip_emotions import VOICE
 from cmet_engine.errors import InvalidInput, NotFound
 from cmet_engine.files import check_apart
 from cmet_engine.media import audio, codecs
@@ -27,7 +28,7 @@ def check_inputs(spec: EditSpec) -> None:
     Raises:
         CmetError: one sentence that names the file or the weights.
     """
-    check_weights(spec.renderer)
+    check_weights(spec.renderer, emotions=True)
     if spec.renderer != "none":
         check_output(spec.clip, Path(spec.video_name), spec.codec)
     matte_of(spec, spec.video_name, Path())
@@ -121,8 +122,6 @@ def people_asked(spec: EditSpec) -> list[str | None]:
     Raises:
         CmetError: they are for several people, and the renderer cannot do that.
     """
-    from cmet_engine.emotion.clip_emotions import VOICE  # brings torch
-
     timeline = spec.timeline()
     asked = timeline.people()
     if not asked or (spec.speech is not None and VOICE not in timeline.names() and None not in asked):

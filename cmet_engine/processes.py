@@ -1,4 +1,4 @@
-"""Process groups and liveness on Linux, macOS and Windows."""
+"""Cores, process groups and liveness on Linux, macOS and Windows."""
 
 import contextlib
 import ctypes
@@ -8,8 +8,19 @@ import subprocess
 import sys
 from typing import Any
 
+JOBS = "CMET_JOBS"
+"""Environment variable: cores that work may keep busy."""
+
 _STILL_ACTIVE = 259  # exit code that GetExitCodeProcess gives for a process that runs (Windows SDK)
 _QUERY_LIMITED_INFORMATION = 0x1000
+
+
+def cores() -> int:
+    """Cores that work may keep busy: `CMET_JOBS` where it is a number from 1 on, else all that the system gives to this process."""
+    asked = os.environ.get(JOBS, "")
+    if asked.isascii() and asked.isdigit() and int(asked):
+        return int(asked)
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def group_options() -> dict[str, Any]:

@@ -18,10 +18,12 @@ from pydantic import (
     model_validator,
 )
 
+from cmet_engine import takes
 from cmet_engine.choices import (
     MATTE_CHANNEL,
     PICTURES,
     Codec,
+    CurvesRenderer,
     Easing,
     InputSpace,
     Mode,
@@ -53,11 +55,15 @@ from cmet_engine.spec_base import (
 from cmet_engine.spec_errors import Called, field_called, shown
 from cmet_engine.spec_people import PersonCurves, PersonSettings, with_people
 from cmet_engine.spec_rig import ApplySpec, BakeSpec, ExportSpec, MatchSpec, ReadSpec, RenderRigSpec, RigWork
-from cmet_engine.timeline import EmotionKey, EmotionTimeline
+from cmet_engine.timeline import MOST_GAIN, EmotionKey, EmotionTimeline
 
 
 def _form_of_keys(value: Any) -> str:
     return "key file" if isinstance(value, str | Path) else "key list"
+
+
+def _settled(renderer: str) -> str:
+    return "warp" if renderer == "auto" else renderer
 
 
 class KeySpec(Spec):
@@ -72,6 +78,7 @@ class KeySpec(Spec):
     ease_out: Annotated[float, Field(ge=0, le=60)] = 0.3
     easing: Easing = "smooth"
     person: Person | None = None
+    regions: dict[str, Annotated[float, Field(ge=0, le=MOST_GAIN)]] = Field(default_factory=dict)
 
 
 Keys = Annotated[
@@ -155,12 +162,16 @@ class TrackSpec(PartSpec):
         clip, range_from, range_to, handles: see `PartSpec`; the footage shows a face.
         face: whose; see `Face`.
         colorspace, ocio: see `FootageSpec`.
+        calibrate: take off what a relaxed face reads, so that rest is 0 and full is 1; see `rest`.
+        rest_frame: a frame at which the face rests, counted from the first that is tracked; given, it calibrates. None finds the rest.
         format: of the track, where no name of a file says it.
     """
 
     inputs: ClassVar[tuple[str, ...]] = ("clip", "face")
     kind: Literal["track"] = "track"
     face: Face = 0
+    calibrate: bool = False
+    rest_frame: Annotated[int, Field(ge=0, le=10_000_000)] | None = None
     format: TrackFormat = "npz"
 
     @property
@@ -243,14 +254,14 @@ class TimelineSpec(FootageSpec):
 
 
 class EditSpec(TimelineSpec, PartSpec):
-    """Edit the emotion of a clip.
+    """Edit the emotion of a clip, or of a take: a coefficient track, or what an application recorded (`takes`), without any footage.
 
     Attributes:
         range_from, range_to, handles: see `PartSpec`; keys count from the start of the clip, not of the part.
         clip, face, colorspace, ocio, emotions, keys, strength, mode, people: see `TimelineSpec`.
         speech: a recording, or a folder of them, that sounds like the wanted emotion.
         neutral: recordings of the same voice without it; None takes the clip's own sound, else the library's neutral.
-        renderer: `warp`, `edtalk`, or `none` for the tracks alone.
+        renderer: `warp` (also as `auto`), `liveportrait`, `performrecast`, `edtalk`, or `none` for the tracks alone.
         quality: of `warp`: `draft`, `standard`, `best`, or `auto`.
         lips: a recording that the lips shall speak instead of the clip's own sound (`edtalk` only).
         portrait: a picture that shall speak; the clip gives head motion and expression (`edtalk` only).
@@ -273,7 +284,7 @@ class EditSpec(TimelineSpec, PartSpec):
     kind: Literal["edit"] = "edit"
     speech: File | None = None
     neutral: File | None = None
-    renderer: Renderer = "warp"
+    renderer: Annotated[Renderer, AfterValidator(_settled)] = "warp"
     quality: Quality = "auto"
     lips: File | None = None
     portrait: File | None = None
@@ -286,6 +297,31 @@ class EditSpec(TimelineSpec, PartSpec):
     shot_data: ShotData | None = None
     consent: Consent | None = None
     watermark: bool = True
+
+    @property
+    def is_take(self) -> bool:
+        """Curves are edited and no footage; the result is curves."""
+        return self.clip.suffix.lower() in (".npz", *takes.SUFFIXES)
+
+    @model_validator(mode="after")
+    def _curves_alone(self) -> Self:
+        if self.is_take:
+            pictures = (
+                "renderer",
+                "range_from",
+                "range_to",
+                "lips",
+                "portrait",
+                "matte",
+                "shot_data",
+                "like_source",
+                "codec",
+            )
+            for name in pictures:
+                if name in self.model_fields_set and getattr(self, name) not in ("none", None, False):
+                    raise ValueError(f"{{{name}}} is about footage, and {{clip}} is the take of a face; leave it out")
+            object.__setattr__(self, "renderer", "none")
+        return self
 
     @model_validator(mode="after")
     def _together(self) -> Self:
@@ -306,6 +342,8 @@ class EditSpec(TimelineSpec, PartSpec):
     def outputs(self, output: Path) -> list[Path]:
         """See `Spec.outputs`; the result goes into a folder."""
         video = [] if self.renderer == "none" else [self.video_name, *matte_files(self.matte)]
+        if self.is_take:
+            return [output / name for name in ("source.npz", "edited.npz", "edited.csv", "report.html", "report.json")]
         files = [output / name for name in (*video, "source.npz", "edited.npz", "report.html", "report.json")]
         credentials = credential_files(output / self.video_name) if video else []
         return [*files, *_with_otio(self.shot_file(output)), *credentials]
@@ -334,6 +372,7 @@ class RenderSpec(PartSpec):
         track: the wanted curves; brought to the clip's frames in time where their rate or length differs. As long as the whole
             clip they begin with it, else with the part that is rendered.
         source: the clip's own curves that `track` was made from; tracked anew where None.
+        renderer: as of `EditSpec`; `edtalk` renders one person.
         face, colorspace, ocio, quality, device, codec, like_source, rate_factor, matte, shot_data, consent, watermark: see `EditSpec`.
         people: further people whose curves are rendered in the same pass; as plain values `track`, `source` and `quality` take
             them too, with the person behind: `anna.npz#anna`, or several in a list.
@@ -345,7 +384,7 @@ class RenderSpec(PartSpec):
     track: File
     source: File | None = None
     face: Face = 0
-    renderer: Literal["warp"] = "warp"
+    renderer: Annotated[CurvesRenderer, AfterValidator(_settled)] = "warp"
     quality: Quality = "auto"
     device: Device = "auto"
     format: VideoFormat = "mp4"
@@ -373,6 +412,12 @@ class RenderSpec(PartSpec):
             own = {name: value for name, value in people[0].items() if name != "person" and value is not None}
             values |= {"face": f"#{people[0].get('person')}", **own, "people": people[1:]}
         return values
+
+    @model_validator(mode="after")
+    def _one_person(self) -> Self:
+        if self.people and self.renderer == "edtalk":
+            raise ValueError("{renderer} is 'edtalk', which edits one person of a clip; use warp for several")
+        return self
 
     def everyone(self) -> list[tuple[str | None, "RenderSpec"]]:
         """What is asked for each person alone, with whom `people` names; the first is whom `face` means."""

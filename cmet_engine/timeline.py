@@ -1,18 +1,21 @@
 """The emotion timeline: which emotion, when, how strong.
 
-Text form of one key, as `--emotion` takes it: `NAME[=STRENGTH][@START-END][#PERSON]`, seconds, either end open:
-`happy`, `sad=0.6`, `happy@0-2.5`, `sarcastic=0.6@2.5-`. NAME may be a blend: `0.7*happy+0.3*fear`. PERSON, where there are
+Text form of one key, as `--emotion` takes it: `NAME[REGIONS][=STRENGTH][@START-END][#PERSON]`, seconds, either end open:
+`happy`, `sad=0.6`, `happy@0-2.5`, `sarcastic=0.6@2.5-`. NAME may be a blend: `0.7*happy+0.3*fear`. REGIONS, in square brackets, are
+gains of parts of the face: `angry[brows=1.2,mouth=0.6]=0.8@1-3`. PERSON, where there are
 several, is the number or the name that `cmet faces` shows: `happy@0-2#anna`, `angry#2`.
 """
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from cmet_engine import arkit
 from cmet_engine.errors import CmetError, InvalidInput
 from cmet_engine.files import read_json
 
@@ -20,6 +23,14 @@ FORMAT = "cmet-timeline/1"
 DEFAULT_EASE = 0.3  # seconds; a facial expression takes 0.2 to 0.7 s to its apex (Ekman 2003, Emotions Revealed)
 _MOST = 1e12  # of a number in a key; an integer may be too large to become a float
 EASINGS = ("smooth", "linear", "step")
+REGIONS: dict[str, tuple[str, ...]] = {
+    "brows": arkit.REGIONS["brows"],
+    "eyes": arkit.REGIONS["eyes"],
+    "cheeks": arkit.REGIONS["cheeks"] + arkit.REGIONS["nose"],
+    "mouth": arkit.REGIONS["mouth"] + arkit.REGIONS["jaw"] + arkit.REGIONS["tongue"],
+}
+"""The parts of the face that a key has gains for, and their coefficients: brows, eyes, cheeks and nose, mouth and jaw."""
+MOST_GAIN = 3.0
 
 _TIMES = re.compile(r"(?P<start>\d+(?:\.\d*)?|\.\d+)?-(?P<end>\d+(?:\.\d*)?|\.\d+)?")
 PERSON = re.compile(r"[1-9]\d{0,3}|[^\W\d_][\w-]{0,39}")
@@ -38,6 +49,7 @@ class EmotionKey:
         ease_in, ease_out: seconds of the ramps, inside [start, end]; a ramp at the clip's own start or end is not drawn.
         easing: `smooth` (cosine), `linear` or `step`.
         person: number or name of whom it is for; None is the one whom the edit is about.
+        regions: gain on the strength by `REGIONS`, 0 to `MOST_GAIN`; 1 where none is given.
 
     Raises:
         InvalidInput: a value is out of range; the message names the field.
@@ -51,6 +63,7 @@ class EmotionKey:
     ease_out: float = DEFAULT_EASE
     easing: str = "smooth"
     person: str | None = None
+    regions: Mapping[str, float] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         for name in ("strength", "start", "ease_in", "ease_out"):
@@ -71,7 +84,25 @@ class EmotionKey:
             raise InvalidInput(
                 f"emotion '{self.emotion}': person is '{self.person}'; it is the number or the name that cmet faces shows."
             )
+        self._check_regions()
         parse_blend(self.emotion)
+
+    def _check_regions(self) -> None:
+        if not isinstance(self.regions, Mapping):
+            raise InvalidInput(f"emotion '{self.emotion}': regions must be gains by region, such as brows=1.2.")
+        for region, gain in self.regions.items():
+            if region not in REGIONS:
+                raise InvalidInput(f"emotion '{self.emotion}': region '{region}' is not one of {', '.join(REGIONS)}.")
+            if isinstance(gain, bool) or not isinstance(gain, int | float) or not 0 <= gain <= MOST_GAIN:
+                raise InvalidInput(
+                    f"emotion '{self.emotion}': the gain of {region} is '{gain}'; it must be 0 to {MOST_GAIN:g}."
+                )
+
+    @property
+    def title(self) -> str:
+        """The emotion with its gains, as in the text form: `angry[brows=1.2]`."""
+        gains = ",".join(f"{region}={gain:g}" for region, gain in self.regions.items())
+        return f"{self.emotion}[{gains}]" if gains else self.emotion
 
     @classmethod
     def parse(cls, text: str) -> "EmotionKey":
@@ -82,11 +113,11 @@ class EmotionKey:
         """
         key, sharp, person = text.strip().partition("#")
         rest, at, times = key.partition("@")
-        name, equals, strength = rest.partition("=")
-        usage = f"'{text}' is not an emotion key; write NAME, NAME=STRENGTH or NAME=STRENGTH@START-END, such as happy=0.8@0-2.5, and #PERSON behind it where there are several."
-        if not name.strip() or (sharp and not person.strip()):
+        name, equals, strength, gains = _named(rest)
+        usage = f"'{text}' is not an emotion key; write NAME, NAME=STRENGTH or NAME=STRENGTH@START-END, such as happy=0.8@0-2.5, [brows=1.2,mouth=0.6] behind the name for regions, and #PERSON behind it where there are several."
+        if not name.strip() or gains is None or (sharp and not person.strip()):
             raise InvalidInput(usage)
-        values: dict[str, float | str | None] = {"person": person.strip() or None}
+        values: dict[str, Any] = {"person": person.strip() or None, "regions": gains}
         if equals:
             try:
                 values["strength"] = float(strength)
@@ -98,7 +129,11 @@ class EmotionKey:
                 raise InvalidInput(usage)
             values["start"] = float(match["start"] or 0)
             values["end"] = float(match["end"]) if match["end"] else None
-        return cls(name.strip(), **values)  # type: ignore[arg-type]
+        return cls(name.strip(), **values)
+
+    def gain(self, region: str | None) -> float:
+        """Gain on the strength in a region; None is the face as a whole."""
+        return 1.0 if region is None else float(self.regions.get(region, 1.0))
 
     def envelope(self, times: np.ndarray, duration: float) -> np.ndarray:
         """Strength at `times` [N] seconds of a clip of `duration` seconds: float32 [N], ramps included."""
@@ -172,7 +207,7 @@ class EmotionTimeline:
     def to_json(self) -> str:
         """The text of a `.json` timeline that `load` reads."""
         keys = [
-            {name: value for name, value in asdict(key).items() if (name, value) != ("person", None)}
+            {name: value for name, value in asdict(key).items() if name not in ("person", "regions") or value}
             for key in self.keys
         ]
         return json.dumps({"format": FORMAT, "keys": keys}, indent=2) + "\n"
@@ -198,12 +233,19 @@ class EmotionTimeline:
         """Names of the emotions used, blends taken apart, each once, in order of appearance."""
         return list(dict.fromkeys(name for key in self.keys for name in parse_blend(key.emotion)))
 
-    def weights(self, times: np.ndarray, duration: float) -> dict[str, np.ndarray]:
+    def regions(self) -> dict[str | None, tuple[str, ...]]:
+        """The regions whose strengths differ, and their coefficients; the whole face, None, where no key has gains."""
+        if any(key.regions for key in self.keys):
+            return dict(REGIONS.items())
+        return {None: arkit.NAMES}
+
+    def weights(self, times: np.ndarray, duration: float, region: str | None = None) -> dict[str, np.ndarray]:
         """Summed strength of every emotion at `times` [N] seconds: name -> float32 [N]; may pass 1 where keys overlap.
 
         Args:
             times: from the first frame of what is edited.
             duration: seconds of it.
+            region: with the gains of this one of `REGIONS`.
 
         Raises:
             InvalidInput: a key starts at or after the end of the clip, or none acts in the part that is edited.
@@ -219,10 +261,26 @@ class EmotionTimeline:
                 raise InvalidInput(
                     f"emotion '{key.emotion}' starts at {key.start:g} s, but the clip ends at {whole:.2f} s."
                 )
-            envelope = key.envelope(np.asarray(times) + self.begins, whole)
+            envelope = key.envelope(np.asarray(times) + self.begins, whole) * np.float32(key.gain(region))
             for name, weight in parse_blend(key.emotion).items():
                 total[name] = total.get(name, np.zeros(len(envelope), np.float32)) + np.float32(weight) * envelope
         return total
+
+
+def _named(text: str) -> tuple[str, str, str, dict[str, float] | None]:
+    """Name, `=`, strength and gains of the first part of a key's text; no gains where they cannot be read."""
+    name, bracket, rest = text.partition("[")
+    if not bracket:
+        name, equals, strength = text.partition("=")
+        return name, equals, strength, {}
+    inside, closed, behind = rest.partition("]")
+    behind, equals, strength = behind.partition("=")
+    pairs = [part.partition("=") for part in inside.split(",")]
+    try:
+        gains = {region.strip(): float(gain) for region, _, gain in pairs}
+    except ValueError:
+        return name, equals, strength, None
+    return name, equals, strength, gains if closed and not behind.strip() else None
 
 
 def parse_blend(text: str) -> dict[str, float]:

@@ -1,14 +1,13 @@
 """The coefficient track: 52 ARKit coefficients, head and eye rotation, for every frame of a clip; and its files.
 
-Formats, chosen by suffix: `.npz` (native, lossless), `.csv` (Live Link Face, 63 columns), `.json` (Audio2Face).
+Formats written, by suffix: `.npz` (native, lossless), `.csv` (Live Link Face, 63 columns), `.json` (Audio2Face).
+What other applications record as text is read by `takes`.
 Coefficients are always matched by name, never by column: Live Link Face puts JawRight before JawLeft.
 """
 
-import csv
 import io
 import json
 import math
-import re
 import zipfile
 import zlib
 from dataclasses import dataclass, field
@@ -18,14 +17,13 @@ from typing import Any
 
 import numpy as np
 
-from cmet_engine import arkit
+from cmet_engine import arkit, takes
 from cmet_engine.errors import CmetError, InvalidInput, NotFound
 from cmet_engine.files import whole_file
+from cmet_engine.takes import FRAME_TIMES, NOTES, START_SECONDS
 from cmet_engine.timecode import nominal
 
 FORMAT = "cmet-track/1"
-FRAME_TIMES = "frame_times"  # meta key: seconds of every frame, for footage or takes whose frames are not evenly spaced
-START_SECONDS = "start_seconds"  # meta key: time of day of the first frame, as its timecode reads
 TIMECODE = "timecode"  # meta key: timecode of the footage's first frame
 
 _LIVE_LINK_HEADER = (
@@ -39,29 +37,6 @@ _LIVE_LINK_HEADER = (
     "HeadYaw,HeadPitch,HeadRoll,LeftEyeYaw,LeftEyePitch,LeftEyeRoll,RightEyeYaw,RightEyePitch,RightEyeRoll"
 ).split(",")
 _LIVE_LINK_COUNT = 61  # 52 coefficients and 9 angles
-_HEAD = ("HeadYaw", "HeadPitch", "HeadRoll")
-_EYES = ("LeftEyeYaw", "LeftEyePitch", "RightEyeYaw", "RightEyePitch")
-_TIMECODE = re.compile(r"(\d{1,2}):(\d{1,2}):(\d{1,2})[:;](\d{1,3}(?:\.\d+)?)")
-_LONGEST_STEP = 10.0  # seconds between two frames; beyond it a file is no recording of a face
-_RATES = tuple(
-    Fraction(r)
-    for r in (
-        "12",
-        "15",
-        "24000/1001",
-        "24",
-        "25",
-        "30000/1001",
-        "30",
-        "48",
-        "50",
-        "60000/1001",
-        "60",
-        "90",
-        "100",
-        "120",
-    )
-)
 
 
 @dataclass
@@ -134,6 +109,12 @@ class CoefficientTrack:
     def __getitem__(self, name: str) -> np.ndarray:
         """float32 [N], one coefficient by its name."""
         return self.coefficients[:, arkit.INDEX[name]]
+
+    @property
+    def notes(self) -> list[str]:
+        """Sentences about what the file that this was read from left out or did not say."""
+        stored = self.meta.get(NOTES)
+        return [str(note) for note in stored] if isinstance(stored, list) else []
 
     def copy(self) -> "CoefficientTrack":
         """A track whose arrays may be changed without changing this one."""
@@ -210,10 +191,10 @@ class CoefficientTrack:
             InvalidInput: it is of an unknown kind, or damaged; the message names the field.
         """
         path = Path(path)
-        readers = {".npz": _from_npz, ".csv": _from_live_link, ".json": _from_audio2face}
+        readers = {".npz": _from_npz, **dict.fromkeys(takes.SUFFIXES, _from_text)}
         reader = readers.get(path.suffix.lower())
         if reader is None:
-            raise InvalidInput(f"{path.name}: cannot read a track from '{path.suffix}'; use .npz, .csv or .json.")
+            raise InvalidInput(f"{path.name}: cannot read a track from '{path.suffix}'; use .npz, .csv, .txt or .json.")
         try:
             data = path.read_bytes()
         except OSError as error:
@@ -284,26 +265,15 @@ def _from_npz(data: bytes) -> CoefficientTrack:
     except (ValueError, TypeError, AttributeError, ArithmeticError, RecursionError) as error:
         raise InvalidInput("the fields 'fps' or 'meta' are damaged.") from error
     names = [str(n) for n in np.atleast_1d(fields["names"])]
-    coefficients = _by_name(names, fields["coefficients"])
+    values = _floats("coefficients", fields["coefficients"])
+    if values.ndim != 2 or values.shape[1] != len(names):
+        raise InvalidInput(f"{len(names)} names for values of shape {list(values.shape)}.")
+    coefficients = takes.by_name(names, values)
     return CoefficientTrack(fps, coefficients, fields["head_rotation"], fields["eye_rotation"], fields["valid"], meta)
 
 
-def _by_name(names: list[str], values: np.ndarray) -> np.ndarray:
-    """Columns of `values` [N, len(names)] moved to canonical order; absent coefficients stay at 0."""
-    if values.ndim != 2 or values.shape[1] != len(names):
-        raise InvalidInput(f"{len(names)} names for values of shape {list(values.shape)}.")
-    values = _floats("coefficients", values)
-    result = np.zeros((len(values), arkit.COUNT), np.float32)
-    lower = {n.lower(): i for n, i in arkit.INDEX.items()}
-    found = 0
-    for column, name in enumerate(names):
-        target = lower.get(name.lower())
-        if target is not None:
-            result[:, target] = values[:, column]
-            found += 1
-    if not found:
-        raise InvalidInput("none of the names is an ARKit coefficient.")
-    return result
+def _from_text(data: bytes) -> CoefficientTrack:
+    return CoefficientTrack(*takes.read(data))
 
 
 def _timecode(seconds: float, base: int) -> str:
@@ -333,101 +303,6 @@ def _to_live_link(track: CoefficientTrack) -> bytes:
     return text.getvalue().encode()
 
 
-def _from_live_link(data: bytes) -> CoefficientTrack:
-    try:
-        rows = [row for row in csv.reader(io.StringIO(data.decode("utf-8-sig"))) if row]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise InvalidInput("not a text file in UTF-8.") from error
-    if not rows or rows[0][0].strip().lower() != "timecode":
-        raise InvalidInput("not a Live Link Face file: the header must begin with 'Timecode'.")
-    header = [name.strip() for name in rows[0]]
-    rows = rows[1:]
-    if not rows:
-        raise InvalidInput("the recording has no frames.")
-    stamps = np.empty((len(rows), 2))  # whole seconds, frames
-    values = np.full((len(rows), len(header) - 2), np.nan)
-    for i, row in enumerate(rows):
-        match = _TIMECODE.fullmatch(row[0].strip())
-        if not match:
-            raise InvalidInput(f"row {i + 2}: {row[0]!r} is not a timecode like 01:02:03:04.567.")
-        hours, minutes, seconds = (int(g) for g in match.groups()[:3])
-        stamps[i] = hours * 3600 + minutes * 60 + seconds, float(match.group(4))
-        if len(row) < 2 or row[1].strip() == "0" or all(not cell.strip() for cell in row[2:]):
-            continue  # the phone saw no face
-        if len(row) != len(header):
-            raise InvalidInput(f"row {i + 2} has {len(row)} columns; the header has {len(header)}.")
-        try:
-            values[i] = [float(cell) for cell in row[2:]]
-        except ValueError as error:
-            raise InvalidInput(f"row {i + 2} holds something that is not a number.") from error
-        if not np.isfinite(values[i]).all():
-            raise InvalidInput(f"row {i + 2} holds a value that is not finite.")
-    valid = ~np.isnan(values[:, :1]).any(1) if values.shape[1] else np.zeros(len(rows), bool)
-    names = header[2:]
-    fps, times = _rate_of_timecodes(stamps)
-    filled = _hold(values, valid)
-    lower = {n.lower(): i for i, n in enumerate(names)}
-
-    def angles(wanted: tuple[str, ...]) -> np.ndarray:
-        columns = [filled[:, lower[n.lower()]] if n.lower() in lower else np.zeros(len(rows)) for n in wanted]
-        return np.degrees(np.stack(columns, 1)).astype(np.float32)
-
-    meta: dict[str, Any] = {"source": "live-link-face", START_SECONDS: float(times[0])}
-    relative = times - times[0]
-    if np.abs(relative - np.arange(len(rows)) / float(fps)).max() > 0.5 / float(fps):
-        meta[FRAME_TIMES] = [
-            round(float(t), 6) for t in relative
-        ]  # frames were dropped: keep every row at its own time
-    return CoefficientTrack(fps, _by_name(names, filled), angles(_HEAD), angles(_EYES), valid, meta)
-
-
-def _rate_of_timecodes(stamps: np.ndarray) -> tuple[Fraction, np.ndarray]:
-    """Rate and seconds [N] of timecodes [N, 2] (seconds, frames).
-
-    The counter's base is not written in the file: it is the usual one above the largest frame number that makes the
-    steps between rows most even, in parts of a step, across the turn of a second; the smallest of several.
-    """
-    frames = stamps[:, 1]
-    bases = [b for b in (24, 25, 30, 48, 50, 60, 90, 100, 120, 240, 1000) if b > frames.max()] or [
-        math.ceil(frames.max()) + 1
-    ]
-    if len(stamps) == 1:
-        return Fraction(max(30, bases[0])), stamps[:, 0] + frames / max(30, bases[0])
-
-    def seconds(base: int) -> np.ndarray:
-        times = stamps[:, 0] + frames / base
-        return times + 86400 * np.cumsum(np.r_[0, np.diff(times) < -43200])  # past midnight
-
-    def unevenness(base: int) -> float:
-        steps = np.diff(seconds(base))
-        usual = np.median(steps)
-        return round(float(np.abs(steps - usual).mean() / usual), 5) if usual > 0 else math.inf
-
-    best = min(bases, key=lambda base: (unevenness(base), base))
-    times = seconds(best)
-    if (np.diff(times) <= 0).any():
-        row = int(np.argmax(np.diff(times) <= 0)) + 3
-        raise InvalidInput(f"row {row}: the timecode does not move forward.")
-    step = float(np.median(np.diff(times)))
-    if step > _LONGEST_STEP:
-        raise InvalidInput(f"the rows lie {step:g} s apart; a recording has a row for every frame.")
-    rate = 1 / step
-    near = min(_RATES, key=lambda r: abs(float(r) - rate))
-    if abs(float(near) - rate) / rate < 2e-4:
-        return near, times
-    mean_rate = (len(times) - 1) / (times[-1] - times[0])
-    near = min(_RATES, key=lambda r: abs(float(r) - mean_rate))
-    return (near if abs(float(near) - mean_rate) / mean_rate < 0.01 else Fraction(rate).limit_denominator(1001)), times
-
-
-def _hold(values: np.ndarray, valid: np.ndarray) -> np.ndarray:
-    """`values` [N, C], where the last valid row before (or the first after) takes the place of rows that are not valid."""
-    if not valid.any():
-        return np.zeros_like(values)
-    last = np.maximum.accumulate(np.where(valid, np.arange(len(valid)), -1))
-    return values[np.where(last < 0, int(np.argmax(valid)), last)]
-
-
 def _to_audio2face(track: CoefficientTrack) -> bytes:
     document = {
         "exportFps": float(track.fps),
@@ -438,25 +313,3 @@ def _to_audio2face(track: CoefficientTrack) -> bytes:
         "weightMat": [[float(f"{v:.9g}") for v in row] for row in track.coefficients],
     }
     return json.dumps(document).encode()
-
-
-def _from_audio2face(data: bytes) -> CoefficientTrack:
-    try:
-        document = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise InvalidInput("not valid JSON.") from error
-    if not isinstance(document, dict) or not isinstance(document.get("facsNames"), list):
-        raise InvalidInput("not an Audio2Face export: the list 'facsNames' is missing.")
-    names = [str(n) for n in document["facsNames"]]
-    try:
-        weights = np.asarray(document.get("weightMat"), np.float64)
-        rate = float(document.get("exportFps", 60))
-    except (ValueError, TypeError, OverflowError) as error:
-        raise InvalidInput("'weightMat' or 'exportFps' is not made of numbers.") from error
-    if weights.ndim != 2 or weights.shape[1] != len(names):
-        raise InvalidInput(f"'weightMat' must be a list of frames with {len(names)} numbers each.")
-    if not math.isfinite(rate) or rate <= 0:
-        raise InvalidInput(f"'exportFps' is {rate}; it must be above 0.")
-    near = min(_RATES, key=lambda r: abs(float(r) - rate))
-    fps = near if abs(float(near) - rate) < 0.002 else Fraction(rate).limit_denominator(1001)
-    return CoefficientTrack(fps, _by_name(names, weights), meta={"source": "audio2face"})

@@ -10,14 +10,19 @@ from cmet_engine.models.assets import ASSETS
 SAMPLE = ASSETS / "sample" / "talking_head.mp4"
 
 
-def small(path: Path, *, start: int = 0, frames: int = 24, size: int = 256, step: int = 1) -> Path:
-    """Write every `step`-th of `frames` pictures of the sample from `start` on, `size` pixels high, with their sound."""
+def small(
+    path: Path, *, start: int = 0, frames: int = 24, size: int = 256, step: int = 1, silent: bool = False
+) -> Path:
+    """Write every `step`-th of `frames` pictures of the sample from `start` on, `size` pixels high, with their sound.
+
+    An edit of a `silent` clip listens to nothing, so a process that does nothing else is spared torch.
+    """
     with av.open(str(SAMPLE)) as source, av.open(str(path), "w") as target:
         video, sound = source.streams.video[0], source.streams.audio[0]
         rate = video.average_rate
         out = target.add_stream("libx264", rate=rate / step, options={"crf": "18", "preset": "veryfast"})
         out.width, out.height, out.pix_fmt = size * video.width // video.height // 2 * 2, size, "yuv420p"
-        out_sound = target.add_stream_from_template(sound)
+        out_sound = None if silent else target.add_stream_from_template(sound)
         for index, frame in enumerate(source.decode(video)):
             if start <= index < start + frames and (index - start) % step == 0:
                 picture = frame.reformat(out.width, out.height, "yuv420p")
@@ -26,7 +31,7 @@ def small(path: Path, *, start: int = 0, frames: int = 24, size: int = 256, step
         target.mux(out.encode(None))
         source.seek(0)
         first = None
-        for packet in source.demux(sound):
+        for packet in () if silent else source.demux(sound):
             if packet.pts is None:
                 continue
             time = float(packet.pts * packet.time_base) - start / float(rate)

@@ -61,13 +61,15 @@ def _open(path: Path) -> bool:
 
 
 def _best_face(objects: Any) -> Any | None:
-    """The mesh with most of the shapes, the largest of equals; else an armature with a Rigify face."""
-    best, most = None, 0
+    """The mesh that most of the shapes move, the largest of equals; else an armature with a Rigify face."""
+    best, most = None, (0, 0)
     for obj in objects:
         if obj.type == "MESH" and rig.shape_keys(obj) is not None:
-            names = [block.name for block in obj.data.shape_keys.key_blocks][1:]
-            score = 100 * (52 - len(mapping.match(names).missing)) + min(len(obj.data.vertices), 99)
-            if score > most and score >= 100:
+            moved = rig.moving_shapes(obj)
+            found = mapping.match([block.name for block in obj.data.shape_keys.key_blocks][1:])
+            named = [row for row in found.rows.values() if row.channels]
+            score = (sum(not moved.isdisjoint(row.channels) for row in named), len(obj.data.vertices))
+            if named and score > most:
                 best, most = obj, score
     if best is None:
         best = next((o for o in objects if o.type == "ARMATURE" and bone_convention(rig.bone_names(o))), None)

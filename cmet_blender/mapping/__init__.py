@@ -14,7 +14,7 @@ Conventions and saved mappings are the same kind of file, `rigs/*.json`. Only `s
 """
 
 from .conventions import FORMAT, Convention, conventions, rigs_folder
-from .guesses import GUESS_THRESHOLD
+from .guesses import GUESS_THRESHOLD, USED_FROM
 from .least_squares import spread_missing, transferred
 from .matching import match, reference_motion, spread
 from .rig_mapping import RigMapping
@@ -46,6 +46,7 @@ __all__ = [
     "MISSING",
     "ROTATIONS",
     "SPREAD",
+    "USED_FROM",
     "Convention",
     "RigMapping",
     "Rotation",

@@ -17,17 +17,25 @@ FORMAT = "cmet-rig/1"
 
 @dataclass(frozen=True)
 class Convention:
-    """How one kind of character names its shapes or bones; see `rigs/*.json`."""
+    """How one kind of character names its shapes or bones; see `rigs/*.json`.
+
+    `shapes` holds alternatives by coefficient: the first that a rig has is used. Where it is `approximate`, its shapes are whole
+    mouths and brows; they drive rigs of this kind, and do not fill gaps of others.
+    """
 
     name: str
-    shapes: dict[str, dict[str, float]]
+    shapes: dict[str, tuple[dict[str, float], ...]]
     bones: dict[str, dict[str, float]]
     rotations: dict[str, dict[str, Any]]
     unit: tuple[str, str] | None
+    approximate: bool = False
 
     def rows(self) -> dict[str, Row]:
         """A row for each coefficient that the convention names."""
-        return {n: Row(n, w, CONVENTION, 1.0) for n, w in {**self.bones, **self.shapes}.items()}
+        return {
+            n: Row(n, w, CONVENTION, 1.0)
+            for n, w in {**self.bones, **{k: v[0] for k, v in self.shapes.items()}}.items()
+        }
 
     def first_rotations(self) -> dict[str, Rotation]:
         """Rotations of the head and the eyes, each on the first bone that the convention names for it."""
@@ -76,10 +84,14 @@ def read_convention(path: Path) -> Convention:
                 raise InvalidInput(f"'{name}' in '{part}' is not one of the 52 ARKit coefficients.")
     return Convention(
         str(document.get("name", path.stem)),
-        document.get("shapes", {}),
+        {
+            name: tuple(entry) if isinstance(entry, list) else (entry,)
+            for name, entry in document.get("shapes", {}).items()
+        },
         document.get("bones", {}),
         document.get("rotations", {}),
         tuple(unit) if unit else None,
+        bool(document.get("approximate", False)),
     )
 
 

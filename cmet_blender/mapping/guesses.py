@@ -1,6 +1,7 @@
 """Guesses: the shape whose name is most like the coefficient's."""
 
 import difflib
+import re
 from collections.abc import Mapping, Sequence
 
 from cmet_engine import arkit
@@ -9,6 +10,7 @@ from .rows import GUESSED, Row
 from .words import REGIONS, words
 
 GUESS_THRESHOLD = 0.62  # below this a guess is more often wrong than right on the rigs of the tests
+USED_FROM = 0.8  # guesses below it are offered to the user and drive nothing
 
 _SYNONYMS = {
     "lip": "mouth", "lips": "mouth", "lid": "eye", "eyes": "eye", "eyelid": "eye", "eyebrow": "brow", "brows": "brow",
@@ -26,10 +28,15 @@ def _plain(tokens: Sequence[str]) -> list[str]:
     return [jaw.get(w) or _SYNONYMS.get(w, w) for w in tokens]
 
 
+def _sides(tokens: Sequence[str]) -> list[str]:
+    """Sides in order, also inside words that were written together."""
+    return re.findall("left|right", " ".join(tokens))
+
+
 def _likeness(tokens: Sequence[str], wanted: Sequence[str]) -> float:
     """0..1: how alike two names are, words and their synonyms first, spelling second; 0 for another side or region."""
     a, b = _plain(tokens), _plain(wanted)
-    if [w for w in a if w in ("left", "right")] != [w for w in b if w in ("left", "right")]:
+    if _sides(a) != _sides(b):
         return 0.0
     regions_a, regions_b = {w for w in a if w in REGIONS}, {w for w in b if w in REGIONS}
     if regions_a and regions_b and not regions_a & regions_b:
@@ -42,8 +49,10 @@ def _likeness(tokens: Sequence[str], wanted: Sequence[str]) -> float:
     return 0.65 * jaccard + 0.35 * difflib.SequenceMatcher(None, "".join(a), "".join(b)).ratio()
 
 
-def add_guesses(rows: dict[str, Row], left: Mapping[str, Sequence[str]]) -> None:
+def add_guesses(rows: dict[str, Row], left: Mapping[str, Sequence[str]]) -> dict[str, Row]:
     """Give coefficients without a row the most alike of the names left over, best pairs first.
+
+    Returns the guesses that are not sure enough to be used, by coefficient.
 
     Besides single names the candidates are pairs (`cheek_blow.L` with `.R` for `cheekPuff`) and, for a coefficient
     with a side, names without one (`lip_smile` for both smiles, half each).
@@ -74,6 +83,7 @@ def add_guesses(rows: dict[str, Row], left: Mapping[str, Sequence[str]]) -> None
         key=lambda p: (-p[0], p[1], p[2]),
     )
     taken: set[str] = set()
+    offered: dict[str, Row] = {}
     for score, coefficient, number in pairs:
         if score < GUESS_THRESHOLD:
             break
@@ -85,5 +95,7 @@ def add_guesses(rows: dict[str, Row], left: Mapping[str, Sequence[str]]) -> None
             and not blocked
             and not any(f"{n}|{s}" in taken for n in claims for s in ("left", "right"))
         ):
-            rows[coefficient] = Row(coefficient, dict(channels), GUESSED, round(min(score, 0.9), 3))
-            taken |= claims
+            row = Row(coefficient, dict(channels), GUESSED, round(min(score, 0.9), 3))
+            (rows if score >= USED_FROM else offered).setdefault(coefficient, row)
+            taken |= claims if score >= USED_FROM else set()
+    return offered

@@ -36,7 +36,7 @@ def match(obj_or_names: Any) -> RigMapping:
     is_object = hasattr(obj_or_names, "type") and hasattr(obj_or_names, "data")
     bones: Sequence[str] = rig.bone_names(obj_or_names) if is_object else ()
     by_mesh = _names_by_mesh(obj_or_names, is_object, bones)
-    rows, label = _shape_rows(by_mesh)
+    rows, label, offered = _shape_rows(by_mesh)
     unit = None
     bone_rig = bone_convention(bones) if not rows else None
     if bone_rig:
@@ -48,7 +48,7 @@ def match(obj_or_names: Any) -> RigMapping:
         gaze = {c for n in arkit.GAZE if n.endswith(side) and n in rows for c in rows[n].channels}
         if key in rotations and is_object and rig.eyeball_shapes(obj_or_names, gaze):
             rotations[key] = replace(rotations[key], strength=0.0)  # shapes and bone together would turn the eye twice
-    return RigMapping(rows, unused, rotations, label, unit)
+    return RigMapping(rows, unused, rotations, label, unit, offered)
 
 
 def _names_by_mesh(obj_or_names: Any, is_object: bool, bones: Sequence[str]) -> dict[str, list[str]]:
@@ -67,12 +67,14 @@ def _names_by_mesh(obj_or_names: Any, is_object: bool, bones: Sequence[str]) -> 
     return {mesh: [n for n in names if n != "Basis"] for mesh, names in by_mesh.items()}
 
 
-def _shape_rows(by_mesh: Mapping[str, Sequence[str]]) -> tuple[dict[str, Row], str]:
-    """Rows of all meshes together, and the convention of the mesh that gives most of them."""
+def _shape_rows(by_mesh: Mapping[str, Sequence[str]]) -> tuple[dict[str, Row], str, dict[str, Row]]:
+    """Rows of all meshes together, the convention of the mesh that gives most of them, and guesses that are only offered."""
     rows: dict[str, Row] = {}
+    offered: dict[str, Row] = {}
     label, most = "", -1
     for mesh, names in sorted(by_mesh.items(), key=lambda item: -len(item[1])):
-        found, name = match_names(names, mesh)
+        found, name, unsure = match_names(names, mesh)
+        offered = {**unsure, **offered}
         if len(found) > most:
             label, most = name, len(found)
         for coefficient, row in found.items():
@@ -81,7 +83,7 @@ def _shape_rows(by_mesh: Mapping[str, Sequence[str]]) -> tuple[dict[str, Row], s
                 rows[coefficient] = row
             elif row.kind != GUESSED:
                 rows[coefficient] = replace(there, channels={**row.channels, **there.channels})
-    return rows, label
+    return rows, label, {name: row for name, row in offered.items() if name not in rows}
 
 
 def _bone_rows(convention: Convention, bones: set[str]) -> dict[str, Row]:

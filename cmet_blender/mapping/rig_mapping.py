@@ -14,18 +14,34 @@ from cmet_engine.errors import CmetError, InvalidInput
 from cmet_engine.files import whole_file
 
 from .conventions import FORMAT, read_convention, read_document
-from .rows import CONVENTION, EXACT, GUESSED, KINDS, MANUAL, MISSING, SPREAD, Rotation, Row, parse_rotation
+from .rows import (
+    CONVENTION,
+    EXACT,
+    GUESSED,
+    KINDS,
+    MANUAL,
+    MISSING,
+    SPREAD,
+    Rotation,
+    Row,
+    format_weights,
+    parse_rotation,
+)
 
 
 @dataclass
 class RigMapping:
-    """The whole mapping of a rig: a row for each of the 52 coefficients, rotations, and the shapes that no row drives."""
+    """The whole mapping of a rig: a row for each of the 52 coefficients, rotations, and the shapes that no row drives.
+
+    `offered` holds guesses, by coefficient, that are not sure enough to be used; `accept` uses one.
+    """
 
     rows: dict[str, Row] = field(default_factory=dict)
     unused: tuple[str, ...] = ()
     rotations: dict[str, Rotation] = field(default_factory=dict)
     name: str = ""
     unit: tuple[str, str] | None = None
+    offered: dict[str, Row] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         unknown = [name for name in self.rows if name not in arkit.INDEX]
@@ -89,6 +105,17 @@ class RigMapping:
         if self.guessed:
             names = ", ".join(f"{n} → {self.shapes[n]} ({self.rows[n].confidence:.0%})" for n in self.guessed)
             lines.append(f"{len(self.guessed)} guessed, please check: {names}.")
+        if self.serving_both:
+            lines.append(
+                f"{len(self.serving_both)} shapes have no side and serve both: {', '.join(self.serving_both)}."
+            )
+        if self.offered:
+            names = ", ".join(
+                f"{n} → {format_weights(r.channels)} ({r.confidence:.0%})" for n, r in self.offered.items()
+            )
+            lines.append(
+                f"{len(self.offered)} guesses are not sure and not used; accept those that are right: {names}."
+            )
         if self.spread:
             names = ", ".join(f"{n} ({self.rows[n].confidence:.0%})" for n in self.spread)
             lines.append(f"{len(self.spread)} have no shape and are shown by others (share of the motion): {names}.")
@@ -100,7 +127,28 @@ class RigMapping:
             lines.append(f"{len(self.unused)} shapes of the rig are not used: {', '.join(self.unused)}.")
         return "\n".join(lines)
 
+    @property
+    def serving_both(self) -> list[str]:
+        """Channels that a coefficient of the left and its mirror on the right both drive."""
+        return [
+            channel
+            for left, right in arkit.PAIRS
+            if SPREAD not in (self.rows[left].kind, self.rows[right].kind)
+            for channel in self.rows[left].channels
+            if channel in self.rows[right].channels
+        ]
+
     # Corrections
+
+    def accept(self, coefficient: str) -> None:
+        """Use the guess that is offered for a coefficient.
+
+        Raises:
+            InvalidInput: none is.
+        """
+        if coefficient not in self.offered:
+            raise InvalidInput(f"No guess is offered for '{coefficient}'.")
+        self.set(coefficient, self.offered.pop(coefficient).channels)
 
     def set(self, coefficient: str, channels: Mapping[str, float] | str | None = None, **settings: Any) -> None:
         """Correct one row: other channels (a shape's name, weights by channel, or `{}` for none), or gain, offset, limits.

@@ -16,8 +16,24 @@ from .emotions import (
 )
 from .engine import CMET_OT_engine_check, CMET_OT_engine_start, CMET_OT_engine_stop
 from .export import CMET_OT_export
-from .rig import CMET_OT_apply_track, CMET_OT_load_mapping, CMET_OT_match, CMET_OT_save_mapping
-from .track import CMET_OT_cancel, CMET_OT_find_people, CMET_OT_forget_people, CMET_OT_load_footage, CMET_OT_track
+from .layers import (
+    CMET_OT_add_hand_layer,
+    CMET_OT_connect_meshes,
+    CMET_OT_edit_layer,
+    CMET_OT_move_layer,
+    CMET_OT_remove_layer,
+    CMET_OT_solo_layer,
+    CMET_OT_unbake,
+)
+from .rig import CMET_OT_accept_guess, CMET_OT_apply_track, CMET_OT_load_mapping, CMET_OT_match, CMET_OT_save_mapping
+from .track import (
+    CMET_OT_calibrate,
+    CMET_OT_cancel,
+    CMET_OT_find_people,
+    CMET_OT_forget_people,
+    CMET_OT_load_footage,
+    CMET_OT_track,
+)
 from .video import CMET_OT_compare, CMET_OT_render_video, CMET_OT_use_preview_range, CMET_OT_verify
 
 CLASSES = (
@@ -25,8 +41,10 @@ CLASSES = (
     CMET_OT_find_people,
     CMET_OT_forget_people,
     CMET_OT_track,
+    CMET_OT_calibrate,
     CMET_OT_cancel,
     CMET_OT_match,
+    CMET_OT_accept_guess,
     CMET_OT_save_mapping,
     CMET_OT_load_mapping,
     CMET_OT_apply_track,
@@ -37,6 +55,13 @@ CLASSES = (
     CMET_OT_record,
     CMET_OT_bake,
     CMET_OT_recompute,
+    CMET_OT_unbake,
+    CMET_OT_solo_layer,
+    CMET_OT_remove_layer,
+    CMET_OT_move_layer,
+    CMET_OT_add_hand_layer,
+    CMET_OT_edit_layer,
+    CMET_OT_connect_meshes,
     CMET_OT_render_video,
     CMET_OT_compare,
     CMET_OT_verify,

@@ -13,8 +13,8 @@ from cmet_engine.errors import CmetError, InvalidInput, NotFound
 from cmet_engine.timeline import EmotionKey
 from cmet_engine.track import CoefficientTrack
 
-from .. import emotion_strips, export, keyframes, performers, rig, session
-from ..emotion_tracks import mute, owners
+from .. import emotion_strips, export, performers, rig, session
+from ..nla import PREFIX
 from ..recorder import Recorder
 from .base import (
     EngineOperator,
@@ -45,9 +45,31 @@ class CMET_OT_refresh_emotions(SimpleOperator, bpy.types.Operator):
 
 
 def edit_request(settings: Any, **keys: list[Any]) -> dict[str, Any]:
-    """A request for the tracks of an edit of the scene's clip, with `emotions` or `keys`; no video."""
+    """A request for the tracks of an edit of the scene's clip, or of the take where there is none; no video."""
+    one = performers.current(settings)
+    if not settings.clip and one.track:
+        return {"kind": "edit", "clip": _absolute(one.track), "mode": one.mode, **keys} | session.device_field()
     request = {"kind": "edit", "clip": str(clip_path(settings)), "face": face_of(settings), "renderer": "none", **keys}
     return request | {"mode": performers.current(settings).mode} | colour_field(settings) | session.device_field()
+
+
+def choose_layer(one: Any, strip: Any) -> None:
+    """Choose the layer of a new strip in the list."""
+    tracks = strip.id_data.animation_data.nla_tracks
+    one.active_layer = next(k for k, track in enumerate(tracks) if strip.name in track.strips)
+
+
+def part_of(scene: Any) -> tuple[float, float] | None:
+    """Scene frames between which a new strip is to lie; None for the whole take.
+
+    Raises:
+        InvalidInput: the scene has no preview range, and one is asked for.
+    """
+    if scene.cmet.place == "range":
+        if not scene.use_preview_range:
+            raise InvalidInput("The scene has no preview range; set one in the timeline (P), or choose another place.")
+        return scene.frame_preview_start, scene.frame_preview_end
+    return (scene.frame_current_final, float("inf")) if scene.cmet.place == "frame" else None
 
 
 def _absolute(path: str) -> str:
@@ -67,7 +89,7 @@ class CMET_OT_add_emotion(EngineOperator, bpy.types.Operator):
         settings = context.scene.cmet
         obj = chosen(context).rig
         rig.check_editable(obj)
-        self._rig = obj.name
+        self._rig, self._part = obj.name, part_of(context.scene)
         self.emotion = self.emotion or settings.emotion
         return f"Emotion {self.emotion}", edit_request(settings, emotions=[self.emotion])
 
@@ -75,7 +97,11 @@ class CMET_OT_add_emotion(EngineOperator, bpy.types.Operator):
         settings = context.scene.cmet
         edited, source = (CoefficientTrack.load(state["files"][n]) for n in ("edited.npz", "source.npz"))
         one = still_there(context, self._rig)
-        strip = emotion_strips.add(one.rig, self.emotion, emotion_strips.delta(edited, source), settings.start_frame, strength=settings.strength, mapping=mapping_of(one))  # fmt: skip
+        strip = emotion_strips.add(
+            one.rig, self.emotion, emotion_strips.delta(edited, source), settings.start_frame, strength=settings.strength,
+            mapping=mapping_of(one), part=self._part, fade=settings.fade,
+        )  # fmt: skip
+        choose_layer(one, strip)
         if not one.track:
             one.track = str(keep_result(state, "source.npz", f"{Path(settings.clip).stem}_track"))
         return f"Strip '{strip.name}' added; key its influence in the NLA editor."
@@ -88,14 +114,18 @@ class CMET_OT_add_emotion_file(SimpleOperator, bpy.types.Operator, ImportHelper)
     bl_label = "From Edited Coefficient Track"
     bl_options = {"REGISTER", "UNDO"}
 
-    filter_glob: StringProperty(default="*.npz;*.csv;*.json", options={"HIDDEN"})
+    filter_glob: StringProperty(default="*.npz;*.csv;*.tsv;*.txt;*.json", options={"HIDDEN"})
 
     def work(self, context: Any) -> str:
         settings, one = context.scene.cmet, chosen(context)
         edited = CoefficientTrack.load(self.filepath)
         beside = Path(self.filepath).with_name("source.npz")
         source = CoefficientTrack.load(beside) if beside.is_file() else source_track(one)
-        strip = emotion_strips.add(one.rig, Path(self.filepath).stem, emotion_strips.delta(edited, source), settings.start_frame, strength=settings.strength, mapping=mapping_of(one))  # fmt: skip
+        strip = emotion_strips.add(
+            one.rig, Path(self.filepath).stem, emotion_strips.delta(edited, source), settings.start_frame, strength=settings.strength,
+            mapping=mapping_of(one), part=part_of(context.scene), fade=settings.fade, info={"layer": "file"},
+        )  # fmt: skip
+        choose_layer(one, strip)
         return f"Strip '{strip.name}' added."
 
 
@@ -168,31 +198,33 @@ class CMET_OT_bake(SimpleOperator, bpy.types.Operator):
 
 
 class CMET_OT_recompute(EngineOperator, bpy.types.Operator):
-    """Ask the engine for the exact result of all strips together, which differs from their sum"""
+    """Ask the engine for the exact result of all emotions together, as one layer in their place; the performance and keys made by hand are kept"""
 
     bl_idname = "cmet.recompute"
     bl_label = "Recompute"
     bl_options = {"REGISTER"}
 
+    _of: list[str]  # names of the tracks that the result stands for
+
     def request(self, context: Any) -> tuple[str, dict[str, Any]]:
         settings = context.scene.cmet
         obj = chosen(context).rig
-        self._rig = obj.name
+        if emotion_strips.baked(obj) is not None:
+            raise InvalidInput("The layers are off since the bake; press Back to Layers, then Recompute.")
+        self._rig, self._of = obj.name, [track.name for track in emotion_strips.emotions(obj)]
         timeline = emotion_strips.timeline(obj, settings.start_frame)
         if not timeline.keys:
-            raise NotFound("There is no emotion strip on the rig; add one first.")
+            raise NotFound("There is no emotion on the rig that is switched on; add one or switch it on.")
         keys = [{name: getattr(key, name) for name in EmotionKey.__dataclass_fields__} for key in timeline.keys]
         return "Recomputing", edit_request(settings, keys=keys)
 
     def receive(self, context: Any, state: dict[str, Any]) -> str:
-        settings = context.scene.cmet
         one = still_there(context, self._rig)
-        obj = one.rig
-        edited = CoefficientTrack.load(state["files"]["edited.npz"])
-        action = keyframes.apply_track(
-            obj, edited, mapping_of(one), settings.start_frame, name=f"{obj.name} recomputed", scene=context.scene
+        edited, source = (CoefficientTrack.load(state["files"][n]) for n in ("edited.npz", "source.npz"))
+        notes = emotion_strips.not_kept(one.rig)
+        strip = emotion_strips.add_exact(
+            one.rig, emotion_strips.delta(edited, source), self._of, context.scene.cmet.start_frame, mapping_of(one)
         )
-        for owner in owners(obj):
-            if owner.animation_data is not None:
-                mute(owner)
-        return f"The exact result is the action '{action.name}'; the strips are muted."
+        choose_layer(one, strip)
+        names = ", ".join(name.removeprefix(PREFIX) for name in self._of)
+        return " ".join([f"The layer '{strip.name}' is the exact result of {names}, which are switched off.", *notes])

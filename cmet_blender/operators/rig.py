@@ -7,6 +7,8 @@ import bpy
 from bpy.props import StringProperty
 from bpy_extras.io_utils import ExportHelper, ImportHelper
 
+from cmet_engine.errors import InvalidInput
+
 from .. import keyframes, mapping, performers
 from .base import SimpleOperator, chosen, mapping_of, source_track
 
@@ -23,6 +25,29 @@ class CMET_OT_match(SimpleOperator, bpy.types.Operator):
         found = mapping.spread(one.rig, mapping.match(one.rig))
         performers.show_mapping(one, found)
         return found.report().splitlines()[0]
+
+
+class CMET_OT_accept_guess(SimpleOperator, bpy.types.Operator):
+    """Use the shape that its name suggests for this coefficient"""
+
+    bl_idname = "cmet.accept_guess"
+    bl_label = "Use the Guess"
+    bl_options = {"REGISTER", "UNDO"}
+
+    coefficient: StringProperty(options={"SKIP_SAVE"})
+
+    @classmethod
+    def description(cls, context: Any, properties: Any) -> str:
+        """The tooltip names the shape."""
+        row = performers.current(context.scene.cmet).rows.get(properties.coefficient)
+        return f"Not sure enough to be used by itself: let {row.offer} take {row.name}" if row else cls.__doc__ or ""
+
+    def work(self, context: Any) -> str:
+        row = performers.current(context.scene.cmet).rows.get(self.coefficient)
+        if row is None or not row.offer:
+            raise InvalidInput(f"No guess is offered for '{self.coefficient}'.")
+        row.channels, row.offer = row.offer, ""
+        return f"{row.name} is taken by {row.channels}."
 
 
 class CMET_OT_save_mapping(SimpleOperator, bpy.types.Operator, ExportHelper):
@@ -71,5 +96,5 @@ def apply(context: Any, one: Any) -> str:
     action = keyframes.apply_track(
         one.rig, track, mapping_of(one), settings.start_frame, simplify=settings.simplify, scene=context.scene
     )
-    notes = keyframes.notes_of(action)
+    notes = [*track.notes, *keyframes.notes_of(action)]
     return " ".join([f"{len(track)} frames on '{one.rig.name}' as action '{action.name}'.", *notes])

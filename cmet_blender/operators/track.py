@@ -4,13 +4,26 @@ from pathlib import Path
 from typing import Any
 
 import bpy
-from bpy.props import StringProperty
+from bpy.props import BoolProperty, StringProperty
 from bpy_extras.io_utils import ImportHelper
 
 from cmet_engine.errors import NotFound
+from cmet_engine.rest import calibrated, rest_of
 
 from .. import footage, performers, session
-from .base import EngineOperator, SimpleOperator, check_apart, clip_path, colour_field, face_of, keep_result, there
+from ..frames import scene_fps
+from .base import (
+    EngineOperator,
+    SimpleOperator,
+    check_apart,
+    clip_path,
+    colour_field,
+    face_of,
+    keep_result,
+    new_result,
+    source_track,
+    there,
+)
 from .rig import apply
 
 CLIP_FILTER = "*.mp4;*.mov;*.mkv;*.avi;*.webm;*.m4v"
@@ -104,6 +117,35 @@ class CMET_OT_track(EngineOperator, bpy.types.Operator):
             raise NotFound("The people who were tracked are no longer listed; nothing was changed.")
         texts = [text if one.rig is None else f"{text} {apply(context, there(context, one))}" for one, text in done]
         return " ".join(texts) + session.kept_elsewhere(Path(done[0][0].track))
+
+
+class CMET_OT_calibrate(SimpleOperator, bpy.types.Operator):
+    """Take off the track what the relaxed face reads, so that rest is 0 and the head looks ahead; the earlier track is kept"""
+
+    bl_idname = "cmet.calibrate"
+    bl_label = "Calibrate Rest"
+    bl_options = {"REGISTER", "UNDO"}
+
+    here: BoolProperty(
+        name="At the Current Frame",
+        description="The face rests at the current frame of the scene; off finds what the face returns to most",
+        options={"SKIP_SAVE"},
+    )
+
+    def work(self, context: Any) -> str:
+        one, scene = performers.current(context.scene.cmet), context.scene
+        track = source_track(one)
+        seconds = None
+        if self.here:
+            seconds = (scene.frame_current_final - scene.cmet.start_frame) / float(scene_fps(scene))
+        rest = rest_of(track, seconds)
+        path = new_result(f"{Path(one.track).stem}_rest.npz")
+        calibrated(track, rest).save(path)
+        one.track = str(path)
+        taken = sorted(rest.described()["coefficients"].items(), key=lambda item: -item[1])[:3]
+        yaw, pitch, roll = rest.head
+        named = ", ".join(f"{name} {value:.2f}" for name, value in taken)
+        return f"Taken off: {named}; head {yaw:.0f}°, {pitch:.0f}°, {roll:.0f}°. Apply the track again."
 
 
 def to_track(settings: Any) -> list[Any]:

@@ -10,7 +10,7 @@ import bpy
 from cmet_engine.choices import MATTE_CHANNEL, PICTURES
 from cmet_engine.errors import InvalidInput
 
-from .. import emotion_strips, footage, keyframes, performers, properties, session
+from .. import footage, keyframes, performers, properties, session
 from ..frames import scene_fps
 from .base import (
     EngineOperator,
@@ -51,6 +51,7 @@ class CMET_OT_render_video(EngineOperator, bpy.types.Operator):
         request = {
             "kind": "render",
             "clip": str(clip),
+            "renderer": settings.renderer,
             "quality": settings.quality,
             **curves,
             **output_fields(settings),
@@ -74,7 +75,6 @@ class CMET_OT_render_video(EngineOperator, bpy.types.Operator):
 def _curves(context: Any, one: Any, clip: Path) -> dict[str, str]:
     """The files of the curves that a `Performer`'s rig has now, and of the clip's own."""
     settings, source = context.scene.cmet, source_track(one)
-    emotion_strips.sync(one.rig)
     context.window_manager.progress_begin(0, len(source))
     try:
         track = keyframes.read_track(

@@ -4,8 +4,9 @@ from typing import Any
 
 import bpy
 
-from .. import emotion_strips, session
+from .. import session
 from .base import Panel, whose
+from .layers import draw_layers
 
 
 class CMET_PT_emotion(Panel, bpy.types.Panel):
@@ -26,6 +27,8 @@ class CMET_PT_emotion(Panel, bpy.types.Panel):
         column.operator("cmet.refresh_emotions", icon="FILE_REFRESH", text="")
         layout.prop(settings, "emotion")
         layout.prop(settings, "strength", slider=True)
+        layout.prop(settings, "place")
+        layout.prop(settings, "fade")
         layout.prop(one, "mode")
         ready = one.rig is not None and bool(settings.clip)
         column = layout.column(align=True)
@@ -39,22 +42,7 @@ class CMET_PT_emotion(Panel, bpy.types.Panel):
             column.label(text="Needs a rig and a clip" if one.rig is None else "Needs a clip", icon="INFO")
         if one.rig is None:
             return
-        found = emotion_strips.strips(one.rig)
-        if found:
-            box = layout.box()
-            for title, strips in found.items():
-                strip = strips[0]
-                row = box.row(align=True)
-                row.prop(strip, "mute", text="", icon="HIDE_ON" if strip.mute else "HIDE_OFF", emboss=False)
-                row.label(text=title)
-                row.prop(strip, "influence", text="", slider=True)
-            row = layout.row(align=True)
-            row.operator("cmet.bake", icon="RENDER_ANIMATION")
-            exact = row.row(align=True)
-            exact.enabled = bool(settings.clip)
-            exact.operator("cmet.recompute", icon="FILE_REFRESH")
-            if not settings.clip:
-                layout.label(text="Recompute needs a clip", icon="INFO")
+        draw_layers(layout, one, settings, context.region.width)
 
 
 class CMET_PT_voice(Panel, bpy.types.Panel):

@@ -38,6 +38,8 @@ class CMET_UL_rows(bpy.types.UIList):
         row.prop(item, "channels", text="", emboss=False)
         if item.kind in (mapping.GUESSED, mapping.SPREAD):
             row.label(text=f"{item.confidence:.0%}")
+        if item.offer and item.kind != mapping.MANUAL:
+            row.operator("cmet.accept_guess", text="", icon="QUESTION", emboss=False).coefficient = item.name
 
     def filter_items(self, context: Any, data: Any, name: str) -> tuple[list[int], list[int]]:
         """Search by name; rows to check come first when sorted."""

@@ -66,6 +66,10 @@ class CMET_PT_footage(Panel, bpy.types.Panel):
         if not settings.clip:
             column.label(text="Load a clip to track it", icon="INFO")
         column.prop(one, "track", text="Track File")
+        row = column.row(align=True)
+        row.enabled = bool(one.track)
+        row.operator("cmet.calibrate", icon="ORIENTATION_VIEW")
+        row.operator("cmet.calibrate", text="At This Frame").here = True
         job = session.STATE.job
         if job is not None:
             box = layout.box()

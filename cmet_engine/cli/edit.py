@@ -7,6 +7,7 @@ from typing import Any, get_args
 
 from cmet_engine.choices import Mode, Renderer
 from cmet_engine.cli.options import (
+    RENDERER_HELP,
     SUPPRESS,
     Adder,
     clip_arguments,
@@ -17,23 +18,26 @@ from cmet_engine.cli.options import (
     personal_argument,
     shot_data_argument,
     spec_of,
+    use_jobs,
     video_arguments,
 )
 
 
 def add_command(command: Adder) -> None:
     """Add the command."""
-    sub = command("edit", run, "edit the emotion of a clip")
+    sub = command(
+        "edit", run, "edit the emotion of a clip, or of a take (a track, or a recording as .csv .tsv .txt .json)"
+    )
     clip_arguments(sub)
     part_arguments(sub)
     add = sub.add_argument
-    add("--emotion", action="append", metavar="NAME[=STRENGTH][@T0-T1][#PERSON]", help="an emotion, its strength (1 = as learned), its time in seconds from the start of the clip (with --from too) and, where there are several people, whom it is for (see `cmet faces`); may be given several times; a blend like 0.7*happy+0.3*fear is a NAME too")  # fmt: skip
+    add("--emotion", action="append", metavar="NAME[=STRENGTH][@T0-T1][#PERSON]", help="an emotion, its strength (1 = as learned), with [brows=1.2,mouth=0.6] behind the name for gains of brows, eyes, cheeks (and nose) and mouth, its time in seconds from the start of the clip (with --from too) and, where there are several people, whom it is for (see `cmet faces`); may be given several times; a blend like 0.7*happy+0.3*fear is a NAME too")  # fmt: skip
     add("--speech", type=Path, default=SUPPRESS, metavar="PATH", help="a recording that sounds like the wanted emotion, or a folder of them")  # fmt: skip
     add("--neutral", type=Path, default=SUPPRESS, metavar="PATH", help="the same voice without the emotion (default: the clip's own sound)")  # fmt: skip
     add("--keys", type=Path, default=SUPPRESS, metavar="FILE", help="an emotion timeline (.json)")
     personal_argument(sub, "--strength", "S[#PERSON]", "multiplies all strengths, or those of one person in place of that; may be given several times (default 1)")  # fmt: skip
     personal_argument(sub, "--mode", f"{{{','.join(get_args(Mode))}}}[#PERSON]", "keep the actor's own expression underneath, or remove it first; of all, or of one person (default add)")  # fmt: skip
-    add("--renderer", choices=get_args(Renderer), default=SUPPRESS, help="how the video is made; none writes the tracks alone (default warp)")  # fmt: skip
+    add("--renderer", choices=get_args(Renderer), default=SUPPRESS, help=f"{RENDERER_HELP}; none writes the tracks alone")  # fmt: skip
     add("--lips", type=Path, default=SUPPRESS, metavar="FILE", help="a recording that the lips shall speak (with --renderer edtalk)")  # fmt: skip
     add("--portrait", type=Path, default=SUPPRESS, metavar="FILE", help="a picture that shall speak; CLIP gives its head motion and expression (with --renderer edtalk)")  # fmt: skip
     video_arguments(sub)
@@ -51,6 +55,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     from cmet_engine.jobs.execute import execute
     from cmet_engine.spec import EditSpec
 
+    use_jobs(options.jobs)
     spec = spec_of(EditSpec, options)
     started = time.perf_counter()
     result = execute(spec, options.output, force=options.force, progress=options.progress)

@@ -5,17 +5,23 @@ from pathlib import Path
 from typing import Any, get_args
 
 from cmet_engine.choices import FbxPreset
-from cmet_engine.cli.options import SUPPRESS, Adder, output_argument, rig_arguments, spec_of
+from cmet_engine.cli.options import SUPPRESS, Adder, consent_argument, output_argument, rig_arguments, spec_of
 
 
 def add_command(command: Adder) -> None:
     """Add the command."""
     sub = command("export", run, "write a track in another format, or onto a rig")
-    sub.add_argument("track", type=Path, metavar="TRACK", help=".npz, .csv or .json")
+    sub.add_argument(
+        "track",
+        type=Path,
+        metavar="TRACK",
+        help=".npz, or what an application recorded as .csv .tsv .txt .json: Live Link Face, Audio2Face, Face Cap, iFacialMocap, tables",
+    )
     output_argument(sub, "FILE", ".csv .json .npz; with --rig .fbx .glb .usdc .abc .blend")
     rig_arguments(sub)
     sub.add_argument("--frames", nargs=2, type=int, default=SUPPRESS, metavar=("FIRST", "LAST"), help="scene frames (default: what is animated)")  # fmt: skip
     sub.add_argument("--preset", choices=get_args(FbxPreset), default=SUPPRESS, help="FBX as that program expects it")
+    consent_argument(sub)
     sub.add_argument("--force", action="store_true", help="replace an earlier file")
 
 

@@ -1,11 +1,14 @@
 """Arguments that several commands share, and the specification that a command's arguments make."""
 
 import argparse
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 from cmet_engine.choices import COLOR_SPACES, DEVICES, Codec, Quality, VideoFormat
+from cmet_engine.errors import InvalidInput
+from cmet_engine.processes import JOBS
 
 if TYPE_CHECKING:  # brings pydantic, which `cmet --help` does not wait for
     from cmet_engine.spec import Spec
@@ -21,6 +24,10 @@ POSITIONAL = ("clip", "paths")
 _OPTIONS = {"emotions": "--emotion", "range_from": "--from", "range_to": "--to", "names": "--name"}
 """Options that are called otherwise than their fields."""
 
+RENDERER_HELP = (
+    "how the video is made: warp moves the frame's own pixels; liveportrait, performrecast and edtalk draw the face anew with "
+    "published weights (see `cmet models list`); auto is warp (default warp)"
+)
 PERSONAL = ("strength", "mode", "quality", "track", "source")
 """Options that may be given several times, with `#` and the person behind for whom each is."""
 
@@ -95,6 +102,13 @@ def video_arguments(sub: argparse.ArgumentParser) -> None:
         "auto is standard on a GPU, else draft (default auto)",
     )
     device_argument(sub)
+    sub.add_argument(
+        "--jobs",
+        type=int,
+        metavar="N",
+        help="frames that are rendered at the same time, each on a core of its own; the result is the same for every N "
+        "(default: one for each core, 8 at the most)",
+    )
     sub.add_argument(
         "--matte",
         default=SUPPRESS,
@@ -202,6 +216,19 @@ def spec_of(kind: "type[AnySpec]", options: argparse.Namespace) -> "AnySpec":
         if isinstance(given.get(name), list) and len(given[name]) == 1:
             given[name] = given[name][0]
     return kind.read({name: given[name] for name in kind.model_fields if given.get(name) is not None}, option_called)
+
+
+def use_jobs(count: int | None) -> None:
+    """Let the work of this process, and of those that it starts, keep so many cores busy; None leaves it as it is.
+
+    Raises:
+        InvalidInput: it is none.
+    """
+    if count is None:
+        return
+    if count < 1:
+        raise InvalidInput(f"--jobs {count}: use 1 or more.")
+    os.environ[JOBS] = str(count)
 
 
 def option_called(name: str) -> str:

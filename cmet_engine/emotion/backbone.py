@@ -19,11 +19,12 @@ from torch import nn
 
 from cmet_engine.emotion.acoustics import AUDIBLE, HOP, WINDOW
 from cmet_engine.emotion.mel import mel_filters
+from cmet_engine.emotion.predictions import ENCODER_FILES
 from cmet_engine.files import whole_file
 from cmet_engine.models import assets
 from cmet_engine.models.quantisation import pack, read
 
-EMBEDDED = "speech_backbone.safetensors"
+EMBEDDED = ENCODER_FILES[1]
 FORMAT = "cmet-speech-backbone/1"
 WIDTH, HEADS, INNER = 384, 6, 1536  # of Whisper tiny
 SPEAKER_WIDTH = 256  # of the recurrent layers

@@ -1,6 +1,6 @@
 """The emotions of one edit: the timeline with the voice's key, the emotion vectors, and how strongly the clip speaks them.
 
-Needs torch.
+torch is imported only where a voice is encoded that is not in the cache.
 """
 
 import logging
@@ -14,11 +14,8 @@ from cmet_engine import cache, fingerprint
 from cmet_engine.emotion.edit import edit_track
 from cmet_engine.emotion.intensity import intensity
 from cmet_engine.emotion.library import EmotionVector, find_emotions, load_library
-from cmet_engine.emotion.make_vector import emotion_vector
-from cmet_engine.emotion.predictions import FrameFeatures
-from cmet_engine.emotion.recordings import MOST_SECONDS
+from cmet_engine.emotion.predictions import ENCODER_FILES, FrameFeatures
 from cmet_engine.emotion.sound_files import sound_files
-from cmet_engine.emotion.speech import ENCODER_FILES, load_encoder
 from cmet_engine.emotions import BASIC
 from cmet_engine.errors import CmetError, InvalidInput
 from cmet_engine.media import audio
@@ -78,7 +75,7 @@ def clip_emotions(spec: EditSpec, footage: Source | None = None) -> ClipEmotions
         CmetError: an emotion is unknown, the speech cannot be used, or no emotion was asked for.
     """
     footage = Source.of(spec.clip) if footage is None else footage
-    timeline, vectors = _timeline_and_vectors(spec)
+    timeline, vectors = asked_emotions(spec)
     if footage.is_part:
         info = measure(footage)
         timeline = replace(timeline, begins=info.begins, whole=info.whole)
@@ -88,6 +85,8 @@ def clip_emotions(spec: EditSpec, footage: Source | None = None) -> ClipEmotions
     try:
 
         def encode() -> dict[str, np.ndarray]:
+            from cmet_engine.emotion.speech import load_encoder  # brings torch
+
             wave = audio.load(footage)
             audio.check_speech(wave, audio.RATE, spec.clip.name)
             return load_encoder("embedded", device=spec.device).frame_features(wave, audio.RATE)._asdict()
@@ -107,8 +106,12 @@ def clip_emotions(spec: EditSpec, footage: Source | None = None) -> ClipEmotions
     return emotions
 
 
-def _timeline_and_vectors(spec: EditSpec) -> tuple[EmotionTimeline, dict[str, EmotionVector]]:
-    """The timeline with the voice's key added, and the vector of every emotion on it."""
+def asked_emotions(spec: EditSpec) -> tuple[EmotionTimeline, dict[str, EmotionVector]]:
+    """The timeline with the voice's key added and all strengths applied, and the vector of every emotion on it.
+
+    Raises:
+        CmetError: an emotion is unknown, the speech cannot be used, or no emotion was asked for.
+    """
     timeline = spec.timeline()
     library = load_library()
     if spec.speech is not None:
@@ -119,14 +122,21 @@ def _timeline_and_vectors(spec: EditSpec) -> tuple[EmotionTimeline, dict[str, Em
         raise InvalidInput("No emotion was asked for; add --emotion NAME, --speech FILE or --keys FILE.")
     names = timeline.names()
     if spec.renderer == "edtalk":
+        if any(key.regions for key in timeline.keys):
+            raise InvalidInput(
+                "The renderer edtalk has no gains of regions; leave out the square brackets, or use warp."
+            )
         names = [name for name in names if not name.startswith(PRESET)]
     return spec.strengthened(timeline), find_emotions(names, library)
 
 
 def _voice_vector(spec: EditSpec, speech: Path) -> EmotionVector:
     """The emotion of a voice against its neutral speech, in the space that the renderer's connector was trained on."""
+    from cmet_engine.emotion.make_vector import emotion_vector  # brings torch
+    from cmet_engine.emotion.speech import load_encoder
+
     neutral = spec.neutral
-    if neutral is None and audio.has_sound(spec.clip):
+    if neutral is None and not spec.is_take and audio.has_sound(spec.clip):
         neutral = spec.clip
     encoder = load_encoder("embedded", device=spec.device)
     vector = emotion_vector([speech], None if neutral is None else [neutral], VOICE, encoder)
@@ -138,6 +148,7 @@ def _voice_vector(spec: EditSpec, speech: Path) -> EmotionVector:
 def _published_vector(vector: EmotionVector, speech: Path, neutral: Path, device: str) -> EmotionVector:
     """The same emotion in the features of emotion2vec+ large, which the published connector was trained on."""
     from cmet_engine.emotion.emotion2vec import PublishedEncoder  # brings transformers
+    from cmet_engine.emotion.recordings import MOST_SECONDS
 
     encoder = PublishedEncoder(device=device)
 

@@ -17,9 +17,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from cmet_engine.emotion.embedded_connector import WINDOW, check_input, window_starts
 from cmet_engine.errors import InvalidInput
 
-WINDOW = 5  # frames the connector sees at a time (arXiv 2604.07786, section 4.1: T = 5)
 MAX_WINDOW = 512  # length of the published position tables
 
 Codes = TypeVar("Codes", np.ndarray, Tensor)
@@ -243,19 +243,8 @@ def code_deltas(connector: Connector, speech: Codes, codes: Codes) -> Codes:
     track = torch.as_tensor(codes).to(parameter)
     single = vectors.ndim == 1
     vectors = vectors.reshape(-1, vectors.shape[-1])
-    if vectors.shape[-1] != connector.speech_dim:
-        raise InvalidInput(
-            f"An emotion vector has {vectors.shape[-1]} numbers where the connector takes {connector.speech_dim}; make it with the same speech encoder."
-        )
-    if track.ndim != 2 or track.shape[1] != connector.expression_dim:
-        raise InvalidInput(
-            f"A track of {connector.expression_dim} numbers a frame is wanted, not an array of shape {tuple(track.shape)}."
-        )
-    for name, values in (("emotion vector", vectors), ("track", track)):
-        if not torch.isfinite(values).all():
-            raise InvalidInput(
-                f"The {name} holds a number that is not finite; fill the frames without a face before the edit."
-            )
+    finite = bool(torch.isfinite(vectors).all() and torch.isfinite(track).all())
+    check_input(vectors.shape, connector.speech_dim, tuple(track.shape), connector.expression_dim, finite)
 
     frames, dim = track.shape
     deltas = track.new_zeros(len(vectors), frames, dim)
@@ -272,11 +261,8 @@ def _fill_windows(connector: Connector, vectors: Tensor, track: Tensor, deltas: 
     if frames < WINDOW:
         track = torch.cat((track, track[-1:].expand(WINDOW - frames, dim)))
     speech = connector.encode_speech(vectors[:, None])  # [E, 1, width]
-    starts = [*range(0, len(track) - WINDOW + 1, WINDOW)]
-    if len(track) % WINDOW:
-        starts.append(len(track) - WINDOW)
     done = 0
-    for start in starts:
+    for start in window_starts(len(track)):
         expression = connector.encode_expression(track[None, start : start + WINDOW])  # [1, T, width]
         before = deltas[:, max(0, start - WINDOW) : start]
         reference = torch.cat((before.new_zeros(emotions, WINDOW - before.shape[1], dim), before), dim=1)

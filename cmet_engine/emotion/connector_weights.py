@@ -1,8 +1,4 @@
-"""The connector of 52 coefficients as a file: what its numbers mean, and how it is written and read.
-
-An emotion vector is brought to one length (`unit_vector`) and a track to 25 frames a second in the network's scale
-(`resampled`, `EXPRESSION_SCALE`) before the network sees them; these choices are part of what the weights mean.
-"""
+"""The connector of 52 coefficients as a file: how it is written, and read for training and evaluation."""
 
 import json
 from collections.abc import Mapping
@@ -10,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -18,19 +13,6 @@ from safetensors.torch import save_file
 from cmet_engine.emotion.connector import Connector
 from cmet_engine.errors import InvalidInput, MissingWeights
 from cmet_engine.files import whole_file
-
-VECTOR_NORM = 10.0
-"""Length of the emotion vectors that the network sees; the teacher's own are 9 to 13 long."""
-
-VECTOR_FLOOR = 0.5
-"""Vectors much shorter than this stay short: a voice that hardly differs from neutral."""
-
-EXPRESSION_SCALE = 8.0
-"""Coefficients (0 to 1) times this are the numbers that the network sees: about the spread of EDTalk's codes, for which
-the paper's loss weights were chosen."""
-
-FRAME_RATE = 25
-"""Frames a second of the tracks that the network sees: the rate of the paper's data (arXiv 2604.07786)."""
 
 
 @dataclass(frozen=True)
@@ -69,20 +51,6 @@ class ConnectorSize:
         )
 
 
-def unit_vector(vector: np.ndarray) -> np.ndarray:
-    """An emotion vector [..., 1024] brought to the length that the network sees."""
-    vector = np.asarray(vector, np.float32)
-    size = np.sqrt(np.square(vector).sum(-1, keepdims=True) + VECTOR_FLOOR**2)
-    return VECTOR_NORM * vector / size
-
-
-def resampled(values: np.ndarray, times: np.ndarray, rate: float) -> tuple[np.ndarray, np.ndarray]:
-    """Values [N, C] at `times` [N] read at an even rate: ([M, C] float32, [M] seconds)."""
-    even = times[0] + np.arange(max(round((times[-1] - times[0]) * rate) + 1, 1)) / rate
-    columns = [np.interp(even, times, values[:, c]) for c in range(values.shape[1])]
-    return np.stack(columns, 1).astype(np.float32), even
-
-
 def save_connector(
     network: Connector,
     settings: Mapping[str, Any],
@@ -110,16 +78,6 @@ def save_connector(
     }
     with whole_file(path, force=force) as temporary:
         save_file(tensors, temporary, {"config": json.dumps(dict(settings)), "figures": json.dumps(dict(figures))})
-
-
-def load_connector(path: str | Path) -> tuple[Connector, dict[str, Any]]:
-    """A connector that `save_connector` wrote, in evaluation mode, and its figures.
-
-    Raises:
-        CmetError: the file is missing, damaged, or of another kind.
-    """
-    network, _, figures = read_connector(path)
-    return network, figures
 
 
 def read_connector(path: str | Path) -> tuple[Connector, dict[str, Any], dict[str, Any]]:

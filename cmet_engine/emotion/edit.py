@@ -5,30 +5,29 @@ expression deltas of the emotions; weight them by the timeline, the actor's own 
 protect lips, blinks and speech shapes (`protection`); and keep the sum in range.
 """
 
-import functools
 import hashlib
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
 from cmet_engine import arkit
 from cmet_engine.emotion.coefficients import by_side, columns_of, starting_with
+from cmet_engine.emotion.embedded_connector import (
+    EXPRESSION_SCALE,
+    FRAME_RATE,
+    embedded_connector,
+    resampled,
+    unit_vector,
+)
 from cmet_engine.emotion.library import unknown_emotion
 from cmet_engine.emotion.protection import limit_brows, protect, within_range
 from cmet_engine.emotion.vector import EmotionVector
 from cmet_engine.errors import InvalidInput
-from cmet_engine.models.assets import asset
 from cmet_engine.timeline import EmotionTimeline
 from cmet_engine.track import CoefficientTrack
 
-if TYPE_CHECKING:
-    from cmet_engine.emotion.connector import Connector
-
 MODES = ("add", "replace")
-
-CONNECTOR_FILE = "connector_arkit.safetensors"
 
 SMOOTH_SECONDS = 0.12
 """Gaussian width in time by which the connector's deltas are smoothed, so that its windows join without a step."""
@@ -127,7 +126,7 @@ def edit_track(
         return result
     fps = float(track.fps)
     source = track.coefficients.astype(np.float64)
-    weights = {name: soften(w.astype(np.float64)) for name, w in timeline.weights(track.times, track.duration).items()}
+    weights = _applied(timeline, track)
     if not any(w.any() for w in weights.values()):
         return result
     acting = np.clip(np.sum([np.abs(w) for w in weights.values()], 0), 0, 1)[:, None]  # [N, 1]
@@ -138,14 +137,23 @@ def edit_track(
     base = source - held
     deltas = expression_deltas({name: library[name] for name in weights}, base, track.times)
     added = np.zeros_like(source)
-    for name, weight in weights.items():
-        delta = deltas[name]  # [N, 52]
-        added += np.where(weight[:, None] >= 0, delta, opposite(delta)) * np.abs(weight)[:, None]
+    for region, names in timeline.regions().items():
+        columns = arkit.columns(names)
+        own = weights if region is None else _applied(timeline, track, region)
+        for name, weight in own.items():
+            delta = np.where(weight[:, None] >= 0, deltas[name], opposite(deltas[name]))[:, columns]  # [N, C]
+            added[:, columns] += delta * np.abs(weight)[:, None]
     added *= _dynamics(source, fps, emphasis)[:, None]
     change = protect(source, limit_brows(source, added - held), fps)
     result.coefficients = within_range(source, change).astype(np.float32)
     result.meta = {**track.meta, "emotions": list(weights), "edit_mode": mode}
     return result
+
+
+def _applied(timeline: EmotionTimeline, track: CoefficientTrack, region: str | None = None) -> dict[str, np.ndarray]:
+    """The strength of each emotion as it is applied, float64 [N], in a region or the face as a whole."""
+    weights = timeline.weights(track.times, track.duration, region)
+    return {name: soften(weight.astype(np.float64)) for name, weight in weights.items()}
 
 
 def check_emotions(timeline: EmotionTimeline, library: Mapping[str, EmotionVector]) -> None:
@@ -192,32 +200,17 @@ _cached_deltas: dict[bytes, dict[str, np.ndarray]] = {}
 def _expression_deltas(
     vectors: Mapping[str, EmotionVector], base: np.ndarray, times: np.ndarray
 ) -> dict[str, np.ndarray]:
-    from cmet_engine.emotion.connector import code_deltas
-    from cmet_engine.emotion.connector_weights import EXPRESSION_SCALE, FRAME_RATE, resampled, unit_vector
-
     result = {name: np.zeros_like(base) for name in vectors}
     moving = [name for name, vector in vectors.items() if np.linalg.norm(vector.vector) > 1e-3]
     if not moving:
         return result
     even, at = resampled(base, times, FRAME_RATE)  # the network's windows are of 5 frames at this rate
     stacked = unit_vector(np.stack([vectors[name].vector for name in moving]))
-    deltas = code_deltas(embedded_connector(), stacked, np.clip(even, 0, 1) * EXPRESSION_SCALE) / EXPRESSION_SCALE
+    deltas = embedded_connector().deltas(stacked, np.clip(even, 0, 1) * EXPRESSION_SCALE) / EXPRESSION_SCALE
     deltas = gaussian_filter1d(deltas, SMOOTH_SECONDS * FRAME_RATE, axis=1, mode="nearest")
     for name, delta in zip(moving, deltas, strict=True):
         result[name] = np.stack([np.interp(times, at, delta[:, c]) for c in range(arkit.COUNT)], 1)
     return result
-
-
-@functools.cache
-def embedded_connector() -> "Connector":
-    """The connector that ships with the project.
-
-    Raises:
-        CmetError: the embedded file is missing or damaged.
-    """
-    from cmet_engine.emotion.connector_weights import load_connector
-
-    return load_connector(asset(CONNECTOR_FILE))[0]
 
 
 def held_expression(coefficients: np.ndarray, fps: float, valid: np.ndarray | None = None) -> np.ndarray:

@@ -4,6 +4,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+ENCODER_FILES = ("speech_encoder.safetensors", "speech_backbone.safetensors")
+"""Embedded files that the encoder is made of: the student network and the feature extractor."""
+
 
 class ClipFeatures(NamedTuple):
     """What the encoder needs of a recording to predict its emotion, with or without neutral speech beside it."""

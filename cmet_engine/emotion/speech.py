@@ -23,11 +23,10 @@ from scipy.ndimage import gaussian_filter1d
 
 from cmet_engine import cache
 from cmet_engine.emotion.acoustics import AUDIBLE, BANDS, CHANNELS, HOP, acoustics, to_rate
-from cmet_engine.emotion.backbone import EMBEDDED as BACKBONE
 from cmet_engine.emotion.backbone import Backbone, load_backbone
-from cmet_engine.emotion.predictions import ClipFeatures, FrameFeatures, PoolPredictions, Prediction
+from cmet_engine.emotion.predictions import ENCODER_FILES, ClipFeatures, FrameFeatures, PoolPredictions, Prediction
 from cmet_engine.emotion.student import Student, StudentInput
-from cmet_engine.emotion.student_weights import EMBEDDED, load_student
+from cmet_engine.emotion.student_weights import load_student
 from cmet_engine.emotion.vector import VECTOR_SIZE
 from cmet_engine.emotion.voice_check import check_voice
 from cmet_engine.media import audio
@@ -224,10 +223,6 @@ class Encoder:
         return PoolPredictions(*(part.astype(np.float32) for part in (one + here, other + there, here - there)))
 
 
-ENCODER_FILES = (EMBEDDED, BACKBONE)
-"""Embedded files that the encoder is made of."""
-
-
 def statistics(wave: np.ndarray, backbone: Backbone) -> np.ndarray:
     """Statistics float32 [1280] of the `backbone`'s features of a recording float32 [S] at 16 kHz.
 
@@ -267,8 +262,8 @@ def load_encoder(name: str = "embedded", *, device: str = "cpu") -> Encoder:
         CmetError: the file is missing, damaged, or no speech encoder; or the device is not on this machine.
     """
     device = resolve(device)
-    path = assets.asset(EMBEDDED) if name == "embedded" else Path(name)
+    path = assets.asset(ENCODER_FILES[0]) if name == "embedded" else Path(name)
     student, figures = load_student(path)
     encoder = Encoder(student, device=device, figures=figures)
-    encoder.identity = (cache.content(path), cache.content(assets.asset(BACKBONE)), device)
+    encoder.identity = (cache.content(path), cache.content(assets.asset(ENCODER_FILES[1])), device)
     return encoder

@@ -8,12 +8,13 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
+from cmet_engine.emotion.predictions import ENCODER_FILES
 from cmet_engine.emotion.student import Student, StudentConfig
 from cmet_engine.files import whole_file
 from cmet_engine.models.quantisation import pack, read
 
 FORMAT = "cmet-speech-encoder/5"
-EMBEDDED = "speech_encoder.safetensors"
+EMBEDDED = ENCODER_FILES[0]
 _EXACT = ("kernel.weights", "neutral_kernel.weights", "statistics_", "difference_")  # stored as float32
 _INT8 = ("directions", "known")  # stored as int8
 

@@ -10,8 +10,7 @@ from torch import nn
 
 from cmet_engine import arkit
 from cmet_engine.emotion.connector import Connector, code_deltas
-from cmet_engine.emotion.connector_weights import EXPRESSION_SCALE, VECTOR_NORM, unit_vector
-from cmet_engine.emotion.edit import CONNECTOR_FILE
+from cmet_engine.emotion.embedded_connector import CONNECTOR_FILE, EXPRESSION_SCALE, VECTOR_NORM, unit_vector
 from cmet_engine.emotion.speech import load_encoder
 from cmet_engine.emotions import LIBRARY
 from cmet_engine.errors import InvalidInput

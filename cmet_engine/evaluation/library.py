@@ -9,7 +9,8 @@ from safetensors.numpy import save_file
 
 from cmet_engine.emotion.backbone import SPEAKER_MEAN
 from cmet_engine.emotion.embedded_library import EMBEDDED as EMBEDDED_LIBRARY
-from cmet_engine.emotion.speech import EMBEDDED, Encoder, load_student
+from cmet_engine.emotion.predictions import ENCODER_FILES
+from cmet_engine.emotion.speech import Encoder, load_student
 from cmet_engine.emotion.student_weights import save_student
 from cmet_engine.emotion.user_library import FORMAT as LIBRARY_FORMAT
 from cmet_engine.emotions import BASIC, EXTENDED
@@ -42,9 +43,9 @@ def embed(run: str | Path, corpus: str | Path, *, cache: str | Path | None = Non
     clips = prepare(read_corpus(corpus), run / "cache" if cache is None else cache, to_train=False)
     encoder = Encoder(student)
     figures = evaluate(encoder, clips, config)
-    save_student(student, assets.ASSETS / EMBEDDED, figures, force=True)
+    save_student(student, assets.ASSETS / ENCODER_FILES[0], figures, force=True)
     write_library(encoder, clips, config, figures, assets.ASSETS / EMBEDDED_LIBRARY)
-    for name in (EMBEDDED, EMBEDDED_LIBRARY):
+    for name in (ENCODER_FILES[0], EMBEDDED_LIBRARY):
         assets.record(name)
     return figures
 

@@ -3,6 +3,8 @@
 import cv2
 import numpy as np
 
+from cmet_engine.media.info import Frame
+
 CUT_LEAST = 22.0
 """Mean change of the picture, of 255, below which nothing is a cut."""
 CUT_TIMES = 5.0
@@ -27,10 +29,10 @@ class CutFinder:
         """Go on from a `state`."""
         self._last, self._usual = state["last"], float(state["usual"])
 
-    def is_cut(self, image: np.ndarray) -> bool:
-        """Whether a shot begins with this frame, uint8 [H, W, 3]; to be asked about every frame in order."""
-        step = max(1, min(image.shape[:2]) // (2 * _SIDE))
-        coarse = np.ascontiguousarray(image[::step, ::step])
+    def is_cut(self, frame: Frame) -> bool:
+        """Whether a shot begins with this frame; to be asked about every frame in order."""
+        step = max(1, min(frame.shape[:2]) // (2 * _SIDE))
+        coarse = np.ascontiguousarray(frame.sparse(step))
         thumbnail = cv2.resize(coarse, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA).astype(np.float32)
         if self._last is None:
             self._last = thumbnail

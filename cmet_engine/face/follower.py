@@ -6,6 +6,7 @@ import numpy as np
 from cmet_engine.errors import NotFound
 from cmet_engine.face.mesh import SAME_FACE, Box, Detector, Mesh, box_of, cut_window, turned, turned_back
 from cmet_engine.face.person import FEWEST, OTHER, SAME, SURELY_OTHER, Person, covered_or_another, seen_clearly, verdict
+from cmet_engine.media.info import Frame
 from cmet_engine.media.reader import VideoReader
 
 FIRST_SECONDS = 1.0
@@ -41,7 +42,7 @@ STRANGER_FRAMES = 10
 
 def upright_turns(reader: VideoReader, detector: Detector) -> int:
     """Quarters by which the clip must be turned counter-clockwise for heads to stand upright where it begins."""
-    for frame in reader:
+    for frame in reader.frames(whole=False):
         if frame.index % FIRST_EVERY:
             continue
         scores = []
@@ -66,7 +67,7 @@ def first_faces(reader: VideoReader, detector: Detector, turns: int = 0) -> list
     """
     seen: list[list[Box]] = []
     end = None
-    for frame in reader:
+    for frame in reader.frames(whole=False):
         if end is None:
             boxes = detector.find(turned(frame.image, turns), tiles=frame.index % TILED_EVERY == 0)
             if not boxes:
@@ -179,14 +180,14 @@ class Follower:
         self._box = people[face] if people else None
         self._others = len(people) > 1
 
-    def step(self, image: np.ndarray, cut: bool) -> np.ndarray | None:
-        """Landmarks [478, 3] of the person in this frame, or None."""
-        landmarks = self._step(turned(image, self.turns), cut)
-        if landmarks is None or not self.turns:
-            return landmarks
-        return turned_back(landmarks, self.turns, (image.shape[1], image.shape[0]))
+    def step(self, frame: Frame, cut: bool) -> np.ndarray | None:
+        """Landmarks [478, 3] of the person in this frame, or None; as a rule only the face's region of it is looked at."""
+        if not self.turns:
+            return self._step(frame, cut)
+        landmarks = self._step(Frame(frame.index, frame.time, turned(frame.image, self.turns)), cut)
+        return None if landmarks is None else turned_back(landmarks, self.turns, (frame.shape[1], frame.shape[0]))
 
-    def _step(self, image: np.ndarray, cut: bool) -> np.ndarray | None:
+    def _step(self, frame: Frame, cut: bool) -> np.ndarray | None:
         self.rejected, self.stranger = 0, False
         if cut:
             self._mesh.forget()
@@ -194,30 +195,30 @@ class Follower:
         landmarks = None
         if not cut and not self._lost and self._box:
             # the second call searches the whole window anew when the place that the mesh followed is lost
-            landmarks = self._find(image, self._box)
+            landmarks = self._find(frame, self._box)
             if landmarks is None or self._forgotten:
-                again = self._find(image, self._box)
+                again = self._find(frame, self._box)
                 landmarks = landmarks if again is None else again
         self._forgotten = False
-        if landmarks is not None and self._is_someone_else(image, landmarks):
+        if landmarks is not None and self._is_someone_else(frame, landmarks):
             self.rejected = self._reject(box_of(landmarks))
-            landmarks = self._search(image, cut)
+            landmarks = self._search(frame, cut)
         elif landmarks is None:
             self.rejected = self.settle()
-            landmarks = self._search(image, cut)
+            landmarks = self._search(frame, cut)
         self._frames += 1
         if landmarks is None:
             self._lost += 1
             return None
-        self._follow(image, landmarks)
+        self._follow(frame, landmarks)
         return landmarks
 
-    def _follow(self, image: np.ndarray, landmarks: np.ndarray) -> None:
+    def _follow(self, frame: Frame, landmarks: np.ndarray) -> None:
         """Take note of where the face is, and now and then of how it looks."""
         self._lost, self._placeless = 0, False
         self._box = box_of(landmarks)
         if self._appearance is None or self._frames % APPEARANCE_EVERY == 0:
-            new = appearance_of(image, self._box)
+            new = appearance_of(frame, self._box)
             old = self._appearance
             self._appearance = new if old is None else (1 - APPEARANCE_SHARE) * old + APPEARANCE_SHARE * new
         self._wait -= 1
@@ -254,12 +255,12 @@ class Follower:
         self._others = self.stranger = True
         return count
 
-    def _is_someone_else(self, image: np.ndarray, landmarks: np.ndarray) -> bool:
+    def _is_someone_else(self, frame: Frame, landmarks: np.ndarray) -> bool:
         """Look at whose face is followed, every few frames; True once it has turned out to be somebody else's."""
         if self._wait > 0:
             return False
         self._wait = DOUBT_EVERY if self._doubted else WATCH_EVERY
-        picture = seen_clearly(image, landmarks)
+        picture = seen_clearly(frame, landmarks)
         if picture is None:
             return False
         if not self._doubted and (not self._person.known or self._person.familiar(picture)):
@@ -276,16 +277,16 @@ class Follower:
         if self._searched:
             found = verdict(self._distances)
         else:
-            self._others = self._others or self._another_is_here(image, landmarks)
+            self._others = self._others or self._another_is_here(frame, landmarks)
             found = covered_or_another(self._distances, others=self._others)
         if found:
             self._recognise(None, landmarks)
         return found is False
 
-    def _another_is_here(self, image: np.ndarray, landmarks: np.ndarray) -> bool:
+    def _another_is_here(self, frame: Frame, landmarks: np.ndarray) -> bool:
         """Whether a face beside the one that is followed is in the picture."""
         place = box_of(landmarks)
-        return any(box.overlap(place) < SAME_PLACE / 2 for box in self.detector.find(image))
+        return any(box.overlap(place) < SAME_PLACE / 2 for box in self.detector.find(frame.image))
 
     def _recognise(self, picture: np.ndarray | None, landmarks: np.ndarray) -> None:
         """The face is the person's; remember how it looks, where a texture is given."""
@@ -294,35 +295,35 @@ class Follower:
         self._doubted, self._distances, self._wait = False, [], WATCH_EVERY
         self._unsure = -1  # this frame is sure, too
 
-    def _find(self, image: np.ndarray, box: Box) -> np.ndarray | None:
-        landmarks = self._mesh.find(image, box)
+    def _find(self, frame: Frame, box: Box) -> np.ndarray | None:
+        landmarks = self._mesh.find(frame, box)
         if landmarks is None:
             return None
-        height, width = image.shape[:2]
+        height, width = frame.shape[:2]
         inside = (landmarks[:, 0] > 0) & (landmarks[:, 0] < width) & (landmarks[:, 1] > 0) & (landmarks[:, 1] < height)
         return landmarks if inside.mean() > LEAST_INSIDE else None
 
-    def _search(self, image: np.ndarray, cut: bool) -> np.ndarray | None:
+    def _search(self, frame: Frame, cut: bool) -> np.ndarray | None:
         """Look for the person in the whole frame; faces that are surely somebody else's are passed over."""
         found: list[tuple[float, np.ndarray, float | None]] = []
         tried = 0
-        for box in self.detector.find(image, tiles=cut or self._lost % TILED_EVERY == TILED_EVERY - 1):
+        for box in self.detector.find(frame.image, tiles=cut or self._lost % TILED_EVERY == TILED_EVERY - 1):
             near = self._distance(box)
             if (not cut and near > FURTHEST_STEP * (1 + self._lost / STEP_GROWTH)) or self._is_stranger(box):
                 continue
             self._mesh.forget()
             tried += 1
-            landmarks = self._find(image, box)
+            landmarks = self._find(frame, box)
             if landmarks is None:
                 continue
-            strange = self._strangeness(image, landmarks, box)
+            strange = self._strangeness(frame, landmarks, box)
             if strange is not None and strange >= SURELY_OTHER:
                 self._strangers.append((box, self._frames))
                 self._others = self.stranger = True
                 continue
             unlike = 0.0
             if self._appearance is not None:
-                unlike = float(np.linalg.norm(appearance_of(image, box_of(landmarks)) - self._appearance))
+                unlike = float(np.linalg.norm(appearance_of(frame, box_of(landmarks)) - self._appearance))
             unlike += STRANGE_WEIGHT * max(0.0, (SAME if strange is None else strange) - SAME)
             found.append((unlike if cut else near + unlike, landmarks, strange))
         if not found:
@@ -332,7 +333,7 @@ class Follower:
         _, best, strange = min(found, key=lambda f: f[0])
         if tried > 1:  # the mesh follows the last face it saw: bring it back to the chosen one
             self._mesh.forget()
-            best = best if (again := self._find(image, box_of(best))) is None else again
+            best = best if (again := self._find(frame, box_of(best))) is None else again
         if self._person.known:
             self._doubted, self._searched, self._wait = True, True, DOUBT_EVERY
             self._distances = [] if strange is None else [strange]
@@ -340,20 +341,20 @@ class Follower:
                 self._doubted, self._distances, self._unsure = False, [], -1
         return best
 
-    def _strangeness(self, image: np.ndarray, landmarks: np.ndarray, box: Box) -> float | None:
+    def _strangeness(self, frame: Frame, landmarks: np.ndarray, box: Box) -> float | None:
         """How unlike the person a face that was just found in a box is; None where that cannot be said."""
-        picture = seen_clearly(image, landmarks) if self._person.known else None
+        picture = seen_clearly(frame, landmarks) if self._person.known else None
         if picture is None:
             return None
         strange = self._person.distance(picture, landmarks)
         if strange <= SAME:
             return strange
-        again = self._find(image, box_of(landmarks))  # the second time the landmarks lie better
-        picture = None if again is None else seen_clearly(image, again)
+        again = self._find(frame, box_of(landmarks))  # the second time the landmarks lie better
+        picture = None if again is None else seen_clearly(frame, again)
         if again is not None and picture is not None:
             strange = self._person.distance(picture, again)
         self._mesh.forget()
-        self._find(image, box)  # what follows is the same as if nobody had looked
+        self._find(frame, box)  # what follows is the same as if nobody had looked
         return strange
 
     def _is_stranger(self, box: Box) -> bool:
@@ -373,7 +374,7 @@ class Follower:
         return float(distance + abs(np.log(box.side / self._box.side)))
 
 
-def appearance_of(image: np.ndarray, box: Box) -> np.ndarray:
+def appearance_of(image: np.ndarray | Frame, box: Box) -> np.ndarray:
     """Descriptor that tells people apart: a coarse picture of head, hair and collar without brightness and contrast.
 
     Returns:

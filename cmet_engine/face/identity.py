@@ -17,6 +17,7 @@ from scipy.spatial import Delaunay
 from cmet_engine.face.blendshapes import load_basis, load_solver
 from cmet_engine.face.landmarks import CHIN_TIP, EARS, FOREHEAD, SKIN
 from cmet_engine.face.pose import normalise, template
+from cmet_engine.media.info import Frame, cut
 from cmet_engine.models.assets import asset
 from cmet_engine.models.tensors import read_arrays
 
@@ -56,11 +57,11 @@ def on_face() -> np.ndarray:
     return _places()[1]
 
 
-def texture(image: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
+def texture(image: np.ndarray | Frame, landmarks: np.ndarray) -> np.ndarray:
     """A face as it looks from the front at rest: the picture between the landmarks, drawn onto the mean face.
 
     Args:
-        image: uint8 [H, W, 3] RGB.
+        image: uint8 [H, W, 3] RGB, or a frame.
         landmarks: [478, 3] pixels.
 
     Returns:
@@ -71,7 +72,7 @@ def texture(image: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
     high = np.ceil(landmarks[:SKIN, :2].max(0)).astype(int) + 1
     x0, y0 = np.clip(low, 0, [image.shape[1] - 1, image.shape[0] - 1])
     x1, y1 = np.clip(high, [x0 + 1, y0 + 1], [image.shape[1], image.shape[0]])
-    region, points = image[y0:y1, x0:x1], landmarks[:SKIN, :2] - [x0, y0]
+    region, points = cut(image, (int(x0), int(y0), int(x1), int(y1))), landmarks[:SKIN, :2] - [x0, y0]
     shrink = int(max(1.0, (high - low).max() / (2 * SIDE)))  # fine texture must not turn into noise
     if shrink > 1:
         size = max(1, region.shape[1] // shrink), max(1, region.shape[0] // shrink)

@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 
 from cmet_engine.errors import InvalidInput, NotFound
+from cmet_engine.media.info import Frame, cut
 
 CROP = 384
 """Pixels, about: the face takes half of it, which is the 192 pixels of MediaPipe's own input."""
@@ -126,7 +127,7 @@ class Mesh:
         """Forget the face: the next call searches the whole window."""
         self._graph.process(np.zeros((CROP, CROP, 3), np.uint8))
 
-    def find(self, image: np.ndarray, around: Box) -> np.ndarray | None:
+    def find(self, image: np.ndarray | Frame, around: Box) -> np.ndarray | None:
         """Landmarks float32 [478, 3] in pixels of `image` of the face in the window around a box, or None."""
         crop, left, top, side = cut_window(image, around.x, around.y, max(around.side, 8.0) * WINDOW, CROP)
         with quiet() if self._writes else contextlib.nullcontext():
@@ -204,7 +205,9 @@ class Landmarker:
         return points, scores
 
 
-def cut_window(image: np.ndarray, x: float, y: float, side: float, size: int) -> tuple[np.ndarray, int, int, int]:
+def cut_window(
+    image: np.ndarray | Frame, x: float, y: float, side: float, size: int
+) -> tuple[np.ndarray, int, int, int]:
     """A square window of `image`, shrunk by a whole factor to about `size` pixels; black beyond the picture.
 
     Averaging whole blocks keeps fine texture from turning into jitter of the landmarks when a large face is shrunk, and
@@ -220,7 +223,7 @@ def cut_window(image: np.ndarray, x: float, y: float, side: float, size: int) ->
     x0, x1, y0, y1 = max(0, left), min(width, left + whole), max(0, top), min(height, top + whole)
     if x0 >= x1 or y0 >= y1:
         return np.zeros((size, size, 3), np.uint8), left, top, whole
-    window = image[y0:y1, x0:x1]
+    window = cut(image, (x0, y0, x1, y1))
     if window.shape[:2] != (whole, whole):
         window = cv2.copyMakeBorder(
             window, y0 - top, top + whole - y1, x0 - left, left + whole - x1, cv2.BORDER_CONSTANT, value=(0, 0, 0)

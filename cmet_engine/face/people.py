@@ -246,12 +246,12 @@ def _search(clip: Source, progress: Progress | None) -> list[SeenPerson]:
     with contextlib.closing(Detector()) as detector, contextlib.closing(Mesh()) as mesh:
         turns = upright_turns(reader, detector)
         for frame in reader:
-            if cuts.is_cut(frame.image):
+            if cuts.is_cut(frame):
                 done += open_ones
                 open_ones = []
             if frame.index % step:
                 continue
-            seen = replace(frame, image=turned(frame.image, turns))
+            seen = Frame(frame.index, frame.time, turned(frame.image, turns))
             found = _sightings(seen, detector.find(seen.image, tiles=searched % TILED_EVERY == 0), mesh)
             open_ones, ended = _continued(open_ones, found)
             done += ended

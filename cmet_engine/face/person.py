@@ -7,6 +7,7 @@ import numpy as np
 
 from cmet_engine.face.identity import SIDE, clearly_seen, distance, load_identity, on_face, texture
 from cmet_engine.face.landmarks import LANDMARKS
+from cmet_engine.media.info import Frame
 
 SAME, OTHER, SURELY_OTHER = 0.5, 0.68, 0.77
 """Distance (`identity.distance`) up to which a face is the person's; from which it is somebody else's if several frames say so;
@@ -86,7 +87,7 @@ def signature(picture: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
     return load_identity().signatures(picture[None], landmarks[None])[0]
 
 
-def seen_clearly(image: np.ndarray, landmarks: np.ndarray) -> np.ndarray | None:
+def seen_clearly(image: np.ndarray | Frame, landmarks: np.ndarray) -> np.ndarray | None:
     """Texture of a face in a picture, or None where it is not seen well enough to say whose it is."""
     return texture(image, landmarks) if clearly_seen(landmarks) else None
 

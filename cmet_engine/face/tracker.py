@@ -18,7 +18,7 @@ from cmet_engine.face.cuts import CutFinder
 from cmet_engine.face.follower import SURE_SCORE, Follower, first_faces, upright_turns
 from cmet_engine.face.gaze import gaze_degrees
 from cmet_engine.face.geometry import FaceGeometry, Landmarks
-from cmet_engine.face.landmarks import LANDMARKS
+from cmet_engine.face.landmarks import LANDMARKS, LOWER_LIP_OUTER, UPPER_LIP_OUTER
 from cmet_engine.face.person import Person
 from cmet_engine.face.pose import normalise, rotation_degrees
 from cmet_engine.face.smooth import smooth_shot
@@ -31,6 +31,9 @@ from cmet_engine.resume import load_arrays, save_arrays
 
 TEETH_SECONDS = 0.03
 """Standard deviation of the Gaussian that smooths, over time, whether the rows of teeth meet."""
+
+MOUTH_MARGIN = 4
+"""Pixels around the lips that are looked at for teeth."""
 
 SEGMENT = 512
 """Frames after which tracking depends on nothing but what can be written down, so that it can go on from there."""
@@ -54,7 +57,7 @@ class _Observations:
         """Add a frame with its landmarks [478, 3], or None where the person was not found, and whether others were seen."""
         self.landmarks.append(np.full((LANDMARKS, 3), np.nan) if landmarks is None else landmarks)
         self.valid.append(landmarks is not None)
-        self.teeth.append(0.0 if landmarks is None else teeth_meet(frame.image, landmarks))
+        self.teeth.append(0.0 if landmarks is None else _teeth(frame, landmarks))
         self.times.append(float(frame.time))
         self.strangers.append(stranger and landmarks is None)
 
@@ -117,11 +120,11 @@ def track(
         _take_over(pieces, seen, follower, cuts)
         if not seen:
             _begin(reader, follower, None if person is not None else face)
-        for frame in reader.frames(len(seen)):
-            cut = cuts.is_cut(frame.image)
+        for frame in reader.frames(len(seen), whole=False):
+            cut = cuts.is_cut(frame)
             if cut:
                 seen.cuts.append(len(seen))
-            landmarks = follower.step(frame.image, cut)
+            landmarks = follower.step(frame, cut)
             seen.reject(follower.rejected)
             seen.add(frame, landmarks, follower.stranger)
             if len(seen) % SEGMENT == 0:
@@ -140,6 +143,15 @@ def track(
             f"{path.name}: no face was found in any of its {len(seen)} frames; use a clip that shows one."
         )
     return _finish(seen, info)
+
+
+def _teeth(frame: Frame, landmarks: np.ndarray) -> float:
+    """`teeth_meet` from the mouth's region alone."""
+    lips = landmarks[list(UPPER_LIP_OUTER + LOWER_LIP_OUTER), :2]
+    size = np.array(frame.shape[1::-1])
+    left, top = (int(v) for v in np.clip(np.floor(lips.min(0)) - MOUTH_MARGIN, 0, size - 1))
+    right, bottom = (int(v) for v in np.clip(np.ceil(lips.max(0)) + MOUTH_MARGIN, [left + 1, top + 1], size))
+    return teeth_meet(frame.part((left, top, right, bottom)), landmarks - np.array([left, top, 0], landmarks.dtype))
 
 
 def _begin(reader: VideoReader, follower: Follower, face: int | None) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cmet_engine import pipeline
+from cmet_engine.edit_take import edit_take
 from cmet_engine.emotion.library import describe_vector, load_library
 from cmet_engine.emotion.user_library import check_new, save_user_vector, user_folder
 from cmet_engine.errors import CmetError, InvalidInput
@@ -20,7 +21,8 @@ from cmet_engine.media.probe import measure, part_of
 from cmet_engine.media.source import Source
 from cmet_engine.pipeline import Preview
 from cmet_engine.progress import Progress
-from cmet_engine.provenance.seal import Signatory
+from cmet_engine.provenance.seal import CHARACTER, Signatory
+from cmet_engine.rest import calibrated, rest_of
 from cmet_engine.resume import Segments
 from cmet_engine.spec import (
     ApplySpec,
@@ -96,6 +98,9 @@ def _execute(spec: Work, output: Path | None, options: _Options) -> Result:
         raise InvalidInput("The output is missing; say where the result goes.")
     if isinstance(spec, TrackSpec):
         return _track(spec, output, options)
+    if isinstance(spec, EditSpec) and spec.is_take:
+        files, messages = edit_take(spec, output, force=options.force, progress=options.progress)
+        return Result(files, messages=messages)
     if isinstance(spec, EditSpec):
         edited = pipeline.edit_clip(spec, output, **vars(options))
         return Result(edited.files, edited.figures, edited.messages)
@@ -131,8 +136,14 @@ def _track(spec: TrackSpec, output: Path, options: _Options) -> Result:
     check_writable(output, force=options.force)
     footage = part_of(spec.clip, *spec.part, spec.space)
     _, track = track_clip(footage, face=spec.face, progress=options.progress, pieces=options.pieces)
+    figures: dict[str, Any] = {"frames": len(track), "fps": str(track.fps), "frames_with_face": int(track.valid.sum())}
+    if spec.calibrate or spec.rest_frame is not None:
+        if spec.rest_frame is not None and spec.rest_frame >= len(track):
+            raise InvalidInput(f"The rest frame {spec.rest_frame} is behind the last one, {len(track) - 1}.")
+        rest = rest_of(track, None if spec.rest_frame is None else float(track.times[spec.rest_frame]))
+        track = calibrated(track, rest)
+        figures["calibration"] = rest.described()
     track.save(output, force=options.force)
-    figures = {"frames": len(track), "fps": str(track.fps), "frames_with_face": int(track.valid.sum())}
     return Result({output.name: output}, figures, list(measure(footage).warnings))
 
 
@@ -162,7 +173,7 @@ def _convert(spec: ExportSpec, output: Path, options: _Options) -> Result:
     check_writable(output, force=options.force)
     track = CoefficientTrack.load(spec.track)
     track.save(output, force=options.force)
-    return Result({output.name: output}, {"frames": len(track), "fps": str(track.fps)})
+    return Result({output.name: output}, {"frames": len(track), "fps": str(track.fps)}, track.notes)
 
 
 def _in_blender(spec: RigWork, output: Path, options: _Options) -> Result:
@@ -186,8 +197,8 @@ def _in_blender(spec: RigWork, output: Path, options: _Options) -> Result:
     answer.pop("file", None)
     files = {output.name: output}
     if signatory is not None:
-        seal = signatory.seal("the curves of a performance, put on a character")
-        messages += [*seal(output, output), *seal.record(output)]
+        seal = signatory.seal(CHARACTER)
+        messages += [*signatory.messages, *seal(output, output), *seal.record(output)]
         files |= {path.name: path for path in beside if path.exists()}
     return Result(files, answer, messages)
 
@@ -195,7 +206,8 @@ def _in_blender(spec: RigWork, output: Path, options: _Options) -> Result:
 def blender_arguments(spec: RigWork, output: Path, *, force: bool = False) -> list[str]:
     """The arguments of `python -m cmet_blender` for some work on a character."""
     arguments: list[str] = ["render" if spec.kind == "render_rig" else spec.kind]
-    for name, value in spec.model_dump(mode="json", exclude_defaults=True).items():
+    left = {"consent"} if spec.kind != "render_rig" else set()  # is for whoever signs
+    for name, value in spec.model_dump(mode="json", exclude_defaults=True, exclude=left).items():
         if name == POSITIONAL.get(spec.kind):
             arguments.insert(1, str(value))
         elif name == "spread":
@@ -205,4 +217,6 @@ def blender_arguments(spec: RigWork, output: Path, *, force: bool = False) -> li
             arguments += [option, *map(str, value)] if isinstance(value, list) else [f"{option}={value}"]
     if spec.kind == "render_rig":
         arguments += ["--engine", sys.executable]
+    if isinstance(spec, ExportSpec | ApplySpec | BakeSpec):
+        arguments.append("--unsigned")
     return [*arguments, "--output", str(output), *(["--force"] if force else [])]

@@ -25,6 +25,7 @@ from cmet_engine.errors import CmetError
 from cmet_engine.files import exclusive, whole_file
 from cmet_engine.jobs import reuse
 from cmet_engine.jobs.execute import Result, execute
+from cmet_engine.jobs.scrubber import Scrubber
 from cmet_engine.jobs.store import Job
 from cmet_engine.media.picture import small_jpeg
 from cmet_engine.preparation import like_source
@@ -144,7 +145,7 @@ def main() -> None:
         os._exit(0)
 
     threading.Thread(target=read_tasks, daemon=True).start()
-    scrubber: Any = None
+    scrubber = Scrubber()
     while True:
         task = json.loads(tasks.get())
         if "folder" in task:
@@ -152,10 +153,6 @@ def main() -> None:
         elif "row" in task:
             answer = attempt(run_row, task["row"], events.progress)
         else:
-            if scrubber is None:
-                from cmet_engine.jobs.scrubber import Scrubber  # brings torch
-
-                scrubber = Scrubber()
             answer = attempt(scrubber.answer, LiveSpec.read(task["live"]), task["picture"])
         events.write(answer)
         if "live" not in task:  # the next of those follows at once, and would wait for it

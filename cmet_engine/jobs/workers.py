@@ -9,6 +9,7 @@ from typing import Any
 from cmet_engine.jobs.manifest import Row
 from cmet_engine.jobs.process import Worker
 from cmet_engine.jobs.schedule import ATTEMPTS, Watch
+from cmet_engine.processes import JOBS, cores
 
 
 class Workers:
@@ -22,8 +23,8 @@ class Workers:
         self._local = threading.local()
         self._alive: list[Worker] = []
         self._closed = False
-        threads = max(1, (os.cpu_count() or 1) // self.capacity)
-        self._environment = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(threads))}
+        threads = str(max(1, cores() // self.capacity))
+        self._environment = {name: os.environ.get(name, threads) for name in ("OMP_NUM_THREADS", JOBS)}
 
     def submit(self, row: Row, force: bool) -> None:
         """Start a row."""

@@ -7,6 +7,7 @@ is read with BT.601 and the result does not name one either: a player treats bot
 
 import io
 import re
+import threading
 from fractions import Fraction
 from typing import Any, NamedTuple
 
@@ -17,7 +18,7 @@ from av.video.reformatter import Interpolation, VideoReformatter
 
 from cmet_engine.media.display import ORDINARY, Display
 from cmet_engine.media.info import BT709, BT2020, FULL, LIMITED, MATRICES, UNSPECIFIED, Colors, Mastering
-from cmet_engine.media.planes import PLACES, Tag, black_and_white, centred, layout, views
+from cmet_engine.media.planes import PLACES, Box, Tag, black_and_white, centred, layout, views
 from cmet_engine.media.side_data import side_data
 from cmet_engine.media.source import filter_graph, graph_of
 from cmet_engine.media.spaces import is_float
@@ -32,6 +33,8 @@ SITING = {
 }  # fmt: skip
 """Matroska's ChromaSitingHorz and ChromaSitingVert, as FFmpeg writes them."""
 
+
+_STEP = 8  # pixels: regions that are converted alone begin at a multiple, and hold as many more at every side
 
 _MATRIX_NAMES = {1: "bt709", 4: "fcc", 5: "bt470", 6: "smpte170m", 7: "smpte240m", 9: "bt2020"}
 
@@ -52,7 +55,7 @@ class Orientation(NamedTuple):
 
 
 class ToRgb:
-    """Decoded frames to upright uint8 RGB.
+    """Decoded frames to upright uint8 RGB; several threads may use one.
 
     Args:
         size: width and height of the result; a clip may change its size on the way. None keeps that of each frame.
@@ -61,8 +64,8 @@ class ToRgb:
 
     def __init__(self, size: tuple[int, int] | None = None, display: Display = ORDINARY) -> None:
         self.size, self.display = size, display
-        self.reformatter = VideoReformatter()
         self.orientation = Orientation()
+        self._tools = _Tools()
 
     def orient(self, first: av.VideoFrame) -> None:
         """Take the orientation of the clip from its first frame.
@@ -78,22 +81,121 @@ class ToRgb:
             image = cv2.resize(image, self.size, interpolation=cv2.INTER_AREA)
         return image
 
-    def _stored(self, frame: av.VideoFrame) -> np.ndarray:
-        name = frame.format.name
+    def upright_size(self, frame: av.VideoFrame) -> tuple[int, int]:
+        """Width and height of the result."""
+        size = (frame.width, frame.height)
+        return self.size or (size[::-1] if self.orientation.transpose else size)
+
+    def part(self, frame: av.VideoFrame, box: Box) -> np.ndarray:
+        """A region of the result, uint8 [h, w, 3], the same bit for bit; the rest of the frame is not converted."""
+        width, height = self.upright_size(frame)
+        left, top, right, bottom = box
+        transpose, left_right, up_down = self.orientation
+        wanted = (height, width) if transpose else (width, height)
+        if (frame.width, frame.height) != wanted or not frame.format.is_planar:
+            return self(frame)[top:bottom, left:right]
+        across, down = (width - right, width - left) if left_right else (left, right), (top, bottom)
+        down = (height - bottom, height - top) if up_down else down
+        if transpose:
+            across, down = down, across
+        # the scaler looks at neighbouring chroma; where regions begin, whole chroma samples do
+        spans = [
+            (max(low // _STEP - 1, 0) * _STEP, min((-(-high // _STEP) + 1) * _STEP, size))
+            for (low, high), size in zip((across, down), (frame.width, frame.height), strict=True)
+        ]
+        (x0, x1), (y0, y1) = spans
+        region = self._stored(self._tools.cropped(frame, (x0, y0, x1, y1)))
+        return upright(region[down[0] - y0 : down[1] - y0, across[0] - x0 : across[1] - x0], self.orientation)
+
+    def sparse(self, frame: av.VideoFrame, step: int) -> np.ndarray:
+        """About every `step`-th pixel of the result, uint8 [h, w, 3]; the rest of the frame is not converted."""
+        if is_float(frame.format.name) or not self.display.ordinary:
+            return self(frame)[::step, ::step]
+        size = -(-frame.width // step), -(-frame.height // step)
+        return upright(self._stored(frame, self._tools.thinner.reformat, size, Interpolation.POINT), self.orientation)
+
+    def _stored(
+        self,
+        frame: av.VideoFrame,
+        reformat: Any = None,
+        size: tuple[int | None, int | None] = (None, None),
+        interpolation: Any = _EXACT,
+    ) -> np.ndarray:
+        name, reformat = frame.format.name, reformat or self._tools.reformatter.reformat
         if is_float(name):
             # one thread: with several, a row of odd width may be written over by the end of the row before
-            return self.display.proxy(self.reformatter.reformat(frame, format="gbrpf32le", threads=1).to_ndarray())
+            return self.display.proxy(reformat(frame, format="gbrpf32le", threads=1).to_ndarray())
         conversion = {}
         if not (frame.format.is_rgb or name == "pal8"):
             colors = colors_of(frame).conversion
             conversion = {"src_colorspace": colors["colorspace"], "src_color_range": colors["color_range"]}
         # Three planes put together by OpenCV: the same numbers as FFmpeg's own "rgb24" in half the time.
         pixels = "gbrp" if self.display.ordinary else "gbrp16le"
-        planar = self.reformatter.reformat(frame, format=pixels, interpolation=_EXACT, threads=1, **conversion)
+        planar = reformat(frame, *size, format=pixels, interpolation=interpolation, threads=1, **conversion)
         if not self.display.ordinary:
             return self.display.proxy_of_integers(planar.to_ndarray())
         green, blue, red = (np.asarray(p).reshape(p.height, p.line_size)[:, : p.width] for p in planar.planes)
         return cv2.merge([red, green, blue])
+
+
+class _Tools(threading.local):
+    """FFmpeg's scaler and crop filter, which only one thread may use: every thread has its own."""
+
+    def __init__(self) -> None:
+        self.reformatter, self.thinner = VideoReformatter(), VideoReformatter()
+        self._graph: Any = None
+        self._crop: Any = None
+        self._of: tuple[Any, ...] = ()
+        self._box: Box = (0, 0, 0, 0)
+
+    def cropped(self, frame: av.VideoFrame, box: Box) -> av.VideoFrame:
+        """A region of a frame, which shares its memory."""
+        if self._of != (of := (frame.width, frame.height, frame.format.name)):
+            self._graph, self._of, self._box = av.filter.Graph(), of, (0, 0, frame.width, frame.height)
+            begin = self._graph.add_buffer(
+                width=frame.width, height=frame.height, format=frame.format, time_base=Fraction(1, 1000)
+            )
+            self._crop, end = self._graph.add("crop", "iw:ih:0:0"), self._graph.add("buffersink")
+            begin.link_to(self._crop)
+            self._crop.link_to(end)
+            self._graph.configure()
+        if box != self._box:
+            left, top, right, bottom = self._box = box
+            # the place first: a size that does not fit at the last one is refused
+            for name, value in (("x", 0), ("y", 0), ("w", right - left), ("h", bottom - top), ("x", left), ("y", top)):
+                self._crop.process_command(name, str(value))
+        self._graph.vpush(frame)
+        region: av.VideoFrame = self._graph.vpull()
+        return region
+
+
+class DecodedPicture:
+    """What a decoded frame shows; see `info.Picture`."""
+
+    def __init__(self, frame: av.VideoFrame, to_rgb: ToRgb) -> None:
+        self._frame: av.VideoFrame | None = frame
+        self._to_rgb = to_rgb
+        self._whole: np.ndarray | None = None
+        width, height = to_rgb.upright_size(frame)
+        self.shape: tuple[int, ...] = (height, width, 3)
+
+    @property
+    def whole(self) -> np.ndarray:
+        """See `info.Picture`."""
+        if self._whole is None:
+            self._whole, self._frame = self._to_rgb(self._frame), None
+        return self._whole
+
+    def part(self, box: Box) -> np.ndarray:
+        """See `info.Picture`."""
+        if self._whole is None:
+            return self._to_rgb.part(self._frame, box)
+        left, top, right, bottom = box
+        return self._whole[top:bottom, left:right]
+
+    def sparse(self, step: int) -> np.ndarray:
+        """See `info.Picture`."""
+        return self._to_rgb.sparse(self._frame, step) if self._whole is None else self._whole[::step, ::step]
 
 
 class ToEncoder:

@@ -1,5 +1,6 @@
 """File name suffixes by what they hold, in one place."""
 
+from cmet_engine import takes
 from cmet_engine.choices import CODEC_OUT as CODEC_OUT
 from cmet_engine.errors import InvalidInput
 
@@ -25,12 +26,15 @@ SEQUENCE_OUT = (".png", ".tif", ".dpx", ".exr")
 """Numbered pictures that can be written."""
 
 TRACK = (".npz", ".csv", ".json")
-"""Coefficient tracks: native, Live Link Face, Audio2Face."""
+"""Coefficient tracks that are written: native, Live Link Face, Audio2Face."""
 
-SCENE = (".fbx", ".glb", ".usdc", ".abc", ".blend")
+TRACK_IN = (".npz", *takes.SUFFIXES)
+"""Coefficient tracks that are read; `takes` tells the recordings of applications by their content."""
+
+SCENE = (".fbx", ".glb", ".usdc", ".usd", ".usda", ".usdz", ".abc", ".blend")
 """What a track on a rig can be exported to."""
 
-UPLOAD = (".wav", ".flac", ".mp3", ".m4a", ".ogg", *TRACK, ".mp4", ".mov", ".png", ".jpg", ".ocio")
+UPLOAD = (".wav", ".flac", ".mp3", ".m4a", ".ogg", *TRACK_IN, ".mp4", ".mov", ".png", ".jpg", ".ocio")
 """What a client may upload to the engine: speech, tracks and timelines, clips, pictures, colour configurations."""
 
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
+from typing import Protocol
 
 import av
 import numpy as np
@@ -127,21 +128,74 @@ class VideoInfo:
         return {name: value for name, value in tags.items() if value}
 
 
-@dataclass
+class Picture(Protocol):
+    """What a frame shows, made into RGB as far as somebody looks at it.
+
+    Attributes:
+        shape: height, width, 3.
+        whole: uint8 [H, W, 3] RGB, upright, made once.
+    """
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """See above."""
+
+    @property
+    def whole(self) -> np.ndarray:
+        """See above."""
+
+    def part(self, box: tuple[int, int, int, int]) -> np.ndarray:
+        """uint8 [h, w, 3]: the region left, top, right, bottom of `whole`."""
+
+    def sparse(self, step: int) -> np.ndarray:
+        """uint8 [h, w, 3]: about every `step`-th pixel across and down."""
+
+
 class Frame:
     """One picture of a clip.
+
+    Args:
+        index, time, source, fields: see below.
+        picture: what it shows: an array as `image`, or what makes one when it is asked for.
 
     Attributes:
         index: 0 for the first.
         time: seconds from the first frame, exact.
-        image: uint8 [H, W, 3] RGB, upright; the caller's own, free to change.
-        source: the same picture in `VideoInfo.pixels`, upright, the caller's own too; None where nobody asked for it.
+        source: the same picture in `VideoInfo.pixels`, upright, the caller's own; None where nobody asked for it.
         fields: of an interlaced picture whose two moments were asked for, a whole picture of each, the first one's `image` being
             this one's; in `source` their lines alternate.
     """
 
-    index: int
-    time: Fraction
-    image: np.ndarray
-    source: av.VideoFrame | None = None
-    fields: "tuple[Frame, Frame] | None" = None
+    def __init__(
+        self,
+        index: int,
+        time: Fraction,
+        picture: np.ndarray | Picture,
+        source: av.VideoFrame | None = None,
+        fields: "tuple[Frame, Frame] | None" = None,
+    ) -> None:
+        self.index, self.time, self.picture, self.source, self.fields = index, time, picture, source, fields
+
+    @property
+    def image(self) -> np.ndarray:
+        """uint8 [H, W, 3] RGB, upright; the caller's own, free to change."""
+        return self.picture if isinstance(self.picture, np.ndarray) else self.picture.whole
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of `image`."""
+        return self.picture.shape
+
+    def part(self, box: tuple[int, int, int, int]) -> np.ndarray:
+        """The region left, top, right, bottom of `image`, which need not be made whole for that."""
+        return cut(self.picture, box) if isinstance(self.picture, np.ndarray) else self.picture.part(box)
+
+    def sparse(self, step: int) -> np.ndarray:
+        """About every `step`-th pixel of `image`, which need not be made whole for that."""
+        return self.picture[::step, ::step] if isinstance(self.picture, np.ndarray) else self.picture.sparse(step)
+
+
+def cut(image: np.ndarray | Frame, box: tuple[int, int, int, int]) -> np.ndarray:
+    """The region left, top, right, bottom of a picture."""
+    left, top, right, bottom = box
+    return image[top:bottom, left:right] if isinstance(image, np.ndarray) else image.part(box)

@@ -84,7 +84,7 @@ class MovieOutput(Output):
 
     def resume(self) -> int:
         """Mux the finished segments; returns how many pictures they hold."""
-        for path in finished(self.settings.segments):
+        for path in finished(self.settings.segments, ".segment", SEGMENT):
             packets = list(read_packets(path))
             self.stamps += sorted(packet.pts for packet in packets)
             for packet in packets:

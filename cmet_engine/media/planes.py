@@ -272,7 +272,14 @@ def read_rgb(frame: av.VideoFrame, box: Box, colors: Colors) -> np.ndarray:
     return cv2.merge([red, green, blue])
 
 
-def write_change(frame: av.VideoFrame, box: Box, before: np.ndarray, after: np.ndarray, colors: Colors) -> None:
+def write_change(
+    frame: av.VideoFrame,
+    box: Box,
+    before: np.ndarray,
+    after: np.ndarray,
+    colors: Colors,
+    lighter: np.ndarray | None = None,
+) -> None:
     """Add a change of colours to the samples of a frame.
 
     Args:
@@ -280,33 +287,39 @@ def write_change(frame: av.VideoFrame, box: Box, before: np.ndarray, after: np.n
         box: the region.
         before, after: [h, w, 3] RGB of the region, 0 to 255, of one type: uint8 or float32.
         colors: what the frame's numbers stand for, and where its chroma lies in `before` and `after`.
+        lighter: float32 [h, w] that is added to red, green and blue alike.
     """
     change = cv2.subtract(after, before, dtype=cv2.CV_32F)
     about, planes = layout(frame.format.name), views(frame)
     left, top, right, bottom = box
     part = slice(top, bottom), slice(left, right)
     top_value = 2**about.bits - 1
-    red, green, blue = cv2.split(change)
-    if about.floats:
-        for plane, values in zip(
-            planes, (green, blue, red) if about.rgb else ((red + green + blue) / 3,), strict=False
-        ):
-            _add_floats(plane[part], values * np.float32(1 / 255))
-        return
-    if about.rgb:
-        for plane, values in zip(planes, (green, blue, red), strict=False):
-            _add(plane[part], values * np.float32(top_value / 255), top_value)
+    if about.rgb or about.floats:
+        if lighter is not None:
+            change += lighter[..., None]
+        red, green, blue = cv2.split(change)
+        colours = (green, blue, red) if about.rgb else ((red + green + blue) / 3,)
+        for plane, values in zip(planes, colours, strict=False):
+            if about.floats:
+                _add_floats(plane[part], values * np.float32(1 / 255))
+            else:
+                _add(plane[part], values * np.float32(top_value / 255), top_value)
         return
     of_red, of_blue = _WEIGHTS.get(colors.matrix, (0.299, 0.114))
     _, luma_step, chroma_step = _scales(colors, about)
-    luma = of_red * red + (1 - of_red - of_blue) * green + of_blue * blue
-    _add(planes[0][part], luma / luma_step, top_value)
+    luma_of = np.array([of_red, 1 - of_red - of_blue, of_blue])
+    chroma_of = [
+        (colour - luma_of) / ((2 - 2 * share) * chroma_step)
+        for colour, share in (((0, 0, 1), of_blue), ((1, 0, 0), of_red))
+    ]
+    changes = cv2.split(cv2.transform(change, np.array([luma_of / luma_step, *chroma_of], np.float32)))
+    luma = changes[0] if lighter is None else cv2.scaleAdd(lighter, 1 / float(luma_step), changes[0])
+    _add(planes[0][part], luma, top_value)
     if about.gray:
         return
     grid = _Grid.of(about, colors.chroma_place)
-    for plane, colour, share in ((planes[1], blue, of_blue), (planes[2], red, of_red)):
-        difference = (colour - luma) * np.float32(1 / ((2 - 2 * share) * chroma_step))
-        (x0, y0, x1, y1), values = grid.reduced(difference, box, (frame.width, frame.height))
+    for plane, chroma in zip(planes[1:3], changes[1:], strict=True):
+        (x0, y0, x1, y1), values = grid.reduced(chroma, box, (frame.width, frame.height))
         _add(plane[y0:y1, x0:x1], values, top_value)
 
 
@@ -318,7 +331,7 @@ def changed_box(before: np.ndarray, after: np.ndarray, within: Box | None = None
     left, top, right, bottom = within or (0, 0, before.shape[1], before.shape[0])
     part = slice(top, bottom), slice(left, right)
     differs = cv2.absdiff(before[part], after[part]).reshape(bottom - top, -1)
-    rows, columns = (np.flatnonzero(cv2.reduce(differs, axis, cv2.REDUCE_MAX)) for axis in (1, 0))
+    rows, columns = (np.flatnonzero(differs.max(axis)) for axis in (1, 0))
     if not len(rows):
         return None
     return left + int(columns[0]) // 3, top + int(rows[0]), left + int(columns[-1]) // 3 + 1, top + int(rows[-1]) + 1
@@ -339,7 +352,9 @@ def _scales(colors: Colors, about: Layout) -> tuple[np.float32, np.float32, np.f
 
 def _add(samples: np.ndarray, change: np.ndarray, most: int) -> None:
     """Add a change to samples, rounded and clipped to 0..`most`."""
-    samples[...] = np.clip(np.rint(samples + change), 0, most)
+    kind = cv2.CV_8U if samples.dtype == np.uint8 else cv2.CV_16U
+    changed = cv2.add(samples, change, dtype=kind)  # rounds to the nearest, and clips to what the type holds
+    samples[...] = changed if most == np.iinfo(samples.dtype).max else np.minimum(changed, most)
 
 
 def _add_floats(samples: np.ndarray, change: np.ndarray) -> None:
@@ -347,6 +362,10 @@ def _add_floats(samples: np.ndarray, change: np.ndarray) -> None:
     changed = np.isfinite(change) & (change != 0) & np.isfinite(samples)
     most = float(np.finfo(samples.dtype).max)
     samples[changed] = np.clip(samples[changed] + change[changed], -most, most)
+
+
+_ONE = np.ones(1, np.float32)
+_REACH = 3  # chroma samples that enlarging and averaging look at on either side
 
 
 class _Axis(NamedTuple):
@@ -364,6 +383,16 @@ class _Axis(NamedTuple):
             return np.full(self.ratio, 1 / self.ratio, np.float32), 0
         weights = self.ratio - np.abs(np.arange(1 - self.ratio, self.ratio, dtype=np.float32))
         return weights / self.ratio**2, self.ratio - 1 - int(self.place)
+
+    @property
+    def blurring(self) -> tuple[np.ndarray, int]:
+        """What enlarging (`_Grid.enlarged`) and averaging do to chroma samples, as such weights of them."""
+        weights, first = self.kernel
+        lines = np.eye(_REACH * 2 + 1, dtype=np.float32)
+        at = (np.arange(len(weights)) - first - self.place) / self.ratio + _REACH
+        places = np.float32(at)[None].repeat(len(lines), 0)
+        rows = np.arange(len(lines), dtype=np.float32)[:, None].repeat(len(weights), 1)
+        return cv2.remap(lines, places, rows, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE) @ weights, _REACH
 
     def span(self, low: int, high: int, size: int) -> tuple[int, int]:
         """The chroma samples that luma samples `low` to `high` have a part in, of a plane `size` luma samples long."""
@@ -425,20 +454,18 @@ class _Grid(NamedTuple):
             return box, values
         x0, x1 = self.across.span(left, right, size[0])
         y0, y1 = self.down.span(top, bottom, size[1])
-        outer = (
-            x0 * self.across.ratio,
-            y0 * self.down.ratio,
-            min(x1 * self.across.ratio, size[0]),
-            min(y1 * self.down.ratio, size[1]),
-        )
-        padded = np.zeros((outer[3] - outer[1], outer[2] - outer[0]), np.float32)
-        padded[top - outer[1] : bottom - outer[1], left - outer[0] : right - outer[0]] = values
-        once = self._averaged(padded)
-        again = once + (once - self._averaged(self.enlarged(once, (x0, y0), outer)))
-        again[once == 0] = 0
-        return (x0, y0, x1, y1), again
-
-    def _averaged(self, values: np.ndarray) -> np.ndarray:
+        padded = cv2.copyMakeBorder(
+            values, top - y0 * self.down.ratio, min(y1 * self.down.ratio, size[1]) - bottom,
+            left - x0 * self.across.ratio, min(x1 * self.across.ratio, size[0]) - right, cv2.BORDER_CONSTANT,
+        )  # fmt: skip
         (kx, ax), (ky, ay) = self.across.kernel, self.down.kernel
-        means = cv2.sepFilter2D(values, cv2.CV_32F, kx, ky, anchor=(ax, ay), borderType=cv2.BORDER_REPLICATE)
-        return means[:: self.down.ratio, :: self.across.ratio]
+        rows = _filtered(padded, _ONE, ky, (0, ay))[:: self.down.ratio]
+        once = _filtered(rows, kx, _ONE, (ax, 0))[:, :: self.across.ratio]
+        (kx, ax), (ky, ay) = self.across.blurring, self.down.blurring
+        again = 2 * once - _filtered(once, kx, ky, (ax, ay))
+        return (x0, y0, x1, y1), again * (once != 0)
+
+
+def _filtered(values: np.ndarray, kx: np.ndarray, ky: np.ndarray, anchor: tuple[int, int]) -> np.ndarray:
+    """Values [h, w] weighted by `kx` across and `ky` down; the last ones count again beyond the ends."""
+    return cv2.sepFilter2D(values, -1, kx, ky, anchor=anchor, borderType=cv2.BORDER_REPLICATE)

@@ -15,7 +15,7 @@ import numpy as np
 
 from cmet_engine.choices import GUESSED, InputSpace
 from cmet_engine.errors import InvalidInput
-from cmet_engine.media.colour import ToRgb
+from cmet_engine.media.colour import DecodedPicture, ToRgb
 from cmet_engine.media.info import Frame, VideoInfo
 from cmet_engine.media.planes import Upright
 from cmet_engine.media.probe import measure
@@ -59,18 +59,22 @@ class VideoReader:
     def __iter__(self) -> Iterator[Frame]:
         return self.frames()
 
-    def frames(self, start: int = 0, *, planes: bool = False, fields: bool = False) -> Iterator[Frame]:
+    def frames(
+        self, start: int = 0, *, planes: bool = False, fields: bool = False, whole: bool = True
+    ) -> Iterator[Frame]:
         """The frames from number `start` on. Those before are decoded too, so that numbers and times stay the same.
 
         With `planes` they come in the clip's own pixel format too, where it is planar or can be made so without loss. With
         `fields` as well, interlaced ones stay so there, and each comes with whole pictures of its two moments; else the second
         moment is left out.
+
+        Without `whole` the RGB of a frame is made when somebody looks at it, as far as they look: for whoever needs a region alone.
         """
         planes = planes and self.info.pixels != ""
-        frames = self._decode(start, planes, planes and fields and self.info.field_order != "")
+        frames = self._decode(start, planes, planes and fields and self.info.field_order != "", whole)
         return _prefetched(frames, self.prefetch) if self.prefetch > 0 else frames
 
-    def _decode(self, start: int, planes: bool, fields: bool) -> Iterator[Frame]:
+    def _decode(self, start: int, planes: bool, fields: bool, whole: bool) -> Iterator[Frame]:
         info, count, damaged = self.info, 0, 0
         first: int | None = None
         last = Fraction(-1)
@@ -107,10 +111,16 @@ class VideoReader:
                             (info.width, info.height), info.pixels, info.colors, to_rgb.orientation, info.field_order
                         )
                 if count >= start:
-                    whole = [Frame(count, time, to_rgb(one), own(one) if own else None) for one in moments.whole]
-                    if own and len(whole) == 2:
-                        whole = [Frame(count, time, whole[0].image, own(decoded), (whole[0], whole[1]))]
-                    yield whole[0]
+                    pictures = [DecodedPicture(one, to_rgb) for one in moments.whole]
+                    if whole:
+                        pictures[0].whole  # noqa: B018
+                    seen = [
+                        Frame(count, time, picture, own(one) if own else None)
+                        for picture, one in zip(pictures, moments.whole, strict=True)
+                    ]
+                    if own and len(seen) == 2:
+                        seen = [Frame(count, time, pictures[0], own(decoded), (seen[0], seen[1]))]
+                    yield seen[0]
                 count += 1
         if not count:
             raise InvalidInput(f"{info.path}: not one frame can be decoded; export or copy the clip again.")

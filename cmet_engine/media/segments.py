@@ -46,7 +46,7 @@ def unfinished_file(folder: Path, first: int) -> Path:
     return _file(folder, first, ".part")
 
 
-def finished(folder: Path | None, suffix: str = ".segment", step: int = SEGMENT) -> list[Path]:
+def finished(folder: Path | None, suffix: str, step: int) -> list[Path]:
     """The finished segments of `step` pictures each, in order, up to the first gap."""
     found: list[Path] = []
     while folder and (path := _file(folder, len(found) * step, suffix)).is_file():

@@ -1,5 +1,9 @@
 """Where networks run: one list of devices, one choice, one refusal."""
 
+import ctypes
+import sys
+from pathlib import Path
+
 from cmet_engine.choices import DEVICES
 from cmet_engine.errors import MissingWeights
 
@@ -17,6 +21,8 @@ def resolve(device: str = "auto") -> str:
         raise MissingWeights(f"The device '{device}' is unknown; use one of {', '.join(DEVICES)}.")
     if kind == "cpu":
         return device
+    if kind == "auto" and not _gpu_possible():
+        return "cpu"
     import torch
 
     if kind == "auto":
@@ -26,3 +32,16 @@ def resolve(device: str = "auto") -> str:
     if kind == "mps" and not torch.backends.mps.is_available():
         raise MissingWeights("There is no Apple GPU (mps) that torch can use on this machine; use --device cpu.")
     return device
+
+
+def _gpu_possible() -> bool:
+    """Whether torch might find a CUDA GPU; False where it cannot, which is known without importing it."""
+    if "torch" in sys.modules or Path("/dev/kfd").exists():  # the device that AMD's ROCm needs
+        return True
+    if sys.platform == "darwin":
+        return False
+    try:  # what torch itself loads first
+        ctypes.CDLL("nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1")
+    except OSError:
+        return False
+    return True

@@ -73,12 +73,13 @@ def unrolled(luma: np.ndarray, pose: Pose, index: int) -> np.ndarray:
     )  # fmt: skip
 
 
-def places(pose: Pose, index: int, box: tuple[int, int, int, int]) -> tuple[np.ndarray, np.ndarray]:
+def places(pose: Pose, index: int, box: tuple[int, int, int, int], shrink: int = 1) -> tuple[np.ndarray, np.ndarray]:
     """Where on the surface, in its samples, the pixels of a region lie: two float32 [h, w], far outside where they do not.
 
     Args:
         pose, index: see `unrolled`.
         box: left, top, right and bottom of the region.
+        shrink: pixels that one value stands for, across and down.
     """
     left, top, right, bottom = box
     scale, turn, offset = pose.scale[index], pose.rotation[index], pose.offset[index]
@@ -99,5 +100,5 @@ def places(pose: Pose, index: int, box: tuple[int, int, int, int]) -> tuple[np.n
     lost = (slope < _LEAST_SLOPE) | (np.abs(miss_u) + np.abs(miss_v) > 0.02)
     at_x, at_y = (x + WIDE) * DENSITY - 0.5, (HIGH - y) * DENSITY - 0.5
     at_x[lost] = _NOWHERE
-    size = (right - left, bottom - top)
+    size = (-(-(right - left) // shrink), -(-(bottom - top) // shrink))
     return cv2.resize(at_x.astype(np.float32), size), cv2.resize(at_y.astype(np.float32), size)

@@ -19,7 +19,7 @@ FULL_EDIT = 0.99
 class ResultCheck:
     """Tracks some frames again, before and after the edit.
 
-    Let it `observe` every frame, then ask for `figures`, and `close` it at the end. What it measured so far is in its attributes:
+    Let it `observe` the frames that it wants, then ask for `figures`, and `close` it at the end. What it measured so far is in its attributes:
     whoever goes on after an interruption puts them back.
 
     Attributes:
@@ -37,6 +37,10 @@ class ResultCheck:
         self.before: list[np.ndarray] = []
         self.after: list[np.ndarray] = []
 
+    def wants(self, index: int) -> bool:
+        """Whether a frame is among those to be checked."""
+        return index in self._wanted
+
     def observe(self, index: int, before: np.ndarray, after: np.ndarray) -> None:
         """Track one frame before and after the edit, if it is among those to be checked.
 
@@ -44,7 +48,7 @@ class ResultCheck:
             index: of the frame.
             before, after: uint8 [H, W, 3].
         """
-        if index not in self._wanted or self._mesh is None:
+        if not self.wants(index) or self._mesh is None:
             return
         landmarks, size = self._geometry.landmarks[index], self._geometry.size
         # the mesh sees heads upright only

@@ -69,12 +69,11 @@ class MatteOutput:
                 self._before[frame.index] = [plane.copy() for plane in views(frame.source)]
             yield frame
 
-    def add(self, frame: Frame, picture: np.ndarray) -> np.ndarray:
-        """Write the matte of a rendered frame: uint8 [H, W], 0 or 255."""
+    def add(self, frame: Frame, rendered: Frame) -> np.ndarray:
+        """Write the matte of a frame that became `rendered`: uint8 [H, W], 0 or 255."""
         if frame.source is None:
-            changed = (
-                (picture != frame.image).any(2) if picture is not frame.image else np.zeros(picture.shape[:2], bool)
-            )
+            same = rendered is frame
+            changed = np.zeros(frame.shape[:2], bool) if same else (rendered.image != frame.image).any(2)
         else:
             changed = _changed(self._before.pop(frame.index), views(frame.source))
         matte = _filled(changed)

@@ -11,7 +11,7 @@ def edit_description(timeline: EmotionTimeline, mode: str) -> str:
     for key in timeline.keys:
         end = "end" if key.end is None else f"{key.end:g} s"
         whole = key.start == 0 and key.end is None
-        parts.append(f"{key.emotion} {key.strength:g}" + ("" if whole else f" from {key.start:g} s to {end}"))
+        parts.append(f"{key.title} {key.strength:g}" + ("" if whole else f" from {key.start:g} s to {end}"))
         parts[-1] += "" if key.person is None else f" for {key.person}"
     return f"{', '.join(parts)} ({mode})"
 

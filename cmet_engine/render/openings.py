@@ -46,7 +46,7 @@ _ROW = 256  # places in a row of the table that OpenCV reads
 
 def quantised(picture: np.ndarray, kind: Any) -> np.ndarray:
     """A float picture, 0 to 255, rounded and clipped where it must become uint8; float pictures keep fractions and range."""
-    return np.clip(picture + 0.5, 0, 255).astype(np.uint8) if kind == np.uint8 else picture
+    return cv2.add(picture, 0, dtype=cv2.CV_8U) if kind == np.uint8 else picture
 
 
 class Opening:
@@ -79,8 +79,8 @@ class Opening:
         self.box = (int(low[0]), int(low[1]), int(high[0]), int(high[1]))
         fine = FINE if self.width < FINE_UP_TO else 1
         columns, rows = (high - low) * fine
-        x = (np.arange(columns) + 0.5)[None, :] / fine - 0.5 + low[0]  # centres of fine pixels
-        y = (np.arange(rows) + 0.5)[:, None] / fine - 0.5 + low[1]
+        x = ((np.arange(columns) + 0.5)[None, :] / fine - 0.5 + low[0]).astype(np.float32)  # centres of fine pixels
+        y = ((np.arange(rows) + 0.5)[:, None] / fine - 0.5 + low[1]).astype(np.float32)
         u = (x - upper[0, 0]) * along[0] + (y - upper[0, 1]) * along[1]
         v = (x - upper[0, 0]) * self.across[0] + (y - upper[0, 1]) * self.across[1]
         self._origin = upper[0]

@@ -12,7 +12,7 @@ from typing import Protocol
 import av
 import numpy as np
 
-from cmet_engine.media.info import Frame, VideoInfo
+from cmet_engine.media.info import Frame, VideoInfo, cut
 from cmet_engine.media.planes import Box, changed_box, proxy_place, read_rgb, weave, write_change
 from cmet_engine.provenance.watermark import Marker
 from cmet_engine.render.base import PartRenderer, Renderer
@@ -78,13 +78,16 @@ class ShownPlanes:
             after = np.minimum(after, np.maximum(before.max((0, 1)), least))
         write_change(source, box, before, after, self.colors)
 
-    def add_proxy(self, source: av.VideoFrame, box: Box, before: np.ndarray, after: np.ndarray) -> None:
-        """Add a change of the 8-bit picture, `Frame.image`."""
+    def add_proxy(
+        self, source: av.VideoFrame, box: Box, before: np.ndarray, after: np.ndarray, lighter: np.ndarray | None = None
+    ) -> None:
+        """Add a change of the 8-bit picture, `Frame.image`, and `lighter` [h, w] to all its colours."""
         if self.display is None:
-            write_change(source, box, before, after, replace(self.colors, chroma_place=proxy_place(self.colors)))
+            colors = replace(self.colors, chroma_place=proxy_place(self.colors))
+            write_change(source, box, before, after, colors, lighter)
         else:
-            shown = self.read(source, box)
-            self.add(source, box, shown, shown + (after.astype(np.float32) - before))
+            shown, change = self.read(source, box), after.astype(np.float32) - before
+            self.add(source, box, shown, shown + (change if lighter is None else change + lighter[..., None]))
 
 
 class FrameRenderer:
@@ -103,60 +106,104 @@ class FrameRenderer:
         self.renderer, self.late, self.shown = renderer, renderer.half_later(), ShownPlanes(info, display)
         self.field_order, self.marker = info.field_order, marker
 
-    def __call__(self, frames: Sequence[Frame]) -> list[np.ndarray]:
-        """The pictures of some frames, uint8 [H, W, 3], in their order; `Frame.source`, where there is one, is changed in place.
+    def __call__(self, frames: Sequence[Frame]) -> list[Frame]:
+        """Some frames rendered, in their order; `Frame.source`, where there is one, is changed in place.
 
-        Of an interlaced frame it is the picture of its first moment.
+        Where nothing changes it is the very same frame. Of an interlaced frame it is that of its first moment.
         """
-        pictures = self._rendered(self.renderer, [frame.fields[0] if frame.fields else frame for frame in frames])
+        rendered = self._rendered(self.renderer, [frame.fields[0] if frame.fields else frame for frame in frames])
         self._rendered(self.late, [frame.fields[1] for frame in frames if frame.fields])
         for frame in frames:
             first, second = (one.source for one in frame.fields) if frame.fields else (None, None)
             if frame.source and first and second:
                 weave(frame.source, first, second, self.field_order)
-        return pictures
+        return rendered
 
-    def _rendered(self, renderer: Renderer, frames: Sequence[Frame]) -> list[np.ndarray]:
+    def _rendered(self, renderer: Renderer, frames: Sequence[Frame]) -> list[Frame]:
         """`__call__` for whole pictures."""
-        if not frames:
-            return []
-        if self.shown.deep and isinstance(renderer, PartRenderer) and all(frame.source for frame in frames):
-            return [self._part(renderer, frame) for frame in frames]
-        pictures = renderer.render_batch(frames)
-        for frame, picture in zip(frames, pictures, strict=True):
-            if picture is frame.image or (frame.source is None and self.marker is None):
-                continue
-            within = renderer.region(frame.index) if isinstance(renderer, PartRenderer) else None
-            if (box := changed_box(frame.image, picture, within)) is None:
-                continue
-            before, after = _cut(frame.image, box), _cut(picture, box)
-            if self.marker:
-                marked = self.marker(frame.index, float(frame.time), before, after, box[:2])
-                before = before.astype(np.float32)
-                after[...] = np.clip(marked + 0.5, 0, 255)
-                after = marked
-            if frame.source is not None:
-                self.shown.add_proxy(frame.source, box, before, after)
-        return pictures
+        if isinstance(renderer, PartRenderer):
+            return self._parts(renderer, frames)
+        pictures = renderer.render_batch(frames) if frames else []
+        return [self._finished(*pair) for pair in zip(frames, pictures, strict=True)]
 
-    def _part(self, renderer: PartRenderer, frame: Frame) -> np.ndarray:
-        """Render the region of a frame that may change, in floating point."""
-        box = renderer.region(frame.index)
-        if box is None or frame.source is None:
-            return frame.image
-        before = self.shown.read(frame.source, box)
-        after = renderer.render_part(before, frame.index, box[:2])
+    def _parts(self, renderer: PartRenderer, frames: Sequence[Frame]) -> list[Frame]:
+        """Render the regions of frames that may change: in floating point where they have more than 8 bits."""
+        boxes = [renderer.region(frame.index) for frame in frames]
+        befores = [self._before(frame, box) for frame, box in zip(frames, boxes, strict=True) if box]
+        places = [(frame.index, box[:2]) for frame, box in zip(frames, boxes, strict=True) if box]
+        afters = iter(renderer.render_parts([(part, *place) for part, place in zip(befores, places, strict=True)]))
+        parts = iter(befores)
+        return [
+            self._after(frame, box, next(parts), next(afters)) if box else frame
+            for frame, box in zip(frames, boxes, strict=True)
+        ]
+
+    def _before(self, frame: Frame, box: Box) -> np.ndarray:
+        """A region of a frame, as it is rendered."""
+        return self.shown.read(frame.source, box) if self.shown.deep and frame.source else frame.part(box)
+
+    def _after(self, frame: Frame, box: Box, before: np.ndarray, after: np.ndarray) -> Frame:
+        """A frame of which a region was rendered."""
         if after is before:
-            return frame.image
+            return frame
+        if not (self.shown.deep and frame.source):
+            return self._changed(frame, box, before, after)
         if self.marker:
-            after = self.marker(frame.index, float(frame.time), before, after, box[:2], LEAST_CHANGE)
+            after = after + self.marker(frame.index, float(frame.time), before, after, box[:2], LEAST_CHANGE)[..., None]
         self.shown.add(frame.source, box, before, after)
-        picture = frame.image.copy()
-        region, changed = _cut(picture, box), (np.abs(after - before) > LEAST_CHANGE).any(2)
-        region[changed] = np.clip(after[changed] + 0.5, 0, 255).astype(np.uint8)
-        return picture
+        shown = frame.part(box).copy()
+        changed = (np.abs(after - before) > LEAST_CHANGE).any(2)
+        shown[changed] = np.clip(after[changed] + 0.5, 0, 255).astype(np.uint8)
+        return Frame(frame.index, frame.time, _Pasted(frame, box, shown), frame.source)
+
+    def _finished(self, frame: Frame, picture: np.ndarray) -> Frame:
+        """A frame whose 8-bit picture was rendered as a whole."""
+        if picture is frame.image:
+            return frame
+        return self._changed(frame, (0, 0, picture.shape[1], picture.shape[0]), frame.image, picture)
+
+    def _changed(self, frame: Frame, box: Box, before: np.ndarray, after: np.ndarray) -> Frame:
+        """A frame of which a region of the 8-bit picture was rendered."""
+        if (within := changed_box(before, after)) is None:
+            return frame
+        before, after = cut(before, within), cut(after, within)
+        box = (box[0] + within[0], box[1] + within[1], box[0] + within[2], box[1] + within[3])
+        lighter = self.marker(frame.index, float(frame.time), before, after, box[:2]) if self.marker else None
+        if frame.source is not None:
+            self.shown.add_proxy(frame.source, box, before, after, lighter)
+        return Frame(frame.index, frame.time, _Pasted(frame, box, after, lighter), frame.source)
 
 
-def _cut(picture: np.ndarray, box: Box) -> np.ndarray:
-    left, top, right, bottom = box
-    return picture[top:bottom, left:right]
+class _Pasted:
+    """The picture of a frame in which a region was rendered; see `info.Picture`.
+
+    Args:
+        frame: as it was.
+        box: the region.
+        after: uint8 [h, w, 3], the region.
+        lighter: float32 [h, w] of 255 that is added to its colours.
+    """
+
+    def __init__(self, frame: Frame, box: Box, after: np.ndarray, lighter: np.ndarray | None = None) -> None:
+        self._frame, self._box, self._after, self._lighter = frame, box, after, lighter
+        self.shape = frame.shape
+        self._whole: np.ndarray | None = None
+
+    @property
+    def whole(self) -> np.ndarray:
+        """See `info.Picture`."""
+        if self._whole is None:
+            whole, after = self._frame.image.copy(), self._after
+            if self._lighter is not None:
+                after = np.clip(after + (self._lighter + 0.5)[..., None], 0, 255).astype(np.uint8)
+            cut(whole, self._box)[...] = after
+            self._whole = whole
+        return self._whole
+
+    def part(self, box: Box) -> np.ndarray:
+        """See `info.Picture`."""
+        return cut(self.whole, box)
+
+    def sparse(self, step: int) -> np.ndarray:
+        """See `info.Picture`."""
+        return self.whole[::step, ::step]

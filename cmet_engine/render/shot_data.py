@@ -82,7 +82,7 @@ class Shot:
         clip.set_media_references(media, next(reversed(media)))
         for key, about in zip(self.keys, document["keys"], strict=True):
             marked = span(about["in"]["frame"] - self.first, about["out"]["frame"] - self.first)
-            clip.markers.append(otio.schema.Marker(name=f"{key.emotion} {key.strength:g}", marked_range=marked))
+            clip.markers.append(otio.schema.Marker(name=f"{key.title} {key.strength:g}", marked_range=marked))
         return clip
 
     def _label(self) -> Timecode | None:

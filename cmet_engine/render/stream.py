@@ -53,8 +53,11 @@ class Observer(Protocol):
     before: list[np.ndarray]
     after: list[np.ndarray]
 
+    def wants(self, index: int) -> bool:
+        """Whether it looks at the frame of a number at all."""
+
     def observe(self, index: int, before: np.ndarray, after: np.ndarray) -> None:
-        """Take note of a frame: its number, and the picture uint8 [H, W, 3] before and after."""
+        """Take note of a frame that it wants: its number, and the picture uint8 [H, W, 3] before and after."""
 
 
 @dataclass
@@ -67,12 +70,15 @@ class KeptFrames:
     before: list[np.ndarray] = field(default_factory=list)
     after: list[np.ndarray] = field(default_factory=list)
 
+    def wants(self, index: int) -> bool:
+        """See `Observer`."""
+        return index in self.wanted
+
     def observe(self, index: int, before: np.ndarray, after: np.ndarray) -> None:
-        """Keep the frame if it is wanted."""
-        if index in self.wanted:
-            self.index.append(index)
-            self.before.append(shrunk(before, self.size))
-            self.after.append(shrunk(after, self.size))
+        """Keep the frame."""
+        self.index.append(index)
+        self.before.append(shrunk(before, self.size))
+        self.after.append(shrunk(after, self.size))
 
 
 @dataclass(frozen=True)
@@ -146,18 +152,19 @@ def render_video(
             _recall(folder / NOTES, renderer, observers, start)
         marker = None if output.watermark is None else Marker(output.watermark, people or [renderer.geometry])
         render = FrameRenderer(renderer, info, info.display, marker)
-        frames = reader.frames(start, planes=writer.takes_planes, fields=writer.takes_fields)
-        for frame, picture in _rendered(matte.watched(frames) if matte else frames, render):
+        frames = reader.frames(start, planes=writer.takes_planes, fields=writer.takes_fields, whole=False)
+        for frame, rendered in _rendered(matte.watched(frames) if matte else frames, render):
             for observer in observers.values():
-                observer.observe(frame.index, frame.image, picture)
+                if observer.wants(frame.index):
+                    observer.observe(frame.index, frame.image, rendered.image)
             if folder and (frame.index + 1) % SEGMENT == 0:  # before its last frame is written, which ends the segment
                 _note(folder / NOTES, renderer, observers)
-            mask = matte.add(frame, picture) if matte else None
+            mask = matte.add(frame, rendered) if matte else None
             if frame.index >= writer.frames:
-                shown = picture if frame.source is None else frame.source
+                shown = rendered.image if frame.source is None else frame.source
                 writer.write(shown, frame.time, mask if output.matte_channel else None)
             if preview:
-                preview(picture)
+                preview(rendered.image)
             if progress:
                 progress(Stage.RENDER, frame.index + 1, len(renderer.geometry))
         if folder:
@@ -231,14 +238,14 @@ def _recall(path: Path, renderer: Renderer, observers: Mapping[str, Observer], f
     renderer.recall({k.removeprefix(mark): v for k, v in noted.items() if k.startswith(mark)}, frames)
 
 
-def _rendered(frames: Iterable[Frame], render: FrameRenderer) -> Iterator[tuple[Frame, np.ndarray]]:
-    """Every frame with its picture, in order; as many batches at a time as the renderer has `workers`."""
+def _rendered(frames: Iterable[Frame], render: FrameRenderer) -> Iterator[tuple[Frame, Frame]]:
+    """Every frame as it was and rendered, in order; as many batches at a time as the renderer has `workers`."""
     renderer = render.renderer
     if renderer.workers < 2:
         for batch in _batches(frames, renderer.batch_size):
             yield from zip(batch, render(batch), strict=True)
         return
-    waiting: deque[tuple[list[Frame], Future[list[np.ndarray]]]] = deque()
+    waiting: deque[tuple[list[Frame], Future[list[Frame]]]] = deque()
     with ThreadPoolExecutor(max_workers=renderer.workers) as pool:
         try:
             for batch in _batches(frames, renderer.batch_size):

@@ -7,6 +7,7 @@ itself, so frames may come in any order.
 """
 
 import copy
+import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -31,6 +32,7 @@ from cmet_engine.face.occlusion import Occlusion
 from cmet_engine.face.teeth import colour_of_lips, teeth_meet
 from cmet_engine.face.tracker import FaceGeometry
 from cmet_engine.media.planes import Box
+from cmet_engine.processes import cores
 from cmet_engine.render import mesh
 from cmet_engine.render.base import PartRenderer
 from cmet_engine.render.creases import creased
@@ -44,6 +46,9 @@ from cmet_engine.track import CoefficientTrack
 CHUNK = 64
 """Frames whose landmark motion is computed together."""
 
+MOST_WORKERS = 8
+"""Frames that are rendered at the same time, at most: each is held in memory."""
+
 GRID = 320
 """Longest side of the grid on which the displacement is computed; it is enlarged for larger faces."""
 
@@ -56,6 +61,7 @@ SQUEEZED, SQUEEZED_FINE = 1.5, 4
 REGION_MARGIN = 8
 """Pixels around mesh and creases that are looked at too."""
 
+_REACH = 5  # standard deviations that OpenCV's Gaussians are cut off before
 _SUBPIXEL = 4  # bits of a fraction of a pixel in OpenCV's drawing
 
 
@@ -96,13 +102,15 @@ class WarpRenderer(PartRenderer):
         if self._occlusion:
             self._edited = self._occlusion.held_back(self._source, self._edited)
             self._messages += self._occlusion.messages(geometry)
-        self._start, self._landmarks, self._moves = -CHUNK, np.empty(0), np.empty(0)
+        self.workers = min(MOST_WORKERS, cores())
+        self._lock = threading.Lock()
+        self._chunks: dict[int, tuple[np.ndarray, np.ndarray]] = {}
         self._late = False
 
     def half_later(self) -> "WarpRenderer":
         """See `Renderer.half_later`: the face halfway to where it is in the next frame."""
         other = copy.copy(self)
-        other._start, other._landmarks, other._moves, other._late = -CHUNK, np.empty(0), np.empty(0), True
+        other._lock, other._chunks, other._late = threading.Lock(), {}, True
         return other
 
     def render_part(self, part: np.ndarray, index: int, corner: tuple[int, int]) -> np.ndarray:
@@ -115,6 +123,20 @@ class WarpRenderer(PartRenderer):
         if before is None:
             return self._drawn(part, landmarks, moves, index)
         return before.put_back(part, self._drawn(before.taken_off(part), landmarks, moves, index))
+
+    def without_occluder(self, part: np.ndarray, index: int, corner: tuple[int, int]) -> np.ndarray:
+        """A part of frame `index` without what lies before the face."""
+        before = self._before(part, self._prepared(index)[0] - [*corner, 0], index) if self._occlusion else None
+        return part if before is None else before.taken_off(part)
+
+    def with_occluder(self, part: np.ndarray, drawn: np.ndarray, index: int, corner: tuple[int, int]) -> np.ndarray:
+        """A drawn part of frame `index` with what lies before the face put back; `part` is the frame's own."""
+        before = self._before(part, self._prepared(index)[0] - [*corner, 0], index) if self._occlusion else None
+        return drawn if before is None else before.put_back(part, drawn)
+
+    def change(self, index: int) -> float:
+        """The largest change of a coefficient in frame `index`, 0 to 1."""
+        return float(np.abs(self._edited[index] - self._source[index]).max()) * float(self.geometry.fade[index])
 
     def _before(self, part: np.ndarray, landmarks: np.ndarray, index: int) -> Occluder | None:
         """What lies before the face in a part of frame `index`; `landmarks` are pixels of the part."""
@@ -166,22 +188,30 @@ class WarpRenderer(PartRenderer):
 
     def _prepared(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Landmarks [478, 3] of a frame and their displacement [478, 3], both in pixels."""
-        if not self._start <= index < self._start + len(self._landmarks):
-            start = index - index % CHUNK
-            part = slice(start, min(start + CHUNK + self._late, len(self.geometry)))
-            landmarks = np.asarray(self.geometry.landmarks[part], np.float64)
-            fade = np.asarray(self.geometry.fade[part], np.float32)[:, None]
-            source = self._source[part]
-            change = (self._edited[part] - source) * fade
-            moves = landmark_motion(landmarks, change)
-            moves = moves * facing_weights(landmarks)[:, :, None]
-            if self._occlusion:
-                moves = moves * self._occlusion.kept(part)[:, :, None]
-            moves = hold_lips(landmarks, moves, self.geometry.teeth[part], change[:, arkit.INDEX["jawOpen"]])
-            if self._late:
-                landmarks, moves = (self._halfway(values, start)[:CHUNK] for values in (landmarks, moves))
-            self._start, self._landmarks, self._moves = start, landmarks, moves
-        return self._landmarks[index - self._start], self._moves[index - self._start]
+        start = index - index % CHUNK
+        with self._lock:
+            if start not in self._chunks:
+                if len(self._chunks) > 1:  # frames that are rendered at the same time lie in two at the most
+                    del self._chunks[next(iter(self._chunks))]
+                self._chunks[start] = self._chunk(start)
+            landmarks, moves = self._chunks[start]
+        return landmarks[index - start], moves[index - start]
+
+    def _chunk(self, start: int) -> tuple[np.ndarray, np.ndarray]:
+        """`_prepared` for up to `CHUNK` frames."""
+        part = slice(start, min(start + CHUNK + self._late, len(self.geometry)))
+        landmarks = np.asarray(self.geometry.landmarks[part], np.float64)
+        fade = np.asarray(self.geometry.fade[part], np.float32)[:, None]
+        source = self._source[part]
+        change = (self._edited[part] - source) * fade
+        moves = landmark_motion(landmarks, change)
+        moves = moves * facing_weights(landmarks)[:, :, None]
+        if self._occlusion:
+            moves = moves * self._occlusion.kept(part)[:, :, None]
+        moves = hold_lips(landmarks, moves, self.geometry.teeth[part], change[:, arkit.INDEX["jawOpen"]])
+        if self._late:
+            landmarks, moves = (self._halfway(values, start)[:CHUNK] for values in (landmarks, moves))
+        return landmarks, moves
 
     def _halfway(self, values: np.ndarray, start: int) -> np.ndarray:
         """Values [N, 478, 3] of the frames from `start` on, each half a frame later; as they are before cuts and gaps."""
@@ -312,17 +342,21 @@ def _skin_flow(
     a, b, c = ((target[corners[:, k]] - corner) * scale for k in range(3))
     sa, sb, sc = (shift[corners[:, k]] for k in range(3))
     gx, gy, _ = mesh.gradients((a, b, c), (sa, sb, sc), 0.05)
-    table = np.zeros((len(corners) + 1, 10), np.float32)
+    constant = sa - gx * a[:, :1] - gy * a[:, 1:]
     low, high = np.minimum(np.minimum(sa, sb), sc), np.maximum(np.maximum(sa, sb), sc)
-    table[:-1] = np.concatenate([gx, gy, sa - gx * a[:, :1] - gy * a[:, 1:], low, high], 1)
+    table = np.zeros((len(corners) + 1, 2, 5), np.float32)
+    table[:-1] = np.stack([gx, gy, constant, low, high], 2)
     x = np.arange(columns, dtype=np.float32)[None, :]
     y = np.arange(rows, dtype=np.float32)[:, None]
-    entry = table[which]  # [h, w, 10]
     flow: Any = np.empty((rows, columns, 2), np.float32)
-    for k in range(2):
-        linear = entry[..., k] * x + entry[..., 2 + k] * y + entry[..., 4 + k]
+    for k, values in enumerate(np.ascontiguousarray(table.transpose(1, 2, 0))):
+        across, down, start, least, most = (column.take(which, mode="clip") for column in values)  # clip: no buffer
+        across *= x
+        down *= y
+        across += down
+        across += start
         # a pixel of a thin triangle may have its centre outside it: no corner goes as far as the plane does there
-        flow[..., k] = np.clip(linear, entry[..., 6 + k], entry[..., 8 + k])
+        flow[..., k] = cv2.min(cv2.max(across, least), most)
     flow = _round_off(flow, target - corner, size, scale)
     if scale < 1:
         flow = cv2.resize(flow, (x1 - x0, y1 - y0), interpolation=cv2.INTER_LINEAR)
@@ -331,14 +365,33 @@ def _skin_flow(
 
 def _round_off(flow: np.ndarray, target: np.ndarray, size: float, scale: float) -> np.ndarray:
     """Smooth the flow except at the edges of lids and lips."""
-    smooth = cv2.GaussianBlur(flow, (0, 0), max(SMOOTHING * size * scale, 0.5))
-    sharp: Any = np.zeros(flow.shape[:2], np.float32)
+    result = cv2.GaussianBlur(flow, (0, 0), max(SMOOTHING * size * scale, 0.5))
+    sigma = max(0.02 * size * scale, 0.5)
     thickness = max(1, round(0.02 * size * scale))
-    for upper, lower in OPENINGS:
-        outline = np.concatenate([target[list(upper)], target[list(lower)][::-1]])
-        outline = np.round(outline * (scale * 2**_SUBPIXEL)).astype(np.int32)
-        cv2.fillPoly(sharp, [outline], (1.0,), shift=_SUBPIXEL)
-        cv2.polylines(sharp, [outline], True, (1.0,), thickness, shift=_SUBPIXEL)
-    sharp = cv2.GaussianBlur(sharp, (0, 0), max(0.02 * size * scale, 0.5))
-    share = smoothstep(sharp, 0.1, 0.6)[..., None]
-    return smooth + (flow - smooth) * share
+    outlines = [np.concatenate([target[list(upper)], target[list(lower)][::-1]]) * scale for upper, lower in OPENINGS]
+    for box in _apart(
+        [box_around(points, round(_REACH * sigma) + thickness, flow.shape[1::-1]) for points in outlines]
+    ):
+        left, top, right, bottom = box
+        sharp: Any = np.zeros((bottom - top, right - left), np.float32)
+        for points in outlines:
+            outline = np.round((points - [left, top]) * 2**_SUBPIXEL).astype(np.int32)
+            cv2.fillPoly(sharp, [outline], (1.0,), shift=_SUBPIXEL)
+            cv2.polylines(sharp, [outline], True, (1.0,), thickness, shift=_SUBPIXEL)
+        share = smoothstep(cv2.GaussianBlur(sharp, (0, 0), sigma), 0.1, 0.6)[..., None]
+        smooth = result[top:bottom, left:right]
+        smooth += (flow[top:bottom, left:right] - smooth) * share
+    return result
+
+
+def _apart(boxes: list[Box | None]) -> list[Box]:
+    """Boxes, those that overlap made one."""
+    result: list[Box] = []
+    for box in boxes:
+        if box is None:
+            continue
+        for other in [o for o in result if o[0] < box[2] and box[0] < o[2] and o[1] < box[3] and box[1] < o[3]]:
+            result.remove(other)
+            box = (min(box[0], other[0]), min(box[1], other[1]), max(box[2], other[2]), max(box[3], other[3]))
+        result.append(box)
+    return result

@@ -25,8 +25,8 @@ for package in ("fastapi", "mediapipe", "torch"):
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory):
-    """The first 24 frames of the sample."""
-    return small(tmp_path_factory.mktemp("clip") / "talk.mp4", size=320)
+    """The first 24 frames of the sample, without their sound."""
+    return small(tmp_path_factory.mktemp("clip") / "talk.mp4", size=256, silent=True)
 
 
 @pytest.fixture
@@ -96,8 +96,47 @@ def test_a_clip_becomes_keys_emotions_and_a_video_of_the_corrected_curves(bpy, s
     draft = tmp_path / "cmet" / "talk_edited_2.mp4"
     assert draft.stat().st_size < 0.7 * video.stat().st_size
     assert bpy.ops.cmet.compare() == {"FINISHED"} and "before" in settings.done
+    before = keyframes.read_track(settings.rig, (1, 24))
     assert bpy.ops.cmet.recompute() == {"FINISHED"}
-    assert all(t.mute for t in keys.animation_data.nla_tracks if t.name.startswith("C-MET"))
+    tracks = {track.name: track.mute for track in keys.animation_data.nla_tracks}
+    assert tracks == {"C-MET: rest": False, "C-MET: happy": True, "C-MET: exact": False}
+    # one emotion at full strength is exact already; the inner brows lifted by hand are kept
+    assert np.abs(keyframes.read_track(settings.rig, (1, 24)).coefficients - before.coefficients).max() < 1e-3
+
+
+def test_an_export_is_signed_by_the_running_engine_and_stands_without_one(
+    bpy, scene, track, shared_engine, monkeypatch, tmp_path
+):
+    from cmet_blender import session
+    from cmet_blender.commands import main
+    from cmet_engine.provenance import show
+
+    settings = scene.cmet
+    settings.rig, settings.track = bpy.data.objects["head"], str(track.save(tmp_path / "take.npz"))
+    bpy.ops.cmet.apply_track()
+    shared_engine.wait()
+    settings.consent = "Anna, 2026-11-01, in writing"
+    for suffix in ("fbx", "glb"):
+        settings.export_path = str(tmp_path / f"head.{suffix}")
+        assert bpy.ops.cmet.export() == {"FINISHED"} and "Credentials" not in settings.done, settings.done
+        verdict = show.examine(tmp_path / f"head.{suffix}")
+        assert verdict.credentials == show.VALID and verdict.edit["consent"] == {"text": settings.consent}
+        assert [one["title"] for one in verdict.sources] == ["take.npz", "work.blend"]
+    settings.consent = ""
+    assert bpy.ops.cmet.export(replace=True) == {"FINISHED"} and "No consent of the person shown" in settings.done
+    assert show.examine(tmp_path / "head.glb").credentials == show.VALID
+    settings.export_path = str(tmp_path / "curves.csv")
+    assert bpy.ops.cmet.export() == {"FINISHED"} and not (tmp_path / "curves.csv.c2pa").exists()
+
+    monkeypatch.setattr(session, "engine", lambda *extra: Engine(folder=tmp_path / "none"))
+    settings.export_path = str(tmp_path / "head.glb")
+    assert bpy.ops.cmet.export(replace=True) == {"FINISHED"}
+    unsigned = "carries no Content Credentials: no engine is running to sign it. Start the engine and export again"
+    assert f"head.glb {unsigned}" in settings.done and not (tmp_path / "head.glb.c2pa").exists()
+    bpy.ops.wm.save_mainfile()
+    arguments = ["export", settings.track, "--rig", str(tmp_path / "work.blend"), "--json", "-o"]
+    assert main([*arguments, str(tmp_path / "head.usdc")]) == 0 and (tmp_path / "head.usdc").is_file()
+    assert main([*arguments, str(tmp_path / "other.usdc"), "--unsigned"]) == 0
 
 
 @pytest.mark.slow
@@ -139,13 +178,12 @@ def test_a_job_survives_the_death_of_its_engine(service, clip):
 
 
 @pytest.mark.slow
-def test_a_cancelled_job_leaves_nothing(service, clip):
-    service.start()
-    service.wait()
-    identity = service.submit({"kind": "track", "clip": str(clip)})
-    service.cancel(identity)
+def test_a_cancelled_job_leaves_nothing(shared_engine, clip):
+    shared_engine.wait()
+    identity = shared_engine.submit({"kind": "track", "clip": str(clip)})
+    shared_engine.cancel(identity)
     with pytest.raises(CmetError, match="cancelled"):
-        engine_module.finished(service.poll(identity))
+        engine_module.finished(shared_engine.poll(identity))
 
 
 def test_the_engine_is_found_by_another_blender_and_ends_with_its_own(service, tmp_path):

@@ -1,4 +1,4 @@
-"""What the add-on does by itself while the animator works: the strips of the other meshes follow the leading one."""
+"""What the add-on does by itself while the animator works."""
 
 from types import SimpleNamespace
 
@@ -15,20 +15,6 @@ def registered(bpy):
     cmet_blender.register()
     yield bpy
     cmet_blender.unregister()
-
-
-def test_strips_follow_the_leading_one_after_every_change(registered, avatar, track, random_tracks):
-    from cmet_blender import emotion_strips, keyframes
-
-    bpy = registered
-    bpy.context.scene.cmet.rig = avatar
-    keyframes.apply_track(avatar, track)
-    leader = emotion_strips.add(avatar, "happy", random_tracks(seed=1, low=-0.1, high=0.2, turn=0))
-    emotion_strips.set_influence(leader, [(1, 0.25), (50, 0.75)])
-    avatar.data.shape_keys.update_tag()
-    bpy.context.view_layer.update()
-    states = [emotion_strips._state(strip) for strip in emotion_strips.strips(avatar)["happy"]]
-    assert len(states) == 4 and all(state == states[0] for state in states)
 
 
 def test_a_rig_without_strips_and_a_scene_without_a_rig_cost_nothing(registered, head):

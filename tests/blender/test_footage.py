@@ -58,9 +58,9 @@ def test_at_another_rate_the_sequencer_stays_in_time_and_the_user_is_told(bpy, f
     scene.render.resolution_x, scene.render.resolution_y = about["size"]
     scene.view_settings.view_transform, scene.sequencer_colorspace_settings.name = "Standard", "sRGB"
     with av.open(str(SAMPLE)) as container:
-        frames = [f.to_ndarray(format="rgb24").astype(np.float32) for f in container.decode(video=0)]
+        frames = [f.to_ndarray(format="rgb24")[::4, ::4].astype(np.float32) for f in container.decode(video=0)]
     for frame in (1, length // 2, length):
-        picture = shown(bpy, tmp_path, frame)
+        picture = shown(bpy, tmp_path, frame)[::4, ::4]
         nearest = int(np.argmin([np.abs(f - picture).mean() for f in frames]))
         assert abs(nearest - (frame - 1) / fps * 25) <= 1.01
 

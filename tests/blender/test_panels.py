@@ -2,7 +2,10 @@
 
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
+
+LIST = {"bitflag_filter_item": 1, "filter_name": "", "use_filter_sort_alpha": False}
 
 
 class Layout:
@@ -15,6 +18,9 @@ class Layout:
         return Layout(self.shown)
 
     row = column = box = split = part
+
+    def separator(self):
+        pass
 
     def prop(self, data, name, **options):
         self.shown.append(options.get("text") or data.bl_rna.properties[name].name)
@@ -43,12 +49,18 @@ class Layout:
         assert name in data.bl_rna.properties
 
     def template_list(self, kind, identity, data, name, active_data, active, **options):
+        import bpy
+
         from cmet_blender import panels
 
         assert active in active_data.bl_rna.properties
         (cls,) = (cls for cls in panels.CLASSES if cls.__name__ == kind)
-        for item in getattr(data, name):
-            cls.draw_item(None, None, self, data, item, 0, active_data, active)
+        items = list(getattr(data, name))
+        if "filter_items" in vars(cls):
+            flags, order = cls.filter_items(SimpleNamespace(**LIST), None, data, name)
+            items = [items[k] for k in np.argsort(order or range(len(items))) if not flags or flags[k]]
+        for item in items:
+            cls.draw_item(None, SimpleNamespace(scene=bpy.context.scene), self, data, item, 0, active_data, active)
 
     def progress(self, text="", **options):
         self.shown.append(text)
@@ -97,6 +109,27 @@ def test_a_scene_at_work_shows_the_table_the_strips_and_the_job(bpy, draw, head,
     assert {"Track Footage Again", "Track File", "Tracking: tracking the face, 3/10"} <= set(shown["Footage"])
     assert {"happy", "Bake", "Recompute", "Mode"} <= set(shown["Emotion"])
     assert "52 matched" in shown["Rig"]
+
+
+def test_layers_are_listed_from_the_top_and_a_bake_is_said(bpy, draw, head, track, random_tracks, tmp_path):
+    from cmet_blender import emotion_strips, keyframes
+
+    settings = bpy.context.scene.cmet
+    settings.clip, settings.rig = str(tmp_path / "talk.mp4"), head
+    assert "Add Hand Layer" in draw()["Emotion"]
+    keyframes.apply_track(head, track)
+    for name in ("happy", "sad"):
+        strip = emotion_strips.add(head, name, random_tracks(low=-0.1, high=0.1, turn=0))
+    settings.active_layer = 2
+    shown = draw()["Emotion"]
+    assert shown.index("sad") < shown.index("happy") and "rest" not in shown
+    assert {"Strength", "Fade In", "Fade Out", "Edit Keys"} <= set(shown)
+    strip.frame_end_raw, strip.frame_start_raw = 54, 5
+    assert "Recompute: 'sad' was moved or stretched" in " ".join(draw()["Emotion"])
+    assert bpy.ops.cmet.bake() == {"FINISHED"}
+    shown = draw()["Emotion"]
+    assert {"happy", "Back to Layers"} <= set(shown) and "Baked: 'Head baked'" in " ".join(shown)
+    assert not {"Bake", "Recompute"} & set(shown)
 
 
 def test_quality_is_the_renderers_and_compression_is_called_rate_factor(draw):

@@ -16,7 +16,7 @@ ENGINE, ADD_ON = "cmet_engine", "cmet_blender"
 ROOMS = (  # a room may import itself and those before it
     (
         "light",
-        "arkit choices client emotions errors extras files processes progress smoothstep timecode timeline track",
+        "arkit choices client emotions errors extras files processes progress rest smoothstep take_times takes timecode timeline track",
     ),
     ("stored results and requests", "cache fingerprint resume spec spec_base spec_errors spec_people spec_rig"),
     ("models", "models"),
@@ -26,7 +26,7 @@ ROOMS = (  # a room may import itself and those before it
     ("provenance", "provenance"),
     ("render", "render"),
     ("quality", "quality"),
-    ("pipeline", "preparation pipeline"),
+    ("pipeline", "edit_take preparation pipeline"),
     ("jobs", "jobs"),
     ("serve", "serve"),
     ("cli", "cli"),
@@ -107,9 +107,22 @@ def read(module: str) -> Iterator[Import]:
             yield Import(module, target if ours else outside, name, node.lineno, id(node) in deferred)
 
 
-IMPORTS = {module: tuple(read(module)) for module in MODULES}
-OURS = [edge for edges in IMPORTS.values() for edge in edges if edge.target in MODULES]
-OUTSIDE = [edge for edges in IMPORTS.values() for edge in edges if edge.target not in MODULES]
+@cache
+def imports() -> dict[str, tuple[Import, ...]]:
+    """The imports of every module."""
+    return {module: tuple(read(module)) for module in MODULES}
+
+
+@cache
+def ours() -> list[Import]:
+    """Imports of our own modules."""
+    return [edge for edges in imports().values() for edge in edges if edge.target in MODULES]
+
+
+@cache
+def outside_packages() -> list[Import]:
+    """Imports of outside packages."""
+    return [edge for edges in imports().values() for edge in edges if edge.target not in MODULES]
 
 
 def room(module: str) -> str:
@@ -131,7 +144,7 @@ def at_start(module: str) -> frozenset[str]:
         here = waiting.pop()
         if here not in loaded:
             loaded.add(here)
-            waiting += [edge.target for edge in IMPORTS.get(here, ()) if not edge.deferred]
+            waiting += [edge.target for edge in imports().get(here, ()) if not edge.deferred]
             waiting += [here.rpartition(".")[0]] if here in MODULES and "." in here else []
     return frozenset(loaded)
 
@@ -144,13 +157,15 @@ def fail_for(edges: list[Import], why: str) -> None:
 def test_every_module_of_the_engine_belongs_to_a_room():
     tops = {module.split(".")[1] for module in MODULES if module.startswith(f"{ENGINE}.")}
     assert tops <= ROOM.keys(), f"give a place among the rooms to {', '.join(sorted(tops - ROOM.keys()))}"
-    assert {edge.target for edge in OUTSIDE if edge.target.startswith((ENGINE, ADD_ON))} == set(), "no such module"
+    assert {edge.target for edge in outside_packages() if edge.target.startswith((ENGINE, ADD_ON))} == set(), (
+        "no such module"
+    )
 
 
 def test_no_import_runs_back():
     back = [
         edge
-        for edge in OURS
+        for edge in ours()
         if edge.source.startswith(f"{ENGINE}.") and edge.target.startswith(f"{ENGINE}.")
         if RANK[room(edge.target)] > RANK[room(edge.source)]
         if not (room(edge.source) == "cli" and room(edge.target) in APART and edge.deferred)
@@ -159,14 +174,14 @@ def test_no_import_runs_back():
 
 
 def test_the_public_interface_is_for_others():
-    inner = [edge for edge in OURS if edge.target == ENGINE and edge.source != ENGINE and not is_public_name(edge)]
+    inner = [edge for edge in ours() if edge.target == ENGINE and edge.source != ENGINE and not is_public_name(edge)]
     fail_for(inner, "take it from the module that defines it")
-    eager = [edge for edge in IMPORTS[ENGINE] if edge.target in MODULES and not edge.deferred]
+    eager = [edge for edge in imports()[ENGINE] if edge.target in MODULES and not edge.deferred]
     fail_for([edge for edge in eager if room(edge.target) != "light"], "the top of the package imports it at once")
 
 
 def test_no_import_is_part_of_a_circle():
-    graph = {module: {edge.target for edge in IMPORTS[module] if edge.target in MODULES and not is_public_name(edge)} for module in MODULES}  # fmt: skip
+    graph = {module: {edge.target for edge in imports()[module] if edge.target in MODULES and not is_public_name(edge)} for module in MODULES}  # fmt: skip
 
     def reached(start: str) -> set[str]:
         found, waiting = set[str](), list(graph[start])
@@ -178,14 +193,14 @@ def test_no_import_is_part_of_a_circle():
         return found
 
     reach = {module: reached(module) for module in MODULES}
-    circles = [edge for edge in OURS if not is_public_name(edge) and edge.source in reach[edge.target]]
+    circles = [edge for edge in ours() if not is_public_name(edge) and edge.source in reach[edge.target]]
     fail_for([edge for edge in circles if edge.source != edge.target], "imports in a circle")
 
 
 def test_only_what_is_heavy_is_imported_inside_functions():
     start = at_start(f"{ENGINE}.cli") | at_start(ENGINE)
     needless = []
-    for edge in [*OURS, *OUTSIDE]:
+    for edge in [*ours(), *outside_packages()]:
         at_the_door = edge.source in start or edge.source.startswith(f"{ENGINE}.cli.")
         may_wait = HEAVY | (SLOW if at_the_door else set()) | NOT_EVERYWHERE
         apart = edge.target in MODULES and edge.target.startswith(ENGINE) and room(edge.target) in APART
@@ -195,8 +210,13 @@ def test_only_what_is_heavy_is_imported_inside_functions():
     fail_for(needless, "imports that can stand at the top, since they bring nothing heavy")
 
 
+def test_tracking_and_a_draft_edit_wait_for_no_heavy_package():
+    for name in ("jobs.worker", "serve.app", "emotion.edit", "face.clip"):
+        assert not at_start(f"{ENGINE}.{name}") & HEAVY, name
+
+
 def test_light_modules_import_numpy_and_the_standard_library_only():
-    light = [edge for edges in IMPORTS.values() for edge in edges if edge.source.startswith(f"{ENGINE}.") and room(edge.source) == "light"]  # fmt: skip
+    light = [edge for edges in imports().values() for edge in edges if edge.source.startswith(f"{ENGINE}.") and room(edge.source) == "light"]  # fmt: skip
     known = sys.stdlib_module_names | {"numpy"}
     heavy = [e for e in light if e.target not in known and not is_public_name(e) and not (e.target in MODULES and room(e.target) == "light")]  # fmt: skip
     fail_for(heavy, "light modules import numpy and the standard library only")
@@ -205,20 +225,24 @@ def test_light_modules_import_numpy_and_the_standard_library_only():
 def test_the_add_on_imports_light_modules_only():
     wrong = [
         edge
-        for edge in OURS
+        for edge in ours()
         if edge.source.startswith(ADD_ON) and edge.target.startswith(f"{ENGINE}.") and room(edge.target) != "light"
     ]
     fail_for(wrong, "the add-on imports more of the engine than its light modules")
     fail_for(
-        [e for e in OURS if e.source.startswith(ENGINE) and e.target.startswith(ADD_ON)],
+        [e for e in ours() if e.source.startswith(ENGINE) and e.target.startswith(ADD_ON)],
         "the engine imports the add-on",
     )
 
 
 def test_torch_stays_out_of_the_add_on_and_blender_out_of_the_engine():
-    fail_for([e for e in OUTSIDE if e.source.startswith(ADD_ON) and e.target == "torch"], "torch in the add-on")
+    fail_for(
+        [e for e in outside_packages() if e.source.startswith(ADD_ON) and e.target == "torch"], "torch in the add-on"
+    )
     blender = {"bpy", "bmesh", "mathutils", "bpy_extras", "addon_utils"}
-    fail_for([e for e in OUTSIDE if e.source.startswith(ENGINE) and e.target in blender], "Blender in the engine")
+    fail_for(
+        [e for e in outside_packages() if e.source.startswith(ENGINE) and e.target in blender], "Blender in the engine"
+    )
 
 
 def test_ffmpegs_log_stays_off():

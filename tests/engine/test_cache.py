@@ -1,10 +1,10 @@
 """What was computed once is not computed again, unless the clip, the settings or the code changed."""
 
 import shutil
-from pathlib import Path
 
 import numpy as np
 import pytest
+from short_clips import small
 
 from cmet_engine import cache, fingerprint, pipeline
 from cmet_engine.emotion import edit, recordings, speech
@@ -12,18 +12,17 @@ from cmet_engine.face import blendshapes, clip
 from cmet_engine.pipeline import edit_clip, track_clip
 from cmet_engine.spec import EditSpec
 
-SAMPLE = Path(__file__).parents[2] / "cmet_engine" / "assets" / "sample" / "talking_head.mp4"
-
 
 @pytest.fixture(scope="module")
 def filled(tmp_path_factory):
-    """A user folder in which an edit by voice was made; the sound of the sample is its own voice here."""
+    """A user folder in which an edit by voice was made; the clip's sound is its own voice here."""
     home = tmp_path_factory.mktemp("home")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CMET_HOME", str(home))
         voice = home / "voice.mp4"
-        shutil.copy(SAMPLE, voice)
-        settings = EditSpec(clip=SAMPLE, emotions=("happy",), speech=voice, renderer="none")
+        film = small(home / "take.mp4", frames=48, size=192)
+        shutil.copy(film, voice)
+        settings = EditSpec(clip=film, emotions=("happy",), speech=voice, renderer="none")
         edit_clip(settings, home / "first")
     return home, settings
 
@@ -61,7 +60,7 @@ def test_what_comes_from_the_cache_is_what_was_computed(lazy):
 
 def test_a_changed_clip_is_tracked_again(lazy, tmp_path):
     path = tmp_path / "clip.mp4"
-    path.write_bytes(SAMPLE.read_bytes() + b"\0\0\0\x08free")
+    path.write_bytes(lazy[1].clip.read_bytes() + b"\0\0\0\x08free")
     with pytest.raises(AssertionError, match="computed already"):
         track_clip(path)
 
@@ -76,13 +75,13 @@ def test_changed_code_of_a_stage_computes_it_again_and_only_it(lazy, monkeypatch
     with pytest.raises(AssertionError, match="computed already"):
         edit_clip(settings, home / "changed", force=True)
     if changed == "cmet_engine.emotion.recordings":
-        track_clip(SAMPLE)
+        track_clip(settings.clip)
 
 
 def test_a_damaged_entry_is_replaced(filled, monkeypatch):
-    home, _ = filled
+    home, settings = filled
     monkeypatch.setenv("CMET_HOME", str(home))
-    name = cache.key("test", SAMPLE, "code")
+    name = cache.key("test", settings.clip, "code")
     cache.put(name, lambda folder: (folder / "arrays.npz").write_bytes(b"not an archive"))
     assert cache.arrays(name, lambda: {"a": np.arange(3)})["a"].tolist() == [0, 1, 2]
     assert cache.arrays(name, forbidden)["a"].tolist() == [0, 1, 2]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from short_clips import small
 
@@ -61,7 +61,6 @@ def laid_out(folder: Path, layout, data) -> tuple[list[Path], Path, bool]:
     return reads, spellings(folder, written)[spelling], force
 
 
-@settings(max_examples=60, deadline=None)
 @given(layout=layouts(), in_folder=st.booleans())
 def test_whatever_is_read_and_written_every_file_of_the_user_stays(tmp_path_factory, layout, in_folder):
     folder = tmp_path_factory.mktemp("layout")
@@ -88,7 +87,6 @@ def test_whatever_is_read_and_written_every_file_of_the_user_stays(tmp_path_fact
         assert after[name] == data or (not kept and after[name] == b"result")
 
 
-@settings(max_examples=25, deadline=None)
 @given(layout=layouts())
 def test_a_conversion_keeps_its_track_through_links_and_spellings(tmp_path_factory, layout):
     folder = tmp_path_factory.mktemp("layout")

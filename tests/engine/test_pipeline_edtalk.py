@@ -12,11 +12,13 @@ from short_clips import small
 
 from cmet_engine import pipeline
 from cmet_engine.errors import CmetError
+from cmet_engine.media import movie_output
 from cmet_engine.media.probe import probe
 from cmet_engine.media.reader import VideoReader
 from cmet_engine.media.writer import VideoWriter
 from cmet_engine.models import registry, store
-from cmet_engine.render.edtalk import encoding, networks
+from cmet_engine.render import stream
+from cmet_engine.render.edtalk import encoding, networks, renderer
 from cmet_engine.render.edtalk.portrait import read_portrait
 from cmet_engine.resume import Segments
 from cmet_engine.spec import EditSpec
@@ -62,7 +64,7 @@ def clip(tmp_path_factory) -> Path:
     info = source.info
     with VideoWriter(path, info.width, info.height, info.fps, sound_from=info) as writer:
         for frame in source:
-            if frame.index == 25:
+            if frame.index == 10:
                 break
             writer.write(frame.image)
     return path
@@ -115,10 +117,12 @@ class Killed(BaseException):
 
 @pytest.mark.slow
 def test_interrupted_rendering_equals_uninterrupted(tmp_path, weights, monkeypatch):
-    sample = small(tmp_path / "take.mp4", frames=72, size=192)
+    for module in (movie_output, stream, renderer):
+        monkeypatch.setattr(module, "SEGMENT", 16)
+    sample = small(tmp_path / "take.mp4", frames=19, size=192)
 
     def stop(stage: str, done: int, total: int | None) -> None:
-        if stage == "render" and done == 70:
+        if stage == "render" and done == 18:
             raise Killed
 
     def once(*arguments):
@@ -133,7 +137,7 @@ def test_interrupted_rendering_equals_uninterrupted(tmp_path, weights, monkeypat
     broken = pipeline.edit_clip(
         spec(sample), tmp_path / "broken", pieces=pieces, progress=lambda s, d, t: frames.append((s, d))
     )
-    assert next(done for stage, done in frames if stage == "render") == 65
+    assert next(done for stage, done in frames if stage == "render") == 17
     assert broken.files.keys() == whole.files.keys()
     for name in whole.files:
         assert checksum(tmp_path / "whole" / name) == checksum(tmp_path / "broken" / name), name

@@ -10,9 +10,9 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from cmet_engine.errors import CmetError
-from cmet_engine.timeline import EASINGS, EmotionKey, EmotionTimeline, parse_blend
+from cmet_engine.timeline import EASINGS, REGIONS, EmotionKey, EmotionTimeline, parse_blend
 
-MANY = settings(deadline=None, max_examples=200, suppress_health_check=list(HealthCheck))
+MANY = settings(suppress_health_check=list(HealthCheck))
 NAMES = st.sampled_from(["happy", "sad", "0.7*happy+0.3*fear", "-angry", "two-part", "user_1"])
 TIMES = st.floats(0, 600)
 
@@ -30,6 +30,7 @@ def keys(draw: st.DrawFn) -> EmotionKey:
         draw(st.floats(0, 5)),
         draw(st.sampled_from(EASINGS)),
         draw(st.sampled_from([None, "2", "anna"])),
+        draw(st.dictionaries(st.sampled_from(list(REGIONS)), st.floats(0, 3), max_size=2)),
     )
 
 
@@ -47,6 +48,8 @@ def keys(draw: st.DrawFn) -> EmotionKey:
         ("happy@0-2#anna", EmotionKey("happy", 1, 0, 2, person="anna")),
         ("angry=0.5 # 2", EmotionKey("angry", 0.5, person="2")),
         ("0.7*happy+0.3*fear=1.5@1-2", EmotionKey("0.7*happy+0.3*fear", 1.5, 1, 2)),
+        ("angry[brows=1.2,mouth=0.6]=0.8@1-3", EmotionKey("angry", 0.8, 1, 3, regions={"brows": 1.2, "mouth": 0.6})),
+        ("sad [ eyes = 0 ] #2", EmotionKey("sad", person="2", regions={"eyes": 0})),
     ],
 )
 def test_text_form(text: str, key: EmotionKey) -> None:
@@ -57,7 +60,8 @@ def test_text_form(text: str, key: EmotionKey) -> None:
     "text",
     ["", " ", "=1", "@0-1", "happy=", "happy=x", "happy@", "happy@-", "happy@1", "happy@a-b", "happy@2-1", "happy@1-1",
      "happy=nan", "happy=inf", "happy=11", "happy=-11", "happy@1--2", "happy@-1-2", "ha ppy!", "0.7*", "happy++sad",
-     "happy@0-1@2-3", "happy#", "happy#0", "happy#a b", "happy#a#b", "#anna", "happy#2@0-1", "*happy", "1e5*happy", "happy=1e999", "happy@0-1e9"],
+     "happy@0-1@2-3", "happy#", "happy#0", "happy#a b", "happy#a#b", "#anna", "happy#2@0-1", "*happy", "1e5*happy", "happy=1e999", "happy@0-1e9",
+     "happy[", "happy[]", "happy[brows]", "happy[nose=1]", "happy[brows=4]", "happy[brows=-1]", "happy[brows=1]x", "happy[brows=nan]"],
 )  # fmt: skip
 def test_text_that_is_no_key_is_refused_in_one_sentence(text: str) -> None:
     with pytest.raises(CmetError) as caught:

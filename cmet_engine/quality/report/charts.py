@@ -72,7 +72,7 @@ def _bar(key: EmotionKey, top: float, peak: float, duration: float) -> str:
     start, end = _x(times[first], duration), _x(times[last], duration)
     area = " ".join([f"{start:.1f},{floor}", *points, f"{end:.1f},{floor}"])
     finish = duration if key.end is None else min(key.end, duration)
-    title = f"{key.emotion}, strength {key.strength:g}, {clock(key.start)} to {clock(finish)}"
+    title = f"{key.title}, strength {key.strength:g}, {clock(key.start)} to {clock(finish)}"
     colour = _colour(key.emotion.split("*")[-1].split("+")[0])
     return (
         f'<polygon points="{area}" fill="{colour}" fill-opacity=".38"><title>{html.escape(title)}</title></polygon>'

@@ -53,7 +53,7 @@ class EditReport:
     Attributes:
         clip: name of the source clip.
         output: name of the edited video, empty when there is none.
-        width, height: pixels as displayed.
+        width, height: pixels as displayed; 0 where curves alone were edited.
         fps: frames a second.
         duration: seconds.
         settings: what the user asked for and what was chosen, shown in this order.

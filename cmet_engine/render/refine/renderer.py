@@ -5,8 +5,6 @@ the network predicts how to blend them. Its prediction is enlarged and applied t
 at full resolution, so texture and grain stay the camera's. Outside the face nothing changes.
 """
 
-import os
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -38,9 +36,6 @@ from cmet_engine.track import CoefficientTrack
 
 if TYPE_CHECKING:
     from cmet_engine.render.refine.network import Refiner
-
-MOST_WORKERS = 8
-"""Frames that are rendered at the same time, at most."""
 
 DECIDED = 1.5
 """Power of the weights: above 1 one picture is preferred to a mixture, which costs 0.1 dB and saves edges from being doubled."""
@@ -83,13 +78,11 @@ class RefinedRenderer(WarpRenderer):
     ) -> None:
         super().__init__(geometry, source_track, edited_track, prepared.messages, occlusion)
         self._network, self._size = prepared.network, prepared.size
-        self._lock = threading.Lock()
         references = self._taken_off(prepared.references)
         self._usual = unusual.learn(references)
         self._references = self._uncovered(references)
         self._mixtures = self._choose() if len(self._references) else []
         self.covered: set[int] = set()
-        self.workers = min(MOST_WORKERS, os.cpu_count() or 1)
 
     @property
     def state(self) -> Iterator[object]:
@@ -173,10 +166,6 @@ class RefinedRenderer(WarpRenderer):
             crops.appearance[good],
         )
 
-    def _prepared(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        with self._lock:
-            return super()._prepared(index)
-
     def _choose(self) -> list[dict[str, list[Mixture]]]:
         """For every slot and part: the references of every frame."""
         self._own = clip_appearance(self.geometry)
@@ -198,8 +187,8 @@ class RefinedRenderer(WarpRenderer):
         """Appearance descriptors of all frames once they are edited."""
         own, parts = self._own, []
         for start in range(0, len(self.geometry), CHUNK):
-            self._prepared(start)
-            target = np.where(np.isfinite(self._landmarks), self._landmarks + self._moves, 0)
+            landmarks, moves = self._chunk(start)
+            target = np.where(np.isfinite(landmarks), landmarks + moves, 0)
             bad = ~np.isfinite(target).all((1, 2)) | (np.ptp(target[..., 0], axis=1) < 1)
             target[bad] = np.nan_to_num(self.geometry.landmarks[start : start + len(target)])[bad]
             parts.append(reference_frames.appearance_of(target, own.shot[start : start + CHUNK]))

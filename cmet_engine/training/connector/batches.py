@@ -9,8 +9,7 @@ from torch import Tensor
 
 from cmet_engine import arkit
 from cmet_engine.emotion import facs
-from cmet_engine.emotion.connector import WINDOW
-from cmet_engine.emotion.connector_weights import EXPRESSION_SCALE, VECTOR_NORM, unit_vector
+from cmet_engine.emotion.embedded_connector import EXPRESSION_SCALE, VECTOR_NORM, WINDOW, unit_vector
 from cmet_engine.errors import InvalidInput
 from cmet_engine.training.connector.config import ConnectorConfig
 from cmet_engine.training.connector.faces import Faces

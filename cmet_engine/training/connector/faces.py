@@ -7,8 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cmet_engine.emotion.connector import WINDOW
-from cmet_engine.emotion.connector_weights import FRAME_RATE, resampled
+from cmet_engine.emotion.embedded_connector import FRAME_RATE, WINDOW, resampled
 from cmet_engine.errors import CmetError, InvalidInput
 from cmet_engine.face.clip import track_clip
 from cmet_engine.progress import Progress, Stage

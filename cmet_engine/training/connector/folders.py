@@ -14,7 +14,7 @@ import torch
 from cmet_engine import arkit
 from cmet_engine.emotion.connector import Connector
 from cmet_engine.emotion.connector_weights import ConnectorSize, read_connector, save_connector
-from cmet_engine.emotion.edit import CONNECTOR_FILE
+from cmet_engine.emotion.embedded_connector import CONNECTOR_FILE
 from cmet_engine.emotion.emotion2vec import PublishedEncoder
 from cmet_engine.emotion.speech import load_encoder
 from cmet_engine.errors import InvalidInput, NotFound

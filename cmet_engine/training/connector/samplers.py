@@ -4,7 +4,7 @@ import numpy as np
 
 from cmet_engine import arkit
 from cmet_engine.emotion import facs
-from cmet_engine.emotion.connector_weights import unit_vector
+from cmet_engine.emotion.embedded_connector import unit_vector
 from cmet_engine.emotions import LIBRARY
 from cmet_engine.training.connector.config import ConnectorConfig
 from cmet_engine.training.connector.faces import Faces

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from cmet_engine.emotion.connector import WINDOW, Connector, code_deltas, edit_codes
+from cmet_engine.emotion.connector import Connector, code_deltas, edit_codes
+from cmet_engine.emotion.embedded_connector import WINDOW
 from cmet_engine.errors import CmetError
 
 UNIT = ("norm1.weight", "norm2.weight", "Norm.weight", "speaker_encoder.norm.weight", "conv_block.1.weight")

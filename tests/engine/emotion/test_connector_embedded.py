@@ -11,8 +11,8 @@ import torch
 from cmet_engine import arkit
 from cmet_engine.cli import main
 from cmet_engine.emotion import edit, facs
-from cmet_engine.emotion.connector import WINDOW
-from cmet_engine.emotion.connector_weights import load_connector, save_connector, unit_vector
+from cmet_engine.emotion.connector_weights import read_connector, save_connector
+from cmet_engine.emotion.embedded_connector import CONNECTOR_FILE, WINDOW, unit_vector
 from cmet_engine.emotion.library import load_library
 from cmet_engine.emotions import BASIC, LIBRARY
 from cmet_engine.errors import CmetError
@@ -51,9 +51,9 @@ def cosine(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def test_it_is_small():
-    network, _ = load_connector(asset(edit.CONNECTOR_FILE))
+    network, _, _ = read_connector(asset(CONNECTOR_FILE))
     assert sum(p.numel() for p in network.parameters()) <= 6_000_000
-    assert asset(edit.CONNECTOR_FILE).stat().st_size <= 6 * MEGABYTE
+    assert asset(CONNECTOR_FILE).stat().st_size <= 6 * MEGABYTE
 
 
 @pytest.mark.parametrize("emotion", LIBRARY)
@@ -108,7 +108,16 @@ def test_a_vector_between_two_emotions_looks_like_both(directions, resting):
 
 # -- training ---------------------------------------------------------------------------------------------------------
 
-TINY = {"width": 64, "layers": 1, "feedforward": 64, "steps": 6, "batch": 8, "checkpoint_every": 3, "warmup": 2}
+TINY = {
+    "width": 64,
+    "layers": 1,
+    "feedforward": 64,
+    "steps": 6,
+    "batch": 8,
+    "checkpoint_every": 3,
+    "warmup": 2,
+    "draws": 40,
+}
 
 
 @pytest.fixture(autouse=True)
@@ -175,7 +184,7 @@ def test_saved_and_loaded_it_predicts_the_same(tiny, tmp_path):
     config, batches = tiny
     network, _ = train_connector(batches, config)
     save_connector(network, asdict(config), tmp_path / "c.safetensors", {"note": 1})
-    loaded, figures = load_connector(tmp_path / "c.safetensors")
+    loaded, _, figures = read_connector(tmp_path / "c.safetensors")
     batch = batches(0)
     with torch.no_grad():
         a, b = (n(batch.reference, batch.speech, batch.neutral) for n in (network, loaded))
@@ -183,7 +192,7 @@ def test_saved_and_loaded_it_predicts_the_same(tiny, tmp_path):
     torch.testing.assert_close(a, b, atol=0.05, rtol=0.02)
     (tmp_path / "broken.safetensors").write_bytes(b"no weights")
     with pytest.raises(CmetError, match=r"broken\.safetensors"):
-        load_connector(tmp_path / "broken.safetensors")
+        read_connector(tmp_path / "broken.safetensors")
 
 
 def test_the_same_trainer_takes_the_papers_settings_for_ten_codes():
@@ -329,7 +338,7 @@ def test_the_embedded_kind_is_trained_from_folders(folders):
         measure=compare_models,
     )
     assert set(figures["held_out"]) == {"connector", "ridge", "mlp"}
-    network, kept = load_connector(folders / "c.safetensors")
+    network, _, kept = read_connector(folders / "c.safetensors")
     assert network.expression_dim == arkit.COUNT and kept == figures
     curve = (folders / "c.csv").read_text().splitlines()
     assert curve[0].startswith("step,total") and len(curve) >= 3

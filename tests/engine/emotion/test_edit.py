@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cmet_engine import arkit
@@ -10,7 +10,7 @@ from cmet_engine.emotion import edit, facs, protection
 from cmet_engine.emotion.library import load_library
 from cmet_engine.emotions import LIBRARY
 from cmet_engine.errors import CmetError
-from cmet_engine.timeline import EmotionTimeline
+from cmet_engine.timeline import REGIONS, EmotionTimeline
 from cmet_engine.track import CoefficientTrack
 
 
@@ -107,6 +107,16 @@ def test_strength_grows_softly_and_negative_is_the_opposite(library):
     assert reverse["mouthFrownLeft"].mean() > 0.1
 
 
+def test_a_region_has_a_gain_of_its_own(library):
+    plain, gained = edited(library, "angry"), edited(library, "angry[brows=0,mouth=0.5]")
+    before = talking().coefficients
+    brows, cheeks, mouth = (arkit.columns(REGIONS[name]) for name in ("brows", "cheeks", "mouth"))
+    np.testing.assert_array_equal(gained.coefficients[:, brows], before[:, brows])
+    np.testing.assert_array_equal(gained.coefficients[:, cheeks], plain.coefficients[:, cheeks])
+    ratio = np.abs(gained.coefficients - before)[:, mouth].sum() / np.abs(plain.coefficients - before)[:, mouth].sum()
+    assert 0.3 < ratio < 0.7
+
+
 def test_replace_does_not_stack(library):
     source = talking()
     once = edited(library, "happy", source, mode="replace")
@@ -189,7 +199,6 @@ def test_wrong_mode_and_emphasis_are_named(library):
         edited(library, "happy", emphasis=np.zeros(3))
 
 
-@settings(max_examples=40, deadline=None)
 @given(
     emotion=st.sampled_from(LIBRARY),
     other=st.sampled_from(LIBRARY),

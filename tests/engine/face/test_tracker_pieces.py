@@ -34,7 +34,7 @@ def same(one: FaceGeometry, other: tracker.FaceGeometry) -> None:
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory) -> Path:
-    return small(tmp_path_factory.mktemp("clip") / "take.mp4", frames=60, size=192)
+    return small(tmp_path_factory.mktemp("clip") / "take.mp4", frames=60, size=192, silent=True)
 
 
 @pytest.fixture(scope="module")

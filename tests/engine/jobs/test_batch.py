@@ -2,6 +2,7 @@
 
 import json
 import os
+from functools import partial
 
 import pytest
 from hypothesis import given
@@ -11,6 +12,7 @@ from cmet_engine.errors import CmetError
 from cmet_engine.files import exclusive
 from cmet_engine.jobs import batch
 from cmet_engine.jobs import manifest as manifests
+from cmet_engine.jobs.worker import attempt, run_row
 
 
 def manifest(tmp_path, text, name="jobs.csv"):
@@ -121,13 +123,35 @@ def tracks(tmp_path, *names):
         (tmp_path / name).write_text(text + " " * len(name))
 
 
+class Here:
+    """A machine that does rows in this process, as a worker process would in its own."""
+
+    capacity = 2
+
+    def __init__(self):
+        self._done = []
+
+    def submit(self, row, force):
+        self._done.append((row, {**attempt(run_row, row.task(force)), "seconds": 0.0, "attempts": 1}))
+
+    def finished(self):
+        done, self._done = self._done, []
+        return done
+
+    def close(self):
+        pass
+
+
+run = partial(batch.run_batch, machine=Here)
+
+
 def test_of_rows_with_one_output_the_first_is_done_in_every_run(tmp_path):
     tracks(tmp_path, "take.json")
     (tmp_path / "here").symlink_to(tmp_path)
     rows = "export,take.json,dup.csv\n" * 2 + "export,take.json,here/../here/dup.csv\n"
     path = manifest(tmp_path, f"kind,clip,output\n{rows}")
     for again in ({}, {"resume": True}, {"retry": True}, {"retry": True}, {"force": True}):
-        summary = batch.run_batch(path, **again)
+        summary = run(path, **again)
         lines = [json.loads(line) for line in summary.results.read_text().splitlines()]
         assert [(line["row"], line["state"]) for line in lines] == [(2, "done"), (3, "failed"), (4, "failed")]
         assert all(line["error"].startswith("It writes to the same output as row 2") for line in lines[1:])
@@ -149,7 +173,7 @@ def test_no_row_writes_over_what_another_reads_or_the_manifest(tmp_path, again):
         "export,a.json,jobs.csv\n"
     )
     path = manifest(tmp_path, text)
-    summary = batch.run_batch(path, **again)
+    summary = run(path, **again)
     assert summary.done == 1
     errors = {line["row"]: line.get("error") for line in map(json.loads, summary.results.read_text().splitlines())}
     assert "row 3 reads it" in errors[2] and "same output" in errors[4]
@@ -161,7 +185,7 @@ def test_no_row_writes_into_pictures_that_another_reads(tmp_path):
     (tmp_path / "plate").mkdir()
     (tmp_path / "plate" / "f_000001.png").write_bytes(b"picture")
     rows = "render,other.mp4,t.npz,plate/f.png\nrender,other.mp4,t.npz,plate/f_%06d.png\ntrack,plate,,plate.npz\n"
-    summary = batch.run_batch(manifest(tmp_path, f"kind,clip,track,output\n{rows}"), force=True)
+    summary = run(manifest(tmp_path, f"kind,clip,track,output\n{rows}"), force=True)
     errors = [json.loads(line)["error"] for line in summary.results.read_text().splitlines()]
     assert "row 4 reads it" in errors[0] and "same output as row 2" in errors[1]
     assert (tmp_path / "plate" / "f_000001.png").read_bytes() == b"picture"
@@ -171,13 +195,23 @@ def test_a_chain_of_rows_runs_again_with_force(tmp_path):
     tracks(tmp_path, "take.json")
     path = manifest(tmp_path, "kind,clip,output\nexport,take.json,one.npz\nexport,one.npz,two.csv\n")
     for again in ({}, {"force": True}, {"force": True}):
-        assert batch.run_batch(path, **again).done == 2
+        assert run(path, **again).done == 2
+
+
+def test_what_was_there_before_is_not_overwritten(tmp_path):
+    tracks(tmp_path, "take.json")
+    (tmp_path / "mine.csv").write_text("precious")
+    path = manifest(tmp_path, "kind,clip,output\nexport,take.json,mine.csv\n")
+    for again in ({}, {"retry": True}):
+        assert run(path, **again).failed == 1
+        assert (tmp_path / "mine.csv").read_text() == "precious"
+    assert run(path, force=True).done == 1
 
 
 def test_a_file_of_the_results_name_that_holds_none_stays(tmp_path):
     (tmp_path / "jobs.results.jsonl").write_text("my own notes")
     with pytest.raises(CmetError, match="no results of a batch"):
-        batch.run_batch(manifest(tmp_path, "clip\na.mp4\n"))
+        run(manifest(tmp_path, "clip\na.mp4\n"))
     assert (tmp_path / "jobs.results.jsonl").read_text() == "my own notes"
 
 
@@ -187,14 +221,14 @@ def test_failures_do_not_stop_others_and_resume_skips_what_is_done(tmp_path):
     path = manifest(
         tmp_path, f"kind,clip,output\nexport,{good},one.csv\nexport,missing.npz,two.csv\nexport,{good},three.npz\n"
     )
-    summary = batch.run_batch(path)
+    summary = run(path)
     assert (summary.done, summary.failed) == (2, 1)
     lines = [json.loads(line) for line in summary.results.read_text().splitlines()]
     assert sorted(line["state"] for line in lines) == ["done", "done", "failed"]
     assert next(line for line in lines if line["state"] == "failed")["error"].startswith("Cannot read")
     with pytest.raises(CmetError, match="--resume"):
-        batch.run_batch(path)
-    again = batch.run_batch(path, retry=True)
+        run(path)
+    again = run(path, retry=True)
     assert (again.done, again.failed, again.skipped) == (0, 1, 2)
     assert len(again.results.read_text().splitlines()) == 3
 
@@ -216,7 +250,7 @@ def test_a_row_that_takes_anothers_result_waits_for_it(tmp_path):
     assert all("its own result" in line["error"] for line in lines[5:])
     (tmp_path / "one.json").unlink()  # what is gone is made again, what is there stays
     made = (tmp_path / "two.npz").stat().st_mtime_ns
-    again = batch.run_batch(summary.results.with_name("jobs.csv"), resume=True)
+    again = run(summary.results.with_name("jobs.csv"), resume=True)
     assert (again.done, again.skipped, again.failed) == (1, 2, 4)
     assert (tmp_path / "two.npz").stat().st_mtime_ns == made
 
@@ -224,4 +258,4 @@ def test_a_row_that_takes_anothers_result_waits_for_it(tmp_path):
 def test_two_batches_do_not_run_one_manifest(tmp_path):
     path = manifest(tmp_path, "clip\nmissing.mp4\n")
     with exclusive(tmp_path / "jobs.results.lock"), pytest.raises(CmetError, match="another process"):
-        batch.run_batch(path)
+        run(path)

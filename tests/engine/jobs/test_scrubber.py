@@ -11,7 +11,7 @@ from cmet_engine.jobs.scrubber import KEPT, Scrubber
 from cmet_engine.spec import LiveSpec
 
 FRAMES = 8
-REQUESTS = 150
+REQUESTS = 60
 EDITS = [
     {"emotions": (name,), "strength": strength}
     for name in ("happy", "sad", "angry", "surprised")
@@ -23,7 +23,7 @@ EDITS = [
 def clip(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CMET_HOME", str(tmp_path_factory.mktemp("home")))
-        path = small(tmp_path_factory.mktemp("clip") / "take.mp4", frames=FRAMES, size=128)
+        path = small(tmp_path_factory.mktemp("clip") / "take.mp4", frames=FRAMES, size=128, silent=True)
         track_clip(path)
         yield path
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import PyOpenColorIO
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
@@ -68,7 +68,6 @@ def test_the_published_points_of_the_hdr_curves() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-@settings(max_examples=30, deadline=None)
 @given(code=colours(0, 1))
 def test_every_colour_returns_in_float64(name: str, code: np.ndarray) -> None:
     if name == "LogC4":
@@ -79,7 +78,6 @@ def test_every_colour_returns_in_float64(name: str, code: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-@settings(max_examples=30, deadline=None)
 @given(value=st.floats(0, 1, width=32), tint=colours(-0.0625, 0.0625, np.float32))
 def test_the_colours_of_pictures_return_in_float32(name: str, value: float, tint: np.ndarray) -> None:
     code = np.clip(np.float32(value) + tint, 0.1, 0.8)
@@ -90,7 +88,6 @@ def test_the_colours_of_pictures_return_in_float32(name: str, value: float, tint
 
 
 @pytest.mark.parametrize("name", ["ACEScg", "ACES2065-1", "Linear Rec.709 (sRGB)", "Linear Rec.2020"])
-@settings(max_examples=30, deadline=None)
 @given(code=colours(-2, 1000, np.float32), scale=st.sampled_from([1, 1e-2, 1e-4]))
 def test_scene_linear_light_returns(name: str, code: np.ndarray, scale: float) -> None:
     code = code * np.float32(scale)

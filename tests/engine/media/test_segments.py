@@ -9,12 +9,19 @@ import numpy as np
 import pytest
 from media_clips import MakeClip
 
-from cmet_engine.media import formats
+from cmet_engine.media import formats, movie_output, sequence_output
 from cmet_engine.media.reader import VideoReader, frame_at
-from cmet_engine.media.segments import SEGMENT
 from cmet_engine.media.writer import VideoWriter
 
-FRAMES = 2 * SEGMENT + 22
+SEGMENT = 16
+FRAMES = 2 * SEGMENT + 14
+
+
+@pytest.fixture(autouse=True)
+def short_segments(monkeypatch):
+    """So that few pictures make several segments."""
+    for module in (movie_output, sequence_output):
+        monkeypatch.setattr(module, "SEGMENT", SEGMENT)
 
 
 class Killed(BaseException):
@@ -76,7 +83,7 @@ def test_an_interrupted_video_equals_an_uninterrupted_one(make_clip: MakeClip, t
     write(clip, whole, segments)
     again = tmp_path / "again"
     again.mkdir()
-    for stop in (1, SEGMENT + 1, SEGMENT + 40, FRAMES - 1):
+    for stop in (1, SEGMENT + 1, SEGMENT + 10, FRAMES - 1):
         with pytest.raises(Killed):
             write(clip, broken, again, stop)
         assert not digest(broken)

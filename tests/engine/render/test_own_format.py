@@ -191,7 +191,7 @@ def test_ten_bits_look_like_eight(face, images, tmp_path) -> None:
         info = VideoReader(clip(tmp_path / f"{pixels}.mkv", images, pixels)).info
         frame = next(VideoReader(tmp_path / f"{pixels}.mkv").frames(planes=True))
         source: Any = frame.source
-        picture = FrameRenderer(smiling(face), info)([frame])[0]
+        picture = FrameRenderer(smiling(face), info)([frame])[0].image
         shown = read_rgb(source, (0, 0, SIDE, SIDE), info.colors)
         assert np.abs(shown.clip(0, 255) - picture).max() < 3  # what is previewed is what is written
         edits.append(shown)

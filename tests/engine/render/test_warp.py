@@ -1,5 +1,6 @@
 """The warp renderer on a drawn face and, where they are, on real clips."""
 
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 
 import cv2
@@ -98,11 +99,14 @@ def test_far_from_the_face_every_pixel_stays(picture):
     assert not np.array_equal(out, picture)
 
 
-def test_order_of_frames_does_not_matter(picture):
-    one, other = (WarpRenderer(*clip(head(), mouthFrown=0.7)) for _ in range(2))
+def test_order_of_frames_and_threads_do_not_matter(picture):
+    one, other, third = (WarpRenderer(*clip(head(), mouthFrown=0.7)) for _ in range(3))
     forwards = [one.render(picture, i) for i in (0, 1, 2)]
     backwards = [other.render(picture, i) for i in (2, 1, 0)][::-1]
-    assert all(np.array_equal(a, b) for a, b in zip(forwards, backwards, strict=True))
+    with ThreadPoolExecutor(3) as pool:
+        together = list(pool.map(lambda i: third.render(picture, i), (0, 1, 2)))
+    for result in (backwards, together):
+        assert all(np.array_equal(a, b) for a, b in zip(forwards, result, strict=True))
 
 
 def test_a_face_half_out_of_the_frame_is_drawn(picture):

@@ -82,8 +82,8 @@ class Engine(RunningEngine):
 
 
 def long_take(folder: Path, frames: int = FRAMES) -> Path:
-    """Four seconds of the sample, 192 pixels high: more than one segment, little work."""
-    return small(folder / "take.mp4", frames=frames, size=192)
+    """Four seconds of the sample, 192 pixels high and silent: more than one segment, little work."""
+    return small(folder / "take.mp4", frames=frames, size=192, silent=True)
 
 
 def digest(files: dict[str, str]) -> dict[str, str]:

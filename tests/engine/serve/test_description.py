@@ -9,15 +9,15 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from running_engine import refusal
 
-schemathesis = pytest.importorskip("schemathesis", reason="needs the package schemathesis (the extra 'dev')")
-
-EXAMPLES = 10  # of each operation; `--long` makes it 500
+EXAMPLES = 5  # of each operation; `--long` makes it 500
 OPERATIONS = 16  # as many as the description holds; a test that found none would pass
 
 
 @pytest.fixture(scope="module")
-def described(engine) -> Iterator[Any]:
-    """(schema, headers, file to name, ids of jobs: one done, one failed)."""
+def described(request) -> Iterator[Any]:
+    """(schemathesis, schema, headers, file to name, ids of jobs: one done, one failed)."""
+    schemathesis = pytest.importorskip("schemathesis", reason="needs the package schemathesis (the extra 'dev')")
+    engine = request.getfixturevalue("engine")
     films = engine.films
     (films / "take.csv").write_text("no track")
     (films / "take.mp4").write_text("no film")
@@ -27,11 +27,11 @@ def described(engine) -> Iterator[Any]:
     document = json.loads(engine.raw("GET", "/v1/openapi.json")[1])
     schema = schemathesis.openapi.from_dict(document)
     schema.config.update(base_url=f"http://127.0.0.1:{engine.port}")
-    yield schema, headers, str(films / "take.mp4"), jobs
+    yield schemathesis, schema, headers, str(films / "take.mp4"), jobs
 
 
 def test_every_operation_keeps_to_its_description(described, request):
-    schema, headers, clip, jobs = described
+    schemathesis, schema, headers, clip, jobs = described
     operations = [found.ok() for found in schema.get_all_operations()]
     assert len(operations) >= OPERATIONS
     modes, checks = schemathesis.GenerationMode, schemathesis.checks.CHECKS

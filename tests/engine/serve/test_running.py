@@ -56,7 +56,7 @@ def leftovers(folder: Path) -> list[str]:
     return [path.name for path in folder.iterdir() if path.name not in ("job.json", "state.json", "log.txt")]
 
 
-@pytest.mark.parametrize(("stage", "done"), [("tracking", 20), ("render", 30)])
+@pytest.mark.parametrize(("stage", "done"), [pytest.param("tracking", 20, marks=pytest.mark.soak), ("render", 30)])
 def test_cancel_answers_within_a_second_and_leaves_nothing(engine, stage, done, sample):
     clip = engine.folder / "clip.mp4"
     clip.write_bytes(sample.read_bytes() + b"\0\0\0\x0cfree" + os.urandom(4))  # so that nothing is cached

@@ -28,7 +28,7 @@ from cmet_engine.training.speech.targets import clip_weights, held_out, make_tar
 VOICES = {"neutral": (110, 0.02), "happy": (210, 0.5), "sad": (95, 0.3)}
 SMALL = StudentConfig(stem=(4, 8), channels=32, blocks=1, heads=2, embedding=16, basis=8, directions=16)
 CONFIG = TrainingConfig(
-    voices=2, varied=1, steps=6, batch=6, crop=(60, 80), warmup=2, checkpoint=2,
+    voices=4, varied=1, steps=6, batch=6, crop=(60, 80), warmup=2, checkpoint=2,
     held_out=("mead_3",), held_out_every=0, student=SMALL,
 )  # fmt: skip
 
@@ -53,9 +53,21 @@ def corpus(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def clips(corpus, tmp_path_factory):
-    config = dataclasses.replace(CONFIG, voices=4)
-    return prepare(read_corpus(corpus), tmp_path_factory.mktemp("cache"), config)
+def cache(tmp_path_factory):
+    """Where the corpus is kept prepared for `CONFIG`, once `clips` was made."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="module")
+def clips(corpus, cache):
+    return prepare(read_corpus(corpus), cache, CONFIG)
+
+
+@pytest.fixture(scope="module")
+def trained(clips, tmp_path_factory):
+    """A run with `CONFIG`: the student network, the folder, and the progress that was reported."""
+    folder, seen = tmp_path_factory.mktemp("run"), []
+    return train_encoder(clips, CONFIG, folder, progress=lambda *a: seen.append(a)), folder, seen
 
 
 def test_a_corpus_is_read_with_its_teacher(corpus):
@@ -64,9 +76,8 @@ def test_a_corpus_is_read_with_its_teacher(corpus):
     assert read.recordings[0].speaker == "mead_1" and read.recordings[0].emotion == "neutral"
 
 
-def test_prepared_clips_come_back_from_the_cache(corpus, tmp_path):
-    first = prepare(read_corpus(corpus), tmp_path, CONFIG)
-    second = prepare(read_corpus(corpus), tmp_path, CONFIG)
+def test_prepared_clips_come_back_from_the_cache(corpus, clips, cache, tmp_path):
+    first, second = clips, prepare(read_corpus(corpus), cache, CONFIG)
     assert first.statistics.shape == (1 + CONFIG.voices + CONFIG.varied, 27, STATISTICS)
     fewer = prepare(read_corpus(corpus), tmp_path, dataclasses.replace(CONFIG, voices=0, varied=0))
     assert fewer.statistics.shape == (1, 27, STATISTICS)
@@ -124,21 +135,20 @@ def test_another_room_and_line_leave_the_words():
     np.testing.assert_array_equal(varied, voice_augmentation.simulate_channel(wave, np.random.default_rng(seed)))
 
 
-def test_training_writes_an_encoder_that_loads(clips, tmp_path):
-    seen = []
-    train_encoder(clips, CONFIG, tmp_path, progress=lambda *a: seen.append(a))
-    encoder = load_encoder(str(tmp_path / "encoder.safetensors"))
+def test_training_writes_an_encoder_that_loads(clips, trained):
+    _, folder, seen = trained
+    encoder = load_encoder(str(folder / "encoder.safetensors"))
     assert encoder.utterance(speak(), RATE).shape == (1024,)
     assert ("train", 6, 6) in seen and ("kernel", 3, len(clips.statistics)) in seen
-    assert TrainingConfig.from_json((tmp_path / "config.json").read_text()) == CONFIG
-    rows = (tmp_path / "losses.csv").read_text().splitlines()
+    assert TrainingConfig.from_json((folder / "config.json").read_text()) == CONFIG
+    rows = (folder / "losses.csv").read_text().splitlines()
     assert rows[0].startswith("step,label") and len(rows) == 7
-    assert "<polyline" in (tmp_path / "losses.svg").read_text()
+    assert "<polyline" in (folder / "losses.svg").read_text()
 
 
 @pytest.mark.parametrize("stage", [("train", 5), ("kernel", 2)])
-def test_the_same_seed_gives_the_same_encoder_also_after_a_kill(clips, tmp_path, stage):
-    whole = train_encoder(clips, CONFIG, tmp_path / "whole").state_dict()
+def test_the_same_seed_gives_the_same_encoder_also_after_a_kill(clips, trained, tmp_path, stage):
+    whole = trained[0].state_dict()
 
     class KilledError(Exception):
         pass
@@ -153,7 +163,11 @@ def test_the_same_seed_gives_the_same_encoder_also_after_a_kill(clips, tmp_path,
     resumed = train_encoder(clips, CONFIG, tmp_path / "resumed").state_dict()
     for key, value in whole.items():
         torch.testing.assert_close(resumed[key], value, rtol=0, atol=0, msg=key)
-    other = train_encoder(clips, dataclasses.replace(CONFIG, seed=2), tmp_path / "other").state_dict()
+
+
+def test_another_seed_gives_another_encoder(clips, trained, tmp_path):
+    whole = trained[0].state_dict()
+    other = train_encoder(clips, dataclasses.replace(CONFIG, seed=2), tmp_path).state_dict()
     assert any(not torch.equal(other[key], whole[key]) for key in whole)
 
 
@@ -177,7 +191,7 @@ def test_a_gpu_trains_in_half_precision_and_goes_on_after_a_kill(clips, tmp_path
     assert evaluation.evaluate(Encoder(student, device="cuda"), clips, config)["mead"]["alone"]["right"] >= 0.55
 
 
-def test_everybody_is_left_out_once(clips, corpus, tmp_path, capsys):
+def test_everybody_is_left_out_once(clips, corpus, cache, tmp_path, capsys):
     from cmet_engine.cli import main
 
     figures = evaluation.cross_validate(clips, CONFIG, 3)
@@ -190,7 +204,8 @@ def test_everybody_is_left_out_once(clips, corpus, tmp_path, capsys):
     with pytest.raises(CmetError, match="4 folds cannot be made of at most 3 speakers"):
         evaluation.cross_validate(clips, CONFIG, 4)
     (tmp_path / "config.json").write_text(CONFIG.to_json())
-    command = ["eval", "speech", "--data", str(corpus), "--folds", "3", "--config", str(tmp_path / "config.json")]
+    command = ["eval", "speech", "--data", str(corpus), "--cache", str(cache), "--folds", "3"]
+    command += ["--config", str(tmp_path / "config.json")]
     assert main(command) == 0 and "everybody once, in 3 folds" in capsys.readouterr().out
     assert (
         main([*command, "--speakers", "all"]) == 1 and "leave --weights and --speakers out" in capsys.readouterr().err
@@ -228,9 +243,9 @@ def test_kernels_know_clips_that_are_alike(clips, tmp_path):
     assert len(student.kernel.known) == len(student.neutral_kernel.known) == 18
 
 
-def test_a_student_from_its_file_answers_the_same(clips, tmp_path):
-    student = train_encoder(clips, CONFIG, tmp_path)
-    stored, _ = load_student(tmp_path / "encoder.safetensors")
+def test_a_student_from_its_file_answers_the_same(clips, trained):
+    student, folder, _ = trained
+    stored, _ = load_student(folder / "encoder.safetensors")
     for name in ("known", "directions"):  # what they know is stored exactly
         torch.testing.assert_close(getattr(stored.kernel, name), getattr(student.kernel, name), rtol=0, atol=0)
     rows = torch.from_numpy(clips.statistics[0])
@@ -263,9 +278,8 @@ def test_neutral_speech_to_compare_with_is_the_same_voice_but_another_clip(clips
         assert min(np.abs(rest[0, clip] - pool).max() for pool in pools) < 1e-4
 
 
-def test_evaluation_makes_a_library(clips, tmp_path):
-    student = train_encoder(clips, CONFIG, tmp_path)
-    encoder = Encoder(student)
+def test_evaluation_makes_a_library(clips, trained, tmp_path):
+    encoder = Encoder(trained[0])
     figures = evaluation.evaluate(encoder, clips, CONFIG)
     write_library(encoder, clips, CONFIG, figures, tmp_path / "library.safetensors")
     from safetensors import safe_open
@@ -276,7 +290,7 @@ def test_evaluation_makes_a_library(clips, tmp_path):
         assert file.get_tensor("happy").shape == file.get_tensor("neutral_place").shape == (1024,)
 
 
-def test_one_command_trains_and_embeds(corpus, tmp_path, monkeypatch, capsys):
+def test_one_command_trains_and_embeds(corpus, clips, cache, tmp_path, monkeypatch, capsys):
     from cmet_engine.cli import main
     from cmet_engine.models import assets
 
@@ -288,7 +302,18 @@ def test_one_command_trains_and_embeds(corpus, tmp_path, monkeypatch, capsys):
         shutil.copy(path, tmp_path / "assets")
         assets.record(path.name)
     (tmp_path / "config.json").write_text(CONFIG.to_json())
-    command = ["train", "encoder", "--data", str(corpus), "-o", str(tmp_path / "run"), "--embed", "--json"]
+    command = [
+        "train",
+        "encoder",
+        "--data",
+        str(corpus),
+        "-o",
+        str(tmp_path / "run"),
+        "--cache",
+        str(cache),
+        "--embed",
+        "--json",
+    ]
     assert main([*command, "--config", str(tmp_path / "config.json")]) == 0
     figures = json.loads(capsys.readouterr().out)
     text = evaluation.figures_text(figures)
@@ -297,13 +322,13 @@ def test_one_command_trains_and_embeds(corpus, tmp_path, monkeypatch, capsys):
         "speech_encoder.safetensors", "emotion_library.safetensors", *(path.name for path in needed),
     }  # fmt: skip
     embedded = load_encoder(str(tmp_path / "assets" / "speech_encoder.safetensors"))
-    measured = evaluation.evaluate_folder(corpus, embedded, CONFIG)
+    measured = evaluation.evaluate_folder(corpus, embedded, CONFIG, cache=cache)
     assert measured["mead"] == figures["mead"] and measured["speed"] > 0
 
 
-def test_what_would_stop_a_run_is_said_before_listening(corpus, tmp_path, monkeypatch):
+def test_what_would_stop_a_run_is_said_before_listening(corpus, clips, cache, tmp_path, monkeypatch):
     begun = tmp_path / "run"
-    train_folder(corpus, begun, config=CONFIG)
+    train_folder(corpus, begun, config=CONFIG, cache=cache)
     monkeypatch.setattr(recipe, "prepare", lambda *a, **k: pytest.fail("prepared first"))
     other = dataclasses.replace(CONFIG, steps=7)
     with pytest.raises(CmetError, match="another configuration"):
