@@ -54,7 +54,9 @@ def channel(keys: Any, shape: str) -> str:
 def owned(obj: Any) -> dict[Any, list[str]]:
     """Shape keys of each other mesh of the face that have strips or curves of their own, as earlier versions made them."""
     first = leader(obj)
-    found = {}
+    found: dict[Any, list[str]] = {}
+    if first is None:
+        return found
     for keys in _others(obj, first):
         animation = keys.animation_data
         if animation is not None:
@@ -68,7 +70,7 @@ def owned(obj: Any) -> dict[Any, list[str]]:
 def _others(obj: Any, first: Any) -> Iterator[Any]:
     """Shape keys of the other meshes, each once: objects may share a mesh."""
     keys = dict.fromkeys(mesh.data.shape_keys for mesh in rig.meshes(obj))
-    return (one for one in keys if first is not None and one != first.data.shape_keys)
+    return (one for one in keys if one != first.data.shape_keys)
 
 
 def _same_take(keys: Any, leading: Any) -> bool:
