@@ -221,6 +221,10 @@ class Engine:
         """Verify a file; see `Client.provenance`."""
         return self._ask("provenance", path)
 
+    def seal(self, path: Path, **parameters: Any) -> list[str]:
+        """Sign an exported file; see `Client.seal`."""
+        return self._ask("seal", path, **parameters)
+
     def emotions(self) -> list[dict[str, Any]]:
         """Names and reliability of the library's emotions; an engine that has just started may answer late."""
         for attempt in range(ATTEMPTS):

@@ -167,6 +167,16 @@ class CmetScene(Performer, bpy.types.PropertyGroup):
     voice_name: StringProperty(
         name="Name", default="my_emotion", description="Name of the new emotion: small letters, digits and _"
     )
+    renderer: EnumProperty(
+        name="Renderer",
+        items=[
+            ("warp", "Warp", "Moves the frame's own pixels, as Quality says; needs no download"),
+            ("liveportrait", "LivePortrait", "Draws the face anew; needs weights (cmet models pull liveportrait)"),
+            ("performrecast", "PerformRecast", "Draws the face anew; needs weights fetched by hand"),
+            ("edtalk", "EDTalk", "Draws the face anew with 256 pixels; needs weights (cmet models pull cmet)"),
+        ],
+        description="What draws the edited face",
+    )
     quality: EnumProperty(
         name="Quality",
         items=[
@@ -227,7 +237,7 @@ class CmetScene(Performer, bpy.types.PropertyGroup):
     )
     consent: StringProperty(
         name="Consent",
-        description="Consent of the person shown: who, when, how; or the path of a consent file (.json). It goes into the video's Content Credentials",
+        description="Consent of the person shown: who, when, how; or the path of a consent file (.json). It goes into the Content Credentials of videos and exports",
     )
     verified: StringProperty()
     badge: StringProperty()

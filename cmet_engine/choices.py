@@ -7,7 +7,12 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 Mode = Literal["add", "replace"]
-Renderer = Literal["warp", "edtalk", "none"]
+Renderer = Literal["auto", "warp", "liveportrait", "performrecast", "edtalk", "none"]
+"""`auto` is `warp`."""
+CurvesRenderer = Literal["auto", "warp", "liveportrait", "performrecast", "edtalk"]
+"""Those that render curves."""
+PORTRAITS = ("liveportrait", "performrecast")
+"""Those of them that draw the face anew, driven by the draft of `warp`."""
 Quality = Literal["auto", "draft", "standard", "best"]
 VideoFormat = Literal["mp4", "m4v", "mov", "mkv", "webm", "mxf", "png", "tif", "dpx", "exr"]
 PICTURES = ("png", "tif", "dpx", "exr")

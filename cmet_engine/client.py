@@ -163,6 +163,10 @@ class Client:
         """Verify a file: `credentials` (valid, changed, none or unreadable), `signed_by`, `edit` …, and `sentences` in words."""
         return self.request("GET", "provenance", seconds=READING, file=str(path))
 
+    def seal(self, file: str | Path, **parameters: Any) -> list[str]:
+        """Sign what Blender exported; `parameters` are the fields of `cmet_engine.spec_rig.SealSpec`. Returns sentences for the user."""
+        return self.request("POST", "seal", {"file": str(file), **parameters}, seconds=READING)["messages"]
+
     def upload(self, path: str | Path) -> str:
         """Send a small file; returns the path under which jobs may name it."""
         path = Path(path)

@@ -45,9 +45,9 @@ from cmet_engine.quality import summary
 from cmet_engine.quality.check import ResultCheck
 from cmet_engine.quality.outside import psnr_of_video
 from cmet_engine.quality.report import EditReport, FramePair, write_report
-from cmet_engine.render.base import Renderer
+from cmet_engine.render.base import PartRenderer, Renderer
 from cmet_engine.render.chain import ChainedRenderer, same_face
-from cmet_engine.render.choose import open_edtalk, open_renderer
+from cmet_engine.render.choose import check_weights, open_edtalk, open_renderer
 from cmet_engine.render.metadata import described, edit_description, video_metadata
 from cmet_engine.render.shot_data import Shot, write_shot
 from cmet_engine.render.stream import KeptFrames, Observer, Preview, VideoOutput, render_video
@@ -197,7 +197,7 @@ def _edit_into(spec: EditSpec, footage: Source, final: Path, force: bool, watch:
         for one in people:
             one.edited.meta["edit"] = edit_description(one.emotions.timeline, _mode(one))
             one.edited.save(folder / one.file("edited.npz"))
-        if spec.renderer == "warp":
+        if spec.renderer not in ("edtalk", "none"):
             rendered = _render(footage, _open_renderer(footage, people, watch), people, video, watch)
         asked = [] if spec.renderer == "none" else signatory.messages
         messages = [*asked, *_tracking_messages(people), *rendered.messages]
@@ -241,6 +241,7 @@ def render_clip(
     with inputs_kept(files_read(spec)):
         check_video(Path(output), force=force)
         check_beside(spec, Path(output), force=force)
+        check_weights(spec.renderer)
         return _render_into(spec, Path(output), force, _Watch(progress, pieces, preview))
 
 
@@ -384,7 +385,9 @@ def _open_renderer(footage: Source, people: list[_Person], watch: _Watch) -> Ren
         )
         for one in people
     }  # fmt: skip
-    return ChainedRenderer(renderers) if len(people) > 1 else renderers[people[0].name]
+    if len(people) == 1:
+        return renderers[people[0].name]
+    return ChainedRenderer({name: one for name, one in renderers.items() if isinstance(one, PartRenderer)})
 
 
 def _render(

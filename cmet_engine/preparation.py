@@ -28,7 +28,7 @@ def check_inputs(spec: EditSpec) -> None:
     Raises:
         CmetError: one sentence that names the file or the weights.
     """
-    check_weights(spec.renderer)
+    check_weights(spec.renderer, emotions=True)
     if spec.renderer != "none":
         check_output(spec.clip, Path(spec.video_name), spec.codec)
     matte_of(spec, spec.video_name, Path())

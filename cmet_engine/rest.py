@@ -83,7 +83,7 @@ def _blink_gain(track: CoefficientTrack, rest: np.ndarray) -> float:
     """What closes the usual blink of a track whose rest is taken off; 1 where it shows fewer than two."""
     lids = _without(track.coefficients[:, _BLINKS].astype(np.float64), rest[_BLINKS]).min(1)
     longest = max(2, round(_LONGEST_BLINK * float(track.fps)))
-    peaks = []
+    peaks: list[tuple[int, float]] = []
     for i in np.flatnonzero((lids > _CLOSING) & track.valid):
         around = lids[max(i - longest, 0) : i + longest + 1]
         low = around < _OPENED * lids[i]

@@ -23,6 +23,7 @@ from cmet_engine.choices import (
     MATTE_CHANNEL,
     PICTURES,
     Codec,
+    CurvesRenderer,
     Easing,
     InputSpace,
     Mode,
@@ -59,6 +60,10 @@ from cmet_engine.timeline import MOST_GAIN, EmotionKey, EmotionTimeline
 
 def _form_of_keys(value: Any) -> str:
     return "key file" if isinstance(value, str | Path) else "key list"
+
+
+def _settled(renderer: str) -> str:
+    return "warp" if renderer == "auto" else renderer
 
 
 class KeySpec(Spec):
@@ -256,7 +261,7 @@ class EditSpec(TimelineSpec, PartSpec):
         clip, face, colorspace, ocio, emotions, keys, strength, mode, people: see `TimelineSpec`.
         speech: a recording, or a folder of them, that sounds like the wanted emotion.
         neutral: recordings of the same voice without it; None takes the clip's own sound, else the library's neutral.
-        renderer: `warp`, `edtalk`, or `none` for the tracks alone.
+        renderer: `warp` (also as `auto`), `liveportrait`, `performrecast`, `edtalk`, or `none` for the tracks alone.
         quality: of `warp`: `draft`, `standard`, `best`, or `auto`.
         lips: a recording that the lips shall speak instead of the clip's own sound (`edtalk` only).
         portrait: a picture that shall speak; the clip gives head motion and expression (`edtalk` only).
@@ -279,7 +284,7 @@ class EditSpec(TimelineSpec, PartSpec):
     kind: Literal["edit"] = "edit"
     speech: File | None = None
     neutral: File | None = None
-    renderer: Renderer = "warp"
+    renderer: Annotated[Renderer, AfterValidator(_settled)] = "warp"
     quality: Quality = "auto"
     lips: File | None = None
     portrait: File | None = None
@@ -367,6 +372,7 @@ class RenderSpec(PartSpec):
         track: the wanted curves; brought to the clip's frames in time where their rate or length differs. As long as the whole
             clip they begin with it, else with the part that is rendered.
         source: the clip's own curves that `track` was made from; tracked anew where None.
+        renderer: as of `EditSpec`; `edtalk` renders one person.
         face, colorspace, ocio, quality, device, codec, like_source, rate_factor, matte, shot_data, consent, watermark: see `EditSpec`.
         people: further people whose curves are rendered in the same pass; as plain values `track`, `source` and `quality` take
             them too, with the person behind: `anna.npz#anna`, or several in a list.
@@ -378,7 +384,7 @@ class RenderSpec(PartSpec):
     track: File
     source: File | None = None
     face: Face = 0
-    renderer: Literal["warp"] = "warp"
+    renderer: Annotated[CurvesRenderer, AfterValidator(_settled)] = "warp"
     quality: Quality = "auto"
     device: Device = "auto"
     format: VideoFormat = "mp4"
@@ -406,6 +412,12 @@ class RenderSpec(PartSpec):
             own = {name: value for name, value in people[0].items() if name != "person" and value is not None}
             values |= {"face": f"#{people[0].get('person')}", **own, "people": people[1:]}
         return values
+
+    @model_validator(mode="after")
+    def _one_person(self) -> Self:
+        if self.people and self.renderer == "edtalk":
+            raise ValueError("{renderer} is 'edtalk', which edits one person of a clip; use warp for several")
+        return self
 
     def everyone(self) -> list[tuple[str | None, "RenderSpec"]]:
         """What is asked for each person alone, with whom `people` names; the first is whom `face` means."""

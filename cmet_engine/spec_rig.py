@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from cmet_engine.choices import Codec, FbxPreset, Quality
-from cmet_engine.spec_base import Device, Face, File, Frames, ObjectName, RateFactor, Spec
+from cmet_engine.spec_base import Consent, Device, Emotion, Face, File, Frames, ObjectName, RateFactor, Spec
 
 
 class RigSpec(Spec):
@@ -35,11 +35,12 @@ class RigSpec(Spec):
 class _OnRig(RigSpec):
     """A track on a character."""
 
-    inputs: ClassVar[tuple[str, ...]] = ("track", "rig", "mapping")
+    inputs: ClassVar[tuple[str, ...]] = ("track", "rig", "mapping", "consent")
     track: File
     fps: Annotated[Fraction, Field(gt=0)] | None = None
     start: int = 1
     simplify: Annotated[float, Field(ge=0, le=1)] = 0.0
+    consent: Consent | None = None
 
 
 class ExportSpec(_OnRig):
@@ -53,6 +54,7 @@ class ExportSpec(_OnRig):
         simplify: leave out keys, with an error of at most this; 0 keeps all.
         frames: first and last scene frame; None is what is animated.
         preset: FBX as that program expects it.
+        consent: of the person whose performance it is; see `spec.EditSpec`. Tracks alone carry no Content Credentials.
     """
 
     kind: Literal["export"] = "export"
@@ -71,11 +73,13 @@ class ApplySpec(_OnRig):
 
 
 class BakeSpec(RigSpec):
-    """Fold the performance and the emotion strips of a character into one action, and write it."""
+    """Fold the performance and the emotion strips of a character into one action, and write it; `consent` as in `ExportSpec`."""
 
+    inputs: ClassVar[tuple[str, ...]] = ("rig", "mapping", "consent")
     kind: Literal["bake"] = "bake"
     frames: Frames | None = None
     preset: FbxPreset | None = None
+    consent: Consent | None = None
 
 
 class ReadSpec(RigSpec):
@@ -98,10 +102,10 @@ class RenderRigSpec(RigSpec):
         clip: the footage.
         source: the track that the character was driven from; what it cannot show is kept from there.
         frames: first and last scene frame; None is the scene's range.
-        face, quality, device, codec, rate_factor: see `EditSpec`.
+        face, quality, device, codec, rate_factor, consent: see `EditSpec`.
     """
 
-    inputs: ClassVar[tuple[str, ...]] = ("clip", "face", "rig", "mapping", "source")
+    inputs: ClassVar[tuple[str, ...]] = ("clip", "face", "rig", "mapping", "source", "consent")
     kind: Literal["render_rig"] = "render_rig"
     clip: File
     source: File | None = None
@@ -111,6 +115,29 @@ class RenderRigSpec(RigSpec):
     device: Device = "auto"
     codec: Codec | None = None
     rate_factor: RateFactor | None = None
+    consent: Consent | None = None
+
+
+class SealSpec(Spec):
+    """Sign what Blender exported, and put it on record: what an export that is not by `ExportSpec` asks a running engine for.
+
+    Attributes:
+        file: the exported file; its credentials go beside it.
+        track: the curves that the character was driven by, if it was.
+        rig: the file of the character, if it has one.
+        emotions: names of the emotions that were laid over them.
+        consent: see `ExportSpec`.
+        force: replace credentials that lie there.
+    """
+
+    inputs: ClassVar[tuple[str, ...]] = ("file", "track", "rig", "consent")
+    kind: Literal["seal"] = "seal"
+    file: File
+    track: File | None = None
+    rig: File | None = None
+    emotions: Annotated[tuple[Emotion, ...], Field(max_length=200)] = ()
+    consent: Consent | None = None
+    force: bool = False
 
 
 RigWork = ExportSpec | ApplySpec | BakeSpec | ReadSpec | MatchSpec | RenderRigSpec

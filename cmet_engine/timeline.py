@@ -235,7 +235,9 @@ class EmotionTimeline:
 
     def regions(self) -> dict[str | None, tuple[str, ...]]:
         """The regions whose strengths differ, and their coefficients; the whole face, None, where no key has gains."""
-        return {**REGIONS} if any(key.regions for key in self.keys) else {None: arkit.NAMES}
+        if any(key.regions for key in self.keys):
+            return dict(REGIONS.items())
+        return {None: arkit.NAMES}
 
     def weights(self, times: np.ndarray, duration: float, region: str | None = None) -> dict[str, np.ndarray]:
         """Summed strength of every emotion at `times` [N] seconds: name -> float32 [N]; may pass 1 where keys overlap.

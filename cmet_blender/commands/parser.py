@@ -10,12 +10,17 @@ def build_parser(prog: str = "python -m cmet_blender") -> argparse.ArgumentParse
     parser = argparse.ArgumentParser(prog=prog, description="Tracks on rigs, without a window.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     general, rig, span, output, keys, preset = _general(), _rig(), _span(), _output(), _keys(), _preset()
+    signing = _signing()
     commands.add_parser(
-        "export", parents=[keys, rig, span, output, preset, general], help="a track on a rig, written as a file"
+        "export",
+        parents=[keys, rig, span, output, preset, signing, general],
+        help="a track on a rig, written as a file",
     )
-    commands.add_parser("apply", parents=[keys, rig, output, general], help="a track on a rig, kept as a .blend")
     commands.add_parser(
-        "bake", parents=[rig, span, output, preset, general], help="fold emotions into one action and write it"
+        "apply", parents=[keys, rig, output, signing, general], help="a track on a rig, kept as a .blend"
+    )
+    commands.add_parser(
+        "bake", parents=[rig, span, output, preset, signing, general], help="fold emotions into one action and write it"
     )
     commands.add_parser("read", parents=[rig, span, output, general], help="what the rig does, as a track")
     match = commands.add_parser("match", parents=[rig, general], help="which shape takes which coefficient")
@@ -90,7 +95,23 @@ def _preset() -> argparse.ArgumentParser:
     return parser
 
 
+def _signing() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(add_help=False)
+    _add_consent(parser)
+    parser.add_argument("--unsigned", action="store_true", help="ask no engine to sign the file")
+    return parser
+
+
+def _add_consent(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--consent",
+        metavar="TEXT|FILE",
+        help="consent of the person whose performance it is, or a consent file (.json)",
+    )
+
+
 def _add_render_options(parser: argparse.ArgumentParser) -> None:
+    _add_consent(parser)
     parser.add_argument("clip", type=Path, metavar="CLIP", help="the footage")
     parser.add_argument(
         "--source",
@@ -105,7 +126,13 @@ def _add_render_options(parser: argparse.ArgumentParser) -> None:
         help="whose face: a rank, 0 the largest (default 0), #NUMBER, #NAME or a picture",
     )
     parser.add_argument(
-        "--quality", choices=("auto", "draft", "standard", "best"), default="auto", help="of the renderer"
+        "--renderer",
+        choices=("warp", "liveportrait", "performrecast", "edtalk"),
+        default="warp",
+        help="what draws the face",
+    )
+    parser.add_argument(
+        "--quality", choices=("auto", "draft", "standard", "best"), default="auto", help="of the renderer warp"
     )
     parser.add_argument(
         "--device", default="auto", metavar="D", help="auto, cpu, cuda or mps for the networks (default auto)"

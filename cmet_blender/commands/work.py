@@ -17,7 +17,7 @@ from cmet_engine.files import check_writable, whole_file
 from cmet_engine.progress import Progress, label_of
 from cmet_engine.track import CoefficientTrack
 
-from .. import emotion_strips, export, keyframes
+from .. import emotion_strips, export, keyframes, sealing
 from ..engine import Engine
 from ..frames import scene_fps, set_rate
 from ..mapping import RigMapping
@@ -75,6 +75,14 @@ def _summary(options: argparse.Namespace, obj: Any, mapping: RigMapping, **more:
     }
 
 
+def _signing(options: argparse.Namespace, obj: Any) -> list[str]:
+    """Have the written file signed, unless whoever calls does that; returns sentences."""
+    if options.unsigned:
+        return []
+    track = getattr(options, "track", "")
+    return sealing.signed(obj, options.output, options.consent or "", track, replaced=options.force)
+
+
 def _export(options: argparse.Namespace) -> dict[str, Any]:
     if options.output.suffix.lower() not in export.WRITERS:
         raise InvalidInput(
@@ -87,6 +95,7 @@ def _export(options: argparse.Namespace) -> dict[str, Any]:
         options.output.suffix.lower() == ".blend"
     )  # holds the keys themselves, the others a sample for every scene frame
     notes = [*track.notes, *keyframes.notes_of(action), *export.sampling_notes(obj, options.output)]
+    notes += _signing(options, obj)
     return _summary(
         options, obj, mapping, frames=len(track) if whole else span[1] - span[0] + 1,
         fps=str(scene_fps(bpy.context.scene)), notes=notes,
@@ -98,9 +107,8 @@ def _apply(options: argparse.Namespace) -> dict[str, Any]:
         raise InvalidInput(f"{options.output.name}: `apply` writes a .blend; use `export` for other formats.")
     obj, mapping, action, track = _applied(options)
     export.blend(obj, options.output, force=options.force)
-    return _summary(
-        options, obj, mapping, frames=len(track), action=action.name, notes=[*track.notes, *keyframes.notes_of(action)]
-    )
+    notes = [*track.notes, *keyframes.notes_of(action), *_signing(options, obj)]
+    return _summary(options, obj, mapping, frames=len(track), action=action.name, notes=notes)
 
 
 def _bake(options: argparse.Namespace) -> dict[str, Any]:
@@ -118,7 +126,7 @@ def _bake(options: argparse.Namespace) -> dict[str, Any]:
         "action": action.name,
         "emotions": emotions,
         "frames": span[1] - span[0] + 1,
-        "notes": notes,
+        "notes": [*notes, *_signing(options, obj)],
     }
 
 
@@ -167,14 +175,26 @@ def _render(options: argparse.Namespace) -> dict[str, Any]:
     progress = _progress(options)
     track = keyframes.read_track(obj, span, mapping, progress=progress, **timing)
     clip = options.clip.resolve()
-    request = {"kind": "render", "clip": str(clip), "face": options.face, "quality": options.quality, "format": suffix}
+    request = {
+        "kind": "render",
+        "clip": str(clip),
+        "face": options.face,
+        "renderer": options.renderer,
+        "quality": options.quality,
+        "format": suffix,
+    }
     request |= {"device": options.device, "codec": options.codec, "rate_factor": options.rate_factor}
+    allow, consent = [clip.parent], options.consent
+    if consent and consent.lower().endswith(".json"):
+        consent = str(Path(consent).resolve())
+        allow.append(Path(consent).parent)
+    request["consent"] = consent
     with tempfile.TemporaryDirectory(prefix="cmet-") as name:
         folder = Path(name)
         request["track"] = str(track.save(folder / "edited.npz"))
         if source is not None:
             request["source"] = str(source.save(folder / "source.npz"))
-        engine = Engine(options.engine, folder=folder / "engine", allow=[clip.parent, folder])
+        engine = Engine(options.engine, folder=folder / "engine", allow=[*allow, folder])
         try:
             state = engine.run(request, progress)
             video, credentials = video_of(state["files"])
@@ -186,7 +206,8 @@ def _render(options: argparse.Namespace) -> dict[str, Any]:
                     shutil.copyfile(state["files"][made], temporary)
         finally:
             engine.stop()
-    return {"file": options.output, "object": obj.name, "frames": len(track)}
+    notes = state["result"].get("messages", [])
+    return {"file": options.output, "object": obj.name, "frames": len(track), "notes": notes}
 
 
 COMMANDS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {

@@ -9,7 +9,7 @@ from bpy.props import BoolProperty
 from cmet_engine.errors import InvalidInput
 from cmet_engine.files import inputs_kept
 
-from .. import export
+from .. import export, sealing
 from .base import SimpleOperator, chosen, files_read, mapping_of
 
 
@@ -43,4 +43,5 @@ class CMET_OT_export(SimpleOperator, bpy.types.Operator):
         one = chosen(context)
         with inputs_kept(files_read(settings)):
             export.write(one.rig, path, preset=preset, mapping=mapping_of(one), force=self.replace)
-        return " ".join([f"Written: {path}.", *export.sampling_notes(one.rig, path)])
+        signing = sealing.signed(one.rig, path, settings.consent.strip(), one.track, replaced=self.replace)
+        return " ".join([f"Written: {path}.", *export.sampling_notes(one.rig, path), *signing])

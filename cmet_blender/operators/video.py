@@ -51,6 +51,7 @@ class CMET_OT_render_video(EngineOperator, bpy.types.Operator):
         request = {
             "kind": "render",
             "clip": str(clip),
+            "renderer": settings.renderer,
             "quality": settings.quality,
             **curves,
             **output_fields(settings),

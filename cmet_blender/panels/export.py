@@ -25,6 +25,7 @@ class CMET_PT_export(Panel, bpy.types.Panel):
             layout.prop(settings, "preset")
             if settings.preset in PRESETS:
                 wrapped(layout.box(), PRESETS[settings.preset].expects, context.region.width, "INFO")
+        layout.prop(settings, "consent")
         column = layout.column(align=True)
         row = column.row()
         row.scale_y = 1.3

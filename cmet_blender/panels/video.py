@@ -35,7 +35,9 @@ class CMET_PT_video(Panel, bpy.types.Panel):
         layout, settings = self.layout, context.scene.cmet
         layout.use_property_split = True
         layout.use_property_decorate = False
-        layout.prop(settings, "quality")
+        layout.prop(settings, "renderer")
+        if settings.renderer == "warp":
+            layout.prop(settings, "quality")
         layout.prop(settings, "video_format")
         codecs = codecs_of(settings.video_format)
         if codecs:

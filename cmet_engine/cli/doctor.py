@@ -131,7 +131,7 @@ def _models() -> Iterator[Finding]:
     here = [row["name"] for row in published if row["here"]]
     yield Finding(
         "published models", True if here else None, f"{len(here)} of {len(published)} are here",
-        "" if here else "Only needed for --renderer edtalk: cmet models pull cmet",
+        "" if here else "Only needed for other renderers than warp: cmet models list",
     )  # fmt: skip
 
 

@@ -7,6 +7,7 @@ from typing import Any, get_args
 
 from cmet_engine.choices import Mode, Renderer
 from cmet_engine.cli.options import (
+    RENDERER_HELP,
     SUPPRESS,
     Adder,
     clip_arguments,
@@ -36,7 +37,7 @@ def add_command(command: Adder) -> None:
     add("--keys", type=Path, default=SUPPRESS, metavar="FILE", help="an emotion timeline (.json)")
     personal_argument(sub, "--strength", "S[#PERSON]", "multiplies all strengths, or those of one person in place of that; may be given several times (default 1)")  # fmt: skip
     personal_argument(sub, "--mode", f"{{{','.join(get_args(Mode))}}}[#PERSON]", "keep the actor's own expression underneath, or remove it first; of all, or of one person (default add)")  # fmt: skip
-    add("--renderer", choices=get_args(Renderer), default=SUPPRESS, help="how the video is made; none writes the tracks alone (default warp)")  # fmt: skip
+    add("--renderer", choices=get_args(Renderer), default=SUPPRESS, help=f"{RENDERER_HELP}; none writes the tracks alone")  # fmt: skip
     add("--lips", type=Path, default=SUPPRESS, metavar="FILE", help="a recording that the lips shall speak (with --renderer edtalk)")  # fmt: skip
     add("--portrait", type=Path, default=SUPPRESS, metavar="FILE", help="a picture that shall speak; CLIP gives its head motion and expression (with --renderer edtalk)")  # fmt: skip
     video_arguments(sub)

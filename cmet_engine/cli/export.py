@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from cmet_engine.choices import FbxPreset
-from cmet_engine.cli.options import SUPPRESS, Adder, output_argument, rig_arguments, spec_of
+from cmet_engine.cli.options import SUPPRESS, Adder, consent_argument, output_argument, rig_arguments, spec_of
 
 
 def add_command(command: Adder) -> None:
@@ -21,6 +21,7 @@ def add_command(command: Adder) -> None:
     rig_arguments(sub)
     sub.add_argument("--frames", nargs=2, type=int, default=SUPPRESS, metavar=("FIRST", "LAST"), help="scene frames (default: what is animated)")  # fmt: skip
     sub.add_argument("--preset", choices=get_args(FbxPreset), default=SUPPRESS, help="FBX as that program expects it")
+    consent_argument(sub)
     sub.add_argument("--force", action="store_true", help="replace an earlier file")
 
 

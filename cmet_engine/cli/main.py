@@ -13,6 +13,7 @@ from cmet_engine import __version__
 from cmet_engine.cli import (
     batch,
     cache,
+    compare,
     edit,
     emotions,
     export,
@@ -127,7 +128,21 @@ def build_parser() -> argparse.ArgumentParser:
         sub.set_defaults(run=run)
         return sub
 
-    for module in (track, faces, edit, render, vector, record, emotions, export, models, serve, batch, provenance):
+    for module in (
+        track,
+        faces,
+        edit,
+        render,
+        compare,
+        vector,
+        record,
+        emotions,
+        export,
+        models,
+        serve,
+        batch,
+        provenance,
+    ):
         module.add_command(command)
     training.add_commands(command, commands)
     cache.add_command(command)

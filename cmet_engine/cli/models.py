@@ -5,26 +5,46 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from cmet_engine.cli.options import Adder
+from cmet_engine.choices import PORTRAITS
+from cmet_engine.cli.options import Adder, device_argument
+from cmet_engine.errors import InvalidInput
+from cmet_engine.models.networks import NETWORKS
 
 
 def add_command(command: Adder) -> None:
     """Add the command and its actions."""
-    actions = command("models", list_models, "published weights: list, pull, convert").add_subparsers(
+    actions = command("models", list_models, "published weights: list, pull, convert, check").add_subparsers(
         title="actions", metavar="ACTION"
     )
     command("list", list_models, "what is there, where it came from, how large it is, its licence", actions)
     sub = command("pull", pull, "download weights, check them, convert them once to safetensors", actions)
-    sub.add_argument("name", metavar="NAME", help="cmet (connector, EDTalk renderer, Audio2Lip) or emotion2vec")
+    sub.add_argument(
+        "name", metavar="NAME", help="cmet (connector, EDTalk renderer, Audio2Lip), liveportrait or emotion2vec"
+    )
     sub.add_argument(
         "--accept-licence", action="store_true", help="you have read the licence and accept it (needed once)"
     )
     sub.add_argument("--force", action="store_true", help="download again what is there")
     sub = command("convert", convert, "convert published weights that were fetched by hand", actions)
     sub.add_argument(
-        "file", type=Path, metavar="FILE", help="a checkpoint, or the folder with EDTalk's expression presets"
+        "files",
+        type=Path,
+        nargs="+",
+        metavar="FILE",
+        help="a checkpoint, or the folder with EDTalk's expression presets",
+    )
+    sub.add_argument(
+        "--network", metavar="NAME", help="what the file holds, where two networks look alike (see `cmet models list`)"
+    )
+    sub.add_argument(
+        "--accept-licence", action="store_true", help="you have read the licence and accept it (performrecast, once)"
     )
     sub.add_argument("--force", action="store_true", help="replace weights of the same network")
+    sub = command(
+        "check", check, "draw a sample with downloaded weights and say whether it is as it should be", actions
+    )
+    sub.add_argument("name", choices=PORTRAITS, metavar="NAME", help="liveportrait or performrecast")
+    device_argument(sub)
 
 
 def list_models(options: argparse.Namespace) -> Any:
@@ -57,4 +77,25 @@ def convert(options: argparse.Namespace) -> Any:
     """Convert weights that were fetched by hand."""
     from cmet_engine.models import store  # brings numpy
 
-    return {"weights": [weights.path for weights in store.convert(options.file, force=options.force)]}
+    if options.network is not None and options.network not in NETWORKS:
+        raise InvalidInput(f"--network is '{options.network}', not one of {', '.join(NETWORKS)}.")
+    how = {"expected": options.network, "accept_licence": options.accept_licence, "force": options.force}
+    return {"weights": [weights.path for file in options.files for weights in store.convert(file, **how)]}
+
+
+def check(options: argparse.Namespace) -> Any:
+    """Draw our sample with downloaded weights and measure."""
+    from cmet_engine.evaluation import portrait
+    from cmet_engine.render.liveportrait.generator import PortraitGenerator
+
+    messages: list[str] = []
+    generator = PortraitGenerator(name=options.name, device=getattr(options, "device", "auto"), warn=messages.append)
+    findings = portrait.check(generator, progress=options.progress)
+    options.progress.close()
+    options.status = 0 if all(finding.passed for finding in findings) else 1
+    if options.json:
+        return {"passed": options.status == 0, "findings": [vars(finding) for finding in findings], "note": messages}
+    for finding in findings:
+        print(f"{'ok' if finding.passed else 'WRONG':>6}  {finding.value:7.3f}  {finding.about}")
+    verdict = "pass" if options.status == 0 else f"{options.name} does not draw as it should; see WRONG above"
+    return {"result": verdict, "note": messages}

@@ -24,6 +24,10 @@ POSITIONAL = ("clip", "paths")
 _OPTIONS = {"emotions": "--emotion", "range_from": "--from", "range_to": "--to", "names": "--name"}
 """Options that are called otherwise than their fields."""
 
+RENDERER_HELP = (
+    "how the video is made: warp moves the frame's own pixels; liveportrait, performrecast and edtalk draw the face anew with "
+    "published weights (see `cmet models list`); auto is warp (default warp)"
+)
 PERSONAL = ("strength", "mode", "quality", "track", "source")
 """Options that may be given several times, with `#` and the person behind for whom each is."""
 

@@ -34,11 +34,13 @@ def add_command(command: Adder) -> None:
 
 def show(options: argparse.Namespace) -> Any:
     """Verify a file; the exit status is 1 where its credentials do not hold, or there are none."""
-    from cmet_engine.provenance.show import VALID, examine, mark_in
+    from cmet_engine.provenance.show import VALID, Verdict, examine, mark_in
 
-    verdict = examine(options.file)
-    if (options.watermark or verdict.credentials != VALID) and (mark := mark_in(options.file, options.progress)):
-        verdict = examine(options.file, mark)
+    def look(verdict: Verdict) -> str | None:
+        asked = options.watermark or verdict.credentials != VALID
+        return mark_in(options.file, options.progress) if asked else None
+
+    verdict = examine(options.file, look)
     options.status = 0 if verdict.credentials == VALID else 1
     return verdict.as_json() if options.json else "\n".join(verdict.sentences)
 

@@ -1,9 +1,12 @@
 """`cmet render`."""
 
 import argparse
-from typing import Any
+from typing import Any, get_args
 
+from cmet_engine.choices import CurvesRenderer
 from cmet_engine.cli.options import (
+    RENDERER_HELP,
+    SUPPRESS,
     Adder,
     clip_arguments,
     consent_argument,
@@ -24,6 +27,7 @@ def add_command(command: Adder) -> None:
     part_arguments(sub)
     personal_argument(sub, "--track", "EDITED[#PERSON]", "the wanted curves; of several people several times, each with whom they are for", required=True)  # fmt: skip
     personal_argument(sub, "--source", "SOURCE[#PERSON]", "the clip's own curves that EDITED was made from (default: tracked anew)")  # fmt: skip
+    sub.add_argument("--renderer", choices=get_args(CurvesRenderer), default=SUPPRESS, help=RENDERER_HELP)
     video_arguments(sub)
     shot_data_argument(sub)
     consent_argument(sub)

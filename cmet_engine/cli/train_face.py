@@ -157,7 +157,7 @@ def _add_occlusion(command: Adder, train: Any) -> None:
         type=Path,
         required=True,
         metavar="FILE",
-        help="a table of faces that nothing covers (columns path and person)",
+        help="a table of faces (columns path, person and, where something covers one, mask)",
     )
     sub.add_argument("--config", type=Path, metavar="FILE", help="JSON with every number of the training")
     sub.add_argument(

@@ -16,6 +16,7 @@ from cmet_engine.emotion.library import load_library
 from cmet_engine.face.clip import track_clip
 from cmet_engine.face.geometry import FaceGeometry
 from cmet_engine.face.lips import LIPS_CLOSED, eye_opening, lip_opening
+from cmet_engine.face.occlusion import Occlusion, find_occlusion
 from cmet_engine.media.reader import VideoReader
 from cmet_engine.media.writer import VideoWriter
 from cmet_engine.progress import Progress, Stage
@@ -72,7 +73,7 @@ class _Sample:
     """The frames of a clip that are measured, with what is read from them before any edit.
 
     Attributes:
-        geometry, source: the tracked clip.
+        geometry, source: the tracked clip; occlusion: what lies before the face in it.
         images: the frames by number.
         read: frames that are read, ascending; `asked` and `even` (bool, of each) mark those the realised change and the
             correlation of the lips rest on: evenly spaced, while the others were chosen for their closed lips.
@@ -83,6 +84,7 @@ class _Sample:
 
     geometry: FaceGeometry
     source: CoefficientTrack
+    occlusion: Occlusion
     images: dict[int, np.ndarray]
     read: np.ndarray
     asked: np.ndarray
@@ -150,8 +152,8 @@ def _sample(path: Path, estimator: FaceEstimator, frames: int, run: int) -> _Sam
     shown = np.array([i for i in middle if i in images])
     filmed = list(neighbours([images[i] for i in shown], [geometry.landmarks[int(i)] for i in shown]))
     return _Sample(
-        geometry, source, images, read, np.isin(read, _spread(even, frames)), np.isin(read, even),
-        shown, filmed, landmarks, scores,
+        geometry, source, find_occlusion(path, geometry), images, read, np.isin(read, _spread(even, frames)),
+        np.isin(read, even), shown, filmed, landmarks, scores,
     )  # fmt: skip
 
 
@@ -159,7 +161,7 @@ def _measure(
     clip: str, emotion: str, sample: _Sample, edited: CoefficientTrack, estimator: FaceEstimator
 ) -> EditFigures:
     """Render the frames of a sample and set them beside the source's."""
-    renderer = WarpRenderer(sample.geometry, sample.source, edited)
+    renderer = WarpRenderer(sample.geometry, sample.source, edited, occlusion=sample.occlusion)
     landmarks, scores = estimator([renderer.render(sample.images[i], int(i)) for i in sample.read])
     asked = (edited.coefficients - sample.source.coefficients)[sample.read]
     realised = metrics.realised(asked[sample.asked], (scores - sample.scores)[sample.asked])

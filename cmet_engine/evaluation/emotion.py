@@ -22,6 +22,7 @@ from cmet_engine.errors import CmetError, InvalidInput
 from cmet_engine.face.blendshapes import load_basis
 from cmet_engine.face.clip import track_clip
 from cmet_engine.face.lips import lip_opening
+from cmet_engine.face.occlusion import find_occlusion
 from cmet_engine.files import whole_file
 from cmet_engine.media.reader import VideoReader
 from cmet_engine.models import assets
@@ -194,6 +195,7 @@ def edited_clips(
         if progress:
             progress(Stage.CLASSIFY, done, len(paths))
         geometry, source = track_clip(path)
+        occlusion = find_occlusion(path, geometry) if estimator else None
         shown = _runs(np.flatnonzero(geometry.valid), frames)
         landmarks = np.asarray(geometry.landmarks[:])
         ok = geometry.valid & np.isfinite(landmarks).all((1, 2))
@@ -209,7 +211,7 @@ def edited_clips(
             lips = np.stack([lip_opening(landmarks[ok]), lip_opening(moved[ok])])
             after, flicker = None, None
             if estimator and first is not None:
-                renderer = WarpRenderer(geometry, source, edited)
+                renderer = WarpRenderer(geometry, source, edited, occlusion=occlusion)
                 made = [renderer.render(images[i], int(i)) for i in shown]
                 last, after = estimator(made)
                 both = np.isfinite(first).all((1, 2)) & np.isfinite(last).all((1, 2))

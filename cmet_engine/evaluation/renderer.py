@@ -19,6 +19,7 @@ from cmet_engine.emotion.edit import edit_track
 from cmet_engine.emotion.library import load_library
 from cmet_engine.face.clip import track_clip
 from cmet_engine.face.geometry import FaceGeometry
+from cmet_engine.face.occlusion import find_occlusion
 from cmet_engine.media.reader import VideoReader
 from cmet_engine.progress import Progress
 from cmet_engine.quality import metrics
@@ -235,13 +236,17 @@ def evaluate_clip(
     )  # fmt: skip
     fit_seconds = time.perf_counter() - started
     library, estimator = load_library(), FaceEstimator(landmarker)
+    occlusion = find_occlusion(path, geometry)
     held = _hold_out(path, geometry, source, usable[edge:], frames, run, estimator)
     refined = refiner.references, refiner.network, refiner.size
     psnr, ssim = reconstruct(geometry, held.images, held.pairs, *refined)
     result = RendererFigures(path.stem, psnr, ssim, len(held.pairs), {}, {}, {}, (0.0, 0.0), round(fit_seconds, 1))
     for emotion in emotions:
         edited = edit_track(source, EmotionTimeline.parse([emotion]), library)
-        renderers = WarpRenderer(geometry, source, edited), RefinedRenderer(geometry, source, edited, refiner)
+        renderers = (
+            WarpRenderer(geometry, source, edited, occlusion=occlusion),
+            RefinedRenderer(geometry, source, edited, refiner, occlusion),
+        )
         figures = [_measure(held, edited, renderer, which, estimator) for which, renderer in enumerate(renderers)]
         held.rendered += len(held.spread) + len(held.middle)
         for name, values in zip(("flicker", "realised", "sharpness"), zip(*figures, strict=True), strict=True):

@@ -26,6 +26,7 @@ from cmet_engine.face.landmarks import (
     SKIN,
     UPPER_LIP_OUTER,
 )
+from cmet_engine.face.occlusion_network import SIDE, WEIGHTS_FILE, load_network
 from cmet_engine.face.pose import template
 from cmet_engine.media.reader import VideoReader
 from cmet_engine.media.source import Source
@@ -33,15 +34,28 @@ from cmet_engine.models import assets
 from cmet_engine.progress import Progress, Stage
 from cmet_engine.smoothstep import smoothstep
 
-WEIGHTS_FILE = "face_occlusion.safetensors"
-SIDE = 128
-"""Pixels of the matte, which lies on the canonical crop."""
-
-STRIDE = 4
+STRIDE = 6
 """Every so many frames are looked at; those between only where one of their two shows something."""
 
 LIKELY, SURE, LEAST_SURE = 0.4, 0.65, 14
-"""Hysteresis: pixels as probable as the first that are connected to at least so many as probable as the second count."""
+"""Hysteresis: pixels as probable as the first that are connected to at least so many as probable as the second may count."""
+
+CERTAIN, LEAST_CERTAIN = 0.95, 250
+"""What is no pair of glasses counts from so many pixels on that are as probable: stubble and folds are seldom taken for that."""
+
+BAND, MIDDLE, LEAST_SIDE = slice(28, 72), slice(54, 75), 8
+"""Rows of the crop where glasses sit, and columns between their lenses; a pair has so many sure pixels on both sides of those."""
+
+WORN, WORN_LIKELY, WORN_SURE = 0.2, 0.3, 0.5
+"""Glasses that are seen in this share of a shot's frames that were looked at are worn in all of it: there the other two take the
+places of `LIKELY` and `SURE`, and rims may be in pieces."""
+
+THICK, BRIDGE, REACH = 15, 168, (16, 12)
+"""What is thicker, pixels of the crop, is no rim but hair that a pair of glasses was joined with, unless it lies so near, across and
+down, to this landmark between the eyes."""
+
+PATIENCE = 25
+"""Frames without anything after which the rest is looked at seldom again."""
 
 LEAST_FRAMES = 3
 """A clip with something before the face in fewer frames counts as bare."""
@@ -51,6 +65,9 @@ WEIGHTS = (0.15, 0.2, 0.3, 0.2, 0.15)
 
 HIDDEN = 0.35
 """A part of the face counts as covered from this share of it on."""
+
+WHOLE = 0.8
+"""Where less than this share of an eye is marked, lid and lens of glasses were taken for one another: the eye moves on."""
 
 PARTS = (
     (*UPPER_LIP_OUTER, *LOWER_LIP_OUTER[::-1]), (*RIGHT_EYE_UPPER, *RIGHT_EYE_LOWER[::-1]),
@@ -65,6 +82,9 @@ BORDER = (-0.05, 0.2)
 """Between these heights on the mean face, in outer-eye distances, the lower face passes into the upper."""
 
 _UPPER = np.array([name.startswith(("eye", "brow")) for name in arkit.NAMES])
+
+THING, GLASSES = 1, 2
+"""What a pixel is found to be part of."""
 
 Look = Callable[[Sequence[np.ndarray]], np.ndarray]
 """Crops uint8 [128, 128, 3] to probabilities [B, 128, 128]."""
@@ -132,15 +152,24 @@ def find_occlusion(
         CmetError: the clip cannot be read, or the embedded weights are missing.
     """
     footage = Source.of(clip)
-    name = None
-    if footage.path.is_file():
-        code = fingerprint.code(__name__, "cmet_engine.face.clip")
-        name = cache.key("occlusion", footage.path, code, face, assets.checksums(WEIGHTS_FILE), footage.reading)
-    stored = cache.arrays(name, lambda: _packed_up(look(footage, geometry, _network(), progress)))
+    stored = cache.arrays(_key(footage, face), lambda: _packed_up(look(footage, geometry, _network(), progress)))
     ends = stored["ends"].tolist()
     data = stored["data"].tobytes()
     mattes = [data[a:b] for a, b in itertools.pairwise([0, *ends])]
     return left_out(Occlusion(mattes, stored["covered"]), geometry)
+
+
+def was_found(clip: Path | Source, face: int | str = 0) -> bool:
+    """Whether `find_occlusion` has its answer in the cache."""
+    name = _key(Source.of(clip), face)
+    return name is not None and cache.get(name) is not None
+
+
+def _key(footage: Source, face: int | str) -> str | None:
+    if not footage.path.is_file():
+        return None
+    code = fingerprint.code(__name__, "cmet_engine.face.clip")
+    return cache.key("occlusion", footage.path, code, face, assets.checksums(WEIGHTS_FILE), footage.reading)
 
 
 def _packed_up(found: Occlusion) -> dict[str, np.ndarray]:
@@ -150,8 +179,6 @@ def _packed_up(found: Occlusion) -> dict[str, np.ndarray]:
 
 
 def _network() -> Look:
-    from cmet_engine.face.occlusion_network import load_network  # brings torch
-
     return load_network().probability
 
 
@@ -168,12 +195,14 @@ def left_out(found: Occlusion, geometry: FaceGeometry) -> Occlusion:
 
 def look(footage: Source, geometry: FaceGeometry, network: Look, progress: Progress | None = None) -> Occlusion:
     """Look at the frames of a clip; `left_out` is not applied yet."""
-    raw = list(_probabilities(footage, geometry, network, progress))
+    raw, found = zip(*_probabilities(footage, geometry, network, progress), strict=True)
     mattes: list[bytes] = []
     covered = np.zeros((len(raw), len(PARTS)), np.float32)
     for first, last in geometry.shots():
+        least = max(LEAST_FRAMES, WORN * sum(map(bool, raw[first:last])))
+        worn = found[first:last].count(GLASSES) >= least
         for index in range(first, last):
-            matte = _settled(raw, geometry, index, first, last)
+            matte = _settled(raw, geometry, index, range(first, last), worn)
             mattes.append(b"" if matte is None else _packed(matte))
             if matte is not None:
                 covered[index] = _shares(matte, geometry.landmarks[index])
@@ -192,47 +221,46 @@ def _unpacked(data: bytes) -> np.ndarray:
 
 def _probabilities(
     footage: Source, geometry: FaceGeometry, network: Look, progress: Progress | None
-) -> Iterator[bytes]:
-    """The network's probability in every frame, compressed; empty where nothing is found or nobody looked."""
-    waiting: list[np.ndarray | None] = []
-    seen = True  # nothing is known before the first frame
+) -> Iterator[tuple[bytes, int]]:
+    """Of every frame the network's probability, compressed, empty where nothing can be there or nobody looked, and what was found."""
+    waiting: list[tuple[np.ndarray, np.ndarray] | None] = []
+    quiet = PATIENCE - 1  # nothing is known before the first frame
     done = 0
     for frame in VideoReader(footage):
         if frame.index >= len(geometry):
             break
         points = geometry.landmarks[frame.index]
         known = bool(geometry.valid[frame.index]) and bool(np.isfinite(points).all())
-        waiting.append(cut_crop(frame.image, crop_transform(points, SIDE), SIDE) if known else None)
+        waiting.append((frame.image, points) if known else None)
         done += 1
         if len(waiting) < STRIDE and done < len(geometry):
             continue
         last = _looked_at(waiting[-1:], network)
-        if seen or last[0]:
-            yield from _looked_at(waiting[:-1], network)
-        else:
-            yield from [b""] * (len(waiting) - 1)
+        looked = last[0][1] or quiet < PATIENCE
+        yield from _looked_at(waiting[:-1], network) if looked else [(b"", 0)] * (len(waiting) - 1)
         yield from last
-        seen, waiting = bool(last[0]), []
+        quiet, waiting = 0 if last[0][1] else quiet + len(waiting), []
         if progress:
             progress(Stage.OCCLUSION, done, len(geometry))
-    yield from [b""] * (len(geometry) - done + len(waiting))
+    yield from [(b"", 0)] * (len(geometry) - done + len(waiting))
 
 
-def _looked_at(crops: Sequence[np.ndarray | None], network: Look) -> list[bytes]:
-    """The probabilities of some crops; None has none."""
-    shown = [crop for crop in crops if crop is not None]
+def _looked_at(frames: Sequence[tuple[np.ndarray, np.ndarray] | None], network: Look) -> list[tuple[bytes, int]]:
+    """See `_probabilities`, of some frames of which image and landmarks are given; None has none."""
+    shown = [cut_crop(image, crop_transform(points, SIDE), SIDE) for image, points in filter(None, frames)]
     found = iter(network(shown)) if shown else iter(())
     result = []
-    for crop in crops:
-        matte = None if crop is None else next(found)
-        result.append(b"" if matte is None or (matte > SURE).sum() < LEAST_SURE else _packed(matte))
+    for frame in frames:
+        matte = np.zeros((SIDE, SIDE), np.float32) if frame is None else next(found)
+        possible = (matte > WORN_SURE).sum() >= LEAST_SURE
+        result.append((_packed(matte), int(_counting(matte).max())) if possible else (b"", 0))
     return result
 
 
-def _settled(raw: Sequence[bytes], geometry: FaceGeometry, index: int, first: int, last: int) -> np.ndarray | None:
+def _settled(raw: Sequence[bytes], geometry: FaceGeometry, index: int, shot: range, worn: bool) -> np.ndarray | None:
     """The matte of a frame: averaged over its neighbours in the shot, cleared of what is improbable or beside the face."""
     reach = len(WEIGHTS) // 2
-    near = range(max(first, index - reach), min(last, index + reach + 1))
+    near = range(max(shot.start, index - reach), min(shot.stop, index + reach + 1))
     if not any(raw[k] for k in near):
         return None
     own = geometry.landmarks[index]
@@ -248,15 +276,46 @@ def _settled(raw: Sequence[bytes], geometry: FaceGeometry, index: int, first: in
                 moved = cv2.warpAffine(moved, to, (SIDE, SIDE), borderMode=cv2.BORDER_REPLICATE)
             mean += weight * moved
     mean /= total
-    weak = (mean > LIKELY).astype(np.uint8)
-    count, parts = cv2.connectedComponents(weak, connectivity=8)
-    face = _face(here)
-    sure = np.bincount(parts[(mean > SURE) & (face > 0)], minlength=count)[:count] >= LEAST_SURE
-    sure[0] = False
-    if not sure.any():
+    counts = _counting(mean, _face(here) > 0, worn)
+    eyes = [_part(here, k) for k in EYES]
+    clear = [(mean[eye > 0] > 0.5).mean() < WHOLE for eye in eyes]
+    if not counts.any():
         return None
-    kept = cv2.dilate(sure[parts].astype(np.uint8), np.ones((3, 3), np.uint8))
-    return mean * kept
+    matte = mean * cv2.dilate((counts > 0).astype(np.uint8), np.ones((3, 3), np.uint8))
+    if any(clear):
+        disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (THICK, THICK))
+        blobs = cv2.morphologyEx((counts == GLASSES).astype(np.float32), cv2.MORPH_OPEN, disc)
+        away = np.abs(np.indices((SIDE, SIDE)) - here[BRIDGE, ::-1, None, None])
+        blobs[(away[1] < REACH[0]) & (away[0] < REACH[1])] = 0
+        matte *= 1 - cv2.GaussianBlur(cv2.dilate(blobs, np.ones((5, 5))), (0, 0), 2)
+    for eye, moves in zip(eyes, clear, strict=True):
+        if moves:
+            matte *= 1 - cv2.GaussianBlur(cv2.dilate(eye.astype(np.float32), np.ones((3, 3))), (0, 0), 1)
+    return matte
+
+
+def _counting(probability: np.ndarray, face: np.ndarray | bool = True, worn: bool = False) -> np.ndarray:
+    """What of a probability counts as lying before the `face` (bool [128, 128]), also where it goes on beside it.
+
+    Returns:
+        uint8 [128, 128]: `THING`, `GLASSES` or 0; `worn`: glasses are expected.
+    """
+    sure = (probability > (WORN_SURE if worn else SURE)) & face
+    if sure.sum() < LEAST_SURE:
+        return np.zeros((SIDE, SIDE), np.uint8)
+    likely = (probability > (WORN_LIKELY if worn else LIKELY)).astype(np.uint8)
+    count, parts = cv2.connectedComponents(likely, connectivity=8)
+
+    def pixels(among: np.ndarray, columns: slice = slice(None), rows: slice = slice(None)) -> np.ndarray:
+        return np.bincount(parts[rows, columns][among[rows, columns]], minlength=count)
+
+    sides = [pixels(sure, columns, BAND) for columns in (slice(MIDDLE.start), slice(MIDDLE.stop, None))]
+    pair = np.min(sides, axis=0) >= LEAST_SIDE
+    thing = pixels((probability > CERTAIN) & face) >= LEAST_CERTAIN
+    if worn or pair.any():
+        pair |= pixels(sure, rows=BAND) >= LEAST_SURE  # pieces of rims
+    result: np.ndarray = np.where(pair, GLASSES, np.where(thing, THING, 0)).astype(np.uint8)[parts]
+    return result
 
 
 def _in_crop(landmarks: np.ndarray) -> np.ndarray:
@@ -281,9 +340,11 @@ def _face(points: np.ndarray) -> np.ndarray:
 def _shares(matte: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
     """Shares of mouth, eyes and brows that are covered: float32 [5]."""
     points = _in_crop(landmarks)
-    result = np.zeros(len(PARTS), np.float32)
-    for k, outline in enumerate(PARTS):
-        part = np.zeros((SIDE, SIDE), np.uint8)
-        cv2.fillPoly(part, [np.round(points[list(outline)]).astype(np.int32)], (1,))
-        result[k] = float((matte[part > 0] > 0.5).mean()) if part.any() else 0.0
-    return result
+    return np.array([(matte[_part(points, k) > 0] > 0.5).mean() for k in range(len(PARTS))], np.float32)
+
+
+def _part(points: np.ndarray, number: int) -> np.ndarray:
+    """A part of the face in the crop, its outline at least: uint8 [128, 128]."""
+    part = np.zeros((SIDE, SIDE), np.uint8)
+    cv2.fillPoly(part, [np.clip(np.round(points[list(PARTS[number])]), 0, SIDE - 1).astype(np.int32)], (1,))
+    return part

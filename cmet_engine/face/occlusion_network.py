@@ -1,86 +1,89 @@
-"""The network that sees what lies before a face: a small U-Net on the canonical crop."""
+"""The network that sees what lies before a face, run with NumPy: a small U-Net on the canonical crop.
+
+`training.occlusion.network` trains it.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
-from safetensors.torch import save_file
-from torch import Tensor, nn
-from torch.nn import functional as F
+from numpy.lib.stride_tricks import sliding_window_view
 
-from cmet_engine.errors import CmetError
+from cmet_engine.errors import InvalidInput
 from cmet_engine.models.assets import asset
-from cmet_engine.models.tensors import read_tensors
+from cmet_engine.models.tensors import read_arrays
 
 WEIGHTS_FILE = "face_occlusion.safetensors"
 SIDE = 128
 """Pixels of the crop."""
 
-CELL = 4
+CELL = 2
 """Side of the cells of the crop that the network works on."""
 
-WIDTHS = (48, 64, 96)  # 300,000 parameters, 0.6 MB as float16
+LEVELS = 3
+"""How often the picture is halved from there."""
 
 
-def _layer(inputs: int, outputs: int, size: int = 3, stride: int = 1) -> nn.Sequential:
-    convolution = nn.Conv2d(inputs, outputs, size, stride, size // 2, bias=False)
-    return nn.Sequential(convolution, nn.BatchNorm2d(outputs), nn.SiLU())
+class OcclusionNetwork:
+    """The network with its weights: `arrays` as `training.occlusion.network.save_network` writes them."""
 
+    def __init__(self, arrays: dict[str, np.ndarray]) -> None:
+        self._layers = {
+            name.removesuffix(".weight"): (
+                np.ascontiguousarray(value.transpose(2, 3, 1, 0).astype(np.float32)),  # [rows, columns, inputs, outputs]
+                arrays[name.removesuffix("weight") + "bias"].astype(np.float32),
+            )
+            for name, value in arrays.items() if name.endswith(".weight")
+        }  # fmt: skip
+        named = [f"{way}.{k}.{n}" for way in ("down", "up") for k in range(LEVELS) for n in range(2)]
+        if self._layers.keys() != {"first", "last", *named}:
+            raise KeyError("layers")
 
-class OcclusionNetwork(nn.Module):
-    """Canonical crops [B, 3, R, R] in 0..1 -> logits of something before the face [B, R, R]; R divides by 16."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        a, b, c = WIDTHS
-        self.down1 = _layer(3 * CELL**2, a)
-        self.down2 = nn.Sequential(_layer(a, b, stride=2), _layer(b, b))
-        self.down3 = nn.Sequential(_layer(b, c, stride=2), _layer(c, c))
-        self.up2 = nn.Sequential(_layer(c + b, b, 1), _layer(b, b))
-        self.up1 = nn.Sequential(_layer(b + a, a, 1), _layer(a, a))
-        self.last = nn.Conv2d(a, CELL**2, 1)
-
-    def forward(self, pictures: Tensor) -> Tensor:
-        """Logits [B, R, R]."""
-        x1 = self.down1(F.pixel_unshuffle(pictures - 0.5, CELL))  # [B, a, R/4, R/4]
-        x2 = self.down2(x1)
-        x = self.down3(x2)  # [B, c, R/16, R/16]
-        x = self.up2(torch.cat([_larger(x), x2], 1))
-        x = self.up1(torch.cat([_larger(x), x1], 1))
-        result: Tensor = F.pixel_shuffle(self.last(x), CELL)[:, 0]  # [B, R, R]
-        return result
-
-    @torch.inference_mode()
     def probability(self, crops: Sequence[np.ndarray]) -> np.ndarray:
-        """Probability that something lies before the face, for crops uint8 [R, R, 3]: float32 [B, R, R]."""
-        pictures = torch.from_numpy(np.stack(crops)).permute(0, 3, 1, 2).float() / 255
-        found: np.ndarray = torch.sigmoid(self(pictures)).numpy()
-        return found
+        """Probability that something lies before the face, for crops uint8 [R, R, 3]: float32 [B, R, R]; R divides by 16."""
+        return np.stack([self._one(crop) for crop in crops])
 
+    def _one(self, crop: np.ndarray) -> np.ndarray:
+        cells = len(crop) // CELL
+        x = crop.reshape(cells, CELL, cells, CELL, 3).transpose(0, 2, 4, 1, 3).reshape(cells, cells, -1)
+        levels = [self._layer("first", x.astype(np.float32) / 255 - 0.5)]
+        for k in range(LEVELS):
+            levels.append(self._layer(f"down.{k}.1", self._layer(f"down.{k}.0", levels[-1], 2)))
+        x = levels.pop()
+        for k in range(LEVELS):
+            x = np.concatenate([x.repeat(2, 0).repeat(2, 1), levels.pop()], 2)
+            x = self._layer(f"up.{k}.1", self._layer(f"up.{k}.0", x))
+        x = self._convolved("last", x, 1).reshape(cells, cells, CELL, CELL).transpose(0, 2, 1, 3)
+        return 1 / (1 + np.exp(-x.reshape(len(crop), len(crop))))
 
-def _larger(x: Tensor) -> Tensor:
-    return F.interpolate(x, scale_factor=2, mode="nearest")
+    def _layer(self, name: str, x: np.ndarray, stride: int = 1) -> np.ndarray:
+        result = self._convolved(name, x, stride)
+        return np.maximum(result, 0, out=result)
+
+    def _convolved(self, name: str, x: np.ndarray, stride: int) -> np.ndarray:
+        """A convolution of [h, w, inputs] with zeros around: one matrix product over every pixel's neighbourhood."""
+        weight, bias = self._layers[name]
+        size, inputs = len(weight), x.shape[2]
+        rows, columns = x.shape[0] // stride, x.shape[1] // stride
+        if size > 1:
+            padded = np.zeros((x.shape[0] + size - 1, x.shape[1] + size - 1, inputs), np.float32)
+            padded[size // 2 : -(size // 2), size // 2 : -(size // 2)] = x
+            near = sliding_window_view(padded, (size, size), (0, 1))[::stride, ::stride]  # type: ignore[call-overload]
+            x = near.transpose(0, 1, 3, 4, 2)
+        product = x.reshape(rows * columns, -1) @ weight.reshape(-1, weight.shape[3])
+        product += bias
+        return product.reshape(rows, columns, -1)
 
 
 def load_network(path: Path | None = None) -> OcclusionNetwork:
-    """The embedded network, or that of a file, in evaluation mode on the CPU.
+    """The embedded network, or that of a file.
 
     Raises:
         CmetError: the file is missing or damaged.
     """
     file = asset(WEIGHTS_FILE) if path is None else path
     broken = f"{file.name} does not hold the weights of the occlusion network; install the package again."
-    stored, _ = read_tensors(file, broken)
-    network = OcclusionNetwork()
     try:
-        network.load_state_dict({k: v.float() if v.is_floating_point() else v for k, v in stored.items()})
-    except RuntimeError as error:
-        raise CmetError(broken) from error
-    return network.eval()
-
-
-def save_network(network: OcclusionNetwork, path: Path) -> None:
-    """Write the weights as float16."""
-    state = network.state_dict()
-    save_file({k: v.half().contiguous() if v.is_floating_point() else v for k, v in state.items()}, path)
+        return OcclusionNetwork(read_arrays(file, broken)[0])
+    except KeyError as error:
+        raise InvalidInput(broken) from error

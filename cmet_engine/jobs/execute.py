@@ -21,7 +21,7 @@ from cmet_engine.media.probe import measure, part_of
 from cmet_engine.media.source import Source
 from cmet_engine.pipeline import Preview
 from cmet_engine.progress import Progress
-from cmet_engine.provenance.seal import Signatory
+from cmet_engine.provenance.seal import CHARACTER, Signatory
 from cmet_engine.rest import calibrated, rest_of
 from cmet_engine.resume import Segments
 from cmet_engine.spec import (
@@ -197,8 +197,8 @@ def _in_blender(spec: RigWork, output: Path, options: _Options) -> Result:
     answer.pop("file", None)
     files = {output.name: output}
     if signatory is not None:
-        seal = signatory.seal("the curves of a performance, put on a character")
-        messages += [*seal(output, output), *seal.record(output)]
+        seal = signatory.seal(CHARACTER)
+        messages += [*signatory.messages, *seal(output, output), *seal.record(output)]
         files |= {path.name: path for path in beside if path.exists()}
     return Result(files, answer, messages)
 
@@ -206,7 +206,8 @@ def _in_blender(spec: RigWork, output: Path, options: _Options) -> Result:
 def blender_arguments(spec: RigWork, output: Path, *, force: bool = False) -> list[str]:
     """The arguments of `python -m cmet_blender` for some work on a character."""
     arguments: list[str] = ["render" if spec.kind == "render_rig" else spec.kind]
-    for name, value in spec.model_dump(mode="json", exclude_defaults=True).items():
+    left = {"consent"} if spec.kind != "render_rig" else set()  # is for whoever signs
+    for name, value in spec.model_dump(mode="json", exclude_defaults=True, exclude=left).items():
         if name == POSITIONAL.get(spec.kind):
             arguments.insert(1, str(value))
         elif name == "spread":
@@ -216,4 +217,6 @@ def blender_arguments(spec: RigWork, output: Path, *, force: bool = False) -> li
             arguments += [option, *map(str, value)] if isinstance(value, list) else [f"{option}={value}"]
     if spec.kind == "render_rig":
         arguments += ["--engine", sys.executable]
+    if isinstance(spec, ExportSpec | ApplySpec | BakeSpec):
+        arguments.append("--unsigned")
     return [*arguments, "--output", str(output), *(["--force"] if force else [])]

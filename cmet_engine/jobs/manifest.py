@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from cmet_engine.choices import PORTRAITS
 from cmet_engine.errors import CmetError, InvalidInput
 from cmet_engine.files import identities, is_hidden, whole_file
 from cmet_engine.jobs.columns import COLUMNS, KINDS
@@ -218,11 +219,11 @@ def default_output(spec: Work) -> Path:
 
 
 def uses_gpu(spec: Work | None) -> bool:
-    """Whether a row has use for a GPU: to render with EDTalk or to refine (`auto` does where there is one)."""
+    """Whether a row has use for a GPU: to draw faces anew or to refine (`auto` does where there is one)."""
     if isinstance(spec, RigSpec):
         return isinstance(spec, RenderRigSpec)
     renderer, quality = getattr(spec, "renderer", "none"), getattr(spec, "quality", "draft")
-    return renderer == "edtalk" or (renderer == "warp" and quality != "draft")
+    return renderer in ("edtalk", *PORTRAITS) or (renderer == "warp" and quality != "draft")
 
 
 def write_manifest(

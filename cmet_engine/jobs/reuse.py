@@ -57,7 +57,7 @@ def identity(request: dict[str, Any]) -> str | None:
         parts.append(cache.content(names))
     if request["kind"] == "edit" and user_folder().is_dir():
         parts += [(path.name, cache.content(path)) for path in sorted(user_folder().glob("*.json"))]
-    if given.get("renderer") == "edtalk" and registry.models_folder().is_dir():
+    if given.get("renderer", "warp") not in ("auto", "warp", "none") and registry.models_folder().is_dir():
         weights = sorted(path for path in registry.models_folder().rglob("*") if path.is_file())
         parts += [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in weights]
     return fingerprint.data(*parts)

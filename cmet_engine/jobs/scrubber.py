@@ -12,7 +12,8 @@ import numpy as np
 from cmet_engine import arkit, cache
 from cmet_engine.emotion.clip_emotions import clip_emotions
 from cmet_engine.emotion.edit import edit_track
-from cmet_engine.face.clip import tracked
+from cmet_engine.face.clip import face_key, tracked
+from cmet_engine.face.occlusion import Occlusion, find_occlusion, was_found
 from cmet_engine.face.tracker import FaceGeometry
 from cmet_engine.media.picture import small_jpeg
 from cmet_engine.media.reader import frame_at
@@ -23,6 +24,7 @@ from cmet_engine.timeline import EmotionTimeline
 from cmet_engine.track import CoefficientTrack
 
 KEPT = 3  # clips, and edits of them, that stay at hand
+LIVE = 500  # frames up to which a clip is looked through for what covers the face, where no job did so before
 PICTURE_SIZE = 960  # pixels on the long side of a rendered frame
 
 T = TypeVar("T")
@@ -60,7 +62,10 @@ class Scrubber:
         frame = int(np.clip(np.searchsorted(times, spec.time + 1e-6, side="right") - 1, 0, len(times) - 1))
         shown = None
         if picture:
-            renderer = self._keep("renderer", about, lambda: WarpRenderer(geometry, source, edited))
+            occlusion = self._keep("occlusion", about[:3], lambda: _occlusion(spec, geometry))
+            renderer = self._keep(
+                "renderer", about, lambda: WarpRenderer(geometry, source, edited, occlusion=occlusion)
+            )
             image = self._keep("frame", (content, spec.space, frame), lambda: _frame(spec, geometry, frame))
             shown = base64.b64encode(small_jpeg(renderer.render(image, frame), PICTURE_SIZE)).decode()
         return {
@@ -99,6 +104,14 @@ def _frame(spec: LiveSpec, geometry: FaceGeometry, frame: int) -> np.ndarray:
     until = geometry.times[frame + 1] if frame + 1 < len(geometry) else geometry.times[frame] + 1e-3
     middle = Fraction(float(geometry.times[frame] + until) / 2)  # times are rounded, so ask for the time between
     return frame_at(Source.of(spec.clip, spec.space), middle)
+
+
+def _occlusion(spec: LiveSpec, geometry: FaceGeometry) -> Occlusion | None:
+    """What lies before the face; None for a long clip that no job looked through."""
+    footage = Source.of(spec.clip, spec.space)
+    face = face_key(footage, spec.face)
+    quick = len(geometry) <= LIVE or was_found(footage, face)
+    return find_occlusion(footage, geometry, face=face) if quick else None
 
 
 def _named(values: np.ndarray) -> dict[str, float]:

@@ -31,7 +31,7 @@ TRACK = (".npz", ".csv", ".json")
 TRACK_IN = (".npz", *takes.SUFFIXES)
 """Coefficient tracks that are read; `takes` tells the recordings of applications by their content."""
 
-SCENE = (".fbx", ".glb", ".usdc", ".abc", ".blend")
+SCENE = (".fbx", ".glb", ".usdc", ".usd", ".usda", ".usdz", ".abc", ".blend")
 """What a track on a rig can be exported to."""
 
 UPLOAD = (".wav", ".flac", ".mp3", ".m4a", ".ogg", *TRACK_IN, ".mp4", ".mov", ".png", ".jpg", ".ocio")

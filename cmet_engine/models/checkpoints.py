@@ -22,7 +22,13 @@ from cmet_engine.models.networks import NETWORKS, Network
 from cmet_engine.models.tensors import read_tensors
 
 _ZIP_MAGIC = b"PK\x03\x04"
-_PREFIXES = ("module.", "d2v_model.", "model.")  # what training wrappers put before the names of a network
+_PREFIXES = (
+    "module.",
+    "d2v_model.",
+    "model.",
+    "retarget_shoulder_module.",
+    "retarget_shoulder.module.",
+)  # what training wrappers put before the names of a network
 _LIKENESS = 0.5  # share of a network's tensors above which a file "looks like" it
 
 
@@ -195,7 +201,8 @@ def identify(path: str | Path, content: Any, expected: str | None = None) -> tup
     if not groups:
         raise InvalidInput(f"{path} holds no tensors; give a checkpoint of {_listed(NETWORKS.values())}.")
     best: tuple[float, Network, dict[str, torch.Tensor], str] | None = None
-    for network in NETWORKS.values():
+    # two networks may share their names and shapes: the expected one goes first
+    for network in sorted(NETWORKS.values(), key=lambda network: network.name != expected):
         shapes = network.shapes()
         for tensors in groups.values():
             named = _stripped(tensors, shapes)

@@ -20,12 +20,14 @@ class Network:
     Attributes:
         name: file name of the converted weights.
         title: what to call it in a sentence.
-        training_only: beginnings of the tensor names that only training uses; such tensors are dropped.
+        training_only: beginnings of the tensor names that are not used; such tensors are dropped.
+        spectral: its kernels are stored with the vectors of their spectral norm, which conversion divides out.
     """
 
     name: str
     title: str
     training_only: tuple[str, ...] = ()
+    spectral: bool = False
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Names and shapes of its tensors."""
@@ -48,5 +50,15 @@ NETWORKS = {
         Network("audio2lip", "Audio2Lip"),
         # the published file also keeps its decoder and more of its training, under names that are not documented
         Network("emotion2vec_plus_large", "emotion2vec+ large", ("",)),
+        Network("liveportrait_appearance", "LivePortrait's appearance network"),
+        Network("liveportrait_motion", "LivePortrait's motion network"),
+        Network("liveportrait_warping", "LivePortrait's warping network"),
+        Network("liveportrait_decoder", "LivePortrait's decoder", spectral=True),
+        # its file holds networks for lips and eyes too
+        Network("liveportrait_stitching", "LivePortrait's stitching network", ("retarget_",)),
+        Network("performrecast_appearance", "PerformRecast's appearance network"),
+        Network("performrecast_motion", "PerformRecast's motion network"),
+        Network("performrecast_warping", "PerformRecast's warping network"),
+        Network("performrecast_decoder", "PerformRecast's decoder", spectral=True),
     )
 }

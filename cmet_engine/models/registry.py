@@ -7,8 +7,8 @@ import contextlib
 import datetime
 import json
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,9 @@ class Package:
         files: path in the repository, and the network it holds.
         megabytes: roughly what is downloaded; `pull` shows the exact size before it begins.
         licence: what the user must accept.
+        revision: of the repository; None is the newest.
+        checksums: SHA-256 of files that are known by it, by their path.
+        by_hand: where to fetch the files that cannot be pulled; `cmet models convert` takes them.
     """
 
     name: str
@@ -48,7 +51,29 @@ class Package:
     files: tuple[tuple[str, str], ...]
     megabytes: int
     licence: Licence
+    revision: str | None = None
+    checksums: Mapping[str, str] = field(default_factory=dict)
+    by_hand: str = ""
 
+
+LIVEPORTRAIT = {
+    "liveportrait/base_models/appearance_feature_extractor.pth": (
+        "liveportrait_appearance", "5279bb8654293dbdf327030b397f107237dd9212fb11dd75b83dfb635211ceb5",
+    ),
+    "liveportrait/base_models/motion_extractor.pth": (
+        "liveportrait_motion", "251e6a94ad667a1d0c69526d292677165110ef7f0cf0f6d199f0e414e8aa0ca5",
+    ),
+    "liveportrait/base_models/warping_module.pth": (
+        "liveportrait_warping", "2f61a6f265fe344f14132364859a78bdbbc2068577170693da57fb96d636e282",
+    ),
+    "liveportrait/base_models/spade_generator.pth": (
+        "liveportrait_decoder", "4780afc7909a9f84e24c01d73b31a555ef651521a1fe3b2429bd04534d992aee",
+    ),
+    "liveportrait/retargeting_models/stitching_retargeting_module.pth": (
+        "liveportrait_stitching", "3652d5a3f95099141a56986aaddec92fadf0a73c87a20fac9a2c07c32b28b611",
+    ),
+}  # fmt: skip
+"""Files on the hub: the network in each, and its SHA-256."""
 
 PACKAGES = {
     package.name: package
@@ -75,6 +100,39 @@ PACKAGES = {
                 "FunASR Model Open Source License Agreement",
                 "https://github.com/modelscope/FunASR/blob/main/MODEL_LICENSE",
             ),
+        ),
+        Package(
+            "liveportrait",
+            "LivePortrait, draws the edited face with 512 pixels",
+            "KlingTeam/LivePortrait",
+            tuple((file, network) for file, (network, _) in LIVEPORTRAIT.items()),
+            522,
+            Licence(
+                "MIT licence (code and, as its card says, weights)", "https://huggingface.co/KlingTeam/LivePortrait"
+            ),
+            "82a4fa6735ca58432b6ce39301b4b9ee066dea47",
+            {file: checksum for file, (_, checksum) in LIVEPORTRAIT.items()},
+        ),
+        Package(
+            "performrecast",
+            "PerformRecast, LivePortrait's architecture trained anew to edit film",
+            "youku-aigc/PerformRecast",
+            tuple(
+                (f"performrecast/{file}.pth", f"performrecast_{network}")
+                for file, network in (
+                    ("appearance_feature_extractor", "appearance"),
+                    ("motion_extractor", "motion"),
+                    ("warping_module", "warping"),
+                    ("spade_generator", "decoder"),
+                )
+            ),
+            896,
+            Licence(
+                "MIT licence for the code; no licence names the weights, whose training used InsightFace and FLAME, partly for "
+                "non-commercial research: ask the authors before other use",
+                "https://github.com/youku-aigc/PerformRecast",
+            ),
+            by_hand="Google Drive, linked at https://github.com/youku-aigc/PerformRecast",
         ),
     )
 }
@@ -141,6 +199,11 @@ def missing(name: str) -> str:
     """The sentence to show when the published network `name` is not on this machine."""
     package = package_of(name)
     title = NETWORKS[name].title
+    if package.by_hand:
+        return (
+            f"The published weights of {title} are not on this machine: fetch them from {package.by_hand} and run "
+            f"`cmet models convert FILE --network {name}`."
+        )
     return (
         f"The published weights of {title} are not on this machine: run `cmet models pull {package.name}` "
         f"(about {amount(package.megabytes * 10**6)}), or go on without them, the embedded models need no download."
@@ -151,7 +214,7 @@ def path_of(name: str) -> Path:
     """Path of converted published weights, after their checksum was compared (once a process).
 
     Args:
-        name: `connector`, `edtalk_generator`, `audio2lip` or `emotion2vec_plus_large`.
+        name: of `networks.NETWORKS`.
 
     Raises:
         MissingWeights: they are not there (with the command that brings them), or the file was changed.

@@ -70,7 +70,7 @@ def pull(
     `HTTPS_PROXY` are respected.
 
     Args:
-        name: `cmet` or `emotion2vec`.
+        name: of `registry.PACKAGES`.
         accept_licence: the user has accepted the licence just now (needed the first time only).
         force: download again what is there.
         progress: called with ("download <file>", bytes done, bytes in all) and ("convert", done, total).
@@ -84,13 +84,12 @@ def pull(
     if name not in PACKAGES:
         raise InvalidInput(f"There is no package {name}; choose one of {', '.join(PACKAGES)}.")
     package = PACKAGES[name]
-    if accept_licence:
-        accept(name)
-    elif not accepted(name):
+    if package.by_hand:
         raise MissingWeights(
-            f"The weights of {name} are under the {package.licence.name} ({package.licence.url}); read it and run "
-            f"`cmet models pull {name} --accept-licence`."
+            f"The weights of {name} cannot be pulled; fetch {', '.join(file for file, _ in package.files)} from {package.by_hand}, "
+            "and run `cmet models convert FILE...`."
         )
+    _check_accepted(package, accept_licence, f"cmet models pull {name}")
     here = {network: None if force else stored(network) for _, network in package.files}
     downloads = made(models_folder() / "cmet-downloads")
     for file, network in package.files:
@@ -109,6 +108,21 @@ def pull(
     return [weights for weights in here.values() if weights is not None]
 
 
+def _check_accepted(package: Package, accepts: bool, command: str) -> None:
+    """Record that the user accepts a licence, or make sure that they have before.
+
+    Raises:
+        MissingWeights: they have not; the sentence says how.
+    """
+    if accepts:
+        accept(package.name)
+    elif not accepted(package.name):
+        raise MissingWeights(
+            f"The weights of {package.name} are under the {package.licence.name} ({package.licence.url}); read it and run "
+            f"`{command} --accept-licence`."
+        )
+
+
 def _download(package: Package, file: str, folder: Path, progress: Progress | None) -> tuple[Path, str]:
     """Fetch one file of a package; returns its path and its SHA-256, which was compared with the hub's."""
     import huggingface_hub as hub
@@ -120,7 +134,8 @@ def _download(package: Package, file: str, folder: Path, progress: Progress | No
         expected: str | None = None
         if not offline:
             meta = hub.get_hf_file_metadata(
-                hub.hf_hub_url(package.repository, file, endpoint=endpoint), endpoint=endpoint
+                hub.hf_hub_url(package.repository, file, revision=package.revision, endpoint=endpoint),
+                endpoint=endpoint,
             )
             expected = meta.etag if meta.etag and len(meta.etag) == 64 else None  # large files: the etag is the SHA-256
             _check_space(folder, title, meta.size or 0)
@@ -128,6 +143,7 @@ def _download(package: Package, file: str, folder: Path, progress: Progress | No
             hub.hf_hub_download(
                 package.repository,
                 file,
+                revision=package.revision,
                 cache_dir=folder,
                 endpoint=endpoint,
                 local_files_only=offline,
@@ -138,7 +154,7 @@ def _download(package: Package, file: str, folder: Path, progress: Progress | No
         if (known := _download_error(error, title, endpoint or "the hub", folder, offline)) is None:
             raise
         raise known from error
-    actual = sha256(path)
+    actual, expected = sha256(path), package.checksums.get(file, expected)
     if expected is not None and actual != expected:
         _discard(path, folder)
         raise MissingWeights(
@@ -214,13 +230,16 @@ def _discard(path: Path, folder: Path) -> None:
             target.unlink()
 
 
-def convert(path: str | Path, *, expected: str | None = None, force: bool = False) -> list[Weights]:
+def convert(
+    path: str | Path, *, expected: str | None = None, accept_licence: bool = False, force: bool = False
+) -> list[Weights]:
     """Convert a published file that was fetched by hand.
 
     Args:
         path: `EDTalk.pt`, `Audio2Lip.pt`, the connector's `.pth`, emotion2vec's `model.pt`; or one of EDTalk's expression
-            presets (`happy.npy`), or the folder that holds them.
+            presets (`happy.npy`), or the folder that holds them; the files of LivePortrait and PerformRecast.
         expected: name of the network it must be; None takes what it is.
+        accept_licence: the user has accepted the licence just now (needed the first time, where weights cannot be pulled).
         force: replace weights of the same network.
 
     Returns:
@@ -233,17 +252,29 @@ def convert(path: str | Path, *, expected: str | None = None, force: bool = Fals
     path = Path(path)
     if path.is_dir() or path.suffix == ".npy":
         return [_convert_presets(path)]
-    return [_convert(path, str(path.resolve()), None, expected, None, force=force)]
+    return [_convert(path, str(path.resolve()), None, expected, None, accept_licence=accept_licence, force=force)]
 
 
 def _convert(
-    path: Path, source: str, source_sha256: str | None, expected: str | None, licence: str | None, *, force: bool = True
+    path: Path,
+    source: str,
+    source_sha256: str | None,
+    expected: str | None,
+    licence: str | None,
+    *,
+    accept_licence: bool = False,
+    force: bool = True,
 ) -> Weights:
     from safetensors.torch import save_file
 
     from cmet_engine.models.checkpoints import identify, read
+    from cmet_engine.models.spectral import without_spectral_norm
 
     network, state = identify(path, read(path), expected)
+    if package_of(network.name).by_hand:
+        _check_accepted(package_of(network.name), accept_licence, f"cmet models convert {path}")
+    if network.spectral:
+        state = without_spectral_norm(state)
     if not force and stored(network.name) is not None:
         raise InvalidInput(f"The weights of {network.title} are there already; add --force to replace them.")
     weights = Weights(

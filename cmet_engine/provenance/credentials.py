@@ -191,9 +191,7 @@ def sign(
         CmetError: it cannot be signed; the file is as it was.
     """
     notes: list[str] = []
-    ingredients = [
-        _Ingredient.of(path, "parentOf" if number == 0 else "inputTo", notes) for number, path in enumerate(sources)
-    ]
+    ingredients = [_Ingredient.of(path, number, notes) for number, path in enumerate(sources)]
     if final.suffix.lower() in EMBEDDED and not is_pattern(final):
         signed = place.with_name(f".{place.name}.signed")
         try:
@@ -229,11 +227,11 @@ class _Ingredient:
     data: bytes
 
     @classmethod
-    def of(cls, path: Path, relation: str, notes: list[str]) -> "_Ingredient":
+    def of(cls, path: Path, number: int, notes: list[str]) -> "_Ingredient":
         kind = EMBEDDED.get(path.suffix.lower(), _ANY)
-        about: dict[str, Any] = {"title": path.name, "format": kind, "relationship": relation}
-        if relation == "parentOf":
-            about["label"] = "source"  # by which the action names it
+        about: dict[str, Any] = {"title": path.name, "format": kind, "relationship": "inputTo"}
+        if number == 0:  # what was opened; the action names it by its label
+            about |= {"relationship": "parentOf", "label": "source"}
         try:
             store = read(path)
         except (CmetError, OSError) as error:
@@ -249,7 +247,7 @@ class _Ingredient:
             return cls(about, path, kind, b"")
         results = {"activeManifest": store.content["validation_results"]["activeManifest"]}
         about |= {"active_manifest": store.content["active_manifest"], "validation_results": results}
-        about["manifest_data"] = {"format": "application/c2pa", "identifier": f"{relation}-{path.name}"}
+        about["manifest_data"] = {"format": "application/c2pa", "identifier": f"{number}-{path.name}"}
         return cls(about, None, kind, store.data)
 
 

@@ -27,8 +27,7 @@ class Made:
     Attributes:
         kind: of the work: `edit`, `render`, `export`, …
         id: see `ledger.new_id`.
-        sources: what it was made from, the clip first.
-        checksums: SHA-256 of the sources by name; of numbered pictures that of their checksums.
+        sources: what it was made from, the clip first, with the SHA-256; of numbered pictures that of their checksums.
         edit: how it was edited, in one line.
         renderer, quality: see `spec.EditSpec`; empty where nothing was rendered.
         timeline: the emotions over time.
@@ -39,8 +38,7 @@ class Made:
 
     kind: str
     id: str
-    sources: tuple[Path, ...]
-    checksums: dict[str, str]
+    sources: dict[Path, str]
     edit: str
     renderer: str = ""
     quality: str = ""
@@ -59,16 +57,20 @@ def definition(work: Made, title: str) -> dict[str, Any]:
     """
     now = datetime.now(UTC).isoformat(timespec="seconds")
     agent = {"name": "C-MET", "version": __version__}
+    begun = {"action": "c2pa.opened", "parameters": {"ingredientIds": ["source"]}}
+    if not work.sources:  # of an animation in an unsaved scene nobody can say more
+        begun = {"action": "c2pa.created", "digitalSourceType": COMPOSITE}
     actions = [
-        {"action": "c2pa.opened", "when": now, "softwareAgent": agent, "parameters": {"ingredientIds": ["source"]}},
+        {"when": now, "softwareAgent": agent, **begun},
         {
             "action": "c2pa.edited", "when": now, "softwareAgent": agent, "digitalSourceType": COMPOSITE,
             "description": f"The facial expression was changed by a program: {work.edit}.",
         },
     ]  # fmt: skip
+    sources = [{"name": path.name, "sha256": checksum} for path, checksum in work.sources.items()]
     said = {
         "id": work.id, "kind": work.kind, "edit": work.edit, "renderer": work.renderer, "quality": work.quality, "time": now,
-        "timeline": [asdict(key) for key in work.timeline.keys], "settings": work.settings, "sources": work.checksums,
+        "timeline": [asdict(key) for key in work.timeline.keys], "settings": work.settings, "sources": sources,
         "models": {name: value for name, value in recorded_checksums().items() if name.endswith(".safetensors")},
         "consent": work.consent.details if work.consent else None, "watermark": work.watermark,
     }  # fmt: skip

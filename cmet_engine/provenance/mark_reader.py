@@ -1,5 +1,6 @@
 """Reading the watermark: from the frames of a clip to the id, or to nothing."""
 
+import functools
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,28 +18,30 @@ from cmet_engine.media.source import Source
 from cmet_engine.progress import Progress
 from cmet_engine.provenance.mark_code import CHIPS, decode, encode, id_of, message_of
 from cmet_engine.provenance.mark_surface import COLUMNS, DENSITY, ROWS, unrolled
-from cmet_engine.provenance.watermark import HERTZ, band
+from cmet_engine.provenance.watermark import HERTZ, SLOW, band
 
-SURE = 11.0
+SURE = 10.9
 """Score from which on an id counts as found."""
 
 SURE_OF_KNOWN = 6.5
-"""Score from which on one of the ids that are asked for counts as found; by chance, one of ten thousand has it in one of a million clips."""
+"""Score from which on one of the ids that are asked for counts as found; by chance, one of ten thousand has it in one of a hundred thousand clips."""
 
 PEOPLE = 3
 """Faces of a clip that are looked at, the largest first."""
 
-RATES = (1.0, 25 / 24, 24 / 25)
-"""Speeds at which a clip may be played."""
+TURNS = (HERTZ, HERTZ * 25 / 24, HERTZ * 24 / 25, SLOW)
+"""Turns a second that are listened for: of clips that are played as they are, faster or slower; and of still heads."""
 
 _SECONDS = 4.0  # of frames that are turned back together
 _TOGETHER = 3  # windows that are read by themselves in a long clip
-_DRIFT = 2.4  # Hz: what changes more slowly than that is the face's own
+_DRIFT, _SLOW_DRIFT = 2.4, 0.4  # Hz: what changes more slowly than that is the face's own
 _ABOVE = np.array([0.45, 0.6, 0.8, 1.0, 1.15, 1.3, 1.6])  # Hz from the mark, where there is noise alone
+_SUDDEN = 0.5  # mean square of a change, of flattened surfaces, at which a frame counts half
 _BESIDE = np.concatenate([-_ABOVE, _ABOVE])
 _PHASES = 16
+_STEPS, _STEP = 4, 0.0125  # displacements that are tried in each direction, in units of the surface
 _LOUDEST = 1.2  # times the median, at which a coefficient is clipped
-_FLOOR = 0.1  # of the mean noise: a place is not trusted more than that says
+_FLOOR = 0.3  # of the mean noise: a place is not trusted more than that says
 
 
 @dataclass(frozen=True)
@@ -88,11 +91,11 @@ def find(clip: str | Path | Source, known: Sequence[int] = (), progress: Progres
 
 def find_on(clip: str | Path | Source, geometry: FaceGeometry, known: Sequence[int] = ()) -> Found | None:
     """The watermark on one face of a clip; see `find`."""
-    listened = [[evidence(*window, HERTZ * rate) for rate in RATES] for window in windows(clip, geometry)]
+    listened = [[evidence(*window, hertz) for hertz in TURNS] for window in windows(clip, geometry)]
     if not listened:
         return None
-    for rate in range(len(RATES)):
-        if found := read(_total(window[rate] for window in listened), known):
+    for turn in range(len(TURNS)):
+        if found := read(_total(window[turn] for window in listened), known):
             return found
     if len(listened) > _TOGETHER:  # the edit may be a short part of the clip
         for first in range(0, len(listened), _TOGETHER - 1):
@@ -131,12 +134,21 @@ def evidence(surfaces: np.ndarray, times: np.ndarray, hertz: float = HERTZ) -> E
     """
     flat = np.stack([_flattened(surface) for surface in surfaces]).reshape(len(times), -1)
     span = (times[-1] - times[0]) * len(times) / max(len(times) - 1, 1)
-    orders = np.arange(int(2 * span * _DRIFT) + 1)
-    slow = np.linalg.qr(np.cos(np.pi * orders * ((times - times[0]) / span + 0.5 / len(times))[:, None]))[0]
-    turns = np.exp(-2j * np.pi * (hertz + np.array([0, *_BESIDE]))[:, None] * times)
-    turns = (turns - (turns @ slow) @ slow.T).astype(np.complex64)
+    drift, beside = (_SLOW_DRIFT, _ABOVE) if hertz == SLOW else (_DRIFT, _BESIDE)
+    orders = np.arange(int(2 * span * drift) + 1)
+    trust = _trust(flat)[:, None]
+    slow = np.linalg.qr(trust * np.cos(np.pi * orders * ((times - times[0]) / span + 0.5 / len(times))[:, None]))[0]
+    turns = np.exp(-2j * np.pi * (hertz + np.array([0, *beside]))[:, None] * times) * trust.T
+    turns = ((turns - (turns @ slow) @ slow.T) * trust.T).astype(np.complex64)  # weighted least squares
     sums = (turns @ flat).reshape(-1, ROWS, COLUMNS)
     return Evidence(sums[0], (np.abs(sums[1:]) ** 2).mean(0))
+
+
+def _trust(flat: np.ndarray) -> np.ndarray:
+    """Square roots of the weights of frames, float32 [N] in 0 to 1: little where the surface changes at once, as by a cut or in a blur."""
+    change = (np.diff(flat, axis=0) ** 2).mean(1)
+    change = np.maximum(np.append(change, change[-1]), np.append(change[0], change))
+    return np.asarray(1 / np.sqrt(1 + (change / _SUDDEN) ** 3), np.float32)
 
 
 def _flattened(surface: np.ndarray) -> np.ndarray:
@@ -190,7 +202,45 @@ def spread_parts(heard: Evidence) -> np.ndarray:
     values = np.fft.fft2(heard.sum / (noise + _FLOOR * noise.mean() + 1e-12)).ravel()[used]
     size = np.abs(values)
     values /= np.maximum(size, _LOUDEST * np.median(size)) + 1e-12
+    values *= _displacement(values)
     turned = values * np.exp(-2j * np.pi * np.arange(_PHASES) / _PHASES)[:, None]
     parts = np.concatenate([turned.real, turned.imag], 1).astype(np.float32)
     parts *= signs / (np.sqrt((parts[0] ** 2).mean()) + 1e-12)
     return parts
+
+
+def _displacement(values: np.ndarray) -> np.ndarray:
+    """What moves the coefficients to where the chips that stand twice in them agree best: complex [K], of size 1.
+
+    An edit changes the expression, and with it, by a pixel or two, where the head is found. That needs no knowledge of the message.
+    """
+    phases, first, second, squared, product = _twice()
+    moved = values * phases
+    one, other = moved[:, first], moved[:, second]
+    agreement = np.abs(one * other @ squared) + (one * other.conj() @ product).real
+    return np.asarray(phases[agreement.argmax()])
+
+
+@functools.cache
+def _twice() -> tuple[np.ndarray, ...]:
+    """What `_displacement` needs of the format.
+
+    Returns:
+        The phases of the coefficients at every displacement, complex64 [D, K]; which two of them hold one chip, [P] and [P]; and the
+        factors, complex64 [P], with which their product, and that of the one with the other's conjugate, tells whether they agree
+        at the best phase and at any.
+    """
+    used, chips, signs = band()
+    rows, columns = np.unravel_index(used, (ROWS, COLUMNS))
+    reach = np.arange(-_STEPS, _STEPS + 1) * _STEP
+    down, across = np.fft.fftfreq(ROWS)[rows] * DENSITY, np.fft.fftfreq(COLUMNS)[columns] * DENSITY
+    turns = np.outer(reach, down)[:, None] + np.outer(reach, across)
+    phases = np.exp(2j * np.pi * turns.reshape(-1, len(used))).astype(np.complex64)
+    order = np.argsort(chips, kind="stable")
+    same = np.flatnonzero(np.diff(chips[order]) == 0)
+    parts = np.stack([order[same], order[same + 1]])
+    sign, (a, b) = signs[parts].prod(0), parts >= len(used)  # whether each is an imaginary part
+    kinds = 2 * a + b  # Re Re, Re Im, Im Re, Im Im
+    squared = np.array([1, -1j, -1j, -1])[kinds] * sign
+    product = np.array([1, 1j, -1j, 1])[kinds] * sign
+    return phases, *(parts % len(used)), squared.astype(np.complex64), product.astype(np.complex64)

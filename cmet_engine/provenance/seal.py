@@ -4,17 +4,34 @@ from pathlib import Path
 from typing import Any
 
 from cmet_engine import __version__, cache, fingerprint
-from cmet_engine.errors import CmetError, MissingWeights
+from cmet_engine.emotion.sound_files import sound_files
+from cmet_engine.errors import CmetError, InvalidInput, MissingWeights
+from cmet_engine.files import check_writable
+from cmet_engine.media.formats import SCENE
 from cmet_engine.provenance import consent, credentials, identity, ledger, manifest
 from cmet_engine.provenance.credentials import pictures_of
 from cmet_engine.provenance.identity import Identity
 from cmet_engine.provenance.manifest import Made
 from cmet_engine.spec import EditSpec, RenderSpec, Work
+from cmet_engine.spec_base import credential_files
+from cmet_engine.spec_rig import SealSpec
 from cmet_engine.timeline import EmotionTimeline
 
 _MADE_FROM = ("portrait", "clip", "track", "rig", "source", "speech", "neutral", "lips")
-"""Fields that name what a result is made from."""
-_ELSEWHERE = {*_MADE_FROM, "kind", "emotions", "keys", "renderer", "quality", "consent", "ocio", "mapping"}
+"""Fields that name what a result is made from; a picture in `face` is one more."""
+_ELSEWHERE = {
+    *_MADE_FROM,
+    "kind",
+    "emotions",
+    "keys",
+    "renderer",
+    "quality",
+    "consent",
+    "ocio",
+    "mapping",
+    "file",
+    "force",
+}
 """Fields that are no settings, or that a manifest says elsewhere."""
 
 
@@ -32,7 +49,7 @@ class Signatory:
         CmetError: the certificate or key that the user chose cannot be used, or the consent file.
     """
 
-    def __init__(self, spec: Work) -> None:
+    def __init__(self, spec: Work | SealSpec) -> None:
         self.spec, self.fault = spec, ""
         self.identity: Identity | None = None
         asked = "consent" in type(spec).model_fields
@@ -54,17 +71,18 @@ class Signatory:
             timeline: the emotions over time.
         """
         spec, timeline = self.spec, timeline or EmotionTimeline()
-        sources = _sources(spec)
-        checksums = {path.name: _checksum(path) for path in sources}
+        made_from = [(role, path, _checksum(path)) for role, path in _sources(spec)]
+        sources = {path: checksum for _, path, checksum in made_from}
         given = spec.model_dump(exclude_defaults=True, exclude=_ELSEWHERE)
         settings = {name: _plain(value) for name, value in given.items()}
         renderer, quality = (str(getattr(spec, name, "")) for name in ("renderer", "quality"))
-        number = ledger.new_id(list(checksums.values()), settings, edit, timeline.to_json(), renderer, quality)
+        parts = [(role, checksum) for role, _, checksum in made_from]
+        number = ledger.new_id(parts, settings, edit, timeline.to_json(), renderer, quality)
         watermark = manifest.NO_WATERMARK
         if isinstance(spec, EditSpec | RenderSpec) and renderer != "none" and getattr(spec, "portrait", None) is None:
             watermark = number if spec.watermark else manifest.WATERMARK_OFF
         made = Made(
-            spec.kind, number, sources, checksums, edit, renderer, quality, timeline, self.consent, watermark, settings
+            spec.kind, number, sources, edit, renderer, quality, timeline, self.consent, watermark, settings
         )  # fmt: skip
         return Seal(made, self)
 
@@ -119,13 +137,14 @@ class Seal:
         Args:
             result: the file or pattern that the work made.
         """
-        work, (clip, *_) = self.work, self.work.sources
+        work, first = self.work, next(iter(self.work.sources), None)
         checksum = next(iter(self.signed.values()), None)
         if checksum is None and result.is_file():
             checksum = cache.content(result)
         entry: dict[str, Any] = {
             "id": work.id, "kind": work.kind, "tool": f"C-MET {__version__}",
-            "source": str(clip.absolute()), "source_sha256": work.checksums[clip.name], "sources": work.checksums,
+            "source": first and str(first.absolute()), "source_sha256": first and work.sources[first],
+            "sources": [{"path": str(path.absolute()), "sha256": checksum} for path, checksum in work.sources.items()],
             "output": str(result.absolute()), "output_sha256": checksum,
             "edit": work.edit, "renderer": work.renderer, "quality": work.quality, "settings": work.settings,
             "consent": work.consent.text if work.consent else None, "watermark": work.watermark,
@@ -134,17 +153,45 @@ class Seal:
         return ledger.append(entry)
 
 
+CHARACTER = "the curves of a performance, put on a character"
+"""How the animation of a character is edited, in one line."""
+
+
+def seal_export(spec: SealSpec) -> list[str]:
+    """Sign an export that is there already, and put it on record; returns sentences for the user.
+
+    Raises:
+        CmetError: it is no animation of a character, credentials lie beside it already, or nobody can sign; it is as it was.
+    """
+    if spec.file.suffix.lower() not in SCENE:
+        raise InvalidInput(
+            f"{spec.file.name} is not one of {', '.join(SCENE)}; other files are signed when they are made."
+        )
+    for path in credential_files(spec.file):
+        check_writable(path, force=spec.force)
+    signatory = Signatory(spec)
+    seal = signatory.seal(f"{CHARACTER}, with {', '.join(spec.emotions)}" if spec.emotions else CHARACTER)
+    return [*signatory.messages, *seal(spec.file, spec.file), *seal.record(spec.file)]
+
+
 def _checksum(path: Path) -> str:
     pictures = pictures_of(path)
     return fingerprint.data([cache.content(picture) for picture in pictures]) if pictures else cache.content(path)
 
 
-def _sources(spec: Work) -> tuple[Path, ...]:
-    """What the pictures and curves of some work are made from: first what it opens, which a portrait is, too."""
-    given = dict(spec.input_paths())
-    return tuple(
-        given[name] for name in _MADE_FROM if name in given and (given[name].is_file() or pictures_of(given[name]))
-    )
+def _sources(spec: Work | SealSpec) -> list[tuple[str, Path]]:
+    """What the pictures and curves of some work are made from, with the field that names it: first what it opens, which a portrait
+    is, too; of everyone, and of a folder of recordings every one."""
+    given = list(spec.input_paths())
+    named = [(role, path) for role in (*_MADE_FROM, "face") for field, path in given if field == role]
+    return [(role, file) for role, path in named for file in _files(role, path)]
+
+
+def _files(role: str, path: Path) -> list[Path]:
+    """The recordings that a field means, or the file or pictures; nothing where there are none."""
+    if role in ("speech", "neutral") and path.is_dir():
+        return sound_files([path])
+    return [path] if path.is_file() or pictures_of(path) else []
 
 
 def _plain(value: object) -> object:

@@ -1,5 +1,6 @@
 """What the provenance of a file is: verified, and explained in plain words."""
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -70,12 +71,12 @@ class Verdict:
         return asdict(self)
 
 
-def examine(path: Path, mark: str | None = None) -> Verdict:
+def examine(path: Path, look: Callable[[Verdict], str | None] | None = None) -> Verdict:
     """Verify a file and say where it comes from.
 
     Args:
         path: a file, a folder of numbered pictures, or their pattern.
-        mark: the 64-bit id that the watermark in its pictures carries, where one was found.
+        look: looks for the watermark in its pictures, see `mark_in`; asked once, with what its credentials say.
 
     Raises:
         NotFound: there is no such file.
@@ -88,7 +89,7 @@ def examine(path: Path, mark: str | None = None) -> Verdict:
         raise InvalidInput(f"{path.name} holds the credentials of another file; give that file.")
     credentials.find_library()
     listed = _list_with(path)
-    verdict = Verdict(str(path), mark=mark)
+    verdict = Verdict(str(path))
     try:
         store = credentials.read(listed or path)
     except (InvalidInput, OSError) as error:
@@ -100,6 +101,7 @@ def examine(path: Path, mark: str | None = None) -> Verdict:
     elif verdict.credentials == NONE:
         verdict.say(f"{path.name} carries no Content Credentials.")
         _tags(verdict, path)
+    verdict.mark = look(verdict) if look else None
     _recorded(verdict, path, store)
     return verdict
 

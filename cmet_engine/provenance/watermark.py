@@ -1,7 +1,7 @@
 """An invisible mark on edited faces that says "edited" and carries a 64-bit id.
 
 Spread spectrum: the chips of the id (`mark_code`) are the coefficients of a complex pattern in a band of spatial frequencies on the
-surface of the face (`mark_surface`). The pattern turns in the complex plane at `HERTZ`, and its real part is added to the luma of
+surface of the face (`mark_surface`). The pattern turns in the complex plane at `HERTZ` (`SLOW` on a still head), and its real part is added to the luma of
 what was edited. A face's own texture stands still on its surface and disappears when a reader (`mark_reader`) turns the frames
 back; so do crop, scale and head movement, because the surface is where the head is, and a change of rate, because time counts in
 seconds. Nobody needs a secret to read it: it is a label, and no protection against somebody who wants it gone.
@@ -19,7 +19,12 @@ from cmet_engine.face.pose import Pose, normalise
 from cmet_engine.provenance.mark_code import CHIPS, encode, message_of
 from cmet_engine.provenance.mark_surface import COLUMNS, DENSITY, ROWS, places
 
-HERTZ = 3.0
+HERTZ, SLOW = 3.0, 0.7
+"""Turns a second: of the pattern, and where a head stands still."""
+STILL, CALM = 0.1, 0.65
+"""Units a second that the landmarks of a still head move by at the most, half of the time; the share of the mark that is left there.
+Nothing hides a mark that turns fast in pictures that hardly change."""
+
 LOWEST, HIGHEST = 4.0, 7.2
 """The band, in cycles a unit of the surface: what H.264 keeps of a small face."""
 
@@ -70,7 +75,13 @@ def pattern(number: int) -> np.ndarray:
 
 
 def mark(
-    number: int, time: float, pose: Pose, luma: np.ndarray, changed: np.ndarray, corner: tuple[int, int]
+    number: int,
+    time: float,
+    pose: Pose,
+    luma: np.ndarray,
+    changed: np.ndarray,
+    corner: tuple[int, int],
+    still: bool = False,
 ) -> np.ndarray:
     """What to add to the luma of a region: float32 [h, w] of 255, zero where it must stay.
 
@@ -81,18 +92,19 @@ def mark(
         luma: [h, w] of the region, 0 to 255 and beyond.
         changed: bool [h, w], where the mark may lie; holes in it are filled.
         corner: x and y of the region's first pixel.
+        still: the head hardly moves in the clip.
     """
     scale = float(pose.scale[0])
     height, width = luma.shape
     shrink = max(int(scale / (HIGHEST * FINENESS)), 1)
     x, y = places(pose, 0, (*corner, corner[0] + width, corner[1] + height), shrink)
-    turned = (pattern(number) * np.exp(2j * np.pi * HERTZ * time)).real.astype(np.float32)
+    turned = (pattern(number) * np.exp(2j * np.pi * (SLOW if still else HERTZ) * time)).real.astype(np.float32)
     field: Any = cv2.remap(turned, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_CONSTANT)
     if shrink > 1:
         field = cv2.resize(field, (width, height), interpolation=cv2.INTER_CUBIC)
     field *= _inner(changed, scale)
     share = float(np.clip((LARGE / scale) ** FALL, LEAST, 1))
-    field *= _tolerance(luma, scale, 1 - FLAT * (1 - share)) * np.float32(AMPLITUDE * share)
+    field *= _tolerance(luma, scale, 1 - FLAT * (1 - share)) * np.float32(AMPLITUDE * share * (CALM if still else 1))
     return field
 
 
@@ -105,7 +117,7 @@ class Marker:
     """
 
     def __init__(self, number: int, people: Sequence[FaceGeometry]) -> None:
-        self.number, self.people = number, people
+        self.number, self.people = number, [(geometry, _stands(geometry)) for geometry in people]
 
     def __call__(
         self, index: int, time: float, before: np.ndarray, after: np.ndarray, corner: tuple[int, int], least: float = 0
@@ -122,13 +134,25 @@ class Marker:
         changed = cv2.max(cv2.max(red, green), blue) > least
         lighter = np.zeros(changed.shape, np.float32)
         luma = after[..., 1].astype(np.float32)
-        for geometry in self.people:
+        for geometry, still in self.people:
             share = np.float32(geometry.fade[index])
             if share > 0 and changed.any():
                 pose = normalise(geometry.landmarks[index][None])[1]
                 if pose.scale[0] > SMALLEST:  # neither lost nor a dot
-                    lighter += mark(self.number, time, pose, luma + lighter, changed, corner) * share
+                    lighter += mark(self.number, time, pose, luma + lighter, changed, corner, still) * share
         return lighter
+
+
+def _stands(geometry: FaceGeometry) -> bool:
+    """Whether a head hardly moves in most of a clip."""
+    speeds = [np.zeros(0)]
+    for part, landmarks in geometry.chunks():
+        moves = np.abs(np.diff(landmarks[..., :2], axis=0)).mean((1, 2))
+        size = np.ptp(landmarks[:-1, :, 0], axis=1) / 2 + 1e-6  # about a unit
+        known = geometry.valid[part][1:] & geometry.valid[part][:-1]
+        speeds.append((moves / size / np.maximum(np.diff(geometry.times[part]), 1e-3))[known])
+    found = np.concatenate(speeds)
+    return len(found) > 0 and float(np.median(found)) < STILL
 
 
 def _inner(changed: np.ndarray, scale: float) -> np.ndarray:

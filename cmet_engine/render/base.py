@@ -13,6 +13,7 @@ import numpy as np
 from cmet_engine.face.tracker import FaceGeometry
 from cmet_engine.media.info import Frame
 from cmet_engine.media.planes import Box
+from cmet_engine.render.crops import CropPath
 
 
 class Renderer(Protocol):
@@ -75,6 +76,41 @@ class Renderer(Protocol):
         return
 
 
+class Generator(Protocol):
+    """Draws a face anew whose expression is that of a draft: a picture of the same person in the same frame.
+
+    A clip is gone through twice. First every pair of crops, the source's and the draft's, is read (`read`), and what was read of a
+    shot may be smoothed (`settled`). Then the crops are drawn from what was read, in any order.
+
+    Attributes:
+        name: as in `RenderSpec.renderer`.
+        identity: checksum of its weights; None for weights that come from no file.
+        device: that it works on.
+        batch: crops that are best drawn together.
+    """
+
+    name: str
+    identity: str | None
+    device: str
+    batch: int
+
+    def crops(self, geometry: FaceGeometry) -> CropPath:
+        """The square around the face that it wants to see of every frame."""
+        ...
+
+    def read(self, sources: Sequence[np.ndarray], drafts: Sequence[np.ndarray]) -> np.ndarray:
+        """What drives the drawing of some frames, float32 [B, …], from their crops uint8 [S, S, 3] as they are and as drafted."""
+        ...
+
+    def settled(self, readings: np.ndarray) -> np.ndarray:
+        """The readings [N, …] of the frames of a shot, made steady."""
+        ...
+
+    def draw(self, sources: Sequence[np.ndarray], readings: np.ndarray) -> np.ndarray:
+        """Drawn crops uint8 [B, S, S, 3] of frames with the crops `sources` and the readings [B, …]."""
+        ...
+
+
 class PartRenderer(Renderer):
     """A renderer that needs to see no more of a frame than the face, in any precision."""
 
@@ -98,6 +134,10 @@ class PartRenderer(Renderer):
         Returns:
             The same type and shape; the very same array where nothing is to change.
         """
+
+    def render_parts(self, parts: Sequence[tuple[np.ndarray, int, tuple[int, int]]]) -> list[np.ndarray]:
+        """`render_part` for parts of several frames, which some renderers draw together."""
+        return [self.render_part(*part) for part in parts]
 
     def render(self, image: np.ndarray, index: int) -> np.ndarray:
         """See `Renderer.render`."""

@@ -122,22 +122,32 @@ class FrameRenderer:
     def _rendered(self, renderer: Renderer, frames: Sequence[Frame]) -> list[Frame]:
         """`__call__` for whole pictures."""
         if isinstance(renderer, PartRenderer):
-            return [self._part(renderer, frame) for frame in frames]
+            return self._parts(renderer, frames)
         pictures = renderer.render_batch(frames) if frames else []
         return [self._finished(*pair) for pair in zip(frames, pictures, strict=True)]
 
-    def _part(self, renderer: PartRenderer, frame: Frame) -> Frame:
-        """Render the region of a frame that may change: in floating point where it has more than 8 bits."""
-        if (box := renderer.region(frame.index)) is None:
-            return frame
-        deep = self.shown.deep and frame.source is not None
-        before = self.shown.read(frame.source, box) if deep and frame.source else frame.part(box)
-        after = renderer.render_part(before, frame.index, box[:2])
+    def _parts(self, renderer: PartRenderer, frames: Sequence[Frame]) -> list[Frame]:
+        """Render the regions of frames that may change: in floating point where they have more than 8 bits."""
+        boxes = [renderer.region(frame.index) for frame in frames]
+        befores = [self._before(frame, box) for frame, box in zip(frames, boxes, strict=True) if box]
+        places = [(frame.index, box[:2]) for frame, box in zip(frames, boxes, strict=True) if box]
+        afters = iter(renderer.render_parts([(part, *place) for part, place in zip(befores, places, strict=True)]))
+        parts = iter(befores)
+        return [
+            self._after(frame, box, next(parts), next(afters)) if box else frame
+            for frame, box in zip(frames, boxes, strict=True)
+        ]
+
+    def _before(self, frame: Frame, box: Box) -> np.ndarray:
+        """A region of a frame, as it is rendered."""
+        return self.shown.read(frame.source, box) if self.shown.deep and frame.source else frame.part(box)
+
+    def _after(self, frame: Frame, box: Box, before: np.ndarray, after: np.ndarray) -> Frame:
+        """A frame of which a region was rendered."""
         if after is before:
             return frame
-        if not deep:
+        if not (self.shown.deep and frame.source):
             return self._changed(frame, box, before, after)
-        assert frame.source is not None
         if self.marker:
             after = after + self.marker(frame.index, float(frame.time), before, after, box[:2], LEAST_CHANGE)[..., None]
         self.shown.add(frame.source, box, before, after)

@@ -124,6 +124,20 @@ class WarpRenderer(PartRenderer):
             return self._drawn(part, landmarks, moves, index)
         return before.put_back(part, self._drawn(before.taken_off(part), landmarks, moves, index))
 
+    def without_occluder(self, part: np.ndarray, index: int, corner: tuple[int, int]) -> np.ndarray:
+        """A part of frame `index` without what lies before the face."""
+        before = self._before(part, self._prepared(index)[0] - [*corner, 0], index) if self._occlusion else None
+        return part if before is None else before.taken_off(part)
+
+    def with_occluder(self, part: np.ndarray, drawn: np.ndarray, index: int, corner: tuple[int, int]) -> np.ndarray:
+        """A drawn part of frame `index` with what lies before the face put back; `part` is the frame's own."""
+        before = self._before(part, self._prepared(index)[0] - [*corner, 0], index) if self._occlusion else None
+        return drawn if before is None else before.put_back(part, drawn)
+
+    def change(self, index: int) -> float:
+        """The largest change of a coefficient in frame `index`, 0 to 1."""
+        return float(np.abs(self._edited[index] - self._source[index]).max()) * float(self.geometry.fade[index])
+
     def _before(self, part: np.ndarray, landmarks: np.ndarray, index: int) -> Occluder | None:
         """What lies before the face in a part of frame `index`; `landmarks` are pixels of the part."""
         matte = self._occlusion.matte(index) if self._occlusion else None

@@ -12,12 +12,15 @@ from fastapi.responses import FileResponse, PlainTextResponse, Response
 from cmet_engine import __version__
 from cmet_engine.emotion.library import load_library
 from cmet_engine.errors import NotFound
+from cmet_engine.provenance.seal import seal_export
 from cmet_engine.provenance.show import examine
+from cmet_engine.render.choose import installed
 from cmet_engine.serve.engine import Engine
 from cmet_engine.serve.schemas import ANY_FILE, BUSY, PICTURE, UNKNOWN, JobAnswer, LiveAnswer
 from cmet_engine.serve.security import API, MAX_UPLOAD
 from cmet_engine.spec import EditSpec, FacesSpec, LiveSpec, RenderSpec, TrackSpec, VectorSpec
 from cmet_engine.spec_base import LONGEST_PATH
+from cmet_engine.spec_rig import SealSpec
 
 LOG_SHOWN = 64 << 10  # bytes of the end of a job's log
 DRIVER = Path("/proc/driver/nvidia/version")  # there is a GPU where this is (Linux)
@@ -39,7 +42,7 @@ def health(engine: Running) -> dict[str, Any]:
     """Whether the engine lives, and what it can do."""
     return {
         "version": __version__, "api": API, "pid": os.getpid(), "uptime_seconds": round(time.time() - engine.started, 1),
-        "jobs_waiting": engine.store.waiting(), "jobs_running": len(engine.runner.live), "renderers": ["warp", "edtalk"],
+        "jobs_waiting": engine.store.waiting(), "jobs_running": len(engine.runner.live), "renderers": installed(),
         **device(),
     }  # fmt: skip
 
@@ -169,6 +172,12 @@ def job_file(identity: str, name: str, engine: Running) -> FileResponse:
 def provenance(file: Annotated[str, Query(max_length=LONGEST_PATH)], engine: Running) -> dict[str, Any]:
     """Verify a file and say where it comes from: `credentials` (valid, changed, none or unreadable) and more, and `sentences`."""
     return examine(engine.allowed.readable(file, folder_too=True)).as_json()
+
+
+@router.post("/seal")
+def seal(spec: SealSpec, engine: Running) -> dict[str, list[str]]:
+    """Sign what Blender exported, beside it, and put it on record; `messages` are sentences for the user."""
+    return {"messages": seal_export(engine.allow(spec))}
 
 
 @router.post("/files", status_code=201)

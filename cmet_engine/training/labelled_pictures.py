@@ -94,6 +94,12 @@ def read_people(index: Path) -> list[tuple[str, str]]:
         raise InvalidInput(f"{index} cannot be read as a table with the columns path and person.") from error
 
 
+def read_masks(index: Path) -> dict[str, str]:
+    """Of the pictures of a table that `read_people` read, those with a mask: its path by theirs; empty without such a column."""
+    with index.open(encoding="utf-8-sig", newline="") as file:
+        return {row["path"]: row["mask"] for row in csv.DictReader(file) if row.get("mask")}
+
+
 def load_pictures(folder: str | Path) -> Pictures:
     """Labelled pictures of a folder: `index.csv` (path, person, emotion) and `mediapipe_blendshapes.npz` (names, scores).
 

@@ -104,6 +104,41 @@ def test_a_clip_becomes_keys_emotions_and_a_video_of_the_corrected_curves(bpy, s
     assert np.abs(keyframes.read_track(settings.rig, (1, 24)).coefficients - before.coefficients).max() < 1e-3
 
 
+def test_an_export_is_signed_by_the_running_engine_and_stands_without_one(
+    bpy, scene, track, shared_engine, monkeypatch, tmp_path
+):
+    from cmet_blender import session
+    from cmet_blender.commands import main
+    from cmet_engine.provenance import show
+
+    settings = scene.cmet
+    settings.rig, settings.track = bpy.data.objects["head"], str(track.save(tmp_path / "take.npz"))
+    bpy.ops.cmet.apply_track()
+    shared_engine.wait()
+    settings.consent = "Anna, 2026-11-01, in writing"
+    for suffix in ("fbx", "glb"):
+        settings.export_path = str(tmp_path / f"head.{suffix}")
+        assert bpy.ops.cmet.export() == {"FINISHED"} and "Credentials" not in settings.done, settings.done
+        verdict = show.examine(tmp_path / f"head.{suffix}")
+        assert verdict.credentials == show.VALID and verdict.edit["consent"] == {"text": settings.consent}
+        assert [one["title"] for one in verdict.sources] == ["take.npz", "work.blend"]
+    settings.consent = ""
+    assert bpy.ops.cmet.export(replace=True) == {"FINISHED"} and "No consent of the person shown" in settings.done
+    assert show.examine(tmp_path / "head.glb").credentials == show.VALID
+    settings.export_path = str(tmp_path / "curves.csv")
+    assert bpy.ops.cmet.export() == {"FINISHED"} and not (tmp_path / "curves.csv.c2pa").exists()
+
+    monkeypatch.setattr(session, "engine", lambda *extra: Engine(folder=tmp_path / "none"))
+    settings.export_path = str(tmp_path / "head.glb")
+    assert bpy.ops.cmet.export(replace=True) == {"FINISHED"}
+    unsigned = "carries no Content Credentials: no engine is running to sign it. Start the engine and export again"
+    assert f"head.glb {unsigned}" in settings.done and not (tmp_path / "head.glb.c2pa").exists()
+    bpy.ops.wm.save_mainfile()
+    arguments = ["export", settings.track, "--rig", str(tmp_path / "work.blend"), "--json", "-o"]
+    assert main([*arguments, str(tmp_path / "head.usdc")]) == 0 and (tmp_path / "head.usdc").is_file()
+    assert main([*arguments, str(tmp_path / "other.usdc"), "--unsigned"]) == 0
+
+
 @pytest.mark.slow
 def test_an_object_deleted_while_a_job_runs_leaves_the_scene_unharmed(bpy, scene, clip, shared_engine, monkeypatch):
     settings = scene.cmet

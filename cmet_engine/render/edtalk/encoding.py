@@ -16,6 +16,7 @@ from cmet_engine.media.reader import VideoReader
 from cmet_engine.media.source import Source
 from cmet_engine.models import store
 from cmet_engine.progress import Progress, Stage
+from cmet_engine.render.base import Renderer
 from cmet_engine.render.edtalk.audio2lip import Audio2Lip, smooth
 from cmet_engine.render.edtalk.crop import Crops, follow
 from cmet_engine.render.edtalk.expression import EDIT_RATE, resampled
@@ -105,6 +106,36 @@ def encode_clip(
         for values in (codes.expression, codes.pose, codes.lip):
             _interpolate(values[shot.first : shot.last])
     return codes, shots
+
+
+def drafted_changes(
+    clip: str | Path | Source, geometry: FaceGeometry, crops: Crops, draft: Renderer, runner: NetworkRunner
+) -> Codes:
+    """How the codes of a clip's frames change from the frames to those that another renderer drafts; 0 where nothing does."""
+    changes = Codes(*(np.zeros((len(geometry), size), np.float32) for size in (10, 6, 20)))
+    waiting: list[tuple[int, np.ndarray, np.ndarray]] = []
+
+    def flush() -> None:
+        if not waiting:
+            return
+        index, sources, drafts = zip(*waiting, strict=True)
+        own, drafted = runner.encode(sources), runner.encode(drafts)
+        for change, before, after in zip(
+            vars(changes).values(), vars(own).values(), vars(drafted).values(), strict=True
+        ):
+            change[list(index)] = after - before
+        waiting.clear()
+
+    for frame in VideoReader(clip):
+        if frame.index >= len(geometry):
+            break
+        drafted = draft.render(frame.image, frame.index)
+        if drafted is not frame.image:
+            waiting.append((frame.index, crops.cut(frame.image, frame.index), crops.cut(drafted, frame.index)))
+        if len(waiting) >= runner.batch:
+            flush()
+    flush()
+    return changes
 
 
 def extract_codes(

@@ -18,36 +18,17 @@ Gradients flow as usual: nothing is kept from one call to the next while gradien
 """
 
 import math
-from collections.abc import Callable
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from cmet_engine.models.derived import Derived
+
 LEAK = 0.2  # slope of StyleGAN2's leaky ReLU
 GAIN = math.sqrt(2.0)  # restores the variance that the leaky ReLU takes
 SMALL = 32  # sides of maps up to this are computed in the published order on the CPU
-
-
-class Derived(nn.Module):
-    """A module that keeps what it derives from its parameters until they change."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._derived: dict[str, tuple[tuple, Tensor]] = {}
-
-    def derive(self, name: str, make: Callable[[], Tensor], *sources: Tensor) -> Tensor:
-        """`make()`, computed anew only if one of the parameters `sources` changed; never kept while they are learned."""
-        if torch.is_grad_enabled() and any(source.requires_grad for source in sources):
-            return make()
-        state = tuple((source.data_ptr(), source._version, source.dtype, source.device) for source in sources)
-        kept = self._derived.get(name)
-        if kept is None or kept[0] != state:
-            with torch.inference_mode(False), torch.no_grad():
-                kept = (state, make())
-            self._derived[name] = kept
-        return kept[1]
 
 
 def channels_last(x: Tensor) -> Tensor:

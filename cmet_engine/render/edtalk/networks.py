@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -10,9 +9,8 @@ from torch import Tensor
 
 from cmet_engine import cache
 from cmet_engine.emotion.connector import Connector
-from cmet_engine.errors import CmetError
 from cmet_engine.models import registry, store
-from cmet_engine.models.device import resolve
+from cmet_engine.render.batches import BatchRunner
 from cmet_engine.render.edtalk.audio2lip import Audio2Lip
 from cmet_engine.render.edtalk.generator import Generator, Source
 
@@ -26,29 +24,31 @@ class Networks:
 
     Attributes:
         generator: EDTalk.
-        connector: C-MET's, 10 codes.
+        connector: C-MET's, 10 codes; None where the expression comes from a draft.
         audio2lip: sound to lip codes; None where lips come from the clip.
         identity: checksum of the generator's weights; None for weights that come from no file.
     """
 
     generator: Generator
-    connector: Connector
+    connector: Connector | None
     audio2lip: Audio2Lip | None = None
     identity: str | None = None
 
     @classmethod
-    def load(cls, *, voice: bool) -> "Networks":
+    def load(cls, *, voice: bool, connector: bool = True) -> "Networks":
         """The published weights of this machine.
 
         Args:
             voice: lip codes are to be computed from sound.
+            connector: the expression is to be computed from an emotion.
 
         Raises:
             CmetError: weights are missing or damaged; the sentence says what to do.
         """
-        generator, connector = store.load("edtalk_generator", Generator), store.load("connector", Connector)
+        generator = store.load("edtalk_generator", Generator)
+        change = store.load("connector", Connector) if connector else None
         audio2lip = store.load("audio2lip", Audio2Lip) if voice else None
-        return cls(generator, connector, audio2lip, cache.content(registry.path_of("edtalk_generator")))
+        return cls(generator, change, audio2lip, cache.content(registry.path_of("edtalk_generator")))
 
     def to(self, device: str) -> "Networks":
         """Move the networks to a device; returns itself."""
@@ -74,33 +74,17 @@ class Codes:
     lip: np.ndarray
 
 
-class NetworkRunner:
-    """Runs the generator in batches on a device, in half precision on a CUDA GPU.
-
-    When a GPU runs out of memory the batch is halved. When a single frame does not fit, the work continues on the CPU. The
-    user is warned of each once.
-
-    Args:
-        networks: to run.
-        device: see `models.device.resolve`.
-        batch: frames at a time; None for the device's usual number.
-        warn: called with a sentence for the user.
-
-    Raises:
-        MissingWeights: the device is not on this machine.
-    """
+class NetworkRunner(BatchRunner):
+    """Runs the generator in batches on a device, in half precision on a CUDA GPU; see `BatchRunner`."""
 
     def __init__(self, networks: Networks, device: str, batch: int | None, warn: Callable[[str], None]):
-        self.networks, self.device, self.warn = networks, resolve(device), warn
-        self.batch = batch or _usual_batch(self.device)
+        self.networks = networks
         self._graph: _Graph | None = None
-        self._warned: set[str] = set()
-        networks.to(self.device)
+        super().__init__(networks, device, batch, BATCH, warn)
 
-    def _warn_once(self, sentence: str) -> None:
-        if sentence not in self._warned:
-            self._warned.add(sentence)
-            self.warn(sentence)
+    def forget(self) -> None:
+        """See `BatchRunner.forget`."""
+        self._graph = None
 
     @property
     def precision(self) -> torch.dtype:
@@ -114,7 +98,7 @@ class NetworkRunner:
             pixels = _pixels(images[part], self.device).to(self.precision)
             return tuple(_numpy(value) for value in self.networks.generator.codes(pixels))
 
-        expression, pose, lip = self._in_batches(len(images), work)
+        expression, pose, lip = self.in_batches(len(images), work)
         return Codes(expression, pose, lip)
 
     def encode_source(self, image: np.ndarray) -> Source:
@@ -125,7 +109,7 @@ class NetworkRunner:
             return (self.networks.generator.source(_pixels([image], self.device)),)
 
         with torch.inference_mode():
-            return self._guarded(work, slice(0, 1))[0].to(self.precision)
+            return self.guarded(work, slice(0, 1))[0].to(self.precision)
 
     def decode(self, source: Source, lip: np.ndarray, pose: np.ndarray, expression: np.ndarray) -> np.ndarray:
         """Crops uint8 [B, 256, 256, 3] from codes [B, …]."""
@@ -137,7 +121,7 @@ class NetworkRunner:
             levels = ((pictures.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
             return (_numpy(levels.permute(0, 2, 3, 1)),)
 
-        return self._in_batches(len(lip), work)[0]
+        return self.in_batches(len(lip), work)[0]
 
     def _render(self, source: Source, codes: list[Tensor]) -> Tensor:
         if not self.device.startswith("cuda"):
@@ -145,39 +129,6 @@ class NetworkRunner:
         if self._graph is None or not self._graph.fits(source, self.batch):
             self._graph = _Graph(self.networks.generator, source, self.batch)
         return self._graph(codes)
-
-    def _in_batches(self, count: int, work: Callable[[slice], tuple[np.ndarray, ...]]) -> list[np.ndarray]:
-        parts, start = [], 0
-        with torch.inference_mode():
-            while start < count:
-                done = self._guarded(work, slice(start, min(start + self.batch, count)))
-                parts.append(done)
-                start += len(done[0])
-        return [np.concatenate(columns) for columns in zip(*parts, strict=True)]
-
-    def _guarded(self, work: Callable[[slice], Any], part: slice) -> Any:
-        """`work(part)`; of fewer frames, or on the CPU, where the memory does not hold them."""
-        while True:
-            try:
-                return work(part)
-            except torch.OutOfMemoryError as error:
-                self._graph = None
-                if self.device.startswith("cuda"):
-                    torch.cuda.empty_cache()
-                if self.batch > 1:
-                    self.batch //= 2
-                    part = slice(part.start, min(part.stop, part.start + self.batch))
-                    self._warn_once("The memory does not hold the usual batch; fewer frames are rendered at a time.")
-                elif self.device != "cpu":
-                    self.device, self.batch = "cpu", _usual_batch("cpu")
-                    self.networks.to("cpu")
-                    self._warn_once(
-                        "The GPU's memory does not hold one frame; the work continues on the CPU, much slower."
-                    )
-                else:
-                    raise CmetError(
-                        "The memory of this machine does not hold one frame; close other programs."
-                    ) from error
 
 
 class _Graph:
@@ -206,10 +157,6 @@ class _Graph:
             kept[:count].copy_(new)
         self._graph.replay()
         return self._pictures[:count].clone()
-
-
-def _usual_batch(device: str) -> int:
-    return BATCH.get(torch.device(device).type, BATCH["cpu"])
 
 
 def _pixels(images: Sequence[np.ndarray], device: str) -> Tensor:

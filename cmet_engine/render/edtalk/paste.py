@@ -67,11 +67,21 @@ def match_colour(drawn: np.ndarray, original: np.ndarray, where: np.ndarray) -> 
         float32 [256, 256, 3].
     """
     drawn = drawn.astype(np.float32)
-    if where.sum() < 64:
+    if (levels := colour_levels(drawn, original, where)) is None:
         return drawn
+    mean, gain, wanted = levels
+    return (drawn - mean) * gain + wanted
+
+
+def colour_levels(
+    drawn: np.ndarray, original: np.ndarray, where: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+    """What `match_colour` applies to each channel: the drawn mean, the gain, the wanted mean; None where too little is seen."""
+    if where.sum() < 64:
+        return None
     a, b = drawn[where], original[where].astype(np.float32)
     gain = np.clip(b.std(axis=0) / np.maximum(a.std(axis=0), 1e-3), *CONTRAST)
-    return (drawn - a.mean(axis=0)) * gain + b.mean(axis=0)
+    return a.mean(axis=0), gain, b.mean(axis=0)
 
 
 def alignment(drawn: np.ndarray, tracked: np.ndarray) -> np.ndarray | None:

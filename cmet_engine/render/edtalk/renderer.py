@@ -23,7 +23,7 @@ from cmet_engine.media.source import Source as Footage
 from cmet_engine.progress import Progress
 from cmet_engine.render.base import Renderer
 from cmet_engine.render.edtalk.crop import SIZE, follow
-from cmet_engine.render.edtalk.encoding import Shot, encode_clip_cached, lips_at, speech_lips
+from cmet_engine.render.edtalk.encoding import Shot, drafted_changes, encode_clip_cached, lips_at, speech_lips
 from cmet_engine.render.edtalk.enhancer import Enhancer
 from cmet_engine.render.edtalk.expression import emotion_inputs, expression_changes
 from cmet_engine.render.edtalk.generator import Source
@@ -47,6 +47,7 @@ class EdtalkRenderer(Renderer):
         vectors: for every name of the timeline an object with `.vector` [1024] in the emotion2vec+ space, or the vector
             itself. Names that begin with `edtalk-` are EDTalk's presets and need none.
         voice: a wave float [S] at 16 kHz that the lips shall speak; None keeps the lips of the clip.
+        draft: a renderer of the same clip whose pictures say how expression and lips change, beside the timeline.
         networks: to work with; None loads the published weights.
         device: see `models.device.resolve`.
         batch: frames rendered at a time; None for the device's usual number.
@@ -76,6 +77,7 @@ class EdtalkRenderer(Renderer):
         vectors: Mapping[str, Any],
         *,
         voice: np.ndarray | None = None,
+        draft: Renderer | None = None,
         networks: Networks | None = None,
         device: str = "auto",
         batch: int | None = None,
@@ -86,13 +88,18 @@ class EdtalkRenderer(Renderer):
         self.geometry, self._enhancer = geometry, enhancer
         self.times = np.asarray(geometry.times, np.float64)
         wanted = emotion_inputs(timeline, vectors)
-        self.runner = NetworkRunner(networks or Networks.load(voice=voice is not None), device, batch, self.warn)
+        networks = networks or Networks.load(voice=voice is not None, connector=draft is None)
+        self.runner = NetworkRunner(networks, device, batch, self.warn)
         self.crops = follow(geometry)
         self.codes, self.shots = encode_clip_cached(clip, geometry, self.crops, self.runner, progress)
         self._source: tuple[int, Source] | None = None  # of one shot at a time: its feature maps take 65 MB
         if voice is not None:
             self.codes.lip = lips_at(speech_lips(voice, self.runner), geometry.times)
         self.expression = self._edited(timeline, wanted)
+        if draft is not None:
+            change = drafted_changes(clip, geometry, self.crops, draft, self.runner)
+            self.expression += change.expression
+            self.codes.lip = self.codes.lip + change.lip
         self._calibrated: set[int] = set()
         self._rendered: dict[int, np.ndarray] = {}
 
@@ -181,6 +188,8 @@ class EdtalkRenderer(Renderer):
         times = self.times
         duration = float(times[-1] + 1 / self.geometry.fps) if len(times) else 0.0
         weights = timeline.weights(times, duration)
+        if self.runner.networks.connector is None:
+            return edited
         for shot in self.shots:
             part = slice(shot.first, shot.last)
             changes = expression_changes(

@@ -9,11 +9,11 @@ from cmet_engine.face.pose import Pose, normalise
 from cmet_engine.training.occlusion.layers import CANVAS, Scene, curve, line, noise, polygon
 
 COLOURS = (
-    (25, 22, 20), (25, 22, 20), (45, 40, 45), (70, 45, 30), (95, 60, 35), (130, 85, 50), (160, 130, 80), (190, 165, 120),
+    (25, 22, 20), (25, 22, 20), (25, 22, 20), (45, 40, 45), (70, 45, 30), (95, 60, 35), (130, 85, 50), (160, 130, 80), (190, 165, 120),
     (150, 150, 155), (200, 200, 205), (110, 112, 118), (60, 70, 110), (140, 40, 45), (225, 215, 205), (90, 95, 70),
 )  # fmt: skip
 """Of rims: black, horn, gold, steel, a few bright ones, clear."""
-STRONG = 0.35
+STRONG = 0.7
 """Opacity from which a reflection counts as lying before the face."""
 
 
@@ -65,7 +65,7 @@ def draw_glasses(scene: Scene, random: np.random.Generator) -> None:
     lenses = [_project(points + slip, pose) for points in frame.lenses]
     bridges = [_project(points + slip, pose) for points in frame.bridges]
     temples = [_project(points + slip, pose) for points in frame.temples]
-    width = unit * float(np.exp(random.uniform(np.log(0.008), np.log(0.06))))
+    width = unit * float(np.exp(random.uniform(np.log(0.01), np.log(0.06))))
     style = random.choice(["full", "full", "full", "top", "rimless"])
     dark = random.random() < 0.12
     glass = np.clip(sum(polygon(points) for points in lenses), 0, 1)
@@ -95,7 +95,7 @@ def draw_glasses(scene: Scene, random: np.random.Generator) -> None:
     drop = np.array([random.normal(0, 0.02), random.uniform(0.005, 0.07)]) * unit
     scene.shade(whole, random.uniform(0, 0.5), random.uniform(0.01, 0.04) * unit, drop)
     base = np.array(COLOURS[random.integers(len(COLOURS))], np.float32) * random.uniform(0.6, 1.25)
-    shine = 1 + random.uniform(0, 0.6) * noise(random, 9) + random.uniform(0, 0.25) * noise(random, 40)
+    shine = 1 + random.uniform(0, 0.4) * noise(random, 9) + random.uniform(0, 0.25) * noise(random, 40)
     colours = np.clip(base * shine[..., None], 0, 255)
     if random.random() < 0.5:  # light from above along the rim
         lit = cv2.GaussianBlur(whole, (0, 0), max(0.3 * width, 0.5))
@@ -139,7 +139,7 @@ def _lens(
         scene.covered[...] = np.maximum(scene.covered, glass)
     elif random.random() < 0.4:
         scene.picture *= 1 - glass[..., None] * random.uniform(0, 0.3, 3).astype(np.float32)
-    if random.random() < 0.45:
+    if random.random() < 0.3:
         _reflections(scene, random, lenses, glass)
 
 
@@ -157,4 +157,4 @@ def _reflections(scene: Scene, random: np.random.Generator, lenses: list[np.ndar
     opacity = random.uniform(0.05, 1.0)
     scene.put(random.uniform([150, 160, 160], 255).astype(np.float32), shape * opacity, counts=False)
     if opacity > STRONG:
-        scene.covered[...] = np.maximum(scene.covered, np.clip(shape * opacity / STRONG - 1, 0, 1))
+        scene.covered[...] = np.maximum(scene.covered, (shape * opacity > STRONG).astype(np.float32))

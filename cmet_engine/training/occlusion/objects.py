@@ -81,6 +81,9 @@ def draw_hand(scene: Scene, random: np.random.Generator) -> None:
     folded = random.random(5) < random.uniform(0, 0.6)
     tone = _skin(scene, random)
     rough = 1 + 0.05 * noise(random, 8) + 0.03 * noise(random, 60)
+    if random.random() < 0.5:  # somebody's skin
+        other = texture(scene, random).mean(2)
+        rough *= np.clip(other / max(float(other.mean()), 1.0), 0.3, 2) ** random.uniform(0.2, 0.7)
     shapes: list[np.ndarray] = []
     wrist = palm + outward * length * 1.1
     knuckles = [palm + side * wide * 1.1 * (k - 1.5) for k in range(4)]

@@ -14,10 +14,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from cmet_engine.errors import InvalidInput
-from cmet_engine.face.occlusion_network import SIDE, OcclusionNetwork, save_network
+from cmet_engine.face.occlusion_network import SIDE
 from cmet_engine.files import whole_file
 from cmet_engine.progress import Progress
 from cmet_engine.training.loop import TOTAL, Checkpoint, LearningRate, Loop, warm_cosine
+from cmet_engine.training.occlusion.network import OcclusionNetwork, save_network
 from cmet_engine.training.occlusion.samples import Faces, draw_scene, photograph, read_faces
 from cmet_engine.training.settings import parse_settings
 
@@ -27,7 +28,9 @@ TEST_SAMPLES = 400
 TEST_SEED = 7
 AHEAD = 64
 """Scenes beyond the pool that threads which make batches ahead may hold."""
-POSITIVE = 3.0
+LEAST_COVERED = 20.0
+"""Pixels from which on a face counts as covered in the Dice loss."""
+POSITIVE = 2.0
 """Weight of covered pixels in the cross-entropy: they are few."""
 
 
@@ -47,11 +50,11 @@ class OcclusionConfig:
 
     seed: int = 1
     steps: int = 6000
-    batch: int = 8
-    pool: int = 192
-    drawn: int = 2
-    learning_rate: float = 1.5e-3
-    warmup: int = 50
+    batch: int = 16
+    pool: int = 512
+    drawn: int = 3
+    learning_rate: float = 3e-3
+    warmup: int = 100
     weight_decay: float = 0.01
     clip: float = 2.0
     average: float = 0.99
@@ -143,11 +146,13 @@ def _train(
 
 
 def losses(logits: Tensor, covered: Tensor, overlap: float) -> dict[str, Tensor]:
-    """Cross-entropy and soft Dice loss of logits [B, R, R] against shares [B, R, R] in 0..1."""
-    entropy = F.binary_cross_entropy_with_logits(logits, covered, pos_weight=logits.new_tensor(POSITIVE))
-    found = torch.sigmoid(logits)
-    # over the whole batch: faces that nothing covers would otherwise outweigh thin rims
-    dice = 1 - (2 * (found * covered).sum() + 1) / ((found**2 + covered**2).sum() + 1)
+    """Cross-entropy and soft Dice loss of logits [B, R, R]; `covered` [B, R, R, 2] in 0..1 is what is covered and what counts."""
+    covered, known = covered.unbind(-1)
+    entropy = F.binary_cross_entropy_with_logits(logits, covered, known, pos_weight=logits.new_tensor(POSITIVE))
+    found, covered = torch.sigmoid(logits) * known, covered * known
+    shared, both = (found * covered).sum((1, 2)), (found**2 + covered**2).sum((1, 2))
+    some = covered.sum((1, 2)) > LEAST_COVERED  # the entropy alone speaks for bare faces
+    dice = (1 - 2 * shared / both.clamp(min=1))[some].mean() if some.any() else shared.new_zeros(())
     return {TOTAL: entropy + overlap * dice, "entropy": entropy, "overlap": dice}
 
 
@@ -164,7 +169,10 @@ def measure_network(network: OcclusionNetwork, faces: Faces, count: int) -> dict
     random = np.random.default_rng(TEST_SEED)
     for _ in range(count):
         picture, covered = photograph(draw_scene(faces, random), random)
-        seen, wanted = network.probability([picture])[0] > 0.5, covered > 0.5
+        known = covered[..., 1] > 0.5
+        with torch.inference_mode():
+            logits = network(torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 255)[0].numpy()
+        seen, wanted = (logits > 0) & known, (covered[..., 0] > 0.5) & known
         hit, found, true = hit + int((seen & wanted).sum()), found + int(seen.sum()), true + int(wanted.sum())
         if not wanted.any():
             bare.append(float(seen.mean()) > 1e-3)

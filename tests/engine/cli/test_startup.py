@@ -54,7 +54,7 @@ def test_the_command_line_offers_every_field_that_the_output_does_not_say(comman
     values = {
         "emotions": ("--emotion", "happy"), "keys": ("--keys", "k.json"), "speech": ("--speech", "v.wav"), "face": ("--face", "1"),
         "neutral": ("--neutral", "n.wav"), "strength": ("--strength", "0.5"), "mode": ("--mode", "add"), "quality": ("--quality", "draft"),
-        "renderer": ("--renderer", "edtalk"), "lips": ("--lips", "v.wav"), "portrait": ("--portrait", "p.png"),
+        "renderer": ("--renderer", "liveportrait" if spec is RenderSpec else "edtalk"), "lips": ("--lips", "v.wav"), "portrait": ("--portrait", "p.png"),
         "device": ("--device", "cuda:1"), "format": ("--format", ".mov"), "rate_factor": ("--rate-factor", "20"),
         "codec": ("--codec", "hevc"), "like_source": ("--like-source",), "shot_data": ("--shot-data", "s.json"),
         "range_from": ("--from", "1"), "range_to": ("--to", "20f"), "handles": ("--handles", "3"),

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
+from cmet_engine.face import occlusion
 from cmet_engine.face.clip import track_clip
 from cmet_engine.face.geometry import FaceGeometry
-from cmet_engine.face.occlusion import LEAST_FRAMES, MOUTH, SIDE, STRIDE, find_occlusion, look
+from cmet_engine.face.occlusion import EYES, LEAST_FRAMES, MOUTH, SIDE, STRIDE, find_occlusion, look
 from cmet_engine.media.source import Source
 from tests import short_clips
 
@@ -28,7 +29,7 @@ class Scripted:
         result = np.zeros((len(crops), SIDE, SIDE), np.float32)
         for matte in result:
             if self.crops in self.shows:
-                matte[80:110, 40:90] = 0.95
+                matte[80:110, 40:90] = 0.99
             self.crops += 1
         return result
 
@@ -46,6 +47,18 @@ def test_something_before_the_mouth_is_found_in_every_frame_and_steady(talking):
     assert found.covered[:, MOUTH].min() > 0.5
     assert np.mean([np.abs(found.matte(k + 1) - found.matte(k)).mean() for k in range(20)]) < 0.02
     assert found.matte(3)[:60].max() < 0.1
+
+
+def test_an_eye_that_is_marked_in_part_moves_and_a_hidden_one_does_not(talking):
+    points = occlusion._in_crop(talking[1].landmarks[5])
+    eye = occlusion._part(points, EYES[0]) > 0
+    top, middle = round(points[159, 1]) - 8, round(points[159, 1]) + 1
+    for bottom, hidden in ((middle, False), (middle + 12, True)):
+        bar = np.zeros((SIDE, SIDE), np.float32)
+        bar[top:bottom, 30:98] = 0.9
+        matte = look(*talking, lambda crops, bar=bar: np.repeat(bar[None], len(crops), 0)).matte(5)
+        assert (matte[eye] > 0.5).all() if hidden else (matte[eye] < 0.5).all()
+        assert matte[top + 3, 64] > 0.8
 
 
 def test_a_flash_in_fewer_frames_than_count_is_forgotten(talking):

@@ -38,7 +38,10 @@ def test_every_kind_of_work_survives_json(kind):
         ({"clip": "a", "lips": "b"}, "--lips needs the renderer edtalk; choose that, or leave it out."),
         ({"clip": "a", "colour": "red"}, "--colour is unknown."),
         ({"clip": "a", "keys": [{"emotion": "sad", "start": -1}]}, "--keys is '-1'; it must be at least 0."),
-        ({"kind": "render", "clip": "a", "track": "b", "renderer": "edtalk"}, "--renderer is 'edtalk', not one of warp."),
+        ({"kind": "render", "clip": "a", "track": "b", "renderer": "none"}, "--renderer is 'none', not one of auto, "
+         "warp, liveportrait, performrecast, edtalk."),
+        ({"kind": "render", "clip": "a", "track": ["b", "c#2"], "renderer": "edtalk"}, "--renderer is 'edtalk', which edits one "
+         "person of a clip; use warp for several."),
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_said_in_the_words_of_the_command_line(values, sentence):

@@ -12,12 +12,29 @@ from cmet_engine.emotion.emotion2vec import Emotion2vec
 from cmet_engine.models.assets import ASSETS, record
 from cmet_engine.models.networks import TABLE
 from cmet_engine.render.edtalk import Audio2Lip, Generator
+from cmet_engine.render.liveportrait.networks import (
+    AppearanceExtractor,
+    Decoder,
+    MotionExtractor,
+    Stitching,
+    TokenAppearanceExtractor,
+    WarpingNetwork,
+)
 
 MAKERS = {
     "connector": Connector,
     "edtalk_generator": Generator,
     "audio2lip": Audio2Lip,
     "emotion2vec_plus_large": Emotion2vec,
+    "liveportrait_appearance": AppearanceExtractor,
+    "liveportrait_motion": MotionExtractor,
+    "liveportrait_warping": WarpingNetwork,
+    "liveportrait_decoder": Decoder,
+    "liveportrait_stitching": Stitching,
+    "performrecast_appearance": TokenAppearanceExtractor,
+    "performrecast_motion": lambda: MotionExtractor(49, 3),
+    "performrecast_warping": lambda: WarpingNetwork(49),
+    "performrecast_decoder": Decoder,
 }
 
 

@@ -9,17 +9,23 @@ import shutil
 import socket
 import threading
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from cmet_engine.errors import CmetError, MissingWeights
 from cmet_engine.models import networks, registry, store
 from cmet_engine.models.checkpoints import identify, read, state_dicts
 from cmet_engine.models.registry import Licence, Package
+from cmet_engine.models.spectral import without_spectral_norm
 from cmet_engine.render.edtalk import Audio2Lip
+from cmet_engine.render.liveportrait.convolution import Conv
+from cmet_engine.render.liveportrait.decoder import SpectralConv
+from cmet_engine.render.liveportrait.networks import MotionExtractor, Stitching
 
 
 @pytest.fixture(autouse=True)
@@ -304,7 +310,7 @@ class Hub:
 
             def _answer(self, body: bool) -> None:
                 hub.requests.append((self.command, self.path, self.headers.get("Range")))
-                name = self.path.split("/resolve/main/")[-1]
+                name = self.path.split("/resolve/")[-1].partition("/")[2]
                 data = hub.files.get(name)
                 if data is None:
                     self.send_response(404)
@@ -410,7 +416,7 @@ def test_a_wrong_file_on_the_hub_is_named(hub, tmp_path):
 
 
 def test_what_can_go_wrong_on_the_way_is_one_sentence(hub, monkeypatch):
-    with pytest.raises(CmetError, match="choose one of cmet, emotion2vec"):
+    with pytest.raises(CmetError, match="choose one of cmet, emotion2vec, liveportrait, performrecast"):
         store.pull("other")
     usage = shutil.disk_usage("/")
     with monkeypatch.context() as patch:
@@ -453,3 +459,70 @@ def test_a_full_disk_while_converting_is_one_sentence(checkpoint, monkeypatch, f
     with pytest.raises(CmetError, match="full"):
         store.convert(checkpoint)
     assert list(folder.iterdir()) == []
+
+
+@pytest.fixture
+def stitching(tmp_path) -> Path:
+    """LivePortrait's smallest file, with networks beside ours, as published."""
+    torch.manual_seed(0)
+    parts = {"shoulder": "stitching", "mouth": "lip", "eye": "eye"}
+    content = {
+        f"retarget_{part}": {f"module.{name}": value for name, value in Stitching(kind).state_dict().items()}
+        for part, kind in parts.items()
+    }
+    torch.save(content, tmp_path / "stitching_retargeting_module.pth")
+    return tmp_path / "stitching_retargeting_module.pth"
+
+
+def test_liveportraits_stitching_is_found_among_other_networks_and_in_the_mirrors_form(stitching, tmp_path):
+    (weights,) = store.convert(stitching)
+    wanted = torch.load(stitching, weights_only=True)["retarget_shoulder"]
+    assert weights.name == "liveportrait_stitching" and weights.licence.startswith("MIT")
+    assert torch.equal(store.load(weights.name, Stitching).mlp[0].weight, wanted["module.mlp.0.weight"])
+    flat = {
+        f"retarget_{part}_module.{name.removeprefix('module.')}": value
+        for part in ("shoulder", "mouth", "eye")
+        for name, value in torch.load(stitching, weights_only=True)[f"retarget_{part}"].items()
+    }
+    save_file(flat, tmp_path / "mirror.safetensors")
+    (again,) = store.convert(tmp_path / "mirror.safetensors", force=True)
+    assert again.sha256 == weights.sha256
+
+
+def test_a_file_on_the_hub_that_is_not_the_published_one_is_thrown_away(hub, stitching, monkeypatch):
+    file = "liveportrait/retargeting_models/stitching_retargeting_module.pth"
+    package = registry.PACKAGES["liveportrait"]
+    monkeypatch.setitem(registry.PACKAGES, "liveportrait", replace(package, files=((file, "liveportrait_stitching"),)))
+    hub.files[file] = stitching.read_bytes()
+    with pytest.raises(CmetError, match="MIT licence"):
+        store.pull("liveportrait")
+    with pytest.raises(CmetError, match=r"arrived damaged: .* instead of 3652d5a3f950…"):
+        store.pull("liveportrait", accept_licence=True)
+    assert any(package.revision in path for _, path, _ in hub.requests)
+    assert here() == []
+
+
+def test_spectral_norm_is_divided_out_on_conversion():
+    torch.manual_seed(0)
+    published = SpectralConv(8, 6, 3)
+    for value in published.state_dict().values():
+        value.normal_()
+    plain = Conv(8, 6, 3)
+    plain.load_state_dict(without_spectral_norm(published.state_dict()), strict=True)
+    x = torch.randn(1, 8, 16, 16)
+    assert torch.allclose(plain(x), published(x), rtol=1e-4, atol=1e-4)
+
+
+def test_weights_without_a_clear_licence_ask_once_and_are_told_apart_by_name(tmp_path):
+    torch.manual_seed(0)
+    state = MotionExtractor(49, 3).state_dict()
+    torch.save(state, tmp_path / "motion_extractor.pth")
+    with pytest.raises(CmetError, match=r"no licence names the weights.*--accept-licence"):
+        store.convert(tmp_path / "motion_extractor.pth")
+    (weights,) = store.convert(tmp_path / "motion_extractor.pth", accept_licence=True)
+    assert weights.name == "performrecast_motion"
+    store.convert(tmp_path / "motion_extractor.pth", force=True)  # it does not ask again
+    with pytest.raises(CmetError, match="Google Drive"):
+        store.pull("performrecast", accept_licence=True)
+    with pytest.raises(CmetError, match=r"looks like PerformRecast's motion network, but LivePortrait's warping"):
+        store.convert(tmp_path / "motion_extractor.pth", expected="liveportrait_warping", force=True)

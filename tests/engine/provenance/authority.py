@@ -52,5 +52,6 @@ class Authority:
             .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key()), False)
         )  # fmt: skip
         if not ca:
-            builder = builder.add_extension(x509.ExtendedKeyUsage([use]), False)
+            stamps = use == ExtendedKeyUsageOID.TIME_STAMPING  # RFC 3161, 2.3: critical there
+            builder = builder.add_extension(x509.ExtendedKeyUsage([use]), stamps)
         return builder.sign(self.key, hashes.SHA256())

@@ -1,5 +1,6 @@
 """The watermark: its code, where it lies and how strong it is, and that it is read after what happens to videos."""
 
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -9,14 +10,15 @@ import pytest
 from short_clips import small
 
 from cmet_engine.errors import InvalidInput
-from cmet_engine.face.pose import Pose
+from cmet_engine.face.geometry import FaceGeometry
+from cmet_engine.face.pose import Pose, denormalise, template
 from cmet_engine.pipeline import edit_clip
 from cmet_engine.provenance import ledger, show
 from cmet_engine.provenance.mark_code import CHIPS, decode, encode, id_of, message_of
 from cmet_engine.provenance.mark_reader import Found, evidence, read
 from cmet_engine.provenance.mark_surface import places, unrolled
 from cmet_engine.provenance.seal import Signatory
-from cmet_engine.provenance.watermark import Marker, mark
+from cmet_engine.provenance.watermark import SLOW, Marker, mark
 from cmet_engine.spec import EditSpec, RenderSpec
 
 SIDE, UNIT, RATE, FRAMES, ID = 192, 80, 25, 75, 0xFEDCBA9876543210
@@ -115,14 +117,40 @@ def test_the_mark_is_faint_and_lies_only_where_it_may(plain, marked):
     assert np.abs(mark(ID, 0, large, flat, np.ones(flat.shape, bool), (0, 0))).mean() < 0.3
 
 
+def geometry_of(landmarks: np.ndarray) -> FaceGeometry:
+    """Where a face is, in every frame the same size."""
+    count = len(landmarks)
+    return FaceGeometry(
+        landmarks, np.ones(count, bool), (SIDE, SIDE), Fraction(RATE), np.arange(count) / RATE, np.zeros((count, 3), np.float32),
+        np.zeros((count, 4), np.float32), fade=np.ones(count, np.float32),
+    )  # fmt: skip
+
+
+def test_the_mark_on_a_still_head_turns_slowly_and_is_read(plain):
+    random, points = np.random.default_rng(5), template().points[None]
+    still, moving = (
+        Marker(ID, [geometry_of(np.concatenate([denormalise(points, pose(i * moves)) for i in range(FRAMES)]))])
+        for moves in (0, 5)
+    )
+    before = np.repeat(plain[0][..., None], 3, 2)
+    after = before + REGION[..., None].astype(np.uint8)
+    marks = [
+        np.stack([marker(i, i / RATE, before, after, (0, 0)) for i in range(FRAMES)]) for marker in (still, moving)
+    ]
+    slow, fast = (np.abs(np.diff(one, axis=0)).mean() for one in marks)
+    assert 0 < slow < 0.25 * fast
+    shown = np.rint(after[..., 1] + marks[0] + random.normal(0, 1, marks[0].shape))
+    surfaces = np.stack([unrolled(luma, pose(0), 0) for luma in shown])
+    found = read(evidence(surfaces, np.arange(FRAMES) / RATE, SLOW))
+    assert found is not None and found.number == ID
+
+
 def test_a_lost_face_is_not_marked(plain):
-    class Lost:
-        fade = np.ones(1, np.float32)
-        landmarks = np.zeros((1, 478, 3), np.float32)
+    lost = geometry_of(np.zeros((1, 478, 3), np.float32))
 
     before = np.repeat(plain[0][..., None], 3, 2)
     after = before + np.uint8(1)
-    assert not Marker(ID, [Lost()])(0, 0.0, before, after, (0, 0)).any()  # type: ignore[list-item]
+    assert not Marker(ID, [lost])(0, 0.0, before, after, (0, 0)).any()
 
 
 def test_one_request_has_one_id(tmp_path):
@@ -160,6 +188,6 @@ def test_a_copy_without_credentials_is_known_by_its_mark(tmp_path, monkeypatch):
     assert show.examine(copy).recorded is None
     mark = show.mark_in(copy)
     assert mark == entry["id"] == entry["watermark"]
-    verdict = show.examine(copy, mark)
+    verdict = show.examine(copy, lambda _: mark)
     assert verdict.credentials == show.NONE and (verdict.recorded or {})["source"] == str(clip)
     assert show.mark_in(clip) is None

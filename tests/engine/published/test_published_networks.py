@@ -2,11 +2,12 @@
 
 The weights are stand-ins, made from the name of each tensor, so that no download is needed. The committed values were
 computed by these networks when they met the reference values of the published code to 1e-4 of their deviation.
-`python tests/engine/published/test_published_networks.py` writes them anew; do that only for a network that still meets the
+`PYTHONPATH=tests python tests/engine/published/test_published_networks.py [NETWORK...]` writes them anew; do that only for a network that still meets the
 reference values (`tests/engine/emotion/test_connector.py` and its neighbours, where those are at hand).
 """
 
 import hashlib
+import sys
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -14,12 +15,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from portrait_networks import filled
 from torch import nn
 
 from cmet_engine.emotion.connector import Connector, edit_codes
 from cmet_engine.emotion.emotion2vec import Emotion2vec, Emotion2vecConfig
 from cmet_engine.media.audio import lip_mel
 from cmet_engine.render.edtalk import Audio2Lip, Generator
+from cmet_engine.render.liveportrait.networks import (
+    AppearanceExtractor,
+    Decoder,
+    MotionExtractor,
+    Stitching,
+    WarpingNetwork,
+)
 
 VALUES = Path(__file__).with_name("golden_values.npz")
 TOLERANCE = 1e-4  # of the values' standard deviation
@@ -98,8 +107,61 @@ def emotion2vec_small() -> tuple[nn.Module, dict[str, np.ndarray]]:
         }
 
 
+def liveportrait_appearance() -> tuple[nn.Module, dict[str, np.ndarray]]:
+    network = filled(AppearanceExtractor())
+    with torch.no_grad():
+        volume = network(torch.from_numpy(given(1, 3, 64, 64)))
+    return network, {"volume": volume[:, ::4, ::3].numpy()}
+
+
+def liveportrait_motion() -> tuple[nn.Module, dict[str, np.ndarray]]:
+    network = filled(MotionExtractor())
+    with torch.no_grad():
+        return network, {name: value.numpy() for name, value in network(torch.from_numpy(given(2, 3, 64, 64))).items()}
+
+
+def liveportrait_warping() -> tuple[nn.Module, dict[str, np.ndarray]]:
+    """With few channels; those of the published network are in the table of names and shapes."""
+    network = filled(WarpingNetwork(widths=(8, 8, 8, 8, 8)))
+    # a volume without steps: where it is read, a rounding must not matter
+    volume = torch.nn.functional.interpolate(torch.from_numpy(given(1, 32, 4, 4, 4)), (16, 32, 32), mode="trilinear")
+    source, driving = (torch.from_numpy(0.3 * given(1, 21, 3, seed=seed)) for seed in (1, 2))
+    with torch.no_grad():
+        found = network(volume, kp_source=source, kp_driving=driving)
+    return network, {
+        "out": found["out"][:, ::8, ::4, ::4].numpy(),
+        "deformation": found["deformation"][:, ::4, ::4, ::4].numpy(),
+        "occlusion": found["occlusion_map"].numpy(),
+    }
+
+
+def liveportrait_decoder() -> tuple[nn.Module, dict[str, np.ndarray]]:
+    """With few channels, as the warping network."""
+    network = filled(Decoder(width=128, hidden=128))  # wide enough for Winograd's form
+    with torch.no_grad():
+        picture = network(torch.from_numpy(given(1, 256, 16, 16)))
+    return network, {"picture": picture[..., ::3, ::3].numpy()}
+
+
+def liveportrait_stitching() -> tuple[nn.Module, dict[str, np.ndarray]]:
+    network = filled(Stitching())
+    with torch.no_grad():
+        return network, {"moves": network(torch.from_numpy(given(3, 126))).numpy()}
+
+
 NETWORKS: dict[str, Callable[[], tuple[nn.Module, dict[str, np.ndarray]]]] = {
-    f.__name__: f for f in (connector, edtalk_generator, audio2lip, emotion2vec_small)
+    f.__name__: f
+    for f in (
+        connector,
+        edtalk_generator,
+        audio2lip,
+        emotion2vec_small,
+        liveportrait_appearance,
+        liveportrait_motion,
+        liveportrait_warping,
+        liveportrait_decoder,
+        liveportrait_stitching,
+    )
 }
 
 
@@ -124,9 +186,11 @@ def test_the_published_networks_keep_their_keys_and_values(name):
         assert off.max() < most, f"{name}.{part} is off by {off.max():.1e} of its deviation"
 
 
-if __name__ == "__main__":
-    arrays: dict[str, np.ndarray] = {}
+if __name__ == "__main__":  # PYTHONPATH=tests python … [NETWORK...]
+    arrays: dict[str, np.ndarray] = dict(np.load(VALUES))
     for name, make in NETWORKS.items():
+        if sys.argv[1:] and name not in sys.argv[1:]:
+            continue
         network, values = make()
         arrays[f"{name}.keys"] = np.array(keys_of(network))
         arrays |= {f"{name}.{part}": value for part, value in values.items()}

@@ -46,6 +46,23 @@ def test_files_that_a_client_may_read_are_verified(engine):
         engine.client().provenance("/etc/hostname")
 
 
+def test_exports_that_a_client_names_are_signed(engine):
+    head = engine.films / "head.glb"
+    head.write_bytes(b"an animation")
+    assert engine.client().seal(head, consent="Anna, today") == []
+    assert engine.client().provenance(head)["edit"]["consent"] == {"text": "Anna, today"}
+    with pytest.raises(InvalidInput, match=r"head\.glb\.c2pa exists already"):
+        engine.client().seal(head)
+    with pytest.raises(InvalidInput, match="outside the folders"):
+        engine.client().seal("/etc/hostname")
+    with pytest.raises(InvalidInput, match="is not one of"):
+        engine.client().seal(engine.films / "head.glb.c2pa")
+    status, answer = engine.raw(
+        "POST", "/v1/seal", {"Content-Type": "application/json"}, json.dumps({"file": str(head)})
+    )
+    assert status == 401 and refusal(answer)
+
+
 def test_the_token_file_is_for_the_user_alone(engine):
     assert stat.S_IMODE(engine.token_file.stat().st_mode) == 0o600
     assert stat.S_IMODE(engine.root.stat().st_mode) == 0o700

@@ -1,0 +1,1 @@
+"""LivePortrait and PerformRecast: portraits driven by pictures."""

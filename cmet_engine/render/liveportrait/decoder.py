@@ -1,0 +1,145 @@
+"""From deformed features to a picture: SPADE (Park et al. 2019), every normalisation steered by the features.
+
+The features are enlarged by repeating their cells, so a 3x3 convolution of the enlarged map takes few different values per cell:
+they are computed at the size of the features and laid out. Gain and offset of a normalisation are one convolution.
+"""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from cmet_engine.models.derived import Derived
+from cmet_engine.models.spectral import divided
+from cmet_engine.render.liveportrait.convolution import Conv, convolved
+
+HIDDEN = 128
+LEAK = 0.2
+
+
+class SpectralConv(Derived):
+    """A convolution whose kernel is divided by its largest singular value, as the stored vectors give it."""
+
+    weight_u: Tensor
+    weight_v: Tensor
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, *, bias: bool = True):
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(outputs)) if bias else None
+        self.weight_orig = nn.Parameter(torch.zeros(outputs, inputs, kernel, kernel))
+        self.register_buffer("weight_u", torch.zeros(outputs))
+        self.register_buffer("weight_v", torch.zeros(inputs * kernel**2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[B, C, H, W] -> [B, O, H, W]."""
+        parts = (self.weight_orig, self.weight_u, self.weight_v)
+        return convolved(self, x, self.derive("weight", lambda: divided(*parts), *parts), self.bias)
+
+
+class Norm(Derived):
+    """Instance norm whose gain and offset follow from the features."""
+
+    def __init__(self, channels: int, features: int, hidden: int):
+        super().__init__()
+        self.mlp_shared = nn.Sequential(Conv(features, hidden, 3))
+        self.mlp_gamma, self.mlp_beta = Conv(hidden, channels, 3), Conv(hidden, channels, 3)
+
+    def forward(self, x: Tensor, features: Tensor) -> Tensor:
+        """x [B, C, H, W], features [B, F, h, w], H a multiple of h -> [B, C, H, W]."""
+        factor = x.shape[-1] // features.shape[-1]
+        shared: Any = self.mlp_shared[0]
+        weight = self.derive(f"phases {factor}", lambda: phase_kernels(shared.weight, factor), shared.weight)
+        bias = self.derive(f"bias {factor}", lambda: shared.bias.repeat(len(phases(factor)) ** 2), shared.bias)
+        hidden = laid_out(F.relu(convolved(self, features, weight, bias, f"shared {factor}")), factor)
+        gamma: Any = self.mlp_gamma
+        beta: Any = self.mlp_beta
+        both = self.derive("both", lambda: torch.cat([gamma.weight, beta.weight]), gamma.weight, beta.weight)
+        offset = self.derive("offset", lambda: torch.cat([gamma.bias + 1, beta.bias]), gamma.bias, beta.bias)
+        gain, shift = convolved(self, hidden, both, offset, "both").chunk(2, 1)
+        variance, mean = torch.var_mean(x.float(), (2, 3), correction=0, keepdim=True)
+        scale = torch.rsqrt(variance + 1e-5)
+        return torch.addcmul(shift, (x * scale - mean * scale).to(x.dtype), gain)
+
+
+def phases(factor: int) -> list[int]:
+    """The places within a repeated cell that a 3-wide kernel tells apart."""
+    return sorted({0, min(1, factor - 1), factor - 1})
+
+
+def phase_kernels(weight: Tensor, factor: int) -> Tensor:
+    """What a 3x3 kernel [O, C, 3, 3] on a map enlarged by `factor` is on the map itself: [P·P·O, C, 3, 3] for P phases."""
+    if factor == 1:
+        return weight
+    folds = weight.new_zeros(len(phases(factor)), 3, 3)  # phase, neighbour, tap
+    for number, phase in enumerate(phases(factor)):
+        for tap in range(3):
+            folds[number, (phase + tap - 1) // factor + 1, tap] = 1
+    return torch.einsum("pai,ocij,qbj->pqocab", folds, weight, folds).flatten(0, 2)
+
+
+def laid_out(x: Tensor, factor: int) -> Tensor:
+    """The values of all phases [B, P·P·O, h, w] as the enlarged map [B, O, factor·h, factor·w]."""
+    if factor == 1:
+        return x
+    kinds = phases(factor)
+    cell = torch.tensor(
+        [min(1, place) if place < factor - 1 else len(kinds) - 1 for place in range(factor)], device=x.device
+    )
+    split = x.permute(0, 2, 3, 1).unflatten(3, (len(kinds), len(kinds), -1))  # [B, h, w, P, P, O]
+    cells = split[:, :, :, cell][:, :, :, :, cell]
+    return cells.permute(0, 1, 3, 2, 4, 5).flatten(3, 4).flatten(1, 2).permute(0, 3, 1, 2)
+
+
+class Block(nn.Module):
+    """A residual block with SPADE norms."""
+
+    def __init__(self, inputs: int, outputs: int, features: int, hidden: int):
+        super().__init__()
+        middle = min(inputs, outputs)
+        self.conv_0, self.conv_1 = SpectralConv(inputs, middle, 3), SpectralConv(middle, outputs, 3)
+        self.norm_0, self.norm_1 = Norm(inputs, features, hidden), Norm(middle, features, hidden)
+        if inputs != outputs:
+            self.conv_s, self.norm_s = SpectralConv(inputs, outputs, 1, bias=False), Norm(inputs, features, hidden)
+
+    def forward(self, x: Tensor, features: Tensor) -> Tensor:
+        """x [B, C, H, W], features [B, F, h, w] -> [B, O, H, W]."""
+        y = self.conv_0(F.leaky_relu(self.norm_0(x, features), LEAK))
+        y = self.conv_1(F.leaky_relu(self.norm_1(y, features), LEAK))
+        return y + (self.conv_s(self.norm_s(x, features)) if hasattr(self, "conv_s") else x)
+
+
+class Decoder(nn.Module):
+    """LivePortrait's decoder.
+
+    Args:
+        plain: the kernels are divided by their largest singular value already, as converted weights are.
+        width, hidden: channels of the blocks, and within their norms.
+    """
+
+    def __init__(self, *, plain: bool = False, width: int = 512, hidden: int = HIDDEN):
+        super().__init__()
+        self.fc = Conv(256, width, 3)
+        for number in range(6):
+            self.add_module(f"G_middle_{number}", Block(width, width, 256, hidden))
+        self.up_0, self.up_1 = Block(width, width // 2, 256, hidden), Block(width // 2, 64, 256, hidden)
+        self.conv_img = nn.Sequential(Conv(64, 12, 3))
+        if plain:
+            for block in (*self._middle, self.up_0, self.up_1):
+                for name in ("conv_0", "conv_1", "conv_s"):
+                    if hasattr(block, name):
+                        outputs, inputs, kernel = getattr(block, name).weight_orig.shape[:3]
+                        setattr(block, name, Conv(inputs, outputs, kernel, bias=name != "conv_s"))
+
+    @property
+    def _middle(self) -> list[nn.Module]:
+        return [self.get_submodule(f"G_middle_{number}") for number in range(6)]
+
+    def forward(self, feature: Tensor) -> Tensor:
+        """[B, 256, 64, 64] -> RGB [B, 3, 512, 512] in 0..1."""
+        x = self.fc(feature)
+        for block in self._middle:
+            x = block(x, feature)
+        for block in (self.up_0, self.up_1):
+            x = block(F.interpolate(x, scale_factor=2), feature)
+        return torch.sigmoid(F.pixel_shuffle(self.conv_img(F.leaky_relu(x, LEAK)).float(), 2))
