@@ -76,11 +76,7 @@ def add(
     scene = scene_of(obj)
     positions = key_positions(delta_track.times, start_frame, scene_fps(scene))
     whole = float(positions[0]), float(positions[-1])
-    first, last = (max(part[0], whole[0]), min(part[1], whole[1])) if part else whole
-    if part and first >= last:
-        raise InvalidInput(
-            f"'{name}' covers the frames {whole[0]:g} to {whole[1]:g}, none of them from {part[0]:g} to {part[1]:g}; move the current frame or the range."
-        )
+    first, last = _within(part, whole, name)
     notes: list[str] = []
     parts = _curves(obj, mapping, delta_track, scene, notes)
     if not parts:
@@ -97,6 +93,20 @@ def add(
         scene.timeline_markers.new(title, frame=round(first))
     open_sliders(obj)
     return found[0]
+
+
+def _within(part: tuple[float, float] | None, whole: tuple[float, float], name: str) -> tuple[float, float]:
+    """The scene frames of `part` that a delta over the frames `whole` reaches.
+
+    Raises:
+        InvalidInput: there are none.
+    """
+    first, last = (max(part[0], whole[0]), min(part[1], whole[1])) if part else whole
+    if part and first >= last:
+        raise InvalidInput(
+            f"'{name}' covers the frames {whole[0]:g} to {whole[1]:g}, none of them from {part[0]:g} to {part[1]:g}; move the current frame or the range."
+        )
+    return first, last
 
 
 def _curves(obj: Any, mapping: RigMapping, track: CoefficientTrack, scene: Any, notes: list[str]) -> list[Curves]:
