@@ -197,7 +197,7 @@ def strips(obj: Any) -> dict[str, list[Any]]:
 def open_sliders(obj: Any) -> None:
     """Open the leading mesh's sliders of all shapes that strips add to, so that a sum is not cut at 0 or 1."""
     first = followers.leader(obj)
-    keys = first.data.shape_keys if first is not None else None
+    keys: Any = first.data.shape_keys if first is not None else None
     paths = {path for path, _ in animated(keys)} if keys is not None else set()
     for block in keys.key_blocks if paths else ():
         if followers.shape_path(block.name) in paths:
@@ -368,7 +368,7 @@ def _keys_of(strip: Any, start_frame: float, rate: float) -> Iterable[EmotionKey
         return []
     one = _trapezoid(emotion, times, level, 1 / rate)
     inside = (times >= 0) & (times < one.end)
-    if np.abs(one.envelope(times[inside], one.end + 1) - level[inside]).max(initial=0.0) < _RAMP_ERROR:
+    if np.abs(one.envelope(times[inside], times[-1] + 1) - level[inside]).max(initial=0.0) < _RAMP_ERROR:
         return [one]
     return list(_hats(emotion, times, level, 1 / rate))
 

@@ -18,8 +18,8 @@ _VARIABLE = "cmet"  # of our drivers, which tells them from the user's
 _WIDE = 10.0  # sliders of followers are as wide as Blender allows: the leader's own limits count
 
 
-def leader(obj: Any) -> Any | None:
-    """The mesh whose shape keys carry the curves of the face: the one that others follow, else that with most shapes."""
+def leader(obj: Any) -> Any:
+    """The mesh whose shape keys carry the curves of the face: the one that others follow, else that with most; or None."""
     parts = rig.meshes(obj)
     followed = (_followed(mesh) for mesh in parts)
     return next((one for one in followed if one in parts), None) or max(
