@@ -76,11 +76,7 @@ def add(
     scene = scene_of(obj)
     positions = key_positions(delta_track.times, start_frame, scene_fps(scene))
     whole = float(positions[0]), float(positions[-1])
-    first, last = (max(part[0], whole[0]), min(part[1], whole[1])) if part else whole
-    if part and first >= last:
-        raise InvalidInput(
-            f"'{name}' covers the frames {whole[0]:g} to {whole[1]:g}, none of them from {part[0]:g} to {part[1]:g}; move the current frame or the range."
-        )
+    first, last = _within(part, whole, name)
     notes: list[str] = []
     parts = _curves(obj, mapping, delta_track, scene, notes)
     if not parts:
@@ -97,6 +93,20 @@ def add(
         scene.timeline_markers.new(title, frame=round(first))
     open_sliders(obj)
     return found[0]
+
+
+def _within(part: tuple[float, float] | None, whole: tuple[float, float], name: str) -> tuple[float, float]:
+    """The scene frames of `part` that a delta over the frames `whole` reaches.
+
+    Raises:
+        InvalidInput: there are none.
+    """
+    first, last = (max(part[0], whole[0]), min(part[1], whole[1])) if part else whole
+    if part and first >= last:
+        raise InvalidInput(
+            f"'{name}' covers the frames {whole[0]:g} to {whole[1]:g}, none of them from {part[0]:g} to {part[1]:g}; move the current frame or the range."
+        )
+    return first, last
 
 
 def _curves(obj: Any, mapping: RigMapping, track: CoefficientTrack, scene: Any, notes: list[str]) -> list[Curves]:
@@ -187,7 +197,7 @@ def strips(obj: Any) -> dict[str, list[Any]]:
 def open_sliders(obj: Any) -> None:
     """Open the leading mesh's sliders of all shapes that strips add to, so that a sum is not cut at 0 or 1."""
     first = followers.leader(obj)
-    keys = first.data.shape_keys if first is not None else None
+    keys: Any = first.data.shape_keys if first is not None else None
     paths = {path for path, _ in animated(keys)} if keys is not None else set()
     for block in keys.key_blocks if paths else ():
         if followers.shape_path(block.name) in paths:
@@ -358,7 +368,7 @@ def _keys_of(strip: Any, start_frame: float, rate: float) -> Iterable[EmotionKey
         return []
     one = _trapezoid(emotion, times, level, 1 / rate)
     inside = (times >= 0) & (times < one.end)
-    if np.abs(one.envelope(times[inside], one.end + 1) - level[inside]).max(initial=0.0) < _RAMP_ERROR:
+    if np.abs(one.envelope(times[inside], times[-1] + 1) - level[inside]).max(initial=0.0) < _RAMP_ERROR:
         return [one]
     return list(_hats(emotion, times, level, 1 / rate))
 

@@ -20,8 +20,8 @@ def owners(obj: Any) -> list[Any]:
     return ([first.data.shape_keys] if first is not None else []) + ([skeleton] if skeleton is not None else [])
 
 
-def carrier(obj: Any) -> Any | None:
-    """The one of them whose NLA stack is the face's: that with emotions, else the first."""
+def carrier(obj: Any) -> Any:
+    """The one of them whose NLA stack is the face's: that with emotions, else the first; None without any."""
     found = owners(obj)
     return next((owner for owner in found if tracks_of(owner)), found[0] if found else None)
 

@@ -18,8 +18,8 @@ _VARIABLE = "cmet"  # of our drivers, which tells them from the user's
 _WIDE = 10.0  # sliders of followers are as wide as Blender allows: the leader's own limits count
 
 
-def leader(obj: Any) -> Any | None:
-    """The mesh whose shape keys carry the curves of the face: the one that others follow, else that with most shapes."""
+def leader(obj: Any) -> Any:
+    """The mesh whose shape keys carry the curves of the face: the one that others follow, else that with most; or None."""
     parts = rig.meshes(obj)
     followed = (_followed(mesh) for mesh in parts)
     return next((one for one in followed if one in parts), None) or max(
@@ -54,7 +54,9 @@ def channel(keys: Any, shape: str) -> str:
 def owned(obj: Any) -> dict[Any, list[str]]:
     """Shape keys of each other mesh of the face that have strips or curves of their own, as earlier versions made them."""
     first = leader(obj)
-    found = {}
+    found: dict[Any, list[str]] = {}
+    if first is None:
+        return found
     for keys in _others(obj, first):
         animation = keys.animation_data
         if animation is not None:
@@ -68,7 +70,7 @@ def owned(obj: Any) -> dict[Any, list[str]]:
 def _others(obj: Any, first: Any) -> Iterator[Any]:
     """Shape keys of the other meshes, each once: objects may share a mesh."""
     keys = dict.fromkeys(mesh.data.shape_keys for mesh in rig.meshes(obj))
-    return (one for one in keys if first is not None and one != first.data.shape_keys)
+    return (one for one in keys if one != first.data.shape_keys)
 
 
 def _same_take(keys: Any, leading: Any) -> bool:

@@ -73,7 +73,7 @@ def set_fade(strip: Any, frames: float, end: bool) -> None:
     top = place + sign * frames
     if curve is None:
         set_influence(strip, [(first, level), (last, level)])
-        curve = keyed(strip)
+        curve = strip.fcurves.find("influence")
     points = curve.keyframe_points
     for index in [k for k, point in enumerate(points) if (point.co[0] - top) * sign <= _NOTHING][::-1]:
         points.remove(points[index])
