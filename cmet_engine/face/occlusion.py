@@ -57,8 +57,8 @@ down, to this landmark between the eyes."""
 PATIENCE = 25
 """Frames without anything after which the rest is looked at seldom again."""
 
-LEAST_FRAMES = 3
-"""A clip with something before the face in fewer frames counts as bare."""
+LEAST_FRAMES = 6
+"""What is seen before the face in fewer frames in a row is forgotten."""
 
 WEIGHTS = (0.15, 0.2, 0.3, 0.2, 0.15)
 """Of a frame and its neighbours in the average over time."""
@@ -206,8 +206,11 @@ def look(footage: Source, geometry: FaceGeometry, network: Look, progress: Progr
             mattes.append(b"" if matte is None else _packed(matte))
             if matte is not None:
                 covered[index] = _shares(matte, geometry.landmarks[index])
-    if sum(map(bool, mattes)) < min(LEAST_FRAMES, len(mattes)):
-        return Occlusion([b""] * len(mattes), np.zeros_like(covered))
+    for shown, frames in itertools.groupby(range(len(mattes)), key=lambda k: bool(mattes[k])):
+        run = list(frames)
+        if shown and len(run) < min(LEAST_FRAMES, len(mattes)):
+            covered[run] = 0
+            mattes[run[0] : run[-1] + 1] = [b""] * len(run)
     return Occlusion(mattes, covered)
 
 

@@ -173,7 +173,7 @@ class DecodedPicture:
     """What a decoded frame shows; see `info.Picture`."""
 
     def __init__(self, frame: av.VideoFrame, to_rgb: ToRgb) -> None:
-        self._frame: av.VideoFrame | None = frame
+        self._frame: Any = frame  # None once it is converted
         self._to_rgb = to_rgb
         self._whole: np.ndarray | None = None
         width, height = to_rgb.upright_size(frame)

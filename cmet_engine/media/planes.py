@@ -296,7 +296,7 @@ def write_change(
     top_value = 2**about.bits - 1
     if about.rgb or about.floats:
         if lighter is not None:
-            change += lighter[..., None]
+            change = change + lighter[..., None]
         red, green, blue = cv2.split(change)
         colours = (green, blue, red) if about.rgb else ((red + green + blue) / 3,)
         for plane, values in zip(planes, colours, strict=False):
@@ -390,7 +390,7 @@ class _Axis(NamedTuple):
         weights, first = self.kernel
         lines = np.eye(_REACH * 2 + 1, dtype=np.float32)
         at = (np.arange(len(weights)) - first - self.place) / self.ratio + _REACH
-        places = np.float32(at)[None].repeat(len(lines), 0)
+        places = at.astype(np.float32)[None].repeat(len(lines), 0)
         rows = np.arange(len(lines), dtype=np.float32)[:, None].repeat(len(weights), 1)
         return cv2.remap(lines, places, rows, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE) @ weights, _REACH
 

@@ -46,7 +46,7 @@ _ROW = 256  # places in a row of the table that OpenCV reads
 
 def quantised(picture: np.ndarray, kind: Any) -> np.ndarray:
     """A float picture, 0 to 255, rounded and clipped where it must become uint8; float pictures keep fractions and range."""
-    return cv2.add(picture, 0, dtype=cv2.CV_8U) if kind == np.uint8 else picture
+    return np.clip(picture + 0.5, 0, 255).astype(np.uint8) if kind == np.uint8 else picture
 
 
 class Opening:

@@ -121,7 +121,7 @@ def window_of(
         covered = np.zeros((WINDOW, WINDOW), np.uint8)
         if mask is not None:
             cut = cut_window(mask, place.x, place.y, 1.9 * place.side, WINDOW)[0][..., 0]
-            covered = cv2.resize(cut, (WINDOW, WINDOW), interpolation=cv2.INTER_NEAREST)
+            covered = np.asarray(cv2.resize(cut, (WINDOW, WINDOW), interpolation=cv2.INTER_NEAREST), np.uint8)
         return window, ((points - np.array([left, top, 0])) * (WINDOW / side)).astype(np.float32), covered
     return None
 
