@@ -148,8 +148,10 @@ def _only(obj: Any, frame_range: tuple[int, int] | None) -> Iterator[tuple[Any, 
         raise NotFound("The object was deleted in the meantime; choose another rig.") from None
     first, last = frame_range or frame_span(obj)
     check_range(first, last)
-    if scene.frame_start < 0 > first:
-        raise InvalidInput("Frames before 0 cannot be exported; move the animation to later frames.")
+    if first < 0:  # a scene's range begins at 0 at the earliest, and would cut them off
+        raise InvalidInput(
+            f"The animation begins at frame {first}, and Blender exports from frame 0 on; move it to later frames, or give a range."
+        )
     view_layer = bpy.context.view_layer if bpy.context.scene == scene else scene.view_layers[0]
     in_layer = set(view_layer.objects)
     parts = [part for part in parts if part in in_layer]
@@ -361,7 +363,8 @@ def alembic(obj: Any, path: str | Path, frame_range: tuple[int, int] | None = No
 
 def blend(obj: Any, path: str | Path, frame_range: tuple[int, int] | None = None, *, force: bool = False) -> Path:
     """Write a copy of the whole file; the open one keeps its name. The scene's range is set to `frame_range`."""
-    with _output(path, force) as temporary, _only(obj, frame_range):
+    first, last = frame_range or frame_span(obj)
+    with _output(path, force) as temporary, _only(obj, (max(first, 0), last)):
         _run("Blender", bpy.ops.wm.save_as_mainfile, temporary, copy=True, check_existing=False)
         temporary.with_suffix(".blend1").unlink(missing_ok=True)
     return Path(path)

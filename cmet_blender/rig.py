@@ -30,7 +30,7 @@ def shape_keys(obj: Any) -> Any | None:
 
 def _family(obj: Any) -> list[Any]:
     top = obj
-    while top.parent is not None:
+    while top.parent is not None and not _holds_characters(top.parent):
         top = top.parent
     family = list(dict.fromkeys([obj, top, *top.children_recursive]))
     bound = armature_of_mesh(obj)
@@ -41,6 +41,17 @@ def _family(obj: Any) -> list[Any]:
         users = obj.users_scene[0].objects if obj.users_scene else ()
         family += [o for o in users if o not in family and armature_of_mesh(o) == skeleton]
     return family
+
+
+def _holds_characters(top: Any) -> bool:
+    """Whether an empty stands above several characters, each with an armature and a face of its own."""
+
+    def whole(branch: Any) -> bool:
+        parts = [branch, *branch.children_recursive]
+        faces = any(o.type == "MESH" and shape_keys(o) is not None for o in parts)
+        return faces and any(o.type == "ARMATURE" for o in parts)
+
+    return top.type == "EMPTY" and sum(whole(branch) for branch in top.children) > 1
 
 
 def armature_of_mesh(obj: Any) -> Any | None:

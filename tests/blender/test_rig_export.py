@@ -146,3 +146,12 @@ def test_unknown_formats_and_presets_are_named(bpy, export, acted, tmp_path):
     with pytest.raises(CmetError, match="frame range 5 to 2 is empty"):
         export.fbx(acted, tmp_path / "a.fbx", (5, 2))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_frames_before_0_are_refused_rather_than_cut(bpy, export, head, track, tmp_path):
+    from cmet_blender import keyframes
+
+    keyframes.apply_track(head, track, start_frame=-5)
+    with pytest.raises(CmetError, match="begins at frame -5"):
+        export.fbx(head, tmp_path / "a.fbx")
+    assert export.blend(head, tmp_path / "a.blend").is_file() and export.fbx(head, tmp_path / "a.fbx", (0, 9)).is_file()

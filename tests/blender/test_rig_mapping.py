@@ -225,3 +225,17 @@ def test_weights_as_text_come_back(weights):
 def test_weights_that_are_no_numbers_are_named():
     with pytest.raises(CmetError, match="cheekPuff=much"):
         mapping.parse_weights("jawOpen; cheekPuff=much")
+
+
+def test_two_characters_under_one_empty_are_kept_apart(bpy, make_mesh):
+    from cmet_blender import rig
+
+    crowd = bpy.data.objects.new("crowd", None)
+    for name in ("Anna", "Bert"):
+        skeleton = bpy.data.objects.new(f"{name}_rig", bpy.data.armatures.new(name))
+        bpy.context.scene.collection.objects.link(skeleton)
+        skeleton.parent = crowd
+        for part in ("Head", "Teeth"):
+            make_mesh(name + part, ["jawOpen"]).parent = skeleton
+    assert [mesh.name for mesh in rig.meshes(bpy.data.objects["AnnaHead"])] == ["AnnaHead", "AnnaTeeth"]
+    assert {one.name for one in rig.members(bpy.data.objects["BertTeeth"])} == {"BertHead", "BertTeeth", "Bert_rig"}
