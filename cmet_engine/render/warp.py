@@ -369,9 +369,8 @@ def _round_off(flow: np.ndarray, target: np.ndarray, size: float, scale: float) 
     sigma = max(0.02 * size * scale, 0.5)
     thickness = max(1, round(0.02 * size * scale))
     outlines = [np.concatenate([target[list(upper)], target[list(lower)][::-1]]) * scale for upper, lower in OPENINGS]
-    for box in _apart(
-        [box_around(points, round(_REACH * sigma) + thickness, flow.shape[1::-1]) for points in outlines]
-    ):
+    reach, extent = round(_REACH * sigma) + thickness, (flow.shape[1], flow.shape[0])
+    for box in _apart([box_around(points, reach, extent) for points in outlines]):
         left, top, right, bottom = box
         sharp: Any = np.zeros((bottom - top, right - left), np.float32)
         for points in outlines:
@@ -379,7 +378,7 @@ def _round_off(flow: np.ndarray, target: np.ndarray, size: float, scale: float) 
             cv2.fillPoly(sharp, [outline], (1.0,), shift=_SUBPIXEL)
             cv2.polylines(sharp, [outline], True, (1.0,), thickness, shift=_SUBPIXEL)
         share = smoothstep(cv2.GaussianBlur(sharp, (0, 0), sigma), 0.1, 0.6)[..., None]
-        smooth = result[top:bottom, left:right]
+        smooth: Any = result[top:bottom, left:right]
         smooth += (flow[top:bottom, left:right] - smooth) * share
     return result
 

@@ -336,7 +336,7 @@ def test_a_character_of_each_kind_takes_a_track_and_gives_it_back(bpy, keyframes
     from cmet_blender import mapping
 
     convention = next(c for c in mapping.conventions() if c.name == name)
-    shapes = list(dict.fromkeys(s for weights in convention.shapes.values() for s in weights))
+    shapes = list(dict.fromkeys(s for alternatives in convention.shapes.values() for s in alternatives[0]))
     character = make_mesh("Character", [*shapes, "somethingElse"])
     found = mapping.match(character)
     assert found.name == name and not found.guessed and found.unused == ("somethingElse",)

@@ -270,7 +270,7 @@ def test_a_gpu_that_does_not_hold_one_frame_leaves_the_work_to_the_cpu(networks,
             raise torch.OutOfMemoryError("no memory")
         return "drawn"
 
-    assert runner._guarded(work, slice(0, 4)) == runner._guarded(work, slice(0, 4)) == "drawn"
+    assert runner.guarded(work, slice(0, 4)) == runner.guarded(work, slice(0, 4)) == "drawn"
     assert tried == [("cuda", 4), ("cuda", 2), ("cuda", 1), ("cpu", 4), ("cpu", 4)]
     assert len(said) == 2 and "fewer frames" in said[0] and "on the CPU" in said[1]
 
