@@ -52,7 +52,8 @@ from cmet_engine.render.metadata import described, edit_description, video_metad
 from cmet_engine.render.shot_data import Shot, write_shot
 from cmet_engine.render.stream import KeptFrames, Observer, Preview, VideoOutput, render_video
 from cmet_engine.resume import Segments
-from cmet_engine.spec import EditSpec, RenderSpec, beside
+from cmet_engine.spec import EditSpec, RenderSpec
+from cmet_engine.spec_results import beside
 from cmet_engine.timeline import EmotionKey, EmotionTimeline
 from cmet_engine.track import CoefficientTrack
 

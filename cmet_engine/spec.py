@@ -20,8 +20,6 @@ from pydantic import (
 
 from cmet_engine import takes
 from cmet_engine.choices import (
-    MATTE_CHANNEL,
-    PICTURES,
     Codec,
     CurvesRenderer,
     Easing,
@@ -34,7 +32,6 @@ from cmet_engine.choices import (
 )
 from cmet_engine.errors import InvalidInput
 from cmet_engine.spec_base import (
-    AUTO,
     ColorSpace,
     Consent,
     Device,
@@ -54,6 +51,7 @@ from cmet_engine.spec_base import (
 )
 from cmet_engine.spec_errors import Called, field_called, shown
 from cmet_engine.spec_people import PersonCurves, PersonSettings, with_people
+from cmet_engine.spec_results import beside, matte_files, shot_file, video_name, with_otio
 from cmet_engine.spec_rig import ApplySpec, BakeSpec, ExportSpec, MatchSpec, ReadSpec, RenderRigSpec, RigWork
 from cmet_engine.timeline import MOST_GAIN, EmotionKey, EmotionTimeline
 
@@ -346,11 +344,11 @@ class EditSpec(TimelineSpec, PartSpec):
             return [output / name for name in ("source.npz", "edited.npz", "edited.csv", "report.html", "report.json")]
         files = [output / name for name in (*video, "source.npz", "edited.npz", "report.html", "report.json")]
         credentials = credential_files(output / self.video_name) if video else []
-        return [*files, *_with_otio(self.shot_file(output)), *credentials]
+        return [*files, *with_otio(self.shot_file(output)), *credentials]
 
     def shot_file(self, output: Path) -> Path | None:
         """The JSON file of the shot data, in the folder of results; None where they are not asked for."""
-        return _shot_file(self.shot_data, output / self.video_name, output)
+        return shot_file(self.shot_data, output / self.video_name, output)
 
 
 class LiveSpec(TimelineSpec):
@@ -435,11 +433,11 @@ class RenderSpec(PartSpec):
     def outputs(self, output: Path) -> list[Path]:
         """See `Spec.outputs`; matte and shot data lie beside the video, or beside the folder of its pictures."""
         mattes = [beside(output) / name for name in matte_files(self.matte)]
-        return [output, *mattes, *_with_otio(self.shot_file(output)), *credential_files(output)]
+        return [output, *mattes, *with_otio(self.shot_file(output)), *credential_files(output)]
 
     def shot_file(self, output: Path) -> Path | None:
         """The JSON file of the shot data, beside the video or the folder of its pictures; None where they are not asked for."""
-        return _shot_file(self.shot_data, output, beside(output))
+        return shot_file(self.shot_data, output, beside(output))
 
 
 class VectorSpec(Spec):
@@ -482,28 +480,3 @@ def read_work(values: Mapping[str, Any], called: Called = field_called) -> Work:
     if not isinstance(kind, str) or kind not in KINDS:
         raise InvalidInput(f"{called('kind')} is '{shown(kind)}', not one of {', '.join(KINDS)}.")
     return KINDS[kind].read(values, called)
-
-
-def beside(video: Path) -> Path:
-    """The folder in which a video lies, or the folder of its pictures."""
-    return video.parent.parent if "%" in video.name else video.parent
-
-
-def matte_files(matte: str | None) -> list[str]:
-    """The file or pattern of a matte, where it is one."""
-    return [] if matte in (None, MATTE_CHANNEL) else [str(matte)]
-
-
-def _shot_file(name: str | None, video: Path, folder: Path) -> Path | None:
-    if name == AUTO:  # edited.mp4 has edited.shot.json, frames/%06d.png has frames.shot.json
-        name = f"{video.parent.name if '%' in video.name else video.stem}.shot.json"
-    return None if name is None else folder / name
-
-
-def _with_otio(file: Path | None) -> list[Path]:
-    return [] if file is None else [file, file.with_suffix(".otio")]
-
-
-def video_name(kind: str) -> str:
-    """Name of an edited video in a folder of results, by its format."""
-    return f"frames/%06d.{kind}" if kind in PICTURES else f"edited.{kind}"

@@ -80,18 +80,21 @@ class CMET_PT_video(Panel, bpy.types.Panel):
                 text=f"{Path(settings.verified).name}: {BADGES[settings.badge][0]}", icon=BADGES[settings.badge][1]
             )
         row.operator("cmet.verify", icon="VIEWZOOM")
-        health = session.STATE.health
-        row = layout.row(align=True)
-        row.label(
-            text=engine_text(health) if health else "Engine not started",
-            icon="PLUGIN" if health else "UNLINKED",
-        )
-        row.operator(
-            "cmet.engine_stop" if health else "cmet.engine_start", text="", icon="SNAP_FACE" if health else "PLAY"
-        )
-        row.operator("cmet.engine_check", text="", icon="CHECKMARK")
-        if health.get("mismatch"):
-            wrapped(layout, health["mismatch"], context.region.width, "ERROR")
+        _draw_engine(layout, context.region.width)
+
+
+def _draw_engine(layout: Any, width: int) -> None:
+    """Whether the engine runs; start, stop and check."""
+    health = session.STATE.health
+    row = layout.row(align=True)
+    row.label(
+        text=engine_text(health) if health else "Engine not started",
+        icon="PLUGIN" if health else "UNLINKED",
+    )
+    row.operator("cmet.engine_stop" if health else "cmet.engine_start", text="", icon="SNAP_FACE" if health else "PLAY")
+    row.operator("cmet.engine_check", text="", icon="CHECKMARK")
+    if health.get("mismatch"):
+        wrapped(layout, health["mismatch"], width, "ERROR")
 
 
 class CMET_PT_range(Panel, bpy.types.Panel):

@@ -18,7 +18,10 @@ ROOMS = (  # a room may import itself and those before it
         "light",
         "arkit choices client emotions errors extras files processes progress rest smoothstep take_times takes timecode timeline track",
     ),
-    ("stored results and requests", "cache fingerprint resume spec spec_base spec_errors spec_people spec_rig"),
+    (
+        "stored results and requests",
+        "cache fingerprint resume spec spec_base spec_errors spec_people spec_results spec_rig",
+    ),
     ("models", "models"),
     ("media", "media"),
     ("face", "face"),
