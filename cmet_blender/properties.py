@@ -15,6 +15,7 @@ from bpy.props import (
 
 from cmet_engine.choices import CODEC_OUT, CODEC_TITLES, COLOR_SPACES
 from cmet_engine.emotions import LIBRARY
+from cmet_engine.timeline import MOST_GAIN
 
 from . import icons, performers, session
 from .export import PRESETS
@@ -87,6 +88,18 @@ def emotion_items(self: Any, context: Any) -> list[tuple[str, str, str, int, int
     return _emotion_items
 
 
+def _gain(name: str, what: str) -> Any:
+    """A gain of one region of the face; see `cmet_engine.timeline.REGIONS`."""
+    return FloatProperty(
+        name=name,
+        default=1.0,
+        min=0.0,
+        soft_max=2.0,
+        max=MOST_GAIN,
+        description=f"Gain on the strength of the new strip's {what}: 0 leaves the actor's own, 1 is as learned",
+    )
+
+
 class CmetScene(Performer, bpy.types.PropertyGroup):
     """What a scene remembers."""
 
@@ -128,6 +141,10 @@ class CmetScene(Performer, bpy.types.PropertyGroup):
         max=10,
         description="Influence of the new strip: 0 is nothing, 1 the whole emotion; key it in the NLA editor",
     )
+    gain_brows: _gain("Brows", "brows")
+    gain_eyes: _gain("Eyes", "lids and squint")
+    gain_cheeks: _gain("Cheeks and Nose", "cheeks and nose")
+    gain_mouth: _gain("Mouth", "mouth and jaw")
     place: EnumProperty(
         name="Over",
         items=[

@@ -10,7 +10,7 @@ from bpy.props import EnumProperty, StringProperty
 from bpy_extras.io_utils import ImportHelper
 
 from cmet_engine.errors import CmetError, InvalidInput, NotFound
-from cmet_engine.timeline import EmotionKey
+from cmet_engine.timeline import REGIONS, EmotionKey
 from cmet_engine.track import CoefficientTrack
 
 from .. import emotion_strips, export, performers, rig, session
@@ -53,6 +53,12 @@ def edit_request(settings: Any, **keys: list[Any]) -> dict[str, Any]:
     return request | {"mode": performers.current(settings).mode} | colour_field(settings) | session.device_field()
 
 
+def with_gains(settings: Any, emotion: str) -> str:
+    """An emotion with the gains of regions that are not 1, as a key in text form."""
+    gains = {region: round(getattr(settings, f"gain_{region}"), 3) for region in REGIONS}
+    return EmotionKey(emotion, regions={region: gain for region, gain in gains.items() if gain != 1}).title
+
+
 def choose_layer(one: Any, strip: Any) -> None:
     """Choose the layer of a new strip in the list."""
     tracks = strip.id_data.animation_data.nla_tracks
@@ -91,7 +97,7 @@ class CMET_OT_add_emotion(EngineOperator, bpy.types.Operator):
         rig.check_editable(obj)
         self._rig, self._part = obj.name, part_of(context.scene)
         self.emotion = self.emotion or settings.emotion
-        return f"Emotion {self.emotion}", edit_request(settings, emotions=[self.emotion])
+        return f"Emotion {self.emotion}", edit_request(settings, emotions=[with_gains(settings, self.emotion)])
 
     def receive(self, context: Any, state: dict[str, Any]) -> str:
         settings = context.scene.cmet

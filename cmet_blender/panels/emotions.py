@@ -4,6 +4,8 @@ from typing import Any
 
 import bpy
 
+from cmet_engine.timeline import REGIONS
+
 from .. import session
 from .base import Panel, whose
 from .layers import draw_layers
@@ -30,7 +32,7 @@ class CMET_PT_emotion(Panel, bpy.types.Panel):
         layout.prop(settings, "place")
         layout.prop(settings, "fade")
         layout.prop(one, "mode")
-        ready = one.rig is not None and bool(settings.clip)
+        ready = one.rig is not None and bool(settings.clip or one.track)
         column = layout.column(align=True)
         row = column.row(align=True)
         row.enabled = ready
@@ -39,10 +41,30 @@ class CMET_PT_emotion(Panel, bpy.types.Panel):
         row.enabled = one.rig is not None
         row.operator("cmet.add_emotion_file", icon="FILE_FOLDER")
         if not ready:
-            column.label(text="Needs a rig and a clip" if one.rig is None else "Needs a clip", icon="INFO")
+            column.label(
+                text="Needs a rig and a clip or a take" if one.rig is None else "Needs a clip or a take", icon="INFO"
+            )
         if one.rig is None:
             return
         draw_layers(layout, one, settings, context.region.width)
+
+
+class CMET_PT_regions(Panel, bpy.types.Panel):
+    """How strong a new emotion is in each part of the face"""
+
+    bl_label = "Strength by Region"
+    bl_idname = "CMET_PT_regions"
+    bl_parent_id = "CMET_PT_emotion"
+    bl_options = {"DEFAULT_CLOSED"}
+
+    def draw(self, context: Any) -> None:
+        """A gain for each region."""
+        layout, settings = self.layout, context.scene.cmet
+        layout.use_property_split = True
+        layout.use_property_decorate = False
+        column = layout.column(align=True)
+        for region in REGIONS:
+            column.prop(settings, f"gain_{region}", slider=True)
 
 
 class CMET_PT_voice(Panel, bpy.types.Panel):
