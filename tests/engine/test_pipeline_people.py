@@ -128,6 +128,6 @@ def test_one_person_under_two_names_is_refused(tmp_path, clip):
 
 
 def test_several_people_need_the_renderer_warp(tmp_path, clip, monkeypatch):
-    monkeypatch.setattr("cmet_engine.preparation.check_weights", lambda renderer: None)
+    monkeypatch.setattr("cmet_engine.preparation.check_weights", lambda renderer, emotions: None)
     with pytest.raises(CmetError, match="edits one person"):
         edit_clip(EditSpec(clip=clip, emotions=("happy#1", "sad#2"), renderer="edtalk"), tmp_path / "out")
