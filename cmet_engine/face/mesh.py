@@ -107,13 +107,17 @@ def load_mediapipe() -> Any:
 
 
 class Mesh:
-    """Landmarks of the one face in a square window of a frame, followed from frame to frame."""
+    """Landmarks of the one face in a square window of a frame.
 
-    def __init__(self) -> None:
+    Args:
+        follow: pictures are the frames of one clip, in order, and the face is followed; off searches each window anew.
+    """
+
+    def __init__(self, *, follow: bool = True) -> None:
         with quiet():
             mediapipe = load_mediapipe()
             self._graph: Any = mediapipe.solutions.face_mesh.FaceMesh(
-                static_image_mode=False, refine_landmarks=True, max_num_faces=1
+                static_image_mode=not follow, refine_landmarks=True, max_num_faces=1
             )
             self._graph.process(np.zeros((CROP, CROP, 3), np.uint8))  # the first call starts the threads that write
         self._writes = True  # to standard error, until the first face: only then the landmark network starts

@@ -32,7 +32,7 @@ class ResultCheck:
         picks = np.linspace(0, max(len(usable) - 1, 0), min(frames, len(usable))).round().astype(int)
         self._wanted = {int(i) for i in usable[picks]}
         self._geometry = geometry
-        self._mesh = Mesh() if self._wanted else None
+        self._mesh = Mesh(follow=False) if self._wanted else None
         self.index: list[int] = []
         self.before: list[np.ndarray] = []
         self.after: list[np.ndarray] = []
@@ -56,7 +56,6 @@ class ResultCheck:
         box = box_of(turned_back(landmarks, -turns, size if turns % 2 == 0 else size[::-1]) if turns else landmarks)
         found = []
         for image in (before, after):
-            self._mesh.forget()
             seen = self._mesh.find(turned(image, turns), box)
             found.append(seen if seen is None or not turns else turned_back(seen, turns, size))
         if found[0] is not None and found[1] is not None:

@@ -89,7 +89,7 @@ def draw(bpy):
 def test_an_empty_scene_says_what_each_step_needs(draw):
     shown = draw()
     assert "Load a clip to track it" in shown["Footage"]
-    assert "Needs a rig and a clip" in shown["Emotion"]
+    assert "Needs a rig and a clip or a take" in shown["Emotion"]
     assert "Needs a rig" in shown["Rig"] and "Needs a rig" in shown["Export"]
     assert "Needs a clip and a coefficient track and a rig" in " ".join(shown["Video"])
 

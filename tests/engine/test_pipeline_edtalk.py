@@ -115,7 +115,7 @@ class Killed(BaseException):
     """Stands for kill -9."""
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_interrupted_rendering_equals_uninterrupted(tmp_path, weights, monkeypatch):
     for module in (movie_output, stream, renderer):
         monkeypatch.setattr(module, "SEGMENT", 16)
