@@ -12,6 +12,9 @@ from cmet_engine.track import CoefficientTrack
 CHECKED_FRAMES = 32
 """Frames that are tracked again, evenly spread: under a second of work, and each figure rests on some thirty readings."""
 
+FEWEST_CHECKED = 8
+"""Of a clip so short that every second frame makes fewer than `CHECKED_FRAMES`: neighbours are too alike to be worth the work."""
+
 FULL_EDIT = 0.99
 """Only frames in which the edit is applied at least this far are checked; around lost faces it fades."""
 
@@ -29,7 +32,8 @@ class ResultCheck:
 
     def __init__(self, geometry: FaceGeometry, frames: int = CHECKED_FRAMES) -> None:
         usable = np.flatnonzero(geometry.valid & (geometry.fade > FULL_EDIT))
-        picks = np.linspace(0, max(len(usable) - 1, 0), min(frames, len(usable))).round().astype(int)
+        count = min(frames, max(FEWEST_CHECKED, len(usable) // 2), len(usable))
+        picks = np.linspace(0, max(len(usable) - 1, 0), count).round().astype(int)
         self._wanted = {int(i) for i in usable[picks]}
         self._geometry = geometry
         self._mesh = Mesh(follow=False) if self._wanted else None
