@@ -11,7 +11,7 @@ from . import followers, rig
 from .actions import Curves, write_action
 from .nla import REST, curves_of, is_ours, tracks_of
 
-SOLO = "cmet_solo"  # custom property of an owner: JSON with what was heard before one layer was soloed
+SOLO = "cmet_solo"  # custom property of an owner: JSON with what counted before one layer was soloed
 
 
 def owners(obj: Any) -> list[Any]:

@@ -340,9 +340,8 @@ class EditSpec(TimelineSpec, PartSpec):
     def outputs(self, output: Path) -> list[Path]:
         """See `Spec.outputs`; the result goes into a folder."""
         video = [] if self.renderer == "none" else [self.video_name, *matte_files(self.matte)]
-        if self.is_take:
-            return [output / name for name in ("source.npz", "edited.npz", "edited.csv", "report.html", "report.json")]
-        files = [output / name for name in (*video, "source.npz", "edited.npz", "report.html", "report.json")]
+        tracks = ["source.npz", "edited.npz", *(["edited.csv"] if self.is_take else [])]
+        files = [output / name for name in (*video, *tracks, "report.html", "report.json")]
         credentials = credential_files(output / self.video_name) if video else []
         return [*files, *with_otio(self.shot_file(output)), *credentials]
 

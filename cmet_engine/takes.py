@@ -10,7 +10,7 @@ import io
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any, NamedTuple
@@ -429,8 +429,8 @@ def _scores(frame: Any) -> tuple[dict[str, float], float]:
             plain = "".join(c for c in str(key).lower() if c.isalnum())
             if any(plain.removesuffix(u) in _TIME for u in _UNITS) and isinstance(value, int | float):
                 time = float(value)
-        inner: Callable[[str], Any] = lambda part: next((v for k, v in frame.items() if part in str(k).lower()), None)  # noqa: E731
-        frame = inner("shapes") or inner("categories") or frame
+        inner = [v for part in ("shapes", "categories") for k, v in frame.items() if v and part in str(k).lower()]
+        frame = inner[0] if inner else frame
     if isinstance(frame, list) and len(frame) == 1 and isinstance(frame[0], list):
         frame = frame[0]
     if isinstance(frame, list):

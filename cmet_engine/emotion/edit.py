@@ -137,11 +137,12 @@ def edit_track(
     base = source - held
     deltas = expression_deltas({name: library[name] for name in weights}, base, track.times)
     added = np.zeros_like(source)
+    opposites = {name: opposite(delta) for name, delta in deltas.items()}
     for region, names in timeline.regions().items():
         columns = arkit.columns(names)
         own = weights if region is None else _applied(timeline, track, region)
         for name, weight in own.items():
-            delta = np.where(weight[:, None] >= 0, deltas[name], opposite(deltas[name]))[:, columns]  # [N, C]
+            delta = np.where(weight[:, None] >= 0, deltas[name][:, columns], opposites[name][:, columns])  # [N, C]
             added[:, columns] += delta * np.abs(weight)[:, None]
     added *= _dynamics(source, fps, emphasis)[:, None]
     change = protect(source, limit_brows(source, added - held), fps)

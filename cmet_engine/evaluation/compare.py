@@ -7,14 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from cmet_engine.errors import CmetError
 from cmet_engine.face.clip import track_clip
 from cmet_engine.face.geometry import FaceGeometry
 from cmet_engine.face.identity import clearly_seen, distance, load_identity, texture
-from cmet_engine.face.landmarks import OVAL
 from cmet_engine.face.mesh import Mesh, box_of
 from cmet_engine.files import whole_folder
 from cmet_engine.media.probe import part_of
@@ -24,6 +22,7 @@ from cmet_engine.pipeline import edit_clip
 from cmet_engine.progress import Progress, Stage
 from cmet_engine.quality import metrics
 from cmet_engine.quality.alignment import neighbours
+from cmet_engine.quality.regions import face_regions
 from cmet_engine.render.choose import check_weights, installed
 from cmet_engine.spec import EditSpec
 
@@ -139,13 +138,12 @@ def _measured(filmed: list[np.ndarray], shown: list[np.ndarray], geometry: FaceG
     usable = np.flatnonzero(geometry.valid[:count])
     picks = usable[np.unique(np.linspace(0, len(usable) - 1, min(LOOKED_AT, len(usable))).astype(int))]
     signatures: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
-    mesh, model, detail = Mesh(), load_identity(), []
+    mesh, model, detail = Mesh(follow=False), load_identity(), []
     try:
         for n in picks.tolist():
             landmarks = geometry.landmarks[n]
-            detail.append((filmed[n], shown[n], _on_face(landmarks, filmed[n].shape)))
+            detail.append((filmed[n], shown[n], face_regions(landmarks, filmed[n].shape)["face"]))
             for kept, image in zip(signatures, (filmed[n], shown[n]), strict=True):
-                mesh.forget()
                 seen = mesh.find(image, box_of(landmarks))
                 if seen is not None and clearly_seen(seen):
                     kept.append(model.signatures(texture(image, seen)[None], seen[None])[0])
@@ -159,13 +157,6 @@ def _measured(filmed: list[np.ndarray], shown: list[np.ndarray], geometry: FaceG
     flicker = metrics.flicker(*(neighbours([frames[n] for n in run], places) for frames in (filmed, shown)))
     found = {"identity": apart, "flicker": flicker, "sharpness": metrics.detail_kept(detail)}
     return {name: None if value is None else round(value, 3) for name, value in found.items()}
-
-
-def _on_face(landmarks: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Where the face is: bool [H, W]."""
-    mask = np.zeros(shape[:2], np.uint8)
-    cv2.fillConvexPoly(mask, cv2.convexHull(np.round(landmarks[list(OVAL), :2]).astype(np.int32)), (1,))
-    return mask > 0
 
 
 def page(clip: str, emotions: Sequence[str], rows: Sequence[dict[str, Any]], messages: Sequence[str]) -> str:

@@ -96,9 +96,9 @@ def _findings(
 
 def _of_faces(size: int, pictures: tuple[np.ndarray, np.ndarray, np.ndarray]) -> list[Finding]:
     """What the faces show in crops [N, S, S, 3] as filmed, drawn without an edit and drawn with a smile."""
-    mesh, around = Mesh(), Box(size / 2, size / 2, size * FACE_SHARE)
+    mesh, around = Mesh(follow=False), Box(size / 2, size / 2, size * FACE_SHARE)
     try:
-        rows = [[_seen(mesh, kind[n], around) for kind in pictures] for n in range(len(pictures[0]))]
+        rows = [[mesh.find(kind[n], around) for kind in pictures] for n in range(len(pictures[0]))]
     finally:
         mesh.close()
     found = [(n, [marks for marks in row if marks is not None]) for n, row in enumerate(rows)]
@@ -119,11 +119,6 @@ def _of_faces(size: int, pictures: tuple[np.ndarray, np.ndarray, np.ndarray]) ->
     smiles = [float(load_solver().coefficients(marks[k])[:, columns].mean()) for k in (1, 2)]
     about = f"smile read from the drawn face beside that without an edit (at least {LEAST_SMILE:g})"
     return [*findings, Finding(about, smiles[1] - smiles[0], smiles[1] - smiles[0] >= LEAST_SMILE)]
-
-
-def _seen(mesh: Mesh, picture: np.ndarray, around: Box) -> np.ndarray | None:
-    mesh.forget()
-    return mesh.find(picture, around)
 
 
 def _enlarged(mask: np.ndarray, size: int) -> np.ndarray:

@@ -30,7 +30,7 @@ PEOPLE = 3
 """Faces of a clip that are looked at, the largest first."""
 
 TURNS = (HERTZ, HERTZ * 25 / 24, HERTZ * 24 / 25, SLOW)
-"""Turns a second that are listened for: of clips that are played as they are, faster or slower; and of still heads."""
+"""Turns a second that are searched for: of clips that are played as they are, faster or slower; and of still heads."""
 
 _SECONDS = 4.0  # of frames that are turned back together
 _TOGETHER = 3  # windows that are read by themselves in a long clip
@@ -91,15 +91,15 @@ def find(clip: str | Path | Source, known: Sequence[int] = (), progress: Progres
 
 def find_on(clip: str | Path | Source, geometry: FaceGeometry, known: Sequence[int] = ()) -> Found | None:
     """The watermark on one face of a clip; see `find`."""
-    listened = [[evidence(*window, hertz) for hertz in TURNS] for window in windows(clip, geometry)]
-    if not listened:
+    readings = [[evidence(*window, hertz) for hertz in TURNS] for window in windows(clip, geometry)]
+    if not readings:
         return None
     for turn in range(len(TURNS)):
-        if found := read(_total(window[turn] for window in listened), known):
+        if found := read(_total(window[turn] for window in readings), known):
             return found
-    if len(listened) > _TOGETHER:  # the edit may be a short part of the clip
-        for first in range(0, len(listened), _TOGETHER - 1):
-            if found := read(_total(window[0] for window in listened[first : first + _TOGETHER]), known):
+    if len(readings) > _TOGETHER:  # the edit may be a short part of the clip
+        for first in range(0, len(readings), _TOGETHER - 1):
+            if found := read(_total(window[0] for window in readings[first : first + _TOGETHER]), known):
                 return found
     return None
 

@@ -228,10 +228,10 @@ def unmarked(options: argparse.Namespace, folder: Path) -> None:
             print(error)
             continue
         for surfaces, times in mark_reader.windows(clip, geometry):
-            heard = [mark_reader.evidence(surfaces, times, hertz) for hertz in mark_reader.TURNS]
-            seen, read = seen + any(mark_reader.read(one) is not None for one in heard), read + 1
+            readings = [mark_reader.evidence(surfaces, times, hertz) for hertz in mark_reader.TURNS]
+            seen, read = seen + any(mark_reader.read(one) is not None for one in readings), read + 1
             for number in range(options.keys):  # another key is another pattern that is not there
-                one, shift = heard[number % len(heard)], tuple(random.integers(0, heard[0].sum.shape))
+                one, shift = readings[number % len(readings)], tuple(random.integers(0, readings[0].sum.shape))
                 flips = tuple(slice(None, None, int(step)) for step in random.choice((-1, 1), 2))
                 turned = mark_reader.Evidence(*(np.roll(part[flips], shift, (0, 1)) for part in (one.sum, one.noise)))
                 best.append(max(score for _, score in mark_reader.candidates(mark_reader.spread_parts(turned))))
