@@ -63,3 +63,12 @@ COARSE_LIPS = (61, 40, 37, 0, 267, 270, 291, 321, 314, 17, 84, 91)
 
 FOREHEAD_LINES = ((9, 107, 66, 105, 63, 70), (151, 108, 69, 104, 68, 71), (10, 109, 67, 103, 54, 21))
 """Right half of the brow line and of two lines above it, from the middle outwards; each mirrored for the left."""
+
+LID_STRIPS = (
+    ((246, 161, 160, 159, 158, 157, 173), (247, 30, 29, 27, 28, 56, 190)),
+    ((247, 30, 29, 27, 28, 56, 190), (113, 225, 224, 223, 222, 221, 189)),
+    ((225, 224, 223, 222, 221), (46, 53, 52, 65, 55)),
+    ((46, 53, 52, 65, 55), (70, 63, 105, 66, 107)),
+)
+"""Strips of the right upper lid from its edge up to the brow, and the brow: lower and upper landmarks from the outer corner inwards;
+each mirrored for the left."""

@@ -9,7 +9,14 @@ from functools import cache
 import numpy as np
 
 from cmet_engine import arkit
-from cmet_engine.face.landmarks import FOREHEAD_LINES, IRIS, LEFT_EYE_CORNERS, OUTER_EYE_CORNERS, RIGHT_EYE_CORNERS
+from cmet_engine.face.landmarks import (
+    FOREHEAD_LINES,
+    IRIS,
+    LEFT_EYE_CORNERS,
+    LID_STRIPS,
+    OUTER_EYE_CORNERS,
+    RIGHT_EYE_CORNERS,
+)
 from cmet_engine.face.lips import LIDS
 from cmet_engine.face.pose import template
 from cmet_engine.render.mesh import OPENINGS
@@ -110,6 +117,27 @@ def keep_forehead(points: np.ndarray, motion: np.ndarray) -> np.ndarray:
             result[:, upper, 1] = np.where(
                 result[:, lower, 1] < 0, np.minimum(result[:, upper, 1], most), result[:, upper, 1]
             )
+    return result
+
+
+LID_LEAST = (0.65, 0.4, 0.3, 0.85)
+"""Least height of the strips of an upper lid, from its edge up to the brow, and of the brow, as shares of what they were: skin that
+is pushed further goes over the edge with its lashes, and leaves a dark jagged line there."""
+
+
+def keep_lid_skin(points: np.ndarray, motion: np.ndarray) -> np.ndarray:
+    """Keep the skin of the upper lid above the lid's edge when the brow comes down.
+
+    Args:
+        points: [N, 478, 3] pose-free.
+        motion: [N, 478, 3], how they would move.
+    """
+    mirror, result = template().mirror, motion.copy()
+    for (below, above), least in zip(LID_STRIPS, LID_LEAST, strict=True):
+        for lower, upper in ((list(below), list(above)), (mirror[list(below)], mirror[list(above)])):
+            gap = np.maximum(points[:, upper, 1] - points[:, lower, 1], 0)  # [N, 5 or 7]
+            lowest = result[:, lower, 1] - (1 - least) * gap
+            result[:, upper, 1] = np.maximum(result[:, upper, 1], lowest)
     return result
 
 

@@ -20,7 +20,7 @@ from cmet_engine.face.landmarks import IRIS, OUTER_EYE_CORNERS
 from cmet_engine.face.pose import LANDMARKS, denormalise_motion, normalise, template
 from cmet_engine.models.assets import asset
 from cmet_engine.models.tensors import read_arrays
-from cmet_engine.render.eye_motion import keep_brows, keep_forehead, keep_lids, tilt_brows
+from cmet_engine.render.eye_motion import keep_brows, keep_forehead, keep_lid_skin, keep_lids, tilt_brows
 from cmet_engine.render.lip_motion import keep_lips, keep_red, round_corners
 from cmet_engine.smoothstep import smoothstep
 
@@ -172,7 +172,8 @@ def landmark_motion(landmarks: np.ndarray, delta: np.ndarray) -> np.ndarray:
     points = np.where(known[:, None, None], points, template().points)
     wanted = np.asarray(delta, np.float64)
     motion = keep_lids(points, tilt_brows(load_motion().pose_free(points, delta), wanted), wanted)
-    motion = keep_forehead(points, keep_brows(points, round_corners(motion)))
+    motion = keep_lid_skin(points, keep_brows(points, round_corners(motion)))
+    motion = keep_forehead(points, motion)
     motion = keep_lips(points, motion, wanted)
     motion = keep_red(points, motion, wanted)
     return np.where(known[:, None, None], np.nan_to_num(denormalise_motion(motion, pose)), 0.0)

@@ -14,6 +14,7 @@ from cmet_engine.face.clip import track_clip
 from cmet_engine.face.landmarks import (
     CHIN,
     INNER_LIPS,
+    LID_STRIPS,
     LIDS,
     LOWER_LIP_INNER,
     LOWER_LIP_OUTER,
@@ -26,7 +27,7 @@ from cmet_engine.face.teeth import teeth_meet
 from cmet_engine.face.tracker import FaceGeometry
 from cmet_engine.media.reader import VideoReader
 from cmet_engine.render import warp as renderer_module
-from cmet_engine.render.eye_motion import FOREHEAD_STRETCH
+from cmet_engine.render.eye_motion import FOREHEAD_STRETCH, LID_LEAST
 from cmet_engine.render.lip_motion import TEETH_PART, hold_lips
 from cmet_engine.render.motion import landmark_motion
 from cmet_engine.render.warp import WarpRenderer, facing_weights, warp
@@ -215,6 +216,19 @@ def test_the_forehead_comes_down_with_a_brow_that_stood_high():
     assert (after[0, above, 1] > before[0, above, 1] + 1).all()
     still, before, after = stretch(low)
     assert still.max() < tall.max() and (after[0, [10, 338, 109], 1] - before[0, [10, 338, 109], 1]).max() < 8
+
+
+def test_a_brow_that_comes_down_does_not_push_the_lid_over_its_edge():
+    """The skin with the lashes stays above the lid's edge, or the renderer would draw a dark jagged line there."""
+    points = template().points.copy()
+    for _, above in LID_STRIPS[2:]:  # a deep-set eye
+        for rows in (list(above), template().mirror[list(above)]):
+            points[rows, 1] -= 0.02
+    before = denormalise(points[None], Pose(np.array([90.0]), np.eye(3)[None], np.array([[160.0, -140.0, 0.0]])))
+    after = before + landmark_motion(before, delta(browDown=0.9, eyeSquint=0.5))
+    for (below, above), least in zip(LID_STRIPS, LID_LEAST, strict=True):
+        was, now = (p[0, list(below), 1] - p[0, list(above), 1] for p in (before, after))
+        assert (now >= least * was - 0.1).all()
 
 
 def test_brows_that_lie_on_the_lids_rise_less_than_others():
