@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from cmet_engine import arkit
 from cmet_engine.face.landmarks import INNER_LIPS, LIDS
 from cmet_engine.face.pose import normalise
 
@@ -10,6 +11,24 @@ LIPS_CLOSED = 0.02
 
 LIPS_OPEN = 0.03
 """Lips that were closed count as parted above this opening; between the two a tracker cannot decide."""
+
+_PARTS = {
+    "jawOpen": 0.352, "mouthFunnel": 0.137, "mouthLowerDownLeft": 0.082, "mouthLowerDownRight": 0.082,
+    "mouthUpperUpLeft": 0.053, "mouthUpperUpRight": 0.053, "mouthClose": -0.337, "mouthPressLeft": -0.035,
+    "mouthPressRight": -0.035, "mouthShrugLower": -0.069, "mouthRollLower": -0.052, "mouthPucker": -0.042,
+}  # fmt: skip
+PARTS = np.array([_PARTS.get(name, 0.0) for name in arkit.NAMES])
+"""How far each coefficient parts the inner lips, in outer-eye distances; below 0 it presses them together.
+
+Ridge regression from coefficients to landmarks over 6,000 frames of 28 talking clips, without those that only go along (dimples).
+"""
+
+OPENERS = PARTS > 0
+
+
+def said_opening(coefficients: np.ndarray) -> np.ndarray:
+    """How far curves [N, 52] part the lips, or a change of them does further, in outer-eye distances: [N]; below 0 they press."""
+    return np.asarray(coefficients, np.float64) @ PARTS
 
 
 def _gaps(points: np.ndarray, pairs: tuple[tuple[int, int], ...]) -> np.ndarray:
