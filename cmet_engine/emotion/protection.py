@@ -3,12 +3,12 @@
 import functools
 
 import numpy as np
-from scipy.ndimage import gaussian_filter1d, maximum_filter1d, minimum_filter1d
+from scipy.ndimage import gaussian_filter1d, maximum_filter1d
 
 from cmet_engine import arkit
 from cmet_engine.emotion.coefficients import by_side, starting_with
 from cmet_engine.face.blendshapes import load_basis
-from cmet_engine.face.lips import INNER_LIPS, PARTS, said_opening
+from cmet_engine.face.lips import INNER_LIPS, PARTS, held_opening, said_opening
 from cmet_engine.smoothstep import smoothstep
 
 KNEE = 0.85
@@ -73,9 +73,6 @@ FURTHER_OPEN = 0.35
 
 JAW_OF_EMOTION, GAP_OF_JAW = 0.3, 0.35
 """A rise of `jawOpen` beyond the first opens the lips in any case, by the second (outer-eye distances) per unit."""
-
-HELD_SECONDS = 0.6
-"""What stays open for so long before and after a frame is expression (a smile over the teeth); the rest is speech."""
 
 _ROUNDED = ("mouthPucker", "mouthFunnel")  # lips rounded for a vowel: pulling the corners apart would unsay it
 _SPREADERS = ("mouthSmile", "mouthStretch", "mouthDimple", "mouthFrown")
@@ -159,8 +156,7 @@ def _protect_speech(source: np.ndarray, change: np.ndarray, closed: np.ndarray) 
 def _keep_opening(source: np.ndarray, change: np.ndarray, fps: float) -> None:
     """Keep how far speech opens the lips: what is held open may close, and all may open a little further; in place."""
     opening = np.maximum(said_opening(source), 0)
-    around = max(round(HELD_SECONDS * fps), 1)
-    held = gaussian_filter1d(minimum_filter1d(opening, 2 * around + 1, mode="nearest"), around / 2, mode="nearest")
+    held = held_opening(opening, fps)
     parts = change * PARTS
     closing, parting = np.minimum(parts, 0).sum(1), np.maximum(parts, 0).sum(1)
     share = np.clip((held + parting) / np.maximum(-closing, 1e-6), 0, 1)  # [N]
