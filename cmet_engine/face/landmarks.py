@@ -29,6 +29,10 @@ UPPER_LIP_OUTER: tuple[int, ...] = (61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 
 LOWER_LIP_OUTER: tuple[int, ...] = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291)
 """Both lips, corner to corner."""
 
+UPPER_LIP_RED = ((62, 183, 42, 41, 38, 12, 268, 271, 272, 407, 292), (76, 184, 74, 73, 72, 11, 302, 303, 304, 408, 306))
+LOWER_LIP_RED = ((62, 96, 89, 179, 86, 15, 316, 403, 319, 325, 292), (76, 77, 90, 180, 85, 16, 315, 404, 320, 307, 306))
+"""Two lines on the red of each lip between its edges, the inner one first."""
+
 INNER_LIP_CORNERS, OUTER_LIP_CORNERS = (78, 308), (61, 291)
 INNER_LIPS = ((81, 178), (82, 87), (13, 14), (312, 317), (311, 402))
 """(upper, lower) landmarks of the inner lips across the middle half of the mouth."""

@@ -154,6 +154,9 @@ EYE_NARROWEST, BLINK_CLOSES, SQUINT_CLOSES = 0.7, 1.4, 0.5
 """An eye closes by at most these shares of what `eyeBlink` and `eyeSquint` ask for together, and never by more than the first
 share of its opening: the blendshape model that the network was trained with responds late to a lid that comes down."""
 
+SHUT, SHUT_BY = (0.6, 0.95), (0.1, 0.3)
+"""An `eyeBlink` of the second shuts the eye whatever it did, of the first not by itself, if it rises by the latter two."""
+
 _LID_REACH = 0.07
 """Width, in outer-eye distances, over which a correction of the lids fades."""
 
@@ -188,13 +191,16 @@ def _lid_fields() -> tuple[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
     return tuple(results)
 
 
-def keep_lids(points: np.ndarray, motion: np.ndarray, delta: np.ndarray) -> np.ndarray:
+def keep_lids(
+    points: np.ndarray, motion: np.ndarray, delta: np.ndarray, source: np.ndarray | None = None
+) -> np.ndarray:
     """Let eyes open and close by their lids, the upper one above all, instead of sliding over the eyeball.
 
     Args:
         points: [N, 478, 3] pose-free.
         motion: [N, 478, 3], how they would move.
         delta: [N, 52] change of the coefficients.
+        source: [N, 52] the coefficients before; None: an open eye's.
     """
     result = motion.copy()
     face = template().points
@@ -209,6 +215,9 @@ def keep_lids(points: np.ndarray, motion: np.ndarray, delta: np.ndarray) -> np.n
             BLINK_CLOSES * np.maximum(blink, 0) + SQUINT_CLOSES * np.maximum(squint, 0), 0.05, EYE_NARROWEST
         )
         change = np.clip(change, -closing[:, None] * np.maximum(gap, 0), EYE_WIDEST * np.maximum(gap, 0))
+        wanted = blink if source is None else blink + source[:, arkit.INDEX["eyeBlink" + side]]
+        shut = smoothstep(wanted, *SHUT) * smoothstep(blink, *SHUT_BY)
+        change += shut[:, None] * (-np.maximum(gap, 0) - change)
         of_squint = np.abs(squint) / np.maximum(np.abs(squint) + np.abs(blink) + np.abs(wide), 1e-6)
         lower_share = LOWER_LID + (LOWER_LID_SQUINT - LOWER_LID) * of_squint[:, None]
         to_upper = np.pad(change * (1 - lower_share) - motion[:, upper, 1], ((0, 0), (1, 1)))
