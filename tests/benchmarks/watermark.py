@@ -3,12 +3,12 @@
 python tests/benchmarks/watermark.py attacks CLIP... [--emotion happy] [--seconds 3] [--work DIR]
 python tests/benchmarks/watermark.py cost CLIP...
 python tests/benchmarks/watermark.py look CLIP... --work DIR
-python tests/benchmarks/watermark.py unmarked CLIP... [--keys 4] [--longest 60]
+python tests/benchmarks/watermark.py unmarked CLIP... [--keys 4] [--longest 60] [--ways 4]
 
 `attacks` edits clips into lossless files, cuts them into windows of 3 s, and reads each after each attack. `cost` compares edits
 with and without the mark: PSNR of luma where it acts, change from frame to frame against the clip's own, milliseconds. `look` writes
 a marked frame beside what the mark changed, 20 times as strong. `unmarked`
-reads windows of clips as they are, and again under other keys for the statistics of the score.
+reads windows of clips as they are, after some attacks, and again under other keys for the statistics of the score.
 """
 
 import argparse
@@ -51,6 +51,9 @@ ATTACKS: dict[str, tuple[str, int]] = {
 }
 """Filters, and the constant rate factor of H.264 (x264, medium)."""
 
+ALTERED = ("gamma half", "crop rate", "three-quarters")
+"""Filters under which unmarked clips are read again."""
+
 
 def main() -> None:
     """Run one of the measurements."""
@@ -61,6 +64,9 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=SECONDS)
     parser.add_argument("--keys", type=int, default=4)
     parser.add_argument("--longest", type=float, default=60, help="unmarked: seconds of a clip that are read")
+    parser.add_argument(
+        "--ways", type=int, default=1 + len(ALTERED), help="unmarked: as it is, and after that many attacks less 1"
+    )
     parser.add_argument("--work", type=Path, help="where edits are kept for the next time")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -139,6 +145,7 @@ def attacked(frames: list[av.VideoFrame], rate: Fraction, filters: str, factor: 
 
 def attacks(options: argparse.Namespace, folder: Path) -> None:
     """A line for every window and attack that was not survived, and a table."""
+    mark_reader.decode = faster_decoder()
     counts: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0, 0])
     scores: dict[str, list[float]] = defaultdict(list)
     ledger = [int(number) for number in np.random.default_rng(0).integers(0, 2**63, 100)]
@@ -167,7 +174,8 @@ def looked_for(file: Path, ledgers: Sequence[list[int | None]]) -> list[mark_rea
         geometry = track(file)
     except CmetError:
         return [None] * len(ledgers)
-    return [mark_reader.find_on(file, geometry, [n for n in known if n is not None]) for known in ledgers]
+    readings = [mark_reader.evidence(*window) for window in mark_reader.windows(file, geometry)]
+    return [mark_reader.find_in(readings, [n for n in known if n is not None]) for known in ledgers]
 
 
 def cost(options: argparse.Namespace, folder: Path) -> None:
@@ -218,34 +226,66 @@ def milliseconds(clip: Path) -> float:
 
 
 def unmarked(options: argparse.Namespace, folder: Path) -> None:
-    """How often a mark is seen that is not there, and the best scores under several keys."""
-    random, best, seen, read = np.random.default_rng(0), [], 0, 0
+    """How often a mark is seen that is not there; a reading is all that is done to a window under one key."""
+    random, best, seen, beyond = np.random.default_rng(0), [], 0, 0
     mark_reader.decode = faster_decoder()
+    begun = 0
     for clip in options.clips:
-        try:
-            geometry = track(part_of(clip, None, f"{options.longest:g}", 0))
-        except CmetError as error:
-            print(error)
-            continue
-        for surfaces, times in mark_reader.windows(clip, geometry):
-            readings = [mark_reader.evidence(surfaces, times, hertz) for hertz in mark_reader.TURNS]
-            seen, read = seen + any(mark_reader.read(one) is not None for one in readings), read + 1
-            for number in range(options.keys):  # another key is another pattern that is not there
-                one, shift = readings[number % len(readings)], tuple(random.integers(0, readings[0].sum.shape))
-                flips = tuple(slice(None, None, int(step)) for step in random.choice((-1, 1), 2))
-                turned = mark_reader.Evidence(*(np.roll(part[flips], shift, (0, 1)) for part in (one.sum, one.noise)))
-                best.append(max(score for _, score in mark_reader.candidates(mark_reader.spread_parts(turned))))
-        mean, spread = float(np.mean(best)), float(np.std(best))
-        tail = erfc((mark_reader.SURE - mean) / spread / 2**0.5) / 2
-        beyond = sum(score >= mark_reader.SURE for score in best)
-        bound = chi2.ppf(0.95, 2 * (beyond + 1)) / 2 / len(best)  # of a count that is Poisson's
-        per_clip = len(mark_reader.TURNS) / 2**CHECK_BITS
-        print(
-            f"{read} windows so far: {seen} false alarms. Best score of {len(best)}: mean {mean:.2f}, standard deviation "
-            f"{spread:.2f}, largest {max(best):.2f}; {beyond} beyond {mark_reader.SURE}. False alarms a clip (a right check sum, "
-            f"{len(mark_reader.TURNS)} turns): {per_clip * tail:.1e} by a normal tail, below {per_clip * bound:.1e} with 95 %",
-            flush=True,
-        )
+        before = len(best)
+        for path in altered(clip, options, folder):
+            try:
+                geometry = track(path)
+            except CmetError as error:
+                print(f"{clip.stem}: {error}", flush=True)
+                continue
+            for window in mark_reader.windows(path, geometry):
+                begun += 1
+                found = under_keys(mark_reader.evidence(*window), options.keys, random)
+                for messages in found:
+                    sure = [message for message, score in messages.items() if score >= mark_reader.SURE]
+                    beyond += len(sure)
+                    seen += any(mark_code.id_of(message) is not None for message in sure)
+                    best.append(max(messages.values()))
+        if len(best) > before:
+            print(f"{clip.stem}: {statistics(np.array(best), begun, seen, beyond)}", flush=True)
+
+
+def altered(clip: Path, options: argparse.Namespace, folder: Path) -> Iterator[Path]:
+    """The beginning of a clip as it is, and after some of the attacks."""
+    reader = VideoReader(part_of(clip, None, f"{options.longest:g}", 0))
+    frames = [
+        av.VideoFrame.from_ndarray(frame.image, format="rgb24").reformat(format="yuv420p") for frame in reader.frames()
+    ]
+    if any(side % 2 for side in (frames[0].width, frames[0].height)):
+        return
+    for number, filters in enumerate(("", *ALTERED)[: options.ways]):
+        yield attacked(frames, reader.info.fps, filters, 18 + 5 * (number > 0), folder / f"{number}.mp4")
+
+
+def under_keys(turns: Sequence[mark_reader.Evidence], keys: int, random: np.random.Generator) -> list[dict[int, float]]:
+    """The messages, and their scores, that a window seems to say under each key: another key is the picture moved and mirrored."""
+    found: list[dict[int, float]] = []
+    for key in range(keys):
+        shift = tuple(random.integers(0, turns[0].sum.shape)) if key else (0, 0)
+        flips = tuple(slice(None, None, int(step)) for step in random.choice((-1, 1), 2)) if key else ()
+        moved = [
+            mark_reader.Evidence(*(np.roll(part[flips], shift, (0, 1)) for part in (one.sum, one.noise)))
+            for one in turns
+        ]
+        found.append(dict(mark_reader.candidates(np.concatenate([mark_reader.spread_parts(one) for one in moved]))))
+    return found
+
+
+def statistics(best: np.ndarray, begun: int, seen: int, beyond: int) -> str:
+    """What the best scores of readings say of false alarms."""
+    mean, spread = float(best.mean()), float(best.std())
+    tail = erfc((mark_reader.SURE - mean) / spread / 2**0.5) / 2
+    bound = chi2.ppf(0.95, 2 * (beyond + 1)) / 2 / len(best)  # of a count that is Poisson's
+    return (
+        f"{len(best)} readings of {begun} windows so far, {seen} false alarms. Best scores: mean {mean:.2f}, standard deviation "
+        f"{spread:.2f}, largest {best.max():.2f}; {beyond} messages from {mark_reader.SURE} on. With a right check sum as well: "
+        f"{tail / 2**CHECK_BITS:.1e} a reading by a normal tail, below {bound / 2**CHECK_BITS:.1e} with 95 %"
+    )
 
 
 def faster_decoder() -> Callable[[np.ndarray], list[int]]:
