@@ -189,7 +189,7 @@ def candidates(parts: np.ndarray) -> list[tuple[int, float]]:
     """The most likely message at every phase of the mark, and its score.
 
     The score is the correlation with the mark of that message. In noise it has a standard deviation of 1 for any one message, and
-    is about 9 for the most likely one.
+    is about 9.5 for the most likely one.
 
     Args:
         parts: see `spread_parts`.
