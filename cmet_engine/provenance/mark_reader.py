@@ -75,7 +75,7 @@ def find(clip: str | Path | Source, known: Sequence[int] = (), progress: Progres
 
     Args:
         clip: what `media.reader` reads.
-        known: ids to ask for, such as those of a ledger: of them a quarter of the evidence is enough.
+        known: ids to ask for, such as those of a ledger: of them a third of the evidence is enough.
         progress: called as (stage, done, total) while faces are tracked.
 
     Raises:
