@@ -239,7 +239,9 @@ def edited_clips(
                 flicker = metrics.flicker(filmed, _neighbours(made, [renderer.target(int(i)) for i in shown], shown))
                 then = _judged(judges, made, landmarks[shown])
                 verdicts = {name: Verdict(emotion, said[name], then[name]) for name in then}
-            yield EditedClip(path.stem, emotion, source, edited, shown, before, after, lips, flicker, verdicts, lip_frames)
+            yield EditedClip(
+                path.stem, emotion, source, edited, shown, before, after, lips, flicker, verdicts, lip_frames
+            )
 
 
 def _judged(judges: Sequence[Judge], pictures: Sequence[np.ndarray], landmarks: np.ndarray) -> dict[str, np.ndarray]:
