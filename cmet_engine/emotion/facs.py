@@ -108,8 +108,8 @@ EXPRESSIONS: dict[str, Expression] = {
     ),
     "contempt": Expression(
         (
-            Variant(0.7, "L12B L14E L24D 24A 17C 7B 4A"),
-            Variant(0.3, "L12B L14E L24D 17C 7B 4A"),
+            Variant(0.7, "L12B L14E L24D 24A 17C 7C 4B"),
+            Variant(0.3, "L12B L14E L24D 17C 7C 4B"),
         ),
         {**_RELAX_SMILE, **_RELAX_BROWS},
         "CONTEMPT",
