@@ -27,8 +27,9 @@ demo: .venv/ready ## the main job on the sample that ships with the project
 	$(BIN)/cmet export out/demo/edited.npz --rig rigs/demo_head.blend --output out/demo/edited.fbx --force
 	@echo "Open out/demo/report.html; the video is out/demo/edited.mp4, the character out/demo/edited.fbx"
 
+# PYTHONDONTWRITEBYTECODE would have each of the hundred processes that the tests start compile the engine anew.
 test: .venv/ready ## all tests
-	$(BIN)/python -m pytest --numprocesses auto
+	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest --numprocesses auto
 
 soak: .venv/ready ## the long forms of the tests under load and with damaged media, a quarter of an hour
 	$(BIN)/python -m pytest --long -s tests/soak tests/engine/serve/test_description.py \

@@ -62,6 +62,7 @@ class EditedClip:
         lips: [2, N] opening between the inner lips in source and result.
         flicker: `metrics.flicker` of neighbouring rendered frames; None when nothing was rendered.
         verdicts: what the independent judges make of the rendered frames, by their names.
+        lip_frames: [N], the frames of `lips`; None where nothing is known of speech in them.
     """
 
     name: str
@@ -74,6 +75,7 @@ class EditedClip:
     lips: np.ndarray | None
     flicker: float | None
     verdicts: dict[str, Verdict] = field(default_factory=dict)
+    lip_frames: np.ndarray | None = None
 
     @property
     def shown(self) -> dict[str, np.ndarray]:
@@ -168,7 +170,11 @@ def _measure(clip: EditedClip, values: dict[str, list[float]], readable: np.ndar
         if found := metrics.realised(asked, clip.after - clip.before, seen):
             figures |= {"realised": found.share, "same_sign": found.right_way}
     if clip.lips is not None:
-        figures |= {"lips": metrics.lip_correlation(*clip.lips), "closed": metrics.lips_closed_kept(*clip.lips)}
+        speech = None if clip.lip_frames is None else metrics.Speech.of(clip.source).at(clip.lip_frames)
+        figures |= {
+            "lips": metrics.lip_correlation(*clip.lips, speech),
+            "closed": metrics.lips_closed_kept(*clip.lips, speech),
+        }
     for name, value in figures.items():
         if value is not None:
             values[name].append(value)
@@ -221,7 +227,7 @@ def edited_clips(
         for emotion in emotions:
             edited = edit_track(source, EmotionTimeline.parse([f"{emotion}={strength}"]), library, mode=mode)
             moved = landmarks + load_basis().motion(landmarks, edited.coefficients - source.coefficients)
-            lips = np.stack([lip_opening(landmarks[ok]), lip_opening(moved[ok])])
+            lips, lip_frames = np.stack([lip_opening(landmarks[ok]), lip_opening(moved[ok])]), np.flatnonzero(ok)
             after, flicker, verdicts = None, None, {}
             if estimator and first is not None:
                 renderer = WarpRenderer(geometry, source, edited, occlusion=occlusion)
@@ -229,11 +235,11 @@ def edited_clips(
                 last, after = estimator(made)
                 both = np.isfinite(first).all((1, 2)) & np.isfinite(last).all((1, 2))
                 if both.any():
-                    lips = np.stack([lip_opening(first[both]), lip_opening(last[both])])
+                    lips, lip_frames = np.stack([lip_opening(first[both]), lip_opening(last[both])]), shown[both]
                 flicker = metrics.flicker(filmed, _neighbours(made, [renderer.target(int(i)) for i in shown], shown))
                 then = _judged(judges, made, landmarks[shown])
                 verdicts = {name: Verdict(emotion, said[name], then[name]) for name in then}
-            yield EditedClip(path.stem, emotion, source, edited, shown, before, after, lips, flicker, verdicts)
+            yield EditedClip(path.stem, emotion, source, edited, shown, before, after, lips, flicker, verdicts, lip_frames)
 
 
 def _judged(judges: Sequence[Judge], pictures: Sequence[np.ndarray], landmarks: np.ndarray) -> dict[str, np.ndarray]:
