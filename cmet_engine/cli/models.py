@@ -8,6 +8,7 @@ from typing import Any
 from cmet_engine.choices import PORTRAITS
 from cmet_engine.cli.options import Adder, device_argument
 from cmet_engine.errors import InvalidInput
+from cmet_engine.models import licences
 from cmet_engine.models.networks import NETWORKS
 
 
@@ -16,7 +17,8 @@ def add_command(command: Adder) -> None:
     actions = command("models", list_models, "published weights: list, pull, convert, check").add_subparsers(
         title="actions", metavar="ACTION"
     )
-    command("list", list_models, "what is there, where it came from, how large it is, its licence", actions)
+    sub = command("list", list_models, "what is there, where it came from, how large it is, its licence", actions)
+    sub.add_argument("--licences", action="store_true", help="instead, what each embedded weight was made from")
     sub = command("pull", pull, "download weights, check them, convert them once to safetensors", actions)
     sub.add_argument(
         "name", metavar="NAME", help="cmet (connector, EDTalk renderer, Audio2Lip), liveportrait or emotion2vec"
@@ -48,7 +50,9 @@ def add_command(command: Adder) -> None:
 
 
 def list_models(options: argparse.Namespace) -> Any:
-    """List the published weights."""
+    """List the published weights, or what the embedded ones were made from."""
+    if getattr(options, "licences", False):
+        return licences.rows() if options.json else print(licences.text())
     from cmet_engine.models import registry  # brings numpy
 
     rows = list(registry.describe())

@@ -16,7 +16,7 @@ from cmet_engine.emotion.user_library import FORMAT as LIBRARY_FORMAT
 from cmet_engine.emotions import BASIC, EXTENDED
 from cmet_engine.evaluation.speech import SYNTHETIC, basic_vectors, cosine, evaluate, predict_all
 from cmet_engine.files import whole_file
-from cmet_engine.models import assets
+from cmet_engine.models import assets, licences
 from cmet_engine.training.corpora.speech import read_corpus
 from cmet_engine.training.speech.clips import Clips, prepare
 from cmet_engine.training.speech.config import TrainingConfig
@@ -41,6 +41,7 @@ def embed(run: str | Path, corpus: str | Path, *, cache: str | Path | None = Non
     student, _ = load_student(run / WEIGHTS)
     config = TrainingConfig.from_json((run / CONFIG).read_text("utf-8"), str(run / CONFIG))
     clips = prepare(read_corpus(corpus), run / "cache" if cache is None else cache, to_train=False)
+    licences.check_recipe(ENCODER_FILES[0], np.unique(clips.dataset[~held_out(clips, config)]))
     encoder = Encoder(student)
     figures = evaluate(encoder, clips, config)
     save_student(student, assets.ASSETS / ENCODER_FILES[0], figures, force=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from cmet_engine.errors import MissingWeights
 from cmet_engine.files import read_json, sha256
+from cmet_engine.models import licences
 
 ASSETS = Path(__file__).parents[1] / "assets"
 
@@ -21,8 +22,9 @@ def asset(name: str) -> Path:
     """Path of an embedded file, after its SHA-256 was compared with the recorded one (once a process).
 
     Raises:
-        MissingWeights: the file is missing or differs from what was recorded.
+        MissingWeights: the file is missing or differs from what was recorded, or is refused (`licences.check_allowed`).
     """
+    licences.check_allowed(name)
     path = ASSETS / name
     recorded = recorded_checksums().get(name)
     if not path.is_file() or recorded is None:
