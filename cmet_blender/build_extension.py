@@ -62,7 +62,8 @@ def build_wheel(folder: Path, version: str) -> Path:
 def _listed_manifest(text: str, website: str) -> str:
     """The manifest of the build for the public listing."""
     for name, value in (("website", website), ("network", LISTED_NETWORK)):
-        text, count = re.subn(rf'^{name} = ".*"$', lambda _, n=name, v=value: f'{n} = "{v}"', text, flags=re.MULTILINE)
+        line = f'{name} = "{value}"'.replace("\\", r"\\")  # a template of `re`, too
+        text, count = re.subn(rf'^{name} = ".*"$', line, text, flags=re.MULTILINE)
         if count != 1:
             raise SystemExit(f"blender_manifest.toml: one line '{name} = \"…\"' is needed.")
     return text

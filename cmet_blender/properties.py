@@ -364,18 +364,18 @@ class CmetPreferences(bpy.types.AddonPreferences):
         else:
             wrapped(layout, LISTED, width, "INFO")
             layout.operator("wm.url_open", text="How to Install the Engine", icon="URL").url = session.website()
-        layout.prop(self, "engine_python", placeholder="found automatically")
-        layout.prop(self, "model_folder", placeholder="the engine's own")
-        layout.prop(self, "device")
-        column = layout.column(align=True)
-        column.prop(self, "port_first")
-        column.prop(self, "port_last")
         row = layout.row()
         row.operator("cmet.engine_check", icon="CHECKMARK")
         row.operator("cmet.engine_start", icon="PLAY")
         row.operator("cmet.engine_stop", icon="SNAP_FACE")
         for finding in session.STATE.findings:
             wrapped(layout, finding.text, width, "CHECKMARK" if finding.ok else "ERROR")
+        layout.prop(self, "engine_python", placeholder="found automatically")
+        layout.prop(self, "model_folder", placeholder="the engine's own")
+        layout.prop(self, "device")
+        column = layout.column(align=True)
+        column.prop(self, "port_first")
+        column.prop(self, "port_last")
         if not getattr(bpy.app, "online_access", False):
             text = "Online access is off: the engine downloads no models. It is reached on this machine alone."
             wrapped(layout, text, width, "INTERNET_OFFLINE")

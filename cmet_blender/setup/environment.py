@@ -50,7 +50,7 @@ _CAUSES = (
     (
         r"NewConnectionError|NameResolutionError|ConnectTimeout|ReadTimeout|ProxyError|Failed to establish|Connection refused"
         r"|error sending request",
-        "an index does not answer; check the network and its proxy",
+        "the server does not answer; check the network and its proxy",
     ),
     (r"DO NOT MATCH THE HASHES|HashMismatch", "a file arrived damaged"),
     (r"is not a supported wheel on this platform: *(.*)", "{0} is built for another system or Python"),
@@ -381,8 +381,9 @@ class Setup:
                 status = -1
             self._said = self.log.read_bytes()[begin:].decode("utf-8", "replace")
             lines = self._said.splitlines()[: None if status is not None else self._said.count("\n")]
-            for line in lines[seen:] if each else ():
-                each(line)
+            for line in lines[seen:]:
+                if each:
+                    each(line)
             seen = len(lines)
         return status
 

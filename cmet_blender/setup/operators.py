@@ -139,7 +139,7 @@ def _tick() -> float | None:
         session.STATE.setup = session.STATE.job = None
         text, failed = _receive(work)
         if failed:
-            session.STATE.findings = [Finding(False, text)]
+            session.STATE.findings = [Finding(isinstance(failed, Cancelled), text)]
         bpy.context.scene.cmet.message, bpy.context.scene.cmet.done = (text, "") if failed else ("", text)
     redraw(bpy.context)
     return None if work.finished else POLL_SECONDS

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 WANTED = (3, 11)
 """The version that the engine is tested with; its packages have wheels for it."""
@@ -42,9 +43,11 @@ def clean_environment() -> dict[str, str]:
     return kept | {"PYTHONUTF8": "1", "PIP_NO_INPUT": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1", "NO_COLOR": "1"}
 
 
-def hidden() -> dict[str, int]:
+def hidden() -> dict[str, Any]:
     """Arguments for `subprocess` that keep Windows from opening a console window."""
-    return {"creationflags": subprocess.CREATE_NO_WINDOW} if sys.platform == "win32" else {}
+    if sys.platform == "win32":
+        return {"creationflags": subprocess.CREATE_NO_WINDOW}
+    return {}
 
 
 def examine(command: list[str]) -> Python | None:

@@ -298,3 +298,21 @@ def session(archive, folder, *more):
     done = subprocess.run(command, cwd=folder, env=environ, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+@pytest.mark.soak
+def test_the_real_engine_with_everything_that_it_needs(tmp_path, monkeypatch, project):
+    monkeypatch.setattr(environment, "VENV", ("-m", "venv"))
+    monkeypatch.setenv("PIP_CONSTRAINT", str(project / ".ci" / "constraints.txt"))
+    wheel = build_dist.engine_wheel(tmp_path / "wheels")
+    # torch from pip's index, as it is set up on this machine, and not from that of torch alone
+    work = environment.Setup(plan.make(tmp_path / "engine", plan.Source("wheel", str(wheel), True), [PYTHON]))
+    work.work()
+    if work.error is not None and "does not answer" in str(work.error):
+        pytest.skip("needs pip's index, which does not answer")
+    assert work.error is None, work.error
+    service = Engine(work.result.python, folder=tmp_path / "run")
+    service.start()
+    service.wait()
+    assert service.health()["version"] == VERSION
+    service.stop()
