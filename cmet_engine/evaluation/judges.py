@@ -29,8 +29,8 @@ ANSWERS = (*JUDGED, "neutral")
 CROP = 224
 """Side of the crop that all judges see, pixels; each reduces it to its own size."""
 
-FLOOR = 0.005
-"""Probabilities below this count as this: a change from one in a million to one in a thousand is none."""
+FLOOR = 1e-4
+"""Probabilities below this count as this: what next to nothing was multiplied by is none of a change."""
 
 PICTURES_OF_EACH = 60
 """Pictures of an emotion at most that the accuracy on real faces is measured on; each of another person."""

@@ -27,7 +27,7 @@ def test_an_edit_is_judged_by_what_rose_against_the_source():
 
 
 def test_what_is_next_to_impossible_did_not_rise():
-    before, after = probabilities(neutral=0.999999), probabilities(neutral=0.99)
+    before, after = probabilities(neutral=1 - 1e-8), probabilities(neutral=1 - 1e-4)
     assert summary([Verdict("fear", before, after)])["fear"]["rose"] == 0
 
 
