@@ -8,7 +8,7 @@ from scipy.ndimage import gaussian_filter1d, maximum_filter1d
 from cmet_engine import arkit
 from cmet_engine.emotion.coefficients import by_side, starting_with
 from cmet_engine.face.blendshapes import load_basis
-from cmet_engine.face.lips import INNER_LIPS, PARTS, held_opening, said_opening
+from cmet_engine.face.lips import INNER_LIPS, OPENERS, PARTS, held_opening, said_opening
 from cmet_engine.smoothstep import smoothstep
 
 KNEE = 0.85
@@ -74,6 +74,9 @@ FURTHER_OPEN = 0.35
 JAW_OF_EMOTION, GAP_OF_JAW = 0.3, 0.35
 """A rise of `jawOpen` beyond the first opens the lips in any case, by the second (outer-eye distances) per unit."""
 
+HELD_IN_SPEECH = 0.06
+"""Talking lips stay apart by up to this much (outer-eye distances) for a while; what is held open beyond may close."""
+
 _ROUNDED = ("mouthPucker", "mouthFunnel")  # lips rounded for a vowel: pulling the corners apart would unsay it
 _SPREADERS = ("mouthSmile", "mouthStretch", "mouthDimple", "mouthFrown")
 
@@ -138,8 +141,8 @@ def protect(source: np.ndarray, change: np.ndarray, fps: float) -> np.ndarray:
     closed = _closed_share(source, fps)  # [N]
     _protect_speech(source, change, closed)
     _protect_blinks(source, change)
-    _keep_opening(source, change, fps)
     _close_lips(source, change, closed)
+    _keep_opening(source, change, fps)
     return change
 
 
@@ -156,13 +159,15 @@ def _protect_speech(source: np.ndarray, change: np.ndarray, closed: np.ndarray) 
 def _keep_opening(source: np.ndarray, change: np.ndarray, fps: float) -> None:
     """Keep how far speech opens the lips: what is held open may close, and all may open a little further; in place."""
     opening = np.maximum(said_opening(source), 0)
-    held = held_opening(opening, fps)
-    parts = change * PARTS
+    held = np.maximum(held_opening(opening, fps) - HELD_IN_SPEECH, 0)
+    parts = change * PARTS * OPENERS
     closing, parting = np.minimum(parts, 0).sum(1), np.maximum(parts, 0).sum(1)
     share = np.clip((held + parting) / np.maximum(-closing, 1e-6), 0, 1)  # [N]
     change *= np.where(parts < 0, share[:, None], 1)
-    most = FURTHER_OPEN * opening + GAP_OF_JAW * np.maximum(change[:, arkit.INDEX["jawOpen"]] - JAW_OF_EMOTION, 0)
     close = arkit.INDEX["mouthClose"]
+    beyond = np.maximum(-held - CLOSURE_MARGIN - said_opening(change), 0) / -PARTS[close]
+    change[:, close] -= np.minimum(beyond, np.maximum(change[:, close], 0))
+    most = FURTHER_OPEN * opening + GAP_OF_JAW * np.maximum(change[:, arkit.INDEX["jawOpen"]] - JAW_OF_EMOTION, 0)
     change[:, close] += np.maximum(said_opening(change) - most, 0) / -PARTS[close]
 
 

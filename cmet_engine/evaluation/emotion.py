@@ -172,8 +172,8 @@ def _measure(clip: EditedClip, values: dict[str, list[float]], readable: np.ndar
     if clip.lips is not None:
         speech = None if clip.lip_frames is None else metrics.Speech.of(clip.source).at(clip.lip_frames)
         figures |= {
-            "lips": metrics.lip_correlation(*clip.lips, speech),
-            "closed": metrics.lips_closed_kept(*clip.lips, speech),
+            "lips": metrics.lip_correlation(clip.lips[0], clip.lips[1], speech),
+            "closed": metrics.lips_closed_kept(clip.lips[0], clip.lips[1], speech),
         }
     for name, value in figures.items():
         if value is not None:

@@ -144,6 +144,10 @@ SAID_OPEN = (0.0, 0.03)
 TOUCHING_OPEN = (0.02, 0.06)
 """The same for lips that touch: the curves of a real face are no more exact than this."""
 
+PRESSES = ~OPENERS & (np.array(arkit.NAMES) != "mouthClose")
+PRESSED_HARDER = 0.035
+"""What presses the lips together, and up to how much of it (outer-eye distances) they touch harder and not sooner."""
+
 MOST_OVER = 1.1
 """Lips open at most this many times as far as the curves say, whatever the network thinks."""
 
@@ -193,6 +197,7 @@ def move_lips(
     """Let the lips open and close as the curves say; they never pass through each other.
 
     An opening gets smaller by the share of it that the curves take away: without any of it the lips close, whatever the face did.
+    What presses or closes the lips takes its own amount off.
 
     Args:
         points: [N, 478, 3] pose-free.
@@ -208,13 +213,21 @@ def move_lips(
     change = motion[:, upper, 1] - motion[:, lower, 1]
     mean = before.mean(1)
     said = mean if source is None else said_opening(source)
-    asked = said_opening(delta)
-    kept = np.clip(1 + np.minimum(asked, 0) / np.maximum(said, LEAST_OPENING), 0, 1)
+    openers = mean if source is None else said_opening(np.maximum(source, 0) * OPENERS)
+    rise = said_opening(np.maximum(delta, 0) * OPENERS)
+    loss = said_opening(np.minimum(delta, 0) * OPENERS)
+    press = np.maximum(-said_opening(delta * ~OPENERS), 0)
+    asked = np.maximum(rise - press, 0)
+    kept = np.clip(1 + loss / np.maximum(openers, LEAST_OPENING), 0, 1)
     touching = 1 - smoothstep(mean, *LIPS_TOUCHING)
     parting = (1 - touching) * smoothstep(asked, *SAID_OPEN)
     parting += touching * smoothstep(asked + np.minimum(said, 0), *TOUCHING_OPEN)
-    parting *= np.clip(asked / np.maximum(said_opening(np.maximum(delta, 0) * OPENERS), 1e-6), 0, 1)
-    further = parting * np.clip(change.mean(1), 0, MOST_OVER * np.maximum(asked, 0))
+    parting *= asked / np.maximum(rise, 1e-6)
+    further = parting * np.clip(change.mean(1), 0, MOST_OVER * asked)
+    rest = np.maximum(mean, 0) * kept
+    harder = np.clip(said_opening(delta * (PRESSES & (delta > 0))), -PRESSED_HARDER, 0)
+    pressed = np.maximum(rest - np.maximum(press + harder - rise, 0), 0) / np.maximum(rest, 1e-6)
+    kept = kept * np.where(rest > 0, pressed, 1)
     opening = np.maximum(mean, 0) * kept + further
     shape = smoothstep(opening, LIPS_TOUCH, LIPS_APART)[:, None] * (change - change.mean(1, keepdims=True))
     after = before * kept[:, None] + further[:, None] + shape

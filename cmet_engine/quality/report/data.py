@@ -63,8 +63,8 @@ class EditReport:
         pairs: a few moments before and after.
         edit_realised: share of the requested change found in the edited pictures, by least squares (`metrics.realised`).
         same_sign: share of strongly changed coefficients that moved in the requested direction, 0 to 1.
-        lips_closed_kept: share of the source's frames with closed lips whose lips are still closed, 0 to 1.
-        lip_correlation: correlation of the opening between the inner lips, before and after.
+        lips_closed_kept: share of the source's frames with lips closed in speech whose lips are still closed, 0 to 1.
+        lip_correlation: correlation of what speech opens between the inner lips, before and after (`metrics.lip_correlation`).
         outside_psnr: dB by which the written picture outside the face equals the source, over the first frames.
         faces_lost: frames without a face, left as they were.
         cuts: first frame of every shot after the first.

@@ -46,12 +46,12 @@ def figures(data: EditReport) -> list[Figure]:
         ),
         _rated(
             "Closed lips kept", data.lips_closed_kept, "{:.1%}", CLOSED_TARGET,
-            "of the frames in which the lips were closed (as for m, b and p) still have them closed. "
+            "of the frames in which speech closed the lips (m, b and p) still have them closed. "
             f"{CLOSED_TARGET:.0%} or more is good.",
         ),
         _rated(
             "Speech kept", data.lip_correlation, "{:.3f}", LIP_TARGET,
-            "is the correlation of the opening between the lips before and after; 1 means that they open and close "
+            "is the correlation of what speech opens between the lips before and after; 1 means that they open and close "
             f"exactly as before. {LIP_TARGET} or more is good (0.85 for surprise, which opens the jaw by nature).",
         ),
         _rated(

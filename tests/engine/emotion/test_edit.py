@@ -74,7 +74,7 @@ def test_an_emotion_closes_what_is_held_open_and_leaves_what_speech_opens():
     spoken = np.maximum(np.sin(2 * np.pi * 3 * frames / 25), 0)
     alone, smiling = np.zeros((2, 150, arkit.COUNT))
     alone[:, arkit.INDEX["jawOpen"]] = 0.4 * spoken
-    smiling[:, arkit.INDEX["jawOpen"]] = 0.25 + 0.4 * spoken
+    smiling[:, arkit.INDEX["jawOpen"]] = 0.45 + 0.4 * spoken
     less = np.zeros_like(alone)
     less[:, arkit.INDEX["jawOpen"]] = -0.25
     kept, closed = (protection.protect(source, less.copy(), 25.0) for source in (alone, smiling))
