@@ -172,8 +172,8 @@ def _measure(clip: EditedClip, values: dict[str, list[float]], readable: np.ndar
     if clip.lips is not None:
         speech = None if clip.lip_frames is None else metrics.Speech.of(clip.source).at(clip.lip_frames)
         figures |= {
-            "lips": metrics.lip_correlation(*clip.lips, speech),
-            "closed": metrics.lips_closed_kept(*clip.lips, speech),
+            "lips": metrics.lip_correlation(*clip.lips, speech=speech),
+            "closed": metrics.lips_closed_kept(*clip.lips, speech=speech),
         }
     for name, value in figures.items():
         if value is not None:
@@ -239,7 +239,9 @@ def edited_clips(
                 flicker = metrics.flicker(filmed, _neighbours(made, [renderer.target(int(i)) for i in shown], shown))
                 then = _judged(judges, made, landmarks[shown])
                 verdicts = {name: Verdict(emotion, said[name], then[name]) for name in then}
-            yield EditedClip(path.stem, emotion, source, edited, shown, before, after, lips, flicker, verdicts, lip_frames)
+            yield EditedClip(
+                path.stem, emotion, source, edited, shown, before, after, lips, flicker, verdicts, lip_frames
+            )
 
 
 def _judged(judges: Sequence[Judge], pictures: Sequence[np.ndarray], landmarks: np.ndarray) -> dict[str, np.ndarray]:
