@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 SAMPLE := cmet_engine/assets/sample/talking_head.mp4
 
-.PHONY: demo test soak lint docs extension clean
+.PHONY: demo test soak lint docs extension dist clean
 
 # The libraries that mediapipe and bpy load, by the names of a Debian or Ubuntu package.
 SYSTEM := libgl1 libegl1 libx11-6 libxrender1 libxfixes3 libxi6 libxkbcommon0 libsm6
@@ -44,6 +44,9 @@ docs: .venv/ready ## the documentation site, into build/site
 
 extension: .venv/ready ## the zip that Blender installs
 	$(BIN)/python -m cmet_blender.build_extension
+
+dist: .venv/ready ## the engine's wheel, the extension with it inside, and the index of an extension repository
+	$(BIN)/python -m cmet_blender.build_dist
 
 clean:
 	rm -rf .venv build dist out

@@ -7,7 +7,8 @@ import bpy
 
 from .. import performers, session
 from ..operators.track import to_track
-from .base import Panel, wrapped
+from ..wrapping import wrapped
+from .base import Panel
 
 
 class CMET_UL_people(bpy.types.UIList):

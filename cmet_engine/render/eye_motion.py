@@ -120,7 +120,7 @@ def keep_forehead(points: np.ndarray, motion: np.ndarray) -> np.ndarray:
     return result
 
 
-LID_LEAST = (0.65, 0.4, 0.3, 0.85)
+LID_LEAST = (0.55, 0.2, 0.15, 0.85)
 """Least height of the strips of an upper lid, from its edge up to the brow, and of the brow, as shares of what they were: skin that
 is pushed further goes over the edge with its lashes, and leaves a dark jagged line there."""
 
@@ -154,7 +154,7 @@ EYE_NARROWEST, BLINK_CLOSES, SQUINT_CLOSES = 0.7, 1.4, 0.5
 """An eye closes by at most these shares of what `eyeBlink` and `eyeSquint` ask for together, and never by more than the first
 share of its opening: the blendshape model that the network was trained with responds late to a lid that comes down."""
 
-SHUT, SHUT_BY = (0.6, 0.95), (0.1, 0.3)
+SHUT, SHUT_BY = (0.55, 0.85), (0.1, 0.3)
 """An `eyeBlink` of the second shuts the eye whatever it did, of the first not by itself, if it rises by the latter two."""
 
 _LID_REACH = 0.07

@@ -10,10 +10,13 @@ import numpy as np
 
 from cmet_engine import arkit
 from cmet_engine.face.landmarks import (
+    CHIN_TIP,
+    EARS,
     INNER_LIP_CORNERS,
     IRIS,
     LOWER_LIP_INNER,
     LOWER_LIP_OUTER,
+    OUTER_EYE_CORNERS,
     OUTER_LIP_CORNERS,
     UPPER_LIP_INNER,
     UPPER_LIP_OUTER,
@@ -92,6 +95,43 @@ def keep_width(points: np.ndarray, motion: np.ndarray, delta: np.ndarray) -> np.
         return motion
     result = motion.copy()
     result[..., 0] += missing[:, None] / 2 * _width_share()
+    return result
+
+
+SIDEWAYS = {"mouth": 0.07, "jaw": 0.09}
+"""How far `mouthLeft`/`Right` shift the lips and `jawLeft`/`Right` the chin, in outer-eye distances: MediaPipe's model, hence the
+network, hardly knows them."""
+
+_LIPS_WIDTH = 0.2  # outer-eye distances over which a shift of the lips fades
+
+
+@cache
+def _sideways_shares() -> dict[str, np.ndarray]:
+    """How far each landmark goes along when lips or jaw go sideways: [478] each."""
+    points = template().points
+    lips = points[[*UPPER_LIP_OUTER, *LOWER_LIP_OUTER], :2]
+    beyond = np.maximum(np.maximum(points[:, :2] - lips.max(0), lips.min(0) - points[:, :2]), 0)
+    mouth = np.exp(-(beyond**2).sum(1) / _LIPS_WIDTH**2)
+    jaw = smoothstep(-points[:, 1], -float(points[UPPER_LIP_INNER[5], 1]), -float(points[CHIN_TIP, 1]))
+    jaw = np.asarray(jaw * smoothstep(-np.abs(points[:, 0]), -float(np.abs(points[list(EARS), 0]).max()), -0.2))
+    mouth[IRIS] = jaw[IRIS] = 0
+    return {"mouth": mouth, "jaw": jaw}
+
+
+def move_sideways(motion: np.ndarray, delta: np.ndarray) -> np.ndarray:
+    """Add what `mouthLeft`, `mouthRight`, `jawLeft` and `jawRight` ask for.
+
+    Args:
+        motion: [N, 478, 3] pose-free.
+        delta: [N, 52] change of the coefficients.
+    """
+    left = np.sign(template().points[OUTER_EYE_CORNERS[1], 0])
+    result = motion
+    for name, share in _sideways_shares().items():
+        way = delta[:, arkit.INDEX[name + "Left"]] - delta[:, arkit.INDEX[name + "Right"]]
+        if way.any():
+            result = result.copy() if result is motion else result
+            result[..., 0] += left * SIDEWAYS[name] * way[:, None] * share
     return result
 
 
@@ -200,6 +240,9 @@ def _spread_lips(correction: np.ndarray) -> np.ndarray:
 LEAST_RED = 0.55
 """Lips keep at least this share of the height of their red: pressed lips thin out, but do not vanish."""
 
+ROLLED_IN = 0.65
+"""A full `mouthRoll` hides this share of the red at least."""
+
 ROLLED = (0.3, 0.8)
 """A rise of `mouthRoll` beyond the first may hide the red, from the second on in full."""
 
@@ -235,7 +278,7 @@ def _red_fields() -> list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, 
 
 
 def keep_red(points: np.ndarray, motion: np.ndarray, delta: np.ndarray) -> np.ndarray:
-    """Keep the red of the lips at `LEAST_RED` of its height at least.
+    """Roll the lips in as asked, and else keep the red of the lips at `LEAST_RED` of its height at least.
 
     Args:
         points: [N, 478, 3] pose-free.
@@ -250,7 +293,9 @@ def keep_red(points: np.ndarray, motion: np.ndarray, delta: np.ndarray) -> np.nd
         before = np.maximum(up * (points[:, far, 1] - points[:, near, 1]), 0)
         after = before + up * (motion[:, far, 1] - motion[:, near, 1])
         least = LEAST_RED * (1 - smoothstep(delta[:, arkit.INDEX[name]], *ROLLED))[:, None]
-        missing = np.maximum(least * before - after, 0)
+        most = 1 - ROLLED_IN * np.clip(delta[:, arkit.INDEX[name]], 0, 1)[:, None]
+        rolled = np.where(delta[:, arkit.INDEX[name], None] > 0, np.maximum(after - most * before, 0), 0)
+        missing = np.maximum(least * before - after, 0) - rolled
         if missing.any():
             result = result.copy() if result is motion else result
             result[..., 1] += up * (missing @ mix.T) * share

@@ -21,7 +21,7 @@ from cmet_engine.face.pose import LANDMARKS, denormalise_motion, normalise, temp
 from cmet_engine.models.assets import asset
 from cmet_engine.models.tensors import read_arrays
 from cmet_engine.render.eye_motion import keep_brows, keep_forehead, keep_lid_skin, keep_lids, tilt_brows
-from cmet_engine.render.lip_motion import keep_red, keep_width, move_lips, round_corners
+from cmet_engine.render.lip_motion import keep_red, keep_width, move_lips, move_sideways, round_corners
 from cmet_engine.smoothstep import smoothstep
 
 MOTION_FILE = "warp_motion.safetensors"
@@ -177,5 +177,5 @@ def landmark_motion(landmarks: np.ndarray, delta: np.ndarray, source: np.ndarray
     motion = keep_lid_skin(points, keep_brows(points, round_corners(motion)))
     motion = keep_forehead(points, motion)
     motion = move_lips(points, keep_width(points, motion, wanted), wanted, source)
-    motion = keep_red(points, motion, wanted)
+    motion = keep_red(points, move_sideways(motion, wanted), wanted)
     return np.where(known[:, None, None], np.nan_to_num(denormalise_motion(motion, pose)), 0.0)

@@ -273,6 +273,12 @@ def test_what_is_keyed_is_drawn_whatever_the_face_did():
     together = closed + landmark_motion(closed, delta(jawOpen=0.5, mouthClose=0.5), delta(mouthPress=0.5))
     assert lip_opening(together)[0] < 0.02
     assert eye_opening(face + landmark_motion(face, delta(eyeBlink=1.0), source)).max() < 0.01
+    rolled = closed + landmark_motion(closed, delta(mouthRollLower=1.0), delta(mouthPress=0.5))
+    red = [(points[0, 17, 1] - points[0, 14, 1]) for points in (closed, rolled)]
+    assert red[1] < 0.5 * red[0]
+    # the person's left is the right of the picture
+    sideways = landmark_motion(face, delta(mouthLeft=0.8, jawRight=0.8), source)[0, :, 0]
+    assert sideways[list(UPPER_LIP_OUTER)].min() > 3 and sideways[152] < -4 and np.abs(sideways[[33, 263]]).max() < 0.5
 
 
 def test_lips_that_close_leave_the_teeth_behind():
