@@ -47,7 +47,7 @@ ACTION_UNITS: dict[str, dict[str, float]] = {
     "5": {"eyeWide": 0.65},
     "6": {"cheekSquint": 0.9, "eyeSquint": 0.35},
     "7": {"eyeSquint": 0.6},
-    "9": {"noseSneer": 0.8, "mouthUpperUp": 0.15, "browDown": 0.1, "cheekSquint": 0.3},
+    "9": {"noseSneer": 0.8, "mouthUpperUp": 0.15, "browDown": 0.2, "cheekSquint": 0.3},
     "10": {"mouthUpperUp": 0.5, "noseSneer": 0.3},
     "12": {"mouthSmile": 1.0},
     "14": {"mouthDimple": 0.7, "mouthPress": 0.35},
@@ -99,9 +99,9 @@ _RELAX_SCOWL = {"browDown": 0.7, "mouthFrown": 0.7, "mouthPress": 0.4}
 EXPRESSIONS: dict[str, Expression] = {
     "angry": Expression(
         (
-            Variant(0.50, "4E 5B 7B 38C 23D 17C 16D 25B 26D"),
-            Variant(0.30, "4E 5B 7C 38C 24D 17C 16D 22B 26D"),
-            Variant(0.20, "4E 5B 7B 38D 23D 17C 15A 16E 26C"),
+            Variant(0.50, "4E 5A 7D 38B 23C 17B 16E 25B 26D"),
+            Variant(0.30, "4E 5A 7D 38B 24C 17B 16E 22B 26D"),
+            Variant(0.20, "4E 5A 7D 38B 23C 17B 15A 16E 26D"),
         ),
         {**_RELAX_SMILE, **_RELAX_BROWS, "mouthUpperUp": 0.6},
         "EMFACS",
@@ -116,18 +116,18 @@ EXPRESSIONS: dict[str, Expression] = {
     ),
     "disgusted": Expression(
         (
-            Variant(0.4, "9E 10D 17D 7B 43B 15B"),
-            Variant(0.3, "9E 10D 17D 6B 7B 43B 15B"),
-            Variant(0.3, "9E 10E 17D 7B 43B 15B 16B"),
+            Variant(0.4, "9E 10E 17C 4A 7B 43B 15B"),
+            Variant(0.3, "9E 10E 17C 4A 6A 7B 43B 15B"),
+            Variant(0.3, "9E 10E 17C 4A 7B 43B 15B 16C"),
         ),
-        {**_RELAX_SMILE, **_RELAX_BROWS, "browDown": 0.4},
+        {**_RELAX_SMILE, **_RELAX_BROWS},
         "EMFACS, DU",
     ),
     "fear": Expression(
         (
-            Variant(0.5, "1E 2A 4C 5E 20D 16B 25B 26B"),
-            Variant(0.3, "1E 2A 4C 5E 20D 16C 25B 26B"),
-            Variant(0.2, "1E 2A 4C 5E 20C 16C 25B 26C"),
+            Variant(0.5, "1E 2A 4C 5D 20E 16A 25B 26A"),
+            Variant(0.3, "1E 2A 4C 5D 20E 25B 15A"),
+            Variant(0.2, "1E 4B 5D 20D 16B 25B 26B"),
         ),
         {
             "mouthSmile": 1.0,
@@ -152,9 +152,9 @@ EXPRESSIONS: dict[str, Expression] = {
     ),
     "sad": Expression(
         (
-            Variant(0.5, "1D 4C 15C 17C 43C 24B"),
-            Variant(0.3, "1E 4C 15C 17C 43C 24A"),
-            Variant(0.2, "1D 4C 15D 17D 43C 24B"),
+            Variant(0.5, "1C 4C 15C 17C 43C 24B"),
+            Variant(0.3, "1D 4C 15C 17C 43C 24A"),
+            Variant(0.2, "1C 4C 15D 17D 43C 24B"),
         ),
         {**_RELAX_SMILE, "mouthUpperUp": 0.7, "eyeWide": 0.9, "browOuterUp": 0.8},
         "EMFACS, DU",

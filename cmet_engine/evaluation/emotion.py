@@ -171,9 +171,10 @@ def _measure(clip: EditedClip, values: dict[str, list[float]], readable: np.ndar
             figures |= {"realised": found.share, "same_sign": found.right_way}
     if clip.lips is not None:
         speech = None if clip.lip_frames is None else metrics.Speech.of(clip.source).at(clip.lip_frames)
+        before, after = clip.lips
         figures |= {
-            "lips": metrics.lip_correlation(clip.lips[0], clip.lips[1], speech),
-            "closed": metrics.lips_closed_kept(clip.lips[0], clip.lips[1], speech),
+            "lips": metrics.lip_correlation(before, after, speech),
+            "closed": metrics.lips_closed_kept(before, after, speech),
         }
     for name, value in figures.items():
         if value is not None:

@@ -46,6 +46,6 @@ def refit(network: Connector, batches: Batches, *, count: int = BATCHES, progres
         change = torch.linalg.solve(
             gram + RIDGE * gram.diagonal().mean() * torch.eye(width, dtype=torch.float64), moment
         )
-        layer.weight += change[:-1].T.float()
-        layer.bias += change[-1].float()
+        layer.weight.add_(change[:-1].T.float())
+        layer.bias.add_(change[-1].float())
     return fitted
