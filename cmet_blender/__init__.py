@@ -11,13 +11,25 @@ from . import commands
 _command: Any = None
 
 
+def _classes() -> tuple[Any, ...]:
+    """What Blender is told of; the build for the public listing has no folder `setup`."""
+    from . import operators, panels, properties, session
+
+    own = (*properties.CLASSES, *operators.CLASSES, *panels.CLASSES)
+    if not session.SETS_UP:
+        return own
+    from .setup import operators as setup
+
+    return (*own, *setup.CLASSES)
+
+
 def register() -> None:
     """Called by Blender when the add-on is switched on."""
     import bpy
 
-    from . import handlers, operators, panels, properties
+    from . import handlers, properties
 
-    for cls in (*properties.CLASSES, *operators.CLASSES, *panels.CLASSES):
+    for cls in _classes():
         bpy.utils.register_class(cls)
     bpy.types.Scene.cmet = bpy.props.PointerProperty(type=properties.CmetScene)
     handlers.register()
@@ -31,15 +43,15 @@ def unregister() -> None:
     """Called by Blender when the add-on is switched off: removes what `register` added and stops the engine."""
     import bpy
 
-    from . import handlers, icons, operators, panels, properties, session
+    from . import handlers, icons, session
 
     global _command
     if _command is not None:
         bpy.utils.unregister_cli_command(_command)
         _command = None
     handlers.unregister()
-    session.close()
+    session.end()
     del bpy.types.Scene.cmet
-    for cls in reversed((*properties.CLASSES, *operators.CLASSES, *panels.CLASSES)):
+    for cls in reversed(_classes()):
         bpy.utils.unregister_class(cls)
     icons.forget()

@@ -1,13 +1,15 @@
-"""Build the extension's zip: `python -m cmet_blender.build_extension [-o FOLDER] [--validate]`. Needs no Blender.
+"""Build the extension's zip: `python -m cmet_blender.build_extension [-o FOLDER] [--listed URL] [--validate]`. Needs no Blender.
 
 The zip holds the add-on's modules at its root, the pictures of emotions, the rig mappings, and the engine's light modules as a bundled wheel.
-The same sources give the same bytes.
+The same sources give the same bytes. `build_dist` puts the wheel of the engine in, too. For Blender's public listing, whose rules
+forbid fetching programs, `--listed` leaves Set Up Engine out; the preferences then show a sentence and the page at URL.
 """
 
 import argparse
 import base64
 import hashlib
 import os
+import re
 import subprocess
 import sys
 import tomllib
@@ -20,9 +22,11 @@ from cmet_engine import __version__ as version
 ROOT = Path(__file__).resolve().parents[1]
 # what cmet_blender imports of the engine, and what that imports; numpy and the standard library only
 LIGHT = (
-    "__init__", "arkit", "choices", "client", "emotions", "errors", "files", "processes", "progress", "rest", "take_times", "takes", "timecode", "timeline", "track",
+    "__init__", "arkit", "choices", "cleanup", "client", "emotions", "errors", "files", "processes", "progress", "rest", "take_times", "takes", "timecode", "timeline", "track",
 )  # fmt: skip
-LEFT_OUT = ("__main__.py", "build_extension.py", "build_wheel.py")  # of use beside the sources alone
+LEFT_OUT = ("__main__.py", "build_dist.py", "build_extension.py", "build_wheel.py")  # of use beside the sources alone
+SETUP = "setup/"  # Set Up Engine, which the public listing does not allow
+LISTED_NETWORK = "Talk to the C-MET engine on this machine (loopback only)"  # why the listed build reaches the network
 _TIME = (1980, 1, 1, 0, 0, 0)
 
 
@@ -55,31 +59,50 @@ def build_wheel(folder: Path, version: str) -> Path:
     return path
 
 
-def build(folder: Path) -> Path:
+def _listed_manifest(text: str, website: str) -> str:
+    """The manifest of the build for the public listing."""
+    for name, value in (("website", website), ("network", LISTED_NETWORK)):
+        text, count = re.subn(rf'^{name} = ".*"$', lambda _, n=name, v=value: f'{n} = "{v}"', text, flags=re.MULTILINE)
+        if count != 1:
+            raise SystemExit(f"blender_manifest.toml: one line '{name} = \"…\"' is needed.")
+    return text
+
+
+def build(folder: Path, *, engine: Path | None = None, listed: str = "") -> Path:
     """Write the extension's zip into a folder and return its path.
 
+    Args:
+        folder: where it goes; made when absent.
+        engine: the engine's wheel, which Set Up Engine then installs.
+        listed: for the public listing, without Set Up Engine: the page that says how to install the engine.
+
     Raises:
-        SystemExit: the manifest's version or wheel is not the engine's.
+        SystemExit: the manifest's version or wheel, or the engine's wheel, is not the engine's of these sources.
     """
-    manifest = tomllib.loads((ROOT / "blender_manifest.toml").read_text("utf-8"))
+    text = (ROOT / "blender_manifest.toml").read_text("utf-8")
+    manifest = tomllib.loads(text)
     wheel_name = f"./wheels/cmet_engine_light-{version}-py3-none-any.whl"
     if manifest["version"] != version or manifest["wheels"] != [wheel_name]:
         raise SystemExit(f"blender_manifest.toml: version and wheels must be those of cmet_engine {version}.")
+    if engine is not None and not engine.name.startswith(f"cmet-{version}-"):
+        raise SystemExit(f"{engine.name} is not the wheel of cmet {version}.")
     folder.mkdir(parents=True, exist_ok=True)
     wheel = build_wheel(folder, version)
     files = {
-        "blender_manifest.toml": ROOT / "blender_manifest.toml",
         "LICENSE": ROOT / "LICENSE",
         f"wheels/{wheel.name}": wheel,
     }
     package = ROOT / "cmet_blender"
     modules = {path.relative_to(package).as_posix(): path for path in sorted(package.rglob("*.py"))}
-    files |= {name: path for name, path in modules.items() if name not in LEFT_OUT}
+    left_out = (*LEFT_OUT, SETUP) if listed else LEFT_OUT
+    files |= {name: path for name, path in modules.items() if not name.startswith(left_out)}
+    files |= {f"engine/{engine.name}": engine} if engine and not listed else {}
     files |= {f"gallery/{path.name}": path for path in sorted((ROOT / "cmet_blender" / "gallery").glob("*.jpg"))}
     files |= {f"rigs/{path.name}": path for pattern in RIGS for path in sorted((ROOT / "rigs").glob(pattern))}
-    path = folder / f"{manifest['id']}-{version}.zip"
+    path = folder / f"{manifest['id']}-{version}{'-listed' if listed else ''}.zip"
     temporary = path.with_suffix(".zip.part")
     with zipfile.ZipFile(temporary, "w") as archive:
+        _write(archive, "blender_manifest.toml", (_listed_manifest(text, listed) if listed else text).encode())
         for name, source in files.items():
             _write(archive, name, source.read_bytes())
     temporary.replace(path)
@@ -110,9 +133,12 @@ def main() -> int:
     parser.add_argument(
         "-o", "--output", type=Path, default=ROOT / "dist", metavar="FOLDER", help="where the zip goes (default dist)"
     )
+    parser.add_argument(
+        "--listed", default="", metavar="URL", help="for the public listing; URL says how to install the engine"
+    )
     parser.add_argument("--validate", action="store_true", help="have Blender's own validator check it (needs bpy)")
     options = parser.parse_args()
-    path = build(options.output)
+    path = build(options.output, listed=options.listed)
     print(path)
     if options.validate:
         return subprocess.run(

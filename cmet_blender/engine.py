@@ -188,7 +188,7 @@ class Engine:
             lines = []
         line = lines[-1].strip() if lines else "the log is empty."
         if "No module named" in line:
-            line += f". The Python '{self.python}' has no C-MET; install it there or choose another in the preferences."
+            line += f". The Python '{self.python}' has no C-MET; set up the engine or choose another Python in the preferences."
         return line
 
     # Work

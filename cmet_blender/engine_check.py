@@ -11,6 +11,12 @@ from cmet_engine.errors import CmetError
 
 from .engine import Engine, version_mismatch
 
+_HOW = (
+    "press Set Up Engine in the add-on's preferences, or choose the Python where it is."
+    if (Path(__file__).parent / "setup").is_dir()
+    else "install it there, or choose the Python where it is."
+)  # the build for the public listing sets up nothing
+
 
 @dataclass(frozen=True)
 class Finding:
@@ -59,12 +65,12 @@ def _packages(python: Path, version: list[int], installed: str | None, missing: 
     text = f"Python {version[0]}.{version[1]}" + ("" if new_enough else "; the engine needs 3.11 or newer")
     findings = [Finding(new_enough, text)]
     if installed is None:
-        findings.append(Finding(False, f"C-MET is not installed in {python}; run there: python -m pip install cmet"))
+        findings.append(Finding(False, f"C-MET is not installed in {python}; {_HOW}"))
     else:
         mismatch = version_mismatch(installed)
         findings.append(Finding(not mismatch, mismatch or f"C-MET {installed}"))
     if missing:
-        text = f"Packages are missing: {', '.join(missing)}; run there: python -m pip install {' '.join(missing)}"
+        text = f"Packages are missing: {', '.join(missing)}; run: '{python}' -m pip install {' '.join(missing)}"
         findings.append(Finding(False, text))
     return findings
 

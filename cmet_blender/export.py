@@ -1,11 +1,14 @@
 """A rig with its animation as FBX, glTF, USD, Alembic or .blend, or what it does as a track file.
 
 The evaluated animation is written: NLA, drivers and modifiers of curves are sampled frame by frame. Every file starts at
-time 0 with the first frame of the range (USD and Alembic keep the scene's frame numbers, as their readers expect).
+time 0 with the first frame of the range (USD and Alembic keep the scene's frame numbers, as their readers expect). FBX and
+glTF name the clip after the take, and textures that are packed into the .blend file come along.
 """
 
 import contextlib
 import json
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -113,6 +116,29 @@ def animated_apart(obj: Any, action: Any) -> bool:
     return False
 
 
+def take_name(obj: Any) -> str:
+    """What a character performs: its Action, or that of the performance below the emotions; else the object's name."""
+    for owner in owners(obj):
+        animation = owner.animation_data
+        if animation is None:
+            continue
+        if animation.action is not None:
+            return str(animation.action.name)
+        for strips in (track.strips for track in animation.nla_tracks if not track.mute and track.name != REST):
+            for strip in strips:
+                if strip.action is not None:
+                    return str(strip.action.name)
+    return str(obj.name)
+
+
+def packed_images(parts: list[Any]) -> list[Any]:
+    """The images of a character's materials that lie inside the .blend file, not on the disk."""
+    materials = {slot.material for part in parts for slot in part.material_slots if slot.material is not None}
+    trees = [material.node_tree for material in materials if material.node_tree is not None]
+    nodes = [node for tree in trees for node in tree.nodes if node.type == "TEX_IMAGE" and node.image is not None]
+    return list({node.image for node in nodes if node.image.packed_file is not None})
+
+
 def sampling_notes(obj: Any, path: str | Path) -> list[str]:
     """What is lost of a take whose keys lie between the frames that an export samples, in a sentence; a .blend keeps all keys."""
     if Path(path).suffix.lower() == ".blend":
@@ -140,7 +166,10 @@ def _output(path: str | Path, force: bool) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _only(obj: Any, frame_range: tuple[int, int] | None) -> Iterator[tuple[Any, tuple[int, int]]]:
-    """Select only the character and set the scene's range, which exporters read; restore both at the end."""
+    """Select only the character; give the scene its range and, for exporters that name clips by scenes, the take's name.
+
+    All is as before at the end.
+    """
     try:
         scene = scene_of(obj)
         parts = rig.members(obj)
@@ -161,9 +190,12 @@ def _only(obj: Any, frame_range: tuple[int, int] | None) -> Iterator[tuple[Any, 
     active = view_layer.objects.active
     hidden = [(o, o.hide_get(view_layer=view_layer), o.hide_viewport, o.hide_select) for o in parts]
     span = (scene.frame_start, scene.frame_end, scene.use_preview_range)
+    name, renamed = scene.name, scene.library is None and take_name(obj) not in bpy.data.scenes
     with frame_restored(scene):
         try:
             scene.frame_start, scene.frame_end, scene.use_preview_range = first, last, False
+            if renamed:
+                scene.name = take_name(obj)
             for other in selected:
                 other.select_set(False, view_layer=view_layer)
             for part in parts:
@@ -191,6 +223,8 @@ def _only(obj: Any, frame_range: tuple[int, int] | None) -> Iterator[tuple[Any, 
                 other.select_set(True, view_layer=view_layer)
             view_layer.objects.active = active
             scene.frame_start, scene.frame_end, scene.use_preview_range = span
+            if renamed:
+                scene.name = name
 
 
 def _run(what: str, operator: Callable[..., set[str]], path: Path, **options: Any) -> None:
@@ -287,6 +321,8 @@ def fbx(
         "path_mode": "AUTO",
         **(PRESETS[preset].fbx if preset else {}),
     }
+    if packed_images(rig.members(obj)):
+        options |= {"path_mode": "COPY", "embed_textures": True}
     with _output(path, force) as temporary, _only(obj, frame_range), _fbx_from_zero():
         _run("FBX", bpy.ops.export_scene.fbx, temporary, **options)
     return Path(path)
@@ -324,22 +360,43 @@ def gltf(obj: Any, path: str | Path, frame_range: tuple[int, int] | None = None,
 
 
 def usd(obj: Any, path: str | Path, frame_range: tuple[int, int] | None = None, *, force: bool = False) -> Path:
-    """Write the character as USD (`.usd .usda .usdc .usdz`) with blend-shape animation; see `fbx`."""
-    with _output(path, force) as temporary, _only(obj, frame_range):
-        _run(
-            "USD",
-            bpy.ops.wm.usd_export,
-            temporary,
-            selected_objects_only=True,
-            export_animation=True,
-            export_shapekeys=True,
-            export_armatures=True,
-            only_deform_bones=False,
-            export_textures=False,
-            export_textures_mode="KEEP",
-            convert_world_material=False,
-        )
+    """Write the character as USD (`.usd .usda .usdc .usdz`) with blend-shape animation; see `fbx`.
+
+    Packed textures go into a folder `textures` beside the file; a .usdz holds them itself.
+    """
+    folder = Path(path).parent
+    with _output(path, force) as temporary, tempfile.TemporaryDirectory(dir=folder) as apart:
+        layer = Path(apart, Path(path).name)
+        with _only(obj, frame_range):
+            _run(
+                "USD",
+                bpy.ops.wm.usd_export,
+                layer,
+                selected_objects_only=True,
+                export_animation=True,
+                export_shapekeys=True,
+                export_armatures=True,
+                only_deform_bones=False,
+                export_textures_mode="NEW" if packed_images(rig.members(obj)) else "KEEP",
+                convert_world_material=False,
+            )
+        _move_textures(Path(apart, "textures"), folder / "textures")
+        layer.replace(temporary)
     return Path(path)
+
+
+def _move_textures(source: Path, target: Path) -> None:
+    """Put exported textures into a folder where another file of the same name may lie, which is never replaced."""
+    files = list(source.iterdir()) if source.is_dir() else []
+    for file in files:
+        there = target / file.name
+        if there.exists() and there.read_bytes() != file.read_bytes():
+            raise InvalidInput(
+                f"{there} is another texture of the same name; export to a .usdz, which holds its textures, or into another folder."
+            )
+    for file in files:
+        target.mkdir(exist_ok=True)
+        shutil.move(file, target / file.name)
 
 
 def alembic(obj: Any, path: str | Path, frame_range: tuple[int, int] | None = None, *, force: bool = False) -> Path:

@@ -20,9 +20,14 @@ from cmet_engine.timeline import MOST_GAIN
 from . import icons, performers, session
 from .export import PRESETS
 from .performers import CmetPerson, Performer
+from .wrapping import wrapped
 
 RATE_FACTORS = {"small": 28, "default": None, "large": 6}  # constant rate factor of H.264; None is the engine's default
 
+LISTED = (
+    "Tracking, emotions and videos need the engine, a program of its own. This extension does not fetch programs: install "
+    "the engine as the page below says, and choose its Python here."
+)
 LIKE_SOURCE = "source"
 _FORMATS = [  # the numbers are what a .blend stores
     (LIKE_SOURCE, "Like the Source", "File type and codec nearest to the clip's own", "", 5),
@@ -317,11 +322,48 @@ class CmetPreferences(bpy.types.AddonPreferences):
         description="First port on this machine's loopback that the engine may use; 0 takes any free one",
     )
     port_last: IntProperty(name="Last", default=0, min=0, max=65535, description="Last port that the engine may use")
+    setup_source: EnumProperty(
+        name="From",
+        items=[
+            ("WHEEL", "Wheel", "The wheel that came with the extension, or another; the packages it needs come from pip's index"),
+            ("FOLDER", "Folder of Wheels", "A folder with the engine's wheel and those of the packages it needs; no network"),
+            ("INDEX", "Package Index", "An index that holds the engine and the packages it needs, such as a studio's own"),
+        ],
+        description="Where Set Up Engine takes the engine from",
+    )  # fmt: skip
+    setup_wheel: StringProperty(
+        name="Wheel", subtype="FILE_PATH", description="Wheel of the engine; empty takes the one that came with the extension"
+    )  # fmt: skip
+    setup_wheels: StringProperty(
+        name="Wheels",
+        subtype="DIR_PATH",
+        description="Folder with the engine's wheel and those of the packages it needs",
+    )
+    setup_index: StringProperty(
+        name="Index", description="Address of a package index that holds the engine, as pip takes it"
+    )
+    setup_folder: StringProperty(
+        name="Folder",
+        subtype="DIR_PATH",
+        description="Where the engine is set up: an empty or new folder; empty takes one in the extension's own",
+    )
+    setup_cuda: BoolProperty(
+        name="For an NVIDIA GPU",
+        description="Fetch the build of torch that brings CUDA, which is gigabytes larger",
+    )
 
     def draw(self, context: Any) -> None:
         """The preferences' page."""
         layout = self.layout
         layout.use_property_split = True
+        width = context.region.width - 60  # the page stands in a box
+        if session.SETS_UP:
+            from .setup import operators
+
+            operators.draw(layout, self, width)
+        else:
+            wrapped(layout, LISTED, width, "INFO")
+            layout.operator("wm.url_open", text="How to Install the Engine", icon="URL").url = session.website()
         layout.prop(self, "engine_python", placeholder="found automatically")
         layout.prop(self, "model_folder", placeholder="the engine's own")
         layout.prop(self, "device")
@@ -333,12 +375,10 @@ class CmetPreferences(bpy.types.AddonPreferences):
         row.operator("cmet.engine_start", icon="PLAY")
         row.operator("cmet.engine_stop", icon="SNAP_FACE")
         for finding in session.STATE.findings:
-            layout.label(text=finding.text, icon="CHECKMARK" if finding.ok else "ERROR")
+            wrapped(layout, finding.text, width, "CHECKMARK" if finding.ok else "ERROR")
         if not getattr(bpy.app, "online_access", False):
-            layout.label(
-                text="Online access is off: the engine downloads no models. It is reached on this machine alone.",
-                icon="INTERNET_OFFLINE",
-            )
+            text = "Online access is off: the engine downloads no models. It is reached on this machine alone."
+            wrapped(layout, text, width, "INTERNET_OFFLINE")
 
 
 CLASSES = (*performers.CLASSES, CmetScene, CmetPreferences)

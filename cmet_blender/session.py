@@ -4,6 +4,7 @@ import atexit
 import contextlib
 import os
 import tempfile
+import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,10 @@ from cmet_engine.progress import label_of
 
 from .engine import Engine
 
+MANIFEST = "blender_manifest.toml"
 PACKAGE = __package__ or "cmet_blender"
+SETS_UP = (Path(__file__).parent / "setup").is_dir()
+"""Whether Set Up Engine is part of this build; it is none of that for the public listing."""
 
 
 @dataclass
@@ -54,6 +58,7 @@ class State:
     health: dict[str, Any] = field(default_factory=dict)
     emotions: list[dict[str, Any]] = field(default_factory=list)
     findings: list[Any] = field(default_factory=list)
+    setup: Any = None  # the `setup.environment.Setup` that is under way
 
 
 STATE = State()
@@ -145,6 +150,13 @@ def engine(*extra: Path) -> Engine:
     return STATE.engine
 
 
+def website() -> str:
+    """The page of the extension, as its manifest names it."""
+    folder = Path(__file__).parent
+    found = next(path for path in (folder, folder.parent) if (path / MANIFEST).is_file())
+    return str(tomllib.loads((found / MANIFEST).read_text("utf-8"))["website"])
+
+
 def close() -> None:
     """End the engine that this Blender started."""
     if STATE.engine is not None:
@@ -152,4 +164,12 @@ def close() -> None:
         STATE.engine = None
 
 
-atexit.register(close)
+def end() -> None:
+    """End everything that goes on beside Blender: the engine, and a set-up that is under way."""
+    if STATE.setup is not None:
+        STATE.setup.stop()
+        STATE.setup = STATE.job = None
+    close()
+
+
+atexit.register(end)

@@ -26,6 +26,7 @@ EXTRAS = {
     "record": Extra("Recording a voice", ("sounddevice",)),
     "otio": Extra("Shot data", ("opentimelineio",)),
     "ray": Extra("A batch on several machines", ("ray",)),
+    "evaluation": Extra("An independent judge of expressions", ("ai_edge_litert",)),
     "train": Extra("Training the face solver", ("flatbuffers",)),
     "docs": Extra("Building the documentation", ("mkdocs", "material", "mkdocstrings")),
 }

@@ -3,10 +3,20 @@
 from fractions import Fraction
 from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from cmet_engine.choices import Codec, FbxPreset, Quality
+from cmet_engine.cleanup import read_strengths
+from cmet_engine.errors import InvalidInput
 from cmet_engine.spec_base import Consent, Device, Emotion, Face, File, Frames, ObjectName, RateFactor, Spec
+
+
+def _strengths(text: str) -> str:
+    try:
+        read_strengths(text)
+    except InvalidInput as error:
+        raise ValueError("write a strength from 0 to 1, or regions with theirs, such as brows=1,mouth=0.3") from error
+    return text
 
 
 class RigSpec(Spec):
@@ -40,6 +50,8 @@ class _OnRig(RigSpec):
     fps: Annotated[Fraction, Field(gt=0)] | None = None
     start: int = 1
     simplify: Annotated[float, Field(ge=0, le=1)] = 0.0
+    steady: Annotated[str, Field(max_length=200), AfterValidator(_strengths)] = ""
+    mirror: bool = False
     consent: Consent | None = None
 
 
@@ -49,9 +61,12 @@ class ExportSpec(_OnRig):
     Attributes:
         track: .npz, or a recording that `takes` reads: .csv .tsv .txt .json.
         rig: see `RigSpec`; None writes the track itself.
-        fps: frames a second of the scene, such as 24 or 24000/1001; None is the scene's, or the track's for imported rigs.
+        fps: frames a second of the scene, such as 24 or 24000/1001; None is the scene's, or the track's for imported rigs. Without a
+            rig the track is written at this rate.
         start: scene frame of the track's first frame.
         simplify: leave out keys, with an error of at most this; 0 keeps all.
+        steady: take jitter off, by region: `brows=1,mouth=0.3`, or `0.5` for all; see `cleanup`.
+        mirror: exchange the sides of the face.
         frames: first and last scene frame; None is what is animated.
         preset: FBX as that program expects it.
         consent: of the person whose performance it is; see `spec.EditSpec`. Tracks alone carry no Content Credentials.

@@ -87,9 +87,9 @@ class Sculptor(SculptingTools):
         }
 
     def squint(self) -> np.ndarray:
-        """The lower lid rises and the eye narrows."""
-        moved = self.outside_eyeball(self.lid_turn("Left", 0.25, 1.35, 0.2))
-        moved = moved + self.push((450, 449, 448), 20, (0, 2.0, 1.0)) + self.push(CHEEKBONE, 26, (0, 1.5, 0.8))
+        """The lower lid rises and the eye narrows by a quarter, as other makers' heads do (ICT-FaceKit: 0.24)."""
+        moved = self.outside_eyeball(self.lid_turn("Left", 0.12, 0.7, 0.2))
+        moved = moved + self.push((450, 449, 448), 20, (0, 0.4, 0.8)) + self.push(CHEEKBONE, 26, (0, 1.2, 0.8))
         return self.outside_eyeball(moved)
 
     def wide(self) -> np.ndarray:

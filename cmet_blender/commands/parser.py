@@ -86,6 +86,13 @@ def _keys() -> argparse.ArgumentParser:
     parser.add_argument(
         "--simplify", type=float, default=0.0, metavar="E", help="leave out keys, error at most E (default 0: keep all)"
     )
+    parser.add_argument(
+        "--steady",
+        default="",
+        metavar="S",
+        help="take jitter off: from 0 to 1, or by region: brows=1,mouth=0.3,head=0.5",
+    )
+    parser.add_argument("--mirror", action="store_true", help="exchange the sides of the face")
     return parser
 
 

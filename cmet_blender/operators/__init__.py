@@ -29,6 +29,7 @@ from .rig import CMET_OT_accept_guess, CMET_OT_apply_track, CMET_OT_load_mapping
 from .track import (
     CMET_OT_calibrate,
     CMET_OT_cancel,
+    CMET_OT_clean_up,
     CMET_OT_find_people,
     CMET_OT_forget_people,
     CMET_OT_load_footage,
@@ -43,6 +44,7 @@ CLASSES = (
     CMET_OT_track,
     CMET_OT_calibrate,
     CMET_OT_cancel,
+    CMET_OT_clean_up,
     CMET_OT_match,
     CMET_OT_accept_guess,
     CMET_OT_save_mapping,

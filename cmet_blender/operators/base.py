@@ -271,7 +271,7 @@ class EngineOperator(Reporter):
     def _step(self, context: Any, job: Any) -> set[str]:
         try:
             state = self._watch(job)
-            _redraw(context)
+            redraw(context)
             if state is None:
                 return {"PASS_THROUGH"}
             if state["state"] == "cancelled":
@@ -313,11 +313,12 @@ class EngineOperator(Reporter):
         session.STATE.job = None
         if self._timer is not None:
             context.window_manager.event_timer_remove(self._timer)
-        _redraw(context)
+        redraw(context)
         return result
 
 
-def _redraw(context: Any) -> None:
+def redraw(context: Any) -> None:
+    """Draw the panels and the preferences anew."""
     for window in context.window_manager.windows:
         for area in window.screen.areas:
             if area.type in {"VIEW_3D", "PREFERENCES"}:

@@ -4,10 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import bpy
-from bpy.props import BoolProperty, StringProperty
+from bpy.props import BoolProperty, FloatProperty, StringProperty
 from bpy_extras.io_utils import ImportHelper
 
-from cmet_engine.errors import NotFound
+from cmet_engine.cleanup import PARTS, mirrored, steadied
+from cmet_engine.errors import InvalidInput, NotFound
 from cmet_engine.rest import calibrated, rest_of
 
 from .. import footage, performers, session
@@ -146,6 +147,68 @@ class CMET_OT_calibrate(SimpleOperator, bpy.types.Operator):
         yaw, pitch, roll = rest.head
         named = ", ".join(f"{name} {value:.2f}" for name, value in taken)
         return f"Taken off: {named}; head {yaw:.0f}°, {pitch:.0f}°, {roll:.0f}°. Apply the track again."
+
+
+def _steadiness(name: str, what: str) -> Any:
+    return FloatProperty(
+        name=name,
+        default=0.5,
+        min=0.0,
+        max=1.0,
+        subtype="FACTOR",
+        description=f"How much jitter is taken off {what}: 1 is all that is not larger than it; fast motion stays sharp",
+    )
+
+
+class CMET_OT_clean_up(SimpleOperator, bpy.types.Operator):
+    """Take jitter off the track, mirror it, or sample it at the scene's frames; the earlier track is kept"""
+
+    bl_idname = "cmet.clean_up"
+    bl_label = "Clean Up"
+    bl_options = {"REGISTER", "UNDO"}
+
+    brows: _steadiness("Brows", "the brows")
+    eyes: _steadiness("Eyes", "lids and gaze")
+    cheeks: _steadiness("Cheeks and Nose", "cheeks and nose")
+    mouth: _steadiness("Mouth", "mouth and jaw")
+    head: _steadiness("Head", "the turning of head and eyes")
+    mirror: BoolProperty(name="Mirror", description="Exchange the sides of the face", options={"SKIP_SAVE"})
+    resample: BoolProperty(
+        name="At the Scene's Frames",
+        description="One value for every frame of the scene, also of a take that was recorded at another rate",
+    )
+
+    def invoke(self, context: Any, event: Any) -> set[str]:
+        """Ask how."""
+        return context.window_manager.invoke_props_dialog(self, confirm_text="Clean Up")
+
+    def draw(self, context: Any) -> None:
+        """Strengths, then what else."""
+        layout = self.layout
+        layout.use_property_split = True
+        layout.use_property_decorate = False
+        column = layout.column(align=True)
+        column.label(text="Jitter taken off")
+        for name in PARTS:
+            column.prop(self, name)
+        layout.prop(self, "mirror")
+        layout.prop(self, "resample")
+
+    def work(self, context: Any) -> str:
+        one = performers.current(context.scene.cmet)
+        before = source_track(one)
+        strengths = {name: value for name in PARTS if (value := getattr(self, name)) > 0}
+        if not (strengths or self.mirror or self.resample):
+            raise InvalidInput("Nothing was asked for; raise a strength, or tick a box.")
+        track = steadied(before, strengths)
+        if self.mirror:
+            track = mirrored(track)
+        if self.resample:
+            track = track.resampled(scene_fps(context.scene))
+        path = new_result(f"{Path(one.track).stem}_clean.npz")
+        track.save(path)
+        one.track = str(path)
+        return f"{len(track)} frames at {float(track.fps):g} a second, kept as {path.name}. Apply the track again."
 
 
 def to_track(settings: Any) -> list[Any]:

@@ -5,7 +5,8 @@ from typing import Any
 import bpy
 
 from ..export import PRESETS
-from .base import Panel, whose, wrapped
+from ..wrapping import wrapped
+from .base import Panel, whose
 
 
 class CMET_PT_export(Panel, bpy.types.Panel):

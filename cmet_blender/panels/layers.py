@@ -7,7 +7,7 @@ import bpy
 from .. import emotion_strips, followers, layers
 from ..emotion_tracks import carrier
 from ..nla import info_of
-from .base import wrapped
+from ..wrapping import wrapped
 
 
 class CMET_UL_layers(bpy.types.UIList):

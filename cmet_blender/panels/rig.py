@@ -5,7 +5,8 @@ from typing import Any
 import bpy
 
 from .. import mapping, performers, rig
-from .base import Panel, whose, wrapped
+from ..wrapping import wrapped
+from .base import Panel, whose
 
 _ICONS = {
     mapping.EXACT: "CHECKMARK", mapping.CONVENTION: "CHECKMARK", mapping.MANUAL: "GREASEPENCIL", mapping.GUESSED: "QUESTION",

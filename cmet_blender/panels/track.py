@@ -7,7 +7,8 @@ import bpy
 
 from .. import performers, session
 from ..operators.track import to_track
-from .base import Panel, wrapped
+from ..wrapping import wrapped
+from .base import Panel
 
 
 class CMET_UL_people(bpy.types.UIList):
@@ -70,6 +71,9 @@ class CMET_PT_footage(Panel, bpy.types.Panel):
         row.enabled = bool(one.track)
         row.operator("cmet.calibrate", icon="ORIENTATION_VIEW")
         row.operator("cmet.calibrate", text="At This Frame").here = True
+        row = column.row(align=True)
+        row.enabled = bool(one.track)
+        row.operator("cmet.clean_up", icon="BRUSH_DATA")
         job = session.STATE.job
         if job is not None:
             box = layout.box()

@@ -10,7 +10,8 @@ from cmet_engine.choices import RATE_FACTOR_CODECS
 from .. import footage, performers, session
 from ..operators.engine import engine_text
 from ..properties import LIKE_SOURCE, codecs_of
-from .base import Panel, wrapped
+from ..wrapping import wrapped
+from .base import Panel
 
 BADGES = {
     "valid": ("signed, unchanged", "CHECKMARK"),

@@ -1,6 +1,8 @@
 """`cmet doctor`: what works on this machine, what is missing, and how to mend it."""
 
+import contextlib
 import importlib.metadata
+import json
 import os
 import platform
 import shutil
@@ -44,7 +46,16 @@ def examine() -> Iterator[Finding]:
         try:
             yield from check()
         except Exception as error:
-            yield Finding(name, False, f"cannot be examined: {error}", "Install the package again: pip install cmet")
+            yield Finding(name, False, f"cannot be examined: {error}", f"Install the package again: {_again()}")
+
+
+def _again() -> str:
+    """How to install the package again: from where it came, since the name alone is on no public index."""
+    with contextlib.suppress(importlib.metadata.PackageNotFoundError, KeyError, ValueError):
+        origin = importlib.metadata.distribution("cmet").read_text("direct_url.json")
+        if origin:
+            return f"pip install --force-reinstall --no-deps '{json.loads(origin)['url']}'"
+    return "pip install --force-reinstall --no-deps cmet-….whl, the wheel of C-MET"
 
 
 def _python() -> Iterator[Finding]:
@@ -126,7 +137,7 @@ def _models() -> Iterator[Finding]:
             assets.asset(name)
         yield Finding("embedded models", True, f"{len(names)} files, checksums right")
     except CmetError as error:
-        yield Finding("embedded models", False, str(error), "pip install --force-reinstall cmet")
+        yield Finding("embedded models", False, str(error), _again())
     published = list(registry.describe())
     here = [row["name"] for row in published if row["here"]]
     yield Finding(

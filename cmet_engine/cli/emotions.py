@@ -11,6 +11,8 @@ HIGH, FAIR = 0.7, 0.4  # shares from which a trust is called so; set by hand
 LEGEND = """
 seen:  share of edited clips of held-out people in which a classifier of facial expressions named the emotion; for one that
        it has no name for, what it takes it for.
+judges: share of the same clips in which the emotion rose most of all against the source, in the eyes of independent
+       classifiers (mean of them); they know six emotions.
 voice: how well the same emotion is recognised in held-out voices; for your own emotions, how far the recordings agree with
        each other (a single one cannot tell). It counts for --speech and `cmet vector`; an emotion asked for by name is the
        vector of the published encoder.
@@ -33,10 +35,12 @@ def run(options: argparse.Namespace) -> Any:
     if options.json:
         return [{"name": v.name, "reliability": v.reliability, **v.meta} for v in known]
     width = max(len("emotion"), *(len(vector.name) for vector in known)) + 2
-    print(f"{'emotion':<{width}}{'seen':<18}{'voice':<16}origin")
+    print(f"{'emotion':<{width}}{'seen':<18}{'judges':<16}{'voice':<16}origin")
     for vector in known:
         origin = vector.meta.get("origin", "")
-        print(f"{vector.name:<{width}}{_seen(vector.meta):<18}{_trust(vector.reliability):<16}{origin}")
+        print(
+            f"{vector.name:<{width}}{_seen(vector.meta):<18}{_trust(vector.meta.get('judges')):<16}{_trust(vector.reliability):<16}{origin}"
+        )
     print(LEGEND)
     return None
 

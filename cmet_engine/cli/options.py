@@ -194,7 +194,7 @@ def rig_arguments(sub: argparse.ArgumentParser) -> None:
         default=SUPPRESS,
         help="leave coefficients without a shape out instead of showing them by others",
     )
-    add("--fps", default=SUPPRESS, metavar="F", help="scene rate, such as 24 or 24000/1001 (default: the scene's; the track's for imported rigs)")  # fmt: skip
+    add("--fps", default=SUPPRESS, metavar="F", help="scene rate, such as 24 or 24000/1001 (default: the scene's; the track's for imported rigs); without a rig, the rate of the written track")  # fmt: skip
     add("--start", type=int, default=SUPPRESS, metavar="N", help="scene frame of the first frame (default 1)")
     add(
         "--simplify",
@@ -203,6 +203,8 @@ def rig_arguments(sub: argparse.ArgumentParser) -> None:
         metavar="E",
         help="leave out keys, with an error of at most E (default 0: keep all)",
     )
+    add("--steady", default=SUPPRESS, metavar="S", help="take jitter off: a strength from 0 to 1, or regions with theirs such as brows=1,mouth=0.3 (brows, eyes, cheeks, mouth, head)")  # fmt: skip
+    add("--mirror", action="store_true", default=SUPPRESS, help="exchange the sides of the face")
 
 
 def spec_of(kind: "type[AnySpec]", options: argparse.Namespace) -> "AnySpec":

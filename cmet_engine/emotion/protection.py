@@ -8,7 +8,7 @@ from scipy.ndimage import gaussian_filter1d, maximum_filter1d
 from cmet_engine import arkit
 from cmet_engine.emotion.coefficients import by_side, starting_with
 from cmet_engine.face.blendshapes import load_basis
-from cmet_engine.face.lips import INNER_LIPS
+from cmet_engine.face.lips import INNER_LIPS, PARTS, held_opening, said_opening
 from cmet_engine.smoothstep import smoothstep
 
 KNEE = 0.85
@@ -67,6 +67,12 @@ LEAST_BLINK = 0.3
 
 CLOSURE_SECONDS = 0.05
 """How long before and after a closure the lips are held too; a closure for p, b, m lasts about 0.1 s."""
+
+FURTHER_OPEN = 0.35
+"""An emotion opens the mouth further by at most this share of how far speech has opened it, so that the rhythm stays."""
+
+JAW_OF_EMOTION, GAP_OF_JAW = 0.3, 0.35
+"""A rise of `jawOpen` beyond the first opens the lips in any case, by the second (outer-eye distances) per unit."""
 
 _ROUNDED = ("mouthPucker", "mouthFunnel")  # lips rounded for a vowel: pulling the corners apart would unsay it
 _SPREADERS = ("mouthSmile", "mouthStretch", "mouthDimple", "mouthFrown")
@@ -132,6 +138,7 @@ def protect(source: np.ndarray, change: np.ndarray, fps: float) -> np.ndarray:
     closed = _closed_share(source, fps)  # [N]
     _protect_speech(source, change, closed)
     _protect_blinks(source, change)
+    _keep_opening(source, change, fps)
     _close_lips(source, change, closed)
     return change
 
@@ -144,6 +151,19 @@ def _protect_speech(source: np.ndarray, change: np.ndarray, closed: np.ndarray) 
     change[:, _PRESS] = np.minimum(change[:, _PRESS], MOST_PRESS)
     rounded = np.clip(source[:, [arkit.INDEX[n] for n in _ROUNDED]].max(1, initial=0), 0, 1)[:, None]
     change[:, _SPREADER] *= 1 - 0.5 * rounded
+
+
+def _keep_opening(source: np.ndarray, change: np.ndarray, fps: float) -> None:
+    """Keep how far speech opens the lips: what is held open may close, and all may open a little further; in place."""
+    opening = np.maximum(said_opening(source), 0)
+    held = held_opening(opening, fps)
+    parts = change * PARTS
+    closing, parting = np.minimum(parts, 0).sum(1), np.maximum(parts, 0).sum(1)
+    share = np.clip((held + parting) / np.maximum(-closing, 1e-6), 0, 1)  # [N]
+    change *= np.where(parts < 0, share[:, None], 1)
+    most = FURTHER_OPEN * opening + GAP_OF_JAW * np.maximum(change[:, arkit.INDEX["jawOpen"]] - JAW_OF_EMOTION, 0)
+    close = arkit.INDEX["mouthClose"]
+    change[:, close] += np.maximum(said_opening(change) - most, 0) / -PARTS[close]
 
 
 def _protect_blinks(source: np.ndarray, change: np.ndarray) -> None:

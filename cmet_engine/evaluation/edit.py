@@ -170,6 +170,7 @@ def _measure(
     moved = [renderer.target(int(i)) for i in sample.run]
     known = np.isfinite(sample.landmarks).all((1, 2)) & np.isfinite(landmarks).all((1, 2))
     before, after, even = sample.landmarks[known], landmarks[known], sample.even[known]
+    speech = metrics.Speech.of(sample.source).at(sample.read[known])
     lips, eyes = (lip_opening(before), lip_opening(after)), (eye_opening(before), eye_opening(after))
     return EditFigures(
         clip,
@@ -177,8 +178,8 @@ def _measure(
         realised=None if realised is None else realised.share,
         same_sign=None if realised is None else realised.right_way,
         coefficients={} if realised is None else {n: round(v, 3) for n, v in realised.coefficients.items()},
-        lips_closed_kept=metrics.lips_closed_kept(*lips),
-        lips_correlation=metrics.lip_correlation(lips[0][even], lips[1][even]),
+        lips_closed_kept=metrics.lips_closed_kept(*lips, speech),
+        lips_correlation=metrics.lip_correlation(lips[0][even], lips[1][even], speech.at(even)),
         blinks_kept=metrics.blinks_kept(*eyes),
         outside_psnr=_outside_psnr(sample, originals, rendered),
         flicker=metrics.flicker(sample.filmed, neighbours(rendered, moved)),

@@ -1,13 +1,14 @@
-"""Which emotion the expression classifier sees in edited clips, and how much of each edit is measured in the picture.
+"""Which emotion classifiers see in edited clips, and how much of each edit is measured in the picture.
 
-The classifier is applied to real faces of held-out people, to edited tracks, and to rendered frames that were tracked
-again, so that its answers on edits can be weighed against its answers on real faces.
+The own classifier is applied to real faces of held-out people, to edited tracks, and to rendered frames that were tracked
+again, so that its answers on edits can be weighed against its answers on real faces. Independent judges (`evaluation.judges`)
+look at the pixels of the same frames before and after the edit.
 """
 
 import json
 import logging
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,13 @@ from cmet_engine.emotion.expression_classifier import EMOTIONS, ExpressionClassi
 from cmet_engine.emotion.library import load_library
 from cmet_engine.emotions import BASIC, LIBRARY
 from cmet_engine.errors import CmetError, InvalidInput
+from cmet_engine.evaluation import judges as independent
+from cmet_engine.evaluation.judges import Judge, Verdict
 from cmet_engine.face.blendshapes import load_basis
 from cmet_engine.face.clip import track_clip
 from cmet_engine.face.lips import lip_opening
 from cmet_engine.face.occlusion import find_occlusion
-from cmet_engine.files import whole_file
+from cmet_engine.files import read_json, whole_file
 from cmet_engine.media.reader import VideoReader
 from cmet_engine.models import assets
 from cmet_engine.progress import Progress, Stage
@@ -58,6 +61,8 @@ class EditedClip:
             no face was found; None when nothing was rendered.
         lips: [2, N] opening between the inner lips in source and result.
         flicker: `metrics.flicker` of neighbouring rendered frames; None when nothing was rendered.
+        verdicts: what the independent judges make of the rendered frames, by their names.
+        lip_frames: [N], the frames of `lips`; None where nothing is known of speech in them.
     """
 
     name: str
@@ -69,6 +74,8 @@ class EditedClip:
     after: np.ndarray | None
     lips: np.ndarray | None
     flicker: float | None
+    verdicts: dict[str, Verdict] = field(default_factory=dict)
+    lip_frames: np.ndarray | None = None
 
     @property
     def shown(self) -> dict[str, np.ndarray]:
@@ -130,18 +137,23 @@ def evaluate_emotion(
     Returns:
         JSON values: for `tracks` and `rendered`, `confusion` (rows asked, columns predicted, over the seven emotions),
         `accuracy` (all, balanced, each) and, where neutral is an answer too, `with_neutral`; per emotion `realised`
-        (median over clips), `same_sign`, `lips` (correlation), `closed` (closed lips kept), `flicker`, see `quality.metrics`; and `taken_for`, the answers for the extended emotions.
+        (median over clips), `same_sign`, `lips` (correlation), `closed` (closed lips kept), `flicker`, see `quality.metrics`;
+        `taken_for`, the answers for the extended emotions; and `judges`, by name what each makes of edits, see `judges.summary`.
     """
     answers = _Answers()
+    verdicts: dict[str, list[Verdict]] = {}
     per: dict[str, dict[str, list[float]]] = {}
     for clip in clips:
         values = per.setdefault(clip.emotion, {k: [] for k in ("realised", "same_sign", "lips", "closed", "flicker")})
         answers.add(clip, classifier)
         _measure(clip, values, readable)
+        for name, verdict in clip.verdicts.items():
+            verdicts.setdefault(name, []).append(verdict)
     result: dict[str, Any] = {"emotions": list(EMOTIONS), **answers.figures(), "taken_for": answers.taken_for}
     result["per_emotion"] = {
         e: {k: round(float(np.median(v)), 4) for k, v in values.items() if v} for e, values in per.items()
     }
+    result["judges"] = {name: {"edits": independent.summary(own)} for name, own in verdicts.items()}
     signs = [v for values in per.values() for v in values["same_sign"]]
     realised = [v for values in per.values() for v in values["realised"]]
     if realised:
@@ -158,7 +170,11 @@ def _measure(clip: EditedClip, values: dict[str, list[float]], readable: np.ndar
         if found := metrics.realised(asked, clip.after - clip.before, seen):
             figures |= {"realised": found.share, "same_sign": found.right_way}
     if clip.lips is not None:
-        figures |= {"lips": metrics.lip_correlation(*clip.lips), "closed": metrics.lips_closed_kept(*clip.lips)}
+        speech = None if clip.lip_frames is None else metrics.Speech.of(clip.source).at(clip.lip_frames)
+        figures |= {
+            "lips": metrics.lip_correlation(*clip.lips, speech),
+            "closed": metrics.lips_closed_kept(*clip.lips, speech),
+        }
     for name, value in figures.items():
         if value is not None:
             values[name].append(value)
@@ -173,6 +189,7 @@ def edited_clips(
     render: bool = True,
     landmarker: Path | None = None,
     frames: int = 12,
+    judges: Sequence[Judge] = (),
     progress: Progress | None = None,
 ) -> Iterator[EditedClip]:
     """Edit real clips with every emotion, render some of their frames, and track these again.
@@ -184,6 +201,7 @@ def edited_clips(
         render: also render frames and track them again; otherwise only tracks are classified.
         landmarker: MediaPipe's `face_landmarker.task`, an independent estimator; None uses the embedded solver.
         frames: how many frames of each clip are rendered: runs of three in a row, spread over the clip.
+        judges: look at the rendered frames, too.
         progress: called with (stage, clips done, clips in all).
 
     Yields:
@@ -199,26 +217,37 @@ def edited_clips(
         shown = _runs(np.flatnonzero(geometry.valid), frames)
         landmarks = np.asarray(geometry.landmarks[:])
         ok = geometry.valid & np.isfinite(landmarks).all((1, 2))
-        images, before, first, filmed = {}, None, None, []
+        images, before, first, filmed, said = {}, None, None, [], {}
         if estimator:
             wanted = set(shown.tolist())
             images = {frame.index: frame.image for frame in VideoReader(path) if frame.index in wanted}
             first, before = estimator([images[i] for i in shown])
             filmed = _neighbours([images[i] for i in shown], [landmarks[i] for i in shown], shown)
+            said = _judged(judges, [images[i] for i in shown], landmarks[shown])
         for emotion in emotions:
             edited = edit_track(source, EmotionTimeline.parse([f"{emotion}={strength}"]), library, mode=mode)
             moved = landmarks + load_basis().motion(landmarks, edited.coefficients - source.coefficients)
-            lips = np.stack([lip_opening(landmarks[ok]), lip_opening(moved[ok])])
-            after, flicker = None, None
+            lips, lip_frames = np.stack([lip_opening(landmarks[ok]), lip_opening(moved[ok])]), np.flatnonzero(ok)
+            after, flicker, verdicts = None, None, {}
             if estimator and first is not None:
                 renderer = WarpRenderer(geometry, source, edited, occlusion=occlusion)
                 made = [renderer.render(images[i], int(i)) for i in shown]
                 last, after = estimator(made)
                 both = np.isfinite(first).all((1, 2)) & np.isfinite(last).all((1, 2))
                 if both.any():
-                    lips = np.stack([lip_opening(first[both]), lip_opening(last[both])])
+                    lips, lip_frames = np.stack([lip_opening(first[both]), lip_opening(last[both])]), shown[both]
                 flicker = metrics.flicker(filmed, _neighbours(made, [renderer.target(int(i)) for i in shown], shown))
-            yield EditedClip(path.stem, emotion, source, edited, shown, before, after, lips, flicker)
+                then = _judged(judges, made, landmarks[shown])
+                verdicts = {name: Verdict(emotion, said[name], then[name]) for name in then}
+            yield EditedClip(
+                path.stem, emotion, source, edited, shown, before, after, lips, flicker, verdicts, lip_frames
+            )
+
+
+def _judged(judges: Sequence[Judge], pictures: Sequence[np.ndarray], landmarks: np.ndarray) -> dict[str, np.ndarray]:
+    """Mean probabilities [7] of pictures [K] by each judge; all see the same crops, by the landmarks [K, 478, 3] of the source."""
+    crops = [independent.crop_of(image, points) for image, points in zip(pictures, landmarks, strict=True)]
+    return {judge.name: judge(crops).mean(0) for judge in judges}
 
 
 def _runs(valid: np.ndarray, count: int) -> np.ndarray:
@@ -257,15 +286,16 @@ def evaluate_clips(
     Args:
         paths: clips that nothing was trained on.
         emotions: which to ask for.
-        pictures: folder of labelled pictures, to find which coefficients MediaPipe reports at all; None uses what was
-            stored with the classifier.
+        pictures: folder of labelled pictures, to find which coefficients MediaPipe reports at all, and how often the judges
+            are right on real faces; None uses what was stored.
         weights: a classifier; None takes the embedded one.
         mode, strength, render, landmarker, frames, progress: see `edited_clips`.
 
     Returns:
         The figures of `evaluate_emotion`, with `real` (real faces of held-out people), `real_cross_validated` (the other
         people, each classified by one that was not trained on them: more pictures of the rare emotions), `clips`,
-        `settings`, and `reliability` for every emotion.
+        `settings`, `reliability` for every emotion, per judge also `real`, see `judges.accuracy_on_pictures`, and `missing`,
+        sentences about judges that are not installed.
 
     Raises:
         CmetError: a clip cannot be read, or a file is missing.
@@ -273,13 +303,21 @@ def evaluate_clips(
     classifier = ExpressionClassifier.load(weights)
     stored = classifier.figures.get("readable")
     seen = reported(load_pictures(pictures)) if pictures else np.isin(arkit.NAMES, stored) if stored else None
+    found, missing = independent.judges() if render else ([], [])
     clips = edited_clips(
         paths, emotions, mode=mode, strength=strength, render=render, landmarker=landmarker, frames=frames,
-        progress=progress,
+        judges=found, progress=progress,
     )  # fmt: skip
     figures = evaluate_emotion(clips, classifier, readable=seen)
     figures["real"] = classifier.figures.get("real_held_out") or classifier.figures.get("real")
     figures["real_cross_validated"] = classifier.figures.get("real")
+    known = read_json(assets.asset(RELIABILITY_FILE)).get("judges", {})
+    real = {name: known[name]["real"] for name in known if known[name].get("real")}
+    if pictures and found:
+        real = independent.accuracy_on_pictures(found, pictures, landmarker)
+    for name, section in figures["judges"].items():
+        section["real"] = real.get(name)
+    figures["missing"] = missing
     figures["clips"] = [p.name for p in paths]
     figures["settings"] = {"mode": mode, "strength": strength, "frames": frames, "landmarker": landmarker is not None}
     figures["reliability"] = reliability(figures)
@@ -322,7 +360,8 @@ def reliability(figures: dict[str, Any]) -> dict[str, Any]:
     """What `cmet emotions` shows for each emotion, from `evaluate_emotion`'s figures: JSON values.
 
     For the seven emotions that the classifier knows, the share of rendered clips (tracks, where nothing was rendered) that
-    it recognised; for the extended ones None, with the emotion that it took them for.
+    it recognised; for the extended ones None, with the emotion that it took them for. `judges`: the share of clips in which the
+    emotion rose most, mean of the independent judges.
     """
     kind = figures.get("rendered") or figures.get("tracks") or {"accuracy": {}}
     result: dict[str, Any] = {}
@@ -332,6 +371,9 @@ def reliability(figures: dict[str, Any]) -> dict[str, Any]:
             counts = figures["taken_for"][emotion]
             entry["taken_for"] = max(counts, key=lambda e: counts[e])
         entry |= {k: v for k, v in figures.get("per_emotion", {}).get(emotion, {}).items() if k == "realised"}
+        said = [section["edits"].get(emotion, {}) for section in figures.get("judges", {}).values()]
+        if rose := [entry["rose_most"] for entry in said if "rose_most" in entry]:
+            entry["judges"] = round(float(np.mean(rose)), 4)
         result[emotion] = entry
     return result
 
@@ -342,10 +384,11 @@ def write_reliability(figures: dict[str, Any]) -> Path:
     It holds how many clips were edited and no name of any of them.
     """
     document = {
-        "about": "Which emotion the expression classifier recognised in edited clips of people that nothing was trained on "
-        "(cmet eval emotion).",
+        "about": "Which emotion the expression classifier recognised in edited clips of people that nothing was trained on, "
+        "and what independent judges say (cmet eval emotion).",
         "clips": len(figures["clips"]),
         "settings": figures["settings"],
+        "judges": figures.get("judges", {}),
         "emotions": figures["reliability"],
     }
     path = assets.ASSETS / RELIABILITY_FILE
@@ -386,7 +429,33 @@ def format_report(figures: dict[str, Any], real: dict[str, Any]) -> str:
     for emotion, values in figures["per_emotion"].items():
         cells = [values.get(k) for k in ("realised", "same_sign", "lips", "closed", "flicker")]
         lines.append(f"{emotion:<13}" + "".join(f"{'-' if c is None else format(c, '.3f'):>10} " for c in cells))
+    lines += _judges_report(figures)
     for emotion, counts in figures["taken_for"].items():
         answers = ", ".join(f"{n} x {e}" for e, n in sorted(counts.items(), key=lambda item: -item[1]))
         lines.append(f"{emotion} is not one of the classifier's emotions; it is taken for: {answers}")
     return "\n".join(lines)
+
+
+def _judges_report(figures: dict[str, Any]) -> list[str]:
+    """What the independent judges say, as lines; a sentence for each that is missing."""
+    lines = [*figures.get("missing", [])]
+    for name, section in figures["judges"].items():
+        real, mean = section.get("real") or {}, independent.means(section["edits"])
+        title = f"judge {name}"
+        if real:
+            title += f", right on {real['balanced']:.0%} of real pictures (mean over emotions)"
+        lines.append(title + "".join(f"; {k.replace('_', ' ')} {v:.0%}" for k, v in mean.items()))
+        lines.append("emotion       named  in source  rose  rose most  log-odds  right on real")
+        for emotion, entry in section["edits"].items():
+            if "risen" in entry:
+                lines.append(
+                    f"{emotion:<13} is none of its names; rises: "
+                    + ", ".join(f"{n} x {e}" for e, n in entry["risen"].items())
+                )
+                continue
+            seen = f"{real[emotion]:>14.0%}" if emotion in real else f"{'-':>14}"
+            lines.append(
+                f"{emotion:<13}{entry['named']:>6.0%}{entry['source']:>11.0%}{entry['rose']:>6.0%}{entry['rose_most']:>11.0%}"
+                f"{entry['change']:>+10.2f}{seen}"
+            )
+    return lines

@@ -29,6 +29,10 @@ UPPER_LIP_OUTER: tuple[int, ...] = (61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 
 LOWER_LIP_OUTER: tuple[int, ...] = (61, 146, 91, 181, 84, 17, 314, 405, 321, 375, 291)
 """Both lips, corner to corner."""
 
+UPPER_LIP_RED = ((62, 183, 42, 41, 38, 12, 268, 271, 272, 407, 292), (76, 184, 74, 73, 72, 11, 302, 303, 304, 408, 306))
+LOWER_LIP_RED = ((62, 96, 89, 179, 86, 15, 316, 403, 319, 325, 292), (76, 77, 90, 180, 85, 16, 315, 404, 320, 307, 306))
+"""Two lines on the red of each lip between its edges, the inner one first."""
+
 INNER_LIP_CORNERS, OUTER_LIP_CORNERS = (78, 308), (61, 291)
 INNER_LIPS = ((81, 178), (82, 87), (13, 14), (312, 317), (311, 402))
 """(upper, lower) landmarks of the inner lips across the middle half of the mouth."""
@@ -63,3 +67,12 @@ COARSE_LIPS = (61, 40, 37, 0, 267, 270, 291, 321, 314, 17, 84, 91)
 
 FOREHEAD_LINES = ((9, 107, 66, 105, 63, 70), (151, 108, 69, 104, 68, 71), (10, 109, 67, 103, 54, 21))
 """Right half of the brow line and of two lines above it, from the middle outwards; each mirrored for the left."""
+
+LID_STRIPS = (
+    ((246, 161, 160, 159, 158, 157, 173), (247, 30, 29, 27, 28, 56, 190)),
+    ((247, 30, 29, 27, 28, 56, 190), (113, 225, 224, 223, 222, 221, 189)),
+    ((225, 224, 223, 222, 221), (46, 53, 52, 65, 55)),
+    ((46, 53, 52, 65, 55), (70, 63, 105, 66, 107)),
+)
+"""Strips of the right upper lid from its edge up to the brow, and the brow: lower and upper landmarks from the outer corner inwards;
+each mirrored for the left."""

@@ -45,6 +45,8 @@ COLUMNS = {
     "fps": "export, apply: frames a second of the scene, such as 24 or 24000/1001",
     "start": "export, apply: scene frame of the first frame (1)",
     "simplify": "export, apply: leave out keys, with an error of at most this (0: keep all)",
+    "steady": "export, apply: take jitter off, from 0 to 1, or by region: brows=1,mouth=0.3",
+    "mirror": "export, apply: exchange the sides of the face (no)",
     "preset": "export, bake: FBX as unreal, unity or maya expects it",
 }
 """What each column holds, by its name."""

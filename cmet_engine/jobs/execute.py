@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cmet_engine import pipeline
+from cmet_engine.cleanup import cleaned
 from cmet_engine.edit_take import edit_take
 from cmet_engine.emotion.library import describe_vector, load_library
 from cmet_engine.emotion.user_library import check_new, save_user_vector, user_folder
@@ -171,7 +172,9 @@ def _convert(spec: ExportSpec, output: Path, options: _Options) -> Result:
         need = f"'{suffix}' needs a rig, the file of a character" if suffix in SCENE else f"'{suffix}' is unknown"
         raise InvalidInput(f"{output.name}: a track alone can be written as {', '.join(TRACK)}; {need}.")
     check_writable(output, force=options.force)
-    track = CoefficientTrack.load(spec.track)
+    track = cleaned(CoefficientTrack.load(spec.track), steady=spec.steady, mirror=spec.mirror)
+    if spec.fps is not None:
+        track = track.resampled(spec.fps)
     track.save(output, force=options.force)
     return Result({output.name: output}, {"frames": len(track), "fps": str(track.fps)}, track.notes)
 
@@ -210,8 +213,8 @@ def blender_arguments(spec: RigWork, output: Path, *, force: bool = False) -> li
     for name, value in spec.model_dump(mode="json", exclude_defaults=True, exclude=left).items():
         if name == POSITIONAL.get(spec.kind):
             arguments.insert(1, str(value))
-        elif name == "spread":
-            arguments.append("--no-spread")
+        elif isinstance(value, bool):
+            arguments.append("--no-spread" if name == "spread" else f"--{name}")
         else:
             option = f"--{name.replace('_', '-')}"
             arguments += [option, *map(str, value)] if isinstance(value, list) else [f"{option}={value}"]

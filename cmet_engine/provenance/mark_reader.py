@@ -34,11 +34,13 @@ TURNS = (HERTZ, HERTZ * 25 / 24, HERTZ * 24 / 25, SLOW)
 
 _SECONDS = 4.0  # of frames that are turned back together
 _TOGETHER = 3  # windows that are read by themselves in a long clip
-_DRIFT, _SLOW_DRIFT = 2.4, 0.4  # Hz: what changes more slowly than that is the face's own
-_ABOVE = np.array([0.45, 0.6, 0.8, 1.0, 1.15, 1.3, 1.6])  # Hz from the mark, where there is noise alone
-_SUDDEN = 0.5  # mean square of a change, of flattened surfaces, at which a frame counts half
-_BESIDE = np.concatenate([-_ABOVE, _ABOVE])
-_PHASES = 16
+_LEAST = 0.7  # seconds of a window
+_PER_SECOND = 15  # of the means of frames that are turned back: a frame shown twice is one
+_LOADING = 3  # times the median eigenvalue, which is added to a covariance in time
+_CONSTANT = 10  # times the mean variance, that a face's own texture is taken to have
+_PHASES = np.array(
+    [-0.15, 0.15, np.pi - 0.15, np.pi + 0.15]
+)  # radians from the phase that agrees best, of which half a turn is not known
 _STEPS, _STEP = 4, 0.0125  # displacements that are tried in each direction, in units of the surface
 _LOUDEST = 1.2  # times the median, at which a coefficient is clipped
 _FLOOR = 0.3  # of the mean noise: a place is not trusted more than that says
@@ -58,7 +60,7 @@ class Evidence:
 
     Attributes:
         sum: complex64 [ROWS, COLUMNS], their surfaces turned back.
-        noise: float32 [ROWS, COLUMNS], mean square of the same at other rates.
+        noise: float32 [ROWS, COLUMNS], the variance that it has without a mark.
     """
 
     sum: np.ndarray
@@ -73,7 +75,7 @@ def find(clip: str | Path | Source, known: Sequence[int] = (), progress: Progres
 
     Args:
         clip: what `media.reader` reads.
-        known: ids to ask for, such as those of a ledger: of them a quarter of the evidence is enough.
+        known: ids to ask for, such as those of a ledger: of them a third of the evidence is enough.
         progress: called as (stage, done, total) while faces are tracked.
 
     Raises:
@@ -91,22 +93,21 @@ def find(clip: str | Path | Source, known: Sequence[int] = (), progress: Progres
 
 def find_on(clip: str | Path | Source, geometry: FaceGeometry, known: Sequence[int] = ()) -> Found | None:
     """The watermark on one face of a clip; see `find`."""
-    readings = [[evidence(*window, hertz) for hertz in TURNS] for window in windows(clip, geometry)]
+    return find_in([evidence(*window) for window in windows(clip, geometry)], known)
+
+
+def find_in(readings: Sequence[Sequence[Evidence]], known: Sequence[int] = ()) -> Found | None:
+    """The watermark in the evidence of each of some windows; see `find`."""
     if not readings:
         return None
-    for turn in range(len(TURNS)):
-        if found := read(_total(window[turn] for window in readings), known):
-            return found
+    spans = [(0, len(readings))]
     if len(readings) > _TOGETHER:  # the edit may be a short part of the clip
-        for first in range(0, len(readings), _TOGETHER - 1):
-            if found := read(_total(window[0] for window in readings[first : first + _TOGETHER]), known):
-                return found
+        spans += [(first, first + _TOGETHER) for first in range(0, len(readings), _TOGETHER - 1)]
+    for first, last in spans:
+        found = [read(sum(windows[1:], windows[0]), known) for windows in zip(*readings[first:last], strict=True)]
+        if any(found):
+            return max((one for one in found if one), key=lambda one: one.score)
     return None
-
-
-def _total(parts: Iterator[Evidence]) -> Evidence:
-    first = next(parts)
-    return sum(parts, first)
 
 
 def windows(clip: str | Path | Source, geometry: FaceGeometry) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -120,35 +121,43 @@ def windows(clip: str | Path | Source, geometry: FaceGeometry) -> Iterator[tuple
             pose = normalise(geometry.landmarks[frame.index][None])[1]
             surfaces.append(unrolled(cv2.cvtColor(frame.image, cv2.COLOR_RGB2GRAY), pose, 0))
             times.append(float(frame.time))
-        if times[-1] - times[0] > 2 / HERTZ:
+        if times[-1] - times[0] > _LEAST:
             yield np.stack(surfaces), np.array(times)
 
 
-def evidence(surfaces: np.ndarray, times: np.ndarray, hertz: float = HERTZ) -> Evidence:
-    """Turn frames back at the rate of the mark.
+def evidence(surfaces: np.ndarray, times: np.ndarray) -> list[Evidence]:
+    """Turn frames back at each of `TURNS`, in the way that keeps least of whatever else changes in them (Capon's beamformer).
+
+    The covariance of the frames says how a face's own texture, its movement, blurs, cuts and encoding change in time; the weights
+    of the frames are the ones that let the mark through and as little as possible of that.
 
     Args:
         surfaces: float32 [N, ROWS, COLUMNS], from `mark_surface.unrolled`.
         times: float64 [N], seconds.
-        hertz: the rate.
     """
-    flat = np.stack([_flattened(surface) for surface in surfaces]).reshape(len(times), -1)
-    span = (times[-1] - times[0]) * len(times) / max(len(times) - 1, 1)
-    drift, beside = (_SLOW_DRIFT, _ABOVE) if hertz == SLOW else (_DRIFT, _BESIDE)
-    orders = np.arange(int(2 * span * drift) + 1)
-    trust = _trust(flat)[:, None]
-    slow = np.linalg.qr(trust * np.cos(np.pi * orders * ((times - times[0]) / span + 0.5 / len(times))[:, None]))[0]
-    turns = np.exp(-2j * np.pi * (hertz + np.array([0, *beside]))[:, None] * times) * trust.T
-    turns = ((turns - (turns @ slow) @ slow.T) * trust.T).astype(np.complex64)  # weighted least squares
-    sums = (turns @ flat).reshape(-1, ROWS, COLUMNS)
-    return Evidence(sums[0], (np.abs(sums[1:]) ** 2).mean(0))
+    flat, times = _resampled(surfaces, times)
+    covariance = (flat @ flat.T / flat.shape[1]).astype(float)
+    level = _LOADING * np.median(np.linalg.eigvalsh(covariance)) + 1e-9
+    covariance += level * np.eye(len(times)) + _CONSTANT * np.trace(covariance) / len(times)
+    inverse = np.linalg.inv(covariance)
+    noise = np.einsum("np,np->p", flat, (inverse @ flat).astype(np.float32)) / len(times)
+    found = []
+    for hertz in TURNS:
+        turn = np.exp(2j * np.pi * hertz * times)
+        weights = inverse @ turn.conj()
+        total, gain = weights.astype(np.complex64) @ flat, np.float32((turn @ weights).real)
+        found.append(Evidence(total.reshape(ROWS, COLUMNS), (gain * noise).reshape(ROWS, COLUMNS)))
+    return found
 
 
-def _trust(flat: np.ndarray) -> np.ndarray:
-    """Square roots of the weights of frames, float32 [N] in 0 to 1: little where the surface changes at once, as by a cut or in a blur."""
-    change = (np.diff(flat, axis=0) ** 2).mean(1)
-    change = np.maximum(np.append(change, change[-1]), np.append(change[0], change))
-    return np.asarray(1 / np.sqrt(1 + (change / _SUDDEN) ** 3), np.float32)
+def _resampled(surfaces: np.ndarray, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Means of the flattened surfaces over equal intervals, float32 [M, P], and their times [M]; intervals without frames have none."""
+    _, place, counts = np.unique(np.floor(times * _PER_SECOND), return_inverse=True, return_counts=True)
+    flat, means = np.zeros((len(counts), ROWS * COLUMNS), np.float32), np.zeros(len(counts))
+    for index, surface, time in zip(place, surfaces, times, strict=True):
+        flat[index] += _flattened(surface).ravel()
+        means[index] += time
+    return flat / counts[:, None].astype(np.float32), means / counts
 
 
 def _flattened(surface: np.ndarray) -> np.ndarray:
@@ -180,7 +189,7 @@ def candidates(parts: np.ndarray) -> list[tuple[int, float]]:
     """The most likely message at every phase of the mark, and its score.
 
     The score is the correlation with the mark of that message. In noise it has a standard deviation of 1 for any one message, and
-    is about 9 for the most likely one.
+    is about 9.5 for the most likely one.
 
     Args:
         parts: see `spread_parts`.
@@ -196,39 +205,40 @@ def _scores(parts: np.ndarray, message: int) -> np.ndarray:
 
 
 def spread_parts(heard: Evidence) -> np.ndarray:
-    """The real and imaginary parts of the coefficients that carry chips, float32 [PHASES, 2 K], mean square 1, at every phase."""
+    """The real and imaginary parts of the coefficients that carry chips, float32 [PHASES, 2 K], mean square 1, at every phase that may be."""
     used, _, signs = band()
     noise = cv2.GaussianBlur(heard.noise, (0, 0), DENSITY / 40)
     values = np.fft.fft2(heard.sum / (noise + _FLOOR * noise.mean() + 1e-12)).ravel()[used]
     size = np.abs(values)
     values /= np.maximum(size, _LOUDEST * np.median(size)) + 1e-12
-    values *= _displacement(values)
-    turned = values * np.exp(-2j * np.pi * np.arange(_PHASES) / _PHASES)[:, None]
+    turned = _aligned(values) * np.exp(-1j * _PHASES)[:, None]
     parts = np.concatenate([turned.real, turned.imag], 1).astype(np.float32)
     parts *= signs / (np.sqrt((parts[0] ** 2).mean()) + 1e-12)
     return parts
 
 
-def _displacement(values: np.ndarray) -> np.ndarray:
-    """What moves the coefficients to where the chips that stand twice in them agree best: complex [K], of size 1.
+def _aligned(values: np.ndarray) -> np.ndarray:
+    """The coefficients, complex [K], moved and turned to where the chips that stand twice in them agree best.
 
-    An edit changes the expression, and with it, by a pixel or two, where the head is found. That needs no knowledge of the message.
+    An edit changes the expression, and with it, by a pixel or two, where the head is found; and nobody knows at which phase a clip
+    begins. Neither needs knowledge of the message, up to half a turn.
     """
     phases, first, second, squared, product = _twice()
     moved = values * phases
     one, other = moved[:, first], moved[:, second]
-    agreement = np.abs(one * other @ squared) + (one * other.conj() @ product).real
-    return np.asarray(phases[agreement.argmax()])
+    double = one * other @ squared
+    best = (np.abs(double) + (one * other.conj() @ product).real).argmax()
+    return np.asarray(moved[best] * np.exp(-0.5j * np.angle(double[best])))
 
 
 @functools.cache
 def _twice() -> tuple[np.ndarray, ...]:
-    """What `_displacement` needs of the format.
+    """What `_aligned` needs of the format.
 
     Returns:
         The phases of the coefficients at every displacement, complex64 [D, K]; which two of them hold one chip, [P] and [P]; and the
         factors, complex64 [P], with which their product, and that of the one with the other's conjugate, tells whether they agree
-        at the best phase and at any.
+        at some phase, of which it has twice the angle, and at any.
     """
     used, chips, signs = band()
     rows, columns = np.unravel_index(used, (ROWS, COLUMNS))

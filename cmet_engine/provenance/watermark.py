@@ -19,20 +19,19 @@ from cmet_engine.face.pose import Pose, normalise
 from cmet_engine.provenance.mark_code import CHIPS, encode, message_of
 from cmet_engine.provenance.mark_surface import COLUMNS, DENSITY, ROWS, places
 
-HERTZ, SLOW = 3.0, 0.7
-"""Turns a second: of the pattern, and where a head stands still."""
-STILL, CALM = 0.1, 0.65
-"""Units a second that the landmarks of a still head move by at the most, half of the time; the share of the mark that is left there.
-Nothing hides a mark that turns fast in pictures that hardly change."""
+HERTZ, SLOW = 1.5, 0.4
+"""Turns a second: of the pattern, and where a head stands still: nothing hides a mark that turns fast in pictures that hardly change."""
+STILL = 0.15
+"""Units a second that the landmarks of a still head move by at the most, half of the time."""
 
 LOWEST, HIGHEST = 4.0, 7.2
 """The band, in cycles a unit of the surface: what H.264 keeps of a small face."""
 
 AMPLITUDE = 1.79
 """Root mean square of the mark, of 255, on a small face."""
-LARGE, FALL, LEAST = 110, 1.6, 0.25
-"""Pixels a unit beyond which the mark is weaker, the power with which it falls, and its least share: the same evidence lies
-on more pixels."""
+LARGE, FALL, STILL_FALL, LEAST = 110, 1.6, 2.5, 0.25
+"""Pixels a unit beyond which the mark is weaker, the power with which it falls (on heads that move, and that stand still), and its
+least share: the same evidence lies on more pixels."""
 FINENESS = 6
 """Samples at the least of a cycle of the highest frequency that are computed; those between are interpolated."""
 SMALLEST = 12
@@ -103,8 +102,8 @@ def mark(
     if shrink > 1:
         field = cv2.resize(field, (width, height), interpolation=cv2.INTER_CUBIC)
     field *= _inner(changed, scale)
-    share = float(np.clip((LARGE / scale) ** FALL, LEAST, 1))
-    field *= _tolerance(luma, scale, 1 - FLAT * (1 - share)) * np.float32(AMPLITUDE * share * (CALM if still else 1))
+    share = float(np.clip((LARGE / scale) ** (STILL_FALL if still else FALL), LEAST, 1))
+    field *= _tolerance(luma, scale, 1 - FLAT * (1 - share)) * np.float32(AMPLITUDE * share)
     return field
 
 

@@ -88,10 +88,11 @@ class ResultCheck:
         measured = solver.coefficients(after) - solver.coefficients(before)
         realised = metrics.realised((edited.coefficients - source.coefficients)[self.index], measured)
         lips = lip_opening(before), lip_opening(after)
+        speech = metrics.Speech.of(source).at(self.index)
         figures = {
             "edit_realised": None if realised is None else realised.share,
             "same_sign": None if realised is None else realised.right_way,
-            "lips_closed_kept": metrics.lips_closed_kept(*lips),
-            "lip_correlation": metrics.lip_correlation(*lips),
+            "lips_closed_kept": metrics.lips_closed_kept(*lips, speech),
+            "lip_correlation": metrics.lip_correlation(*lips, speech),
         }
         return {name: round(value, 3) for name, value in figures.items() if value is not None}

@@ -3,7 +3,7 @@
 Arrays in, figures out: nothing here reads a file or runs a model. A figure that the data cannot give is None.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -11,7 +11,8 @@ import numpy as np
 
 from cmet_engine import arkit
 from cmet_engine.face.blendshapes import READABLE
-from cmet_engine.face.lips import LIPS_CLOSED, LIPS_OPEN
+from cmet_engine.face.lips import LIPS_CLOSED, LIPS_OPEN, held_opening, said_opening, spoken
+from cmet_engine.track import CoefficientTrack
 
 CHANGED = 0.2
 """A coefficient is asked for from this change on, in some frame: a fifth of its range, set by eye as plainly visible."""
@@ -85,34 +86,71 @@ def realised(asked: np.ndarray, measured: np.ndarray, readable: np.ndarray = REA
     )
 
 
-def lip_correlation(before: np.ndarray, after: np.ndarray) -> float | None:
-    """Pearson's correlation of the opening between the lips before and after an edit, -1 to 1; 1: they move as before.
+@dataclass(frozen=True)
+class Speech:
+    """What the lips of the source say, against what they express, frame by frame of a clip.
 
-    A correlation, because a smile may open every mouth a little more: what must stay is when and how far against the others.
+    Speech is what opens and closes at syllable rate; see `face.lips.held_opening`.
+
+    Attributes:
+        held: float64 [N], the part of the opening that is held, in outer-eye distances.
+        near: bool [N], whether the lips open and close nearby; in pauses and on still faces they do not.
+    """
+
+    held: np.ndarray
+    near: np.ndarray
+
+    @classmethod
+    def of(cls, source: CoefficientTrack) -> "Speech":
+        """Of the source's track, which has every frame of the clip."""
+        opening = np.maximum(said_opening(source.coefficients), 0)
+        fps = float(source.fps)
+        return cls(held_opening(opening, fps), spoken(opening, fps))
+
+    def at(self, frames: np.ndarray | Sequence[int]) -> "Speech":
+        """The same of some frames."""
+        return Speech(self.held[frames], self.near[frames])
+
+
+def lip_correlation(before: np.ndarray, after: np.ndarray, speech: Speech | None = None) -> float | None:
+    """Correlation of the opening between the lips before and after an edit, -1 to 1; 1: they say what they said.
+
+    Pearson's partial correlation given the held part of the opening (least squares on it taken off both): an edit may close a smile
+    over the teeth, or open every mouth a little more; what must stay is when and how far speech opens the lips against the others.
 
     Args:
         before, after: [N] openings in the same frames, in outer-eye distances (`face.lips.lip_opening`).
+        speech: of these frames; None where nothing is held.
 
     Returns:
         None with fewer than three frames, or where the lips stand still.
     """
     if len(before) < 3 or min(before.std(), after.std()) <= MOVING:
         return None
+    if speech is not None and len(before) > 3 and speech.held.std() > MOVING:
+        known = np.column_stack([np.ones(len(before)), speech.held])
+        before, after = (v - known @ np.linalg.lstsq(known, v, rcond=None)[0] for v in (before, after))
+        if min(before.std(), after.std()) <= MOVING:
+            return None
     return float(np.corrcoef(before, after)[0, 1])
 
 
-def lips_closed_kept(before: np.ndarray, after: np.ndarray) -> float | None:
-    """Share, 0 to 1, of the frames with closed lips (m, b, p, pauses) whose lips are still closed.
+def lips_closed_kept(before: np.ndarray, after: np.ndarray, speech: Speech | None = None) -> float | None:
+    """Share, 0 to 1, of the frames with lips closed in speech (m, b, p) whose lips are still closed.
 
     Closed is an opening below `LIPS_CLOSED` before; lost is one of `LIPS_OPEN` or more after. Between the two a tracker cannot decide.
+    Lips that are closed in a pause or on a silent face say nothing, and do not count.
 
     Args:
         before, after: [N] openings in the same frames, in outer-eye distances (`face.lips.lip_opening`).
+        speech: of these frames; None counts all.
 
     Returns:
-        None where no lips are closed.
+        None where no lips are closed in speech.
     """
     closed = before < LIPS_CLOSED
+    if speech is not None:
+        closed &= speech.near
     return float((after[closed] < LIPS_OPEN).mean()) if closed.any() else None
 
 

@@ -9,7 +9,14 @@ from functools import cache
 import numpy as np
 
 from cmet_engine import arkit
-from cmet_engine.face.landmarks import FOREHEAD_LINES, IRIS, LEFT_EYE_CORNERS, OUTER_EYE_CORNERS, RIGHT_EYE_CORNERS
+from cmet_engine.face.landmarks import (
+    FOREHEAD_LINES,
+    IRIS,
+    LEFT_EYE_CORNERS,
+    LID_STRIPS,
+    OUTER_EYE_CORNERS,
+    RIGHT_EYE_CORNERS,
+)
 from cmet_engine.face.lips import LIDS
 from cmet_engine.face.pose import template
 from cmet_engine.render.mesh import OPENINGS
@@ -113,6 +120,27 @@ def keep_forehead(points: np.ndarray, motion: np.ndarray) -> np.ndarray:
     return result
 
 
+LID_LEAST = (0.55, 0.2, 0.15, 0.85)
+"""Least height of the strips of an upper lid, from its edge up to the brow, and of the brow, as shares of what they were: skin that
+is pushed further goes over the edge with its lashes, and leaves a dark jagged line there."""
+
+
+def keep_lid_skin(points: np.ndarray, motion: np.ndarray) -> np.ndarray:
+    """Keep the skin of the upper lid above the lid's edge when the brow comes down.
+
+    Args:
+        points: [N, 478, 3] pose-free.
+        motion: [N, 478, 3], how they would move.
+    """
+    mirror, result = template().mirror, motion.copy()
+    for (below, above), least in zip(LID_STRIPS, LID_LEAST, strict=True):
+        for lower, upper in ((list(below), list(above)), (mirror[list(below)], mirror[list(above)])):
+            gap = np.maximum(points[:, upper, 1] - points[:, lower, 1], 0)  # [N, 5 or 7]
+            lowest = result[:, lower, 1] - (1 - least) * gap
+            result[:, upper, 1] = np.maximum(result[:, upper, 1], lowest)
+    return result
+
+
 LOWER_LID = 0.25
 """Share of a change of the eye's opening that the lower lid takes; of a squint it takes the larger part."""
 
@@ -125,6 +153,9 @@ EYE_WIDEST = 0.55
 EYE_NARROWEST, BLINK_CLOSES, SQUINT_CLOSES = 0.7, 1.4, 0.5
 """An eye closes by at most these shares of what `eyeBlink` and `eyeSquint` ask for together, and never by more than the first
 share of its opening: the blendshape model that the network was trained with responds late to a lid that comes down."""
+
+SHUT, SHUT_BY = (0.55, 0.85), (0.1, 0.3)
+"""An `eyeBlink` of the second shuts the eye whatever it did, of the first not by itself, if it rises by the latter two."""
 
 _LID_REACH = 0.07
 """Width, in outer-eye distances, over which a correction of the lids fades."""
@@ -160,13 +191,16 @@ def _lid_fields() -> tuple[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
     return tuple(results)
 
 
-def keep_lids(points: np.ndarray, motion: np.ndarray, delta: np.ndarray) -> np.ndarray:
+def keep_lids(
+    points: np.ndarray, motion: np.ndarray, delta: np.ndarray, source: np.ndarray | None = None
+) -> np.ndarray:
     """Let eyes open and close by their lids, the upper one above all, instead of sliding over the eyeball.
 
     Args:
         points: [N, 478, 3] pose-free.
         motion: [N, 478, 3], how they would move.
         delta: [N, 52] change of the coefficients.
+        source: [N, 52] the coefficients before; None: an open eye's.
     """
     result = motion.copy()
     face = template().points
@@ -181,6 +215,9 @@ def keep_lids(points: np.ndarray, motion: np.ndarray, delta: np.ndarray) -> np.n
             BLINK_CLOSES * np.maximum(blink, 0) + SQUINT_CLOSES * np.maximum(squint, 0), 0.05, EYE_NARROWEST
         )
         change = np.clip(change, -closing[:, None] * np.maximum(gap, 0), EYE_WIDEST * np.maximum(gap, 0))
+        wanted = blink if source is None else blink + source[:, arkit.INDEX["eyeBlink" + side]]
+        shut = smoothstep(wanted, *SHUT) * smoothstep(blink, *SHUT_BY)
+        change += shut[:, None] * (-np.maximum(gap, 0) - change)
         of_squint = np.abs(squint) / np.maximum(np.abs(squint) + np.abs(blink) + np.abs(wide), 1e-6)
         lower_share = LOWER_LID + (LOWER_LID_SQUINT - LOWER_LID) * of_squint[:, None]
         to_upper = np.pad(change * (1 - lower_share) - motion[:, upper, 1], ((0, 0), (1, 1)))

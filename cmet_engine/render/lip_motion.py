@@ -1,4 +1,4 @@
-"""Corrections of the landmark motion around the mouth: lips that touch, their red, teeth that meet, the skin beside the corners.
+"""Corrections of the landmark motion around the mouth: its width, its opening, the red of the lips, the skin beside the corners.
 
 Motion and landmarks are pose-free (outer-eye distances, y upwards), except where a function says pixels.
 """
@@ -10,15 +10,18 @@ import numpy as np
 
 from cmet_engine import arkit
 from cmet_engine.face.landmarks import (
+    CHIN_TIP,
+    EARS,
     INNER_LIP_CORNERS,
     IRIS,
     LOWER_LIP_INNER,
     LOWER_LIP_OUTER,
+    OUTER_EYE_CORNERS,
     OUTER_LIP_CORNERS,
     UPPER_LIP_INNER,
     UPPER_LIP_OUTER,
 )
-from cmet_engine.face.lips import INNER_LIPS
+from cmet_engine.face.lips import INNER_LIPS, OPENERS, said_opening
 from cmet_engine.face.pose import template
 from cmet_engine.smoothstep import smoothstep
 
@@ -54,23 +57,104 @@ def round_corners(motion: np.ndarray) -> np.ndarray:
     return result
 
 
-LIPS_TOUCH, LIPS_APART = 0.015, 0.05
-"""Lips that are not asked to part are held below the first opening (outer-eye distances) and free above the second."""
+LEAST_WIDTH, ROUNDED_WIDTH = 0.53, 0.36
+"""A mouth gets no narrower than a relaxed one, or one that is rounded in full (outer-eye distances; fits over ten talking people)."""
+
+_WIDTH_REACH = 0.3
+"""Width, in outer-eye distances, over which a correction of the mouth's width fades around the lips."""
+
+
+@cache
+def _width_share() -> np.ndarray:
+    """How far each landmark follows a correction of the mouth's width: [478], -1 and 1 at the corners."""
+    points = template().points
+    ends = points[list(OUTER_LIP_CORNERS), 0]
+    lips = points[[*UPPER_LIP_OUTER, *LOWER_LIP_OUTER], 1]
+    beside = np.maximum(np.maximum(points[:, 0] - ends.max(), ends.min() - points[:, 0]), 0)
+    beyond = np.maximum(np.maximum(points[:, 1] - lips.max(), lips.min() - points[:, 1]), 0)
+    share = np.clip(points[:, 0] / np.abs(ends).mean(), -1, 1) * np.exp(-((beside**2 + beyond**2) / _WIDTH_REACH**2))
+    share[IRIS] = 0
+    return share
+
+
+def keep_width(points: np.ndarray, motion: np.ndarray, delta: np.ndarray) -> np.ndarray:
+    """Keep a mouth that gets narrower from getting narrower than a relaxed one, unless it is asked to be rounded.
+
+    Args:
+        points: [N, 478, 3] pose-free.
+        motion: [N, 478, 3], how they would move.
+        delta: [N, 52] change of the coefficients.
+    """
+    first, second = OUTER_LIP_CORNERS
+    before = np.abs(points[:, first, 0] - points[:, second, 0])
+    after = np.abs(points[:, first, 0] + motion[:, first, 0] - points[:, second, 0] - motion[:, second, 0])
+    rounded = smoothstep(np.maximum(delta[:, arkit.columns(("mouthPucker", "mouthFunnel"))], 0).sum(1), 0.0, 0.6)
+    least = np.minimum(before, LEAST_WIDTH + rounded * (ROUNDED_WIDTH - LEAST_WIDTH))
+    missing = np.maximum(least - after, 0)
+    if not missing.any():
+        return motion
+    result = motion.copy()
+    result[..., 0] += missing[:, None] / 2 * _width_share()
+    return result
+
+
+SIDEWAYS = {"mouth": 0.07, "jaw": 0.09}
+"""How far `mouthLeft`/`Right` shift the lips and `jawLeft`/`Right` the chin, in outer-eye distances: MediaPipe's model, hence the
+network, hardly knows them."""
+
+_LIPS_WIDTH = 0.2  # outer-eye distances over which a shift of the lips fades
+
+
+@cache
+def _sideways_shares() -> dict[str, np.ndarray]:
+    """How far each landmark goes along when lips or jaw go sideways: [478] each."""
+    points = template().points
+    lips = points[[*UPPER_LIP_OUTER, *LOWER_LIP_OUTER], :2]
+    beyond = np.maximum(np.maximum(points[:, :2] - lips.max(0), lips.min(0) - points[:, :2]), 0)
+    mouth = np.exp(-(beyond**2).sum(1) / _LIPS_WIDTH**2)
+    jaw = smoothstep(-points[:, 1], -float(points[UPPER_LIP_INNER[5], 1]), -float(points[CHIN_TIP, 1]))
+    jaw = np.asarray(jaw * smoothstep(-np.abs(points[:, 0]), -float(np.abs(points[list(EARS), 0]).max()), -0.2))
+    mouth[IRIS] = jaw[IRIS] = 0
+    return {"mouth": mouth, "jaw": jaw}
+
+
+def move_sideways(motion: np.ndarray, delta: np.ndarray) -> np.ndarray:
+    """Add what `mouthLeft`, `mouthRight`, `jawLeft` and `jawRight` ask for.
+
+    Args:
+        motion: [N, 478, 3] pose-free.
+        delta: [N, 52] change of the coefficients.
+    """
+    left = np.sign(template().points[OUTER_EYE_CORNERS[1], 0])
+    result = motion
+    for name, share in _sideways_shares().items():
+        way = delta[:, arkit.INDEX[name + "Left"]] - delta[:, arkit.INDEX[name + "Right"]]
+        if way.any():
+            result = result.copy() if result is motion else result
+            result[..., 0] += left * SIDEWAYS[name] * way[:, None] * share
+    return result
+
+
+LEAST_OPENING = 0.03
+"""Curves that say less than this (outer-eye distances) of an opening that is seen are taken to say this much."""
+
+SAID_OPEN = (0.0, 0.03)
+"""A rise of the opening that the curves say counts from the first (outer-eye distances) on, and in full from the second."""
+
+TOUCHING_OPEN = (0.02, 0.06)
+"""The same for lips that touch: the curves of a real face are no more exact than this."""
+
+MOST_OVER = 1.1
+"""Lips open at most this many times as far as the curves say, whatever the network thinks."""
 
 LIPS_TOUCHING = (0.01, 0.03)
 """Lips touch below the first opening, and do not above the second."""
 
-FURTHER_OPEN = 0.35
-"""An emotion opens the mouth further by at most this share of how far speech has opened it, so that the rhythm stays."""
-
-JAW_OF_EMOTION, LIP_GAP_OF_JAW = 0.3, 0.35
-"""A rise of `jawOpen` beyond the first (by hand, or by a strong edit) opens the lips in any case, by the second per unit."""
+LIPS_TOUCH, LIPS_APART = 0.015, 0.05
+"""Lips nearer than the first touch all along; those further apart than the second have a shape of their own."""
 
 _LIP_REACH = 0.09
 """Width, in outer-eye distances, over which a correction of the lips fades."""
-
-# how much each coefficient counts as a wish to part the lips; the jaw alone parts them most
-_PARTING = {"jawOpen": 1.2, "mouthLowerDownLeft": 0.3, "mouthLowerDownRight": 0.3, "mouthFunnel": 0.5}
 
 
 @cache
@@ -103,13 +187,18 @@ PRESSED, LIPS_MOVE = 0.016, 0.015
 """By how much touching lips are pressed together (outer-eye distances) once they move by the second amount."""
 
 
-def keep_lips(points: np.ndarray, motion: np.ndarray, delta: np.ndarray) -> np.ndarray:
-    """Keep lips closed that are closed and not asked to part, and lips from passing through each other.
+def move_lips(
+    points: np.ndarray, motion: np.ndarray, delta: np.ndarray, source: np.ndarray | None = None
+) -> np.ndarray:
+    """Let the lips open and close as the curves say; they never pass through each other.
+
+    An opening gets smaller by the share of it that the curves take away: without any of it the lips close, whatever the face did.
 
     Args:
         points: [N, 478, 3] pose-free.
         motion: [N, 478, 3], how they would move.
         delta: [N, 52] change of the coefficients.
+        source: [N, 52] the coefficients before; None: they say the opening that is seen.
 
     Returns:
         [N, 478, 3], the motion with the openings corrected; the correction is shared by both lips and fades around them.
@@ -117,25 +206,24 @@ def keep_lips(points: np.ndarray, motion: np.ndarray, delta: np.ndarray) -> np.n
     upper, lower = np.array(INNER_LIPS).T
     before = points[:, upper, 1] - points[:, lower, 1]  # [N, 5]
     change = motion[:, upper, 1] - motion[:, lower, 1]
-    asked = sum(share * np.maximum(delta[:, arkit.INDEX[name]], 0) for name, share in _PARTING.items())
-    held = 1 - smoothstep(before.mean(1), LIPS_TOUCH, LIPS_APART)
-    # touching lips part only when clearly asked to: a little jaw under a p, b or m belongs to the emotion, not to the speech
-    touching = 1 - smoothstep(before.mean(1), *LIPS_TOUCHING)
-    asked = np.asarray(asked)
-    parting = (1 - touching) * smoothstep(asked, 0.04, 0.14) + touching * smoothstep(asked, 0.2, 0.4)
-    held = held * (1 - parting)
-    wanted = change * (1 - held[:, None])
-    # speech is in how far the lips open: an emotion shapes them and leaves their mean opening alone
-    wanted -= (1 - parting)[:, None] * wanted.mean(1, keepdims=True)
-    jaw = np.maximum(delta[:, arkit.INDEX["jawOpen"]] - JAW_OF_EMOTION, 0)
-    most = FURTHER_OPEN * np.maximum(before.mean(1), 0) + LIP_GAP_OF_JAW * jaw
-    wanted -= np.maximum(wanted.mean(1) - most, 0)[:, None]
+    mean = before.mean(1)
+    said = mean if source is None else said_opening(source)
+    asked = said_opening(delta)
+    kept = np.clip(1 + np.minimum(asked, 0) / np.maximum(said, LEAST_OPENING), 0, 1)
+    touching = 1 - smoothstep(mean, *LIPS_TOUCHING)
+    parting = (1 - touching) * smoothstep(asked, *SAID_OPEN)
+    parting += touching * smoothstep(asked + np.minimum(said, 0), *TOUCHING_OPEN)
+    parting *= np.clip(asked / np.maximum(said_opening(np.maximum(delta, 0) * OPENERS), 1e-6), 0, 1)
+    further = parting * np.clip(change.mean(1), 0, MOST_OVER * np.maximum(asked, 0))
+    opening = np.maximum(mean, 0) * kept + further
+    shape = smoothstep(opening, LIPS_TOUCH, LIPS_APART)[:, None] * (change - change.mean(1, keepdims=True))
+    after = before * kept[:, None] + further[:, None] + shape
     # lips that move while they touch are pressed together: stretched lips look parted sooner
     moved = np.clip(np.abs(motion[:, upper]).max((1, 2)) / LIPS_MOVE, 0, 1)
-    wanted -= (PRESSED * moved * touching * (1 - parting))[:, None]
-    wanted = np.maximum(before + wanted, np.minimum(before, 0.002)) - before
+    after -= (PRESSED * moved * (1 - smoothstep(opening, *LIPS_TOUCHING)))[:, None]
+    after = np.maximum(after, np.minimum(before, 0.002))
     result = motion.copy()
-    result[..., 1] += _spread_lips(wanted - change) / 2
+    result[..., 1] += _spread_lips(after - before - change) / 2
     return result
 
 
@@ -151,6 +239,9 @@ def _spread_lips(correction: np.ndarray) -> np.ndarray:
 
 LEAST_RED = 0.55
 """Lips keep at least this share of the height of their red: pressed lips thin out, but do not vanish."""
+
+ROLLED_IN = 0.65
+"""A full `mouthRoll` hides this share of the red at least."""
 
 ROLLED = (0.3, 0.8)
 """A rise of `mouthRoll` beyond the first may hide the red, from the second on in full."""
@@ -187,7 +278,7 @@ def _red_fields() -> list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, 
 
 
 def keep_red(points: np.ndarray, motion: np.ndarray, delta: np.ndarray) -> np.ndarray:
-    """Keep the red of the lips at `LEAST_RED` of its height at least.
+    """Roll the lips in as asked, and else keep the red of the lips at `LEAST_RED` of its height at least.
 
     Args:
         points: [N, 478, 3] pose-free.
@@ -202,7 +293,9 @@ def keep_red(points: np.ndarray, motion: np.ndarray, delta: np.ndarray) -> np.nd
         before = np.maximum(up * (points[:, far, 1] - points[:, near, 1]), 0)
         after = before + up * (motion[:, far, 1] - motion[:, near, 1])
         least = LEAST_RED * (1 - smoothstep(delta[:, arkit.INDEX[name]], *ROLLED))[:, None]
-        missing = np.maximum(least * before - after, 0)
+        most = 1 - ROLLED_IN * np.clip(delta[:, arkit.INDEX[name]], 0, 1)[:, None]
+        rolled = np.where(delta[:, arkit.INDEX[name], None] > 0, np.maximum(after - most * before, 0), 0)
+        missing = np.maximum(least * before - after, 0) - rolled
         if missing.any():
             result = result.copy() if result is motion else result
             result[..., 1] += up * (missing @ mix.T) * share
@@ -212,8 +305,8 @@ def keep_red(points: np.ndarray, motion: np.ndarray, delta: np.ndarray) -> np.nd
 TEETH_PART = 0.25
 """Teeth that meet keep the lips from parting by more than this share of how far they are apart."""
 
-JAW_ASKED = (0.4, 0.65)
-"""A rise of `jawOpen` beyond the first opens a shut jaw, from the second on freely: no emotion at strength 1 asks for so much."""
+JAW_ASKED = (0.2, 0.35)
+"""A rise of `jawOpen` beyond that of `mouthClose` opens a shut jaw from the first on, from the second on freely."""
 
 
 def hold_lips(landmarks: np.ndarray, moves: np.ndarray, teeth: np.ndarray, jaw: np.ndarray) -> np.ndarray:
@@ -223,7 +316,7 @@ def hold_lips(landmarks: np.ndarray, moves: np.ndarray, teeth: np.ndarray, jaw: 
         landmarks: [N, 478, 3] pixels.
         moves: [N, 478, 3] pixels.
         teeth: [N], 0 to 1, whether the frames show teeth that meet (`face.teeth`).
-        jaw: [N], change of `jawOpen`.
+        jaw: [N], change of `jawOpen` without that of `mouthClose`.
 
     Returns:
         [N, 478, 3]; both lips alike take back what exceeds `TEETH_PART`, fading around them and towards the corners.

@@ -20,8 +20,8 @@ from cmet_engine.face.landmarks import IRIS, OUTER_EYE_CORNERS
 from cmet_engine.face.pose import LANDMARKS, denormalise_motion, normalise, template
 from cmet_engine.models.assets import asset
 from cmet_engine.models.tensors import read_arrays
-from cmet_engine.render.eye_motion import keep_brows, keep_forehead, keep_lids, tilt_brows
-from cmet_engine.render.lip_motion import keep_lips, keep_red, round_corners
+from cmet_engine.render.eye_motion import keep_brows, keep_forehead, keep_lid_skin, keep_lids, tilt_brows
+from cmet_engine.render.lip_motion import keep_red, keep_width, move_lips, move_sideways, round_corners
 from cmet_engine.smoothstep import smoothstep
 
 MOTION_FILE = "warp_motion.safetensors"
@@ -150,12 +150,14 @@ def load_motion() -> Motion:
     return Motion(w["mean"], w["shape"], w["linear"], layers, w["components"], w["weights"])
 
 
-def landmark_motion(landmarks: np.ndarray, delta: np.ndarray) -> np.ndarray:
+def landmark_motion(landmarks: np.ndarray, delta: np.ndarray, source: np.ndarray | None = None) -> np.ndarray:
     """The motion of the landmarks of single frames for a change of their coefficients, with all corrections.
 
     Args:
         landmarks: [N, 478, 3] pixels, of the frames as they are.
         delta: [N, 52], change of the coefficients.
+        source: [N, 52], the coefficients of the frames, which say how much of an opening of the lips a change takes away; None
+            where they are unknown.
 
     Returns:
         float64 [N, 478, 3] pixels, rotated with the head; 0 where the landmarks are not finite.
@@ -171,8 +173,9 @@ def landmark_motion(landmarks: np.ndarray, delta: np.ndarray) -> np.ndarray:
     known = np.isfinite(points).all((1, 2))
     points = np.where(known[:, None, None], points, template().points)
     wanted = np.asarray(delta, np.float64)
-    motion = keep_lids(points, tilt_brows(load_motion().pose_free(points, delta), wanted), wanted)
-    motion = keep_forehead(points, keep_brows(points, round_corners(motion)))
-    motion = keep_lips(points, motion, wanted)
-    motion = keep_red(points, motion, wanted)
+    motion = keep_lids(points, tilt_brows(load_motion().pose_free(points, delta), wanted), wanted, source)
+    motion = keep_lid_skin(points, keep_brows(points, round_corners(motion)))
+    motion = keep_forehead(points, motion)
+    motion = move_lips(points, keep_width(points, motion, wanted), wanted, source)
+    motion = keep_red(points, move_sideways(motion, wanted), wanted)
     return np.where(known[:, None, None], np.nan_to_num(denormalise_motion(motion, pose)), 0.0)

@@ -32,8 +32,11 @@ TEETH = (1.25, 1.1)
 """Brightness of the brightest tenth of an open mouth as a share of the lips': above the first it shows teeth, below the second
 tongue and throat."""
 
-MOST_STRETCH = (0.4, 0.55)
+MOST_STRETCH = (0.66, 0.74)
 """Opening before as a share of the opening after: teeth that meet are stretched where it is above the second, not below the first."""
+
+NARROWED = (0.0, 0.06)
+"""Share of its width that a mouth has lost: from the second on, its teeth are not squeezed with it."""
 
 DARK_FROM = (1.0, 3.0)
 """Pixels: a gap narrower than the first gets no darkness, which would be a dotted line; from the second on it gets all."""
@@ -113,9 +116,18 @@ class Opening:
             depth.append(sign * (v - self._follow(line, (line - self._origin) @ self.across, u)))
         return np.minimum(*depth)
 
+    def _ends(self) -> list[float]:
+        """Displacement of both corners along the opening, pixels."""
+        return [float(np.mean([shift[end] for shift in self._shifts], 0) @ self.along) for end in (0, -1)]
+
+    def widened(self) -> float:
+        """By how many pixels the opening has become wider."""
+        first, last = self._ends()
+        return last - first
+
     def widening(self) -> np.ndarray:
         """Displacement along the opening where it is stretched evenly between its corners: [K, 2]."""
-        ends = [np.mean([shift[end] for shift in self._shifts], 0) @ self.along for end in (0, -1)]
+        ends = self._ends()
         return (ends[0] + (ends[1] - ends[0]) * self.u / self.width)[:, None] * self.along
 
     def carried(self, margin: float, blend: float) -> tuple[np.ndarray, np.ndarray]:
@@ -214,6 +226,13 @@ def draw_mouth(
         meet: 0 to 1, whether the rows of teeth meet.
     """
     with_upper, with_lower = mouth.drawn(0.02 * mouth.width, 0.05 * mouth.width, 0.75)
+    along_upper, along_lower = mouth.carried(0.01 * mouth.width, 0.025 * mouth.width)
+    # the edges of the lips go along with the corners; the teeth next to them are no narrower in a narrower mouth
+    narrowed = smoothstep(-mouth.widened() / mouth.width, *NARROWED)
+    upper_across, lower_across = (
+        shift - narrowed * (shift @ mouth.along)[:, None] * mouth.along
+        for shift in (mouth.upper_shift, mouth.lower_shift)
+    )
     gap_before = mouth.gap - (mouth.lower_shift - mouth.upper_shift) @ mouth.across
     # an open mouth that shows tongue and throat may be stretched; teeth keep their size and part over a dark gap
     tongue = float(smoothstep(gap_before.max() / mouth.width, 0.08, 0.2))
@@ -227,12 +246,17 @@ def draw_mouth(
     upper_row, lower_row = _row_shifts(mouth, jaw_move)
     teeth = upper_row + (lower_row - upper_row) * smoothstep(depth, low, high)[:, None]
     # teeth that meet do not part because the lips do: the lips show more of them
-    evenly = mouth.upper_shift + (mouth.lower_shift - mouth.upper_shift) * depth[:, None]
-    meeting = meet * (1 - tongue) * smoothstep(kept, *MOST_STRETCH)
-    teeth += meeting[:, None] * (evenly - teeth)
+    evenly = upper_across + (lower_across - upper_across) * depth[:, None]
+    meeting = meet * (1 - tongue) * float(smoothstep(gap_before.max() / mouth.gap.max(), *MOST_STRETCH))
+    teeth += meeting * (evenly - teeth)
     # tongue and throat widen with the mouth, teeth do not
     behind = teeth + tongue * mouth.widening()
-    shift = behind * (1 - with_upper - with_lower) + mouth.upper_shift * with_upper + mouth.lower_shift * with_lower
+    shift = behind * (1 - with_upper - with_lower) + upper_across * with_upper + lower_across * with_lower
+    for share, full, across in (
+        (np.minimum(along_upper, with_upper), mouth.upper_shift, upper_across),
+        (np.minimum(along_lower, with_lower), mouth.lower_shift, lower_across),
+    ):
+        shift = shift + share * (full - across)
     colours = mouth.sample(image, shift)
     # teeth are not stretched: what opens between the rows is dark
     between = smoothstep(depth, low - ROW_EDGE, low + ROW_EDGE) * smoothstep(depth, high + ROW_EDGE, high - ROW_EDGE)

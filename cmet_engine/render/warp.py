@@ -35,6 +35,7 @@ from cmet_engine.media.planes import Box
 from cmet_engine.processes import cores
 from cmet_engine.render import mesh
 from cmet_engine.render.base import PartRenderer
+from cmet_engine.render.closing import clear_edges, draw_seam
 from cmet_engine.render.creases import creased
 from cmet_engine.render.lip_motion import hold_lips
 from cmet_engine.render.motion import landmark_motion
@@ -204,11 +205,12 @@ class WarpRenderer(PartRenderer):
         fade = np.asarray(self.geometry.fade[part], np.float32)[:, None]
         source = self._source[part]
         change = (self._edited[part] - source) * fade
-        moves = landmark_motion(landmarks, change)
+        moves = landmark_motion(landmarks, change, source)
         moves = moves * facing_weights(landmarks)[:, :, None]
         if self._occlusion:
             moves = moves * self._occlusion.kept(part)[:, :, None]
-        moves = hold_lips(landmarks, moves, self.geometry.teeth[part], change[:, arkit.INDEX["jawOpen"]])
+        jaw = change[:, arkit.INDEX["jawOpen"]] - change[:, arkit.INDEX["mouthClose"]]
+        moves = hold_lips(landmarks, moves, self.geometry.teeth[part], jaw)
         if self._late:
             landmarks, moves = (self._halfway(values, start)[:CHUNK] for values in (landmarks, moves))
         return landmarks, moves
@@ -248,6 +250,7 @@ def warp(image: np.ndarray, landmarks: np.ndarray, moves: np.ndarray, teeth: flo
     """
     face, move = landmarks[:SKIN, :2], moves[:SKIN, :2]
     source, target = _mesh_points(landmarks, moves)
+    source, seam = clear_edges(source, target)
     shift = target - source
     height, width = image.shape[:2]
     x0, y0 = (int(v) for v in np.maximum(np.floor(target.min(0)) - 2, 0))
@@ -256,7 +259,7 @@ def warp(image: np.ndarray, landmarks: np.ndarray, moves: np.ndarray, teeth: flo
         return image
     size = float(np.ptp(face, axis=0).max())
     box = (x0, y0, x1, y1)
-    flow = _skin_flow(target, shift, landmarks[:SKIN, 2], box, size)
+    flow = _skin_flow(target, shift, landmarks[:SKIN, 2], box, size, seam is not None)
     moved = _moved(image[y0:y1, x0:x1], flow)
     lips = target[list(UPPER_LIP_OUTER + LOWER_LIP_OUTER)] - [x0, y0]
     _smooth_lips(moved, image[y0:y1, x0:x1], flow, lips)
@@ -273,6 +276,8 @@ def warp(image: np.ndarray, landmarks: np.ndarray, moves: np.ndarray, teeth: flo
         else:
             meet = teeth_meet(image, landmarks) if teeth is None else teeth
             draw_mouth(result, image, opening, colour_of_lips(image, landmarks), move[list(CHIN)].mean(0), meet)
+    if seam is not None:
+        draw_seam(result, seam)
     return result
 
 
@@ -321,9 +326,12 @@ def _smooth_lips(moved: np.ndarray, region: np.ndarray, flow: np.ndarray, lips: 
 
 
 def _skin_flow(
-    target: np.ndarray, shift: np.ndarray, depth: np.ndarray, box: tuple[int, int, int, int], size: float
+    target: np.ndarray, shift: np.ndarray, depth: np.ndarray, box: Box, size: float, closing: bool
 ) -> np.ndarray:
-    """Displacement of the skin seen at each pixel of `box` (left, top, right, bottom): float32 [h, w, 2] pixels."""
+    """Displacement of the skin seen at each pixel of `box` (left, top, right, bottom): float32 [h, w, 2] pixels.
+
+    `closing` says that the lips close, and move towards each other in neighbouring pixels.
+    """
     x0, y0, x1, y1 = box
     scale = min(1.0, GRID / max(x1 - x0, y1 - y0))
     columns, rows = int(np.ceil((x1 - x0) * scale)), int(np.ceil((y1 - y0) * scale))
@@ -357,23 +365,24 @@ def _skin_flow(
         across += start
         # a pixel of a thin triangle may have its centre outside it: no corner goes as far as the plane does there
         flow[..., k] = cv2.min(cv2.max(across, least), most)
-    flow = _round_off(flow, target - corner, size, scale)
+    flow = _round_off(flow, target - corner, size, scale, closing)
     if scale < 1:
         flow = cv2.resize(flow, (x1 - x0, y1 - y0), interpolation=cv2.INTER_LINEAR)
     return flow
 
 
-def _round_off(flow: np.ndarray, target: np.ndarray, size: float, scale: float) -> np.ndarray:
-    """Smooth the flow except at the edges of lids and lips."""
+def _round_off(flow: np.ndarray, target: np.ndarray, size: float, scale: float, closing: bool) -> np.ndarray:
+    """Smooth the flow except at the edges of lids and lips, and further around lips that close."""
     result = cv2.GaussianBlur(flow, (0, 0), max(SMOOTHING * size * scale, 0.5))
     sigma = max(0.02 * size * scale, 0.5)
     thickness = max(1, round(0.02 * size * scale))
+    thicknesses = (thickness, thickness, 3 * thickness if closing else thickness)
     outlines = [np.concatenate([target[list(upper)], target[list(lower)][::-1]]) * scale for upper, lower in OPENINGS]
-    reach, extent = round(_REACH * sigma) + thickness, (flow.shape[1], flow.shape[0])
+    reach, extent = round(_REACH * sigma) + max(thicknesses), (flow.shape[1], flow.shape[0])
     for box in _apart([box_around(points, reach, extent) for points in outlines]):
         left, top, right, bottom = box
         sharp: Any = np.zeros((bottom - top, right - left), np.float32)
-        for points in outlines:
+        for points, thickness in zip(outlines, thicknesses, strict=True):
             outline = np.round((points - [left, top]) * 2**_SUBPIXEL).astype(np.int32)
             cv2.fillPoly(sharp, [outline], (1.0,), shift=_SUBPIXEL)
             cv2.polylines(sharp, [outline], True, (1.0,), thickness, shift=_SUBPIXEL)

@@ -1,18 +1,20 @@
 """What an edit costs: its floor (decode, track, encode), its stages, the whole command and its peak memory.
 
-    python tests/benchmarks/pipeline.py CLIP [CLIP …] [--size 512 1080 4K] [--seconds 5 60 600] [--quality draft] [--repeat 1]
+    python tests/benchmarks/pipeline.py CLIP [CLIP …] [--size 512 1080 4K] [--seconds 5 60 600] [--quality draft] [--repeat 3]
     python tests/benchmarks/pipeline.py CLIP --size 1080 --revision HEAD~20       # the same side by side with an earlier revision
     python tests/benchmarks/pipeline.py CLIP --neighbours 0 1 2                   # the whole command beside busy programs
 
-`--size` enlarges CLIP (the short side; 4K is 2160) and `--seconds` plays it over and over. Stages are seconds of processor time of
-all threads, for the machine may be busy with something else, each stage alone; the whole command is given as both. It runs cold
-(nothing in the cache) and warm (the clip is tracked already). Only ratios say something about the code.
+`--size` enlarges CLIP (the short side; 4K is 2160) and `--seconds` plays it over and over. Every stage runs alone, for the first
+time in a process of its own; the whole command runs cold (nothing in the cache) and warm (the clip is tracked already). Given are
+seconds by the clock and processor seconds of all threads; of several runs, which take turns with those of the other revision, the
+shortest of each. Where the machine is busy with something else, only the ratios of processor seconds say something about the code.
 """
 
 import argparse
 import contextlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -41,14 +43,19 @@ SIZES = {"4K": 2160}
 FLOOR = ("decode + track", "encode")
 
 
-def stages(clip: Path, emotion: str, folder: Path) -> dict[str, float]:
-    """Processor seconds of every stage, each alone; what decodes or encodes besides is taken off."""
-    seconds: dict[str, float] = {}
+Seconds = dict[str, tuple[float, float]]
+"""By stage: by the clock, and of the processor."""
 
-    def timed(name: str, work: Callable[[], Any]) -> Any:
-        start = time.process_time()
+
+def stages(clip: Path, emotion: str, folder: Path) -> Seconds:
+    """What every stage takes, each alone; what decodes or encodes besides is taken off."""
+    seconds: Seconds = {}
+
+    def timed(name: str, work: Callable[[], Any], *within: str) -> Any:
+        clock, used = time.perf_counter(), time.process_time()
         result = work()
-        seconds[name] = time.process_time() - start
+        clock, used = time.perf_counter() - clock, time.process_time() - used
+        seconds[name] = clock - sum(seconds[w][0] for w in within), used - sum(seconds[w][1] for w in within)
         return result
 
     def copy() -> None:
@@ -63,40 +70,38 @@ def stages(clip: Path, emotion: str, folder: Path) -> dict[str, float]:
     geometry: FaceGeometry = timed("decode + track", lambda: track(clip))
     source = timed("coefficients", lambda: load_solver().track(geometry))
     edited = timed("edit", lambda: edit_track(source, EmotionTimeline.parse([emotion]), load_library()))
-    timed("encode", copy)
-    seconds["encode"] -= seconds["decode"]
+    timed("encode", copy, "decode")
     renderer = WarpRenderer(geometry, source, edited)
-    timed(
-        "render",
-        lambda: render_video(
-            clip, renderer, VideoOutput(folder / "out.mp4", force=True, watermark=1), people=[geometry]
-        ),
-    )
-    seconds["render"] -= seconds["decode"] + seconds["encode"]
+    output = VideoOutput(folder / "out.mp4", force=True, watermark=1)
+    timed("render", lambda: render_video(clip, renderer, output, people=[geometry]), "decode", "encode")
     return seconds
 
 
 # The command runs below a small process of its own, because a child's peak memory counts its parent's at the fork.
 LAUNCHER = """
 import json, resource, subprocess, sys, time
-start = time.perf_counter()
-status = subprocess.run(sys.argv[1:], stdout=subprocess.DEVNULL).returncode
+start, first, said = time.perf_counter(), 0.0, b""
+command = subprocess.Popen(sys.argv[1:], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+while part := command.stderr.read1():
+    said += part
+    if not first and b"tracking" in said:
+        first = time.perf_counter() - start
+status = command.wait()
 wall, used = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
-print(json.dumps([wall, used.ru_utime + used.ru_stime, used.ru_maxrss]))
-sys.exit(status)
+if status:
+    sys.exit(said.decode())
+print(json.dumps([wall, used.ru_utime + used.ru_stime, used.ru_maxrss, first]))
 """
 
 
-def whole(clip: Path, emotion: str, folder: Path, quality: str, root: Path, warm: bool) -> tuple[float, float, float]:
-    """Seconds by the clock, processor seconds, and peak memory in MiB of the whole command."""
+def whole(clip: Path, options: argparse.Namespace, folder: Path, root: Path) -> list[float]:
+    """Of the whole command: seconds by the clock, processor seconds, peak memory in MiB, seconds to the first tracked frame."""
     environment = {**os.environ, "CMET_HOME": str(folder / "home"), "PYTHONPATH": str(root)}
-    edit = ["edit", str(clip), "--emotion", emotion, "--quality", quality, "-o", str(folder / "out"), "--force", "-q"]
-    if not warm:
-        environment["CMET_CACHE_BYTES"] = "0"
-    command = [sys.executable, "-c", LAUNCHER, sys.executable, "-m", "cmet_engine.cli", *edit]
+    edit = ["edit", str(clip), "--emotion", options.emotion, "--quality", options.quality, "-o", str(folder / "out")]
+    command = [sys.executable, "-c", LAUNCHER, sys.executable, "-m", "cmet_engine.cli", *edit, "--force"]
     finished = subprocess.run(command, env=environment, cwd=root, stdout=subprocess.PIPE, text=True, check=True)
-    wall, used, peak = json.loads(finished.stdout)
-    return wall, used, peak / (1 << 20 if sys.platform == "darwin" else 1 << 10)
+    wall, used, peak, first = json.loads(finished.stdout)
+    return [wall, used, peak / (1 << 20 if sys.platform == "darwin" else 1 << 10), first]
 
 
 def variant(clip: Path, short: int | None, seconds: float | None, folder: Path) -> Path:
@@ -134,32 +139,58 @@ def busy(count: int) -> Iterator[None]:
             other.wait()
 
 
+def least(some: list[list[float]]) -> list[float]:
+    """The smallest of each figure of several runs."""
+    return [min(values) for values in zip(*some, strict=True)]
+
+
+def staged(clip: Path, options: argparse.Namespace, roots: dict[str, Path]) -> dict[str, Seconds]:
+    """`stages` of several revisions by turns, the shortest of each, and the `floor`."""
+    runs: dict[str, list[Seconds]] = {name: [] for name in roots}
+    for name, root in (item for _ in range(options.repeat) for item in roots.items()):
+        command = [sys.executable, __file__, str(clip), "--stages", "--emotion", options.emotion]
+        environment = {**os.environ, "PYTHONPATH": str(root)}
+        found = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+        runs[name].append(json.loads(found.stdout.splitlines()[-1]))
+    result: dict[str, Seconds] = {}
+    for name, some in runs.items():
+        result[name] = {stage: (*least([list(run[stage]) for run in some]),) for stage in some[0]}  # type: ignore[misc]
+        clock, used = (sum(result[name][stage][k] for stage in FLOOR) for k in (0, 1))
+        result[name]["floor"] = clock, used
+    return result
+
+
 def report(clip: Path, options: argparse.Namespace, folder: Path, roots: dict[str, Path]) -> None:
     """Print the table of one clip."""
     info = probe(clip)
     frames = info.frames or 1
-    print(f"{clip.name}: {info.width}x{info.height}, {frames} frames", flush=True)
-    floor = {}
-    for name, root in roots.items():
-        command = [sys.executable, __file__, str(clip), "--stages", "--emotion", options.emotion]
-        environment = {**os.environ, "PYTHONPATH": str(root)}
-        found = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
-        seconds = json.loads(found.stdout.splitlines()[-1])
-        floor[name] = sum(seconds[stage] for stage in FLOOR)
-        for stage, took in {**seconds, "floor": floor[name]}.items():
-            print(f"  {name:<12} {stage:<20} {1000 * took / frames:8.2f} ms/frame  {took / floor[name]:6.2f} x floor")
+    print(f"{clip.name}: {info.width}x{info.height}, {frames} frames, {options.quality}", flush=True)
+    seconds = staged(clip, options, roots)
+    for name, found in seconds.items():
+        for stage, (clock, used) in found.items():
+            print(
+                f"  {name:<12} {stage:<16} {1000 * clock / frames:8.2f} ms/frame by the clock, "
+                f"{1000 * used / frames:8.2f} ms/frame processor, {used / found['floor'][1]:6.2f} x floor"
+            )
+    alone: dict[tuple[str, str], float] = {}
     for count in options.neighbours:
-        for _ in range(options.repeat):
-            for (name, root), warm in ((item, warm) for item in roots.items() for warm in (False, True)):
+        runs: dict[tuple[str, str], list[list[float]]] = {}
+        for name, root in (item for _ in range(options.repeat) for item in roots.items()):
+            own = folder / name.replace("/", "_")
+            shutil.rmtree(own / "home", ignore_errors=True)
+            for state in ("cold", "warm"):
                 with busy(count):
-                    wall, used, peak = whole(
-                        clip, options.emotion, folder / name.replace("/", "_"), options.quality, root, warm
-                    )
-                print(
-                    f"  {name:<12} whole, {'warm' if warm else 'cold'}, {count} beside  {wall:7.1f} s by the clock, "
-                    f"{used:7.1f} s processor ({used / floor[name]:5.2f} x floor), {frames / wall:6.1f} frames/s, {peak:5.0f} MiB",
-                    flush=True,
-                )
+                    runs.setdefault((name, state), []).append(whole(clip, options, own, root))
+        for (name, state), some in runs.items():
+            wall, used, peak, first = least(some)
+            floor = seconds[name]["floor"]
+            slower = wall / alone.setdefault((name, state), wall)
+            print(
+                f"  {name:<12} whole, {state}, {count} beside {wall:6.1f} s by the clock ({wall / floor[0]:5.2f} x floor, "
+                f"{slower:4.2f} x alone), {used:6.1f} s processor ({used / floor[1]:5.2f} x floor), "
+                f"{frames / wall:6.1f} frames/s, {peak:5.0f} MiB, {first:4.1f} s to the first tracked frame",
+                flush=True,
+            )
 
 
 def main() -> None:

@@ -115,6 +115,23 @@ def test_lids_close_at_blink_over_the_eyeball(sculpted, side):
     assert (lids > front[:, 2]).all(), "the eyeball pokes through the closed lids"
 
 
+def test_squinting_narrows_the_eye_and_does_not_shut_it(sculpted):
+    skin, sculptor, shapes = sculpted
+    across = skin.eyes["Left"][0] + np.linspace(-4, 4, 5)
+
+    def opening(moved: np.ndarray) -> float:
+        heights = [
+            np.interp(across, np.sort(moved[loop, 0]), moved[loop, 1][np.argsort(moved[loop, 0])])
+            for loop in sculptor.lid_borders("Left")
+        ]
+        return float((heights[0] - heights[1]).mean())
+
+    rest = opening(skin.points)
+    closed = {n: 1 - opening(skin.points + shapes[n + "Left"]) / rest for n in ("eyeBlink", "eyeSquint", "cheekSquint")}
+    assert closed["eyeBlink"] > 0.95
+    assert 0.15 < closed["eyeSquint"] < 0.35 and 0.15 < closed["cheekSquint"] < 0.35
+
+
 @pytest.mark.parametrize(
     "pose",
     [

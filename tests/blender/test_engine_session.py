@@ -91,10 +91,6 @@ def test_a_clip_becomes_keys_emotions_and_a_video_of_the_corrected_curves(bpy, s
     assert face[height // 4 : 3 * height // 4, width // 4 : 3 * width // 4].mean() > 3 * face[:, : width // 16].mean()
     assert bpy.ops.cmet.verify() == {"FINISHED"}, settings.message
     assert settings.badge == "valid" and "Nothing was changed since it was signed." in settings.done
-    settings.rate_factor = "small"
-    assert bpy.ops.cmet.render_video() == {"FINISHED"}, settings.message
-    draft = tmp_path / "cmet" / "talk_edited_2.mp4"
-    assert draft.stat().st_size < 0.7 * video.stat().st_size
     assert bpy.ops.cmet.compare() == {"FINISHED"} and "before" in settings.done
     before = keyframes.read_track(settings.rig, (1, 24))
     assert bpy.ops.cmet.recompute() == {"FINISHED"}
@@ -160,9 +156,12 @@ def test_an_object_deleted_while_a_job_runs_leaves_the_scene_unharmed(bpy, scene
 
 
 @pytest.mark.slow
-def test_a_job_survives_the_death_of_its_engine(service, clip):
+def test_a_job_survives_the_death_of_its_engine_which_another_blender_finds_and_cannot_end(service, clip):
     service.start()
     service.wait()
+    other = Engine(folder=service.folder)
+    assert other.ready() and other.health()["version"] == service.health()["version"]
+    other.stop()  # not its own: still there
     identity = service.submit({"kind": "track", "clip": str(clip)})
     first = service.health()["pid"]
     end = time.monotonic() + 60
@@ -174,7 +173,10 @@ def test_a_job_survives_the_death_of_its_engine(service, clip):
         state = service.watch(identity)
         time.sleep(0.2)
     assert state["state"] == "done" and len(CoefficientTrack.load(state["files"]["track.npz"])) == 24
-    assert service.health()["pid"] != first
+    second = service.health()["pid"]
+    assert second != first
+    service.stop()
+    assert not is_running(second)
 
 
 @pytest.mark.slow
@@ -184,18 +186,6 @@ def test_a_cancelled_job_leaves_nothing(shared_engine, clip):
     shared_engine.cancel(identity)
     with pytest.raises(CmetError, match="cancelled"):
         engine_module.finished(shared_engine.poll(identity))
-
-
-def test_the_engine_is_found_by_another_blender_and_ends_with_its_own(service, tmp_path):
-    service.start()
-    service.wait()
-    other = Engine(folder=service.folder)
-    assert other.ready() and other.health()["version"] == service.health()["version"]
-    other.stop()  # not its own: still there
-    assert service.health()["pid"]
-    pid = service.health()["pid"]
-    service.stop()
-    assert not is_running(pid)
 
 
 def test_a_python_that_is_none_is_explained(tmp_path):

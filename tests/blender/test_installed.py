@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from cmet_blender import build_extension, mapping
+from cmet_blender import build_dist, build_extension, mapping
 from cmet_engine import arkit
 
 ANSWER = """
@@ -33,23 +33,10 @@ print(json.dumps({
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory):
     """The wheel of the project, without the weights, which take a while to pack."""
-    setuptools = pytest.importorskip("setuptools", reason="needs setuptools, which builds the wheel")
-    if int(setuptools.__version__.split(".")[0]) < 77:
-        pytest.skip(f"needs setuptools 77 or newer, as pyproject.toml says; this is {setuptools.__version__}")
-    project = Path(__file__).resolve().parents[2]
-    source = tmp_path_factory.mktemp("source")
-    for name in ("pyproject.toml", "README.md", "LICENSE"):
-        shutil.copy(project / name, source)
-    for name in ("cmet_engine", "cmet_blender", "rigs"):
-        shutil.copytree(
-            project / name, source / name, ignore=shutil.ignore_patterns("assets", "__pycache__", "*.blend")
-        )
-    folder = tmp_path_factory.mktemp("wheel")
-    script = f"from setuptools import build_meta; build_meta.build_wheel({str(folder)!r})"
-    done = subprocess.run([sys.executable, "-c", script], cwd=source, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-3000:]
-    (path,) = folder.glob("*.whl")
-    return path
+    try:
+        return build_dist.engine_wheel(tmp_path_factory.mktemp("wheel"), "assets")
+    except SystemExit as error:
+        pytest.skip(str(error))
 
 
 def install(wheel, *options, **environment):
@@ -134,7 +121,7 @@ def test_the_light_wheel_is_all_that_the_add_on_imports_of_the_engine(tmp_path, 
     )
     modules = [f"cmet_engine.{name}" for name in build_extension.LIGHT if name != "__init__"]
     modules += ["cmet_blender.engine", "cmet_blender.engine_check", "cmet_blender.recorder", "cmet_blender.commands"]
-    modules += ["cmet_blender.rig", "cmet_blender.mapping"]
+    modules += ["cmet_blender.rig", "cmet_blender.mapping", "cmet_blender.setup.plan", "cmet_blender.setup.environment"]
     script = "import importlib, sys\nfor name in sys.argv[1:]: importlib.import_module(name)\n"
     python = getattr(sys, "_base_executable", sys.executable)
     run(python, script, tmp_path, tmp_path / "packages", arguments=modules)

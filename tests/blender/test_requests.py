@@ -182,3 +182,19 @@ def test_the_list_of_people_and_its_pictures_come_back_by_undo(bpy, scene):
     assert all(person.picture.packed_file for person in bpy.context.scene.cmet.people)
     bpy.ops.ed.undo()
     assert not bpy.context.scene.cmet.people and not bpy.data.images
+
+
+def test_the_track_is_cleaned_up_and_calibrated_into_new_files(bpy, scene, track):
+    from cmet_engine.track import CoefficientTrack
+
+    settings, first = scene.cmet, scene.cmet.track
+    settings.rig = None
+    assert bpy.ops.cmet.clean_up(mirror=True, resample=True) == {"FINISHED"}, settings.message
+    clean = CoefficientTrack.load(settings.track)
+    assert settings.track.endswith("track_clean.npz") and clean.fps == 24
+    assert abs(clean["mouthLeft"] - track["mouthRight"]).mean() < 0.2 * track["mouthRight"].std() + 0.05
+    with pytest.raises(RuntimeError, match="Nothing was asked for"):
+        bpy.ops.cmet.clean_up(brows=0, eyes=0, cheeks=0, mouth=0, head=0, resample=False)
+    settings.track = first
+    assert bpy.ops.cmet.calibrate() == {"FINISHED"} and settings.track.endswith("track_rest.npz")
+    assert (CoefficientTrack.load(first).coefficients == track.coefficients).all()

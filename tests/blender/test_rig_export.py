@@ -109,6 +109,46 @@ def test_blend_keeps_the_action(bpy, export, acted, track, tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["head.blend"]
 
 
+def test_clips_are_named_after_the_take(bpy, export, head, track, tmp_path):
+    from cmet_blender import emotion_strips, keyframes
+
+    keyframes.apply_track(head, track, name="furious take 3")
+    scene = bpy.context.scene.name
+    assert export.take_name(head) == "furious take 3"
+    assert b"furious take 3" in export.fbx(head, tmp_path / "a.fbx", (1, 3)).read_bytes()
+    assert b'"animations":[{' in (data := export.gltf(head, tmp_path / "a.glb", (1, 3)).read_bytes())
+    assert b'"name":"furious take 3"' in data and bpy.context.scene.name == scene
+    emotion_strips.add(head, "happy", track, strength=0.5)
+    assert export.take_name(head) == "furious take 3"
+
+
+def test_packed_textures_come_along(bpy, export, head, track, tmp_path):
+    from cmet_blender import keyframes
+
+    image = bpy.data.images.new("freckles", 8, 8)
+    image.pixels = [0.5] * (8 * 8 * 4)
+    image.pack()
+    material = bpy.data.materials.new("skin")
+    material.use_nodes = True
+    head.data.materials.append(material)
+    nodes, links = material.node_tree.nodes, material.node_tree.links
+    texture = nodes.new("ShaderNodeTexImage")
+    texture.image = image
+    links.new(texture.outputs[0], next(n for n in nodes if n.type == "BSDF_PRINCIPLED").inputs["Base Color"])
+    keyframes.apply_track(head, track)
+    assert image.packed_file.data in export.fbx(head, tmp_path / "a.fbx", (1, 3)).read_bytes()
+    assert b"freckles.png" in export.usd(head, tmp_path / "a.usdz", (1, 3)).read_bytes()
+    assert not (tmp_path / "textures").exists()
+    export.usd(head, tmp_path / "a.usdc", (1, 3))
+    beside = tmp_path / "textures" / "freckles.png"
+    assert beside.read_bytes()[:4] == b"\x89PNG"
+    export.usd(head, tmp_path / "a.usdc", (1, 3), force=True)
+    beside.write_bytes(b"mine")
+    with pytest.raises(CmetError, match="another texture of the same name"):
+        export.usd(head, tmp_path / "b.usdc", (1, 3))
+    assert beside.read_bytes() == b"mine" and not (tmp_path / "b.usdc").exists()
+
+
 @pytest.mark.parametrize("suffix", [".csv", ".json", ".npz"])
 def test_track_files_hold_what_the_rig_does(bpy, export, acted, track, tmp_path, suffix):
     path = export.write(acted, tmp_path / f"take{suffix}")

@@ -37,9 +37,6 @@ class Crops:
     centres: np.ndarray
     sides: np.ndarray
 
-    def __len__(self) -> int:
-        return len(self.sides)
-
     def matrix(self, index: int) -> np.ndarray:
         """float64 [2, 3]: from pixels of the frame to pixels of the crop, pixel centres at whole numbers."""
         scale = SIZE / self.sides[index]

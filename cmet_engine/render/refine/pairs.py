@@ -74,9 +74,6 @@ class ClipFrames:
     crops: ReferenceFrames
     deltas: np.ndarray
 
-    def __len__(self) -> int:
-        return len(self.crops)
-
 
 def read_frames(
     clip: Path | Source, geometry: FaceGeometry, deltas: Deltas, among: np.ndarray, largest: int

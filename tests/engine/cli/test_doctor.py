@@ -104,7 +104,7 @@ def test_codecs_that_are_missing(monkeypatch):
 
 def test_a_model_that_was_damaged(monkeypatch, tmp_path):
     monkeypatch.setattr(assets, "CHECKSUMS", tmp_path / "checksums.json")
-    broken("embedded models", "checksums.json", "pip install --force-reinstall cmet")
+    broken("embedded models", "checksums.json", "pip install --force-reinstall --no-deps")
 
 
 def test_a_full_disk(monkeypatch):

@@ -10,6 +10,7 @@ from cmet_engine.emotion import edit, facs, protection
 from cmet_engine.emotion.library import load_library
 from cmet_engine.emotions import LIBRARY
 from cmet_engine.errors import CmetError
+from cmet_engine.face.lips import said_opening
 from cmet_engine.timeline import REGIONS, EmotionTimeline
 from cmet_engine.track import CoefficientTrack
 
@@ -65,6 +66,24 @@ def test_every_emotion_changes_the_face_and_leaves_gaze_and_pose(library, emotio
     acceleration = np.abs(np.diff(change, 2, axis=0))
     assert acceleration[:, upper].max() < 0.012  # an edit that jitters would show here
     assert acceleration.mean(0).max() < 0.05  # the mouth may follow syllables
+
+
+def test_an_emotion_closes_what_is_held_open_and_leaves_what_speech_opens():
+    """Syllables at 3 a second, alone and over a smile that bares the teeth; the emotion takes openers away, or adds them."""
+    frames = np.arange(150)
+    spoken = np.maximum(np.sin(2 * np.pi * 3 * frames / 25), 0)
+    alone, smiling = np.zeros((2, 150, arkit.COUNT))
+    alone[:, arkit.INDEX["jawOpen"]] = 0.4 * spoken
+    smiling[:, arkit.INDEX["jawOpen"]] = 0.25 + 0.4 * spoken
+    less = np.zeros_like(alone)
+    less[:, arkit.INDEX["jawOpen"]] = -0.25
+    kept, closed = (protection.protect(source, less.copy(), 25.0) for source in (alone, smiling))
+    assert np.abs(said_opening(kept)).max() < 0.01
+    assert said_opening(closed)[50:100] == pytest.approx(0.352 * -0.25, abs=0.015)
+    more = np.zeros_like(alone)
+    more[:, arkit.columns(["jawOpen", "mouthLowerDownLeft", "mouthLowerDownRight"])] = 0.3
+    further = said_opening(protection.protect(alone, more, 25.0))
+    assert (further <= protection.FURTHER_OPEN * said_opening(alone) + 1e-6).all() and further.max() > 0.03
 
 
 def test_a_blink_still_closes_under_widened_eyes(library):

@@ -15,10 +15,10 @@ from cmet_engine.face.pose import Pose, denormalise, template
 from cmet_engine.pipeline import edit_clip
 from cmet_engine.provenance import ledger, show
 from cmet_engine.provenance.mark_code import CHIPS, decode, encode, id_of, message_of
-from cmet_engine.provenance.mark_reader import Found, evidence, read
+from cmet_engine.provenance.mark_reader import Found, evidence, find_in
 from cmet_engine.provenance.mark_surface import places, unrolled
 from cmet_engine.provenance.seal import Signatory
-from cmet_engine.provenance.watermark import SLOW, Marker, mark
+from cmet_engine.provenance.watermark import Marker, mark
 from cmet_engine.spec import EditSpec, RenderSpec
 
 SIDE, UNIT, RATE, FRAMES, ID = 192, 80, 25, 75, 0xFEDCBA9876543210
@@ -71,7 +71,7 @@ def encoded(frames: np.ndarray, path: Path, factor: int) -> np.ndarray:
 
 def heard(frames: np.ndarray, share: float = 1, crop: int = 0) -> Found | None:
     surfaces = [unrolled(luma, pose(i, RATE, share, crop), 0) for i, luma in enumerate(frames)]
-    return read(evidence(np.stack(surfaces), np.arange(len(frames)) / RATE))
+    return find_in([evidence(np.stack(surfaces), np.arange(len(frames)) / RATE)])
 
 
 def test_the_code_corrects_what_noise_turns_over_and_knows_when_it_cannot():
@@ -97,7 +97,7 @@ def test_the_id_is_read_at_another_rate_gamma_and_start(marked):
     later = marked[7:]
     shown = np.rint(255 * (later[::2] / 255) ** 1.2).astype(np.uint8)  # every other frame
     surfaces = [unrolled(luma, pose(7 + 2 * i), 0) for i, luma in enumerate(shown)]
-    found = read(evidence(np.stack(surfaces), np.arange(len(shown)) * 2 / RATE))
+    found = find_in([evidence(np.stack(surfaces), np.arange(len(shown)) * 2 / RATE)])
     assert found is not None and found.number == ID
 
 
@@ -138,10 +138,10 @@ def test_the_mark_on_a_still_head_turns_slowly_and_is_read(plain):
         np.stack([marker(i, i / RATE, before, after, (0, 0)) for i in range(FRAMES)]) for marker in (still, moving)
     ]
     slow, fast = (np.abs(np.diff(one, axis=0)).mean() for one in marks)
-    assert 0 < slow < 0.25 * fast
+    assert 0 < slow < 0.3 * fast
     shown = np.rint(after[..., 1] + marks[0] + random.normal(0, 1, marks[0].shape))
     surfaces = np.stack([unrolled(luma, pose(0), 0) for luma in shown])
-    found = read(evidence(surfaces, np.arange(FRAMES) / RATE, SLOW))
+    found = find_in([evidence(surfaces, np.arange(FRAMES) / RATE)])
     assert found is not None and found.number == ID
 
 

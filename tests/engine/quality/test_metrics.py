@@ -1,10 +1,14 @@
 """Every figure on cases worked out by hand."""
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 
 from cmet_engine import arkit
+from cmet_engine.face.lips import PARTS
 from cmet_engine.quality import metrics
+from cmet_engine.track import CoefficientTrack
 
 SMILE, SQUINT, UNREADABLE = (arkit.INDEX[name] for name in ("mouthSmileLeft", "eyeSquintLeft", "cheekSquintLeft"))
 
@@ -89,6 +93,30 @@ def test_closed_lips_are_lost_once_they_part():
     assert metrics.lips_closed_kept(before, after) == pytest.approx(2 / 4)
     assert metrics.lips_closed_kept(before[4:], after[4:]) is None
     assert metrics.lips_closed_kept(np.empty(0), np.empty(0)) is None
+
+
+def test_closing_a_smile_is_no_fault_and_losing_a_closure_of_speech_is_one():
+    """Three seconds of syllables, lips closed between them; then a smile is held over the teeth, then the lips rest."""
+    track = CoefficientTrack(Fraction(25), np.zeros((225, arkit.COUNT), np.float32))
+    syllables = 0.15 * np.maximum(np.sin(2 * np.pi * 3 * np.arange(75) / 25), 0)
+    smile = np.where((np.arange(225) >= 75) & (np.arange(225) < 150), 0.12, 0)
+    before = np.concatenate([syllables, 0.5 * syllables, np.zeros(75)]) + smile
+    track.coefficients[:, arkit.INDEX["jawOpen"]] = before / PARTS[arkit.INDEX["jawOpen"]]
+    speech = metrics.Speech.of(track)
+    assert speech.held[100:130].mean() == pytest.approx(0.12, abs=0.01) and speech.held[:50].max() < 0.01
+    assert speech.near[:140].mean() > 0.95 and not speech.near[180:].any()
+    closed_smile = before - smile
+    assert (
+        metrics.lip_correlation(before, closed_smile, speech)
+        > 0.97
+        > 0.9
+        > metrics.lip_correlation(before, closed_smile)
+    )
+    assert metrics.lip_correlation(before, before[::-1], speech) < 0.5
+    agape = before + np.where(np.arange(225) >= 170, 0.1, 0)  # in the pause
+    assert metrics.lips_closed_kept(before, agape, speech) == 1 > metrics.lips_closed_kept(before, agape)
+    lost = np.maximum(before, 0.05)
+    assert metrics.lips_closed_kept(before, lost, speech) == 0
 
 
 def test_shut_eyes_that_open_are_lost():

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from running_engine import refusal
 
-EXAMPLES = 5  # of each operation; `--long` makes it 500
+EXAMPLES = 3  # of each operation; `--long` makes it 500
 OPERATIONS = 16  # as many as the description holds; a test that found none would pass
 
 

