@@ -3,7 +3,7 @@
 import time
 from pathlib import Path
 
-from cmet_engine.emotion.clip_emotions import asked_emotions
+from cmet_engine.emotion.clip_emotions import asked_emotions, heard_messages
 from cmet_engine.emotion.edit import edit_track
 from cmet_engine.errors import InvalidInput
 from cmet_engine.files import whole_folder
@@ -37,6 +37,7 @@ def edit_take(
     timeline, vectors = asked_emotions(spec)
     if any(key.person for key in timeline.keys):
         raise InvalidInput(f"{spec.clip.name} is the take of one face; leave out the #PERSON behind the emotions.")
+    messages = [*source.notes, *heard_messages(vectors)]
     edited = edit_track(source, timeline, vectors, mode=spec.mode)
     edited.meta["edit"] = edit_description(timeline, spec.mode)
     if progress:
@@ -48,8 +49,8 @@ def edit_take(
         report = EditReport(
             clip=spec.clip.name, width=0, height=0, fps=source.fps, duration=source.duration,
             settings=summary.settings_table(spec), versions=summary.versions(), timeline=timeline.within(source.duration),
-            source=source, edited=edited, faces_lost=int((~source.valid).sum()), messages=source.notes,
+            source=source, edited=edited, faces_lost=int((~source.valid).sum()), messages=messages,
             speed=len(source) / (time.perf_counter() - started),
         )  # fmt: skip
         write_report(folder / "report.html", folder / "report.json", report)
-    return {path.name: path for path in spec.outputs(output)}, source.notes
+    return {path.name: path for path in spec.outputs(output)}, messages

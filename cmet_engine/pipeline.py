@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from cmet_engine.choices import GUESSED
-from cmet_engine.emotion.clip_emotions import ClipEmotions, clip_emotions
+from cmet_engine.emotion.clip_emotions import ClipEmotions, clip_emotions, heard_messages
 from cmet_engine.emotion.edit import edit_track
 from cmet_engine.errors import CmetError, InvalidInput
 from cmet_engine.face.clip import track_clip
@@ -201,7 +201,12 @@ def _edit_into(spec: EditSpec, footage: Source, final: Path, force: bool, watch:
         if spec.renderer not in ("edtalk", "none"):
             rendered = _render(footage, _open_renderer(footage, people, watch), people, video, watch)
         asked = [] if spec.renderer == "none" else signatory.messages
-        messages = [*asked, *_tracking_messages(people), *rendered.messages]
+        messages = [
+            *asked,
+            *_tracking_messages(people),
+            *heard_messages(people[0].emotions.vectors),
+            *rendered.messages,
+        ]
         seconds = None if pieces else time.perf_counter() - started
         report = replace(_report(spec, people, timeline, rendered, messages, seconds), provenance=seal.words())
         write_report(folder / "report.html", folder / "report.json", report)

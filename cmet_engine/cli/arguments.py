@@ -25,15 +25,16 @@ def add_test_clips(sub: argparse.ArgumentParser) -> None:
 
 
 def add_speech(sub: argparse.ArgumentParser) -> None:
-    """A folder of labelled speech, with the configuration of the encoder's training."""
+    """Folders of labelled speech, with the configuration of the encoder's training."""
     sub.add_argument(
         "--data",
         type=Path,
+        action="append",
         required=True,
         metavar="DIR",
-        help="labelled speech: an index.csv, MEAD or CREMA-D as distributed",
+        help="labelled speech: an index.csv, MEAD or CREMA-D as distributed; may be given several times",
     )
-    sub.add_argument("--cache", type=Path, metavar="DIR", help="keep the acoustics there for the next run")
+    sub.add_argument("--cache", type=Path, metavar="DIR", help="keep what is prepared there for the next run")
     sub.add_argument(
         "--config", type=Path, metavar="FILE", help="JSON with every number of the training, held-out speakers included"
     )

@@ -3,7 +3,7 @@
 import argparse
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +64,7 @@ def _add_speech(command: Adder, evaluate: Any) -> None:
         nargs="+",
         metavar="NAME",
         help="measure on these, or on all, for recordings that the encoder was not trained on (default: the speakers that the "
-        "configuration holds out)",
+        "configuration holds out, and datasets that it does not train on)",
     )
     sub.add_argument(
         "--folds",
@@ -77,39 +77,23 @@ def _add_speech(command: Adder, evaluate: Any) -> None:
 
 def _speech(options: argparse.Namespace) -> Any:
     from cmet_engine.emotion.speech import load_encoder
-    from cmet_engine.evaluation.speech import cross_validate, evaluate_folder, figures_text
-    from cmet_engine.training.corpora.speech import read_corpus
+    from cmet_engine.evaluation.speech import cross_validate, evaluate_folders, figures_text
+    from cmet_engine.training.corpora.speech import read_corpora
     from cmet_engine.training.speech.clips import prepare
 
     config = training_config(options.config)
-    corpus = read_corpus(options.data)
     if options.folds is not None:
         if options.weights or options.speakers:
             raise InvalidInput("--folds fits anew and leaves everybody out once; leave --weights and --speakers out.")
-        clips = prepare(corpus, options.cache, config, progress=options.progress)
+        recordings = [r for r in read_corpora(options.data) if r.dataset in config.datasets]
+        clips = prepare(recordings, options.cache, config, progress=options.progress)
         figures = cross_validate(clips, config, options.folds, progress=options.progress)
         return figures if options.json else figures_text(figures)
-    known = {recording.speaker for recording in corpus.recordings}
-    config = replace(config, held_out=_speakers(options, known, config.held_out))
-    figures = evaluate_folder(
-        options.data, load_encoder(str(options.weights or "embedded")), config, cache=options.cache,
-        progress=options.progress,
+    figures = evaluate_folders(
+        options.data, load_encoder(str(options.weights or "embedded")), config, speakers=options.speakers,
+        cache=options.cache, progress=options.progress,
     )  # fmt: skip
     return figures if options.json else figures_text(figures)
-
-
-def _speakers(options: argparse.Namespace, known: set[str], held_out: tuple[str, ...]) -> tuple[str, ...]:
-    """The speakers to measure on."""
-    if options.speakers:
-        if unknown := sorted(set(options.speakers) - {*known, "all"}):
-            raise InvalidInput(f"{options.data} holds no speaker '{unknown[0]}'; known are {', '.join(sorted(known))}.")
-        return tuple(sorted(known if "all" in options.speakers else set(options.speakers)))
-    if not known & set(held_out):
-        raise InvalidInput(
-            f"{options.data} holds none of the speakers that the configuration holds out of training; name those that the encoder "
-            "was not trained on with --speakers (all: everybody there)."
-        )
-    return held_out
 
 
 def _add_emotion(command: Adder, evaluate: Any) -> None:

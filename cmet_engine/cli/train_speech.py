@@ -4,8 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cmet_engine.cli.arguments import Adder, add_machine, add_speech, existing
-from cmet_engine.models import device
+from cmet_engine.cli.arguments import Adder, add_speech, existing
 
 if TYPE_CHECKING:
     from cmet_engine.training.speech.config import TrainingConfig
@@ -20,30 +19,25 @@ def add_commands(command: Adder, train: Any) -> None:
 def _add_encoder(command: Adder, train: Any) -> None:
     sub = command("encoder", _encoder, "the speech encoder", train)
     add_speech(sub)
-    sub.add_argument(
-        "-o",
-        "--output",
-        type=Path,
-        required=True,
-        metavar="DIR",
-        help="weights, loss curves and checkpoints; an interrupted run goes on from there",
-    )
-    add_machine(sub)
-    sub.add_argument("--no-resume", action="store_true", help="begin anew instead of going on from the last checkpoint")
+    sub.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="weights and their configuration")
     sub.add_argument(
         "--embed",
         action="store_true",
         help="then make it the embedded encoder: weights, library and checksums of this copy",
     )
+    sub.set_defaults(stopped="Stopped; the same command goes on with the copy of the recordings that it was preparing.")
 
 
 def _encoder(options: argparse.Namespace) -> Any:
-    from cmet_engine.training.speech.recipe import train_folder
+    from cmet_engine.training.speech.recipe import train_folders
 
-    encoder = train_folder(
-        options.data, options.output, config=training_config(options.config), device=device.resolve(options.device),
-        workers=options.workers, resume=not options.no_resume, cache=options.cache, progress=options.progress,
-    )  # fmt: skip
+    encoder = train_folders(
+        options.data,
+        options.output,
+        config=training_config(options.config),
+        cache=options.cache,
+        progress=options.progress,
+    )
     if options.embed:
         from cmet_engine.evaluation.library import embed
         from cmet_engine.evaluation.speech import figures_text
@@ -69,7 +63,10 @@ def training_config(path: Path | None) -> "TrainingConfig":
 
 def _add_teacher(command: Adder, train: Any) -> None:
     sub = command(
-        "teacher", _teacher, "features of emotion2vec+ large for labelled speech, which the encoder learns from", train
+        "teacher",
+        _teacher,
+        "features of emotion2vec+ large for labelled speech, to train a connector for EDTalk's codes",
+        train,
     )
     sub.add_argument(
         "--data",

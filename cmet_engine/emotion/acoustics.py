@@ -88,7 +88,7 @@ def _best_lag(
 
 
 def acoustics(wave: np.ndarray) -> np.ndarray:
-    """The student network's frame features: log-mel bands, pitch, voicing and energy.
+    """Frame features: log-mel bands, pitch, voicing and energy.
 
     Args:
         wave: float32 [S], mono, 16 kHz, any gain.

@@ -16,6 +16,7 @@ from cmet_engine.emotion.intensity import intensity
 from cmet_engine.emotion.library import EmotionVector, find_emotions, load_library
 from cmet_engine.emotion.predictions import ENCODER_FILES, FrameFeatures
 from cmet_engine.emotion.sound_files import sound_files
+from cmet_engine.emotion.vector import VECTOR_SIZE
 from cmet_engine.emotions import BASIC
 from cmet_engine.errors import CmetError, InvalidInput
 from cmet_engine.media import audio
@@ -100,10 +101,21 @@ def clip_emotions(spec: EditSpec, footage: Source | None = None) -> ClipEmotions
             footage.part,
         )
         features = FrameFeatures(**cache.arrays(name, encode))
-        emotions.intensity = {name: intensity(features, v.vector) for name, v in emotions.vectors.items()}
+        emotions.intensity = {
+            name: intensity(features, v.vector) for name, v in vectors.items() if len(v.vector) == VECTOR_SIZE
+        }
     except CmetError as error:
         log.info("the clip's own voice is not used: %s", error)
     return emotions
+
+
+def heard_messages(vectors: dict[str, EmotionVector]) -> list[str]:
+    """What was heard in the recording of `EditSpec.speech`, as sentences; none where there is no such recording."""
+    if VOICE not in vectors:
+        return []
+    meta = vectors[VOICE].meta
+    heard = ", ".join(f"{name} {share:.2f}" for name, share in meta["heard"].items())
+    return [*([f"The recording sounds {heard} (probability)."] if heard else []), *meta["messages"]]
 
 
 def asked_emotions(spec: EditSpec) -> tuple[EmotionTimeline, dict[str, EmotionVector]]:
@@ -131,7 +143,7 @@ def asked_emotions(spec: EditSpec) -> tuple[EmotionTimeline, dict[str, EmotionVe
 
 
 def _voice_vector(spec: EditSpec, speech: Path) -> EmotionVector:
-    """The emotion of a voice against its neutral speech, in the space that the renderer's connector was trained on."""
+    """The emotion of a voice against its neutral speech, or alone, in a space that the renderer's connector takes."""
     from cmet_engine.emotion.make_vector import emotion_vector  # brings torch
     from cmet_engine.emotion.speech import load_encoder
 

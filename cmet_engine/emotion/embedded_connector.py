@@ -23,7 +23,7 @@ CONNECTOR_FILE = "connector_arkit.safetensors"
 WINDOW = 5  # frames the connector sees at a time (arXiv 2604.07786, section 4.1: T = 5)
 
 VECTOR_NORM = 10.0
-"""Length of the emotion vectors that the network sees; the teacher's own are 9 to 13 long."""
+"""Length of the emotion vectors that the network sees."""
 
 VECTOR_FLOOR = 0.5
 """Vectors much shorter than this stay short: a voice that hardly differs from neutral."""
@@ -41,7 +41,7 @@ _Layer = Callable[[np.ndarray], np.ndarray]
 
 
 def unit_vector(vector: np.ndarray) -> np.ndarray:
-    """An emotion vector [..., 1024] brought to the length that the network sees."""
+    """An emotion vector [..., S] brought to the length that the network sees."""
     vector = np.asarray(vector, np.float32)
     size = np.sqrt(np.square(vector).sum(-1, keepdims=True) + VECTOR_FLOOR**2)
     return VECTOR_NORM * vector / size
@@ -115,7 +115,7 @@ class EmbeddedConnector:
         """The change of expression of every frame of a track, for several emotion vectors; see `connector.code_deltas`.
 
         Args:
-            vectors: [E, 1024].
+            vectors: [E, 13].
             codes: [N, 52].
 
         Returns:

@@ -8,7 +8,7 @@ import json
 
 import numpy as np
 
-from cmet_engine.emotion.vector import VECTOR_SIZE, EmotionVector, cosine
+from cmet_engine.emotion.vector import VECTOR_SIZE, EmotionVector, cosine, library_vector
 from cmet_engine.emotions import NEUTRAL
 from cmet_engine.files import read_json
 from cmet_engine.models import assets
@@ -25,18 +25,18 @@ def embedded_emotions() -> dict[str, EmotionVector]:
     Raises:
         CmetError: the embedded library is missing or damaged.
     """
-    tensors, metadata = _read()
+    _, metadata = _read()
     recognised = read_json(assets.asset(RELIABILITY))["emotions"]
     emotions = {}
     for name, entry in json.loads(metadata["emotions"]).items():
-        vector = np.zeros(VECTOR_SIZE, np.float32) if name == NEUTRAL else tensors[name].astype(np.float32)
+        vector = np.zeros(VECTOR_SIZE, np.float32) if name == NEUTRAL else library_vector(name)
         meta = {"origin": "embedded", **entry["meta"], **recognised.get(name, {})}
         emotions[name] = EmotionVector(name, vector, entry["reliability"], meta)
     return emotions
 
 
 def neutral_mean() -> np.ndarray:
-    """The encoder's mean output for neutral speech of its training speakers: float32 [1024]."""
+    """The encoder's mean output for neutral speech of its training speakers: float32 [13]."""
     return _read()[0]["neutral_place"].astype(np.float32)
 
 
@@ -46,7 +46,7 @@ def speaker_discriminants() -> np.ndarray:
 
 
 def nearest_emotions(vector: np.ndarray) -> dict[str, float]:
-    """Cosine of `vector` [1024] with every embedded emotion but neutral, the nearest first."""
+    """Cosine of `vector` [13] with every embedded emotion but neutral, the nearest first."""
     cosines = {name: cosine(vector, known.vector) for name, known in embedded_emotions().items() if name != NEUTRAL}
     return dict(sorted(cosines.items(), key=lambda item: -item[1]))
 

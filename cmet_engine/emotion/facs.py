@@ -43,11 +43,11 @@ LEFT_SHARE = 1.04  # SIDES: the left half shows a little more
 ACTION_UNITS: dict[str, dict[str, float]] = {
     "1": {"browInnerUp": 0.85},
     "2": {"browOuterUp": 0.8},
-    "4": {"browDown": 0.75},
-    "5": {"eyeWide": 0.65},
+    "4": {"browDown": 0.7},
+    "5": {"eyeWide": 0.5},
     "6": {"cheekSquint": 0.9, "eyeSquint": 0.35},
     "7": {"eyeSquint": 0.6},
-    "9": {"noseSneer": 0.8, "mouthUpperUp": 0.15, "browDown": 0.2, "cheekSquint": 0.3},
+    "9": {"noseSneer": 0.75, "mouthUpperUp": 0.15, "browDown": 0.2, "cheekSquint": 0.3},
     "10": {"mouthUpperUp": 0.5, "noseSneer": 0.3},
     "12": {"mouthSmile": 1.0},
     "14": {"mouthDimple": 0.7, "mouthPress": 0.35},
@@ -62,7 +62,6 @@ ACTION_UNITS: dict[str, dict[str, float]] = {
     "25": {"mouthLowerDown": 0.2, "mouthUpperUp": 0.1},
     "26": {"jawOpen": 0.4},
     "29": {"jawForward": 0.6},
-    "38": {"noseSneer": 0.4},
     "43": {"eyeBlink": 0.6},
 }
 """Action unit -> ARKit coefficients at its maximum; names without a side stand for both sides."""
@@ -92,18 +91,18 @@ class Expression:
 
 
 # shares of what contradicts an emotion that give way to it; chosen by eye on training-side clips
-_RELAX_SMILE = {"mouthSmile": 1.0, "mouthDimple": 0.7, "cheekSquint": 0.8, "mouthStretch": 0.4}
+_RELAX_SMILE = {"mouthSmile": 0.9, "mouthDimple": 0.5, "cheekSquint": 0.6}
 _RELAX_BROWS = {"browInnerUp": 0.9, "browOuterUp": 0.9}
 _RELAX_SCOWL = {"browDown": 0.7, "mouthFrown": 0.7, "mouthPress": 0.4}
 
 EXPRESSIONS: dict[str, Expression] = {
     "angry": Expression(
         (
-            Variant(0.50, "4E 5A 7D 38B 23C 17B 16E 25B 26D"),
-            Variant(0.30, "4E 5A 7D 38B 24C 17B 16E 22B 26D"),
-            Variant(0.20, "4E 5A 7D 38B 23C 17B 15A 16E 26D"),
+            Variant(0.50, "4E 5A 7D 16E 25B 26D"),
+            Variant(0.30, "4E 5A 7D 16E 22B 26D"),
+            Variant(0.20, "4E 5A 7D 15A 16E 26D 29B"),
         ),
-        {**_RELAX_SMILE, **_RELAX_BROWS, "mouthUpperUp": 0.6},
+        {**_RELAX_SMILE, **_RELAX_BROWS, "eyeWide": 0.5},
         "EMFACS",
     ),
     "contempt": Expression(
@@ -111,34 +110,25 @@ EXPRESSIONS: dict[str, Expression] = {
             Variant(0.7, "L12B L14E L24D 24A 17C 7C 4B"),
             Variant(0.3, "L12B L14E L24D 17C 7C 4B"),
         ),
-        {**_RELAX_SMILE, **_RELAX_BROWS},
+        {**_RELAX_SMILE, **_RELAX_BROWS, "mouthSmile": 1.0},
         "CONTEMPT",
     ),
     "disgusted": Expression(
         (
-            Variant(0.4, "9E 10E 17C 4A 7B 43B 15B"),
-            Variant(0.3, "9E 10E 17C 4A 6A 7B 43B 15B"),
-            Variant(0.3, "9E 10E 17C 4A 7B 43B 15B 16C"),
+            Variant(0.4, "9E 10E 17C 4B 7B 43B 15B"),
+            Variant(0.3, "9E 10E 17C 4C 7B 43B 15B"),
+            Variant(0.3, "9E 10E 17C 4B 7B 43B 15B 16C"),
         ),
         {**_RELAX_SMILE, **_RELAX_BROWS},
         "EMFACS, DU",
     ),
     "fear": Expression(
         (
-            Variant(0.5, "1E 2A 4C 5D 20E 16A 25B 26A"),
-            Variant(0.3, "1E 2A 4C 5D 20E 25B 15A"),
-            Variant(0.2, "1E 4B 5D 20D 16B 25B 26B"),
+            Variant(0.5, "1E 2A 4C 5D 20E 25B 10A"),
+            Variant(0.3, "1E 2B 4C 5D 20D 25B 15A"),
+            Variant(0.2, "1E 4B 5D 20D 16A 25B 26A 10A"),
         ),
-        {
-            "mouthSmile": 1.0,
-            "mouthDimple": 0.7,
-            "cheekSquint": 0.8,
-            "eyeSquint": 0.9,
-            "eyeBlink": 0.5,
-            "mouthPress": 0.5,
-            "mouthUpperUp": 0.6,
-            "browOuterUp": 0.4,
-        },
+        {"mouthSmile": 0.7, "mouthDimple": 0.5, "eyeSquint": 0.7, "eyeBlink": 0.4, "mouthPress": 0.5},
         "EMFACS, DU",
     ),
     "happy": Expression(
@@ -152,19 +142,20 @@ EXPRESSIONS: dict[str, Expression] = {
     ),
     "sad": Expression(
         (
-            Variant(0.5, "1C 4C 15C 17C 43C 24B"),
-            Variant(0.3, "1D 4C 15C 17C 43C 24A"),
-            Variant(0.2, "1C 4C 15D 17D 43C 24B"),
+            Variant(0.5, "1C 4B 15B 17C 43B 7A 24A"),
+            Variant(0.3, "1D 4B 15C 17C 43B 24A"),
+            Variant(0.2, "1C 4B 15B 17C 43B 6A 7A 24A"),
         ),
-        {**_RELAX_SMILE, "mouthUpperUp": 0.7, "eyeWide": 0.9, "browOuterUp": 0.8},
+        {**_RELAX_SMILE, "mouthSmile": 1.0, "mouthUpperUp": 0.3, "eyeWide": 0.7, "browOuterUp": 0.6},
         "EMFACS, DU",
     ),
     "surprised": Expression(
         (
-            Variant(0.6, "1C 2E 5E 26E 25D"),
-            Variant(0.4, "1C 2E 5E 26E 25C"),
+            Variant(0.5, "1C 2E 5E 26E 25B"),
+            Variant(0.3, "1C 2E 5E 26E 25B"),
+            Variant(0.2, "1C 2E 5E 26E"),
         ),
-        {**_RELAX_SCOWL, **_RELAX_SMILE, "mouthUpperUp": 0.6, "eyeSquint": 0.9, "eyeBlink": 0.4},
+        {**_RELAX_SCOWL, "mouthSmile": 0.6, "eyeSquint": 0.6, "eyeBlink": 0.3},
         "EMFACS",
     ),
     "charismatic": Expression(

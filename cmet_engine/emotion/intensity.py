@@ -19,7 +19,7 @@ def intensity(frames: FrameFeatures, vector: np.ndarray) -> tuple[np.ndarray, np
 
     Args:
         frames: what `Encoder.frame_features` gives.
-        vector: [1024], difference from neutral.
+        vector: [13], difference from neutral.
 
     Returns:
         Times float64 [F] in seconds, and float32 [F] in 0.5..1.5 with mean 1 over the spoken part.

@@ -1,9 +1,8 @@
 """The library of emotions: those that ship with the project and the user's own.
 
-An emotion vector is the mean of a pool of emotional speech minus the mean of a pool of neutral speech, in the
-emotion2vec+ large space (C-MET, arXiv 2604.07786, section 3.1). The embedded vectors are differences of the teacher's
-features of the training speakers; `make_vector` computes new ones with the embedded encoder, which predicts points in
-the same space.
+An emotion vector is the difference of a pool of emotional speech from a pool of neutral speech (C-MET, arXiv 2604.07786,
+section 3.1), here in the embedded encoder's space, which has an axis for each emotion. The embedded vectors are the ends
+of the axes; `make_vector` computes new ones from recordings.
 
 Listing the library imports neither torch nor scipy.
 """
@@ -19,7 +18,7 @@ from cmet_engine.emotion.vector import EmotionVector
 from cmet_engine.errors import CmetError, InvalidInput
 
 WEAK_LENGTH = 3.0
-"""A vector shorter than this hardly exceeds the spread of neutral speech; strong emotions measure 8 to 15."""
+"""A vector shorter than this is mostly heard as neutral; the longest measure 10."""
 
 
 def load_library() -> dict[str, EmotionVector]:
@@ -74,6 +73,10 @@ def describe_vector(vector: EmotionVector) -> str:
     if length > 1e-3:
         close = [f"{key} {value:.2f}" for key, value in near[:3] if value > 0.2]
         lines.append("near: " + (", ".join(close) if close else "no known emotion") + " (cosine)")
+    if meta.get("heard"):
+        lines.append(
+            "heard: " + ", ".join(f"{key} {value:.2f}" for key, value in meta["heard"].items()) + " (probability)"
+        )
     if meta.get("files"):
         pool, neutral = len(meta["files"]), len(meta.get("neutral_files") or [])
         against = f"{neutral} neutral" if neutral else "the library's neutral"
@@ -87,8 +90,8 @@ def describe_vector(vector: EmotionVector) -> str:
 
 
 def _strength_word(length: float) -> str:
-    limits = ((1e-3, "neutral itself"), (WEAK_LENGTH, "hardly audible"), (8.0, "moderate"), (16.0, "strong"))
+    limits = ((1e-3, "neutral itself"), (WEAK_LENGTH, "hardly audible"), (6.0, "moderate"))
     for limit, word in limits:
         if length < limit:
             return word
-    return "very strong"
+    return "strong"

@@ -11,9 +11,13 @@ from cmet_engine.emotion.pool_checks import consistency_messages, exchanged_mess
 from cmet_engine.emotion.recordings import Recording, encode_recording
 from cmet_engine.emotion.sound_files import sound_files
 from cmet_engine.emotion.speech import Encoder
-from cmet_engine.emotion.vector import VECTOR_SIZE, EmotionVector
+from cmet_engine.emotion.vector import EmotionVector
+from cmet_engine.emotions import LIBRARY
 from cmet_engine.errors import InvalidInput
 from cmet_engine.progress import Progress, Stage
+
+_AUDIBLE_SHARE = 0.1  # probability from which an emotion counts as heard
+_CLOSE = 0.5  # share of the likeliest emotion's probability from which the second one is worth a word
 
 
 def emotion_vector(
@@ -28,15 +32,16 @@ def emotion_vector(
 
     Args:
         paths: recordings of the emotion: files, or folders of files.
-        neutral_paths: recordings of the same speaker speaking neutrally; None or empty: the library's neutral, which
-            leaves something of the speaker in the vector.
+        neutral_paths: recordings of the same speaker speaking neutrally; None or empty: each recording is taken alone, which
+            is less sure.
         name: what to call it; not checked against the library (see `user_library.check_name`).
         encoder: what `load_encoder` gives.
         progress: called as `progress(stage, done, total)`.
 
     Returns:
-        The vector with what is known of it in `meta`: its length, the cosines with the known emotions, how consistent
-        the recordings are with each other, and messages that the user should see.
+        The vector with what is known of it in `meta`: its length, the emotions that were heard and how probable each is, how
+        consistent the recordings are with each other, and messages that the user should see. It points to what was heard;
+        its length is how far the recordings lie from neutral.
 
     Raises:
         CmetError: a path is missing, a folder holds no recordings, a recording cannot be used (too short, silent,
@@ -51,9 +56,12 @@ def emotion_vector(
         recordings.append(encode_recording(path, encoder))
     pool, rest = recordings[: len(wanted)], recordings[len(wanted) :]
     other_speakers = speaker_messages(pool, rest)
-    each, shift = _differences(pool, rest, encoder, same_speaker=not other_speakers)
-    vector = each.mean(0).astype(np.float32)
-    each = each - shift
+    each, shares = _differences(pool, rest, encoder, same_speaker=not other_speakers)
+    vector, heard = each.mean(0).astype(np.float32), {}
+    if vector.sum() > 0:  # otherwise calmer than the neutral ones: the vector points back
+        vector = (np.linalg.norm(vector) * shares / np.linalg.norm(shares)).astype(np.float32)
+        likeliest = (-shares).argsort()[:3]
+        heard = {LIBRARY[n]: round(float(shares[n]), 2) for n in likeliest if shares[n] >= _AUDIBLE_SHARE}
     consistency = pairwise_cosine(each)
     messages = [recording.message for recording in recordings if recording.message]
     messages += _size_messages(len(pool), len(rest), float(np.linalg.norm(vector)))
@@ -61,10 +69,11 @@ def emotion_vector(
         messages += consistency_messages(pool, each, consistency)
     if rest:
         messages += exchanged_messages(pool, rest)
-    messages += other_speakers
+    messages += other_speakers + _doubt_messages(heard)
     meta = {
         "origin": "user",
         "length": round(float(np.linalg.norm(vector)), 2),
+        "heard": heard,
         "near": {key: round(value, 3) for key, value in nearest_emotions(vector).items()},
         "consistency": None if consistency is None else round(consistency, 3),
         "files": [p.name for p in wanted],
@@ -90,13 +99,28 @@ def _check_pools(wanted: list[Path], neutral: list[Path]) -> None:
 def _differences(
     pool: list[Recording], rest: list[Recording], encoder: Encoder, *, same_speaker: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Difference of each recording of the pool from neutral [N, 1024], and the part of it that is the same for all [1024]."""
-    shift = np.zeros(VECTOR_SIZE, np.float32)
-    if rest and same_speaker:
-        features, neutral, shift = encoder.predict_pools([r.features for r in pool], [r.features for r in rest])
-    else:  # neutral speech of another speaker does not show how this voice departs from its own
-        features, neutral = (np.array([encoder.predict(r.features).features for r in part]) for part in (pool, rest))
-    return features - (neutral.mean(0) if rest else neutral_mean()), shift
+    """Difference of each recording of the pool from neutral [N, 13], and the probability of each emotion over the pool [13]."""
+    neutral = [r.statistics for r in rest]
+    if rest and not same_speaker:  # neutral speech of another speaker does not show how this voice departs from its own
+        heard = encoder.predict_pools([r.statistics for r in pool], [])
+        still = encoder.predict(np.stack(neutral)).features
+    else:
+        heard = encoder.predict_pools([r.statistics for r in pool], neutral)
+        still = heard.neutral
+    return heard.wanted - (still.mean(0) if rest else neutral_mean()), heard.shares
+
+
+def _doubt_messages(heard: dict[str, float]) -> list[str]:
+    """A sentence when a second emotion, or none, is about as probable as the likeliest one."""
+    if not heard:
+        return ["No emotion stands out in the recordings; name one with --emotion if you know it."]
+    (first, share), *others = heard.items()
+    if others and others[0][1] > _CLOSE * share:
+        second, less = others[0]
+        return [
+            f"It sounds {first} ({share:.1f}) or {second} ({less:.1f}): if it is {second}, ask for --emotion {second} instead."
+        ]
+    return []
 
 
 def _size_messages(count: int, neutral_count: int, length: float) -> list[str]:
@@ -104,15 +128,13 @@ def _size_messages(count: int, neutral_count: int, length: float) -> list[str]:
     messages = []
     if not neutral_count:
         messages.append(
-            "No neutral recordings were given: the vector is measured from the library's neutral and keeps something of "
-            "the speaker; a few neutral sentences of the same voice make it cleaner."
+            "No neutral recordings were given: each recording is compared with other people's neutral speech, which is less "
+            "sure; a few neutral sentences of the same voice make it surer."
         )
     if count == 1:
         messages.append("Made from a single recording: whether another one agrees is unknown; ten make it steady.")
     elif neutral_count == 1:
         messages.append("The neutral pool is a single recording; ten make it steady.")
     if length < WEAK_LENGTH:
-        messages.append(
-            f"It lies only {length:.1f} from neutral (strong emotions 8 to 15): the recordings sound almost neutral."
-        )
+        messages.append(f"It lies only {length:.1f} from neutral (at most 10): the recordings sound almost neutral.")
     return messages

@@ -8,7 +8,6 @@ import numpy as np
 from cmet_engine import cache, fingerprint
 from cmet_engine.emotion.acoustics import RATE, acoustics
 from cmet_engine.emotion.backbone import SPEAKER_MEAN
-from cmet_engine.emotion.predictions import ClipFeatures
 from cmet_engine.emotion.speech import Encoder
 from cmet_engine.emotion.voice_check import check_voice
 from cmet_engine.emotions import NEUTRAL
@@ -23,20 +22,20 @@ class Recording:
 
     Attributes:
         path: the file.
-        features: what the encoder extracted from it.
+        statistics: float32 [1280], what the encoder extracted from it.
         neutral: probability that it is neutral speech.
         message: a sentence for the user, such as that it is clipped.
     """
 
     path: Path
-    features: ClipFeatures
+    statistics: np.ndarray
     neutral: float
     message: str | None
 
     @property
     def speaker(self) -> np.ndarray:
         """Mean output of the backbone's speaker encoder: float32 [256]."""
-        return self.features.statistics[SPEAKER_MEAN]
+        return self.statistics[SPEAKER_MEAN]
 
 
 def encode_recording(path: Path, encoder: Encoder) -> Recording:
@@ -48,8 +47,8 @@ def encode_recording(path: Path, encoder: Encoder) -> Recording:
 
     def work() -> dict[str, np.ndarray]:
         recording = _encode(path, encoder)
-        about = {"neutral": np.array(recording.neutral), "message": np.array(recording.message or "")}
-        return {**recording.features._asdict(), **about}
+        message = np.array(recording.message or "")
+        return {"statistics": recording.statistics, "neutral": np.array(recording.neutral), "message": message}
 
     name = (
         cache.key("utterance", path, fingerprint.code(__name__), path.name, encoder.identity)
@@ -57,16 +56,14 @@ def encode_recording(path: Path, encoder: Encoder) -> Recording:
         else None
     )
     found = cache.arrays(name, work)
-    features = ClipFeatures(*(found[name] for name in ClipFeatures._fields))
-    return Recording(path, features, float(found["neutral"]), str(found["message"]) or None)
+    return Recording(path, found["statistics"], float(found["neutral"]), str(found["message"]) or None)
 
 
 def _encode(path: Path, encoder: Encoder) -> Recording:
     wave = audio.load(path, RATE)[: int(MOST_SECONDS * RATE)]
     message = audio.check_speech(wave, RATE, path.name)
     wave = audio.without_pauses(wave)
-    bands = acoustics(wave)
-    check_voice(bands, path.name)
-    features = encoder.encode(wave, bands)
-    neutral = encoder.predict(features).probabilities()[encoder.emotions.index(NEUTRAL)]
-    return Recording(path, features, float(neutral), message)
+    check_voice(acoustics(wave), path.name)
+    measured = encoder.encode(wave)
+    neutral = encoder.predict(measured).probabilities()[encoder.emotions.index(NEUTRAL)]
+    return Recording(path, measured, float(neutral), message)

@@ -11,7 +11,7 @@ from cmet_engine.emotion.vector import VECTOR_SIZE, EmotionVector
 from cmet_engine.errors import CmetError, InvalidInput
 from cmet_engine.files import check_writable, read_json, whole_file
 
-FORMAT = "cmet-emotion/1"
+FORMAT = "cmet-emotion/2"
 """What the field `format` of a file says."""
 
 _RESERVED = frozenset("voice con prn aux nul".split()) | {f"{d}{n}" for d in ("com", "lpt") for n in range(1, 10)}
@@ -95,6 +95,10 @@ def read_vector(path: str | Path) -> EmotionVector:
     """
     path = Path(path)
     document = read_json(path)
+    if isinstance(document, dict) and document.get("format") == "cmet-emotion/1":
+        raise InvalidInput(
+            f"{path.name}: made with an earlier speech encoder; make it again from its recordings with `cmet vector`."
+        )
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise InvalidInput(f'{path.name}: not an emotion; it needs "format": "{FORMAT}".')
     name = document.get("name")

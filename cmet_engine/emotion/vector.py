@@ -1,11 +1,24 @@
-"""An emotion as a direction in the speech encoder's space."""
+"""An emotion as a direction in the space of the speech encoder: one axis for each emotion of the library."""
 
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-VECTOR_SIZE = 1024  # dimensions of the emotion2vec+ large space (arXiv 2312.15185)
+from cmet_engine.emotions import LIBRARY
+
+VECTOR_SIZE = len(LIBRARY)
+"""Dimensions of the space. A voice lies at `LENGTH` times the probability of each emotion, neutral speech at 0."""
+
+LENGTH = 10.0
+"""Of the vectors of the library."""
+
+
+def library_vector(name: str) -> np.ndarray:
+    """The vector float32 [13] of an emotion of the library: the end of its axis."""
+    vector = np.zeros(VECTOR_SIZE, np.float32)
+    vector[LIBRARY.index(name)] = LENGTH
+    return vector
 
 
 @dataclass(frozen=True)
@@ -14,12 +27,13 @@ class EmotionVector:
 
     Attributes:
         name: as the timeline calls it.
-        vector: float32 [1024], difference from neutral.
-        reliability: 0 to 1, how far it can be trusted. Embedded: measured agreement with held-out speakers. The user's
-            own: how consistent the recordings are with each other; None where that is unknown (a single recording).
+        vector: float32 [13], difference from neutral.
+        reliability: 0 to 1, how far it can be trusted. Embedded: how often held-out speakers' pools of it are recognised. The
+            user's own: how consistent the recordings are with each other; None where that is unknown (a single recording).
         meta: `origin` (`embedded`, `user`), `near` (cosines with known emotions), `length`, `files`, `neutral_files`,
-            `consistency`, `messages` (sentences to show), as far as known. Embedded ones also hold `recognised` (share of
-            edited clips that a classifier named right), `taken_for`, and `realised` (measured over requested change of the face).
+            `heard` (probability of the likeliest emotions), `consistency`, `messages` (sentences to show), as far as known.
+            Embedded ones also hold `recognised` (share of edited clips that a classifier named right), `taken_for`, and
+            `realised` (measured over requested change of the face).
     """
 
     name: str

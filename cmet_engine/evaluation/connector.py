@@ -109,7 +109,7 @@ def compare_models(
 
 
 def _collected(batches: Batches, first: int, steps: int) -> tuple[np.ndarray, np.ndarray, list[Batch]]:
-    """Inputs [R, 1024 + D] and changes [R, D] of `steps` batches from number `first` on, and the batches."""
+    """Inputs [R, S + D] and changes [R, D] of `steps` batches from number `first` on, and the batches."""
     drawn = [batches(first + k) for k in range(steps)]
     inputs = [torch.cat((b.speech.squeeze(1) / VECTOR_NORM, b.neutral.mean(1)), 1) for b in drawn]
     changes = [(b.emotional - b.neutral).mean(1) for b in drawn]
@@ -143,7 +143,6 @@ def evaluate_connector(
     codes: str | Path | None = None,
     cache: Path | None = None,
     file: str | Path | None = None,
-    encode: bool = True,
     leave_out: bool = False,
     steps: int = 400,
     progress: Progress | None = None,
@@ -151,7 +150,7 @@ def evaluate_connector(
     """What `cmet eval connector` does: a trained connector against ridge and MLP on held-out people and speakers.
 
     Args:
-        speech, pictures, tracks, videos, codes, encode: see `train_from_folders`.
+        speech, pictures, tracks, videos, codes: see `train_from_folders`.
         cache: folder in which tracks of `videos` are kept.
         file: the connector; None takes the embedded one.
         leave_out: also train once without each emotion, `steps` long, and compare what is then predicted for it.
@@ -173,7 +172,7 @@ def evaluate_connector(
             "give one that was trained on such faces with --weights."
         )
     if pictures is None:
-        voices, paired = read_pairs(speech, videos, codes, encode=encode, cache=cache, progress=progress)
+        voices, paired = read_pairs(speech, videos, codes, cache=cache, progress=progress)
         known, held_out, held = split_pairs(voices, paired, config)
         if held_out is None:
             raise InvalidInput(
@@ -181,7 +180,7 @@ def evaluate_connector(
             )
         return {"held_speakers": held, "held_out": compare_models(network, known, held_out)}
     labelled, faces = load_pictures(pictures).reviewed(), read_tracks(tracks)
-    voices = read_speech(speech, load_encoder() if encode else None, progress)
+    voices = read_speech(speech, load_encoder(), progress)
     result: dict[str, Any] = {"held_out": compare_models(network, *split_unpaired(voices, faces, labelled, config))}
     if leave_out:
         short = ConnectorConfig(steps=steps, warmup=50)

@@ -7,6 +7,8 @@ import numpy as np
 
 from cmet_engine.emotion.clip_emotions import PRESET
 from cmet_engine.emotion.connector import Connector, code_deltas
+from cmet_engine.emotion.published_library import published_vector
+from cmet_engine.emotion.vector import VECTOR_SIZE
 from cmet_engine.errors import NotFound
 from cmet_engine.models import registry
 from cmet_engine.timeline import EmotionTimeline
@@ -50,7 +52,8 @@ def emotion_inputs(timeline: EmotionTimeline, vectors: Mapping[str, Any]) -> dic
 
     Args:
         timeline: whose names count.
-        vectors: by name an object with `.vector` [1024] in the emotion2vec+ space, or the vector itself.
+        vectors: by name an object with `.vector`, or the vector itself: [13] in the embedded encoder's space or [1024] in
+            the emotion2vec+ space.
 
     Raises:
         NotFound: a preset is not on this machine, or an emotion has no vector.
@@ -67,7 +70,8 @@ def emotion_inputs(timeline: EmotionTimeline, vectors: Mapping[str, Any]) -> dic
                 )
             wanted[name] = presets[preset]
         elif name in vectors:
-            wanted[name] = np.asarray(getattr(vectors[name], "vector", vectors[name]), np.float32).reshape(-1)
+            vector = np.asarray(getattr(vectors[name], "vector", vectors[name]), np.float32).reshape(-1)
+            wanted[name] = published_vector(vector) if len(vector) == VECTOR_SIZE else vector
         else:
             raise NotFound(f"The emotion '{name}' has no vector; add it to the library with `cmet vector`.")
     return wanted

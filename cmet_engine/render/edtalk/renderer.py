@@ -44,7 +44,7 @@ class EdtalkRenderer(Renderer):
         clip: path of the footage (anything `VideoReader` takes).
         geometry: where the face is in each of its frames.
         timeline: which emotion, when, how strong (its strength included).
-        vectors: for every name of the timeline an object with `.vector` [1024] in the emotion2vec+ space, or the vector
+        vectors: for every name of the timeline an object with `.vector` (see `expression.emotion_inputs`), or the vector
             itself. Names that begin with `edtalk-` are EDTalk's presets and need none.
         voice: a wave float [S] at 16 kHz that the lips shall speak; None keeps the lips of the clip.
         draft: a renderer of the same clip whose pictures say how expression and lips change, beside the timeline.

@@ -10,16 +10,17 @@ from torch import Tensor
 from cmet_engine import arkit
 from cmet_engine.emotion import facs
 from cmet_engine.emotion.embedded_connector import EXPRESSION_SCALE, VECTOR_NORM, WINDOW, unit_vector
+from cmet_engine.emotion.vector import VECTOR_SIZE, library_vector
 from cmet_engine.errors import InvalidInput
 from cmet_engine.training.connector.config import ConnectorConfig
 from cmet_engine.training.connector.faces import Faces
-from cmet_engine.training.connector.samplers import ExpressionSampler, VectorSampler
-from cmet_engine.training.connector.speech import EMBEDDED, Speech, pooled_vectors
+from cmet_engine.training.connector.samplers import ExpressionSampler, VectorSampler, has_vectors
+from cmet_engine.training.connector.speech import Speech, pooled_vectors
 
 
 @dataclass
 class Batch:
-    """One batch: emotion vectors [B, 1, 1024], neutral and emotional windows, reference [B, T, D], labels [B]."""
+    """One batch: emotion vectors [B, 1, S], neutral and emotional windows, reference [B, T, D], labels [B]."""
 
     speech: Tensor
     neutral: Tensor
@@ -39,10 +40,10 @@ class UnpairedBatches:
         rng = np.random.default_rng(config.seed)
         vectors, expressions = VectorSampler(speech, config), ExpressionSampler(faces, config)
         for emotion in emotions:
-            if not vectors.speakers(emotion):
+            if not has_vectors(emotion, speech):
                 raise InvalidInput(f"There is no speech labelled '{emotion}'; add some or leave the emotion out.")
         self.config, self.emotions = config, list(emotions)
-        self._vectors = np.stack([[vectors(e, rng) for _ in range(config.draws)] for e in emotions])  # [E, K, 1024]
+        self._vectors = np.stack([[vectors(e, rng) for _ in range(config.draws)] for e in emotions])  # [E, K, S]
         self._add_common(speech, rng)
         self._added = np.stack([expressions(e, config.draws, rng) for e in emotions])  # [E, K, 52]
         self._relaxes = np.stack([facs.relaxed_share(e) for e in emotions])  # [E, 52]
@@ -51,16 +52,17 @@ class UnpairedBatches:
         self._share = share / share.sum()
 
     def _add_common(self, speech: Speech, rng: np.random.Generator) -> None:
-        """Put an emotion's mean over speakers, moved by noise, in place of `config.common` of the drawn vectors."""
+        """Put the library's vector, or an emotion's mean over speakers, moved by noise, in place of `config.common` of the drawn."""
         config = self.config
-        taught = np.array([not s.endswith(EMBEDDED) for s in speech.speaker])
-        usable = (taught & (speech.emotion == "neutral")).any()
-        common = pooled_vectors(speech.chosen(taught) if usable else speech, self.emotions)
+        if speech.features.shape[1] == VECTOR_SIZE:
+            common = {emotion: library_vector(emotion) for emotion in self.emotions}
+        else:
+            common = pooled_vectors(speech, self.emotions)
         count = round(config.common * config.draws)
         for number, emotion in enumerate(self.emotions):
             if emotion in common:
-                # of the length of a vector, since it has 32² numbers
-                noise = rng.normal(size=(count, self._vectors.shape[-1])) * VECTOR_NORM / 32
+                size = self._vectors.shape[-1]
+                noise = rng.normal(size=(count, size)) * VECTOR_NORM / size**0.5  # of the length of a vector
                 spread = rng.uniform(0, config.common_noise, (count, 1))
                 self._vectors[number, :count] = unit_vector(common[emotion]) + spread * noise
 
@@ -106,7 +108,7 @@ class UnpairedBatches:
     def _draw(
         self, label: np.ndarray, window: np.ndarray, rng: np.random.Generator
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Emotion vectors [B, 1024], added expressions [B, 52] and relaxed shares [B, 52] for labels [B]."""
+        """Emotion vectors [B, S], added expressions [B, 52] and relaxed shares [B, 52] for labels [B]."""
         candidates = rng.integers(self.config.draws, size=(len(label), self.config.candidates))
         drawn = self._added[label[:, None], candidates]  # [B, K, 52]
         apart = (((drawn - window.mean(1)[:, None]) ** 2) * (drawn > 0.05)).sum(-1)  # [B, K]
@@ -143,7 +145,7 @@ class PairedBatches:
             if e != "neutral" and self._codes[s, e] and self._codes.get((s, "neutral")) and self._vectors.has(s, e)
         ]
         if not self._pairs:
-            faces, voices = {s for s, _ in codes}, {s.replace(EMBEDDED, "") for s in speech.speaker}
+            faces, voices = {s for s, _ in codes}, {str(s) for s in speech.speaker}
             raise InvalidInput(
                 "No speaker has both neutral and emotional faces, and speech of that emotion; the faces are of "
                 f"{_some(faces)}, the speech is of {_some(voices)}; check the labels and the folders."

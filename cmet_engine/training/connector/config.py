@@ -7,12 +7,18 @@ from pathlib import Path
 from cmet_engine import arkit
 from cmet_engine.emotion.connector import Connector, code_encoder
 from cmet_engine.emotion.connector_weights import ConnectorSize
+from cmet_engine.emotion.vector import VECTOR_SIZE
 from cmet_engine.errors import InvalidInput
 from cmet_engine.files import read_json
 from cmet_engine.training.connector import losses
+from cmet_engine.training.corpora.speech import TEACHER_SIZE
 from cmet_engine.training.settings import read_settings
+from cmet_engine.training.speech.config import HELD_OUT
 
-HELD_SPEAKERS = ("mead_W009", "ravdess_17", "ravdess_18", "ravdess_19", "ravdess_20", "emodb_08", "emodb_10")
+HELD_SPEAKERS = (
+    *HELD_OUT,
+    *(f"crema_{number}" for number in (1010, 1020, 1028, 1036, 1044, 1052, 1060, 1068, 1076, 1086)),
+)
 """Speakers that neither the embedded speech encoder nor the connector is trained on."""
 
 
@@ -35,7 +41,6 @@ class ConnectorConfig:
         held_speakers: speakers (and their faces) that are never trained on but measured with. Where the data holds none of
             them, every fifth speaker is held out; an empty list holds nobody out.
         pool: clips that an emotion vector is the mean of, on each side.
-        embedded_share: how often a speaker's features are drawn from the embedded encoder where the teacher's are there, too.
         scaled_vectors: bring emotion vectors to the length that `cmet edit` brings them to; off, they stay as extracted.
         reference: how often the network is given the change of the window before; otherwise zeros, as in the first window of a clip.
         common: share of the vectors that are an emotion's mean over speakers, moved by noise of up to `common_noise` of its length.
@@ -53,7 +58,7 @@ class ConnectorConfig:
 
     seed: int = 1
     expression_dim: int = arkit.COUNT
-    speech_dim: int = 1024
+    speech_dim: int = VECTOR_SIZE
     width: int = 128
     layers: int = 2
     heads: int = 4
@@ -81,7 +86,6 @@ class ConnectorConfig:
     checkpoint_every: int = 500
     clip: float = 1.0
     held_speakers: tuple[str, ...] = HELD_SPEAKERS
-    embedded_share: float = 0.2
     scaled_vectors: bool = True
     common_noise: float = 0.35
     vector_noise: float = 0.02
@@ -133,7 +137,7 @@ class ConnectorConfig:
     def published(cls) -> "ConnectorConfig":
         """The paper's own settings for EDTalk's 10 codes."""
         return cls(
-            expression_dim=10, width=1024, layers=4, feedforward=1024, steps=200_000, batch=128, learning_rate=1e-4, warmup=0,
+            expression_dim=10, speech_dim=TEACHER_SIZE, width=1024, layers=4, feedforward=1024, steps=200_000, batch=128, learning_rate=1e-4, warmup=0,
             blend=0.0, reference=1.0, average=0.0, checkpoint_every=5000, scaled_vectors=False,
         )  # fmt: skip
 

@@ -26,7 +26,7 @@ from cmet_engine.training.connector.config import ConnectorConfig
 from cmet_engine.training.connector.faces import read_codes, read_tracks, track_videos
 from cmet_engine.training.connector.recipe import PARTS, train_connector
 from cmet_engine.training.connector.refit import refit
-from cmet_engine.training.connector.speech import Speech, SpeechEncoder, read_speech
+from cmet_engine.training.connector.speech import InPublishedSpace, Speech, SpeechEncoder, read_speech
 from cmet_engine.training.connector.split import split_pairs, split_unpaired
 from cmet_engine.training.corpora.speech import read_corpus
 from cmet_engine.training.curves import write_losses
@@ -50,7 +50,7 @@ def train_from_folders(
     videos: str | Path | None = None,
     codes: str | Path | None = None,
     config: ConnectorConfig | None = None,
-    encode: bool = True,
+    encoder: SpeechEncoder | None = None,
     refitted: bool = False,
     measure: Measure | None = None,
     checkpoint: Path | None = None,
@@ -68,9 +68,8 @@ def train_from_folders(
     Args:
         output: safetensors file for D = 52, a checkpoint in the published form (`state_dict`) for D = 10.
         speech: corpus folders, see `read_speech`.
-        encode: see `read_pairs`.
-        refitted: train nothing, but fit the last layer of the embedded connector anew (`connector.refit`), for D = 52; the
-            speech is not encoded then, so the teacher's features must lie beside it.
+        encoder: see `read_pairs`.
+        refitted: train nothing, but fit the last layer of the embedded connector anew (`connector.refit`), for D = 52.
         measure: measures the network on held-out speakers, people and tracks; None measures nothing.
         config, checkpoint, device, workers, progress: see `train_connector`.
         force: replace earlier weights.
@@ -88,12 +87,14 @@ def train_from_folders(
     held_out: Batches | None
     if pictures is not None:
         labelled, talking = load_pictures(pictures), read_tracks(tracks)  # read before the speech, which takes long
-        voices = read_speech(speech, load_encoder(device=device) if encode and not refitted else None, progress)
+        voices = read_speech(speech, encoder or load_encoder(device=device), progress)
         known, held_out = split_unpaired(voices, talking, labelled.reviewed(), config)
         figures: dict[str, Any] = {"speech_clips": len(voices.emotion), "held_speakers": list(config.held_speakers)}
     else:
         cache = output.parent / f"{output.stem}-tracks"
-        voices, paired = read_pairs(speech, videos, codes, encode=encode, device=device, cache=cache, progress=progress)
+        voices, paired = read_pairs(
+            speech, videos, codes, encoder=encoder, device=device, cache=cache, progress=progress
+        )
         known, held_out, held = split_pairs(voices, paired, config)
         figures = {"pairs": len(paired), "held_speakers": held}
     losses: list[list[float]] = []
@@ -128,7 +129,7 @@ def read_pairs(
     videos: str | Path | None,
     codes: str | Path | None,
     *,
-    encode: bool,
+    encoder: SpeechEncoder | None = None,
     device: str = "cpu",
     cache: Path | None = None,
     progress: Progress | None = None,
@@ -138,8 +139,8 @@ def read_pairs(
     Args:
         speech: corpus folders, see `read_speech`.
         videos, codes: one of the two folders.
-        encode: also encode the speech with the embedded encoder. With `codes` only the recordings without a teacher's
-            feature are encoded, by emotion2vec+ large if its weights are on this machine.
+        encoder: encodes the speech; None: the embedded encoder, or, with `codes`, emotion2vec+ large for recordings that have
+            no such features yet, if its weights are on this machine.
         device: where the encoder runs.
         cache: folder in which the tracks of `videos` are kept.
         progress: called as `progress(stage, done, total)`.
@@ -151,18 +152,18 @@ def read_pairs(
     if codes is None:
         assert videos is not None
         faces = track_videos(videos, cache, progress)
-        return read_speech(speech, load_encoder(device=device) if encode else None, progress), faces
+        return read_speech(speech, encoder or load_encoder(device=device), progress), faces
     faces = read_codes(codes)
-    if not encode:
-        return read_speech(speech, None, progress), faces
-    published = registry.is_here("emotion2vec_plus_large")
-    encoder: SpeechEncoder = PublishedEncoder(device=device) if published else load_encoder(device=device)
-    if not published and any(len(corpus.teacher) < len(corpus.recordings) for corpus in corpora):
-        log.warning(
-            "recordings without a teacher's feature are encoded by the embedded encoder, which only comes near the "
-            "emotion2vec+ large that the published connector was trained with; `cmet models pull emotion2vec` brings that here."
-        )
-    return read_speech(speech, None, progress, instead=encoder), faces
+    if encoder is None and registry.is_here("emotion2vec_plus_large"):
+        encoder = PublishedEncoder(device=device)
+    elif encoder is None:
+        encoder = InPublishedSpace(load_encoder(device=device))
+        if any(len(corpus.teacher) < len(corpus.recordings) for corpus in corpora):
+            log.warning(
+                "recordings without features of emotion2vec+ large are encoded by the embedded encoder, which only comes near "
+                "what the published connector was trained with; `cmet models pull emotion2vec` brings that here."
+            )
+    return read_speech(speech, encoder, progress, teacher=True), faces
 
 
 def embed_connector(path: str | Path) -> Path:

@@ -5,16 +5,22 @@ import numpy as np
 from cmet_engine import arkit
 from cmet_engine.emotion import facs
 from cmet_engine.emotion.embedded_connector import unit_vector
+from cmet_engine.emotion.vector import VECTOR_SIZE, library_vector
 from cmet_engine.emotions import LIBRARY
 from cmet_engine.training.connector.config import ConnectorConfig
 from cmet_engine.training.connector.faces import Faces
-from cmet_engine.training.connector.speech import EMBEDDED, Speech
+from cmet_engine.training.connector.speech import Speech
 
 UNSEEN = ("cheekSquint", "noseSneer", "cheekPuff", "jawForward", "tongueOut")
 """Coefficients that MediaPipe hardly ever reports."""
 
 SPEECH_OR_GAZE = ("eyeLook", "jaw", "mouthFunnel", "mouthPucker", "mouthClose", "mouthLeft", "mouthRight")
 """Coefficients that show what someone says or looks at, not an emotion."""
+
+
+def has_vectors(emotion: str, speech: Speech) -> bool:
+    """Whether there are vectors of an emotion: from speech, or the library's where that is of the same space."""
+    return bool((speech.emotion == emotion).any()) or speech.features.shape[1] == VECTOR_SIZE
 
 
 class VectorSampler:
@@ -27,33 +33,24 @@ class VectorSampler:
             for emotion in np.unique(speech.emotion[speech.speaker == speaker]):
                 rows = np.flatnonzero((speech.speaker == speaker) & (speech.emotion == emotion))
                 self._rows[str(speaker), str(emotion)] = rows
-        embedded = np.array([s.endswith(EMBEDDED) for s in speech.speaker])
-        neutral = speech.emotion == "neutral"
-        # a speaker without neutral clips is compared with all neutral clips of the same encoder, else with all
-        own = {kind: neutral & (embedded == kind) for kind in (False, True)}
-        self._neutral = {kind: np.flatnonzero(rows if rows.any() else neutral) for kind, rows in own.items()}
+        self._neutral = np.flatnonzero(speech.emotion == "neutral")  # for speakers without neutral clips
 
     def speakers(self, emotion: str) -> list[str]:
         """Speakers that have clips of an emotion."""
         return [s for s, e in self._rows if e == emotion]
 
     def has(self, speaker: str, emotion: str) -> bool:
-        """Whether a speaker has clips of an emotion, with features of the teacher or of the embedded encoder."""
-        return (speaker, emotion) in self._rows or (speaker + EMBEDDED, emotion) in self._rows
+        """Whether a speaker has clips of an emotion."""
+        return (speaker, emotion) in self._rows
 
     def __call__(self, emotion: str, rng: np.random.Generator, speaker: str | None = None) -> np.ndarray:
-        """One vector [1024] of an emotion, from `speaker` or from one at random."""
-        wanted = self.speakers(emotion)
-        if speaker is not None:
-            wanted = [s for s in wanted if s in (speaker, speaker + EMBEDDED)]
-        embedded = [s for s in wanted if s.endswith(EMBEDDED)]
-        taught = [s for s in wanted if not s.endswith(EMBEDDED)]
-        pool = embedded if not taught or (embedded and rng.random() < self.config.embedded_share) else taught
-        voice = pool[rng.integers(len(pool))]
+        """One vector of an emotion, from `speaker` or from one at random; the library's where there is no speech of it."""
+        wanted = [s for s in self.speakers(emotion) if speaker is None or s == speaker]
+        if not wanted:
+            return unit_vector(library_vector(emotion))
+        voice = wanted[rng.integers(len(wanted))]
         emotional = rng.choice(self._rows[voice, emotion], self.config.pool)
-        neutral = rng.choice(
-            self._rows.get((voice, "neutral"), self._neutral[voice.endswith(EMBEDDED)]), self.config.pool
-        )
+        neutral = rng.choice(self._rows.get((voice, "neutral"), self._neutral), self.config.pool)
         features = self.speech.features
         vector = features[emotional].mean(0, dtype=np.float64) - features[neutral].mean(0, dtype=np.float64)
         return unit_vector(vector) if self.config.scaled_vectors else vector.astype(np.float32)

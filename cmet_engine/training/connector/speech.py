@@ -8,6 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
+from cmet_engine.emotion.published_library import published_vector
 from cmet_engine.errors import CmetError, InvalidInput
 from cmet_engine.media import audio
 from cmet_engine.progress import Progress, Stage
@@ -17,20 +18,26 @@ log = logging.getLogger(__name__)
 
 
 class SpeechEncoder(Protocol):
-    """A speech encoder: `emotion.speech.Encoder` or `emotion.emotion2vec.PublishedEncoder`."""
+    """A speech encoder: `emotion.speech.Encoder`, `emotion.emotion2vec.PublishedEncoder` or `InPublishedSpace`."""
 
     def utterance(self, wave: np.ndarray, rate: int) -> np.ndarray:
-        """The emotion2vec+ features of a wave [S] at `rate` Hz: float32 [1024]."""
+        """Features of a wave [S] at `rate` Hz: float32 [13] or [1024]."""
 
 
-EMBEDDED = " (embedded encoder)"
-"""Added to the name of a speaker whose features come from the embedded encoder instead of the teacher: the two are never
-mixed."""
+class InPublishedSpace:
+    """The embedded encoder, its features in the emotion2vec+ large space but for a constant."""
+
+    def __init__(self, encoder: SpeechEncoder) -> None:
+        self.encoder = encoder
+
+    def utterance(self, wave: np.ndarray, rate: int) -> np.ndarray:
+        """float32 [1024]; see `published_library`."""
+        return published_vector(self.encoder.utterance(wave, rate))
 
 
 @dataclass(frozen=True)
 class Speech:
-    """Utterance features of labelled speech: `features` [N, 1024], `emotion` [N], `speaker` [N] (text)."""
+    """Utterance features of labelled speech: `features` [N, 13] or [N, 1024], `emotion` [N], `speaker` [N] (text)."""
 
     features: np.ndarray
     emotion: np.ndarray
@@ -52,22 +59,20 @@ class Speech:
 
 def read_speech(
     folders: Sequence[str | Path],
-    encoder: SpeechEncoder | None = None,
+    encoder: SpeechEncoder | None,
     progress: Progress | None = None,
     *,
-    instead: SpeechEncoder | None = None,
+    teacher: bool = False,
 ) -> Speech:
     """Features of labelled speech in corpus folders (layouts: see `corpora.speech.read_corpus`).
 
-    The teacher's features are used where they lie beside the recordings. A recording that cannot be used is left out with
-    a warning that names it.
+    A recording that cannot be used is left out with a warning that names it.
 
     Args:
         folders: the corpora.
-        encoder: also encodes every recording, as a speaker of its own (`EMBEDDED`), so that the network also learns from
-            vectors as users make them.
+        encoder: encodes the recordings; None: only those that have emotion2vec+ features are used.
         progress: called as `progress(stage, done, total)`.
-        instead: encodes the recordings without a teacher's feature, in the teacher's place.
+        teacher: use the emotion2vec+ features where they lie beside the recordings.
 
     Raises:
         CmetError: a folder is of no known layout, or nothing usable is in it.
@@ -76,16 +81,11 @@ def read_speech(
     for folder in folders:
         corpus = read_corpus(folder)
         for number, recording in enumerate(corpus.recordings):
-            taught = recording.name in corpus.teacher
-            if taught:
-                rows.append((corpus.teacher[recording.name], recording.emotion, recording.speaker))
-            if encoder is not None:
-                feature, speaker = _encoded(recording, encoder), recording.speaker + EMBEDDED
-            else:
-                feature = None if taught or instead is None else _encoded(recording, instead)
-                speaker = recording.speaker
+            feature = corpus.teacher.get(recording.name) if teacher else None
+            if feature is None and encoder is not None:
+                feature = _encoded(recording, encoder)
             if feature is not None:
-                rows.append((feature, recording.emotion, speaker))
+                rows.append((feature, recording.emotion, recording.speaker))
             if progress:
                 progress(Stage.CORPUS_SPEECH, number + 1, len(corpus.recordings))
     if not rows:

@@ -10,7 +10,8 @@ from cmet_engine.errors import CmetError, InvalidInput
 from cmet_engine.training.connector.batches import PairedBatches, UnpairedBatches
 from cmet_engine.training.connector.config import ConnectorConfig
 from cmet_engine.training.connector.faces import Faces
-from cmet_engine.training.connector.speech import EMBEDDED, Speech
+from cmet_engine.training.connector.samplers import has_vectors
+from cmet_engine.training.connector.speech import Speech
 from cmet_engine.training.labelled_pictures import Pictures
 
 log = logging.getLogger(__name__)
@@ -27,17 +28,17 @@ def split_unpaired(
     The last fifth of the tracks and the pictures' group 0 are held out. An emotion that only one speaker has (the extended
     ones) cannot be held out by speaker: every fifth of its clips is.
     """
-    emotions = [e for e in LIBRARY if (speech.emotion == e).any()]
-    held = np.isin(np.char.replace(speech.speaker.astype(str), EMBEDDED, ""), config.held_speakers)
+    emotions = [e for e in LIBRARY if has_vectors(e, speech)]
+    held = np.isin(speech.speaker, config.held_speakers)
     for emotion in (*emotions, "neutral"):
         rows = np.flatnonzero(speech.emotion == emotion)
-        if not held[rows].any() or held[rows].all():
+        if len(rows) and (not held[rows].any() or held[rows].all()):
             held[rows] = np.arange(len(rows)) % 5 == 0
     count = max(len(faces) // 5, 1) if len(faces) > 1 else 0
     seen, new = pictures.chosen(pictures.fold != 0), pictures.chosen(pictures.fold == 0)
     known = Faces(list(faces[: len(faces) - count]), seen.coefficients, seen.emotion)
     unknown = Faces(list(faces[len(faces) - count :]) if count else list(faces), new.coefficients, new.emotion)
-    present = [e for e in emotions if (speech.emotion[held] == e).any()]
+    present = [e for e in emotions if has_vectors(e, speech.chosen(held))]
     return (
         UnpairedBatches(speech.chosen(~held), known, config, emotions),
         UnpairedBatches(speech.chosen(held), unknown, config, present),
@@ -64,7 +65,7 @@ def split_pairs(
         )
 
     def batches(chosen: Callable[[str], bool]) -> PairedBatches:
-        voices = np.array([chosen(str(s).removesuffix(EMBEDDED)) for s in speech.speaker])
+        voices = np.array([chosen(str(s)) for s in speech.speaker])
         return PairedBatches(speech.chosen(voices), {k: v for k, v in faces.items() if chosen(k[0])}, config)
 
     known = batches(lambda speaker: speaker not in held)

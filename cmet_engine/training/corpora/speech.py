@@ -4,14 +4,13 @@ import csv
 import re
 import zipfile
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from cmet_engine.emotion.speech import VECTOR_SIZE
-from cmet_engine.emotion.student import EMOTIONS
-from cmet_engine.emotions import EXTENDED
+from cmet_engine.emotion.heads import EMOTIONS
 from cmet_engine.errors import InvalidInput
 from cmet_engine.media import formats
 from cmet_engine.training.corpora.layouts import CREMA_EMOTIONS, MEAD_EMOTIONS, layout_hint, warn_unknown_labels
@@ -20,6 +19,7 @@ SAME = {"calm": "neutral", "disgust": "disgusted", "fearful": "fear", "surprise"
 """Labels of corpora that are classes here under another name."""
 
 TEACHER = "emotion2vec_plus_large.npz"
+TEACHER_SIZE = 1024  # dimensions of the emotion2vec+ large space (arXiv 2312.15185)
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,9 @@ class Recording:
     name: str  # as the index and the teacher's file call it
     dataset: str
     speaker: str
-    emotion: str  # one of `EMOTIONS` or `EXTENDED`
+    emotion: str  # one of `EMOTIONS`
+    heard: str = ""  # what most raters heard in it, one of `EMOTIONS`; empty where nobody was asked
+    agreement: float = 0.0  # share of the raters who heard that
 
 
 @dataclass(frozen=True)
@@ -44,12 +46,12 @@ class Corpus:
 def read_corpus(folder: str | Path) -> Corpus:
     """Find labelled recordings in a folder, in one of three layouts.
 
-    - `index.csv` with the columns path, dataset, speaker, emotion;
+    - `index.csv` with the columns path, dataset, speaker, emotion, and, where raters were asked, heard and agreement;
     - MEAD as distributed: `SPEAKER/audio/EMOTION/level_N/NNN.m4a` (any sound file);
     - CREMA-D as distributed: `AudioWAV/1001_DFA_ANG_XX.wav`.
 
     In each, `emotion2vec_plus_large.npz` may lie in the folder: `paths` (as the index has them, or from the folder on) and
-    `features` [N, 1024] of the teacher (`cmet train teacher` writes it).
+    `features` [N, 1024] of emotion2vec+ large (`cmet train teacher` writes it), for the published connector.
 
     Raises:
         CmetError: the layout is none of these, a label is unknown, a file is missing, or a teacher's feature is not made
@@ -71,6 +73,11 @@ def read_corpus(folder: str | Path) -> Corpus:
     return Corpus(recordings, teacher)
 
 
+def read_corpora(folders: Sequence[str | Path]) -> list[Recording]:
+    """The recordings of several folders, see `read_corpus`."""
+    return [recording for folder in folders for recording in read_corpus(folder).recordings]
+
+
 def _read_index(folder: Path) -> list[Recording]:
     recordings = []
     with (folder / "index.csv").open(newline="", encoding="utf-8") as file:
@@ -80,12 +87,34 @@ def _read_index(folder: Path) -> list[Recording]:
             raise InvalidInput(f"{folder / 'index.csv'} has no column '{sorted(missing)[0]}'.")
         for line, row in enumerate(reader, 2):
             emotion = SAME.get(row["emotion"], row["emotion"])
-            if emotion not in EMOTIONS + EXTENDED:
+            if emotion not in EMOTIONS:
                 raise InvalidInput(f"{folder / 'index.csv'} line {line}: the emotion '{row['emotion']}' is unknown.")
             if not (folder / row["path"]).is_file():
                 raise InvalidInput(f"{folder / 'index.csv'} line {line}: {row['path']} is missing.")
-            recordings.append(Recording(folder / row["path"], row["path"], row["dataset"], row["speaker"], emotion))
+            heard = SAME.get(row.get("heard") or "", row.get("heard") or "")
+            agreement = _share(row.get("agreement") or "0", f"{folder / 'index.csv'} line {line}")
+            recordings.append(
+                Recording(
+                    folder / row["path"], row["path"], row["dataset"], row["speaker"], emotion,
+                    heard if heard in EMOTIONS else "", agreement,
+                )
+            )  # fmt: skip
     return recordings
+
+
+def _share(text: str, where: str) -> float:
+    """A share between 0 and 1.
+
+    Raises:
+        InvalidInput: it is none.
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise InvalidInput(f"{where}: the agreement '{text}' is no share between 0 and 1.")
+    return value
 
 
 def _read_teacher(path: Path) -> dict[str, np.ndarray]:
@@ -94,9 +123,9 @@ def _read_teacher(path: Path) -> dict[str, np.ndarray]:
             names, features = [str(name) for name in file["paths"]], np.asarray(file["features"], np.float32)
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         raise InvalidInput(f"{path}: no teacher's features; it needs the arrays 'paths' and 'features'.") from error
-    if features.shape != (len(names), VECTOR_SIZE):
+    if features.shape != (len(names), TEACHER_SIZE):
         raise InvalidInput(
-            f"{path}: 'features' has shape {list(features.shape)}; [{len(names)}, {VECTOR_SIZE}] is needed."
+            f"{path}: 'features' has shape {list(features.shape)}; [{len(names)}, {TEACHER_SIZE}] is needed."
         )
     broken = np.flatnonzero(~np.isfinite(features).all(1))
     if len(broken):

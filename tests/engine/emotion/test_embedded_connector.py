@@ -10,10 +10,10 @@ from cmet_engine.errors import CmetError
 from cmet_engine.models.assets import asset
 
 
-def given(emotions: int, frames: int, dim: int = 52) -> tuple[np.ndarray, np.ndarray]:
-    """Emotion vectors [E, 1024] and a track [N, D] as the network sees them."""
+def given(emotions: int, frames: int, dim: int = 52, size: int = 13) -> tuple[np.ndarray, np.ndarray]:
+    """Emotion vectors [E, `size`] and a track [N, D] as the network sees them."""
     rng = np.random.default_rng(frames)
-    return unit_vector(rng.standard_normal((emotions, 1024))), EXPRESSION_SCALE * rng.random((frames, dim))
+    return unit_vector(rng.standard_normal((emotions, size))), EXPRESSION_SCALE * rng.random((frames, dim))
 
 
 @pytest.mark.parametrize(("emotions", "frames"), [(1, 1), (2, 4), (1, 5), (7, 13), (2, 75)])
@@ -35,7 +35,7 @@ def test_it_reads_other_sizes(tmp_path):
         elif name.endswith("running_mean"):
             value.normal_()
     save_connector(network, vars(size), tmp_path / "c.safetensors", {})
-    vectors, codes = given(2, 12, 10)
+    vectors, codes = given(2, 12, 10, 1024)
     wanted = code_deltas(read_connector(tmp_path / "c.safetensors")[0], vectors, codes)
     np.testing.assert_allclose(EmbeddedConnector(tmp_path / "c.safetensors").deltas(vectors, codes), wanted, atol=5e-5)
 
@@ -44,8 +44,8 @@ def test_it_reads_other_sizes(tmp_path):
     ("speech", "codes", "wanted"),
     [
         (np.zeros((1, 32)), np.zeros((5, 52)), "32 numbers"),
-        (np.zeros((1, 1024)), np.zeros((5, 10)), r"\(5, 10\)"),
-        (np.zeros((1, 1024)), np.full((5, 52), np.nan), "not finite"),
+        (np.zeros((1, 13)), np.zeros((5, 10)), r"\(5, 10\)"),
+        (np.zeros((1, 13)), np.full((5, 52), np.nan), "not finite"),
     ],
 )
 def test_wrong_input_is_named(speech, codes, wanted):

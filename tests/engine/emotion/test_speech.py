@@ -3,7 +3,7 @@ import pytest
 from voices import RATE, speak
 
 from cmet_engine.emotion import acoustics as front
-from cmet_engine.emotion import speech, student_weights
+from cmet_engine.emotion import heads_weights, speech
 from cmet_engine.emotion.intensity import intensity
 from cmet_engine.errors import CmetError
 
@@ -33,10 +33,10 @@ def test_blocks_of_a_long_recording_join_without_a_seam(monkeypatch):
     np.testing.assert_allclose(front.acoustics(wave), whole, atol=1e-4)
 
 
-def test_utterance_is_a_point_of_1024_numbers_and_repeats(encoder):
+def test_utterance_is_a_point_and_repeats(encoder):
     wave = speak()
     first = encoder.utterance(wave, RATE)
-    assert first.shape == (1024,) and first.dtype == np.float32
+    assert first.shape == (13,) and first.dtype == np.float32
     np.testing.assert_array_equal(first, encoder.utterance(wave, RATE))
 
 
@@ -57,7 +57,7 @@ def test_frames_cover_the_clip_four_times_a_second(encoder):
     times, features, _, _ = encoder.frame_features(wave, RATE)
     np.testing.assert_allclose(np.diff(times), 0.25)
     assert times[0] == 0 and 39.5 <= times[-1] <= 40
-    assert features.shape == (len(times), 1024) and np.isfinite(features).all()
+    assert features.shape == (len(times), 13) and np.isfinite(features).all()
     steps = np.linalg.norm(np.diff(features, axis=0), axis=1)
     seam = np.argmin(np.abs(times - 40 / 3))
     assert steps[seam - 1 : seam + 1].max() < 6 * np.median(steps) + 1e-3, "a jump where two parts meet"
@@ -65,7 +65,7 @@ def test_frames_cover_the_clip_four_times_a_second(encoder):
 
 def test_intensity_stays_around_one_without_jumps(encoder):
     wave = speak(6.0, lively=0.4)
-    times, strength = intensity(encoder.frame_features(wave, RATE), np.random.default_rng(0).standard_normal(1024))
+    times, strength = intensity(encoder.frame_features(wave, RATE), np.random.default_rng(0).standard_normal(13))
     assert strength.shape == times.shape and strength.dtype == np.float32
     assert strength.min() >= 0.5 and strength.max() <= 1.5
     assert strength.mean() == pytest.approx(1.0, abs=0.1)
@@ -90,13 +90,13 @@ def test_what_is_not_speech_is_refused_by_name(encoder):
 
 
 def test_a_vector_of_another_space_is_refused(encoder):
-    with pytest.raises(CmetError, match="1024"):
+    with pytest.raises(CmetError, match="13 numbers"):
         intensity(encoder.frame_features(speak(), RATE), np.ones(10))
 
 
 def test_an_encoder_is_stored_and_read_back(tmp_path, encoder):
     path = tmp_path / "encoder.safetensors"
-    student_weights.save_student(encoder.student, path, {"right": 0.5})
+    heads_weights.save_heads(encoder.heads, path, {"right": 0.5})
     again = speech.load_encoder(str(path))
     assert again.figures == {"right": 0.5}
     wave = speak()
@@ -113,7 +113,7 @@ def test_a_damaged_encoder_is_named(tmp_path):
 
 
 def test_the_network_is_small_enough(encoder):
-    numbers = [*encoder.student.state_dict().values(), *encoder.backbone.state_dict().values()]
+    numbers = [*encoder.heads.state_dict().values(), *encoder.backbone.state_dict().values()]
     assert sum(n.numel() for n in numbers) < 8_000_000, "what it knows of clips included"
 
 
@@ -139,7 +139,7 @@ def test_a_gpu_gives_the_same(encoder):
     one, other = (e.utterance(wave, RATE) for e in (encoder, gpu))
     np.testing.assert_allclose(other, one, atol=0.01 * np.abs(one).max())
     calm = speak(2.0)
-    rest = encoder.encode(calm, front.acoustics(calm)).statistics
+    rest = encoder.encode(calm)
     one, other = (e.utterance(wave, RATE, rest) for e in (encoder, gpu))
     np.testing.assert_allclose(other, one, atol=0.01 * np.abs(one).max())
     vector = one / np.linalg.norm(one)

@@ -244,7 +244,7 @@ def test_a_checkpoint_of_other_data_or_a_damaged_one_is_refused(tmp_path):
 
     def batches(emotional):
         voices = np.repeat(["neutral", "happy"], 4)
-        speech = Speech(rng.normal(size=(8, 1024)).astype(np.float32), voices, np.full(8, "a"))
+        speech = Speech(rng.normal(size=(8, 13)).astype(np.float32), voices, np.full(8, "a"))
         codes = {("a", "neutral"): [np.zeros((20, 10))], ("a", "happy"): [np.full((20, 10), emotional)]}
         return PairedBatches(speech, codes, config)
 

@@ -10,45 +10,47 @@ from voices import RATE, speak, write_wav
 
 from cmet_engine.emotion.acoustics import acoustics
 from cmet_engine.emotion.backbone import STATISTICS
-from cmet_engine.emotion.speech import Encoder, load_encoder, load_student
-from cmet_engine.emotion.student import StudentConfig
+from cmet_engine.emotion.heads import HeadsConfig
+from cmet_engine.emotion.heads_weights import load_heads
+from cmet_engine.emotion.speech import Encoder, load_encoder
 from cmet_engine.errors import CmetError
 from cmet_engine.evaluation import speech as evaluation
 from cmet_engine.evaluation.library import write_library
 from cmet_engine.training import voice_augmentation
-from cmet_engine.training.corpora.speech import TEACHER, read_corpus
+from cmet_engine.training.corpora.speech import TEACHER, read_corpora, read_corpus
+from cmet_engine.training.speech import clips as preparing
 from cmet_engine.training.speech import recipe
-from cmet_engine.training.speech.batches import Batches, augment
 from cmet_engine.training.speech.clips import prepare
 from cmet_engine.training.speech.config import TrainingConfig
-from cmet_engine.training.speech.kernels import fit_kernels, neutral_statistics
-from cmet_engine.training.speech.recipe import train_encoder, train_folder
-from cmet_engine.training.speech.targets import clip_weights, held_out, make_targets, new_student
+from cmet_engine.training.speech.kernels import fit_heads, neutral_statistics
+from cmet_engine.training.speech.recipe import train_encoder, train_folders
+from cmet_engine.training.speech.targets import held_out, to_train_on
 
 VOICES = {"neutral": (110, 0.02), "happy": (210, 0.5), "sad": (95, 0.3)}
-SMALL = StudentConfig(stem=(4, 8), channels=32, blocks=1, heads=2, embedding=16, basis=8, directions=16)
 CONFIG = TrainingConfig(
-    voices=4, varied=1, steps=6, batch=6, crop=(60, 80), warmup=2, checkpoint=2,
-    held_out=("mead_3",), held_out_every=0, student=SMALL,
+    varied=1, datasets={"emodb": 1.0, "gemini": 0.1}, held_out=("emodb_3",), held_out_every=0,
+    heads=HeadsConfig(directions=16),
 )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def corpus(tmp_path_factory):
-    """Three speakers, three emotions, three clips of each, and a made-up teacher that places each emotion."""
+    """Three speakers, three emotions, three clips of each; and two clips of a synthetic voice."""
     folder = tmp_path_factory.mktemp("corpus")
-    lines, features = ["path,dataset,speaker,emotion,level"], {}
-    places = np.random.default_rng(0).standard_normal((len(VOICES), 1024))
+    lines = ["path,dataset,speaker,emotion,heard,agreement"]
     for speaker in (1, 2, 3):
-        for number, (emotion, (pitch, lively)) in enumerate(VOICES.items()):
+        for emotion, (pitch, lively) in VOICES.items():
             for take in range(3):
                 name = f"{speaker}_{emotion}_{take}.wav"
                 sound = speak(0.9, pitch=pitch * (1 + 0.1 * speaker), lively=lively, seed=take + 10 * speaker)
                 write_wav(folder / name, sound)
-                lines.append(f"{name},mead,mead_{speaker},{emotion},3")
-                features[name] = places[number] + 0.1 * np.random.default_rng(take).standard_normal(1024)
+                lines.append(
+                    f"{name},emodb,emodb_{speaker},{emotion},{'sad' if name == '1_happy_0.wav' else emotion},0.5"
+                )
+    for take in range(2):
+        write_wav(folder / f"romantic_{take}.wav", speak(0.9, pitch=170, lively=0.1, seed=take))
+        lines.append(f"romantic_{take}.wav,gemini,gemini,romantic,,")
     (folder / "index.csv").write_text("\n".join(lines) + "\n")
-    np.savez(folder / TEACHER, paths=np.array(list(features)), features=np.stack(list(features.values())))
     return folder
 
 
@@ -60,41 +62,38 @@ def cache(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def clips(corpus, cache):
-    return prepare(read_corpus(corpus), cache, CONFIG)
+    return prepare(read_corpora([corpus]), cache, CONFIG)
 
 
 @pytest.fixture(scope="module")
 def trained(clips, tmp_path_factory):
-    """A run with `CONFIG`: the student network, the folder, and the progress that was reported."""
+    """A run with `CONFIG`: the heads, the folder, and the progress that was reported."""
     folder, seen = tmp_path_factory.mktemp("run"), []
     return train_encoder(clips, CONFIG, folder, progress=lambda *a: seen.append(a)), folder, seen
 
 
-def test_a_corpus_is_read_with_its_teacher(corpus):
-    read = read_corpus(corpus)
-    assert len(read.recordings) == 27 and len(read.teacher) == 27
-    assert read.recordings[0].speaker == "mead_1" and read.recordings[0].emotion == "neutral"
+def test_an_interrupted_preparation_goes_on_with_the_copy_it_was_at(corpus, clips, cache, tmp_path, monkeypatch):
+    recordings = read_corpora([corpus])
+    assert clips.statistics.shape == (1 + CONFIG.varied, 29, STATISTICS)
+    name = preparing.cache_name(recordings, 0)
+    shutil.copy(cache / name, tmp_path / name)
+    monkeypatch.setattr(preparing, "check_voice", lambda *a: pytest.fail("looked at the clips as they are again"))
+    again = prepare(recordings, tmp_path, CONFIG)
+    np.testing.assert_array_equal(again.statistics, clips.statistics)
 
 
-def test_prepared_clips_come_back_from_the_cache(corpus, clips, cache, tmp_path):
-    first, second = clips, prepare(read_corpus(corpus), cache, CONFIG)
-    assert first.statistics.shape == (1 + CONFIG.voices + CONFIG.varied, 27, STATISTICS)
-    fewer = prepare(read_corpus(corpus), tmp_path, dataclasses.replace(CONFIG, voices=0, varied=0))
-    assert fewer.statistics.shape == (1, 27, STATISTICS)
-    np.testing.assert_array_equal(first.statistics, second.statistics)
-    np.testing.assert_array_equal(first.acoustics[2][5], second.acoustics[2][5])
+def test_raters_share_in_the_label(clips):
+    shares = clips.shares(0.3)
+    row = shares[clips.names.index("1_happy_0.wav")]
+    place = {name: CONFIG.heads.emotions.index(name) for name in ("happy", "sad")}
+    assert row[place["happy"]] == pytest.approx(0.85) and row[place["sad"]] == pytest.approx(0.15)
+    assert shares[clips.names.index("romantic_0.wav")].max() == 1.0
 
 
-def test_a_speaker_gets_deep_and_high_voices_that_keep_the_emotions_apart(clips):
-    def height(copy, emotion):
-        own = (clips.speaker == "mead_1") & (clips.emotion == emotion)
-        heard = np.concatenate([clips.acoustics[copy][n] for n in np.flatnonzero(own)])
-        return 150 * 2 ** np.median(heard[heard[:, 82] > 0.5, 80].astype(float))
-
-    copies = range(1, len(clips.acoustics))
-    neutral = np.array([height(copy, "neutral") for copy in copies])
-    assert neutral.min() < 145 and neutral.max() > 155 and np.ptp(neutral) > 60
-    assert all(height(copy, "happy") > 1.3 * height(copy, "neutral") for copy in copies)
+def test_a_lone_voice_becomes_others(corpus):
+    recordings = read_corpora([corpus])
+    one, other = (preparing._lone_voices(recordings, copy) for copy in (1, 2))
+    assert set(one) == {"gemini"} and one["gemini"].pitch != other["gemini"].pitch
 
 
 @pytest.mark.parametrize(("factor", "tempo"), [(1.5, 1.0), (0.7, 1.0), (1.0, 1.2)])
@@ -128,151 +127,93 @@ def test_another_room_and_line_leave_the_words():
     wave = speak(2.0)
     before = acoustics(wave)
     for seed in range(8):
-        varied = voice_augmentation.simulate_channel(wave, np.random.default_rng(seed))
+        varied = voice_augmentation.simulate_channel(wave, np.random.default_rng(seed), [speak(1.0, seed=5)])
         assert varied.shape == wave.shape and np.isfinite(varied).all() and np.abs(varied - wave).max() > 0.01
         after = acoustics(varied)
-        assert np.corrcoef(before[:, 83], after[:, 83])[0, 1] > 0.7, seed
-    np.testing.assert_array_equal(varied, voice_augmentation.simulate_channel(wave, np.random.default_rng(seed)))
+        assert np.corrcoef(before[:, 83], after[:, 83])[0, 1] > 0.6, seed
+    np.testing.assert_array_equal(
+        varied, voice_augmentation.simulate_channel(wave, np.random.default_rng(seed), [speak(1.0, seed=5)])
+    )
 
 
 def test_training_writes_an_encoder_that_loads(clips, trained):
-    _, folder, seen = trained
+    heads, folder, seen = trained
     encoder = load_encoder(str(folder / "encoder.safetensors"))
-    assert encoder.utterance(speak(), RATE).shape == (1024,)
-    assert ("train", 6, 6) in seen and ("kernel", 3, len(clips.statistics)) in seen
+    assert encoder.utterance(speak(), RATE).shape == (13,)
+    assert ("kernel", 1, len(clips.statistics)) in seen
     assert TrainingConfig.from_json((folder / "config.json").read_text()) == CONFIG
-    rows = (folder / "losses.csv").read_text().splitlines()
-    assert rows[0].startswith("step,label") and len(rows) == 7
-    assert "<polyline" in (folder / "losses.svg").read_text()
-
-
-@pytest.mark.parametrize("stage", [("train", 5), ("kernel", 2)])
-def test_the_same_seed_gives_the_same_encoder_also_after_a_kill(clips, trained, tmp_path, stage):
-    whole = trained[0].state_dict()
-
-    class KilledError(Exception):
-        pass
-
-    def kill(at, done, total):
-        if (at, done) == stage:
-            raise KilledError
-
-    with pytest.raises(KilledError):
-        train_encoder(clips, CONFIG, tmp_path / "resumed", progress=kill)
-    assert not (tmp_path / "resumed" / "encoder.safetensors").exists()
-    resumed = train_encoder(clips, CONFIG, tmp_path / "resumed").state_dict()
-    for key, value in whole.items():
-        torch.testing.assert_close(resumed[key], value, rtol=0, atol=0, msg=key)
-
-
-def test_another_seed_gives_another_encoder(clips, trained, tmp_path):
-    whole = trained[0].state_dict()
-    other = train_encoder(clips, dataclasses.replace(CONFIG, seed=2), tmp_path).state_dict()
-    assert any(not torch.equal(other[key], whole[key]) for key in whole)
-
-
-@pytest.mark.gpu
-def test_a_gpu_trains_in_half_precision_and_goes_on_after_a_kill(clips, tmp_path):
-    config = dataclasses.replace(CONFIG, steps=60, warmup=5)
-
-    class KilledError(Exception):
-        pass
-
-    def kill(at, done, total):
-        if (at, done) == ("train", 21):
-            raise KilledError
-
-    with pytest.raises(KilledError):
-        train_encoder(clips, config, tmp_path, device="cuda", workers=4, progress=kill)
-    student = train_encoder(clips, config, tmp_path, device="cuda", workers=4)
-    losses = np.loadtxt(tmp_path / "losses.csv", delimiter=",", skiprows=1)[:, 1]
-    assert losses[-10:].mean() < 0.9 * losses[:10].mean()
-    assert all(value.dtype != torch.bfloat16 and value.isfinite().all() for value in student.state_dict().values())
-    assert evaluation.evaluate(Encoder(student, device="cuda"), clips, config)["mead"]["alone"]["right"] >= 0.55
+    again = fit_heads(clips, to_train_on(clips, CONFIG), CONFIG).state_dict()
+    for key, value in heads.state_dict().items():
+        torch.testing.assert_close(again[key], value, rtol=0, atol=0, msg=key)
 
 
 def test_everybody_is_left_out_once(clips, corpus, cache, tmp_path, capsys):
     from cmet_engine.cli import main
 
-    figures = evaluation.cross_validate(clips, CONFIG, 3)
-    assert figures["mead"]["alone"]["clips"] == 27 and figures["mead"]["beside_neutral"]["right"] > 0.8
-    assert set(figures["vectors"]) == {"mead_1", "mead_2", "mead_3"}
-    assert all(cosines["mean"] > 0.6 for cosines in figures["vectors"].values())
-    assert figures["mead"]["pools"] == {"right": pytest.approx(0.9, abs=0.101), "pools": 18}, (
-        "two emotions of three voices, thrice"
-    )
+    config = dataclasses.replace(CONFIG, held_out=())
+    figures = evaluation.cross_validate(clips, config, 3)
+    assert figures["emodb"]["alone"]["clips"] == 27 and figures["emodb"]["beside_neutral"]["right"] > 0.8
+    assert figures["emodb"]["pools"]["pools"] == 18, "two emotions of three voices, thrice"
+    assert figures["emodb"]["pools"]["right"] >= 0.8 and set(figures["emodb"]["pools"]["emotions"]) == {"happy", "sad"}
+    assert figures["emodb"]["alone"]["heard"] <= figures["emodb"]["alone"]["right"] + 0.05
     with pytest.raises(CmetError, match="4 folds cannot be made of at most 3 speakers"):
-        evaluation.cross_validate(clips, CONFIG, 4)
-    (tmp_path / "config.json").write_text(CONFIG.to_json())
+        evaluation.cross_validate(clips, config, 4)
+    (tmp_path / "config.json").write_text(config.to_json())
     command = ["eval", "speech", "--data", str(corpus), "--cache", str(cache), "--folds", "3"]
     command += ["--config", str(tmp_path / "config.json")]
-    assert main(command) == 0 and "everybody once, in 3 folds" in capsys.readouterr().out
+    assert main(command) == 0 and "every training speaker once, in 3 folds" in capsys.readouterr().out
     assert (
         main([*command, "--speakers", "all"]) == 1 and "leave --weights and --speakers out" in capsys.readouterr().err
     )
 
 
-def test_a_checkpoint_of_another_run_is_refused(clips, tmp_path):
-    train_encoder(clips, CONFIG, tmp_path, until=2)
-    with pytest.raises(CmetError, match="another configuration"):
-        train_encoder(clips, dataclasses.replace(CONFIG, batch=5), tmp_path)
-
-
-def test_a_corpus_without_neutral_speech_is_refused_before_training(clips, tmp_path):
+def test_a_corpus_without_neutral_speech_is_refused(clips, tmp_path):
     lively = dataclasses.replace(clips, emotion=np.where(clips.emotion == "neutral", "sad", clips.emotion))
     with pytest.raises(CmetError, match="two neutral clips"):
         train_encoder(lively, CONFIG, tmp_path)
-    assert not list(tmp_path.glob("*.pt"))
+    with pytest.raises(CmetError, match="No clip is left to train on"):
+        train_encoder(clips, dataclasses.replace(CONFIG, datasets={"mine": 1.0}), tmp_path)
 
 
-def test_held_out_speakers_are_never_drawn(clips):
-    chosen = np.flatnonzero(~held_out(clips, CONFIG))
-    batches = Batches(clips, chosen, clip_weights(clips, chosen, CONFIG), CONFIG)
-    drawn = {clips.speaker[n] for step in range(20) for n in batches(step)[2]}
-    assert drawn == {"mead_1", "mead_2"}
+def test_who_is_held_out(clips):
+    assert {str(s) for s in clips.speaker[to_train_on(clips, CONFIG)]} == {"emodb_1", "emodb_2", "gemini"}
+    assert set(clips.dataset[held_out(clips, dataclasses.replace(CONFIG, datasets={"emodb": 1.0}))]) == {
+        "emodb",
+        "gemini",
+    }
+    crema = dataclasses.replace(
+        clips, dataset=np.full(len(clips), "crema"), speaker=np.array([f"crema_{n:02d}" for n in range(len(clips))])
+    )
+    apart = held_out(crema, TrainingConfig(datasets={"crema": 1.0}))
+    assert list(crema.speaker[apart]) == ["crema_06", "crema_13", "crema_20", "crema_27"]
+    every = held_out(clips, dataclasses.replace(CONFIG, held_out=(), held_out_every=2))
+    assert [clips.names[n] for n in np.flatnonzero(every)] == ["romantic_0.wav"]
 
 
-def test_kernels_know_clips_that_are_alike(clips, tmp_path):
-    alone = dataclasses.replace(SMALL, share=0.0, score_share=0.0)
-    config = dataclasses.replace(CONFIG, steps=2, student=alone)
-    student = train_encoder(clips, config, tmp_path)
-    figures = evaluation.evaluate(Encoder(student), clips, config)
-    assert figures["mead"]["alone"]["right"] >= 0.7, "three voices that a child tells apart"
-    assert figures["mead"]["beside_neutral"]["right"] >= 0.8, "all the more when its calm speech is known"
-    assert figures["vectors"]["mead_3"]["happy"] > 0.7
-    assert len(student.kernel.known) == len(student.neutral_kernel.known) == 18
+def test_kernels_know_clips_that_are_alike(clips, trained):
+    figures = evaluation.evaluate(Encoder(trained[0]), clips, CONFIG)
+    assert figures["emodb"]["alone"]["right"] >= 0.7, "three voices that a child tells apart"
+    assert figures["emodb"]["beside_neutral"]["right"] >= 0.8, "all the more when its calm speech is known"
+    assert len(trained[0].kernel.known) == len(trained[0].neutral_kernel.known) == 20
+    few = fit_heads(clips, to_train_on(clips, CONFIG), dataclasses.replace(CONFIG, known=12))
+    assert few.kernel.known.shape == few.neutral_kernel.known.shape == (12, 16)
 
 
-def test_a_student_from_its_file_answers_the_same(clips, trained):
-    student, folder, _ = trained
-    stored, _ = load_student(folder / "encoder.safetensors")
-    for name in ("known", "directions"):  # what they know is stored exactly
-        torch.testing.assert_close(getattr(stored.kernel, name), getattr(student.kernel, name), rtol=0, atol=0)
+def test_heads_from_their_file_answer_the_same(clips, trained):
+    heads, folder, _ = trained
+    stored, _ = load_heads(folder / "encoder.safetensors")
     rows = torch.from_numpy(clips.statistics[0])
-    for one, other in (
-        (student.predict(rows), stored.predict(rows)),
-        (student.predict_beside_neutral(rows, rows[0]), stored.predict_beside_neutral(rows, rows[0])),
-    ):
-        torch.testing.assert_close(one[1], other[1], rtol=0.02, atol=0.02)
-
-
-def test_kernels_know_no_more_clips_than_they_may(clips):
-    config = dataclasses.replace(CONFIG, kernel_known=12)
-    chosen = np.flatnonzero(clips.speaker != "mead_3")
-    student = new_student(clips, chosen, config)
-    fit_kernels(student, clips, chosen, make_targets(clips, chosen, config), config)
-    assert student.kernel.known.shape == student.neutral_kernel.known.shape == (12, SMALL.directions)
-    _, scores = student.predict(torch.from_numpy(clips.statistics[0, chosen]))
-    labels = clips.labels(config.student.emotions)[chosen]
-    assert (scores.argmax(1).numpy() == labels).mean() > 0.7
+    for rest in (None, rows[0]):
+        torch.testing.assert_close(stored(rows, rest), heads(rows, rest), rtol=1e-3, atol=1e-3)
 
 
 def test_neutral_speech_to_compare_with_is_the_same_voice_but_another_clip(clips):
-    chosen = np.flatnonzero(clips.speaker != "mead_3")
+    chosen = np.flatnonzero(clips.speaker != "emodb_3")
     rest, known = neutral_statistics(clips, chosen, 1)
-    assert known[chosen].all() and not known[clips.speaker == "mead_3"].any()
+    assert known[chosen].all() and not known[clips.speaker == "emodb_3"].any()
     for clip in chosen:
-        own = np.flatnonzero((clips.speaker == clips.speaker[clip]) & (clips.emotion == "neutral"))
+        calm = (clips.emotion == "neutral") | (clips.speaker == "gemini")  # which has no neutral clips
+        own = np.flatnonzero((clips.speaker == clips.speaker[clip]) & calm)
         pools = [clips.statistics[0, n] for n in own if n != clip]
         pools += [np.mean(pair, 0) for pair in itertools.combinations(pools, 2)] + [np.mean(pools, 0)]
         assert min(np.abs(rest[0, clip] - pool).max() for pool in pools) < 1e-4
@@ -286,8 +227,8 @@ def test_evaluation_makes_a_library(clips, trained, tmp_path):
 
     with safe_open(tmp_path / "library.safetensors", "np") as file:
         about = json.loads(file.metadata()["emotions"])
-        assert set(about) == {"happy", "sad", "neutral"}
-        assert file.get_tensor("happy").shape == file.get_tensor("neutral_place").shape == (1024,)
+        assert about["happy"]["reliability"] is not None and about["contempt"]["reliability"] is None
+        assert file.get_tensor("neutral_place").shape == (13,)
 
 
 def test_one_command_trains_and_embeds(corpus, clips, cache, tmp_path, monkeypatch, capsys):
@@ -302,52 +243,27 @@ def test_one_command_trains_and_embeds(corpus, clips, cache, tmp_path, monkeypat
         shutil.copy(path, tmp_path / "assets")
         assets.record(path.name)
     (tmp_path / "config.json").write_text(CONFIG.to_json())
-    command = [
-        "train",
-        "encoder",
-        "--data",
-        str(corpus),
-        "-o",
-        str(tmp_path / "run"),
-        "--cache",
-        str(cache),
-        "--embed",
-        "--json",
-    ]
+    command = ["train", "encoder", "--data", str(corpus), "-o", str(tmp_path / "run"), "--cache", str(cache)]
+    command += ["--embed", "--json"]
     assert main([*command, "--config", str(tmp_path / "config.json")]) == 0
     figures = json.loads(capsys.readouterr().out)
     text = evaluation.figures_text(figures)
-    assert "mead_3" in text and "right from the clip alone" in text
+    assert "emodb_3" in text and "clips from the clip alone" in text and "pools of up to 10 clips" in text
     assert set(json.loads((tmp_path / "assets" / "checksums.json").read_text())) == {
         "speech_encoder.safetensors", "emotion_library.safetensors", *(path.name for path in needed),
     }  # fmt: skip
     embedded = load_encoder(str(tmp_path / "assets" / "speech_encoder.safetensors"))
-    measured = evaluation.evaluate_folder(corpus, embedded, CONFIG, cache=cache)
-    assert measured["mead"] == figures["mead"] and measured["speed"] > 0
+    measured = evaluation.evaluate_folders([corpus], embedded, CONFIG, cache=cache)
+    assert measured["emodb"] == figures["emodb"] and measured["speed"] > 0
 
 
-def test_what_would_stop_a_run_is_said_before_listening(corpus, clips, cache, tmp_path, monkeypatch):
-    begun = tmp_path / "run"
-    train_folder(corpus, begun, config=CONFIG, cache=cache)
+def test_what_would_stop_a_run_is_said_before_listening(corpus, tmp_path, monkeypatch):
     monkeypatch.setattr(recipe, "prepare", lambda *a, **k: pytest.fail("prepared first"))
-    other = dataclasses.replace(CONFIG, steps=7)
-    with pytest.raises(CmetError, match="another configuration"):
-        train_folder(corpus, begun, config=other)
-    (begun / "checkpoint.pt").rename(begun / "kept")
-    (begun / "checkpoint.pt").write_bytes(b"cut")
-    with pytest.raises(CmetError, match=r"checkpoint\.pt is damaged"):
-        train_folder(corpus, begun, config=CONFIG)
-    (begun / "kept").rename(begun / "checkpoint.pt")
-    without = tmp_path / "without"
-    write_wav(without / "AudioWAV" / "1001_DFA_ANG_XX.wav", speak(0.6))
-    with pytest.raises(CmetError, match="cmet train teacher"):
-        train_folder(without, tmp_path / "new", config=CONFIG)
-    with pytest.raises(CmetError, match="other recordings"):
-        np.savez(without / TEACHER, paths=np.array(["AudioWAV/1001_DFA_ANG_XX.wav"]), features=np.ones((1, 1024)))
-        train_folder(without, begun, config=CONFIG)
     (tmp_path / "file").touch()
     with pytest.raises(CmetError, match="Cannot make the folder"):
-        train_folder(corpus, tmp_path / "file", config=CONFIG)
+        train_folders([corpus], tmp_path / "file", config=CONFIG)
+    with pytest.raises(CmetError, match="None of the recordings is of a dataset to train on"):
+        train_folders([corpus], tmp_path / "run", config=TrainingConfig(datasets={"mine": 1.0}))
 
 
 def test_the_teacher_encodes_a_recording_once(tmp_path, caplog):
@@ -382,7 +298,7 @@ def test_an_encoder_is_measured_on_a_corpus_that_no_training_knows(tmp_path, cap
             sound = speak(0.8, pitch=pitch, lively=lively, seed=len(take))
             write_wav(tmp_path / "AudioWAV" / f"1001_{take}_{code}_XX.wav", sound)
     command = ["eval", "speech", "--data", str(tmp_path), "--json"]
-    assert main(command) == 1 and "--speakers" in capsys.readouterr().err
+    assert main(command) == 1 and "holds no speaker out" in capsys.readouterr().err
     assert main([*command, "--speakers", "all"]) == 0
     figures = json.loads(capsys.readouterr().out)
     assert figures["held_out"] == ["crema_1001"] and figures["crema"]["alone"]["clips"] == 4
@@ -417,6 +333,10 @@ def test_a_wrong_layout_or_label_is_named(corpus, tmp_path):
     with pytest.raises(CmetError, match=r"a\.wav is missing"):
         read_corpus(tmp_path)
     write_wav(tmp_path / "a.wav", speak(0.6))
+    (tmp_path / "index.csv").write_text("path,dataset,speaker,emotion,agreement\na.wav,x,y,sad,most\n")
+    with pytest.raises(CmetError, match="line 2: the agreement 'most' is no share"):
+        read_corpus(tmp_path)
+    (tmp_path / "index.csv").write_text("path,dataset,speaker,emotion\na.wav,x,y,sad\n")
     np.savez(tmp_path / TEACHER, paths=np.array(["a.wav"]), features=np.full((1, 1024), np.nan))
     with pytest.raises(CmetError, match=r"a\.wav holds values that are not numbers"):
         read_corpus(tmp_path)
@@ -428,26 +348,18 @@ def test_a_wrong_layout_or_label_is_named(corpus, tmp_path):
 def test_a_recording_that_cannot_be_used_costs_only_itself(tmp_path, caplog):
     write_wav(tmp_path / "AudioWAV" / "1001_DFA_ANG_XX.wav", speak(0.6))
     write_wav(tmp_path / "AudioWAV" / "1001_DFA_NEU_XX.wav", np.zeros(RATE))
-    clips = prepare(read_corpus(tmp_path))
+    clips = prepare(read_corpora([tmp_path]), to_train=False)
     assert len(clips) == 1
     assert any("1001_DFA_NEU_XX.wav" in message for message in caplog.messages)
 
 
 def test_a_configuration_names_its_wrong_field():
-    assert TrainingConfig.from_json('{"steps": 5, "student": {"stem": [2, 3]}}').student.stem == (2, 3)
+    assert TrainingConfig.from_json('{"varied": 5, "heads": {"directions": 3}}').heads.directions == 3
     for text, words in (
         ("[", "not valid JSON"),
         ('{"stepz": 1}', "stepz"),
-        ('{"steps": "many"}', "steps"),
-        ('{"student": {"x": 1}}', "'x'"),
+        ('{"varied": "many"}', "varied"),
+        ('{"heads": {"x": 1}}', "'x'"),
     ):
         with pytest.raises(CmetError, match=words):
             TrainingConfig.from_json(text)
-
-
-def test_augmentation_keeps_range_and_shape():
-    heard = torch.from_numpy(np.stack([acoustics(speak(1.0, seed=k))[:90] for k in range(8)]))
-    varied = augment(heard, torch.full((8,), 90), torch.Generator().manual_seed(0))
-    assert varied.shape == heard.shape and torch.isfinite(varied).all()
-    assert varied[:, :, :80].min() >= -9.01
-    assert (varied[:, :, :80] - heard[:, :, :80]).abs().mean() > 0.1
