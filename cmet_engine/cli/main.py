@@ -33,11 +33,17 @@ from cmet_engine.errors import CmetError
 from cmet_engine.files import inputs_kept
 
 WRITTEN = ("output", "manifest", "token_file")  # options that name a file to write
+THREADS = {"OPENBLAS_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+"""For NumPy and torch, where the user says nothing else: small products on one thread, larger ones on threads that sleep while
+they wait. Threads that spin for each other stand still on a machine that is busy with something else."""
+
 STOPPED = "Stopped; nothing half-finished was left behind."
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
+    for name, value in THREADS.items():
+        os.environ.setdefault(name, value)
     options = build_parser().parse_args(joined(sys.argv[1:] if arguments is None else arguments))
     logging.basicConfig(
         level=logging.DEBUG if options.verbose else logging.WARNING,

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import cv2
+
 from cmet_engine import pipeline
 from cmet_engine.cleanup import cleaned
 from cmet_engine.edit_take import edit_take
@@ -86,6 +88,9 @@ def execute(
     Raises:
         CmetError: the work cannot be done; one sentence.
     """
+    cv2.setNumThreads(
+        1
+    )  # frames are drawn side by side; OpenCV's own threads would spin while they wait for each other
     with inputs_kept(files_read(spec)):
         return _execute(spec, output, _Options(force, progress, pieces, preview))
 

@@ -39,6 +39,15 @@ def test_help_loads_nothing_heavy(arguments):
     assert "usage: cmet" in done.stdout
 
 
+def test_a_draft_edit_needs_no_torch():
+    blocked = "".join(f"sys.modules['{name}'] = None; " for name in ("torch", "matplotlib", "librosa", "transformers"))
+    work = "import cmet_engine.jobs.execute; from cmet_engine.emotion.speech import load_encoder; load_encoder()"
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys; {blocked}{work}"], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
 @pytest.mark.parametrize(
     ("command", "spec"),
     [
