@@ -61,12 +61,6 @@ def _add_connector(command: Adder, train: Any) -> None:
     )
     sub.add_argument("--force", action="store_true", help="replace earlier weights")
     sub.add_argument(
-        "--refit",
-        action="store_true",
-        help="train nothing: fit the last layer of the embedded connector anew to the published expressions of this copy, in "
-        "closed form (52 coefficients only)",
-    )
-    sub.add_argument(
         "--embed", action="store_true", help="then make it the embedded connector of this copy (52 coefficients only)"
     )
 
@@ -79,7 +73,7 @@ def _connector(options: argparse.Namespace) -> Any:
     check_faces(options)
     figures = train_from_folders(
         options.output, speech=options.speech, pictures=options.pictures, tracks=[options.faces] if options.faces else [],
-        videos=options.videos, codes=options.codes, config=_settings(options), refitted=options.refit, measure=compare_models,
+        videos=options.videos, codes=options.codes, config=_settings(options), measure=compare_models,
         checkpoint=options.output.with_suffix(".checkpoint"), device=device.resolve(options.device),
         workers=options.workers, force=options.force, progress=options.progress,
     )  # fmt: skip
@@ -100,8 +94,6 @@ def _check_space(options: argparse.Namespace) -> None:
         raise InvalidInput(
             f"{options.output.name}: a connector of this space is written as {wanted[0]}; change the name."
         )
-    if options.refit and options.pictures is None:
-        raise InvalidInput("--refit needs faces that are not of the voices' speakers; give --pictures and --faces.")
     if options.embed and published:
         raise InvalidInput(
             "--embed is for connectors of 52 coefficients; `cmet models convert` takes one of EDTalk's codes."

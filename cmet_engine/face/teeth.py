@@ -23,6 +23,13 @@ _BRIGHTEST = 0.9  # quantile of the brightness between the lips that counts as t
 _BLUR = 0.8  # standard deviation in samples: a single dark or bright pixel says nothing
 
 
+_LINES = np.array(INNER_LIPS).T  # [2, 5], of the upper and the lower lip
+_AT = np.linspace(0, _LINES.shape[1] - 1, _COLUMNS)  # where along them samples are taken
+_AFTER = np.minimum(_AT.astype(int), _LINES.shape[1] - 2)
+_SHARE = (_AT - _AFTER)[:, None]
+_DEPTH = np.linspace(*_EDGES, _ROWS)[:, None, None]
+
+
 def teeth_meet(image: np.ndarray, landmarks: np.ndarray) -> float:
     """1 where a picture shows teeth from lip to lip (an s, a long e, a grin), 0 where it shows a gap or no teeth.
 
@@ -30,15 +37,14 @@ def teeth_meet(image: np.ndarray, landmarks: np.ndarray) -> float:
         image: uint8 [H, W, 3].
         landmarks: [478, 3] pixels.
     """
-    upper, lower = landmarks[np.array(INNER_LIPS).T, :2]  # [5, 2] each, across the middle half
-    at = np.linspace(0, len(upper) - 1, _COLUMNS)
-    edges = [np.stack([np.interp(at, np.arange(len(e)), e[:, k]) for k in range(2)], -1) for e in (upper, lower)]
-    depth = np.linspace(*_EDGES, _ROWS)[:, None, None]
-    places = (edges[0] * (1 - depth) + edges[1] * depth).astype(np.float32)
+    lines = landmarks[_LINES, :2].astype(np.float64)  # [2, 5, 2], across the middle half
+    edges = (lines[:, _AFTER + 1] - lines[:, _AFTER]) * _SHARE + lines[:, _AFTER]  # [2, _COLUMNS, 2]
+    places = (edges[0] * (1 - _DEPTH) + edges[1] * _DEPTH).astype(np.float32)
     between = cv2.remap(image, places, np.empty(0), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     between = cv2.GaussianBlur(between.astype(np.float32).mean(-1), (0, 0), _BLUR)
     bright = max(float(np.quantile(between, _BRIGHTEST)), 1e-3)
-    darkest = float(np.median(between.min(0))) / bright
+    middle = np.sort(between.min(0))[_COLUMNS // 2 - 1 : _COLUMNS // 2 + 1]
+    darkest = float(middle.mean()) / bright  # the median
     lips = max(float(colour_of_lips(image, landmarks).mean()), 1e-3)
     width = float(np.linalg.norm(landmarks[INNER_LIP_CORNERS[1], :2] - landmarks[INNER_LIP_CORNERS[0], :2]))
     wide = float(np.linalg.norm(edges[1] - edges[0], axis=1).max()) / max(width, 1e-3)

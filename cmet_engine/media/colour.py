@@ -176,6 +176,7 @@ class DecodedPicture:
         self._frame: Any = frame  # None once it is converted
         self._to_rgb = to_rgb
         self._whole: np.ndarray | None = None
+        self._seen: tuple[Box, np.ndarray] | None = None  # the last part that was made: others may lie in it
         width, height = to_rgb.upright_size(frame)
         self.shape: tuple[int, ...] = (height, width, 3)
 
@@ -188,14 +189,21 @@ class DecodedPicture:
 
     def part(self, box: Box) -> np.ndarray:
         """See `info.Picture`."""
-        if self._whole is None:
-            return self._to_rgb.part(self._frame, box)
         left, top, right, bottom = box
-        return self._whole[top:bottom, left:right]
+        if self._whole is not None:
+            return self._whole[top:bottom, left:right]
+        if self._seen is None or not _within(box, self._seen[0]):
+            self._seen = box, self._to_rgb.part(self._frame, box)
+        (x, y, _, _), part = self._seen
+        return part[top - y : bottom - y, left - x : right - x]
 
     def sparse(self, step: int) -> np.ndarray:
         """See `info.Picture`."""
         return self._to_rgb.sparse(self._frame, step) if self._whole is None else self._whole[::step, ::step]
+
+
+def _within(box: Box, other: Box) -> bool:
+    return box[0] >= other[0] and box[1] >= other[1] and box[2] <= other[2] and box[3] <= other[3]
 
 
 class ToEncoder:

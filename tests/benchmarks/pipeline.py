@@ -31,7 +31,7 @@ from cmet_engine.emotion.library import load_library
 from cmet_engine.face.blendshapes import load_solver
 from cmet_engine.face.geometry import FaceGeometry
 from cmet_engine.face.tracker import track
-from cmet_engine.media.probe import probe
+from cmet_engine.media.probe import measure, part_of, probe
 from cmet_engine.media.reader import VideoReader
 from cmet_engine.media.writer import VideoWriter
 from cmet_engine.render.stream import VideoOutput, render_video
@@ -106,7 +106,8 @@ def whole(clip: Path, options: argparse.Namespace, folder: Path, root: Path) -> 
 
 def variant(clip: Path, short: int | None, seconds: float | None, folder: Path) -> Path:
     """`clip` with a short side of so many pixels, played over and over for `seconds`."""
-    info = probe(clip)
+    # no longer sound than pictures: the edit listens to all of it
+    info = measure(part_of(clip, None, None if seconds is None else str(seconds)))
     scale = 1 if short is None else short / min(info.width, info.height)
     size = (
         (round(info.width * scale / 2) * 2, round(info.height * scale / 2) * 2)

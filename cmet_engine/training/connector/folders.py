@@ -25,7 +25,6 @@ from cmet_engine.training.connector.batches import Batches
 from cmet_engine.training.connector.config import ConnectorConfig
 from cmet_engine.training.connector.faces import read_codes, read_tracks, track_videos
 from cmet_engine.training.connector.recipe import PARTS, train_connector
-from cmet_engine.training.connector.refit import refit
 from cmet_engine.training.connector.speech import InPublishedSpace, Speech, SpeechEncoder, read_speech
 from cmet_engine.training.connector.split import split_pairs, split_unpaired
 from cmet_engine.training.corpora.speech import read_corpus
@@ -51,7 +50,6 @@ def train_from_folders(
     codes: str | Path | None = None,
     config: ConnectorConfig | None = None,
     encoder: SpeechEncoder | None = None,
-    refitted: bool = False,
     measure: Measure | None = None,
     checkpoint: Path | None = None,
     device: str = "cpu",
@@ -69,13 +67,12 @@ def train_from_folders(
         output: safetensors file for D = 52, a checkpoint in the published form (`state_dict`) for D = 10.
         speech: corpus folders, see `read_speech`.
         encoder: see `read_pairs`.
-        refitted: train nothing, but fit the last layer of the embedded connector anew (`connector.refit`), for D = 52.
         measure: measures the network on held-out speakers, people and tracks; None measures nothing.
         config, checkpoint, device, workers, progress: see `train_connector`.
         force: replace earlier weights.
 
     Returns:
-        The figures of the run. The loss curve of a training lies beside `output` as `.csv` and `.svg`.
+        The figures of the run. Its loss curve lies beside `output` as `.csv` and `.svg`.
 
     Raises:
         CmetError: data is missing or of an unknown layout, or the output cannot be written.
@@ -97,18 +94,13 @@ def train_from_folders(
         )
         known, held_out, held = split_pairs(voices, paired, config)
         figures = {"pairs": len(paired), "held_speakers": held}
-    losses: list[list[float]] = []
-    if refitted:
-        network = refit(read_connector(assets.asset(CONNECTOR_FILE))[0], known, progress=progress)
-    else:
-        run: dict[str, Any] = {"checkpoint": checkpoint, "device": device, "workers": workers, "progress": progress}
-        network, losses = train_connector(known, config, **run)
-        figures["losses"] = dict(zip(("step", *PARTS), losses[-1], strict=True))
+    run: dict[str, Any] = {"checkpoint": checkpoint, "device": device, "workers": workers, "progress": progress}
+    network, losses = train_connector(known, config, **run)
+    figures["losses"] = dict(zip(("step", *PARTS), losses[-1], strict=True))
     if measure is not None and held_out is not None:
         figures["held_out"] = measure(network.cpu(), known, held_out)
     (save_connector if codes is None else _save_published)(network.cpu(), asdict(config), output, figures, force=force)
-    if losses:
-        write_losses(output.parent, PARTS, losses, output.stem)
+    write_losses(output.parent, PARTS, losses, output.stem)
     return figures
 
 
