@@ -67,8 +67,7 @@ def emotion_vector(
     messages += _size_messages(len(pool), len(rest), float(np.linalg.norm(vector)))
     if consistency is not None:
         messages += consistency_messages(pool, each, consistency)
-    if rest:
-        messages += exchanged_messages(pool, rest)
+    messages += exchanged_messages(pool, rest) if rest else []
     messages += other_speakers + _doubt_messages(heard)
     meta = {
         "origin": "user",

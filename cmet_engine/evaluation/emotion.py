@@ -196,9 +196,7 @@ def edited_clips(
     """Edit real clips with every emotion, render some of their frames, and track these again.
 
     Args:
-        paths: video files.
-        emotions: names from the library.
-        mode, strength: of the edit.
+        paths, emotions: video files, and names from the library; `mode` and `strength` are those of the edit.
         render: also render frames and track them again; otherwise only tracks are classified.
         landmarker: MediaPipe's `face_landmarker.task`, an independent estimator; None uses the embedded solver.
         frames: how many frames of each clip are rendered: runs of three in a row, spread over the clip.

@@ -52,6 +52,9 @@ class Pose:
     rotation: np.ndarray
     offset: np.ndarray
 
+    def __getitem__(self, frames: slice | np.ndarray) -> "Pose":
+        return Pose(self.scale[frames], self.rotation[frames], self.offset[frames])
+
     def degrees(self) -> np.ndarray:
         """float32 [N, 3]: yaw, pitch, roll of the head; see `rotation_degrees`."""
         return rotation_degrees(self.rotation)

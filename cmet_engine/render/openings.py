@@ -221,18 +221,12 @@ def draw_mouth(
         result: the picture to render into.
         image: the original.
         mouth: where, and how the inner edges of the lips have moved.
-        red: [3], colour of the lips in the original.
-        jaw_move: [2] pixels.
+        red, jaw_move: [3], colour of the lips in the original; [2] pixels.
         meet: 0 to 1, whether the rows of teeth meet.
     """
     with_upper, with_lower = mouth.drawn(0.02 * mouth.width, 0.05 * mouth.width, 0.75)
     along_upper, along_lower = mouth.carried(0.01 * mouth.width, 0.025 * mouth.width)
-    # the edges of the lips go along with the corners; the teeth next to them are no narrower in a narrower mouth
-    narrowed = smoothstep(-mouth.widened() / mouth.width, *NARROWED)
-    upper_across, lower_across = (
-        shift - narrowed * (shift @ mouth.along)[:, None] * mouth.along
-        for shift in (mouth.upper_shift, mouth.lower_shift)
-    )
+    upper_across, lower_across = _as_wide(mouth)
     gap_before = mouth.gap - (mouth.lower_shift - mouth.upper_shift) @ mouth.across
     # an open mouth that shows tongue and throat may be stretched; teeth keep their size and part over a dark gap
     tongue = float(smoothstep(gap_before.max() / mouth.width, 0.08, 0.2))
@@ -278,6 +272,16 @@ def draw_mouth(
     colours += (dark - colours) * shown[:, None]
     # edges that meet cross each other from pixel to pixel: so narrow a gap is left to the skin, or it would be jagged
     mouth.paste(result, colours, smoothstep(mouth.gap, *SLIT))
+
+
+def _as_wide(mouth: Opening) -> tuple[np.ndarray, np.ndarray]:
+    """How the upper and the lower edge move for the teeth next to them, which are no narrower in a narrower mouth: [K, 2] each."""
+    narrowed = smoothstep(-mouth.widened() / mouth.width, *NARROWED)
+    upper, lower = (
+        shift - narrowed * (shift @ mouth.along)[:, None] * mouth.along
+        for shift in (mouth.upper_shift, mouth.lower_shift)
+    )
+    return upper, lower
 
 
 def _row_shifts(mouth: Opening, jaw_move: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

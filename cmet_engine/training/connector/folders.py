@@ -65,11 +65,9 @@ def train_from_folders(
 
     Args:
         output: safetensors file for D = 52, a checkpoint in the published form (`state_dict`) for D = 10.
-        speech: corpus folders, see `read_speech`.
-        encoder: see `read_pairs`.
+        speech, encoder: corpus folders, and what encodes them; see `read_pairs`.
         measure: measures the network on held-out speakers, people and tracks; None measures nothing.
-        config, checkpoint, device, workers, progress: see `train_connector`.
-        force: replace earlier weights.
+        config, checkpoint, device, workers, progress: see `train_connector`; `force` replaces earlier weights.
 
     Returns:
         The figures of the run. Its loss curve lies beside `output` as `.csv` and `.svg`.
