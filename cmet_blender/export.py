@@ -166,10 +166,7 @@ def _output(path: str | Path, force: bool) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def _only(obj: Any, frame_range: tuple[int, int] | None) -> Iterator[tuple[Any, tuple[int, int]]]:
-    """Select only the character; give the scene its range and, for exporters that name clips by scenes, the take's name.
-
-    All is as before at the end.
-    """
+    """Select only the character and set the scene's range, which exporters read; restore both at the end."""
     try:
         scene = scene_of(obj)
         parts = rig.members(obj)
@@ -190,12 +187,9 @@ def _only(obj: Any, frame_range: tuple[int, int] | None) -> Iterator[tuple[Any, 
     active = view_layer.objects.active
     hidden = [(o, o.hide_get(view_layer=view_layer), o.hide_viewport, o.hide_select) for o in parts]
     span = (scene.frame_start, scene.frame_end, scene.use_preview_range)
-    name, renamed = scene.name, scene.library is None and take_name(obj) not in bpy.data.scenes
     with frame_restored(scene):
         try:
             scene.frame_start, scene.frame_end, scene.use_preview_range = first, last, False
-            if renamed:
-                scene.name = take_name(obj)
             for other in selected:
                 other.select_set(False, view_layer=view_layer)
             for part in parts:
@@ -223,8 +217,19 @@ def _only(obj: Any, frame_range: tuple[int, int] | None) -> Iterator[tuple[Any, 
                 other.select_set(True, view_layer=view_layer)
             view_layer.objects.active = active
             scene.frame_start, scene.frame_end, scene.use_preview_range = span
-            if renamed:
-                scene.name = name
+
+
+@contextlib.contextmanager
+def _named_by_take(obj: Any, scene: Any) -> Iterator[None]:
+    """Give the scene, after which exporters name the clip, the take's name; restore its own at the end."""
+    own, take = scene.name, take_name(obj)
+    if scene.library is None and take not in bpy.data.scenes:
+        scene.name = take
+    try:
+        yield
+    finally:
+        if scene.name != own:
+            scene.name = own
 
 
 def _run(what: str, operator: Callable[..., set[str]], path: Path, **options: Any) -> None:
@@ -323,7 +328,12 @@ def fbx(
     }
     if packed_images(rig.members(obj)):
         options |= {"path_mode": "COPY", "embed_textures": True}
-    with _output(path, force) as temporary, _only(obj, frame_range), _fbx_from_zero():
+    with (
+        _output(path, force) as temporary,
+        _only(obj, frame_range) as (scene, _),
+        _named_by_take(obj, scene),
+        _fbx_from_zero(),
+    ):
         _run("FBX", bpy.ops.export_scene.fbx, temporary, **options)
     return Path(path)
 
@@ -333,7 +343,7 @@ def gltf(obj: Any, path: str | Path, frame_range: tuple[int, int] | None = None,
     if Path(path).suffix.lower() != ".glb":
         raise InvalidInput(f"{Path(path).name}: glTF is written as one file; use the suffix .glb.")
     enable("io_scene_gltf2")
-    with _output(path, force) as temporary, _only(obj, frame_range):
+    with _output(path, force) as temporary, _only(obj, frame_range) as (scene, _), _named_by_take(obj, scene):
         _run(
             "glTF",
             bpy.ops.export_scene.gltf,

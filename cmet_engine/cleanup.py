@@ -1,6 +1,7 @@
 """Cleaning up a take before it goes onto a character: jitter, and the side of the face."""
 
 from collections.abc import Mapping
+from fractions import Fraction
 
 import numpy as np
 
@@ -100,12 +101,10 @@ def read_strengths(text: str) -> dict[str, float]:
     return found
 
 
-def cleaned(track: CoefficientTrack, *, steady: str = "", mirror: bool = False) -> CoefficientTrack:
-    """The take steadied by `read_strengths`, and then mirrored.
-
-    Raises:
-        InvalidInput: see `read_strengths`.
-    """
-    strengths = read_strengths(steady)
+def cleaned(
+    track: CoefficientTrack, strengths: Mapping[str, float], *, mirror: bool = False, fps: Fraction | None = None
+) -> CoefficientTrack:
+    """The take steadied, then mirrored, then at another rate: what of it is asked for."""
     result = steadied(track, strengths) if strengths else track
-    return mirrored(result) if mirror else result
+    result = mirrored(result) if mirror else result
+    return result if fps is None else result.resampled(fps)

@@ -11,7 +11,7 @@ from typing import Any
 
 import bpy
 
-from cmet_engine.cleanup import cleaned
+from cmet_engine.cleanup import cleaned, read_strengths
 from cmet_engine.client import video_of
 from cmet_engine.errors import InvalidInput, NotFound
 from cmet_engine.files import check_writable, whole_file
@@ -45,7 +45,7 @@ def _applied(options: argparse.Namespace) -> tuple[Any, RigMapping, Any, Coeffic
     track's, so that every key is on a frame.
     """
     check_writable(options.output, force=options.force)
-    track = cleaned(CoefficientTrack.load(options.track), steady=options.steady, mirror=options.mirror)
+    track = cleaned(CoefficientTrack.load(options.track), read_strengths(options.steady), mirror=options.mirror)
     obj, imported = open_rig(options.rig, options.object)
     scene = bpy.context.scene
     if options.fps is not None and options.fps <= 0:

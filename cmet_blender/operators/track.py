@@ -7,7 +7,7 @@ import bpy
 from bpy.props import BoolProperty, FloatProperty, StringProperty
 from bpy_extras.io_utils import ImportHelper
 
-from cmet_engine.cleanup import PARTS, mirrored, steadied
+from cmet_engine.cleanup import PARTS, cleaned
 from cmet_engine.errors import InvalidInput, NotFound
 from cmet_engine.rest import calibrated, rest_of
 
@@ -200,11 +200,8 @@ class CMET_OT_clean_up(SimpleOperator, bpy.types.Operator):
         strengths = {name: value for name in PARTS if (value := getattr(self, name)) > 0}
         if not (strengths or self.mirror or self.resample):
             raise InvalidInput("Nothing was asked for; raise a strength, or tick a box.")
-        track = steadied(before, strengths)
-        if self.mirror:
-            track = mirrored(track)
-        if self.resample:
-            track = track.resampled(scene_fps(context.scene))
+        rate = scene_fps(context.scene) if self.resample else None
+        track = cleaned(before, strengths, mirror=self.mirror, fps=rate)
         path = new_result(f"{Path(one.track).stem}_clean.npz")
         track.save(path)
         one.track = str(path)

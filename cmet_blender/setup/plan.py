@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import cmet_engine
 from cmet_engine.errors import InvalidInput, NotFound
 
+from ..engine import version_mismatch
 from .pythons import Python
 
 TORCH_CPU = "https://download.pytorch.org/whl/cpu"
@@ -115,10 +116,6 @@ def bundled_wheel(extension: Path) -> Path | None:
     return max(wheels, default=None)
 
 
-def _fits(version: str) -> bool:
-    return version.split(".")[:2] == cmet_engine.__version__.split(".")[:2]
-
-
 def _from_wheel(source: Source) -> _Parts:
     path = Path(source.place)
     if not source.place or not path.is_file():
@@ -127,7 +124,7 @@ def _from_wheel(source: Source) -> _Parts:
     version = wheel_version(path)
     if not version:
         raise InvalidInput(f"{path.name} is no wheel of the engine; its name begins with cmet-.")
-    if not _fits(version):
+    if version_mismatch(version):
         raise InvalidInput(
             f"{path.name} does not go with the add-on {cmet_engine.__version__}; choose a wheel of {fitting_version()}."
         )
@@ -150,7 +147,7 @@ def _from_folder(source: Source) -> _Parts:
             else "Choose the folder that holds the wheels of the engine and of the packages it needs."
         )
     wheels = list(folder.glob("*.whl"))
-    versions = [version for path in wheels if _fits(version := wheel_version(path))]
+    versions = [version for path in wheels if not version_mismatch(version := wheel_version(path))]
     if not versions:
         raise NotFound(f"{folder} holds no wheel of the engine (cmet-{fitting_version()}); choose another folder.")
     size = sum(path.stat().st_size for path in wheels)

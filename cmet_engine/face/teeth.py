@@ -43,8 +43,7 @@ def teeth_meet(image: np.ndarray, landmarks: np.ndarray) -> float:
     between = cv2.remap(image, places, np.empty(0), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     between = cv2.GaussianBlur(between.astype(np.float32).mean(-1), (0, 0), _BLUR)
     bright = max(float(np.quantile(between, _BRIGHTEST)), 1e-3)
-    middle = np.sort(between.min(0))[_COLUMNS // 2 - 1 : _COLUMNS // 2 + 1]
-    darkest = float(middle.mean()) / bright  # the median
+    darkest = float(np.median(between.min(0))) / bright
     lips = max(float(colour_of_lips(image, landmarks).mean()), 1e-3)
     width = float(np.linalg.norm(landmarks[INNER_LIP_CORNERS[1], :2] - landmarks[INNER_LIP_CORNERS[0], :2]))
     wide = float(np.linalg.norm(edges[1] - edges[0], axis=1).max()) / max(width, 1e-3)

@@ -10,7 +10,7 @@ from typing import Any
 import cv2
 
 from cmet_engine import pipeline
-from cmet_engine.cleanup import cleaned
+from cmet_engine.cleanup import cleaned, read_strengths
 from cmet_engine.edit_take import edit_take
 from cmet_engine.emotion.library import describe_vector, load_library
 from cmet_engine.emotion.user_library import check_new, save_user_vector, user_folder
@@ -88,9 +88,8 @@ def execute(
     Raises:
         CmetError: the work cannot be done; one sentence.
     """
-    cv2.setNumThreads(
-        1
-    )  # frames are drawn side by side; OpenCV's own threads would spin while they wait for each other
+    # frames are drawn side by side; OpenCV's own threads would spin while they wait for each other
+    cv2.setNumThreads(1)
     with inputs_kept(files_read(spec)):
         return _execute(spec, output, _Options(force, progress, pieces, preview))
 
@@ -177,9 +176,7 @@ def _convert(spec: ExportSpec, output: Path, options: _Options) -> Result:
         need = f"'{suffix}' needs a rig, the file of a character" if suffix in SCENE else f"'{suffix}' is unknown"
         raise InvalidInput(f"{output.name}: a track alone can be written as {', '.join(TRACK)}; {need}.")
     check_writable(output, force=options.force)
-    track = cleaned(CoefficientTrack.load(spec.track), steady=spec.steady, mirror=spec.mirror)
-    if spec.fps is not None:
-        track = track.resampled(spec.fps)
+    track = cleaned(CoefficientTrack.load(spec.track), read_strengths(spec.steady), mirror=spec.mirror, fps=spec.fps)
     track.save(output, force=options.force)
     return Result({output.name: output}, {"frames": len(track), "fps": str(track.fps)}, track.notes)
 

@@ -120,6 +120,8 @@ def test_clips_are_named_after_the_take(bpy, export, head, track, tmp_path):
     assert b'"name":"furious take 3"' in data and bpy.context.scene.name == scene
     emotion_strips.add(head, "happy", track, strength=0.5)
     assert export.take_name(head) == "furious take 3"
+    bpy.ops.wm.open_mainfile(filepath=str(export.blend(head, tmp_path / "a.blend")))
+    assert bpy.context.scene.name == scene  # a copy of the file is no clip
 
 
 def test_packed_textures_come_along(bpy, export, head, track, tmp_path):
