@@ -447,7 +447,7 @@ class VectorSpec(Spec):
         neutral: the same voices without it; none takes the library's neutral.
         name: of the new emotion.
         replace: an emotion of the user's with the same name.
-        device: see `EditSpec`; the CPU is fast enough, and gives every machine the same vector.
+        device: makes no difference; the speech encoder runs on the processor, and gives every machine the same vector.
     """
 
     inputs: ClassVar[tuple[str, ...]] = ("paths", "neutral")

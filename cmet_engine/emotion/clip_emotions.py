@@ -1,7 +1,4 @@
-"""The emotions of one edit: the timeline with the voice's key, the emotion vectors, and how strongly the clip speaks them.
-
-torch is imported only where a voice is encoded that is not in the cache.
-"""
+"""The emotions of one edit: the timeline with the voice's key, the emotion vectors, and how strongly the clip speaks them."""
 
 import logging
 from collections.abc import Sequence
@@ -14,8 +11,11 @@ from cmet_engine import cache, fingerprint
 from cmet_engine.emotion.edit import edit_track
 from cmet_engine.emotion.intensity import intensity
 from cmet_engine.emotion.library import EmotionVector, find_emotions, load_library
+from cmet_engine.emotion.make_vector import emotion_vector
 from cmet_engine.emotion.predictions import ENCODER_FILES, FrameFeatures
+from cmet_engine.emotion.recordings import MOST_SECONDS
 from cmet_engine.emotion.sound_files import sound_files
+from cmet_engine.emotion.speech import load_encoder
 from cmet_engine.emotion.vector import VECTOR_SIZE
 from cmet_engine.emotions import BASIC
 from cmet_engine.errors import CmetError, InvalidInput
@@ -86,17 +86,14 @@ def clip_emotions(spec: EditSpec, footage: Source | None = None) -> ClipEmotions
     try:
 
         def encode() -> dict[str, np.ndarray]:
-            from cmet_engine.emotion.speech import load_encoder  # brings torch
-
             wave = audio.load(footage)
             audio.check_speech(wave, audio.RATE, spec.clip.name)
-            return load_encoder("embedded", device=spec.device).frame_features(wave, audio.RATE)._asdict()
+            return load_encoder().frame_features(wave, audio.RATE)._asdict()
 
         name = cache.key(
             "voice",
             spec.clip,
             fingerprint.code("cmet_engine.emotion.speech", "cmet_engine.media.audio"),
-            spec.device,
             assets.checksums(*ENCODER_FILES),
             footage.part,
         )
@@ -144,13 +141,10 @@ def asked_emotions(spec: EditSpec) -> tuple[EmotionTimeline, dict[str, EmotionVe
 
 def _voice_vector(spec: EditSpec, speech: Path) -> EmotionVector:
     """The emotion of a voice against its neutral speech, or alone, in a space that the renderer's connector takes."""
-    from cmet_engine.emotion.make_vector import emotion_vector  # brings torch
-    from cmet_engine.emotion.speech import load_encoder
-
     neutral = spec.neutral
     if neutral is None and not spec.is_take and audio.has_sound(spec.clip):
         neutral = spec.clip
-    encoder = load_encoder("embedded", device=spec.device)
+    encoder = load_encoder()
     vector = emotion_vector([speech], None if neutral is None else [neutral], VOICE, encoder)
     if spec.renderer == "edtalk" and neutral is not None and registry.is_here("emotion2vec_plus_large"):
         return _published_vector(vector, speech, neutral, spec.device)
@@ -160,7 +154,6 @@ def _voice_vector(spec: EditSpec, speech: Path) -> EmotionVector:
 def _published_vector(vector: EmotionVector, speech: Path, neutral: Path, device: str) -> EmotionVector:
     """The same emotion in the features of emotion2vec+ large, which the published connector was trained on."""
     from cmet_engine.emotion.emotion2vec import PublishedEncoder  # brings transformers
-    from cmet_engine.emotion.recordings import MOST_SECONDS
 
     encoder = PublishedEncoder(device=device)
 
