@@ -14,7 +14,14 @@ FINE, FINE_UP_TO = 2, 110
 """Supersampling: eyes and mouths narrower than the second (pixels) are rendered the first times larger and averaged down."""
 
 DARKNESS = 0.25
-"""Brightness of the inside of a mouth, as a share of the brightness of the lips."""
+"""Brightness of the inside of a wide open mouth, as a share of the brightness of the lips."""
+
+DEEP = (0.04, 0.14)
+"""Gap as a share of the mouth's width: up to the first, and where the frame's own mouth is open beyond the second, the inside is as
+dark as what the frame shows darkest between the lips."""
+
+DARKEST = 0.1
+"""Share of the places between the lips that count as the darkest."""
 
 TONGUE = 0.5
 """The same where the tongue lies, before the lower teeth."""
@@ -263,15 +270,27 @@ def draw_mouth(
     )
     beside = beside * (1 - np.maximum(*mouth.carried(0.01 * mouth.width, 0.02 * mouth.width))[:, 0])
     lit = smoothstep(np.clip((depth - low) / np.maximum(high - low, 1e-3), 0, 1), 0.35, 1.0)
-    dark = red * (DARKNESS + (TONGUE - DARKNESS) * lit)[:, None]
     gap = smoothstep(mouth.gap, *DARK_FROM)
-    colours += (dark - colours) * (smear * gap)[:, None]
-    shown = np.maximum(new * inner, beside) * gap  # what the frame did not show: dark, or the nearest that it showed
-    if tongue and shown.any():
-        dark = dark + tongue * (mouth.sample(image, evenly) - dark)
-    colours += (dark - colours) * shown[:, None]
+    shown = np.maximum(new * inner, beside)  # what the frame did not show: dark, or the nearest that it showed
+    if smear.any() or shown.any():
+        nearest = mouth.sample(image, evenly)
+        known = float(smoothstep(gap_before.max() / mouth.width, *DEEP))  # whether the frame shows the inside
+        deep = (1 - known) * smoothstep(mouth.gap / mouth.width, *DEEP)[:, None]
+        made_up = red * (DARKNESS + (TONGUE - DARKNESS) * lit)[:, None]
+        dark = deep * made_up + (1 - deep) * _darkest(nearest, red)
+        colours += (dark - colours) * (smear * gap)[:, None]
+        near = np.maximum(tongue, beside * (1 - new))[:, None]
+        dark = dark + near * (nearest - dark)
+        colours += (dark - colours) * (shown * np.maximum(gap, near[:, 0]))[:, None]
     # edges that meet cross each other from pixel to pixel: so narrow a gap is left to the skin, or it would be jagged
     mouth.paste(result, colours, smoothstep(mouth.gap, *SLIT))
+
+
+def _darkest(colours: np.ndarray, red: np.ndarray) -> np.ndarray:
+    """What is darkest between the lips, no brighter than half the red of the lips: float32 [3]."""
+    count = max(1, int(DARKEST * len(colours)))
+    order = np.argpartition(colours.mean(1), count - 1)[:count]
+    return np.minimum(colours[order].mean(0), red / 2)
 
 
 def _as_wide(mouth: Opening) -> tuple[np.ndarray, np.ndarray]:
