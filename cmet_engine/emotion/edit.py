@@ -131,7 +131,6 @@ def edit_track(
         return result
     strength = np.sum([np.abs(w) for w in weights.values()], 0)  # [N]
     acting = np.minimum(strength, 1)[:, None]
-
     held = np.zeros_like(source)
     if mode == "replace":
         held = acting * held_expression(source, fps, track.valid)
