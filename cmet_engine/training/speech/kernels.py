@@ -46,8 +46,10 @@ def neutral_statistics(clips: Clips, chosen: np.ndarray, seed: int) -> tuple[np.
     return compared, known
 
 
-def fit_heads(clips: Clips, chosen: np.ndarray, config: TrainingConfig, *, progress: Progress | None = None) -> Heads:
-    """Heads whose kernels are fitted in closed form to the `chosen` [M] clips.
+def fit_heads(
+    clips: Clips, chosen: np.ndarray, config: TrainingConfig, *, beside: bool = True, progress: Progress | None = None
+) -> Heads:
+    """Heads whose kernels are fitted in closed form to the `chosen` [M] clips; off `beside`, without the one beside neutral speech.
 
     Their centres are clips as they are; they are fitted to every clip in every copy (Nystroem's approximation: Williams
     and Seeger 2001).
@@ -60,18 +62,21 @@ def fit_heads(clips: Clips, chosen: np.ndarray, config: TrainingConfig, *, progr
     own_mean = np.stack([usual[of == speaker].mean(0) for speaker in range(of.max() + 1)])
     heads.difference_scale.copy_(torch.from_numpy((usual - own_mean[of]).std(0) + 1e-6))
     rows = torch.from_numpy(clips.statistics)
-    statistics, comparable = neutral_statistics(clips, chosen, config.seed)
-    neutral = torch.from_numpy(statistics)
 
     def alone(copy: int, which: np.ndarray) -> torch.Tensor:
         return heads.scaled_statistics(rows[copy, which])
 
-    def beside(copy: int, which: np.ndarray) -> torch.Tensor:
+    _fit_kernel(heads.kernel, alone, chosen, clips, config, progress)
+    if not beside:
+        return heads.eval()
+    statistics, comparable = neutral_statistics(clips, chosen, config.seed)
+    neutral = torch.from_numpy(statistics)
+
+    def compared(copy: int, which: np.ndarray) -> torch.Tensor:
         return heads.scaled_differences(rows[copy, which], neutral[copy, which])
 
     own = chosen[comparable[chosen]]
-    for kernel, given, which in ((heads.kernel, alone, chosen), (heads.neutral_kernel, beside, own)):
-        _fit_kernel(kernel, given, which, clips, config, progress)
+    _fit_kernel(heads.neutral_kernel, compared, own, clips, config, progress)
     heads.neutral_kernel.offset[0] += config.calm
     return heads.eval()
 
@@ -80,8 +85,11 @@ def _principal(inputs: torch.Tensor, config: HeadsConfig) -> torch.Tensor:
     """Directions [D, inputs] along which `inputs` [K, inputs] are to be compared; along them their mean square is 1."""
     directions = torch.zeros(config.directions, inputs.shape[1])
     centred = inputs - inputs.mean(0)
-    spread, axes = torch.linalg.eigh(centred.T @ centred)
-    spread, axes = spread.flip(0).clamp(min=0).sqrt(), axes.flip(1).T
+    if len(inputs) < inputs.shape[1]:
+        _, spread, axes = torch.linalg.svd(centred, full_matrices=False)  # the same, quicker for few recordings
+    else:
+        spread, axes = torch.linalg.eigh(centred.T @ centred)
+        spread, axes = spread.flip(0).clamp(min=0).sqrt(), axes.flip(1).T
     count = min(config.directions, len(inputs), int((spread > 1e-4 * spread[0]).sum()))
     directions[:count] = axes[:count] * spread[:count, None] ** -config.evenness
     return directions / (centred @ directions.T).square().sum(1).mean().sqrt().clamp(min=1e-9)
@@ -104,7 +112,7 @@ def _fit_kernel(
         clips, config: of the training.
         progress: called as `progress(Stage.KERNEL, copies done, copies)`.
     """
-    wanted = torch.from_numpy(clips.shares(config.heard))[torch.from_numpy(rows)]
+    wanted = torch.from_numpy(clips.shares(config.heard, config.heads.emotions))[torch.from_numpy(rows)]
     weight = torch.from_numpy(clip_weights(clips, rows, config)).float()
     kernel.offset = weight @ wanted / weight.sum()
     natural = given(0, rows)
