@@ -13,7 +13,6 @@ class HearSpec(Spec):
     Attributes:
         clip: the recording or clip.
         neutral: neutral speech of the same voice, a recording or a folder of them; None: the voice alone.
-        device: see `EditSpec`.
     """
 
     inputs: ClassVar[tuple[str, ...]] = ("clip", "neutral")
@@ -21,7 +20,6 @@ class HearSpec(Spec):
     kind: Literal["hear"] = "hear"
     clip: File
     neutral: File | None = None
-    device: Device = "cpu"
 
     @property
     def output_name(self) -> str:
@@ -37,7 +35,7 @@ class VectorSpec(Spec):
         neutral: the same voices without it; none takes the library's neutral.
         name: of the new emotion.
         replace: an emotion of the user's with the same name.
-        device: see `EditSpec`; the CPU is fast enough, and gives every machine the same vector.
+        device: makes no difference; the speech encoder runs on the processor, and gives every machine the same vector.
     """
 
     inputs: ClassVar[tuple[str, ...]] = ("paths", "neutral")

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from cmet_engine.cli.options import SUPPRESS, Adder, device_argument, output_argument, spec_of
+from cmet_engine.cli.options import SUPPRESS, Adder, output_argument, spec_of
 
 
 def add_command(command: Adder) -> None:
@@ -13,7 +13,6 @@ def add_command(command: Adder) -> None:
     add = sub.add_argument
     add("clip", type=Path, metavar="CLIP", help="a recording, or a video with sound")
     add("--neutral", type=Path, default=SUPPRESS, metavar="PATH", help="neutral speech of the same voice, a recording or a folder of them, which makes it surer")  # fmt: skip
-    device_argument(sub, "where the speech encoder runs (default cpu)")
     output_argument(sub, "FILE.json", "emotion timeline to write, which --keys takes", required=False)
     add("--force", action="store_true", help="replace an earlier timeline")
 

@@ -1,7 +1,4 @@
-"""The emotions of one edit: the timeline with the voice's key, the emotion vectors, and how strongly the clip speaks them.
-
-torch is imported only where a voice is encoded that is not in the cache.
-"""
+"""The emotions of one edit: the timeline with the voice's key, the emotion vectors, and how strongly the clip speaks them."""
 
 import logging
 from collections.abc import Sequence
@@ -16,8 +13,11 @@ from cmet_engine.emotion.following import follow
 from cmet_engine.emotion.hearing import Hearing
 from cmet_engine.emotion.intensity import intensity
 from cmet_engine.emotion.library import EmotionVector, find_emotions, load_library
+from cmet_engine.emotion.make_vector import emotion_vector
 from cmet_engine.emotion.predictions import ENCODER_FILES, FrameFeatures
+from cmet_engine.emotion.recordings import MOST_SECONDS
 from cmet_engine.emotion.sound_files import sound_files
+from cmet_engine.emotion.speech import load_encoder
 from cmet_engine.emotion.vector import VECTOR_SIZE
 from cmet_engine.emotions import BASIC
 from cmet_engine.errors import CmetError, InvalidInput
@@ -93,17 +93,14 @@ def clip_emotions(spec: EditSpec, footage: Source | None = None) -> ClipEmotions
     try:
 
         def encode() -> dict[str, np.ndarray]:
-            from cmet_engine.emotion.speech import load_encoder  # brings torch
-
             wave = audio.load(footage)
             audio.check_speech(wave, audio.RATE, spec.clip.name)
-            return load_encoder("embedded", device=spec.device).frame_features(wave, audio.RATE)._asdict()
+            return load_encoder().frame_features(wave, audio.RATE)._asdict()
 
         name = cache.key(
             "voice",
             spec.clip,
             fingerprint.code("cmet_engine.emotion.speech", "cmet_engine.media.audio"),
-            spec.device,
             assets.checksums(*ENCODER_FILES),
             footage.part,
         )
@@ -128,10 +125,10 @@ def asked_emotions(spec: EditSpec) -> ClipEmotions:
     Raises:
         CmetError: an emotion is unknown, the speech cannot be used, or no emotion was asked for, or heard.
     """
-    timeline, messages = heard_timeline(spec.timeline(), spec.clip, spec.neutral, spec.device)
+    timeline, messages = heard_timeline(spec.timeline(), spec.clip, spec.neutral)
     library = load_library()
     if spec.speech is not None and spec.follow:
-        hearing = Hearing.of(spec.speech, spec.neutral, spec.device)
+        hearing = Hearing.of(spec.speech, spec.neutral)
         followed = follow(spec.speech, spec.clip, hearing)
         timeline = EmotionTimeline([*timeline.keys, *followed.timeline.keys])
         messages += [*followed.messages, *hearing.messages(spec.neutral)]
@@ -153,7 +150,7 @@ def asked_emotions(spec: EditSpec) -> ClipEmotions:
 
 
 def heard_timeline(
-    timeline: EmotionTimeline, clip: Path, neutral: Path | None = None, device: str = "cpu"
+    timeline: EmotionTimeline, clip: Path, neutral: Path | None = None
 ) -> tuple[EmotionTimeline, list[str]]:
     """A timeline with every key `AUTO` replaced by what is heard in the clip while it lasts, and what to say of that.
 
@@ -167,7 +164,7 @@ def heard_timeline(
         return timeline, []
     if clip.suffix.lower() in CURVES or not audio.has_sound(clip):
         raise InvalidInput(f"{clip.name} has no sound to hear an emotion in; name one, or give --speech FILE --follow.")
-    hearing = Hearing.of(clip, neutral, device)
+    hearing = Hearing.of(clip, neutral)
     heard = hearing.timeline().keys
     keys = [one for key in timeline.keys for one in (_in_place_of(key, heard) if key.emotion == AUTO else [key])]
     if not keys:
@@ -189,13 +186,10 @@ def _in_place_of(auto: EmotionKey, heard: Sequence[EmotionKey]) -> list[EmotionK
 
 def _voice_vector(spec: EditSpec, speech: Path) -> EmotionVector:
     """The emotion of a voice against its neutral speech, or alone, in a space that the renderer's connector takes."""
-    from cmet_engine.emotion.make_vector import emotion_vector  # brings torch
-    from cmet_engine.emotion.speech import load_encoder
-
     neutral = spec.neutral
     if neutral is None and not spec.is_take and audio.has_sound(spec.clip):
         neutral = spec.clip
-    encoder = load_encoder("embedded", device=spec.device)
+    encoder = load_encoder()
     vector = emotion_vector([speech], None if neutral is None else [neutral], VOICE, encoder)
     if spec.renderer == "edtalk" and neutral is not None and registry.is_here("emotion2vec_plus_large"):
         return _published_vector(vector, speech, neutral, spec.device)
@@ -205,7 +199,6 @@ def _voice_vector(spec: EditSpec, speech: Path) -> EmotionVector:
 def _published_vector(vector: EmotionVector, speech: Path, neutral: Path, device: str) -> EmotionVector:
     """The same emotion in the features of emotion2vec+ large, which the published connector was trained on."""
     from cmet_engine.emotion.emotion2vec import PublishedEncoder  # brings transformers
-    from cmet_engine.emotion.recordings import MOST_SECONDS
 
     encoder = PublishedEncoder(device=device)
 

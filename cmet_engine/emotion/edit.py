@@ -129,7 +129,8 @@ def edit_track(
     weights = _applied(timeline, track)
     if not any(w.any() for w in weights.values()):
         return result
-    acting = np.clip(np.sum([np.abs(w) for w in weights.values()], 0), 0, 1)[:, None]  # [N, 1]
+    strength = np.sum([np.abs(w) for w in weights.values()], 0)  # [N]
+    acting = np.minimum(strength, 1)[:, None]
 
     held = np.zeros_like(source)
     if mode == "replace":
@@ -145,7 +146,7 @@ def edit_track(
             delta = np.where(weight[:, None] >= 0, deltas[name][:, columns], opposites[name][:, columns])  # [N, C]
             added[:, columns] += delta * np.abs(weight)[:, None]
     added *= _dynamics(source, fps, emphasis)[:, None]
-    change = protect(source, limit_brows(source, added - held), fps)
+    change = protect(source, limit_brows(source, added - held, strength), fps)
     result.coefficients = within_range(source, change).astype(np.float32)
     result.meta = {**track.meta, "emotions": list(weights), "edit_mode": mode}
     return result

@@ -8,6 +8,7 @@ from scipy.fft import dct
 from scipy.ndimage import gaussian_filter1d
 from scipy.spatial.distance import cdist
 
+from cmet_engine.emotion.acoustics import BANDS, HOP, acoustics
 from cmet_engine.emotion.hearing import Hearing
 from cmet_engine.errors import InvalidInput
 from cmet_engine.media import audio
@@ -101,8 +102,6 @@ def align(performance: np.ndarray, sound: np.ndarray) -> tuple[np.ndarray, np.nd
 
 def _cepstra(wave: np.ndarray) -> tuple[np.ndarray, float]:
     """The shape of the spectrum [F, 14], each column normalised over the recording, and seconds from one row to the next."""
-    from cmet_engine.emotion.acoustics import BANDS, HOP, acoustics  # brings torch
-
     bands = acoustics(wave)
     shape = np.concatenate([dct(bands[:, :BANDS], axis=1, norm="ortho")[:, 1 : CEPSTRA + 1], bands[:, BANDS + 3 :]], 1)
     pooled = max(2, -(-len(shape) // MOST))

@@ -8,26 +8,27 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
 from cmet_engine import cache, fingerprint
+from cmet_engine.emotion.acoustics import BANDS, HOP, acoustics
 from cmet_engine.emotion.embedded_library import neutral_mean
 from cmet_engine.emotion.intensity import intensity
 from cmet_engine.emotion.predictions import ENCODER_FILES, FrameFeatures
+from cmet_engine.emotion.recordings import encode_recording
 from cmet_engine.emotion.sound_files import sound_files
+from cmet_engine.emotion.speech import Encoder, load_encoder
 from cmet_engine.emotion.vector import LENGTH, library_vector
 from cmet_engine.emotions import LIBRARY, NEUTRAL
 from cmet_engine.errors import InvalidInput
 from cmet_engine.media import audio
 from cmet_engine.models import assets
 from cmet_engine.progress import Progress, Stage
+from cmet_engine.smoothstep import smoothstep
 from cmet_engine.timeline import EmotionKey, EmotionTimeline
-
-if TYPE_CHECKING:
-    from cmet_engine.emotion.speech import Encoder
 
 STEP = 0.25  # seconds between two moments
 PAUSE = 0.3  # seconds of silence that end a phrase
@@ -40,6 +41,10 @@ QUIET, LOUDER = (
 HOLD = 2.0  # seconds of silence over which an emotion is kept
 EASE = 0.4  # seconds of a ramp; where one emotion follows another they cross
 LEAD = 0.15  # seconds by which the face is ahead of the voice
+FELT = (
+    0.1,
+    0.6,
+)  # what is felt that is next to nothing, and that is an emotion in full, also of a voice that is less lively
 LEAST = 0.1  # strength that is worth a key
 ALIKE = 0.2  # difference of strength up to which phrases of one emotion share a key
 SAID = 0.1  # probability from which an emotion is named
@@ -76,8 +81,8 @@ class Hearing:
         felt = 1 - self.shares[:, 0]
         clear = np.clip(
             2 * self.shares[:, 1:].max(1) / np.maximum(felt, 1e-6), 0, 1
-        )  # less than half of it is the likeliest
-        return clear * np.clip((felt - usual) / (1 - usual), 0, 1)
+        )  # 1 where half of it is one emotion
+        return smoothstep(clear * (felt - usual) / (1 - usual), *FELT)
 
     def timeline(self) -> EmotionTimeline:
         """A key for every emotion that is felt, as long as it lasts; each says in `heard` how probable it and others are.
@@ -133,13 +138,12 @@ class Hearing:
         }
 
     @classmethod
-    def of(cls, path: Path, neutral: Path | None = None, device: str = "cpu", progress: Progress | None = None) -> Self:
+    def of(cls, path: Path, neutral: Path | None = None, progress: Progress | None = None) -> Self:
         """Hear a file; see `hear`. The result is cached by the files' content.
 
         Args:
             path: a recording, or a clip with sound.
             neutral: neutral speech of the same voice: a recording, or a folder of them.
-            device: see `models.device.resolve`.
             progress: called as `progress(stage, done, total)`.
 
         Raises:
@@ -147,13 +151,10 @@ class Hearing:
         """
         rest = [] if neutral is None else sound_files([neutral])
         code = fingerprint.code(__name__, "cmet_engine.emotion.speech", "cmet_engine.media.audio")
-        about = (device, assets.checksums(*ENCODER_FILES), tuple(cache.content(file) for file in rest))
+        about = (assets.checksums(*ENCODER_FILES), tuple(cache.content(file) for file in rest))
 
         def work() -> dict[str, np.ndarray]:
-            from cmet_engine.emotion.recordings import encode_recording  # brings torch
-            from cmet_engine.emotion.speech import load_encoder
-
-            encoder = load_encoder("embedded", device=device)
+            encoder = load_encoder()
             calm = np.mean([encode_recording(file, encoder).statistics for file in rest], 0) if rest else None
             found = hear(audio.load(path), encoder, calm, path.name, progress)
             return {name: np.asarray(value) for name, value in vars(found).items()}
@@ -164,7 +165,7 @@ class Hearing:
 
 def hear(
     wave: np.ndarray,
-    encoder: "Encoder",
+    encoder: Encoder,
     neutral: np.ndarray | None = None,
     name: str = "The recording",
     progress: Progress | None = None,
@@ -181,8 +182,6 @@ def hear(
     Raises:
         InvalidInput: it is too short or silent, or nobody speaks in it.
     """
-    from cmet_engine.emotion.acoustics import BANDS, HOP, acoustics  # brings torch
-
     audio.check_speech(wave, audio.RATE, name)
     energy = acoustics(wave)[:, BANDS + 3]
     spans, shares, moments, places = [], [], [], []

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from cmet_engine.errors import InvalidInput, NotFound
 from cmet_engine.files import read_json
@@ -164,8 +163,7 @@ def _accuracies(
     # every emotion counts the same, as it does in the unweighted accuracy
     settings = replace(config, datasets={}, balance=1.0, heads=replace(config.heads, emotions=emotions))
     heads = fit_heads(own, trained, settings, beside=False)
-    with torch.inference_mode():
-        scores = heads(torch.from_numpy(clips.statistics[0, tested])).numpy()
+    scores = heads(clips.statistics[0, tested])
     right = np.array(emotions)[scores.argmax(1)] == labels[tested]
     return float(np.mean([right[labels[tested] == name].mean() for name in set(labels[tested])])), float(right.mean())
 

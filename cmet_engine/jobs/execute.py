@@ -14,6 +14,8 @@ from cmet_engine.cleanup import cleaned, read_strengths
 from cmet_engine.edit_take import edit_take
 from cmet_engine.emotion.hearing import Hearing
 from cmet_engine.emotion.library import describe_vector, load_library
+from cmet_engine.emotion.make_vector import emotion_vector
+from cmet_engine.emotion.speech import load_encoder
 from cmet_engine.emotion.user_library import check_new, save_user_vector, user_folder
 from cmet_engine.errors import CmetError, InvalidInput
 from cmet_engine.face.clip import track_clip
@@ -144,7 +146,7 @@ def _hear(spec: HearSpec, output: Path | None, options: _Options) -> Result:
     """What is felt in a recording, when and how strongly; with an output also the file of the timeline."""
     if output is not None:
         check_writable(output, force=options.force)
-    hearing = Hearing.of(spec.clip, spec.neutral, spec.device, options.progress)
+    hearing = Hearing.of(spec.clip, spec.neutral, options.progress)
     timeline = hearing.timeline()
     if output is not None:
         with whole_file(output, force=options.force) as temporary:
@@ -171,12 +173,9 @@ def _track(spec: TrackSpec, output: Path, options: _Options) -> Result:
 
 def _vector(spec: VectorSpec, options: _Options) -> Result:
     """An emotion from recordings, into the user's library."""
-    from cmet_engine.emotion.make_vector import emotion_vector
-    from cmet_engine.emotion.speech import load_encoder
-
     if options.pieces is None:  # otherwise an attempt that was killed may have stored it
         check_new(spec.name, force=spec.replace)
-    encoder = load_encoder(device=spec.device)
+    encoder = load_encoder()
     vector = emotion_vector(spec.paths, spec.neutral or None, spec.name, encoder, progress=options.progress)
     held = load_library().get(vector.name)
     if options.pieces is None or held is None or abs(held.vector - vector.vector).max() > 1e-5:

@@ -126,7 +126,7 @@ def _copy(
     stored = None if cache is None else Path(cache) / cache_name(recordings, copy)
     if stored is not None and stored.is_file():
         return np.load(stored)
-    backbone = load_backbone("cpu")
+    backbone = load_backbone()
     measured = np.full((len(recordings), STATISTICS), np.nan, np.float32)
     voices = _lone_voices(recordings, copy) if copy else {}
     babble = _babble(recordings) if copy else []
