@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from cmet_engine.choices import GUESSED
-from cmet_engine.emotion.clip_emotions import ClipEmotions, clip_emotions, heard_messages
+from cmet_engine.emotion.clip_emotions import ClipEmotions, clip_emotions
 from cmet_engine.emotion.edit import edit_track
 from cmet_engine.errors import CmetError, InvalidInput
 from cmet_engine.face.clip import track_clip
@@ -204,7 +204,7 @@ def _edit_into(spec: EditSpec, footage: Source, final: Path, force: bool, watch:
         messages = [
             *asked,
             *_tracking_messages(people),
-            *heard_messages(people[0].emotions.vectors),
+            *people[0].emotions.messages,
             *rendered.messages,
         ]
         seconds = None if pieces else time.perf_counter() - started

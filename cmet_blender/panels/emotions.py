@@ -6,7 +6,7 @@ import bpy
 
 from cmet_engine.timeline import REGIONS
 
-from .. import session
+from .. import performers, session
 from .base import Panel, whose
 from .layers import draw_layers
 
@@ -37,6 +37,9 @@ class CMET_PT_emotion(Panel, bpy.types.Panel):
         row = column.row(align=True)
         row.enabled = ready
         row.operator("cmet.add_emotion", icon="ADD")
+        row = column.row(align=True)
+        row.enabled = one.rig is not None and bool(settings.clip)
+        row.operator("cmet.from_voice", icon="SOUND")
         row = column.row(align=True)
         row.enabled = one.rig is not None
         row.operator("cmet.add_emotion_file", icon="FILE_FOLDER")
@@ -97,5 +100,8 @@ class CMET_PT_voice(Panel, bpy.types.Panel):
         row = layout.row()
         row.enabled = bool(settings.voice)
         row.operator("cmet.new_emotion", icon="SPEAKER")
-        if not row.enabled:
+        row = layout.row()
+        row.enabled = bool(settings.voice and (settings.clip or performers.current(settings).track))
+        row.operator("cmet.from_voice", icon="SOUND", text="Follow Recording").follow = True
+        if not settings.voice:
             layout.label(text="Choose or record a voice", icon="INFO")
