@@ -192,8 +192,9 @@ def _edit_into(spec: EditSpec, footage: Source, final: Path, force: bool, watch:
         else:
             for one in people:
                 emphasis = one.emotions.emphasis(one.source)
+                timeline, vectors, likeness = one.emotions.timeline, one.emotions.vectors, one.emotions.likeness
                 one.edited = edit_track(
-                    one.source, one.emotions.timeline, one.emotions.vectors, emphasis=emphasis, mode=_mode(one)
+                    one.source, timeline, vectors, emphasis=emphasis, mode=_mode(one), likeness=likeness
                 )
         for one in people:
             one.edited.meta["edit"] = edit_description(one.emotions.timeline, _mode(one))
