@@ -222,7 +222,8 @@ class EngineOperator(Reporter):
     def execute(self, context: Any) -> set[str]:
         """Submit and wait: for scripts and background mode."""
         try:
-            requests, states = self.requests(context), []
+            requests = self.requests(context)
+            states: list[dict[str, Any]] = []
             service = self._engine(context)
             while len(states) < len(requests):
                 states.append(service.run(requests[len(states)][1]))

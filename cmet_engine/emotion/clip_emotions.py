@@ -187,13 +187,21 @@ def heard_timeline(
 
 def _in_place_of(auto: EmotionKey, heard: Sequence[EmotionKey]) -> list[EmotionKey]:
     """The `heard` keys within the time of `auto`, with its strength, person and gains."""
-    own = {"person": auto.person, "regions": auto.regions}
     found = []
     for key in heard:
         start = max(key.start, auto.start)
         end = min((end for end in (key.end, auto.end) if end is not None), default=None)
         if end is None or end > start:
-            found.append(replace(key, start=start, end=end, strength=key.strength * auto.strength, **own))
+            found.append(
+                replace(
+                    key,
+                    start=start,
+                    end=end,
+                    strength=key.strength * auto.strength,
+                    person=auto.person,
+                    regions=auto.regions,
+                )
+            )
     return found
 
 

@@ -126,8 +126,8 @@ def _warping_path(distance: np.ndarray) -> np.ndarray:
         total[i, j] = best + distance[i - 1, j - 1]
     path = [(rows, columns)]
     while path[-1] != (1, 1):
-        i, j = path[-1]
-        steps = ((i - 1, j - 1, 0.0), (i - 1, j, extra), (i, j - 1, extra))
+        row, column = path[-1]
+        steps = ((row - 1, column - 1, 0.0), (row - 1, column, extra), (row, column - 1, extra))
         path.append(min(steps, key=lambda step: total[step[0], step[1]] + step[2])[:2])
     return np.array(path[::-1]) - 1
 

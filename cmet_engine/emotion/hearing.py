@@ -160,7 +160,7 @@ class Hearing:
             return {name: np.asarray(value) for name, value in vars(found).items()}
 
         found = cache.arrays(cache.key("heard", path, code, *about), work)
-        return cls(**{**found, "seconds": float(found["seconds"])})
+        return cls(float(found.pop("seconds")), **found)
 
 
 def hear(

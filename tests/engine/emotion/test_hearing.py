@@ -9,7 +9,8 @@ from voices import RATE, speak, write_wav
 from cmet_engine.cli import main
 from cmet_engine.emotion import following
 from cmet_engine.emotion.clip_emotions import asked_emotions, heard_timeline
-from cmet_engine.emotion.hearing import Hearing, phrases, second_choice
+from cmet_engine.emotion.hearing import Hearing, hear, phrases, second_choice
+from cmet_engine.emotion.speech import load_encoder
 from cmet_engine.emotions import LIBRARY
 from cmet_engine.errors import InvalidInput
 from cmet_engine.spec import EditSpec
@@ -105,6 +106,12 @@ def test_the_command_writes_a_timeline_of_the_sound_and_an_edit_takes_it(tmp_pat
     asked = asked_emotions(EditSpec(clip=clip, emotions=("auto=0.5",), device="cpu"))
     assert [key.emotion for key in asked.timeline.keys] == [key.emotion for key in timeline.keys]
     assert asked.timeline.keys[0].strength == pytest.approx(0.5 * timeline.keys[0].strength)
+
+
+def test_noise_is_no_voice():
+    noise = 0.1 * np.random.default_rng(0).standard_normal(2 * RATE)
+    with pytest.raises(InvalidInput, match="no voice"):
+        hear(noise.astype(np.float32), load_encoder())
 
 
 def test_a_take_has_no_sound_to_hear(tmp_path):
