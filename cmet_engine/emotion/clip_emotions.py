@@ -13,14 +13,14 @@ from cmet_engine.emotion.following import follow
 from cmet_engine.emotion.hearing import Hearing
 from cmet_engine.emotion.intensity import intensity
 from cmet_engine.emotion.library import EmotionVector, find_emotions, load_library
-from cmet_engine.emotion.likeness import LIKE, Likeness
+from cmet_engine.emotion.likeness import Likeness
 from cmet_engine.emotion.make_vector import emotion_vector
 from cmet_engine.emotion.predictions import ENCODER_FILES, FrameFeatures
 from cmet_engine.emotion.recordings import MOST_SECONDS
 from cmet_engine.emotion.sound_files import sound_files
 from cmet_engine.emotion.speech import load_encoder
 from cmet_engine.emotion.vector import VECTOR_SIZE
-from cmet_engine.emotions import BASIC
+from cmet_engine.emotions import BASIC, LIKE
 from cmet_engine.errors import CmetError, InvalidInput
 from cmet_engine.media import audio
 from cmet_engine.media.probe import measure

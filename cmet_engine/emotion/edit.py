@@ -22,9 +22,10 @@ from cmet_engine.emotion.embedded_connector import (
     unit_vector,
 )
 from cmet_engine.emotion.library import unknown_emotion
-from cmet_engine.emotion.likeness import LIKE, Likeness
+from cmet_engine.emotion.likeness import Likeness
 from cmet_engine.emotion.protection import limit_brows, protect, within_range
 from cmet_engine.emotion.vector import EmotionVector
+from cmet_engine.emotions import LIKE
 from cmet_engine.errors import InvalidInput
 from cmet_engine.timeline import EmotionTimeline
 from cmet_engine.track import CoefficientTrack
