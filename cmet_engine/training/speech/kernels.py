@@ -45,8 +45,10 @@ def neutral_statistics(clips: Clips, chosen: np.ndarray, seed: int) -> tuple[np.
     return compared, known
 
 
-def fit_heads(clips: Clips, chosen: np.ndarray, config: TrainingConfig, *, progress: Progress | None = None) -> Heads:
-    """Heads whose kernels are fitted in closed form to the `chosen` [M] clips.
+def fit_heads(
+    clips: Clips, chosen: np.ndarray, config: TrainingConfig, *, beside: bool = True, progress: Progress | None = None
+) -> Heads:
+    """Heads whose kernels are fitted in closed form to the `chosen` [M] clips; off `beside`, without the one beside neutral speech.
 
     Their centres are clips as they are; they are fitted to every clip in every copy (Nystroem's approximation: Williams
     and Seeger 2001).
@@ -58,17 +60,20 @@ def fit_heads(clips: Clips, chosen: np.ndarray, config: TrainingConfig, *, progr
     unfitted = Kernel(config.heads.reach, *[np.zeros((0, 0), np.float32)] * 4)
     heads = Heads(config.heads, unfitted, unfitted, *scales)
     rows = clips.statistics
-    neutral, comparable = neutral_statistics(clips, chosen, config.seed)
 
     def alone(copy: int, which: np.ndarray) -> np.ndarray:
         return heads.scaled_statistics(rows[copy, which])
 
-    def beside(copy: int, which: np.ndarray) -> np.ndarray:
+    heads.kernel = _fit_kernel(alone, chosen, clips, config, progress)
+    if not beside:
+        return heads
+    neutral, comparable = neutral_statistics(clips, chosen, config.seed)
+
+    def compared(copy: int, which: np.ndarray) -> np.ndarray:
         return heads.scaled_differences(rows[copy, which], neutral[copy, which])
 
     own = chosen[comparable[chosen]]
-    heads.kernel = _fit_kernel(alone, chosen, clips, config, progress)
-    heads.neutral_kernel = _fit_kernel(beside, own, clips, config, progress)
+    heads.neutral_kernel = _fit_kernel(compared, own, clips, config, progress)
     heads.neutral_kernel.offset[0] += config.calm
     return heads
 
@@ -77,8 +82,11 @@ def _principal(inputs: np.ndarray, config: HeadsConfig) -> np.ndarray:
     """Directions [D, inputs] along which `inputs` [K, inputs] are to be compared; along them their mean square is 1."""
     directions = np.zeros((config.directions, inputs.shape[1]), np.float32)
     centred = inputs - inputs.mean(0)
-    spread, axes = np.linalg.eigh(centred.T @ centred)
-    spread, axes = np.sqrt(np.maximum(spread[::-1], 0)), axes[:, ::-1].T
+    if len(inputs) < inputs.shape[1]:
+        _, spread, axes = np.linalg.svd(centred, full_matrices=False)  # the same, quicker for few recordings
+    else:
+        spread, axes = np.linalg.eigh(centred.T @ centred)
+        spread, axes = np.sqrt(np.maximum(spread[::-1], 0)), axes[:, ::-1].T
     count = min(config.directions, len(inputs), int((spread > 1e-4 * spread[0]).sum()))
     directions[:count] = axes[:count] * spread[:count, None] ** -config.evenness
     return directions / max(np.sqrt(np.square(centred @ directions.T).sum(1).mean()), np.float32(1e-9))
@@ -99,7 +107,7 @@ def _fit_kernel(
         clips, config: of the training.
         progress: called as `progress(Stage.KERNEL, copies done, copies)`.
     """
-    wanted = clips.shares(config.heard)[rows]
+    wanted = clips.shares(config.heard, config.heads.emotions)[rows]
     weight = clip_weights(clips, rows, config).astype(np.float32)
     offset = weight @ wanted / weight.sum()
     natural = given(0, rows)
