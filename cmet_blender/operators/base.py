@@ -237,7 +237,7 @@ class EngineOperator(Reporter):
         settings = context.scene.cmet
         places = [
             Path(bpy.path.abspath(p)).resolve().parent
-            for p in (settings.clip, settings.voice, settings.neutral_voice)
+            for p in (settings.clip, settings.voice, settings.neutral_voice, settings.reference)
             if p
         ]
         return session.engine(*places)

@@ -13,13 +13,14 @@ from cmet_engine.emotion.following import follow
 from cmet_engine.emotion.hearing import Hearing
 from cmet_engine.emotion.intensity import intensity
 from cmet_engine.emotion.library import EmotionVector, find_emotions, load_library
+from cmet_engine.emotion.likeness import Likeness
 from cmet_engine.emotion.make_vector import emotion_vector
 from cmet_engine.emotion.predictions import ENCODER_FILES, FrameFeatures
 from cmet_engine.emotion.recordings import MOST_SECONDS
 from cmet_engine.emotion.sound_files import sound_files
 from cmet_engine.emotion.speech import load_encoder
 from cmet_engine.emotion.vector import VECTOR_SIZE
-from cmet_engine.emotions import BASIC
+from cmet_engine.emotions import BASIC, LIKE
 from cmet_engine.errors import CmetError, InvalidInput
 from cmet_engine.media import audio
 from cmet_engine.media.probe import measure
@@ -51,12 +52,14 @@ class ClipEmotions:
         messages: what was heard, as sentences.
         intensity: by name, how strongly the clip's own voice carries the emotion, as (seconds [F], values [F] around 1);
             empty where the clip has no usable speech, or another recording is followed.
+        likeness: the expression of `EditSpec.like`, where that is given.
     """
 
     timeline: EmotionTimeline
     vectors: dict[str, EmotionVector]
     messages: list[str] = field(default_factory=list)
     intensity: dict[str, tuple[np.ndarray, np.ndarray]] = field(default_factory=dict)
+    likeness: Likeness | None = None
 
     def emphasis(self, track: CoefficientTrack) -> np.ndarray | None:
         """Vocal intensity at every frame, float32 [N] around 1: the emotions' intensities, weighted by how far each is on."""
@@ -135,18 +138,28 @@ def asked_emotions(spec: EditSpec) -> ClipEmotions:
     elif spec.speech is not None:
         library[VOICE] = _voice_vector(spec, spec.speech)
         messages += _voice_messages(library[VOICE])
-        if not any(VOICE in EmotionTimeline([key]).names() for key in timeline.keys):
-            timeline = EmotionTimeline([*timeline.keys, EmotionKey(VOICE)])
+        timeline = _with_key(timeline, VOICE)
+    likeness = None
+    if spec.like is not None:
+        likeness = Likeness.of(spec.like)
+        timeline = _with_key(timeline, LIKE)
+        measured = CoefficientTrack.load(spec.clip) if spec.is_take else measure(Source.of(spec.clip))
+        messages += [*likeness.messages, *likeness.said_beside(spec.like.name, float(measured.duration))]
     if not timeline.keys:
-        raise InvalidInput("No emotion was asked for; add --emotion NAME, --speech FILE or --keys FILE.")
-    names = timeline.names()
+        raise InvalidInput("No emotion was asked for; add --emotion NAME, --speech FILE, --like FILE or --keys FILE.")
+    names = [name for name in timeline.names() if name != LIKE]
     if spec.renderer == "edtalk":
         if any(key.regions for key in timeline.keys):
             raise InvalidInput(
                 "The renderer edtalk has no gains of regions; leave out the square brackets, or use warp."
             )
         names = [name for name in names if not name.startswith(PRESET)]
-    return ClipEmotions(spec.strengthened(timeline), find_emotions(names, library), messages)
+    return ClipEmotions(spec.strengthened(timeline), find_emotions(names, library), messages, likeness=likeness)
+
+
+def _with_key(timeline: EmotionTimeline, name: str) -> EmotionTimeline:
+    """A timeline with a key of that name over the whole clip, unless it has one."""
+    return timeline if name in timeline.names() else EmotionTimeline([*timeline.keys, EmotionKey(name)])
 
 
 def heard_timeline(
