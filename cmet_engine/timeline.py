@@ -50,6 +50,8 @@ class EmotionKey:
         easing: `smooth` (cosine), `linear` or `step`.
         person: number or name of whom it is for; None is the one whom the edit is about.
         regions: gain on the strength by `REGIONS`, 0 to `MOST_GAIN`; 1 where none is given.
+        heard: of a key that was heard in a voice: probability of the likeliest emotions by name, the key's own first. It changes
+            nothing of an edit.
 
     Raises:
         InvalidInput: a value is out of range; the message names the field.
@@ -64,6 +66,7 @@ class EmotionKey:
     easing: str = "smooth"
     person: str | None = None
     regions: Mapping[str, float] = field(default_factory=dict, hash=False)
+    heard: Mapping[str, float] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         for name in ("strength", "start", "ease_in", "ease_out"):
@@ -85,7 +88,16 @@ class EmotionKey:
                 f"emotion '{self.emotion}': person is '{self.person}'; it is the number or the name that cmet faces shows."
             )
         self._check_regions()
+        self._check_heard()
         parse_blend(self.emotion)
+
+    def _check_heard(self) -> None:
+        pairs = self.heard.items() if isinstance(self.heard, Mapping) else [("", None)]
+        for _, share in pairs:
+            if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 1:
+                raise InvalidInput(
+                    f"emotion '{self.emotion}': heard must be probabilities by name, 0 to 1, such as angry: 0.6."
+                )
 
     def _check_regions(self) -> None:
         if not isinstance(self.regions, Mapping):
@@ -207,7 +219,7 @@ class EmotionTimeline:
     def to_json(self) -> str:
         """The text of a `.json` timeline that `load` reads."""
         keys = [
-            {name: value for name, value in asdict(key).items() if name not in ("person", "regions") or value}
+            {name: value for name, value in asdict(key).items() if name not in ("person", "regions", "heard") or value}
             for key in self.keys
         ]
         return json.dumps({"format": FORMAT, "keys": keys}, indent=2) + "\n"

@@ -14,8 +14,8 @@ os.environ.setdefault("CMET_HOME", str(Path(tempfile.gettempdir()) / "cmet-tests
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # every core runs tests of its own: threads of numerical libraries, here and in child processes, would wait for each other
-    for library in ("OMP", "OPENBLAS", "MKL", "NUMEXPR"):
-        os.environ.setdefault(f"{library}_NUM_THREADS", "1")
+    for library in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OPENCV_FOR_THREADS_NUM"):
+        os.environ.setdefault(library, "1")
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # a shell that starts the tests in the background has Ctrl-C ignored, and every process below would inherit that
@@ -43,6 +43,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="the tests marked soak, and the long form of those in tests/soak (minutes to hours)",
     )
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are cores: tests wait for the processes that they start."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return cores + 1
 
 
 def pytest_configure(config: pytest.Config) -> None:

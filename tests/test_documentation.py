@@ -8,6 +8,7 @@ import shutil
 import sys
 from pathlib import Path
 
+import av
 import pytest
 from short_clips import small
 
@@ -41,6 +42,8 @@ def folder(tmp_path_factory):
     (path / "clips").mkdir()
     small(path / "clips" / "one.mp4", frames=12)
     shutil.copy(ROOT / "rigs" / "demo_head.blend", path / "hero.blend")
+    with av.open(str(path / "take3.mp4")) as clip:
+        next(clip.decode(video=0)).to_image().save(path / "face.jpg")
     return path
 
 
@@ -74,7 +77,10 @@ def test_the_commands_run(text, here, tracks, capfd):
 
     for number, words in enumerate(commands_of(text)):
         assert words[0] == "cmet", f"an example that is no cmet command is marked no-test: {words}"
-        arguments = [*words[1:], *(["--force"] if words[1] in ("edit", "track", "render", "export", "vector") else [])]
+        arguments = [
+            *words[1:],
+            *(["--force"] if words[1] in ("edit", "track", "render", "export", "hear", "vector") else []),
+        ]
         if words[1] in ("edit", "render") and "--quality" not in words:
             arguments += ["--quality", "draft"]
         if words[1] == "batch" and number == 0:

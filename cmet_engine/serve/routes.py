@@ -18,7 +18,7 @@ from cmet_engine.render.choose import installed
 from cmet_engine.serve.engine import Engine
 from cmet_engine.serve.schemas import ANY_FILE, BUSY, PICTURE, UNKNOWN, JobAnswer, LiveAnswer
 from cmet_engine.serve.security import API, MAX_UPLOAD
-from cmet_engine.spec import EditSpec, FacesSpec, LiveSpec, RenderSpec, TrackSpec, VectorSpec
+from cmet_engine.spec import EditSpec, FacesSpec, HearSpec, LiveSpec, RenderSpec, TrackSpec, VectorSpec
 from cmet_engine.spec_base import LONGEST_PATH
 from cmet_engine.spec_rig import SealSpec
 
@@ -102,6 +102,12 @@ def start_edit(spec: EditSpec, engine: Running, client: ClientName = "") -> JobA
 @router.post("/render", status_code=202, responses=BUSY)
 def start_render(spec: RenderSpec, engine: Running, client: ClientName = "") -> JobAnswer:
     """Queue: render a clip with the curves of a track."""
+    return engine.submit(spec, client)
+
+
+@router.post("/hear", status_code=202, responses=BUSY)
+def start_hear(spec: HearSpec, engine: Running, client: ClientName = "") -> JobAnswer:
+    """Queue: what is felt in a recording when, and how strongly; the job's file is an emotion timeline, its result lists the keys."""
     return engine.submit(spec, client)
 
 

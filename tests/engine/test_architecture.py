@@ -20,7 +20,7 @@ ROOMS = (  # a room may import itself and those before it
     ),
     (
         "stored results and requests",
-        "cache fingerprint resume spec spec_base spec_errors spec_people spec_results spec_rig",
+        "cache fingerprint resume spec spec_base spec_errors spec_people spec_results spec_rig spec_voice",
     ),
     ("models", "models"),
     ("media", "media"),
@@ -41,7 +41,7 @@ RANK = {room: rank for rank, (room, _) in enumerate(ROOMS)}
 APART = ("training", "evaluation")  # they import the engine, which never imports them
 PUBLIC = {"__version__"}  # what the package's own modules may take from its top
 
-HEAVY = {"torch", "mediapipe", "bpy", "librosa", "transformers", "c2pa", "cryptography"}
+HEAVY = {"torch", "mediapipe", "bpy", "librosa", "transformers", "c2pa", "cryptography", "PyOpenColorIO"}
 SLOW = {
     "av",
     "cv2",

@@ -1,9 +1,12 @@
 """What the command line loads before it has anything to do; every option of the specifications is offered."""
 
+import os
 import subprocess
 import sys
 
 import pytest
+from short_clips import small
+from voices import speak, write_wav
 
 from cmet_engine.choices import CODEC_OUT, CODEC_TITLES, COLOR_SPACES, Codec, TrackFormat, VideoFormat
 from cmet_engine.cli.main import build_parser
@@ -28,6 +31,20 @@ HEAVY = (
     "c2pa",
     "cryptography",
 )
+
+
+def test_a_draft_edit_with_a_voice_loads_no_heavy_package(tmp_path):
+    clip = small(tmp_path / "clip.mp4", frames=26, size=192)
+    voice = write_wav(tmp_path / "voice.wav", speak(2.0, pitch=210, lively=0.5))
+    command = ["edit", str(clip), "--emotion", "happy=0.4", "--speech", str(voice), "--quality", "draft", "-q"]
+    absent = ("torch", "transformers", "librosa", "matplotlib", "bpy")
+    script = f"""import sys; from cmet_engine.cli import main; status = main({[*command, "-o", str(tmp_path / "out")]!r})
+print(status, [name for name in {absent!r} if name in sys.modules])"""
+    nothing_kept = {**os.environ, "CMET_CACHE_BYTES": "0"}
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False, env=nothing_kept, timeout=300
+    )
+    assert done.stdout.splitlines()[-1] == "0 []", done.stderr
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["batch", "--help"], ["edit", "--help"]])
@@ -64,13 +81,17 @@ def test_the_command_line_offers_every_field_that_the_output_does_not_say(comman
         "matte": ("--matte", "matte.mkv"), "watermark": ("--no-watermark",), "preset": ("--preset", "unity"), "consent": ("--consent", "Anna, today"),
         "names": ("--name", "2=anna"), "calibrate": ("--calibrate",), "rest_frame": ("--rest-frame", "12"),
         "steady": ("--steady", "brows=1,mouth=0.3"), "mirror": ("--mirror",),
+        "follow": ("--follow",), "like": ("--like", "face.jpg"), "bearing": ("--bearing",),
         "people": ("--track", "b.npz#2") if spec is RenderSpec else ("--strength", "0.4#2"),
     }  # fmt: skip
     said = {TrackSpec: {"format"}, RenderSpec: {"format", "renderer"}}.get(spec, set())  # by the output, or no choice
     fields = set(spec.model_fields) - {"kind", "clip", "track", "paths", "name"} - said
-    options = [word for name in sorted(fields) for word in values[name]]
-    read = spec_of(spec, build_parser().parse_args([*command, *options]))
-    assert read.model_fields_set >= fields
+    without_edtalk = fields & {"like", "bearing"}  # which all others are tried with
+    for asked in (fields - without_edtalk, without_edtalk):
+        options = [word for name in sorted(asked) for word in values[name]]
+        renderer = ["--renderer", "none"] if asked & without_edtalk else []
+        read = spec_of(spec, build_parser().parse_args([*command, *renderer, *options]))
+        assert read.model_fields_set >= asked
     plain = spec_of(spec, build_parser().parse_args(command))
     assert all(getattr(plain, name) == spec.model_fields[name].default for name in fields)
 
