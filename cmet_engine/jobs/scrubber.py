@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from cmet_engine import arkit, cache
-from cmet_engine.emotion.clip_emotions import clip_emotions
+from cmet_engine.emotion.clip_emotions import clip_emotions, heard_timeline
 from cmet_engine.emotion.edit import edit_track
 from cmet_engine.face.clip import face_key, tracked
 from cmet_engine.face.occlusion import Occlusion, find_occlusion, was_found
@@ -53,7 +53,7 @@ class Scrubber:
         geometry, source = self._keep(
             "track", (content, spec.face, spec.space), lambda: tracked(Source.of(spec.clip, spec.space), face=spec.face)
         )
-        asked = spec.timeline()
+        asked, _ = heard_timeline(spec.timeline(), spec.clip)
         mine = [key for key in asked.keys if key.person is None or f"#{key.person}" == spec.face]
         timeline, spec = spec.strengthened(EmotionTimeline(mine)), spec.of(None)
         about = (content, spec.face, spec.space, repr(timeline), spec.mode)  # all that decides the edit
