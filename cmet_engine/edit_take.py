@@ -3,6 +3,7 @@
 import time
 from pathlib import Path
 
+from cmet_engine.corrections import corrected
 from cmet_engine.emotion.clip_emotions import asked_emotions, heard_messages
 from cmet_engine.emotion.edit import edit_track
 from cmet_engine.errors import InvalidInput
@@ -38,7 +39,7 @@ def edit_take(
     if any(key.person for key in timeline.keys):
         raise InvalidInput(f"{spec.clip.name} is the take of one face; leave out the #PERSON behind the emotions.")
     messages = [*source.notes, *heard_messages(vectors)]
-    edited = edit_track(source, timeline, vectors, mode=spec.mode)
+    edited = corrected(edit_track(source, timeline, vectors, mode=spec.mode), spec.corrected_points)
     edited.meta["edit"] = edit_description(timeline, spec.mode)
     if progress:
         progress("edit", len(edited), len(edited))

@@ -23,6 +23,7 @@ from cmet_engine.cli import (
     record,
     render,
     serve,
+    studio,
     track,
     training,
     vector,
@@ -146,6 +147,7 @@ def build_parser() -> argparse.ArgumentParser:
         export,
         models,
         serve,
+        studio,
         batch,
         provenance,
     ):

@@ -130,7 +130,7 @@ def asked_emotions(spec: EditSpec) -> tuple[EmotionTimeline, dict[str, EmotionVe
         library[VOICE] = _voice_vector(spec, spec.speech)
         if not any(VOICE in EmotionTimeline([key]).names() for key in timeline.keys):
             timeline = EmotionTimeline([*timeline.keys, EmotionKey(VOICE)])
-    if not timeline.keys:
+    if not timeline.keys and not spec.corrections:
         raise InvalidInput("No emotion was asked for; add --emotion NAME, --speech FILE or --keys FILE.")
     names = timeline.names()
     if spec.renderer == "edtalk":
