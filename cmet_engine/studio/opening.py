@@ -72,7 +72,8 @@ class Opening:
     async def _open(self, path: str) -> None:
         """Open a clip."""
         if await self.page.attempt(self._opened, path.strip()):
-            self.page.selected, self.page.time, self.page.movie = None, 0.0, ""
+            self.page.choose(None)
+            self.page.time, self.page.movie = 0.0, ""
             self._dialog.close()
             self.page.refresh()
 

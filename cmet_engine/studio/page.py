@@ -38,6 +38,7 @@ class Page:
 
     Attributes:
         selected: index of the chosen block.
+        choices: how often a block was chosen otherwise than in the timeline.
         time: seconds at which the playhead stands.
         view: one of `stage.VIEWS`.
         movie: address of the result that is played; empty for none.
@@ -50,6 +51,7 @@ class Page:
     def __init__(self, session: Session) -> None:
         self.session = session
         self.selected: int | None = None
+        self.choices = 0
         self.time, self.view, self.tab, self.movie = 0.0, "compare", "emotion", ""
         self._dark = ui.dark_mode(None)
         self._shown: dict[int, object] = {}
@@ -74,10 +76,6 @@ class Page:
 
     def refresh(self) -> None:
         """Build anew what is not as it was."""
-        if self.session.project is None or (
-            self.selected is not None and self.selected >= len(self.session.project.keys)
-        ):
-            self.selected = None
         self.timeline.refresh()
         for panel, place in self.panels:
             state = panel.state()
@@ -90,6 +88,11 @@ class Page:
             place.clear()
             with place:
                 panel.build()
+
+    def choose(self, index: int | None) -> None:
+        """Choose a block otherwise than in the timeline."""
+        self.selected = index
+        self.choices += 1
 
     def settled(self, panel: Panel) -> None:
         """Leave a panel as it is, since what changed was changed in it: a slider keeps the focus."""
@@ -122,10 +125,17 @@ class Page:
             return
         duration = session.clip["duration"]
         begin = 0.0 if whole else min(self.time if start is None else start, max(0.0, duration - 0.2))
-        key = {"emotion": emotion, "start": begin, "end": duration if whole else min(duration, begin + 2.0)}
+        key = {
+            "emotion": emotion,
+            "person": session.project.person,
+            "start": begin,
+            "end": duration if whole else min(duration, begin + 2.0),
+        }
         keys = [*session.project.plain_keys(), key]
-        self.selected = len(keys) - 1
         await self.change(keys)
+        self.choose(len(keys) - 1)
+        self.tab = "emotion"
+        self.refresh()
 
     def theme(self) -> None:
         """Light, dark, or as the system: the next of them."""

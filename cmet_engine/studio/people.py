@@ -9,6 +9,7 @@ from nicegui import events, ui
 
 from cmet_engine.client import Client
 from cmet_engine.studio.page import Page
+from cmet_engine.studio.project import called
 from cmet_engine.studio.widgets import push, tag
 
 DRAG = "(event) => event.dataTransfer.setData('text/emotion', '{name}')"
@@ -57,7 +58,7 @@ class People:
 
     def _person(self, number: int, row: dict[str, Any]) -> None:
         project = self.page.session.opened()
-        face: int | str = f"#{row['name'] or row['id']}"
+        face = f"#{called(row)}"
         chosen = project.face == face or (project.face == 0 and number == 0)
         with push(
             "",
@@ -89,7 +90,7 @@ class People:
             tag("span", name, "name")
             with tag("span", classes="meter", aria_hidden="true"):
                 tag("i", style=f"width: {trust if isinstance(trust, float) else 0:.0%}")
-            tag("span", f"{trust:.0%}" if isinstance(trust, float) else "not measured", "trust")
+            tag("span", f"{trust:.0%}" if isinstance(trust, float) else "unmeasured", "trust")
 
     def start_voice(self, start: float) -> None:
         """Where the next recording's emotion begins: it was dropped on the timeline there."""

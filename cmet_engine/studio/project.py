@@ -3,7 +3,7 @@
 import contextlib
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +93,22 @@ class Project:
             self.keys, self.corrections = step
             self.save()
 
+    @property
+    def person(self) -> str | None:
+        """Whom new keys and corrections are for: nobody by name where only one is there."""
+        if len(self.people) < 2:
+            return None
+        return self.face.removeprefix("#") if isinstance(self.face, str) else called(self.people[0])
+
+    def choose(self, face: str) -> None:
+        """Another person, whose edit is seen; what was for the one before stays theirs."""
+        if (before := self.person) is not None:
+            self.keys = tuple(key if key.person else replace(key, person=before) for key in self.keys)
+            points = [Correction.parse(text) for text in self.corrections]
+            self.corrections = tuple(str(p if p.person else replace(p, person=before)) for p in points)
+        self.face = face
+        self.save()
+
     def undo(self) -> bool:
         """Take the last change back; whether there was one."""
         return self._step(self.done, self.undone)
@@ -121,10 +137,15 @@ class Project:
         }  # fmt: skip
 
 
+def called(row: dict[str, Any]) -> str:
+    """What a person is called in keys."""
+    return str(row["name"] or row["id"])
+
+
 def recent(folder: Path, most: int = 8) -> list[str]:
     """The clips worked on last that are still there, newest first."""
     clips = []
-    for path in sorted(folder.glob("*.json"), key=lambda path: -path.stat().st_mtime)[: 4 * most]:
+    for path in sorted(folder.glob("[!.]*.json"), key=lambda path: -path.stat().st_mtime)[: 4 * most]:
         with contextlib.suppress(CmetError, KeyError, TypeError):
             clips.append(str(read_json(path)["clip"]))
     return [clip for clip in clips if Path(clip).exists()][:most]

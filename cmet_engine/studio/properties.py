@@ -6,6 +6,7 @@ from typing import Any
 
 from cmet_engine.errors import CmetError
 from cmet_engine.studio.page import Page, Panel
+from cmet_engine.studio.project import called
 from cmet_engine.studio.widgets import check, choice, entry, push, slider, tag
 from cmet_engine.timeline import EASINGS, MOST_GAIN, REGIONS, EmotionKey
 
@@ -61,13 +62,9 @@ class Properties:
         choice("Easing", key.easing, {name: name for name in EASINGS}, lambda value: self._set(easing=value))
         people = self.page.session.opened().people
         if len(people) > 1:
-            named = {str(row["name"] or row["id"]): row["name"] or f"Person {row['id']}" for row in people}
-            choice(
-                "Person",
-                key.person or "",
-                {"": "the chosen one", **named},
-                lambda value: self._set(person=value or None),
-            )
+            named = {called(row): row["name"] or f"Person {row['id']}" for row in people}
+            own = key.person or self.page.session.opened().person or ""
+            choice("Person", own, named, lambda value: self._set(person=value))
         tag("h2", "Regions")
         for region in REGIONS:
             slider(region, key.regions.get(region, 1.0), 0, MOST_GAIN, partial(self._gain, region))

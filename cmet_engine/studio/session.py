@@ -9,7 +9,7 @@ from typing import Any
 from cmet_engine.client import Client
 from cmet_engine.errors import CmetError, InvalidInput
 from cmet_engine.studio.link import EngineLink
-from cmet_engine.studio.project import Project, recent
+from cmet_engine.studio.project import Project, called, recent
 
 FINISHED = ("done", "failed", "cancelled")
 DRAFT = 480  # pixels on the long side of pictures while the hand moves; the engine has small copies up to 640
@@ -64,13 +64,12 @@ class Session:
         self.emotions = self.link.ask(Client.emotions)
         self.revision += 1
 
-    def choose(self, face: int | str) -> None:
-        """Another person: whom the keys without a name are for."""
+    def choose(self, face: str) -> None:
+        """Another person, whose edit is seen; see `Project.choose`."""
         project = self.opened()
         if face != project.face:
             with self._lock:
-                project.face = face
-                project.save()
+                project.choose(face)
                 self._look()
 
     def opened(self) -> Project:
@@ -136,6 +135,8 @@ class Session:
                 project.people = self._people(self.listing)
                 project.save()
                 self.revision += 1
+                if len(project.people) > 1 and isinstance(project.face, int):
+                    self.choose(f"#{called(project.people[0])}")
             for identity in [one["id"] for one in project.renders[-SHOWN_RENDERS:]]:
                 known = self.jobs.get(identity, {"id": identity, "state": "queued"})
                 self.jobs[identity] = self._newer(known) or known

@@ -62,17 +62,17 @@ export default {
   </div></div>
 </section>`,
   props: {
-    duration: Number, fps: Number, timecode: String, blocks: Array, corrections: Array, lanes: Array, curve_data: Object, chosen: Number,
+    duration: Number, fps: Number, timecode: String, blocks: Array, corrections: Array, lanes: Array, curve_data: Object, chosen: Object, answered: Number, person: String,
     can_undo: Boolean, can_redo: Boolean, revision: Number, draft: Number, full: Number, ready: Boolean, at: Number,
   },
   emits: ["change", "select", "scrub", "undo", "redo", "add", "voice"],
   data: () => ({
-    keys: [], fixes: [], selected: null, time: 0, begin: 0, scale: 100, width: 800, snapping: true, curve: "", playing: false, drag: null,
+    keys: [], fixes: [], selected: null, time: 0, begin: 0, scale: 100, width: 800, snapping: true, curve: "", playing: false, drag: null, sent: 0,
     soundHeight: RULER + SOUND, curvesHeight: CURVES,
   }),
   computed: {
     names() { return Object.keys(this.curve_data.edited || {}); },
-    points() { return this.fixes.map(parsed).map((p, index) => ({...p, index})).filter((p) => p.name === this.curve && p.person === null); },
+    points() { return this.fixes.map(parsed).map((p, index) => ({...p, index})).filter((p) => p.name === this.curve && p.person === (this.person ?? null)); },
     shownLanes() {
       return this.lanes.map((lane) => {
         const blocks = [], ends = [];
@@ -88,8 +88,8 @@ export default {
     },
   },
   watch: {
-    blocks() { this.take(); }, corrections() { this.take(); },
-    chosen(value) { this.selected = value ?? null; },
+    blocks() { this.take(); }, corrections() { this.take(); }, answered() { this.take(); },
+    chosen(value, before) { if (value.number !== before.number) { this.selected = value.index; this.$emit("select", value.index); } },
     at(value) { this.seek(value); },
     curve_data() { if (!this.names.includes(this.curve)) this.curve = this.names[0] || ""; this.draw(); },
     curve() { this.draw(); }, revision() { this.show(); }, ready() { this.show(); },
@@ -97,7 +97,7 @@ export default {
   },
   mounted() {
     this.take();
-    this.selected = this.chosen ?? null;
+    this.selected = this.chosen.index;
     this.curve = this.names[0] || "";
     this.resized = new ResizeObserver(() => { const was = this.width; this.width = this.$refs.body.clientWidth; if (was !== this.width) this.fit(); });
     this.resized.observe(this.$refs.body);
@@ -116,7 +116,8 @@ export default {
     [this.resized, this.modes, this.theme].forEach((observer) => observer && observer.disconnect());
   },
   methods: {
-    take() { if (!this.drag) { this.keys = copy(this.blocks); this.fixes = copy(this.corrections); } },
+    // what Python holds, once it has answered the last change that was sent
+    take() { if (!this.drag && this.answered >= this.sent) { this.keys = copy(this.blocks); this.fixes = copy(this.corrections); } },
     x(time) { return (time - this.begin) * this.scale; },
     px(seconds) { return seconds * this.scale; },
     y(value) { return 8 + (1 - value) * (CURVES - 16); },
@@ -154,7 +155,7 @@ export default {
       const best = edges.reduce((a, b) => (Math.abs(b - time) < Math.abs(a - time) ? b : a));
       return Math.abs(best - time) * this.scale < NEAR ? this.onFrame(best) : free;
     },
-    changed() { this.$emit("change", {keys: copy(this.keys), corrections: copy(this.fixes)}); this.draw(); },
+    changed() { this.sent += 1; this.$emit("change", {keys: copy(this.keys), corrections: copy(this.fixes), number: this.sent}); this.draw(); },
     choose(index) { if (index !== this.selected) { this.selected = index; this.$emit("select", index); } },
     follow(event, move, up) {
       event.preventDefault();
@@ -221,8 +222,8 @@ export default {
       if (!key) return;
       const length = this.endOf(key) - key.start, start = Math.max(0, Math.min(this.endOf(key), this.duration - length));
       this.keys.push({...copy(key), start, end: start + length});
-      this.choose(this.keys.length - 1);
       this.changed();
+      this.choose(this.keys.length - 1);
     },
     remove() { if (this.selected === null) return; this.keys.splice(this.selected, 1); this.choose(null); this.changed(); },
     addKey() { const key = this.keys[this.selected]; if (key && this.time >= key.start && this.time <= this.endOf(key)) this.putKey(key, this.time - key.start); },
@@ -248,7 +249,7 @@ export default {
       if (event.button || !this.curve) return;
       const rect = this.$refs.curves.getBoundingClientRect(), value = (e) => within(1 - (e.clientY - rect.top - 8) / (CURVES - 16), 0, 1);
       this.drag = {};
-      this.fixes.push(written({name: this.curve, value: value(event), time: this.onFrame(this.timeAt(event)), reach: 0.2}));
+      this.fixes.push(written({name: this.curve, value: value(event), time: this.onFrame(this.timeAt(event)), reach: 0.2, person: this.person ?? null}));
       this.movePoint(event, this.fixes.length - 1, value);
     },
     pointDown(event, index) {
@@ -338,7 +339,7 @@ export default {
         if (image.wanted && image.wanted !== url) { image.wanted = null; this.load(image, size); }
       };
       next.onload = () => done(true);
-      next.onerror = () => { done(false); };
+      next.onerror = () => { done(false); clearTimeout(this.again); this.again = setTimeout(() => this.show(), 1500); };
       next.src = url;
     },
     draw() { cancelAnimationFrame(this.frame); this.frame = requestAnimationFrame(() => { if (this.$refs.sound) { this.drawSound(); this.drawCurves(); } }); },

@@ -6,6 +6,7 @@ from typing import Any
 from nicegui import ui
 
 from cmet_engine.studio.page import Page
+from cmet_engine.studio.project import called
 from cmet_engine.studio.session import DRAFT
 
 MOST_FULL = 1920  # pixels on the long side of a picture at rest
@@ -26,11 +27,12 @@ class Timeline:
     def __init__(self, page: Page, voice: Callable[[float], None]) -> None:
         self.page, self._voice = page, voice
         self._shown: dict[str, Any] = {}
+        self._answered = 0  # number of the last change that came from the element
 
     def build(self) -> None:
         """Make its element."""
         self._element = TimelineElement()
-        self._element.on("change", lambda event: self.page.change(event.args["keys"], event.args["corrections"]))
+        self._element.on("change", lambda event: self._change(event.args))
         self._element.on("select", lambda event: self._select(event.args))
         self._element.on("scrub", lambda event: self._scrub(event.args))
         self._element.on("undo", lambda: self._step("undo"))
@@ -55,32 +57,34 @@ class Timeline:
         return {
             "duration": clip.get("duration", 0), "fps": clip.get("fps", 25), "timecode": clip.get("timecode", ""),
             "blocks": project.plain_keys() if project else [], "corrections": list(project.corrections) if project else [],
-            "lanes": self._lanes(), "curve_data": session.curves, "chosen": self.page.selected,
+            "lanes": self._lanes(), "person": project.person if project else None, "curve_data": session.curves, "chosen": {"index": self.page.selected, "number": self.page.choices}, "answered": self._answered,
             "can_undo": bool(project and project.done), "can_redo": bool(project and project.undone),
             "revision": session.edit_revision, "draft": DRAFT, "ready": session.tracked,
             "full": min(MOST_FULL, max(clip.get("width", 0), clip.get("height", 0))),
         }  # fmt: skip
 
     def _lanes(self) -> list[dict[str, Any]]:
-        """A lane for the chosen person, and one for everyone else whom keys name."""
+        """A lane for everyone, that of the chosen person first; and one for keys that name nobody."""
         project = self.page.session.project
-        if project is None:
+        if project is None or len(project.people) < 2:
             return [{"person": None, "label": ""}]
-        named = {key.person for key in project.keys if key.person}
-        rows = {str(row["name"] or row["id"]) for row in project.people}
-        own = str(project.face).removeprefix("#") if isinstance(project.face, str) else ""
-        others = sorted((named | (rows if len(rows) > 1 else set())) - {own})
-        if not own and project.people and len(rows) > 1:  # the largest face is the first
-            others = [name for name in others if name != str(project.people[0]["name"] or project.people[0]["id"])]
-        return [{"person": None, "label": own or "chosen person"}, *({"person": n, "label": n} for n in others)]
+        labels = {called(row): row["name"] or f"Person {row['id']}" for row in project.people}
+        labels |= {key.person: key.person for key in project.keys if key.person and key.person not in labels}
+        order = sorted(labels, key=lambda person: person != project.person)
+        lanes: list[dict[str, Any]] = [{"person": person, "label": labels[person]} for person in order]
+        return lanes + (
+            [{"person": None, "label": "nobody named"}] if any(not key.person for key in project.keys) else []
+        )
 
     def _select(self, index: int | None) -> None:
         self.page.selected = index
         if index is not None and self.page.tab != "emotion":
             self.page.tab = "emotion"
-        self._shown["chosen"] = index
-        self._element.props["chosen"] = index
         self.page.refresh()
+
+    async def _change(self, asked: dict[str, Any]) -> None:
+        self._answered = asked["number"]
+        await self.page.change(asked["keys"], asked["corrections"])
 
     def _scrub(self, time: float) -> None:
         self.page.time = time
@@ -89,4 +93,6 @@ class Timeline:
         project = self.page.session.project
         if project and getattr(project, name)():
             self.page.session.changed()
+            if self.page.selected is not None and self.page.selected >= len(project.keys):
+                self.page.choose(None)
             self.page.refresh()
