@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
-START_SECONDS = 90
+START_SECONDS = 180
 
 
 class RunningStudio:

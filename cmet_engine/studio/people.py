@@ -41,6 +41,8 @@ class People:
         with tag("div", classes="people", role="group", aria_label="Whose face"):
             for number, row in enumerate(project.people if project else ()):
                 self._person(number, row)
+        if project and len(project.people) > 1:
+            tag("p", "The picture shows the edit of the chosen one; a render shows everyone's.", "note")
         tag("h2", "Emotions")
         tag(
             "p",

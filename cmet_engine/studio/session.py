@@ -12,7 +12,7 @@ from cmet_engine.studio.link import EngineLink
 from cmet_engine.studio.project import Project, called, recent
 
 FINISHED = ("done", "failed", "cancelled")
-DRAFT = 480  # pixels on the long side of pictures while the hand moves; the engine has small copies up to 640
+DRAFT = 400  # pixels on the long side of pictures while the hand moves; the engine has small copies up to 640
 SHOWN_RENDERS = 12
 
 
@@ -69,6 +69,7 @@ class Session:
         project = self.opened()
         if face != project.face:
             with self._lock:
+                self.tracking = None
                 project.choose(face)
                 self._look()
 
