@@ -45,6 +45,7 @@ def add(
     markers: bool = True,
     part: tuple[float, float] | None = None,
     fade: float = 0.0,
+    influence: list[tuple[float, float]] | None = None,
     info: dict[str, Any] | None = None,
 ) -> Any:
     """Add an emotion to the rig as a strip of its delta at strength 1.
@@ -59,6 +60,7 @@ def add(
         markers: set a timeline marker at the start.
         part: scene frames between which the strip lies, as far as the delta reaches; default the whole delta.
         fade: frames in which the influence rises and falls at ends that are not the delta's own.
+        influence: keys (scene frame, strength) in place of `strength` and `fade`.
         info: what the strip's Action says about itself; default the emotion's name.
 
     Returns:
@@ -87,12 +89,41 @@ def add(
     found = [_new_strip(one, action, slot, title, (first, last)) for one, slot in zip(parts, action.slots, strict=True)]
     for strip in found:
         strip.influence = strength
-        set_influence(strip, _ramps((first, last), whole, strength, fade))
+        set_influence(strip, influence or _ramps((first, last), whole, strength, fade))
         carry(strip.id_data)
     if markers and not any(m.name == title and m.frame == round(first) for m in scene.timeline_markers):
         scene.timeline_markers.new(title, frame=round(first))
     open_sliders(obj)
     return found[0]
+
+
+def add_heard(
+    obj: Any,
+    timeline: EmotionTimeline,
+    delta_track: CoefficientTrack,
+    start_frame: float = 1,
+    *,
+    mapping: RigMapping | None = None,
+) -> Any:
+    """Add an emotion that comes and goes as a strip, its influence keyed where the strength turns.
+
+    Args:
+        obj, delta_track, start_frame, mapping: see `add`.
+        timeline: keys of the one emotion; where they overlap they add.
+
+    Returns:
+        The leading NLA strip.
+
+    Raises:
+        CmetError: see `add`.
+    """
+    (name,) = timeline.names()
+    rate = float(scene_fps(scene_of(obj)))
+    frames = start_frame + np.arange(max(2, math.ceil(delta_track.duration * rate)))
+    level = timeline.weights((frames - start_frame) / rate, delta_track.duration)[name].astype(np.float64)
+    corners = actions.simplified(frames, level, _RAMP_ERROR)
+    keys = [(float(frames[n]), float(level[n])) for n in corners]
+    return add(obj, name, delta_track, start_frame, strength=float(level.max()), mapping=mapping, influence=keys)
 
 
 def _within(part: tuple[float, float] | None, whole: tuple[float, float], name: str) -> tuple[float, float]:

@@ -121,6 +121,10 @@ class Client:
         curves = {} if track is None else {"track": str(track)}
         return self.request("POST", "render", {"clip": str(clip), **curves, **parameters}, client=self._name)
 
+    def hear(self, clip: str | Path, **parameters: Any) -> dict[str, Any]:
+        """Queue: what is felt in a recording or clip when. Returns the job; its `result` lists the `keys`, its file is a timeline."""
+        return self.request("POST", "hear", {"clip": str(clip), **parameters}, client=self._name)
+
     def vector(self, paths: list[str], neutral: list[str], name: str, **parameters: Any) -> dict[str, Any]:
         """Queue: a new emotion from recordings; `neutral` may be empty (the library's neutral). Returns the job."""
         return self.request(

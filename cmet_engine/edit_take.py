@@ -4,7 +4,7 @@ import time
 from pathlib import Path
 
 from cmet_engine.corrections import corrected
-from cmet_engine.emotion.clip_emotions import asked_emotions, heard_messages
+from cmet_engine.emotion.clip_emotions import asked_emotions
 from cmet_engine.emotion.edit import edit_track
 from cmet_engine.errors import InvalidInput
 from cmet_engine.files import whole_folder
@@ -35,11 +35,15 @@ def edit_take(
     """
     started = time.perf_counter()
     source = CoefficientTrack.load(spec.clip)
-    timeline, vectors = asked_emotions(spec)
+    emotions = asked_emotions(spec)
+    timeline = emotions.timeline
     if any(key.person for key in timeline.keys):
         raise InvalidInput(f"{spec.clip.name} is the take of one face; leave out the #PERSON behind the emotions.")
-    messages = [*source.notes, *heard_messages(vectors)]
-    edited = corrected(edit_track(source, timeline, vectors, mode=spec.mode), spec.corrected_points)
+    messages = [*source.notes, *emotions.messages]
+    edited = edit_track(
+        source, timeline, emotions.vectors, mode=spec.mode, likeness=emotions.likeness, bearing=spec.bearing
+    )
+    edited = corrected(edited, spec.corrected_points)
     edited.meta["edit"] = edit_description(timeline, spec.mode)
     if progress:
         progress("edit", len(edited), len(edited))

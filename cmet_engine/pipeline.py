@@ -17,7 +17,7 @@ from typing import Any
 
 from cmet_engine.choices import GUESSED
 from cmet_engine.corrections import corrected
-from cmet_engine.emotion.clip_emotions import ClipEmotions, clip_emotions, heard_messages
+from cmet_engine.emotion.clip_emotions import ClipEmotions, clip_emotions
 from cmet_engine.emotion.edit import edit_track
 from cmet_engine.errors import CmetError, InvalidInput
 from cmet_engine.face.clip import track_clip
@@ -194,12 +194,8 @@ def _edit_into(spec: EditSpec, footage: Source, final: Path, force: bool, watch:
             one.source = one.source.resampled_like(one.edited)  # a portrait that speaks may be longer or shorter
         else:
             for one in people:
-                emphasis = one.emotions.emphasis(one.source)
-                one.edited = edit_track(
-                    one.source, one.emotions.timeline, one.emotions.vectors, emphasis=emphasis, mode=_mode(one)
-                )
                 begins = one.emotions.timeline.begins
-                one.edited = corrected(one.edited, spec.corrected_points, begins=begins, person=one.person)
+                one.edited = corrected(_edited(one), spec.corrected_points, begins=begins, person=one.person)
         for one in people:
             one.edited.meta["edit"] = edit_description(one.emotions.timeline, _mode(one))
             one.edited.save(folder / one.file("edited.npz"))
@@ -209,7 +205,7 @@ def _edit_into(spec: EditSpec, footage: Source, final: Path, force: bool, watch:
         messages = [
             *asked,
             *_tracking_messages(people),
-            *heard_messages(people[0].emotions.vectors),
+            *people[0].emotions.messages,
             *rendered.messages,
         ]
         seconds = None if pieces else time.perf_counter() - started
@@ -371,6 +367,16 @@ def _check_apart(people: list[_Person], clip: Path) -> None:
             raise InvalidInput(
                 f"{first.name} and {second.name} are one person in {clip.name}; write the same behind # everywhere."
             )
+
+
+def _edited(one: _Person) -> CoefficientTrack:
+    """The curves of a person with the emotions asked for."""
+    asked = one.emotions
+    assert isinstance(one.spec, EditSpec)
+    return edit_track(
+        one.source, asked.timeline, asked.vectors, emphasis=asked.emphasis(one.source), mode=one.spec.mode,
+        likeness=asked.likeness, bearing=one.spec.bearing,
+    )  # fmt: skip
 
 
 def _mode(one: _Person) -> str:

@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 from cmet_engine.choices import MATTE_CHANNEL
 from cmet_engine.emotion.clip_emotions import VOICE
+from cmet_engine.emotions import LIKE
 from cmet_engine.errors import InvalidInput, NotFound
 from cmet_engine.files import check_apart
 from cmet_engine.media import audio, codecs
@@ -117,14 +118,17 @@ def like_source(spec: AnyVideoSpec, suffix: str | None = None) -> AnyVideoSpec:
 
 
 def people_asked(spec: EditSpec) -> list[str | None]:
-    """Whom the keys of an edit are for: `EmotionKey.person` of each; a voice without a key of its own is for `spec.face`.
+    """Whom the keys of an edit are for: `EmotionKey.person` of each; a voice and a reference without a key of its own are for `spec.face`.
 
     Raises:
         CmetError: they are for several people, and the renderer cannot do that.
     """
     timeline = spec.timeline()
     asked = timeline.people()
-    if not asked or (spec.speech is not None and VOICE not in timeline.names() and None not in asked):
+    unnamed = [
+        name for name, given in ((VOICE, spec.speech), (LIKE, spec.like)) if given and name not in timeline.names()
+    ]
+    if not asked or (unnamed and None not in asked):
         asked.append(None)
     if spec.corrections and spec.renderer == "edtalk":
         raise InvalidInput("Corrections are points of curves, which the renderer edtalk does not use; use warp.")

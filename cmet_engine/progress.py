@@ -24,6 +24,7 @@ class Stage(StrEnum):
     SOLVING = "solving", "solving for coefficients", "frame"
     OCCLUSION = "occlusion", "looking for what covers the face", "frame"
     SPEECH = "speech", "encoding the speech", "file"
+    HEAR = "hear", "hearing the voice", "phrase"
     ENCODE = "encode", "encoding the driving frames", "frame"
     FIT = "fit", "fitting to the clip", "step"
     RENDER = "render", "rendering", "frame"

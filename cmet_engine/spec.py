@@ -50,13 +50,16 @@ from cmet_engine.spec_base import (
     Spec,
     Strength,
     credential_files,
-    new_name,
 )
 from cmet_engine.spec_errors import Called, field_called, shown
 from cmet_engine.spec_people import PersonCurves, PersonSettings, with_people
 from cmet_engine.spec_results import beside, matte_files, shot_file, video_name, with_otio
 from cmet_engine.spec_rig import ApplySpec, BakeSpec, ExportSpec, MatchSpec, ReadSpec, RenderRigSpec, RigWork
+from cmet_engine.spec_voice import HearSpec, VectorSpec
 from cmet_engine.timeline import MOST_GAIN, EmotionKey, EmotionTimeline
+
+CURVES = (".npz", *takes.SUFFIXES)
+"""Suffixes of files that hold curves and no footage."""
 
 
 def _form_of_keys(value: Any) -> str:
@@ -81,6 +84,7 @@ class KeySpec(Spec):
     person: Person | None = None
     regions: dict[str, Annotated[float, Field(ge=0, le=MOST_GAIN)]] = Field(default_factory=dict)
     strength_keys: Annotated[tuple[tuple[float, float], ...], Field(max_length=1000)] = ()
+    heard: dict[str, Annotated[float, Field(ge=0, le=1)]] = Field(default_factory=dict, max_length=20)
 
 
 Keys = Annotated[
@@ -269,6 +273,9 @@ class EditSpec(TimelineSpec, PartSpec):
         range_from, range_to, handles: see `PartSpec`; keys count from the start of the clip, not of the part.
         clip, face, colorspace, ocio, emotions, keys, strength, mode, corrections, people: see `TimelineSpec`.
         speech: a recording, or a folder of them, that sounds like the wanted emotion.
+        follow: follow `speech`, one recording, moment by moment: what is felt in it when, and how strongly.
+        like: a picture of a face, a clip or a take (curves), whose expression is put on; keys named `like` say when and how strongly.
+        bearing: head, gaze and blinks go with the emotions, too; for characters, without a video.
         neutral: recordings of the same voice without it; None takes the clip's own sound, else the library's neutral.
         renderer: `warp` (also as `auto`), `liveportrait`, `performrecast`, `edtalk`, or `none` for the tracks alone.
         quality: of `warp`: `draft`, `standard`, `best`, or `auto`.
@@ -287,11 +294,14 @@ class EditSpec(TimelineSpec, PartSpec):
     """
 
     inputs: ClassVar[tuple[str, ...]] = (
-        "clip", "ocio", "face", "keys", "speech", "neutral", "lips", "portrait", "consent",
+        "clip", "ocio", "face", "keys", "speech", "like", "neutral", "lips", "portrait", "consent",
     )  # fmt: skip
     folders: ClassVar[tuple[str, ...]] = ("speech", "neutral")
     kind: Literal["edit"] = "edit"
     speech: File | None = None
+    follow: bool = False
+    like: File | None = None
+    bearing: bool = False
     neutral: File | None = None
     renderer: Annotated[Renderer, AfterValidator(_settled)] = "warp"
     quality: Quality = "auto"
@@ -310,7 +320,7 @@ class EditSpec(TimelineSpec, PartSpec):
     @property
     def is_take(self) -> bool:
         """Curves are edited and no footage; the result is curves."""
-        return self.clip.suffix.lower() in (".npz", *takes.SUFFIXES)
+        return self.clip.suffix.lower() in CURVES
 
     @model_validator(mode="after")
     def _curves_alone(self) -> Self:
@@ -334,9 +344,19 @@ class EditSpec(TimelineSpec, PartSpec):
 
     @model_validator(mode="after")
     def _together(self) -> Self:
+        if self.follow and self.speech is None:
+            raise ValueError("{follow} needs {speech}; give the recording that is to be followed")
         for name in ("lips", "portrait"):
             if getattr(self, name) is not None and self.renderer != "edtalk":
                 raise ValueError(f"{{{name}}} needs the renderer edtalk; choose that, or leave it out")
+        if self.bearing and self.renderer != "none":
+            raise ValueError(
+                "{bearing} moves a character's head and eyes, and footage keeps its own; use the renderer none with it"
+            )
+        if self.renderer == "edtalk" and self.like is not None:
+            raise ValueError(
+                "{like} is an expression in curves, which the renderer edtalk does not edit; use warp with it"
+            )
         if self.renderer == "edtalk" and "replace" in (self.mode, *(person.mode for person in self.people)):
             raise ValueError(
                 "{mode} is 'replace', but the renderer edtalk adds to the expression that is there; use add with it"
@@ -467,32 +487,11 @@ class RenderSpec(PartSpec):
         return shot_file(self.shot_data, output, beside(output))
 
 
-class VectorSpec(Spec):
-    """Add an emotion to the library of the user, from recordings.
-
-    Attributes:
-        paths: recordings with the emotion, or folders of them.
-        neutral: the same voices without it; none takes the library's neutral.
-        name: of the new emotion.
-        replace: an emotion of the user's with the same name.
-        device: see `EditSpec`; the CPU is fast enough, and gives every machine the same vector.
-    """
-
-    inputs: ClassVar[tuple[str, ...]] = ("paths", "neutral")
-    folders: ClassVar[tuple[str, ...]] = ("paths", "neutral")
-    kind: Literal["vector"] = "vector"
-    paths: Annotated[tuple[File, ...], Field(min_length=1, max_length=1000)]
-    neutral: Annotated[tuple[File, ...], Field(max_length=1000)] = ()
-    name: Annotated[str, AfterValidator(new_name)]
-    replace: bool = False
-    device: Device = "cpu"
-
-
-Work = FacesSpec | TrackSpec | EditSpec | RenderSpec | VectorSpec | RigWork
+Work = FacesSpec | TrackSpec | EditSpec | RenderSpec | HearSpec | VectorSpec | RigWork
 """Everything that `jobs.execute.execute` does."""
 
 KINDS: dict[str, type[Work]] = {
-    "edit": EditSpec, "faces": FacesSpec, "track": TrackSpec, "render": RenderSpec, "vector": VectorSpec, "export": ExportSpec, "apply": ApplySpec,
+    "edit": EditSpec, "faces": FacesSpec, "track": TrackSpec, "render": RenderSpec, "hear": HearSpec, "vector": VectorSpec, "export": ExportSpec, "apply": ApplySpec,
     "bake": BakeSpec, "read": ReadSpec, "match": MatchSpec, "render_rig": RenderRigSpec,
 }  # fmt: skip
 

@@ -33,7 +33,7 @@ REGIONS: dict[str, tuple[str, ...]] = {
 """The parts of the face that a key has gains for, and their coefficients: brows, eyes, cheeks and nose, mouth and jaw."""
 MOST_GAIN = 3.0
 
-_LEFT_OUT = ("person", "regions", "strength_keys")  # of a file, where they are empty
+_LEFT_OUT = ("person", "regions", "strength_keys", "heard")  # of a file, where they are empty
 _TIMES = re.compile(r"(?P<start>\d+(?:\.\d*)?|\.\d+)?-(?P<end>\d+(?:\.\d*)?|\.\d+)?")
 PERSON = re.compile(r"[1-9]\d{0,3}|[^\W\d_][\w-]{0,39}")
 """The number of a person in a clip, counted from 1, or a name: letters, digits, `_` and `-`, beginning with a letter."""
@@ -54,6 +54,8 @@ class EmotionKey:
         regions: gain on the strength by `REGIONS`, 0 to `MOST_GAIN`; 1 where none is given.
         strength_keys: pairs (seconds from `start`, factor on the strength from 0 to 10) in order of time; straight lines between
             them, and beyond them the first and the last factor hold.
+        heard: of a key that was heard in a voice: probability of the likeliest emotions by name, the key's own first. It changes
+            nothing of an edit.
 
     Raises:
         InvalidInput: a value is out of range; the message names the field.
@@ -69,6 +71,7 @@ class EmotionKey:
     person: str | None = None
     regions: Mapping[str, float] = field(default_factory=dict, hash=False)
     strength_keys: tuple[tuple[float, float], ...] = ()
+    heard: Mapping[str, float] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         for name in ("strength", "start", "ease_in", "ease_out"):
@@ -91,7 +94,16 @@ class EmotionKey:
             )
         self._check_regions()
         self._check_strength_keys()
+        self._check_heard()
         parse_blend(self.emotion)
+
+    def _check_heard(self) -> None:
+        pairs = self.heard.items() if isinstance(self.heard, Mapping) else [("", None)]
+        for _, share in pairs:
+            if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 1:
+                raise InvalidInput(
+                    f"emotion '{self.emotion}': heard must be probabilities by name, 0 to 1, such as angry: 0.6."
+                )
 
     def _check_regions(self) -> None:
         if not isinstance(self.regions, Mapping):

@@ -15,7 +15,7 @@ def small(
 ) -> Path:
     """Write every `step`-th of `frames` pictures of the sample from `start` on, `size` pixels high, with their sound.
 
-    An edit of a `silent` clip listens to nothing, so a process that does nothing else is spared torch.
+    An edit of a `silent` clip listens to nothing.
     """
     with av.open(str(SAMPLE)) as source, av.open(str(path), "w") as target:
         video, sound = source.streams.video[0], source.streams.audio[0]

@@ -8,6 +8,7 @@ import shutil
 import sys
 from pathlib import Path
 
+import av
 import pytest
 from short_clips import small
 
@@ -41,6 +42,8 @@ def folder(tmp_path_factory):
     (path / "clips").mkdir()
     small(path / "clips" / "one.mp4", frames=12)
     shutil.copy(ROOT / "rigs" / "demo_head.blend", path / "hero.blend")
+    with av.open(str(path / "take3.mp4")) as clip:
+        next(clip.decode(video=0)).to_image().save(path / "face.jpg")
     return path
 
 

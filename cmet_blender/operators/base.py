@@ -184,7 +184,7 @@ class SimpleOperator(Reporter):
 class EngineOperator(Reporter):
     """An operator whose work the engine does: `request` describes the job, `receive` uses its result.
 
-    Of several jobs, one after another, `requests` and `receive_all` do that.
+    Of several jobs, one after another, `requests` and `receive_all` do that; `further` adds jobs that depend on finished ones.
     """
 
     _timer: Any = None
@@ -211,6 +211,10 @@ class EngineOperator(Reporter):
         """What `request` returns for each of several jobs."""
         return [self.request(context)]
 
+    def further(self, context: Any, states: list[dict[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
+        """Jobs that are asked for now that those of `states` are finished, like `requests`."""
+        return []
+
     def receive_all(self, context: Any, states: list[dict[str, Any]]) -> str:
         """Use all finished jobs; returns what was done."""
         return self.receive(context, states[0])
@@ -219,8 +223,11 @@ class EngineOperator(Reporter):
         """Submit and wait: for scripts and background mode."""
         try:
             requests = self.requests(context)
+            states: list[dict[str, Any]] = []
             service = self._engine(context)
-            states = [service.run(request) for _, request in requests]
+            while len(states) < len(requests):
+                states.append(service.run(requests[len(states)][1]))
+                requests += self.further(context, states)
             session.STATE.health = service.health() or session.STATE.health
             return self.report_done(context, self.receive_all(context, states))
         except (CmetError, ReferenceError, OSError) as error:
@@ -230,7 +237,7 @@ class EngineOperator(Reporter):
         settings = context.scene.cmet
         places = [
             Path(bpy.path.abspath(p)).resolve().parent
-            for p in (settings.clip, settings.voice, settings.neutral_voice)
+            for p in (settings.clip, settings.voice, settings.neutral_voice, settings.reference)
             if p
         ]
         return session.engine(*places)
@@ -278,6 +285,7 @@ class EngineOperator(Reporter):
                 self.report_done(context, f"{job.title}: cancelled; nothing was changed.")
                 return self._end(context, {"CANCELLED"})
             self._states.append(finished(state))
+            self._requests += self.further(context, self._states)
             if len(self._states) < len(self._requests):
                 session.STATE.job = session.Job(self._requests[len(self._states)][0])
                 return {"PASS_THROUGH"}

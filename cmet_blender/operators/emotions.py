@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import bpy
-from bpy.props import EnumProperty, StringProperty
+from bpy.props import BoolProperty, EnumProperty, StringProperty
 from bpy_extras.io_utils import ImportHelper
 
+from cmet_engine.emotions import LIKE
 from cmet_engine.errors import CmetError, InvalidInput, NotFound
-from cmet_engine.timeline import REGIONS, EmotionKey
+from cmet_engine.files import read_json
+from cmet_engine.timeline import REGIONS, EmotionKey, EmotionTimeline
 from cmet_engine.track import CoefficientTrack
 
 from .. import emotion_strips, export, performers, rig, session
@@ -44,9 +46,10 @@ class CMET_OT_refresh_emotions(SimpleOperator, bpy.types.Operator):
         return f"The library holds {len(session.STATE.emotions)} emotions."
 
 
-def edit_request(settings: Any, **keys: list[Any]) -> dict[str, Any]:
+def edit_request(settings: Any, **keys: Any) -> dict[str, Any]:
     """A request for the tracks of an edit of the scene's clip, or of the take where there is none; no video."""
     one = performers.current(settings)
+    keys |= {"bearing": True} if settings.bearing else {}
     if not settings.clip and one.track:
         return {"kind": "edit", "clip": _absolute(one.track), "mode": one.mode, **keys} | session.device_field()
     request = {"kind": "edit", "clip": str(clip_path(settings)), "face": face_of(settings), "renderer": "none", **keys}
@@ -111,6 +114,87 @@ class CMET_OT_add_emotion(EngineOperator, bpy.types.Operator):
         if not one.track:
             one.track = str(keep_result(state, "source.npz", f"{Path(settings.clip).stem}_track"))
         return f"Strip '{strip.name}' added; key its influence in the NLA editor."
+
+
+class CMET_OT_from_face(EngineOperator, bpy.types.Operator):
+    """Put the expression of the chosen picture, clip or take on the rig as a strip; a clip or a take is followed in time"""
+
+    bl_idname = "cmet.from_face"
+    bl_label = "From a Face"
+    bl_options = {"REGISTER"}
+
+    def request(self, context: Any) -> tuple[str, dict[str, Any]]:
+        settings = context.scene.cmet
+        obj = chosen(context).rig
+        rig.check_editable(obj)
+        if not settings.reference:
+            raise InvalidInput("No face is chosen; choose a picture, a clip or a take as Reference.")
+        self._rig, self._part = obj.name, part_of(context.scene)
+        asked = {"emotions": [with_gains(settings, LIKE)], "like": _absolute(settings.reference)}
+        return f"Expression of {Path(settings.reference).name}", edit_request(settings, **asked)
+
+    def receive(self, context: Any, state: dict[str, Any]) -> str:
+        settings = context.scene.cmet
+        edited, source = (CoefficientTrack.load(state["files"][n]) for n in ("edited.npz", "source.npz"))
+        one = still_there(context, self._rig)
+        strip = emotion_strips.add(
+            one.rig, Path(settings.reference).stem, emotion_strips.delta(edited, source), settings.start_frame,
+            strength=settings.strength, mapping=mapping_of(one), part=self._part, fade=settings.fade, info={"layer": "file"},
+        )  # fmt: skip
+        choose_layer(one, strip)
+        if not one.track:
+            one.track = str(keep_result(state, "source.npz", f"{Path(settings.clip).stem}_track"))
+        return f"Strip '{strip.name}' added; key its influence in the NLA editor."
+
+
+class CMET_OT_from_voice(EngineOperator, bpy.types.Operator):
+    """Put what is heard in the voice on the rig: a strip for each emotion, its influence keyed as it comes and goes"""
+
+    bl_idname = "cmet.from_voice"
+    bl_label = "From the Voice"
+    bl_options = {"REGISTER"}
+
+    follow: BoolProperty(
+        name="Follow Recording",
+        description="Follow the chosen recording moment by moment instead of the clip's own sound",
+        options={"SKIP_SAVE"},
+    )
+
+    def request(self, context: Any) -> tuple[str, dict[str, Any]]:
+        settings = context.scene.cmet
+        obj = chosen(context).rig
+        rig.check_editable(obj)
+        self._rig = obj.name
+        if self.follow and not settings.voice:
+            raise InvalidInput("No recording to follow is chosen; choose or record one as Voice.")
+        asked = {"speech": _absolute(settings.voice), "follow": True} if self.follow else {"emotions": ["auto"]}
+        neutral = {"neutral": _absolute(settings.neutral_voice)} if settings.neutral_voice else {}
+        return "Hearing the voice", edit_request(settings, **asked) | neutral
+
+    def further(self, context: Any, states: list[dict[str, Any]]) -> list[tuple[str, dict[str, Any]]]:
+        if len(states) > 1:
+            return []
+        names = _heard(states[0]).names()
+        return [(f"Emotion {name}", edit_request(context.scene.cmet, emotions=[name])) for name in names]
+
+    def receive_all(self, context: Any, states: list[dict[str, Any]]) -> str:
+        settings, one, timeline = context.scene.cmet, still_there(context, self._rig), _heard(states[0])
+        for name, state in zip(timeline.names(), states[1:], strict=True):
+            edited, source = (CoefficientTrack.load(state["files"][n]) for n in ("edited.npz", "source.npz"))
+            keys = EmotionTimeline([key for key in timeline.keys if key.emotion == name])
+            strip = emotion_strips.add_heard(
+                one.rig, keys, emotion_strips.delta(edited, source), settings.start_frame, mapping=mapping_of(one)
+            )
+            choose_layer(one, strip)
+        if not one.track:
+            one.track = str(keep_result(states[0], "source.npz", f"{Path(settings.clip).stem}_track"))
+        return f"Heard: {', '.join(timeline.names())}; key the influence of the strips in the NLA editor."
+
+
+def _heard(state: dict[str, Any]) -> EmotionTimeline:
+    """The timeline of a finished edit, with the keys that were heard."""
+    report = read_json(state["files"]["report.json"])
+    return EmotionTimeline([EmotionKey(**key) for key in report["timeline"]["keys"]])
 
 
 class CMET_OT_add_emotion_file(SimpleOperator, bpy.types.Operator, ImportHelper):

@@ -31,8 +31,11 @@ def add_command(command: Adder) -> None:
     clip_arguments(sub)
     part_arguments(sub)
     add = sub.add_argument
-    add("--emotion", action="append", metavar="NAME[=STRENGTH][@T0-T1][#PERSON]", help="an emotion, its strength (1 = as learned), with [brows=1.2,mouth=0.6] behind the name for gains of brows, eyes, cheeks (and nose) and mouth, its time in seconds from the start of the clip (with --from too) and, where there are several people, whom it is for (see `cmet faces`); may be given several times; a blend like 0.7*happy+0.3*fear is a NAME too")  # fmt: skip
+    add("--emotion", action="append", metavar="NAME[=STRENGTH][@T0-T1][#PERSON]", help="an emotion, its strength (1 = as learned), with [brows=1.2,mouth=0.6] behind the name for gains of brows, eyes, cheeks (and nose) and mouth, its time in seconds from the start of the clip (with --from too) and, where there are several people, whom it is for (see `cmet faces`); may be given several times; a blend like 0.7*happy+0.3*fear is a NAME too, and auto stands for what is heard in the clip's own sound")  # fmt: skip
     add("--speech", type=Path, default=SUPPRESS, metavar="PATH", help="a recording that sounds like the wanted emotion, or a folder of them")  # fmt: skip
+    add("--follow", action="store_true", default=SUPPRESS, help="follow the recording of --speech moment by moment: what is felt in it when, and how strongly (by time where it is as long as CLIP, else by the words)")  # fmt: skip
+    add("--like", type=Path, default=SUPPRESS, metavar="FILE", help="a picture of a face, a clip or a take (curves): its expression is put on, of a clip moment by moment; a key named like in --emotion says when and how strongly")  # fmt: skip
+    add("--bearing", action="store_true", default=SUPPRESS, help="head, gaze and blinks go with the emotions, too: sadness looks down and blinks slowly, fear and surprise blink less; for characters (a take, or --renderer none)")  # fmt: skip
     add("--neutral", type=Path, default=SUPPRESS, metavar="PATH", help="the same voice without the emotion (default: the clip's own sound)")  # fmt: skip
     add("--keys", type=Path, default=SUPPRESS, metavar="FILE", help="an emotion timeline (.json)")
     add("--correct", action="append", dest="corrections", metavar="NAME=VALUE@T[~REACH][#PERSON]", help="a point that the edited curve of a coefficient passes through, such as jawOpen=0.2@1.4, and the seconds around it over which the curve goes along (default 0.2); may be given several times")  # fmt: skip

@@ -74,14 +74,30 @@ def _add_speech(command: Adder, evaluate: Any) -> None:
         "it (prepares the corpus first, as the training does)",
     )
 
+    sub.add_argument(
+        "--protocol",
+        choices=("emobox",),
+        help="fit a classifier to the backbone on each of EmoBox's public folds of EMO-DB, RAVDESS, CREMA-D and MEAD, and test it "
+        "there: figures beside its published table",
+    )
+    sub.add_argument(
+        "--splits", type=Path, metavar="DIR", help="with --protocol emobox: the folder data of its repository"
+    )
+
 
 def _speech(options: argparse.Namespace) -> Any:
     from cmet_engine.emotion.speech import load_encoder
+    from cmet_engine.evaluation.emobox import emobox_text, evaluate_emobox
     from cmet_engine.evaluation.speech import cross_validate, evaluate_folders, figures_text
     from cmet_engine.training.corpora.speech import read_corpora
     from cmet_engine.training.speech.clips import prepare
 
     config = training_config(options.config)
+    if options.protocol:
+        if options.splits is None:
+            raise InvalidInput("--protocol emobox needs --splits, the folder data of EmoBox's repository.")
+        found = evaluate_emobox(options.data, options.splits, config, cache=options.cache, progress=options.progress)
+        return found if options.json else emobox_text(found)
     if options.folds is not None:
         if options.weights or options.speakers:
             raise InvalidInput("--folds fits anew and leaves everybody out once; leave --weights and --speakers out.")

@@ -23,7 +23,7 @@ def add_command(command: Adder) -> None:
         "neutral, which leaves the speaker in)",
     )
     sub.add_argument("--name", required=True, help="name of the new emotion")
-    device_argument(sub, "where the speech encoder runs (default cpu)")
+    device_argument(sub, "makes no difference: the speech encoder runs on the processor")
     sub.add_argument("--force", dest="replace", action="store_true", help="replace an emotion of the same name")
 
 

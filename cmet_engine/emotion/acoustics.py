@@ -6,8 +6,7 @@ Levels are relative to the clip's own loud frames, so that gain does not matter.
 from collections.abc import Iterator
 
 import numpy as np
-import torch
-import torch.nn.functional as F
+from numpy.lib.stride_tricks import sliding_window_view
 
 from cmet_engine.emotion.mel import RATE, mel_filters
 from cmet_engine.errors import InvalidInput
@@ -22,19 +21,24 @@ PITCH_WINDOW = 800  # samples, 50 ms: three periods of the deepest voice
 VOICED = 0.5  # normalised autocorrelation above which a frame counts as voiced (Boersma 1993: 0.45)
 FLOOR = -9.0  # natural log power below the clip's loud frames (39 dB): softer sound is the room, not the voice
 AUDIBLE = -5.0  # natural log energy below the loud frames above which a frame counts as spoken
-BLOCK = 4096  # frames per batch
+BLOCK = 2048  # frames per batch
 CHANNELS = BANDS + 4  # bands, pitch in octaves above 150 Hz, pitch against the clip's median, voicing, energy
 
 
-def _windows(wave: torch.Tensor, size: int, frames: int) -> Iterator[torch.Tensor]:
+def hann(size: int) -> np.ndarray:
+    """The periodic Hann window: float32 [size]."""
+    return (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(size) / size)).astype(np.float32)
+
+
+def _windows(wave: np.ndarray, size: int, frames: int) -> Iterator[np.ndarray]:
     """Windows [B, size] centred on every 10 ms of `wave` [S], `BLOCK` frames at a time: memory does not grow with the clip."""
-    padded = F.pad(wave, (size // 2, size + HOP))
+    padded = np.pad(wave, (size // 2, size + HOP))
     for first in range(0, frames, BLOCK):
         count = min(BLOCK, frames - first)
-        yield padded[first * HOP : (first + count - 1) * HOP + size].unfold(0, size, HOP)
+        yield sliding_window_view(padded[first * HOP : (first + count - 1) * HOP + size], size)[::HOP]
 
 
-def pitch(wave: torch.Tensor, frames: int) -> tuple[torch.Tensor, torch.Tensor]:
+def pitch(wave: np.ndarray, frames: int) -> tuple[np.ndarray, np.ndarray]:
     """Fundamental frequency and voicing by autocorrelation.
 
     The autocorrelation of a windowed frame is divided by that of the window (Boersma 1993, "Accurate short-term analysis
@@ -52,39 +56,40 @@ def pitch(wave: torch.Tensor, frames: int) -> tuple[torch.Tensor, torch.Tensor]:
     Returns:
         Frequency in Hz float32 [F] (0 where unvoiced) and the autocorrelation at that lag float32 [F] in 0..1.
     """
-    window = torch.hann_window(PITCH_WINDOW)
+    window = hann(PITCH_WINDOW)
     size = 1080  # zero-padded: the longest lag must not wrap around
     shortest, longest = int(RATE / PITCH_RANGE[1]), int(RATE / PITCH_RANGE[0]) + 1
-    own = torch.fft.irfft(torch.fft.rfft(window, size).abs() ** 2)[: longest + 2]
-    lags = torch.arange(longest + 2, dtype=torch.float32)
-    cost = 0.02 * torch.log2(lags.clamp(min=1) / shortest)  # of two equal peaks the shorter period is the true one
+    own = np.fft.irfft(np.abs(np.fft.rfft(window, size)) ** 2)[: longest + 2]
+    lags = np.arange(longest + 2)
+    cost = 0.02 * np.log2(np.maximum(lags, 1) / shortest)  # of two equal peaks the shorter period is the true one
 
-    def search(allowed: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    def search(allowed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         found = [_best_lag(block, window, own, size, allowed, cost) for block in _windows(wave, PITCH_WINDOW, frames)]
-        return RATE / torch.cat([lag for lag, _ in found]), torch.cat([strength for _, strength in found])
+        return RATE / np.concatenate([lag for lag, _ in found]), np.concatenate([strength for _, strength in found])
 
     frequency, strength = search(lags >= shortest)
     sure = frequency[strength > VOICED]
     if len(sure) >= 8:
-        low, high = np.quantile(sure.numpy(), (0.25, 0.75))
+        low, high = np.quantile(sure, (0.25, 0.75))
         frequency, strength = search((lags >= max(RATE / (high * 1.9), shortest)) & (lags <= RATE / (low * 0.6)))
-    return torch.where(strength > VOICED, frequency, 0.0), strength
+    return np.where(strength > VOICED, frequency, 0).astype(np.float32), strength.astype(np.float32)
 
 
 def _best_lag(
-    windows: torch.Tensor, window: torch.Tensor, own: torch.Tensor, size: int, allowed: torch.Tensor, cost: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
+    windows: np.ndarray, window: np.ndarray, own: np.ndarray, size: int, allowed: np.ndarray, cost: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Lag in samples and strength of the autocorrelation's best peak among the `allowed` [L] lags, for `windows` [B, 800]."""
-    spectrum = torch.fft.rfft((windows - windows.mean(1, keepdim=True)) * window, size)
-    correlation = torch.fft.irfft(spectrum.real**2 + spectrum.imag**2)[:, : len(own)]
+    spectrum = np.fft.rfft((windows - windows.mean(1, keepdims=True)) * window, size)
+    correlation = np.fft.irfft(spectrum.real**2 + spectrum.imag**2)[:, : len(own)]
     correlation = correlation / (correlation[:, :1] + 1e-7) / (own / own[0])  # [B, L]
     inner = correlation[:, 1:-1]
-    peak = F.pad((inner >= correlation[:, :-2]) & (inner > correlation[:, 2:]), (1, 1)) & allowed
-    score = torch.where(peak, correlation - cost, -1.0)
-    lag, rows = score.argmax(1), torch.arange(len(score))
-    before, here, after = (correlation[rows, (lag + k).clamp(0, len(own) - 1)] for k in (-1, 0, 1))
-    shift = 0.5 * (before - after) / (before - 2 * here + after).clamp(max=-1e-6)
-    return (lag + shift.clamp(-0.5, 0.5)).clamp(min=1.0), torch.where(score[rows, lag] > -1, here, 0.0).clamp(0, 1)
+    peak = np.pad((inner >= correlation[:, :-2]) & (inner > correlation[:, 2:]), ((0, 0), (1, 1))) & allowed
+    score = np.where(peak, correlation - cost, -1.0)
+    lag, rows = score.argmax(1), np.arange(len(score))
+    before, here, after = (correlation[rows, np.clip(lag + k, 0, len(own) - 1)] for k in (-1, 0, 1))
+    shift = 0.5 * (before - after) / np.minimum(before - 2 * here + after, -1e-6)
+    strength = np.clip(np.where(score[rows, lag] > -1, here, 0.0), 0, 1)
+    return np.maximum(lag + np.clip(shift, -0.5, 0.5), 1.0), strength
 
 
 def acoustics(wave: np.ndarray) -> np.ndarray:
@@ -98,34 +103,32 @@ def acoustics(wave: np.ndarray) -> np.ndarray:
         pitch in octaves above 150 Hz (interpolated through unvoiced frames), pitch against the clip's median in octaves,
         voicing 0..1, log energy relative to the loud frames.
     """
-    with torch.no_grad():
-        samples = torch.from_numpy(np.ascontiguousarray(wave, np.float32))
-        frames = max(1, len(samples) // HOP)
-        samples = samples - samples.mean()
-        window = F.pad(torch.hann_window(WINDOW), ((TRANSFORM - WINDOW) // 2,) * 2)
-        filters = mel_filters(BANDS, TRANSFORM, *MEL_RANGE, htk=True, norm=None)
-        energies, mels = [], []
-        for windows in _windows(samples, TRANSFORM, frames):
-            spectrum = torch.fft.rfft(windows * window)
-            power = spectrum.real**2 + spectrum.imag**2  # [B, 257]
-            energies.append(power.sum(1))
-            mels.append(power @ filters.T)
-        energy = torch.cat(energies).clamp(min=1e-8).log()  # [F]
-        level = float(np.quantile(energy.numpy(), 0.95))
-        energy = (energy - level).clamp(min=FLOOR)
-        # a band holds a small part of the energy: adding 2 brings its peaks near 0
-        mel = (torch.cat(mels).clamp(min=1e-10).log() - level + 2.0).clamp(min=FLOOR)  # [F, 80]
-        frequency, voicing = pitch(samples, frames)
-        audible = energy > AUDIBLE - 1
-        voiced = (frequency > 0) & audible
-        if int(voiced.sum()) >= 3:
-            at = voiced.nonzero()[:, 0].numpy()
-            octaves = np.interp(np.arange(frames), at, np.log2(frequency[voiced].numpy() / 150.0)).astype(np.float32)
-            median = float(np.median(octaves[at]))
-        else:
-            octaves, median = np.zeros(frames, np.float32), 0.0
-        tracks = np.stack([octaves, octaves - median, (voicing * audible).numpy(), energy.numpy()], 1)
-        return np.concatenate([mel.numpy(), tracks], 1).astype(np.float32)
+    samples = np.asarray(wave, np.float32)
+    frames = max(1, len(samples) // HOP)
+    samples = samples - samples.mean()
+    window = np.pad(hann(WINDOW), (TRANSFORM - WINDOW) // 2)
+    filters = mel_filters(BANDS, TRANSFORM, *MEL_RANGE, htk=True, norm=None)
+    energies, mels = [], []
+    for windows in _windows(samples, TRANSFORM, frames):
+        spectrum = np.fft.rfft(windows * window)
+        power = spectrum.real**2 + spectrum.imag**2  # [B, 257]
+        energies.append(power.sum(1))
+        mels.append(power @ filters.T)
+    energy = np.log(np.maximum(np.concatenate(energies), 1e-8))  # [F]
+    level = float(np.quantile(energy, 0.95))
+    energy = np.maximum(energy - level, FLOOR)
+    # a band holds a small part of the energy: adding 2 brings its peaks near 0
+    mel = np.maximum(np.log(np.maximum(np.concatenate(mels), 1e-10)) - level + 2.0, FLOOR)  # [F, 80]
+    frequency, voicing = pitch(samples, frames)
+    audible = energy > AUDIBLE - 1
+    voiced = (frequency > 0) & audible
+    octaves, median = np.zeros(frames, np.float32), 0.0
+    if int(voiced.sum()) >= 3:
+        at = np.flatnonzero(voiced)
+        octaves = np.interp(np.arange(frames), at, np.log2(frequency[at] / 150.0)).astype(np.float32)
+        median = float(np.median(octaves[at]))
+    tracks = np.stack([octaves, octaves - median, voicing * audible, energy], 1)
+    return np.concatenate([mel, tracks], 1).astype(np.float32)
 
 
 def to_rate(wave: np.ndarray, rate: int) -> np.ndarray:

@@ -8,170 +8,160 @@ ones under their published names; what is built on them is trained by the projec
 """
 
 import functools
+import itertools
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import torch
-import torch.nn.functional as F
-from safetensors.torch import save_file
-from torch import nn
+from numpy.lib.stride_tricks import sliding_window_view
+from safetensors.numpy import save_file
 
-from cmet_engine.emotion.acoustics import AUDIBLE, HOP, WINDOW
+from cmet_engine.emotion.acoustics import AUDIBLE, HOP, WINDOW, hann
 from cmet_engine.emotion.mel import mel_filters
 from cmet_engine.emotion.predictions import ENCODER_FILES
 from cmet_engine.files import whole_file
 from cmet_engine.models import assets
+from cmet_engine.models.layers import Weights, attention, convolution, gelu, layer_norm, linear, lstm
 from cmet_engine.models.quantisation import pack, read
 
 EMBEDDED = ENCODER_FILES[1]
 FORMAT = "cmet-speech-backbone/1"
-WIDTH, HEADS, INNER = 384, 6, 1536  # of Whisper tiny
+WIDTH, HEADS = 384, 6  # of Whisper tiny
 SPEAKER_WIDTH = 256  # of the recurrent layers
 STEPS = 400  # of 20 ms, for which position embeddings are stored
 WHISPER_BANDS, SPEAKER_BANDS = 80, 40
 STATISTICS = 2 * (WIDTH + SPEAKER_WIDTH)  # length of `BackboneFeatures.summary`
 SPEAKER_MEAN = slice(2 * WIDTH, 2 * WIDTH + SPEAKER_WIDTH)  # the part of it that identifies the speaker best
+_BATCH = 8  # waves that go through the recurrent layers together: their steps wait for each other
 _FEW = 5  # steps of a network; a segment with fewer spoken ones is averaged as a whole
 LOUD = 0.063  # root mean square that the clip's loud frames are scaled to: those of speech whose mean level is -30 dBFS
-
-
-def _filters(bands: int) -> torch.Tensor:
-    """Filters of equal area on Slaney's mel scale, which both networks were trained with: float32 [bands, 201]."""
-    return mel_filters(bands, WINDOW)
 
 
 class BackboneFeatures(NamedTuple):
     """What the backbone extracts from a segment of speech."""
 
-    whisper: torch.Tensor  # [T, 384], every 20 ms
-    speaker: torch.Tensor  # [F, 256], of the speaker encoder, every 10 ms
-    spoken: torch.Tensor  # bool [F], loud enough to be speech
+    whisper: np.ndarray  # [T, 384], every 20 ms
+    speaker: np.ndarray  # [F, 256], of the speaker encoder, every 10 ms
+    spoken: np.ndarray  # bool [F], loud enough to be speech
 
     def summary(self) -> np.ndarray:
         """Mean and standard deviation of both over the spoken frames, or over all where hardly any is spoken: float32 [1280]."""
         parts = []
         for values, spoken in self._tracks():
             values = values[spoken] if spoken.sum() >= _FEW else values
-            parts += [values.mean(0), values.std(0, correction=0)]
-        return torch.cat(parts).cpu().numpy()
+            parts += [values.mean(0), values.std(0)]
+        return np.concatenate(parts)
 
     def summaries(self, first: np.ndarray, last: np.ndarray) -> np.ndarray:
         """`summary` of windows that begin and end at these frames of 10 ms, int [N]: float32 [N, 1280]."""
         parts = []
         for step, (values, spoken) in zip((2, 1), self._tracks(), strict=True):
             count = len(values)
-            start = torch.from_numpy(np.minimum(first // step, count - 1)).to(values.device)
-            stop = torch.from_numpy(np.minimum(-(-last // step), count)).to(values.device)
-            stop = torch.maximum(stop, start + 1)
-            both = torch.cat([values, values.square()], 1).double()
+            start = np.minimum(first // step, count - 1)
+            stop = np.maximum(np.minimum(-(-last // step), count), start + 1)
+            both = np.concatenate([values, np.square(values), np.ones((count, 1))], 1)  # float64
             sums = []
-            for weight in (spoken.double(), torch.ones(count, dtype=torch.float64, device=values.device)):
-                total = F.pad((torch.cat([both, both.new_ones(count, 1)], 1) * weight[:, None]).cumsum(0), (0, 0, 1, 0))
+            for weight in (spoken, np.ones(count)):
+                total = np.pad((both * weight[:, None]).cumsum(0), ((1, 0), (0, 0)))
                 sums.append(total[stop] - total[start])
             voiced, whole = sums
-            chosen = torch.where(voiced[:, -1:] < _FEW, whole, voiced)
-            mean, square = (chosen[:, :-1] / chosen[:, -1:]).chunk(2, 1)
-            parts += [mean, (square - mean.square()).clamp(min=0).sqrt()]
-        return torch.cat(parts, 1).float().cpu().numpy()
+            chosen = np.where(voiced[:, -1:] < _FEW, whole, voiced)
+            mean, square = np.split(chosen[:, :-1] / chosen[:, -1:], 2, 1)
+            parts += [mean, np.sqrt(np.maximum(square - np.square(mean), 0))]
+        return np.concatenate(parts, 1).astype(np.float32)
 
-    def _tracks(self) -> tuple[tuple[torch.Tensor, torch.Tensor], tuple[torch.Tensor, torch.Tensor]]:
+    def _tracks(self) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
         """The features of either network, and which of its steps are spoken."""
-        pairs = F.pad(self.spoken, (0, len(self.spoken) % 2)).unflatten(0, (-1, 2)).any(1)[: len(self.whisper)]
+        pairs = np.pad(self.spoken, (0, len(self.spoken) % 2)).reshape(-1, 2).any(1)[: len(self.whisper)]
         return (self.whisper, pairs), (self.speaker, self.spoken)
 
 
-class _Layer(nn.Module):
-    """A layer of Whisper's encoder, or its attention alone; the names are those of the published weights."""
+class Backbone:
+    """Both networks, from the wave to their features.
 
-    def __init__(self, whole: bool) -> None:
-        super().__init__()
-        self.self_attn = nn.ModuleDict(
-            {
-                name: nn.Linear(WIDTH, WIDTH, bias=name != "k_proj")
-                for name in ("q_proj", "k_proj", "v_proj", "out_proj")
-            }
-        )
-        self.self_attn_layer_norm = nn.LayerNorm(WIDTH)
-        self.whole = whole
-        if whole:
-            self.fc1, self.fc2 = nn.Linear(WIDTH, INNER), nn.Linear(INNER, WIDTH)
-            self.final_layer_norm = nn.LayerNorm(WIDTH)
+    Args:
+        weights: float32, by their published names.
+    """
 
-    def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        """[B, T, 384] -> [B, T, 384]."""
-        normed = self.self_attn_layer_norm(hidden)
-        query, key, value = (
-            self.self_attn[name](normed).unflatten(2, (HEADS, -1)).transpose(1, 2)
-            for name in ("q_proj", "k_proj", "v_proj")
-        )
-        mixed = F.scaled_dot_product_attention(query, key, value)
-        hidden = hidden + self.self_attn["out_proj"](mixed.transpose(1, 2).flatten(2))
-        if self.whole:
-            hidden = hidden + self.fc2(F.gelu(self.fc1(self.final_layer_norm(hidden))))
-        return hidden
+    def __init__(self, weights: Weights) -> None:
+        self.weights = weights
+        self._whisper_filters = mel_filters(WHISPER_BANDS, WINDOW)  # filters of equal area on Slaney's mel scale,
+        self._speaker_filters = mel_filters(SPEAKER_BANDS, WINDOW)  # which both networks were trained with
+        self._window = hann(WINDOW)
 
-
-class Backbone(nn.Module):
-    """Both networks, from the wave to their features; their weights are loaded, not trained."""
-
-    whisper_filters: torch.Tensor
-    speaker_filters: torch.Tensor
-    window: torch.Tensor
-    encoder: Any  # its names are those of the published weights
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.encoder = nn.Module()
-        self.encoder.conv1 = nn.Conv1d(WHISPER_BANDS, WIDTH, 3, padding=1)
-        self.encoder.conv2 = nn.Conv1d(WIDTH, WIDTH, 3, stride=2, padding=1)
-        self.encoder.embed_positions = nn.Embedding(STEPS, WIDTH)
-        self.encoder.layers = nn.ModuleList([_Layer(True), _Layer(False)])
-        self.lstm = nn.LSTM(SPEAKER_BANDS, SPEAKER_WIDTH, 2, batch_first=True)
-        self.register_buffer("whisper_filters", _filters(WHISPER_BANDS), persistent=False)
-        self.register_buffer("speaker_filters", _filters(SPEAKER_BANDS), persistent=False)
-        self.register_buffer("window", torch.hann_window(WINDOW), persistent=False)
-
-    @torch.inference_mode()
-    def forward(self, waves: torch.Tensor) -> list[BackboneFeatures]:
-        """Features of waves, float32 [B, S] at 16 kHz, of at most 8 s each; gain does not matter.
+    def __call__(self, waves: Iterable[np.ndarray]) -> Iterator[BackboneFeatures]:
+        """Features of waves, float32 [S] at 16 kHz, of at most 8 s each, one after the other; gain does not matter.
 
         Raises:
             ValueError: they are longer.
         """
-        if waves.shape[1] > STEPS * 2 * HOP:
-            raise ValueError(f"{waves.shape[1]} samples are more than {STEPS * 2 * HOP}")
-        waves = F.pad(waves - waves.mean(1, keepdim=True), (0, max(0, 2 * WINDOW - waves.shape[1])))
-        spectrum = torch.stft(waves, WINDOW, HOP, window=self.window, return_complex=True)[:, :, :-1]
-        power = spectrum.real.square() + spectrum.imag.square()  # [B, 201, F]
-        energy = power.sum(1)  # [B, F]
-        loud = torch.quantile(energy, 0.95, dim=1, keepdim=True).clamp(min=1e-8)
+        waves = iter(waves)
+        while some := list(itertools.islice(waves, _BATCH)):
+            powers, spoken = zip(*(self.levelled(wave) for wave in some), strict=True)
+            bands = np.zeros((len(some), max(map(len, powers)), SPEAKER_BANDS), np.float32)
+            for row, power in zip(bands, powers, strict=True):
+                row[: len(power)] = power @ self._speaker_filters.T
+            # [B, F, 256]; what is behind the end of a wave changes nothing before it
+            speaker = lstm(self.weights, "lstm", 2, bands)
+            for power, row, loud in zip(powers, speaker, spoken, strict=True):
+                yield BackboneFeatures(self.whisper(self._log_mel(power)), row[: len(power)].copy(), loud)
+
+    def levelled(self, wave: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Power spectra float32 [F, 201] of a wave [S] with its loud frames at one level, and which frames are spoken, bool [F].
+
+        Raises:
+            ValueError: the wave is longer than 8 s.
+        """
+        if len(wave) > STEPS * 2 * HOP:
+            raise ValueError(f"{len(wave)} samples are more than {STEPS * 2 * HOP}")
+        wave = np.pad(wave - wave.mean(), (0, max(0, 2 * WINDOW - len(wave))))
+        around = np.pad(wave, WINDOW // 2, mode="reflect")
+        spectrum = np.fft.rfft(sliding_window_view(around, WINDOW)[::HOP][:-1] * self._window)
+        power = np.square(spectrum.real) + np.square(spectrum.imag)  # [F, 201]
+        energy = power.sum(1)  # [F]
+        loud = max(float(np.quantile(energy, 0.95)), 1e-8)
         # by Parseval the mean square of a frame is twice its one-sided power over the window's own and the transform's length
-        power = power * (LOUD**2 * WINDOW * float(self.window.square().sum()) / 2 / loud[:, :, None])
-        mel = (self.whisper_filters @ power * (2 / LOUD) ** 2).clamp(min=1e-10).log10()
-        mel = (torch.maximum(mel, mel.amax((1, 2), keepdim=True) - 8) + 4) / 4
-        hidden = F.gelu(self.encoder.conv1(mel))
-        hidden = F.gelu(self.encoder.conv2(hidden)).transpose(1, 2)  # [B, T, 384]
-        hidden = hidden + self.encoder.embed_positions.weight[: hidden.shape[1]]
-        for layer in self.encoder.layers:
-            hidden = layer(hidden)
-        speaker = self.lstm((self.speaker_filters @ power).transpose(1, 2))[0]  # [B, F, 256]
-        spoken = (energy / loud).clamp(min=1e-30).log() > AUDIBLE
-        return [BackboneFeatures(*one) for one in zip(hidden, speaker, spoken, strict=True)]
+        power *= LOUD**2 * WINDOW * float(np.square(self._window).sum()) / 2 / loud
+        return power.astype(np.float32), np.log(np.maximum(energy / loud, 1e-30)) > AUDIBLE
+
+    def _log_mel(self, power: np.ndarray) -> np.ndarray:
+        """The input of `whisper` for power spectra [F, 201]."""
+        mel = np.log10(np.maximum(power @ self._whisper_filters.T * np.float32((2 / LOUD) ** 2), 1e-10))
+        return (np.maximum(mel, mel.max() - 8) + 4) / 4
+
+    def whisper(self, mel: np.ndarray) -> np.ndarray:
+        """What Whisper's lower layers make of log-mel bands [F, 80], every 20 ms: [T, 384]."""
+        weights = self.weights
+        hidden = gelu(convolution(weights, "encoder.conv1", mel[None], padding=1))
+        hidden = gelu(convolution(weights, "encoder.conv2", hidden, stride=2, padding=1))
+        hidden = hidden + weights["encoder.embed_positions.weight"][: hidden.shape[1]]
+        hidden = hidden + self._attended(0, hidden)
+        inner = layer_norm(weights, "encoder.layers.0.final_layer_norm", hidden)
+        inner = gelu(linear(weights, "encoder.layers.0.fc1", inner))
+        hidden = hidden + linear(weights, "encoder.layers.0.fc2", inner)
+        return (hidden + self._attended(1, hidden))[0]
+
+    def _attended(self, layer: int, hidden: np.ndarray) -> np.ndarray:
+        """What the attention of a layer adds to [1, T, 384]."""
+        name = f"encoder.layers.{layer}.self_attn"
+        normed = layer_norm(self.weights, f"{name}_layer_norm", hidden)
+        given = (linear(self.weights, f"{name}.{part}_proj", normed) for part in "qkv")
+        return linear(self.weights, f"{name}.out_proj", attention(given, HEADS))
 
 
-def save_backbone(state: dict[str, torch.Tensor], path: str | Path, sources: dict[str, str]) -> None:
+def save_backbone(weights: Weights, path: str | Path, sources: dict[str, str]) -> None:
     """Write published weights, float32 by their published names: Whisper's matrices as int8 by row, all else as float16.
 
     Args:
-        state: every weight of `Backbone`.
+        weights: of `Backbone`.
         path: what to write.
         sources: where the weights come from; stored in the file.
     """
-    packed: dict[str, torch.Tensor] = {}
-    for name, value in state.items():
-        int8 = name.startswith("encoder.") and value.dim() > 1 and "positions" not in name
-        packed |= pack(name, value) if int8 else {name: value.half().contiguous()}
+    packed: Weights = {}
+    for name, value in weights.items():
+        int8 = name.startswith("encoder.") and value.ndim > 1 and "positions" not in name
+        packed |= pack(name, value) if int8 else {name: value.astype(np.float16)}
     with whole_file(path, force=True) as temporary:
         save_file(packed, temporary, {"format": FORMAT, **sources})
 
@@ -183,13 +173,10 @@ def read_backbone(path: str | Path) -> Backbone:
         CmetError: the file is missing, damaged, or no such weights.
     """
     what = "the backbone of the speech encoder"
-    stored, _ = read(Path(path), FORMAT, what, f"does not hold {what}")
-    backbone = Backbone()
-    backbone.load_state_dict(stored, strict=True)
-    return backbone.eval().requires_grad_(False)
+    return Backbone(read(Path(path), FORMAT, what, f"does not hold {what}")[0])
 
 
 @functools.cache
-def load_backbone(device: str) -> Backbone:
-    """The embedded backbone on `device`, its checksum compared; loaded once."""
-    return read_backbone(assets.asset(EMBEDDED)).to(device)
+def load_backbone() -> Backbone:
+    """The embedded backbone, its checksum compared; loaded once."""
+    return read_backbone(assets.asset(EMBEDDED))

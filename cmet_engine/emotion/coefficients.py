@@ -26,3 +26,24 @@ def columns_of(name: str, side: str = "") -> list[int]:
 def starting_with(prefixes: tuple[str, ...]) -> np.ndarray:
     """bool [52]: the coefficients whose names begin with one of `prefixes`."""
     return np.array([name.startswith(prefixes) for name in arkit.NAMES])
+
+
+ANTAGONISTS = {
+    "mouthSmile": "mouthFrown",
+    "mouthFrown": "mouthSmile",
+    "browDown": "browOuterUp",
+    "browOuterUp": "browDown",
+    "browInnerUp": "browDown",
+    "eyeSquint": "eyeWide",
+    "eyeWide": "eyeSquint",
+    "mouthStretch": "mouthPucker",
+    "mouthPucker": "mouthStretch",
+    "mouthPress": "mouthLowerDown",
+    "cheekSquint": "mouthFrown",
+}
+"""Actions that pull the other way, by names without a side."""
+
+NEUTRAL_BAND = by_side(
+    {"browDown": 0.3, "browInnerUp": 0.12, "browOuterUp": 0.12, "eyeSquint": 0.5, "mouthPress": 0.08}, 0.03
+)
+"""Values [52] that neutral faces hold (75th percentile of pictures labelled neutral)."""

@@ -12,7 +12,8 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
 from cmet_engine import arkit
-from cmet_engine.emotion.coefficients import by_side, columns_of, starting_with
+from cmet_engine.emotion.bearing import with_bearing
+from cmet_engine.emotion.coefficients import ANTAGONISTS, NEUTRAL_BAND, columns_of, starting_with
 from cmet_engine.emotion.embedded_connector import (
     EXPRESSION_SCALE,
     FRAME_RATE,
@@ -21,8 +22,10 @@ from cmet_engine.emotion.embedded_connector import (
     unit_vector,
 )
 from cmet_engine.emotion.library import unknown_emotion
+from cmet_engine.emotion.likeness import Likeness
 from cmet_engine.emotion.protection import limit_brows, protect, within_range
 from cmet_engine.emotion.vector import EmotionVector
+from cmet_engine.emotions import LIKE
 from cmet_engine.errors import InvalidInput
 from cmet_engine.timeline import EmotionTimeline
 from cmet_engine.track import CoefficientTrack
@@ -50,25 +53,8 @@ OPPOSITE_SHARE = 0.6
 CACHED_DELTAS = 4
 """Results of `expression_deltas` that are kept; one of ten minutes and two emotions takes 12 MB."""
 
-_ANTAGONISTS = {
-    "mouthSmile": "mouthFrown",
-    "mouthFrown": "mouthSmile",
-    "browDown": "browOuterUp",
-    "browOuterUp": "browDown",
-    "browInnerUp": "browDown",
-    "eyeSquint": "eyeWide",
-    "eyeWide": "eyeSquint",
-    "mouthStretch": "mouthPucker",
-    "mouthPucker": "mouthStretch",
-    "mouthPress": "mouthLowerDown",
-    "cheekSquint": "mouthFrown",
-}
-
 _HELD_NAMES = ("brow", "cheek", "nose", "eyeSquint", "eyeWide", "mouthSmile", "mouthFrown", "mouthDimple", "mouthPress", "mouthStretch", "mouthShrug", "jawForward", "mouthLeft", "mouthRight")  # fmt: skip
-_NEUTRAL_BAND = {"browDown": 0.3, "browInnerUp": 0.12, "browOuterUp": 0.12, "eyeSquint": 0.5, "mouthPress": 0.08}
-"""Values that neutral faces hold, by coefficient (75th percentile of pictures labelled neutral); 0.03 for all others."""
 _HELD = starting_with(_HELD_NAMES)
-_BAND = by_side(_NEUTRAL_BAND, 0.03)
 
 
 def soften(strength: np.ndarray) -> np.ndarray:
@@ -80,7 +66,7 @@ def soften(strength: np.ndarray) -> np.ndarray:
 def opposite(delta: np.ndarray) -> np.ndarray:
     """The reverse of expression deltas [..., 52]: negated, with a share of each action's antagonist added."""
     result = -delta
-    for name, other in _ANTAGONISTS.items():
+    for name, other in ANTAGONISTS.items():
         targets = columns_of(other)
         for source in columns_of(name):
             same_side = [c for c in targets if arkit.NAMES[c][-4:] == arkit.NAMES[source][-4:]]
@@ -96,6 +82,8 @@ def edit_track(
     *,
     emphasis: np.ndarray | None = None,
     mode: str = "add",
+    likeness: Likeness | None = None,
+    bearing: bool = False,
 ) -> CoefficientTrack:
     """Apply the emotions of a timeline to a track.
 
@@ -107,10 +95,12 @@ def edit_track(
             clip matters.
         mode: `add` keeps the actor's own expression underneath; `replace` first takes away, wherever the timeline
             acts, what the actor holds for longer than a syllable, so that edits do not stack.
+        likeness: the expression of a reference, which keys named `LIKE` put on.
+        bearing: head, gaze and blinks go with the emotions, too (see `bearing`).
 
     Returns:
         A new track of the same length and times: coefficients within [0, 1] (values of the source beyond are kept
-        where nothing was edited), gaze, head and eye rotation as they were.
+        where nothing was edited); without `bearing` gaze, head and eye rotation as they were.
 
     Raises:
         InvalidInput: an emotion is not in the library (the nearest name is given), a key starts after the end of the
@@ -120,7 +110,7 @@ def edit_track(
         raise InvalidInput(f"mode '{mode}' is not one of {', '.join(MODES)}.")
     if emphasis is not None and len(emphasis) != len(track):
         raise InvalidInput(f"emphasis has {len(emphasis)} values for a track of {len(track)} frames.")
-    check_emotions(timeline, library)
+    check_emotions(timeline, library, likeness)
     result = track.copy()
     if not len(track):
         return result
@@ -129,14 +119,32 @@ def edit_track(
     weights = _applied(timeline, track)
     if not any(w.any() for w in weights.values()):
         return result
-    acting = np.clip(np.sum([np.abs(w) for w in weights.values()], 0), 0, 1)[:, None]  # [N, 1]
-
+    strength = np.sum([np.abs(w) for w in weights.values()], 0)  # [N]
+    acting = np.minimum(strength, 1)[:, None]
     held = np.zeros_like(source)
     if mode == "replace":
         held = acting * held_expression(source, fps, track.valid)
     base = source - held
-    deltas = expression_deltas({name: library[name] for name in weights}, base, track.times)
-    added = np.zeros_like(source)
+    deltas = expression_deltas({n: library[n] for n in weights if n != LIKE}, base, track.times)
+    gain = _dynamics(source, fps, emphasis)[:, None]
+    deltas = {name: gain * delta for name, delta in deltas.items()}
+    if likeness is not None and LIKE in weights:
+        deltas[LIKE] = likeness.change(base, track.times + timeline.begins)
+    added = _added(deltas, timeline, track, weights)
+    change = protect(source, limit_brows(source, added - held, strength), fps)
+    result.coefficients = within_range(source, change).astype(np.float32)
+    result.meta = {**track.meta, "emotions": list(weights), "edit_mode": mode}
+    return with_bearing(result, weights) if bearing else result
+
+
+def _added(
+    deltas: Mapping[str, np.ndarray],
+    timeline: EmotionTimeline,
+    track: CoefficientTrack,
+    weights: Mapping[str, np.ndarray],
+) -> np.ndarray:
+    """The sum of the emotions' `deltas` by their strengths in every region: float64 [N, 52]."""
+    added = np.zeros((len(track), arkit.COUNT))
     opposites = {name: opposite(delta) for name, delta in deltas.items()}
     for region, names in timeline.regions().items():
         columns = arkit.columns(names)
@@ -144,11 +152,7 @@ def edit_track(
         for name, weight in own.items():
             delta = np.where(weight[:, None] >= 0, deltas[name][:, columns], opposites[name][:, columns])  # [N, C]
             added[:, columns] += delta * np.abs(weight)[:, None]
-    added *= _dynamics(source, fps, emphasis)[:, None]
-    change = protect(source, limit_brows(source, added - held), fps)
-    result.coefficients = within_range(source, change).astype(np.float32)
-    result.meta = {**track.meta, "emotions": list(weights), "edit_mode": mode}
-    return result
+    return added
 
 
 def _applied(timeline: EmotionTimeline, track: CoefficientTrack, region: str | None = None) -> dict[str, np.ndarray]:
@@ -157,14 +161,19 @@ def _applied(timeline: EmotionTimeline, track: CoefficientTrack, region: str | N
     return {name: soften(weight.astype(np.float64)) for name, weight in weights.items()}
 
 
-def check_emotions(timeline: EmotionTimeline, library: Mapping[str, EmotionVector]) -> None:
-    """Check that the library holds every emotion of a timeline.
+def check_emotions(
+    timeline: EmotionTimeline, library: Mapping[str, EmotionVector], likeness: Likeness | None = None
+) -> None:
+    """Check that the library holds every emotion of a timeline, and that there is a reference where a key is named `LIKE`.
 
     Raises:
         InvalidInput: one is missing; the message names it, the nearest spelling and the known ones.
     """
     for name in timeline.names():
-        if name not in library:
+        if name == LIKE:
+            if likeness is None:
+                raise InvalidInput(f"The emotion '{LIKE}' needs a face to take it from; add --like FILE.")
+        elif name not in library:
             raise unknown_emotion(name, library)
 
 
@@ -225,7 +234,7 @@ def held_expression(coefficients: np.ndarray, fps: float, valid: np.ndarray | No
         seen = np.flatnonzero(valid)
         values = np.stack([np.interp(np.arange(len(values)), seen, values[seen, c]) for c in range(arkit.COUNT)], 1)
     slow = gaussian_filter1d(values, max(HELD_SECONDS * fps, 0.5), axis=0, mode="nearest")
-    return np.where(_HELD, np.maximum(slow - _BAND, 0.0), 0.0)
+    return np.where(_HELD, np.maximum(slow - NEUTRAL_BAND, 0.0), 0.0)
 
 
 def _dynamics(source: np.ndarray, fps: float, emphasis: np.ndarray | None) -> np.ndarray:

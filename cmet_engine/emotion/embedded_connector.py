@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
-from scipy.special import erf
 
 from cmet_engine.errors import InvalidInput
 from cmet_engine.models.assets import asset
+from cmet_engine.models.layers import EPSILON, gelu, layer_norm, linear, product
 from cmet_engine.models.tensors import read_arrays
 
 CONNECTOR_FILE = "connector_arkit.safetensors"
@@ -34,8 +34,6 @@ the paper's loss weights were chosen."""
 
 FRAME_RATE = 25
 """Frames a second of the tracks that the network sees: the rate of the paper's data (arXiv 2604.07786)."""
-
-_EPSILON = 1e-5  # of batch and layer normalisation: torch's default
 
 _Layer = Callable[[np.ndarray], np.ndarray]
 
@@ -132,7 +130,9 @@ class EmbeddedConnector:
         if not frames:
             return deltas
         track = np.pad(track, ((0, max(0, WINDOW - frames)), (0, 0)), mode="edge")
-        spoken = self._norm("speaker_encoder.norm", _gelu(self._linear("speaker_encoder.proj", vectors)))[:, None]
+        spoken = layer_norm(
+            self._weights, "speaker_encoder.norm", gelu(linear(self._weights, "speaker_encoder.proj", vectors))
+        )[:, None]
         expressions = self._tokens(self._expression, track)
         done = 0
         for start in window_starts(len(track)):
@@ -142,28 +142,19 @@ class EmbeddedConnector:
             tokens = np.concatenate((self._tokens(self._reference, before), spoken, expression), 1) + self._places
             for layer in self._transformer:
                 tokens = layer(tokens)
-            hidden = _gelu(self._linear("projector.projector.0", tokens[:, WINDOW + 1 :]))
-            delta = self._linear("projector.projector.2", hidden)  # [E, T, 52]
+            hidden = gelu(linear(self._weights, "projector.projector.0", tokens[:, WINDOW + 1 :]))
+            delta = linear(self._weights, "projector.projector.2", hidden)  # [E, T, 52]
             end = min(start + WINDOW, frames)
             deltas[:, done:end] = delta[:, done - start : end - start]
             done = end
         return deltas
-
-    def _linear(self, name: str, x: np.ndarray) -> np.ndarray:
-        return _product(x, self._weights[f"{name}.weight"].T) + self._weights[f"{name}.bias"]
-
-    def _norm(self, name: str, x: np.ndarray) -> np.ndarray:
-        """Layer normalisation."""
-        x = x - x.mean(-1, keepdims=True)
-        x /= np.sqrt(np.square(x).mean(-1, keepdims=True) + _EPSILON)
-        return x * self._weights[f"{name}.weight"] + self._weights[f"{name}.bias"]
 
     def _tokens(self, encoder: list[_Layer], codes: np.ndarray) -> np.ndarray:
         """Tokens [..., width] of codes [..., 52]."""
         x = codes.reshape(-1, codes.shape[-1], 1)
         for layer in encoder:
             x = layer(x)
-        return self._norm("Norm", x[:, 0]).reshape(*codes.shape[:-1], -1)
+        return layer_norm(self._weights, "Norm", x[:, 0]).reshape(*codes.shape[:-1], -1)
 
     def _code_encoder(self, name: str) -> list[_Layer]:
         """The layers of `connector.code_encoder`, from [B, 52, 1] to [B, 1, width], channels last."""
@@ -173,7 +164,7 @@ class EmbeddedConnector:
     def _convolution(self, name: str, *, last: bool) -> _Layer:
         """One `connector._ConvBlock`; the batch normalisation goes into the weights of the convolution."""
         weights = {key.removeprefix(name): value for key, value in self._weights.items() if key.startswith(name)}
-        gain = weights["1.weight"] / np.sqrt(weights["1.running_var"] + _EPSILON)
+        gain = weights["1.weight"] / np.sqrt(weights["1.running_var"] + EPSILON)
         kernel = weights["0.weight"] * gain[:, None, None]  # [C', C, k]
         bias = (weights["0.bias"] - weights["1.running_mean"]) * gain + weights["1.bias"]
         outs, ins, size = kernel.shape
@@ -184,7 +175,7 @@ class EmbeddedConnector:
         def layer(x: np.ndarray) -> np.ndarray:
             padded = np.pad(x, ((0, 0), (padding, padding), (0, 0)))
             seen = sliding_window_view(padded, size, axis=1)[:, ::stride]  # [B, L', C, k]
-            y = _product(seen.reshape(*seen.shape[:2], -1), matrix) + bias
+            y = product(seen.reshape(*seen.shape[:2], -1), matrix) + bias
             y = y + x if residual else y
             return np.tanh(y) if last else np.maximum(y, 0)
 
@@ -195,7 +186,7 @@ class EmbeddedConnector:
 
         def layer(x: np.ndarray) -> np.ndarray:
             batch, length, width = x.shape
-            inputs = _product(x, self._weights[f"{name}self_attn.in_proj_weight"].T)
+            inputs = product(x, self._weights[f"{name}self_attn.in_proj_weight"].T)
             inputs += self._weights[f"{name}self_attn.in_proj_bias"]
             split = inputs.reshape(batch, length, 3, self._heads, -1).transpose(2, 0, 3, 1, 4)
             query, key, value = split  # each [B, H, L, width / H]
@@ -203,20 +194,11 @@ class EmbeddedConnector:
             scores = np.exp(scores - scores.max(-1, keepdims=True))
             mixed = scores / scores.sum(-1, keepdims=True) @ value
             mixed = mixed.transpose(0, 2, 1, 3).reshape(batch, length, width)
-            x = self._norm(f"{name}norm1", x + self._linear(f"{name}self_attn.out_proj", mixed))
-            inner = np.maximum(self._linear(f"{name}linear1", x), 0)
-            return self._norm(f"{name}norm2", x + self._linear(f"{name}linear2", inner))
+            x = layer_norm(self._weights, f"{name}norm1", x + linear(self._weights, f"{name}self_attn.out_proj", mixed))
+            inner = np.maximum(linear(self._weights, f"{name}linear1", x), 0)
+            return layer_norm(self._weights, f"{name}norm2", x + linear(self._weights, f"{name}linear2", inner))
 
         return layer
-
-
-def _product(x: np.ndarray, matrix: np.ndarray) -> np.ndarray:
-    """`x @ matrix` in one call of the matrix product, where NumPy makes one for every leading index."""
-    return (x.reshape(-1, x.shape[-1]) @ matrix).reshape(*x.shape[:-1], -1)
-
-
-def _gelu(x: np.ndarray) -> np.ndarray:
-    return 0.5 * x * (1 + erf(x * np.float32(np.sqrt(0.5))))
 
 
 @functools.cache

@@ -1,14 +1,11 @@
 """What is trained of the speech encoder: heads that tell emotions from the backbone's statistics of a recording.
 
-Names of parameters and of `HeadsConfig` are those of the stored file.
+Names of attributes and of `HeadsConfig` are those of the stored file.
 """
 
-import functools
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-from torch import nn
 
 from cmet_engine.emotion.backbone import STATISTICS, WIDTH
 from cmet_engine.emotion.vector import LENGTH, VECTOR_SIZE
@@ -42,89 +39,76 @@ class HeadsConfig:
     emotions: tuple[str, ...] = EMOTIONS
 
 
-class Kernel(nn.Module):
+@dataclass
+class Kernel:
     """Kernel ridge regression from training recordings (Saunders et al. 1998).
 
     Recordings are compared along principal directions of their statistics. The similarity to a training recording is
     exp(-reach * d), where d is the squared distance in units of the training recordings' mean square.
 
-    Args:
-        config: shape.
-        inputs: numbers per recording.
-        known: number of training recordings.
-
     Attributes:
+        reach: see above.
         directions: float32 [D, inputs], principal directions.
         known: float32 [K, D], training recordings along them; their mean square is 1.
         weights: float32 [K, classes], dual coefficients.
         offset: float32 [classes], the prediction far from every training recording.
     """
 
-    directions: torch.Tensor
-    known: torch.Tensor
-    weights: torch.Tensor
-    offset: torch.Tensor
+    reach: float
+    directions: np.ndarray
+    known: np.ndarray
+    weights: np.ndarray
+    offset: np.ndarray
 
-    def __init__(self, config: HeadsConfig, inputs: int, known: int = 0) -> None:
-        super().__init__()
-        self.reach = config.reach
-        self.register_buffer("directions", torch.zeros(config.directions, inputs))
-        self.register_buffer("known", torch.zeros(known, config.directions))
-        self.register_buffer("weights", torch.zeros(known, len(config.emotions)))
-        self.register_buffer("offset", torch.zeros(len(config.emotions)))
-
-    def similarity(self, inputs: torch.Tensor) -> torch.Tensor:
+    def similarity(self, inputs: np.ndarray) -> np.ndarray:
         """Similarity of recordings [B, inputs] to the training recordings: [B, K], 0 to 1."""
-        return torch.exp(-self.reach * squared_distances(inputs @ self.directions.T, self.known))
+        return np.exp(-self.reach * squared_distances(inputs @ self.directions.T, self.known))
 
-    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+    def __call__(self, inputs: np.ndarray) -> np.ndarray:
         """Recordings [B, inputs] -> class shares [B, classes]."""
         return self.similarity(inputs) @ self.weights + self.offset
 
 
-def squared_distances(some: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
+def squared_distances(some: np.ndarray, others: np.ndarray) -> np.ndarray:
     """Squared distance of every row of `some` [B, D] from every row of `others` [K, D]: [B, K]."""
-    squares = some.square().sum(1, keepdim=True) + others.square().sum(1)
-    return torch.addmm(squares, some, others.T, alpha=-2).clamp(min=0)
+    squares = np.square(some).sum(1, keepdims=True) + np.square(others).sum(1)
+    return np.maximum(squares - 2 * (some @ others.T), 0)
 
 
-class Heads(nn.Module):
+@dataclass
+class Heads:
     """Statistics of a recording in, scores of the emotions out; alone, or beside neutral speech of the same voice.
 
-    Args:
+    Attributes:
         config: shape.
-        known: training recordings of the kernel on a recording alone.
-        known_beside: training recordings of the kernel on a recording beside neutral speech.
+        kernel: on a recording alone.
+        neutral_kernel: on a recording beside neutral speech.
+        statistics_mean, statistics_scale: float32 [1280], of the training recordings.
+        difference_scale: float32 [1280], spread of the training recordings around their speakers' means.
     """
 
-    statistics_mean: torch.Tensor
-    statistics_scale: torch.Tensor
-    difference_scale: torch.Tensor
+    config: HeadsConfig
+    kernel: Kernel
+    neutral_kernel: Kernel
+    statistics_mean: np.ndarray
+    statistics_scale: np.ndarray
+    difference_scale: np.ndarray
 
-    def __init__(self, config: HeadsConfig, known: int = 0, known_beside: int = 0) -> None:
-        super().__init__()
-        self.config = config
-        self.kernel = Kernel(config, STATISTICS, known)
-        self.neutral_kernel = Kernel(config, 2 * STATISTICS, known_beside)
-        self.register_buffer("statistics_mean", torch.zeros(STATISTICS))
-        self.register_buffer("statistics_scale", torch.ones(STATISTICS))
-        self.register_buffer("difference_scale", torch.ones(STATISTICS))
-
-    def scaled_statistics(self, statistics: torch.Tensor) -> torch.Tensor:
+    def scaled_statistics(self, statistics: np.ndarray) -> np.ndarray:
         """`statistics` [B, 1280] in units of their spread over the training recordings, clipped: [B, 1280]."""
         scaled = (statistics - self.statistics_mean) / self.statistics_scale
-        return scaled.clamp(-CLIP, CLIP) * _network_weights(statistics.device)
+        return np.clip(scaled, -CLIP, CLIP) * _NETWORK_WEIGHTS
 
-    def scaled_differences(self, statistics: torch.Tensor, neutral: torch.Tensor) -> torch.Tensor:
+    def scaled_differences(self, statistics: np.ndarray, neutral: np.ndarray) -> np.ndarray:
         """Input of `neutral_kernel`: `scaled_statistics` at `own` of their size, then their scaled difference from `neutral`: [B, 2560].
 
         `neutral` [1280] or [B, 1280] are mean statistics of neutral speech of the same voice.
         """
-        differences = ((statistics - neutral) / self.difference_scale).clamp(-CLIP, CLIP)
+        differences = np.clip((statistics - neutral) / self.difference_scale, -CLIP, CLIP)
         own = self.config.own * self.scaled_statistics(statistics)
-        return torch.cat([own, differences * _network_weights(statistics.device)], -1)
+        return np.concatenate([own, differences * _NETWORK_WEIGHTS], -1)
 
-    def forward(self, statistics: torch.Tensor, neutral: torch.Tensor | None = None) -> torch.Tensor:
+    def __call__(self, statistics: np.ndarray, neutral: np.ndarray | None = None) -> np.ndarray:
         """Scores [B, classes] of recordings with `statistics` [B, 1280].
 
         Args:
@@ -154,10 +138,6 @@ def _class_places() -> np.ndarray:
 
 _PLACES = _class_places()
 
-
-@functools.cache
-def _network_weights(device: torch.device) -> torch.Tensor:
-    """Factors on the statistics by which each network of the backbone counts half: float32 [1280]."""
-    whisper = 2 * WIDTH
-    counts = torch.tensor([whisper, STATISTICS - whisper], device=device)
-    return (0.5 / counts.float()).sqrt().repeat_interleave(counts)
+_NETWORK_WEIGHTS = np.sqrt(0.5 / np.repeat([2 * WIDTH, STATISTICS - 2 * WIDTH], [2 * WIDTH, STATISTICS - 2 * WIDTH]))
+_NETWORK_WEIGHTS = _NETWORK_WEIGHTS.astype(np.float32)
+"""Factors [1280] on the statistics by which each network of the backbone counts half."""

@@ -7,11 +7,10 @@ import functools
 from typing import Any, Literal
 
 import numpy as np
-import torch
 from safetensors.numpy import save_file
 
 from cmet_engine.models import assets
-from cmet_engine.models.tensors import read_tensors
+from cmet_engine.models.tensors import read_arrays
 
 RATE = 16000  # Hz; the input of the teacher and of every embedded model
 STORED = "mel_filters.safetensors"
@@ -31,7 +30,7 @@ def mel_filters(
     *,
     htk: bool = False,
     norm: Literal["slaney"] | None = "slaney",
-) -> torch.Tensor:
+) -> np.ndarray:
     """Triangular mel filters: float32 [bands, size // 2 + 1].
 
     Args:
@@ -47,7 +46,7 @@ def mel_filters(
 
 def computed(
     bands: int, size: int, low: float = 0.0, high: float = RATE / 2, *, htk: bool = False, norm: Any = "slaney"
-) -> torch.Tensor:
+) -> np.ndarray:
     """`mel_filters` by librosa."""
     import librosa  # slow to import
 
@@ -55,12 +54,12 @@ def computed(
     filters = librosa.filters.mel(
         sr=RATE, n_fft=size, n_mels=bands, fmin=low, fmax=high, htk=htk, norm=norm, dtype=np.float64
     )
-    return torch.from_numpy(filters.astype(np.float32))
+    return np.asarray(filters, np.float32)
 
 
 @functools.cache
-def _stored() -> dict[str, torch.Tensor]:
-    return read_tensors(assets.asset(STORED))[0]
+def _stored() -> dict[str, np.ndarray]:
+    return read_arrays(assets.asset(STORED))[0]
 
 
 def _name(
@@ -70,5 +69,5 @@ def _name(
 
 
 if __name__ == "__main__":
-    save_file({_name(**bank): computed(**bank).numpy() for bank in STORED_BANKS}, assets.ASSETS / STORED)
+    save_file({_name(**bank): computed(**bank) for bank in STORED_BANKS}, assets.ASSETS / STORED)
     assets.record(STORED)

@@ -87,6 +87,13 @@ DRAWN_TOGETHER = 0.18
 """Most of `browDown` beside a full `browInnerUp`: fear and sadness raise and draw the brows together (FACS AU 1+4), which ARKit
 spells as inner brows up; a lowered brow in the same frame contradicts it, and no blendshape estimator reports both."""
 
+MOST_SLANT, OUTER_ALONG = 0.4, 0.4
+"""Most by which an edit raises `browInnerUp` beyond the second times what it raises `browOuterUp`. That slants the brows by 5 mm:
+of forty talking people, with fear and grief among them, nobody's inner brows rise by more than 4 mm against the outer ones."""
+
+RELEASED = 0.2
+"""Of the `browDown` that an actor holds, what a rise of `browInnerUp` needs less: the brows come up from further below."""
+
 
 _GAP_ROW = by_side(LIP_GAP, split=True)
 _OPENER = by_side(_OPENERS)
@@ -109,8 +116,17 @@ def lip_parting() -> np.ndarray:
     return (motion[:, upper] - motion[:, lower]).mean(1).astype(np.float64)
 
 
-def limit_brows(source: np.ndarray, change: np.ndarray) -> np.ndarray:
-    """Keep the brows off the eyes: what an edit adds and takes away lowers them by at most `MOST_BROW` on each side."""
+def limit_brows(source: np.ndarray, change: np.ndarray, strength: np.ndarray | float = 1.0) -> np.ndarray:
+    """Keep the brows off the eyes, and from standing like a roof.
+
+    Args:
+        source: [N, 52].
+        change: [N, 52], what an edit adds and takes away.
+        strength: [N], of all emotions together; beyond 1 the brows may slant further by as much.
+
+    Returns:
+        The change with brows lowered by at most `MOST_BROW` and slanted by at most `MOST_SLANT` on each side.
+    """
     change = np.maximum(change, -np.maximum(source, 0))  # at most what is there can be taken away
     inner = arkit.INDEX["browInnerUp"]
     raised = np.clip(change[:, inner] / 0.3, 0, 1)
@@ -131,7 +147,19 @@ def limit_brows(source: np.ndarray, change: np.ndarray) -> np.ndarray:
         change[:, down] *= np.minimum(MOST_BROW / np.maximum(lowered, 1e-6), 1)
         give = np.minimum(give, share)
     change[:, inner] *= np.where(change[:, inner] < 0, give, 1)
+    held = source[:, arkit.columns(["browDownLeft", "browDownRight"])].mean(1)
+    rise = np.maximum(change[:, inner], 0)
+    change[:, inner] -= np.minimum(RELEASED * np.clip(held, 0, 1), 0.5 * rise)
+    _limit_slant(change, MOST_SLANT * np.maximum(strength, 1))
     return change
+
+
+def _limit_slant(change: np.ndarray, most: np.ndarray | float) -> None:
+    """Hold the inner brows where they would stand like a roof, and raise the outer ones by half of what is missing; in place."""
+    inner, outer = arkit.INDEX["browInnerUp"], arkit.columns(["browOuterUpLeft", "browOuterUpRight"])
+    beyond = np.maximum(change[:, inner] - OUTER_ALONG * change[:, outer].mean(1) - most, 0) / (1 + 0.5 * OUTER_ALONG)
+    change[:, inner] -= beyond
+    change[:, outer] += 0.5 * beyond[:, None]
 
 
 def protect(source: np.ndarray, change: np.ndarray, fps: float) -> np.ndarray:

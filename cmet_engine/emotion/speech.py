@@ -5,7 +5,8 @@ from them by kernel regression. Where neutral speech of the same speaker is at h
 from two pools, they also take how the statistics differ from it, because a voice sounds moved by how it departs from its
 own neutral.
 
-`Encoder` wraps this in plain numpy calls. Gain does not matter: levels are relative to the recording's own loud frames.
+It is computed with NumPy, on the processor: nobody waits for torch, and every machine gives the same vectors. Gain does not
+matter: levels are relative to the recording's own loud frames.
 """
 
 import functools
@@ -15,7 +16,6 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 from scipy.ndimage import gaussian_filter1d
 
 from cmet_engine import cache
@@ -29,30 +29,26 @@ from cmet_engine.emotion.voice_check import check_voice
 from cmet_engine.emotions import LIBRARY
 from cmet_engine.media import audio
 from cmet_engine.models import assets
-from cmet_engine.models.device import resolve
 
 STEP = 0.25  # seconds between two moments of `Encoder.frame_features`
 _WINDOW = 200  # acoustic frames in the statistics of one moment
 _SEGMENT = 500  # acoustic frames: about the longest recordings that the encoder was trained with
-_BATCH = 8  # segments per batch
 _PART, _MARGIN = 500, 100  # acoustic frames: moments are predicted in parts of 5 s with a second around them
 
 
 class Encoder:
-    """The embedded speech encoder: numpy in, numpy out.
+    """The embedded speech encoder.
 
     Attributes:
         backbone: the feature extractor.
-        identity: distinguishes the results from those of other weights or devices, for a cache; None if the weights came
-            from no file.
+        identity: distinguishes the results from those of other weights, for a cache; None if the weights came from no file.
         emotions: names of the emotions that are scored; the first is neutral.
         figures: measurements on held-out speakers, by name.
     """
 
-    def __init__(self, heads: Heads, *, device: str = "cpu", figures: dict | None = None) -> None:
-        self.device = torch.device(device)
-        self.heads = heads.eval().to(self.device)
-        self.backbone = load_backbone(device)
+    def __init__(self, heads: Heads, *, figures: dict | None = None) -> None:
+        self.heads = heads
+        self.backbone = load_backbone()
         self.emotions = heads.config.emotions
         self.figures = figures or {}
         self.identity: tuple[str, ...] | None = None
@@ -90,15 +86,14 @@ class Encoder:
         """Times and features of `frame_features`, of a `wave` [S] at 16 kHz, its acoustics `bands` [F, 84] and its length."""
         times = np.arange(max(1, math.ceil(seconds / STEP))) * STEP
         features = np.empty((len(times), VECTOR_SIZE), np.float32)
-        for start, stop, first in _parts(len(bands)):
-            chosen = np.flatnonzero((times * 100 >= start) & ((times * 100 < stop) | (stop >= len(bands))))
-            if len(chosen):
-                samples = torch.from_numpy(wave[first * HOP : (stop + _MARGIN) * HOP])
-                (extracted,) = self.backbone(samples[None].to(self.device))
-                begin = (
-                    np.clip((times[chosen] * 100).astype(int) - _WINDOW // 2, 0, max(0, len(bands) - _WINDOW)) - first
-                )
-                features[chosen] = self.predict(extracted.summaries(begin, begin + _WINDOW)).features
+        parts = [
+            (chosen, first, wave[first * HOP : (stop + _MARGIN) * HOP])
+            for start, stop, first in _parts(len(bands))
+            if len(chosen := np.flatnonzero((times * 100 >= start) & ((times * 100 < stop) | (stop >= len(bands)))))
+        ]
+        for (chosen, first, _), extracted in zip(parts, self.backbone(part for *_, part in parts), strict=True):
+            begin = np.clip((times[chosen] * 100).astype(int) - _WINDOW // 2, 0, max(0, len(bands) - _WINDOW)) - first
+            features[chosen] = self.predict(extracted.summaries(begin, begin + _WINDOW)).features
         at = np.minimum((times * 100).astype(int), len(bands) - 1)
         spoken = gaussian_filter1d((bands[:, BANDS + 3] > AUDIBLE).astype(np.float64), 25)[at] + 1e-6  # [F]
         whole = self.predict(self.encode(wave)).features
@@ -125,11 +120,7 @@ class Encoder:
             neutral: mean of the same [1280], or for each [N, 1280], over neutral recordings of the same speaker; None
                 predicts from the recordings alone.
         """
-        with torch.inference_mode():
-            rows = torch.from_numpy(np.atleast_2d(recordings)).to(self.device)
-            beside = None if neutral is None else torch.from_numpy(neutral).to(self.device)
-            scores = self.heads(rows, beside).cpu().numpy()
-        scores = scores.reshape(*recordings.shape[:-1], -1)
+        scores = self.heads(np.atleast_2d(recordings), neutral).reshape(*recordings.shape[:-1], -1)
         return Prediction(places(softmax(scores)), scores)
 
     def pool_probabilities(self, scores: np.ndarray, *, beside: bool = True) -> np.ndarray:
@@ -144,7 +135,7 @@ class Encoder:
             the training data are divided out (Bayes' rule).
         """
         kernel = self.heads.neutral_kernel if beside and len(self.heads.neutral_kernel.known) else self.heads.kernel
-        prior = kernel.offset[1:].cpu().numpy()
+        prior = kernel.offset[1:]
         known = prior > 1e-4  # the others do not occur in the training data
         logits = self.heads.config.pool_sharpness * scores[1:] - np.log(np.where(known, prior, 1.0))
         return softmax(np.where(known | ~known.any(), logits, -np.inf)).astype(np.float32)
@@ -174,12 +165,10 @@ def statistics(wave: np.ndarray, backbone: Backbone) -> np.ndarray:
 
     The mean over its segments, weighted by how much is spoken in each.
     """
-    device = next(backbone.parameters()).device
     count = max(1, round(len(wave) / (_SEGMENT * HOP)))
-    segments = torch.from_numpy(np.ascontiguousarray(wave[: len(wave) // count * count], np.float32)).view(count, -1)
-    extracted = [features for some in segments.split(_BATCH) for features in backbone(some.to(device))]
-    weights = np.array([float(features.spoken.sum()) + 1e-3 for features in extracted])
-    return (weights / weights.sum() @ np.stack([features.summary() for features in extracted])).astype(np.float32)
+    segments = np.asarray(wave[: len(wave) // count * count], np.float32).reshape(count, -1)
+    weights, rows = zip(*((float(one.spoken.sum()) + 1e-3, one.summary()) for one in backbone(segments)), strict=True)
+    return (np.array(weights) / sum(weights) @ np.stack(rows)).astype(np.float32)
 
 
 def _parts(frames: int) -> Iterator[tuple[int, int, int]]:
@@ -196,14 +185,13 @@ def load_encoder(name: str = "embedded", *, device: str = "cpu") -> Encoder:
 
     Args:
         name: `embedded`, or the path of a `.safetensors` that `cmet train encoder` wrote.
-        device: see `models.device.resolve`.
+        device: makes no difference; the encoder runs on the processor.
 
     Raises:
-        CmetError: the file is missing, damaged, or no speech encoder; or the device is not on this machine.
+        CmetError: the file is missing, damaged, or no speech encoder.
     """
-    device = resolve(device)
     path = assets.asset(ENCODER_FILES[0]) if name == "embedded" else Path(name)
     heads, figures = load_heads(path)
-    encoder = Encoder(heads, device=device, figures=figures)
-    encoder.identity = (cache.content(path), cache.content(assets.asset(ENCODER_FILES[1])), device)
+    encoder = Encoder(heads, figures=figures)
+    encoder.identity = (cache.content(path), cache.content(assets.asset(ENCODER_FILES[1])))
     return encoder

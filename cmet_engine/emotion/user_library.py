@@ -14,8 +14,10 @@ from cmet_engine.files import check_writable, read_json, whole_file
 FORMAT = "cmet-emotion/2"
 """What the field `format` of a file says."""
 
-_RESERVED = frozenset("voice con prn aux nul".split()) | {f"{d}{n}" for d in ("com", "lpt") for n in range(1, 10)}
-"""`voice` is what the timeline calls the voice of `--speech`; the others are device names on Windows."""
+_RESERVED = frozenset("auto voice like con prn aux nul".split()) | {
+    f"{d}{n}" for d in ("com", "lpt") for n in range(1, 10)
+}
+"""`auto`, `voice` and `like` are what the timeline calls what is heard in the clip, and the references of `--speech` and `--like`; the others are device names on Windows."""
 
 
 def user_folder() -> Path:

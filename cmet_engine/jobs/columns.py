@@ -1,17 +1,20 @@
 """The columns of a batch manifest; standard library only, so that `cmet batch --help` can show them at once."""
 
-KINDS = ("edit", "track", "render", "export", "apply", "bake", "read", "match", "render_rig")
+KINDS = ("edit", "track", "render", "hear", "export", "apply", "bake", "read", "match", "render_rig")
 """Kinds of rows; see `cmet_engine.spec.KINDS`."""
 
 COLUMNS = {
     "kind": f"{KINDS[0]} (default), {', '.join(KINDS[1:-1])} or {KINDS[-1]}",
-    "clip": "the footage, or for edit a take (.csv .txt .json .npz); for export and apply the track",
+    "clip": "the footage, or for edit a take (.csv .txt .json .npz), for hear also a recording; for export and apply the track",
     "output": "edit: a folder; otherwise a file. Default: beside the clip, named after it",
-    "emotions": "keys in text form, separated by semicolons: happy@0-2.5; sarcastic=0.6@2.5-; angry[brows=1.2]#2",
+    "emotions": "keys in text form, separated by semicolons: happy@0-2.5; sarcastic=0.6@2.5-; angry[brows=1.2]#2; auto for what is heard",
     "keys": "an emotion timeline (.json)",
     "corrections": "points that edited curves pass through, separated by semicolons: jawOpen=0.2@1.4; mouthSmileLeft=0.5@3~0.4#anna",
     "speech": "a recording that sounds like the wanted emotion, or a folder of them",
-    "neutral": "the same voice without the emotion",
+    "follow": "follow the recording moment by moment (no)",
+    "like": "a picture of a face, a clip or a take, whose expression is put on",
+    "bearing": "edit without a video: head, gaze and blinks go with the emotions, too (no)",
+    "neutral": "edit, hear: the same voice without the emotion",
     "strength": "multiplies all strengths (1); of one person: 1; 0.5#anna",
     "mode": "add (default) or replace; of one person: add; replace#anna",
     "renderer": "warp (default, also as auto), liveportrait, performrecast, edtalk or, of an edit, none",

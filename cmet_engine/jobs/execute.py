@@ -12,12 +12,15 @@ import cv2
 from cmet_engine import pipeline
 from cmet_engine.cleanup import cleaned, read_strengths
 from cmet_engine.edit_take import edit_take
+from cmet_engine.emotion.hearing import Hearing
 from cmet_engine.emotion.library import describe_vector, load_library
+from cmet_engine.emotion.make_vector import emotion_vector
+from cmet_engine.emotion.speech import load_encoder
 from cmet_engine.emotion.user_library import check_new, save_user_vector, user_folder
 from cmet_engine.errors import CmetError, InvalidInput
 from cmet_engine.face.clip import track_clip
 from cmet_engine.face.people import find_people, give_names, label, write_people
-from cmet_engine.files import check_writable, inputs_kept
+from cmet_engine.files import check_writable, inputs_kept, whole_file
 from cmet_engine.media.formats import SCENE, TRACK
 from cmet_engine.media.output import files_read
 from cmet_engine.media.probe import measure, part_of
@@ -33,6 +36,7 @@ from cmet_engine.spec import (
     EditSpec,
     ExportSpec,
     FacesSpec,
+    HearSpec,
     RenderSpec,
     RigWork,
     TrackSpec,
@@ -79,7 +83,7 @@ def execute(
     Args:
         spec: what to do.
         output: where the result goes: a folder for an edit and for faces, else a file, whose suffix chooses the format. A vector
-            goes into the user's library and needs none; nor does a list of faces without pictures.
+            goes into the user's library and needs none; nor does a list of faces without pictures, nor hearing.
         force: replace earlier results; of an emotion `VectorSpec.replace` says that.
         progress: called as `progress(stage, done, total)`; an exception raised in it cancels the work.
         pieces: where finished segments are kept; work that was interrupted goes on from them.
@@ -99,6 +103,8 @@ def _execute(spec: Work, output: Path | None, options: _Options) -> Result:
         return _vector(spec, options)
     if isinstance(spec, FacesSpec):
         return _faces(spec, output, options)
+    if isinstance(spec, HearSpec):
+        return _hear(spec, output, options)
     if output is None:
         raise InvalidInput("The output is missing; say where the result goes.")
     if isinstance(spec, TrackSpec):
@@ -136,6 +142,19 @@ def _faces(spec: FacesSpec, output: Path | None, options: _Options) -> Result:
     return Result(files, {"people": rows})
 
 
+def _hear(spec: HearSpec, output: Path | None, options: _Options) -> Result:
+    """What is felt in a recording, when and how strongly; with an output also the file of the timeline."""
+    if output is not None:
+        check_writable(output, force=options.force)
+    hearing = Hearing.of(spec.clip, spec.neutral, options.progress)
+    timeline = hearing.timeline()
+    if output is not None:
+        with whole_file(output, force=options.force) as temporary:
+            temporary.write_text(timeline.to_json(), "utf-8")
+    figures = {"seconds": round(hearing.seconds, 3), "keys": json.loads(timeline.to_json())["keys"]}
+    return Result({} if output is None else {output.name: output}, figures, hearing.messages(spec.neutral))
+
+
 def _track(spec: TrackSpec, output: Path, options: _Options) -> Result:
     """Footage to coefficients."""
     check_writable(output, force=options.force)
@@ -154,12 +173,9 @@ def _track(spec: TrackSpec, output: Path, options: _Options) -> Result:
 
 def _vector(spec: VectorSpec, options: _Options) -> Result:
     """An emotion from recordings, into the user's library."""
-    from cmet_engine.emotion.make_vector import emotion_vector
-    from cmet_engine.emotion.speech import load_encoder
-
     if options.pieces is None:  # otherwise an attempt that was killed may have stored it
         check_new(spec.name, force=spec.replace)
-    encoder = load_encoder(device=spec.device)
+    encoder = load_encoder()
     vector = emotion_vector(spec.paths, spec.neutral or None, spec.name, encoder, progress=options.progress)
     held = load_library().get(vector.name)
     if options.pieces is None or held is None or abs(held.vector - vector.vector).max() > 1e-5:

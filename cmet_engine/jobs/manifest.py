@@ -23,6 +23,7 @@ from cmet_engine.spec_rig import ExportSpec, RigSpec
 
 DEFAULT_OUTPUT = {
     "edit": "{stem}-edited",
+    "hear": "{stem}.timeline.json",
     "export": "{stem}.fbx",
     "apply": "{stem}.blend",
     "bake": "{stem}-baked.fbx",

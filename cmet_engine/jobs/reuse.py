@@ -20,7 +20,16 @@ from cmet_engine.models.assets import CHECKSUMS
 from cmet_engine.provenance.identity import signers
 
 WORK = "cmet_engine.jobs.worker"  # the module that does the jobs, and imports all code that decides their results
-FILES = ("clip", "track", "source", "speech", "neutral", "lips", "portrait")  # parameters that name a file or a folder
+FILES = (
+    "clip",
+    "track",
+    "source",
+    "speech",
+    "like",
+    "neutral",
+    "lips",
+    "portrait",
+)  # parameters that name a file or a folder
 
 
 def identity(request: dict[str, Any]) -> str | None:

@@ -31,7 +31,17 @@ from cmet_engine.media.picture import small_jpeg
 from cmet_engine.preparation import like_source
 from cmet_engine.progress import Progress
 from cmet_engine.resume import Segments
-from cmet_engine.spec import CurvesSpec, EditSpec, ExportSpec, LiveSpec, RenderSpec, TrackSpec, Work, read_work
+from cmet_engine.spec import (
+    CurvesSpec,
+    EditSpec,
+    ExportSpec,
+    HearSpec,
+    LiveSpec,
+    RenderSpec,
+    TrackSpec,
+    Work,
+    read_work,
+)
 
 EVENT_INTERVAL = 0.1  # seconds between two progress events
 PREVIEW_INTERVAL = 1.0  # seconds between two preview pictures
@@ -71,7 +81,8 @@ def run_job(job: Job, progress: Progress) -> dict[str, Any]:
     job.results.mkdir()
     if isinstance(spec, RenderSpec):
         spec = like_source(spec)
-    output = job.results / spec.output_name if isinstance(spec, TrackSpec | RenderSpec | ExportSpec) else job.results
+    named = isinstance(spec, TrackSpec | RenderSpec | HearSpec | ExportSpec)
+    output = job.results / spec.output_name if named else job.results
     result = execute(
         spec, output, force=True, progress=progress, pieces=Segments(job.pieces), preview=Preview(job.preview)
     )

@@ -17,7 +17,7 @@ from cmet_engine.spec_base import credential_files
 from cmet_engine.spec_rig import SealSpec
 from cmet_engine.timeline import EmotionTimeline
 
-_MADE_FROM = ("portrait", "clip", "track", "rig", "source", "speech", "neutral", "lips")
+_MADE_FROM = ("portrait", "clip", "track", "rig", "source", "speech", "like", "neutral", "lips")
 """Fields that name what a result is made from; a picture in `face` is one more."""
 _ELSEWHERE = {
     *_MADE_FROM,

@@ -58,7 +58,9 @@ def settings_table(spec: EditSpec) -> dict[str, Any]:
         "face": spec.face.name if isinstance(spec.face, Path) else spec.face,
     }
     table |= {
-        name: path.name for name, path in (("speech", spec.speech), ("neutral", spec.neutral)) if path is not None
+        name: path.name
+        for name, path in (("speech", spec.speech), ("like", spec.like), ("neutral", spec.neutral))
+        if path is not None
     }
     for one in spec.people:
         own = {"mode": one.mode, "quality": one.quality, "strength": one.strength}

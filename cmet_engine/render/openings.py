@@ -14,7 +14,14 @@ FINE, FINE_UP_TO = 2, 110
 """Supersampling: eyes and mouths narrower than the second (pixels) are rendered the first times larger and averaged down."""
 
 DARKNESS = 0.25
-"""Brightness of the inside of a mouth, as a share of the brightness of the lips."""
+"""Brightness of the inside of a wide open mouth, as a share of the brightness of the lips."""
+
+DEEP = (0.04, 0.14)
+"""Gap as a share of the mouth's width: up to the first, and where the frame's own mouth is open beyond the second, the inside is as
+dark as what the frame shows darkest between the lips."""
+
+DARKEST = 0.1
+"""Share of the places between the lips that count as the darkest."""
 
 TONGUE = 0.5
 """The same where the tongue lies, before the lower teeth."""
@@ -234,8 +241,8 @@ def draw_mouth(
         seen = mouth.sample(image, jaw_move * (mouth.to_upper / mouth.gap)[:, None])
         tongue *= float(smoothstep(np.quantile(seen.mean(1), 0.9) / red.mean(), *TEETH))
     kept = np.clip(gap_before / mouth.gap, 0, 1)  # of a mouth that opens further: the part that the frame shows
-    upper, lower = UPPER_ROW * kept, 1 - LOWER_ROW * kept
-    low, high = ((1 - tongue) * a + tongue * b for a, b in zip((upper, lower), TONGUE_PART, strict=True))
+    rows = (UPPER_ROW * kept, 1 - LOWER_ROW * kept)
+    low, high = ((1 - tongue) * a + tongue * b for a, b in zip(rows, TONGUE_PART, strict=True))
     depth = mouth.to_upper / mouth.gap
     upper_row, lower_row = _row_shifts(mouth, jaw_move)
     teeth = upper_row + (lower_row - upper_row) * smoothstep(depth, low, high)[:, None]
@@ -244,34 +251,54 @@ def draw_mouth(
     meeting = meet * (1 - tongue) * float(smoothstep(gap_before.max() / mouth.gap.max(), *MOST_STRETCH))
     teeth += meeting * (evenly - teeth)
     # tongue and throat widen with the mouth, teeth do not
-    behind = teeth + tongue * mouth.widening()
-    shift = behind * (1 - with_upper - with_lower) + upper_across * with_upper + lower_across * with_lower
-    for share, full, across in (
-        (np.minimum(along_upper, with_upper), mouth.upper_shift, upper_across),
-        (np.minimum(along_lower, with_lower), mouth.lower_shift, lower_across),
-    ):
-        shift = shift + share * (full - across)
+    teeth += tongue * mouth.widening()
+    shift = teeth * (1 - with_upper - with_lower) + upper_across * with_upper + lower_across * with_lower
+    shift += np.minimum(along_upper, with_upper) * (mouth.upper_shift - upper_across)
+    shift += np.minimum(along_lower, with_lower) * (mouth.lower_shift - lower_across)
     colours = mouth.sample(image, shift)
     # teeth are not stretched: what opens between the rows is dark
     between = smoothstep(depth, low - ROW_EDGE, low + ROW_EDGE) * smoothstep(depth, high + ROW_EDGE, high - ROW_EDGE)
     smear = between * smoothstep(kept, 0.92, 0.75) * (1 - tongue) * (1 - meeting)
-    inner = 1 - np.maximum(*mouth.carried(0.02 * mouth.width, 0.04 * mouth.width))[:, 0]
     new = smoothstep(gap_before / mouth.gap, 0.35, 0.1)
     # the corners of one that widens would show what lay beside it
-    beside = smoothstep(
-        mouth.inside_source(mouth.place - shift) / mouth.width, 0.01 + 0.05 * tongue, -0.01 + 0.02 * tongue
-    )
+    inside = mouth.inside_source(mouth.place - shift) / mouth.width
+    beside = smoothstep(inside, 0.01 + 0.05 * tongue, -0.01 + 0.02 * tongue)
     beside = beside * (1 - np.maximum(*mouth.carried(0.01 * mouth.width, 0.02 * mouth.width))[:, 0])
-    lit = smoothstep(np.clip((depth - low) / np.maximum(high - low, 1e-3), 0, 1), 0.35, 1.0)
-    dark = red * (DARKNESS + (TONGUE - DARKNESS) * lit)[:, None]
     gap = smoothstep(mouth.gap, *DARK_FROM)
-    colours += (dark - colours) * (smear * gap)[:, None]
-    shown = np.maximum(new * inner, beside) * gap  # what the frame did not show: dark, or the nearest that it showed
-    if tongue and shown.any():
-        dark = dark + tongue * (mouth.sample(image, evenly) - dark)
-    colours += (dark - colours) * shown[:, None]
+    inner = 1 - np.maximum(*mouth.carried(0.02 * mouth.width, 0.04 * mouth.width))[:, 0]
+    shown = np.maximum(new * inner, beside)  # what the frame did not show: dark, or the nearest that it showed
+    if smear.any() or shown.any():
+        nearest = mouth.sample(image, evenly)
+        lit = smoothstep(np.clip((depth - low) / np.maximum(high - low, 1e-3), 0, 1), 0.35, 1.0)
+        dark = _darkness(mouth, float(gap_before.max()), lit, nearest, red)
+        colours += (dark - colours) * (smear * gap)[:, None]
+        near = np.maximum(tongue, beside * (1 - new))[:, None]
+        dark = dark + near * (nearest - dark)
+        colours += (dark - colours) * (shown * np.maximum(gap, near[:, 0]))[:, None]
     # edges that meet cross each other from pixel to pixel: so narrow a gap is left to the skin, or it would be jagged
     mouth.paste(result, colours, smoothstep(mouth.gap, *SLIT))
+
+
+def _darkness(mouth: Opening, gap_before: float, lit: np.ndarray, shown: np.ndarray, red: np.ndarray) -> np.ndarray:
+    """The inside of the mouth where the frame does not show it.
+
+    Args:
+        mouth: where.
+        gap_before: how far the lips were apart at most, pixels.
+        lit: [K], 0 to 1, where the tongue lies.
+        shown: [K, 3], colours between the lips of the frame.
+        red: [3], colour of the lips.
+
+    Returns:
+        float32 [K, 3].
+    """
+    count = max(1, int(DARKEST * len(shown)))
+    darkest = np.argpartition(shown.mean(1), count - 1)[:count]
+    as_shown = np.minimum(shown[darkest].mean(0), red / 2)
+    made_up = red * (DARKNESS + (TONGUE - DARKNESS) * lit)[:, None]
+    known = smoothstep(gap_before / mouth.width, *DEEP)
+    deep = (1 - known) * smoothstep(mouth.gap / mouth.width, *DEEP)[:, None]
+    return np.asarray(as_shown + deep * (made_up - as_shown), np.float32)
 
 
 def _as_wide(mouth: Opening) -> tuple[np.ndarray, np.ndarray]:

@@ -30,7 +30,7 @@ from cmet_engine.serve.schemas import (
     LiveAnswer,
 )
 from cmet_engine.serve.security import API, MAX_UPLOAD
-from cmet_engine.spec import CurvesSpec, EditSpec, FacesSpec, LiveSpec, RenderSpec, TrackSpec, VectorSpec
+from cmet_engine.spec import CurvesSpec, EditSpec, FacesSpec, HearSpec, LiveSpec, RenderSpec, TrackSpec, VectorSpec
 from cmet_engine.spec_base import LONGEST_PATH
 from cmet_engine.spec_rig import ExportSpec, SealSpec
 
@@ -114,6 +114,12 @@ def start_edit(spec: EditSpec, engine: Running, client: ClientName = "") -> JobA
 @router.post("/render", status_code=202, responses=BUSY)
 def start_render(spec: RenderSpec, engine: Running, client: ClientName = "") -> JobAnswer:
     """Queue: render a clip with the curves of a track."""
+    return engine.submit(spec, client)
+
+
+@router.post("/hear", status_code=202, responses=BUSY)
+def start_hear(spec: HearSpec, engine: Running, client: ClientName = "") -> JobAnswer:
+    """Queue: what is felt in a recording when, and how strongly; the job's file is an emotion timeline, its result lists the keys."""
     return engine.submit(spec, client)
 
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
-import torch
 from scipy.signal import resample_poly
 
 from cmet_engine.emotion.acoustics import HOP, RATE, pitch
@@ -73,7 +72,7 @@ def shift_pitch(wave: np.ndarray, factor: float, tempo: float = 1.0) -> np.ndarr
 def _marks(wave: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Where periods of `wave` [S] begin (samples, at a peak), how long they are (samples), and whether they are voiced."""
     frames = max(1, len(wave) // HOP)
-    frequency = pitch(torch.from_numpy(wave - wave.mean()), frames)[0].numpy()  # Hz, 0 where unvoiced
+    frequency = pitch(wave - wave.mean(), frames)[0]  # Hz, 0 where unvoiced
     loudness = np.abs(wave)
     marks: list[int] = []
     periods, voiced = [], []

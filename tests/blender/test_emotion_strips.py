@@ -143,3 +143,19 @@ def test_the_users_own_strips_are_kept(bpy, head, track, random_tracks, strips):
 def test_nothing_to_bake_is_said(bpy, head, strips):
     with pytest.raises(CmetError, match="apply a track first"):
         strips.bake(head)
+
+
+def test_what_is_heard_becomes_influence_keys_and_keys_again(bpy, head, random_tracks, strips):
+    from cmet_engine.timeline import EmotionKey, EmotionTimeline
+
+    head_delta = random_tracks(seed=1, low=0.1, high=0.3, turn=0)
+    bpy.context.scene.render.fps = round(float(head_delta.fps))
+    keys = [EmotionKey("angry", 0.9, 0.0, 0.8, 0.2, 0.2), EmotionKey("angry", 0.4, 1.2, None, 0.2, 0.2)]
+    strip = strips.add_heard(head, EmotionTimeline(keys), head_delta)
+    times = np.arange(len(head_delta)) / float(head_delta.fps)
+    wanted = EmotionTimeline(keys).weights(times, head_delta.duration)["angry"]
+    curve = strip.fcurves.find("influence")
+    shown = np.array([curve.evaluate(1 + n) for n in range(len(times))])
+    assert np.abs(shown - wanted).max() < 0.02 and 3 < len(curve.keyframe_points) < len(times) / 2
+    back = strips.timeline(head).weights(times, head_delta.duration)["angry"]
+    assert np.abs(back - wanted).max() < 0.05

@@ -2,6 +2,7 @@
 
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 spec = pytest.importorskip("cmet_engine.spec", reason="needs pydantic, which comes with the engine's packages")
@@ -57,6 +58,14 @@ def test_an_emotion_is_asked_for_with_its_mode_and_without_a_video(scene, ask):
     assert asked.emotions == ("sad",) and asked.mode == "replace" and asked.renderer == "none"
 
 
+def test_the_expression_of_a_face_is_asked_for_with_gains_and_head_and_gaze(scene, ask, tmp_path):
+    (tmp_path / "face.jpg").write_bytes(b"")
+    scene.cmet.reference, scene.cmet.gain_mouth, scene.cmet.bearing = str(tmp_path / "face.jpg"), 0.5, True
+    asked = ask("from_face")
+    assert asked.like.name == "face.jpg" and asked.emotions == ("like[mouth=0.5]",)
+    assert asked.bearing and asked.renderer == "none" and not ask("render_video").model_dump().get("bearing")
+
+
 def test_strips_are_asked_for_as_keys(scene, ask, head, random_tracks):
     from cmet_blender import emotion_strips
 
@@ -87,6 +96,44 @@ def test_a_video_is_asked_for_with_the_renderers_quality_and_a_rate_factor(scene
     assert asked.watermark == scene.cmet.watermark
     assert asked.quality == quality and asked.rate_factor == factor and asked.format == "mkv"
     assert asked.track.is_file() and asked.source.is_file()
+
+
+def test_the_voice_is_asked_for_and_becomes_strips(bpy, scene, ask, head, track, monkeypatch, tmp_path):
+    from cmet_blender import emotion_strips, session
+    from cmet_engine.edit_take import edit_take
+    from cmet_engine.emotion.clip_emotions import Hearing
+
+    asked = ask("from_voice", follow=False)
+    assert asked.emotions == ("auto",) and asked.neutral.name == "neutral_voice.bin" and asked.renderer == "none"
+    shares = np.zeros((2, 14), np.float32)
+    shares[0, 1] = shares[1, 6] = 1.0  # angry, then sad
+    spans = np.array([[0.0, 0.8], [1.0, track.duration]])
+    frames = int(track.duration / 0.25)
+    hearing = Hearing(
+        track.duration, spans, shares, np.ones((frames, 13), np.float32), np.ones(frames), np.zeros(frames)
+    )
+    monkeypatch.setattr(Hearing, "of", lambda *_: hearing)
+
+    requests = []
+
+    class InProcess:
+        """An engine that does the edits of a take here."""
+
+        def run(self, request):
+            requests.append(request)
+            files, _ = edit_take(spec.EditSpec.read(request), tmp_path / f"job{len(requests)}")
+            return {"state": "done", "files": {name: str(path) for name, path in files.items()}}
+
+        def health(self):
+            return None
+
+    monkeypatch.setattr(session, "engine", lambda *_: InProcess())
+    scene.cmet.clip = ""
+    assert bpy.ops.cmet.from_voice(follow=True) == {"FINISHED"}, scene.cmet.message
+    assert [request.get("emotions") for request in requests] == [None, ["angry"], ["sad"]]
+    assert requests[0]["follow"] and list(emotion_strips.strips(head)) == ["angry", "sad"]
+    keys = emotion_strips.timeline(head).weights(np.array([0.3, 1.6]), track.duration)
+    assert keys["angry"][0] > 0.8 > 0.1 > keys["angry"][1] and keys["sad"][1] > 0.8 > 0.1 > keys["sad"][0]
 
 
 def test_consent_goes_into_the_request_of_a_video(scene, ask, tmp_path):

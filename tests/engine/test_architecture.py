@@ -20,7 +20,7 @@ ROOMS = (  # a room may import itself and those before it
     ),
     (
         "stored results and requests",
-        "cache fingerprint resume spec spec_base spec_errors spec_people spec_results spec_rig",
+        "cache fingerprint resume spec spec_base spec_errors spec_people spec_results spec_rig spec_voice",
     ),
     ("models", "models"),
     ("media", "media"),

@@ -1,6 +1,7 @@
 """Changed code never returns an old result, and unchanged code never computes one again."""
 
 import ast
+from collections.abc import Iterator
 from pathlib import Path
 from types import CodeType
 
@@ -136,14 +137,9 @@ def test_every_stage_names_modules_that_are_there():
 
 def compiled(tree: ast.Module) -> CodeType:
     """What a program does: its code without docstrings and line numbers."""
-    for node in ast.walk(tree):
+    for node in statements(tree):
         body = getattr(node, "body", None)
-        if (
-            isinstance(body, list)
-            and body
-            and isinstance(body[0], ast.Expr)
-            and isinstance(body[0].value, ast.Constant)
-        ):
+        if body and isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant):
             body[0].value.value = ""
     return without_lines(compile(tree, "", "exec", dont_inherit=True))
 
@@ -153,9 +149,19 @@ def without_lines(code: CodeType) -> CodeType:
     return code.replace(co_linetable=b"", co_firstlineno=1, co_consts=inner)
 
 
+def statements(tree: ast.Module) -> Iterator[ast.AST]:
+    """The module and every statement in it, at any depth."""
+    waiting: list[ast.AST] = [tree]
+    while waiting:
+        node = waiting.pop()
+        yield node
+        for block in ("body", "orelse", "finalbody", "handlers", "cases"):
+            waiting.extend(getattr(node, block, ()))
+
+
 def imports_by_ast(tree: ast.Module) -> set[str]:
     found = set()
-    for node in ast.walk(tree):
+    for node in statements(tree):
         if isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):

@@ -47,7 +47,11 @@ def timeline_svg(data: EditReport) -> Markup:
         lines = textwrap.wrap(name.replace("+", " +"), 14, max_lines=2, placeholder="…")
         label = _name(lines, top + _LANE / 2 + 5)
         parts.append(f"<g><title>{html.escape(name)}</title>{label}</g>")
-        parts += [_bar(key, top, peak, data.duration) for key in keys if _lane(key) == name]
+        own = [key for key in keys if _lane(key) == name]
+        following = any(a.start < b.start < (a.end or data.duration) for a, b in itertools.pairwise(own))
+        parts += (
+            [_course(own, top, peak, data.duration)] if following else [_bar(k, top, peak, data.duration) for k in own]
+        )
     return Markup(
         f'<svg viewBox="0 0 {_WIDTH} {bottom + _AXIS}" role="img" aria-label="Emotions over time, as bars">'
         f"{''.join(parts)}</svg>"
@@ -57,6 +61,24 @@ def timeline_svg(data: EditReport) -> Markup:
 def _lane(key: EmotionKey) -> str:
     """The name of a key's lane: the emotion, and whom it is for where that is said."""
     return key.emotion if key.person is None else f"{key.emotion} #{key.person}"
+
+
+def _course(keys: list[EmotionKey], top: float, peak: float, duration: float) -> str:
+    """Keys that overlap, in one lane: their sum as an area."""
+    times = np.linspace(0, duration, 1200)
+    level = np.sum([key.envelope(times, duration) for key in keys], 0)
+    floor = top + _LANE
+    line = " ".join(
+        f"{_x(t, duration):.1f},{floor - min(abs(v) / peak, 1) * (_LANE - 4):.1f}"
+        for t, v in zip(times, level, strict=True)
+    )
+    colour, largest = _colour_of(keys[0]), float(level[np.abs(level).argmax()])
+    title = f"{keys[0].title}, strength up to {largest:.2g}, {len(keys)} keys"
+    return (
+        f'<polygon points="{_x(0, duration):.1f},{floor} {line} {_x(duration, duration):.1f},{floor}" fill="{colour}" fill-opacity=".38">'
+        f"<title>{html.escape(title)}</title></polygon>"
+        f'<polyline points="{line}" fill="none" stroke="{colour}" stroke-width="2"/>'
+    )
 
 
 def _bar(key: EmotionKey, top: float, peak: float, duration: float) -> str:
@@ -73,7 +95,9 @@ def _bar(key: EmotionKey, top: float, peak: float, duration: float) -> str:
     area = " ".join([f"{start:.1f},{floor}", *points, f"{end:.1f},{floor}"])
     finish = duration if key.end is None else min(key.end, duration)
     title = f"{key.title}, strength {key.strength:g}, {clock(key.start)} to {clock(finish)}"
-    colour = _colour(key.emotion.split("*")[-1].split("+")[0])
+    if key.heard:
+        title += "; heard as " + ", ".join(f"{name} {share:.2f}" for name, share in key.heard.items())
+    colour = _colour_of(key)
     return (
         f'<polygon points="{area}" fill="{colour}" fill-opacity=".38"><title>{html.escape(title)}</title></polygon>'
         f'<polyline points="{" ".join(points)}" fill="none" stroke="{colour}" stroke-width="2"/>'
@@ -242,6 +266,10 @@ def _tick_label(seconds: float, duration: float) -> str:
 
 def _x(seconds: float, duration: float) -> float:
     return _LEFT + (_END - _LEFT) * (seconds / duration if duration > 0 else 0)
+
+
+def _colour_of(key: EmotionKey) -> str:
+    return _colour(key.emotion.split("*")[-1].split("+")[0])
 
 
 def _colour(emotion: str) -> str:

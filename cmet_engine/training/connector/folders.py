@@ -82,7 +82,7 @@ def train_from_folders(
     held_out: Batches | None
     if pictures is not None:
         labelled, talking = load_pictures(pictures), read_tracks(tracks)  # read before the speech, which takes long
-        voices = read_speech(speech, encoder or load_encoder(device=device), progress)
+        voices = read_speech(speech, encoder or load_encoder(), progress)
         known, held_out = split_unpaired(voices, talking, labelled.reviewed(), config)
         figures: dict[str, Any] = {"speech_clips": len(voices.emotion), "held_speakers": list(config.held_speakers)}
     else:
@@ -131,7 +131,7 @@ def read_pairs(
         videos, codes: one of the two folders.
         encoder: encodes the speech; None: the embedded encoder, or, with `codes`, emotion2vec+ large for recordings that have
             no such features yet, if its weights are on this machine.
-        device: where the encoder runs.
+        device: where emotion2vec+ large runs.
         cache: folder in which the tracks of `videos` are kept.
         progress: called as `progress(stage, done, total)`.
 
@@ -142,12 +142,12 @@ def read_pairs(
     if codes is None:
         assert videos is not None
         faces = track_videos(videos, cache, progress)
-        return read_speech(speech, encoder or load_encoder(device=device), progress), faces
+        return read_speech(speech, encoder or load_encoder(), progress), faces
     faces = read_codes(codes)
     if encoder is None and registry.is_here("emotion2vec_plus_large"):
         encoder = PublishedEncoder(device=device)
     elif encoder is None:
-        encoder = InPublishedSpace(load_encoder(device=device))
+        encoder = InPublishedSpace(load_encoder())
         if any(len(corpus.teacher) < len(corpus.recordings) for corpus in corpora):
             log.warning(
                 "recordings without features of emotion2vec+ large are encoded by the embedded encoder, which only comes near "

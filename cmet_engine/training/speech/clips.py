@@ -56,12 +56,12 @@ class Clips:
         """int64 [N]: position of each clip's emotion in `emotions`, -1 for another."""
         return _places(self.emotion, emotions)
 
-    def shares(self, heard: float) -> np.ndarray:
+    def shares(self, heard: float, emotions: tuple[str, ...] = EMOTIONS) -> np.ndarray:
         """What each clip is taught as: float32 [N, classes], its label and, by `heard`, what raters heard in it."""
-        table = np.eye(len(EMOTIONS), dtype=np.float32)
-        votes = _places(self.heard, EMOTIONS)
+        table = np.eye(len(emotions), dtype=np.float32)
+        votes = _places(self.heard, emotions)
         share = np.where(votes >= 0, heard * self.agreement, 0).astype(np.float32)[:, None]
-        return (1 - share) * table[self.labels()] + share * table[np.maximum(votes, 0)]
+        return (1 - share) * table[self.labels(emotions)] + share * table[np.maximum(votes, 0)]
 
 
 def _places(names: np.ndarray, emotions: tuple[str, ...]) -> np.ndarray:
@@ -126,7 +126,7 @@ def _copy(
     stored = None if cache is None else Path(cache) / cache_name(recordings, copy)
     if stored is not None and stored.is_file():
         return np.load(stored)
-    backbone = load_backbone("cpu")
+    backbone = load_backbone()
     measured = np.full((len(recordings), STATISTICS), np.nan, np.float32)
     voices = _lone_voices(recordings, copy) if copy else {}
     babble = _babble(recordings) if copy else []

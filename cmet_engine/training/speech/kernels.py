@@ -3,7 +3,6 @@
 from collections.abc import Callable
 
 import numpy as np
-import torch
 
 from cmet_engine.emotion.heads import Heads, HeadsConfig, Kernel
 from cmet_engine.models.quantisation import rounded
@@ -46,77 +45,81 @@ def neutral_statistics(clips: Clips, chosen: np.ndarray, seed: int) -> tuple[np.
     return compared, known
 
 
-def fit_heads(clips: Clips, chosen: np.ndarray, config: TrainingConfig, *, progress: Progress | None = None) -> Heads:
-    """Heads whose kernels are fitted in closed form to the `chosen` [M] clips.
+def fit_heads(
+    clips: Clips, chosen: np.ndarray, config: TrainingConfig, *, beside: bool = True, progress: Progress | None = None
+) -> Heads:
+    """Heads whose kernels are fitted in closed form to the `chosen` [M] clips; off `beside`, without the one beside neutral speech.
 
     Their centres are clips as they are; they are fitted to every clip in every copy (Nystroem's approximation: Williams
     and Seeger 2001).
     """
-    heads = Heads(config.heads)
     usual = clips.statistics[0][chosen]
-    heads.statistics_mean.copy_(torch.from_numpy(usual.mean(0)))
-    heads.statistics_scale.copy_(torch.from_numpy(usual.std(0) + 1e-6))
     of = np.unique(clips.speaker[chosen], return_inverse=True)[1]
     own_mean = np.stack([usual[of == speaker].mean(0) for speaker in range(of.max() + 1)])
-    heads.difference_scale.copy_(torch.from_numpy((usual - own_mean[of]).std(0) + 1e-6))
-    rows = torch.from_numpy(clips.statistics)
-    statistics, comparable = neutral_statistics(clips, chosen, config.seed)
-    neutral = torch.from_numpy(statistics)
+    scales = usual.mean(0), usual.std(0) + np.float32(1e-6), (usual - own_mean[of]).std(0) + np.float32(1e-6)
+    unfitted = Kernel(config.heads.reach, *[np.zeros((0, 0), np.float32)] * 4)
+    heads = Heads(config.heads, unfitted, unfitted, *scales)
+    rows = clips.statistics
 
-    def alone(copy: int, which: np.ndarray) -> torch.Tensor:
+    def alone(copy: int, which: np.ndarray) -> np.ndarray:
         return heads.scaled_statistics(rows[copy, which])
 
-    def beside(copy: int, which: np.ndarray) -> torch.Tensor:
+    heads.kernel = _fit_kernel(alone, chosen, clips, config, progress)
+    if not beside:
+        return heads
+    neutral, comparable = neutral_statistics(clips, chosen, config.seed)
+
+    def compared(copy: int, which: np.ndarray) -> np.ndarray:
         return heads.scaled_differences(rows[copy, which], neutral[copy, which])
 
     own = chosen[comparable[chosen]]
-    for kernel, given, which in ((heads.kernel, alone, chosen), (heads.neutral_kernel, beside, own)):
-        _fit_kernel(kernel, given, which, clips, config, progress)
+    heads.neutral_kernel = _fit_kernel(compared, own, clips, config, progress)
     heads.neutral_kernel.offset[0] += config.calm
-    return heads.eval()
+    return heads
 
 
-def _principal(inputs: torch.Tensor, config: HeadsConfig) -> torch.Tensor:
+def _principal(inputs: np.ndarray, config: HeadsConfig) -> np.ndarray:
     """Directions [D, inputs] along which `inputs` [K, inputs] are to be compared; along them their mean square is 1."""
-    directions = torch.zeros(config.directions, inputs.shape[1])
+    directions = np.zeros((config.directions, inputs.shape[1]), np.float32)
     centred = inputs - inputs.mean(0)
-    spread, axes = torch.linalg.eigh(centred.T @ centred)
-    spread, axes = spread.flip(0).clamp(min=0).sqrt(), axes.flip(1).T
+    if len(inputs) < inputs.shape[1]:
+        _, spread, axes = np.linalg.svd(centred, full_matrices=False)  # the same, quicker for few recordings
+    else:
+        spread, axes = np.linalg.eigh(centred.T @ centred)
+        spread, axes = np.sqrt(np.maximum(spread[::-1], 0)), axes[:, ::-1].T
     count = min(config.directions, len(inputs), int((spread > 1e-4 * spread[0]).sum()))
     directions[:count] = axes[:count] * spread[:count, None] ** -config.evenness
-    return directions / (centred @ directions.T).square().sum(1).mean().sqrt().clamp(min=1e-9)
+    return directions / max(np.sqrt(np.square(centred @ directions.T).sum(1).mean()), np.float32(1e-9))
 
 
 def _fit_kernel(
-    kernel: Kernel,
-    given: Callable[[int, np.ndarray], torch.Tensor],
+    given: Callable[[int, np.ndarray], np.ndarray],
     rows: np.ndarray,
     clips: Clips,
     config: TrainingConfig,
     progress: Progress | None,
-) -> None:
+) -> Kernel:
     """Fit one kernel.
 
     Args:
-        kernel: changed in place.
         given: copy and clips [R] -> what the kernel takes of them [R, inputs].
         rows: clips [M] that it is fitted to; at most `config.known` of them are its centres.
         clips, config: of the training.
         progress: called as `progress(Stage.KERNEL, copies done, copies)`.
     """
-    wanted = torch.from_numpy(clips.shares(config.heard))[torch.from_numpy(rows)]
-    weight = torch.from_numpy(clip_weights(clips, rows, config)).float()
-    kernel.offset = weight @ wanted / weight.sum()
+    wanted = clips.shares(config.heard, config.heads.emotions)[rows]
+    weight = clip_weights(clips, rows, config).astype(np.float32)
+    offset = weight @ wanted / weight.sum()
     natural = given(0, rows)
-    kernel.directions = rounded(_principal(natural, config.heads))
+    directions = rounded(_principal(natural, config.heads))
     known = natural
     if len(rows) > config.known:
         random = np.random.default_rng([config.seed, 4])
         known = natural[np.sort(random.choice(len(rows), config.known, replace=False))]
-    kernel.known = rounded(known @ kernel.directions.T)
+    weights = np.zeros((len(known), wanted.shape[1]), np.float32)
+    kernel = Kernel(config.heads.reach, directions, rounded(known @ directions.T), weights, offset)
     count, copies = len(known), len(clips.statistics)
-    gram = torch.zeros(count, count, dtype=torch.float64)
-    moment = torch.zeros(count, wanted.shape[1], dtype=torch.float64)
+    gram, moment = np.zeros((count, count)), np.zeros(weights.shape)
     for copy in range(copies):
         if progress:
             progress(Stage.KERNEL, copy, copies)
@@ -124,8 +127,9 @@ def _fit_kernel(
         for start in range(0, len(rows), _ROWS):
             part = slice(start, start + _ROWS)
             likeness = kernel.similarity(given(copy, rows[part]))  # [R, K]
-            weighted = likeness.T * (share * weight[part])
+            weighted = likeness.T * (np.float32(share) * weight[part])
             gram += weighted @ likeness
-            moment += weighted @ (wanted[part] - kernel.offset)
-    rough = config.ridge * kernel.similarity(known).double() + 1e-6 * torch.eye(count)
-    kernel.weights = torch.linalg.solve(gram + rough, moment).float()
+            moment += weighted @ (wanted[part] - offset)
+    rough = config.ridge * kernel.similarity(known).astype(np.float64) + 1e-6 * np.eye(count)
+    kernel.weights = np.linalg.solve(gram + rough, moment).astype(np.float32)
+    return kernel

@@ -1,9 +1,12 @@
 """What the command line loads before it has anything to do; every option of the specifications is offered."""
 
+import os
 import subprocess
 import sys
 
 import pytest
+from short_clips import small
+from voices import speak, write_wav
 
 from cmet_engine.choices import CODEC_OUT, CODEC_TITLES, COLOR_SPACES, Codec, TrackFormat, VideoFormat
 from cmet_engine.cli.main import build_parser
@@ -28,6 +31,20 @@ HEAVY = (
     "c2pa",
     "cryptography",
 )
+
+
+def test_a_draft_edit_with_a_voice_loads_no_heavy_package(tmp_path):
+    clip = small(tmp_path / "clip.mp4", frames=26, size=192)
+    voice = write_wav(tmp_path / "voice.wav", speak(2.0, pitch=210, lively=0.5))
+    command = ["edit", str(clip), "--emotion", "happy=0.4", "--speech", str(voice), "--quality", "draft", "-q"]
+    absent = ("torch", "transformers", "librosa", "matplotlib", "bpy")
+    script = f"""import sys; from cmet_engine.cli import main; status = main({[*command, "-o", str(tmp_path / "out")]!r})
+print(status, [name for name in {absent!r} if name in sys.modules])"""
+    nothing_kept = {**os.environ, "CMET_CACHE_BYTES": "0"}
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False, env=nothing_kept, timeout=300
+    )
+    assert done.stdout.splitlines()[-1] == "0 []", done.stderr
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["batch", "--help"], ["edit", "--help"]])

@@ -104,6 +104,21 @@ def test_brows_that_were_up_are_not_pushed_into_the_eyes(library):
     assert down.mean() > 0.3  # still a scowl
 
 
+@pytest.mark.parametrize("scowl", [0.0, 0.5])
+def test_brows_never_stand_like_a_roof(library, scowl):
+    track = talking()
+    track.coefficients[:, arkit.columns(["browDownLeft", "browDownRight"])] = scowl
+    rises = {}
+    for emotion in ("fear", "sad", "empathetic", "fear=1.5"):
+        change = edited(library, emotion, track).coefficients - track.coefficients
+        rise = change[:, arkit.INDEX["browInnerUp"]]
+        outer = change[:, arkit.columns(["browOuterUpLeft", "browOuterUpRight"])].mean(1)
+        slant = rise - protection.OUTER_ALONG * outer
+        assert slant.max() < protection.MOST_SLANT * (1.5 if emotion[-1] == "5" else 1) + 0.03
+        rises[emotion] = rise[100]
+    assert rises["fear"] > rises["sad"] > 0.15 and rises["fear=1.5"] > rises["fear"]
+
+
 def test_nothing_changes_without_an_emotion(library):
     source = talking()
     for text in ("happy=0", "neutral"):

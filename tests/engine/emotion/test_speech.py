@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 from voices import RATE, speak
@@ -5,6 +7,7 @@ from voices import RATE, speak
 from cmet_engine.emotion import acoustics as front
 from cmet_engine.emotion import heads_weights, speech
 from cmet_engine.emotion.intensity import intensity
+from cmet_engine.emotion.vector import LENGTH
 from cmet_engine.errors import CmetError
 
 
@@ -38,6 +41,24 @@ def test_utterance_is_a_point_and_repeats(encoder):
     first = encoder.utterance(wave, RATE)
     assert first.shape == (13,) and first.dtype == np.float32
     np.testing.assert_array_equal(first, encoder.utterance(wave, RATE))
+
+
+@pytest.mark.parametrize(("name", "voice"), [("short", (3.0, 130, 0.1, 0)), ("long", (21.0, 95, 0.3, 2))])
+def test_the_numbers_are_those_of_the_networks_in_torch(encoder, name, voice):
+    """`speech_values.npz` holds what the published layers and the heads gave when torch computed them."""
+    seconds, pitch, lively, seed = voice
+    wave = speak(seconds, pitch=pitch, lively=lively, seed=seed)
+    with np.load(Path(__file__).with_name("speech_values.npz")) as file:
+        neutral = file["neutral"]
+        statistics, scores, beside, moments = (
+            file[f"{name}.{what}"] for what in ("statistics", "scores", "scores_beside", "moments")
+        )
+    measured = encoder.encode(wave)
+    np.testing.assert_allclose(measured, statistics, atol=2e-5)
+    largest = np.abs(scores).max()
+    np.testing.assert_allclose(encoder.predict(measured).scores, scores, atol=1e-4 * largest)
+    np.testing.assert_allclose(encoder.predict(measured, neutral).scores, beside, atol=1e-4 * largest)
+    np.testing.assert_allclose(encoder.frame_features(wave, RATE).features, moments, atol=1e-4 * LENGTH)
 
 
 @pytest.mark.parametrize("rate", [22050, 44100, 48000])
@@ -113,8 +134,8 @@ def test_a_damaged_encoder_is_named(tmp_path):
 
 
 def test_the_network_is_small_enough(encoder):
-    numbers = [*encoder.heads.state_dict().values(), *encoder.backbone.state_dict().values()]
-    assert sum(n.numel() for n in numbers) < 8_000_000, "what it knows of clips included"
+    numbers = [*heads_weights.arrays(encoder.heads).values(), *encoder.backbone.weights.values()]
+    assert sum(n.size for n in numbers) < 8_000_000, "what it knows of clips included"
 
 
 def test_intensity_rises_where_the_voice_turns_angry(encoder, shared):
@@ -130,21 +151,3 @@ def test_intensity_rises_where_the_voice_turns_angry(encoder, shared):
         turn = len(calm) / RATE
         rises.append(strength[times > turn + 0.3].mean() - strength[times < turn - 0.3].mean())
     assert np.mean(rises) > 0.05 and min(rises) > -0.1, rises
-
-
-@pytest.mark.gpu
-def test_a_gpu_gives_the_same(encoder):
-    wave = speak(7.0)
-    gpu = speech.load_encoder(device="cuda")
-    one, other = (e.utterance(wave, RATE) for e in (encoder, gpu))
-    np.testing.assert_allclose(other, one, atol=0.01 * np.abs(one).max())
-    calm = speak(2.0)
-    rest = encoder.encode(calm)
-    one, other = (e.utterance(wave, RATE, rest) for e in (encoder, gpu))
-    np.testing.assert_allclose(other, one, atol=0.01 * np.abs(one).max())
-    vector = one / np.linalg.norm(one)
-    np.testing.assert_allclose(
-        intensity(gpu.frame_features(wave, RATE), vector)[1],
-        intensity(encoder.frame_features(wave, RATE), vector)[1],
-        atol=0.05,
-    )

@@ -112,7 +112,7 @@ def test_rows_that_work_on_a_character(write, tmp_path):
         {"kind": "render_rig", "clip": "c0.mp4", "rig": "head.blend", "source": "c0.npz", "output": "rig.mp4"},
         {"kind": "bake", "output": "nothing.fbx"},
     )
-    summary = batch.run_batch(manifest, workers=2)
+    summary = batch.run_batch(manifest, workers=1)
     found = lines(manifest)
     assert (summary.done, summary.failed) == (4, 1), [line.get("error") for line in found]
     assert found[4]["error"] == "The column 'rig' is missing; name the file of a character."
