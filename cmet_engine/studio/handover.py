@@ -56,14 +56,14 @@ class HandOver:
         tag("h2", "Edit list")
         tag(
             "p",
-            "“Shot data” under Render writes a .json and an OpenTimelineIO file beside the video; Save lists them.",
+            "“Shot data” under Render writes a .json and an OpenTimelineIO file beside the video; they are listed here.",
             "note",
         )
         self._lists()
         tag("h2", "In Blender")
         tag(
             "p",
-            "Save timeline and tracks, then in the add-on's panel: Footage, this clip; Import keys, the timeline. From a terminal:",
+            "Save the tracks (.npz) and choose Apply Coefficient Track in the add-on's panel. The same edit from a terminal, with the saved timeline:",
             "note",
         )
         clip = shlex.quote(self.page.session.clip["path"])
