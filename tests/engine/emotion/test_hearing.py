@@ -127,12 +127,13 @@ def line():
 def test_two_takes_of_a_line_are_aligned_by_what_is_said(line):
     pause = np.zeros(int(0.9 * RATE), np.float32)
     other = np.concatenate([line[: 2 * RATE], pause, line[2 * RATE :]])
-    at, there = following.align(line, other)
+    at, there, apart = following.align(line, other)
+    assert apart < following.OTHER_WORDS
     wanted = at + 0.9 * (at >= 2.0)
     away = np.abs(at - 2.0) > 0.3
     assert np.abs(there - wanted)[away].max() < 0.12
     assert (np.diff(there) >= 0).all()
-    back_at, back = following.align(other, line)
+    back_at, back, _ = following.align(other, line)
     assert (
         np.abs(back - np.where(back_at < 2, back_at, np.maximum(back_at - 0.9, 2)))[
             (back_at < 1.7) | (back_at > 3.2)
@@ -143,7 +144,7 @@ def test_two_takes_of_a_line_are_aligned_by_what_is_said(line):
 
 def test_memory_of_the_alignment_does_not_grow_with_the_recording(monkeypatch, line):
     monkeypatch.setattr(following, "MOST", 50)
-    at, there = following.align(line, line)
+    at, there, _ = following.align(line, line)
     assert len(at) <= 50 and np.abs(at - there).max() < 0.2
 
 
