@@ -81,8 +81,9 @@ def run_job(job: Job, progress: Progress) -> dict[str, Any]:
     job.results.mkdir()
     if isinstance(spec, RenderSpec):
         spec = like_source(spec)
-    named = isinstance(spec, TrackSpec | RenderSpec | HearSpec | ExportSpec)
-    output = job.results / spec.output_name if named else job.results
+    output = job.results
+    if isinstance(spec, TrackSpec | RenderSpec | HearSpec | ExportSpec):
+        output /= spec.output_name
     result = execute(
         spec, output, force=True, progress=progress, pieces=Segments(job.pieces), preview=Preview(job.preview)
     )
