@@ -35,5 +35,5 @@ def create(session: Session, port: int) -> Door:
         ui.add_head_html('<link rel="stylesheet" href="/studio.css">')
         build(session)
 
-    ui.run_with(app, title="C-MET studio", dark=None, tailwind=False, show_welcome_message=False, reconnect_timeout=10)
+    ui.run_with(app, title="C-MET studio", dark=None, tailwind=False, show_welcome_message=False, reconnect_timeout=30)
     return Door(app, port)

@@ -52,7 +52,7 @@ class Page:
         self.session = session
         self.selected: int | None = None
         self.choices = 0
-        self.time, self.view, self.tab, self.movie = 0.0, "compare", "emotion", ""
+        self.time, self.view, self.tab, self.movie = session.time, "compare", "emotion", ""
         self._dark = ui.dark_mode(None)
         self._shown: dict[int, object] = {}
         self.panels: list[tuple[Panel, Any]] = []

@@ -28,6 +28,7 @@ class Session:
         tracking: the job that tracks the open clip, as the engine answers; None without a clip.
         curves: what the timeline shows of the edit; empty until the clip is tracked.
         problem: a sentence to show; empty where all is well.
+        time: seconds at which the playhead was put last, for a page that is loaded again.
     """
 
     def __init__(self, link: EngineLink, folder: Path) -> None:
@@ -40,6 +41,7 @@ class Session:
         self.emotions: list[dict[str, Any]] = []
         self.jobs: dict[str, dict[str, Any]] = {}
         self.problem = ""
+        self.time = 0.0
         self.revision = 0
         self._drawn = -1  # the revision of the edit that `curves` are of
         self._edit = 0
@@ -54,7 +56,7 @@ class Session:
         info = self.link.ask(lambda engine: engine.clip(clip))
         with self._lock:
             self.project, self.clip, self.curves, self.jobs = Project.of(self.folder, info["path"]), info, {}, {}
-            self.problem = " ".join(info["warnings"])
+            self.problem, self.time = " ".join(info["warnings"]), 0.0
             self.project.save()
             self._look()
         self.refresh_emotions()

@@ -90,7 +90,6 @@ export default {
   watch: {
     blocks() { this.take(); }, corrections() { this.take(); }, answered() { this.take(); },
     chosen(value, before) { if (value.number !== before.number) { this.selected = value.index; this.$emit("select", value.index); } },
-    at(value) { this.seek(value); },
     curve_data() { if (!this.names.includes(this.curve)) this.curve = this.names[0] || ""; this.draw(); },
     curve() { this.draw(); }, revision() { this.show(); }, ready() { this.show(); },
     duration() { this.time = 0; this.fit(); this.show(); },
@@ -98,6 +97,7 @@ export default {
   mounted() {
     this.take();
     this.selected = this.chosen.index;
+    this.time = this.at;
     this.curve = this.names[0] || "";
     this.resized = new ResizeObserver(() => { const was = this.width; this.width = this.$refs.body.clientWidth; if (was !== this.width) this.fit(); });
     this.resized.observe(this.$refs.body);

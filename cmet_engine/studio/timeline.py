@@ -27,6 +27,7 @@ class Timeline:
     def __init__(self, page: Page, voice: Callable[[float], None]) -> None:
         self.page, self._voice = page, voice
         self._shown: dict[str, Any] = {}
+        self._began = page.time
         self._answered = 0  # number of the last change that came from the element
 
     def build(self) -> None:
@@ -57,7 +58,7 @@ class Timeline:
         return {
             "duration": clip.get("duration", 0), "fps": clip.get("fps", 25), "timecode": clip.get("timecode", ""),
             "blocks": project.plain_keys() if project else [], "corrections": list(project.corrections) if project else [],
-            "lanes": self._lanes(), "person": project.person if project else None, "curve_data": session.curves, "chosen": {"index": self.page.selected, "number": self.page.choices}, "answered": self._answered,
+            "lanes": self._lanes(), "person": project.person if project else None, "curve_data": session.curves, "chosen": {"index": self.page.selected, "number": self.page.choices}, "answered": self._answered, "at": self._began,
             "can_undo": bool(project and project.done), "can_redo": bool(project and project.undone),
             "revision": session.edit_revision, "draft": DRAFT, "ready": session.tracked,
             "full": min(MOST_FULL, max(clip.get("width", 0), clip.get("height", 0))),
@@ -87,7 +88,7 @@ class Timeline:
         await self.page.change(asked["keys"], asked["corrections"])
 
     def _scrub(self, time: float) -> None:
-        self.page.time = time
+        self.page.time = self.page.session.time = time
 
     async def _step(self, name: str) -> None:
         project = self.page.session.project

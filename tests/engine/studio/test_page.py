@@ -26,11 +26,6 @@ def page(studio: RunningStudio) -> Iterator[Any]:
         yield page
 
 
-def shown(page: Any, what: str) -> Any:
-    """What the edited picture shows: `moment` (its frame), `size` or `revision`."""
-    return page.evaluate(f"document.querySelector('.main-frame .two').dataset.{what}")
-
-
 def keys(studio: RunningStudio) -> list[dict[str, Any]]:
     return studio.project()["timeline"]["keys"]
 
@@ -52,7 +47,7 @@ def at(page: Any, share: float) -> None:
 
 
 def test_an_edit_is_made_on_the_timeline(studio, page):
-    page.wait_for_function("document.querySelector('.main-frame .two').dataset.moment === '0'")
+    page.wait_for_function("document.querySelector('.main-frame .two')?.dataset.moment === '0'")
     page.locator(".person").wait_for()
     page.get_by_role("button", name=re.compile("^happy, measured")).click()
     page.locator(".tl-block").wait_for()
@@ -76,9 +71,9 @@ def test_an_edit_is_made_on_the_timeline(studio, page):
 
 def test_the_picture_follows_the_hand_and_is_full_at_rest(studio, page):
     at(page, 0.25)
-    page.wait_for_function("document.querySelector('.main-frame .two').dataset.moment === '6'")
+    page.wait_for_function("document.querySelector('.main-frame .two')?.dataset.moment === '6'")
     page.keyboard.press("ArrowRight")
-    page.wait_for_function("document.querySelector('.main-frame .two').dataset.moment === '7'")
+    page.wait_for_function("document.querySelector('.main-frame .two')?.dataset.moment === '7'")
     for view in ("Side by side", "Difference", "Matte", "Landmarks", "Before | after"):
         page.get_by_role("button", name=view, exact=True).click()
         page.wait_for_function(
@@ -132,13 +127,14 @@ def test_a_page_that_is_loaded_again_shows_the_same(studio, page):
     page.locator("select[aria-label='Curve to correct']").select_option("mouthSmileLeft")
     page.locator(".tl-point").wait_for()
     assert studio.project() == before
+    assert page.locator(".tl-clock").inner_text() != "00:00:00:00", "the playhead is where it was"
 
 
 def test_an_engine_that_dies_is_started_again(studio, page):
     old = studio.engine_pid
     os.kill(old, signal.SIGKILL)
     at(page, 0.75)
-    page.wait_for_function("document.querySelector('.main-frame .two').dataset.moment === '18'")
+    page.wait_for_function("document.querySelector('.main-frame .two')?.dataset.moment === '18'")
     assert studio.engine_pid != old
 
 
