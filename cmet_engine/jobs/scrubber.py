@@ -13,7 +13,7 @@ import numpy as np
 
 from cmet_engine import arkit, cache
 from cmet_engine.corrections import corrected
-from cmet_engine.emotion.clip_emotions import clip_emotions
+from cmet_engine.emotion.clip_emotions import clip_emotions, heard_timeline
 from cmet_engine.emotion.edit import edit_track
 from cmet_engine.errors import CmetError
 from cmet_engine.face.clip import face_key, tracked
@@ -108,7 +108,7 @@ class Scrubber:
         content = cache.content(spec.clip)
         clip = (content, spec.face, spec.space)
         geometry, source = self._keep("track", clip, lambda: tracked(Source.of(spec.clip, spec.space), face=spec.face))
-        asked = spec.timeline()
+        asked, _ = heard_timeline(spec.timeline(), spec.clip)
         mine = [key for key in asked.keys if key.person is None or f"#{key.person}" == spec.face]
         points = [c for c in spec.corrected_points if c.person is None or f"#{c.person}" == spec.face]
         timeline, spec = spec.strengthened(EmotionTimeline(mine)), spec.of(None)
