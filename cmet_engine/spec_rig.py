@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from cmet_engine.choices import Codec, FbxPreset, Quality
+from cmet_engine.choices import Codec, ExportFormat, FbxPreset, Quality
 from cmet_engine.cleanup import read_strengths
 from cmet_engine.errors import InvalidInput
 from cmet_engine.spec_base import Consent, Device, Emotion, Face, File, Frames, ObjectName, RateFactor, Spec
@@ -69,16 +69,23 @@ class ExportSpec(_OnRig):
         mirror: exchange the sides of the face.
         frames: first and last scene frame; None is what is animated.
         preset: FBX as that program expects it.
+        format: of the result, where no name of a file says it; None is FBX with a rig, else CSV.
         consent: of the person whose performance it is; see `spec.EditSpec`. Tracks alone carry no Content Credentials.
     """
 
     kind: Literal["export"] = "export"
     frames: Frames | None = None
     preset: FbxPreset | None = None
+    format: ExportFormat | None = None
 
     @model_validator(mode="after")
     def _with_rig(self) -> Self:
         return self  # none is needed here
+
+    @property
+    def output_name(self) -> str:
+        """Name of the result where none is given."""
+        return f"edited.{self.format or ('csv' if self.rig is None else 'fbx')}"
 
 
 class ApplySpec(_OnRig):
