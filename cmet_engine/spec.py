@@ -198,11 +198,12 @@ class TimelineSpec(FootageSpec):
         strength: multiplies every key.
         mode: `add` keeps the actor's own expression underneath; `replace` removes the standing expression first.
         corrections: points that edited curves pass through, in text form; see `corrections`.
+        like: a picture of a face, a clip or a take (curves), whose expression is put on; keys named `like` say when and how strongly.
         people: settings of their own for people; as plain values `strength`, `mode` and `quality` take them too, with the person
             behind: `replace#anna`, or several in a list.
     """
 
-    inputs: ClassVar[tuple[str, ...]] = ("clip", "ocio", "face", "keys")
+    inputs: ClassVar[tuple[str, ...]] = ("clip", "ocio", "face", "keys", "like")
     clip: File
     face: Face = 0
     emotions: Annotated[tuple[Emotion, ...], Field(max_length=200)] = ()
@@ -210,6 +211,7 @@ class TimelineSpec(FootageSpec):
     strength: Strength = 1.0
     mode: Mode = "add"
     corrections: Annotated[tuple[CorrectionText, ...], Field(max_length=10_000)] = ()
+    like: File | None = None
     people: Annotated[tuple[PersonSettings, ...], Field(max_length=100)] = ()
 
     @model_validator(mode="before")
@@ -271,10 +273,9 @@ class EditSpec(TimelineSpec, PartSpec):
 
     Attributes:
         range_from, range_to, handles: see `PartSpec`; keys count from the start of the clip, not of the part.
-        clip, face, colorspace, ocio, emotions, keys, strength, mode, corrections, people: see `TimelineSpec`.
+        clip, face, colorspace, ocio, emotions, keys, strength, mode, corrections, like, people: see `TimelineSpec`.
         speech: a recording, or a folder of them, that sounds like the wanted emotion.
         follow: follow `speech`, one recording, moment by moment: what is felt in it when, and how strongly.
-        like: a picture of a face, a clip or a take (curves), whose expression is put on; keys named `like` say when and how strongly.
         bearing: head, gaze and blinks go with the emotions, too; for characters, without a video.
         neutral: recordings of the same voice without it; None takes the clip's own sound, else the library's neutral.
         renderer: `warp` (also as `auto`), `liveportrait`, `performrecast`, `edtalk`, or `none` for the tracks alone.
@@ -300,7 +301,6 @@ class EditSpec(TimelineSpec, PartSpec):
     kind: Literal["edit"] = "edit"
     speech: File | None = None
     follow: bool = False
-    like: File | None = None
     bearing: bool = False
     neutral: File | None = None
     renderer: Annotated[Renderer, AfterValidator(_settled)] = "warp"
@@ -385,7 +385,7 @@ class LiveSpec(TimelineSpec):
     """Read an edit at one moment of a clip that was tracked before.
 
     Attributes:
-        clip, face, colorspace, ocio, emotions, keys, strength, mode, corrections, people: see `TimelineSpec`.
+        clip, face, colorspace, ocio, emotions, keys, strength, mode, corrections, like, people: see `TimelineSpec`.
         time: seconds from the start of the clip.
         view: what the picture shows.
         size: pixels on the long side of the picture, at most. Up to 640 it may come from a small copy of the clip, which is quick.
@@ -400,7 +400,7 @@ class CurvesSpec(TimelineSpec):
     """Read what a timeline shows of an edit of a clip that was tracked before: curves, sound, speech, blinks and cuts.
 
     Attributes:
-        clip, face, colorspace, ocio, emotions, keys, strength, mode, corrections, people: see `TimelineSpec`.
+        clip, face, colorspace, ocio, emotions, keys, strength, mode, corrections, like, people: see `TimelineSpec`.
         points: of each curve and of the waveform, at most; evenly spaced over the clip.
         most: how many curves, those that the edit moves most; corrected ones come first.
     """

@@ -15,6 +15,8 @@ from cmet_engine import arkit, cache
 from cmet_engine.corrections import corrected
 from cmet_engine.emotion.clip_emotions import clip_emotions, heard_timeline
 from cmet_engine.emotion.edit import edit_track
+from cmet_engine.emotion.likeness import Likeness
+from cmet_engine.emotions import LIKE
 from cmet_engine.errors import CmetError
 from cmet_engine.face.clip import face_key, tracked
 from cmet_engine.face.occlusion import Occlusion, find_occlusion, was_found
@@ -112,7 +114,7 @@ class Scrubber:
         mine = [key for key in asked.keys if key.person is None or f"#{key.person}" == spec.face]
         points = [c for c in spec.corrected_points if c.person is None or f"#{c.person}" == spec.face]
         timeline, spec = spec.strengthened(EmotionTimeline(mine)), spec.of(None)
-        about = (*clip, repr(timeline), spec.mode)
+        about = (*clip, repr(timeline), spec.mode, spec.like and cache.content(spec.like))
         edited = self._keep("edit", about, lambda: self._edited(spec, content, source, timeline))
         if points:
             edited = corrected(edited, [replace(c, person=None) for c in points])
@@ -124,11 +126,16 @@ class Scrubber:
         """The edited track, without corrections."""
         if not timeline.keys:
             return source
-        names = timeline.names()
+        names = [name for name in timeline.names() if name != LIKE]
+        likeness = None
+        if (path := spec.like) is not None:
+            likeness = self._keep("likeness", (cache.content(path),), lambda: Likeness.of(path))
+        if not names:
+            return edit_track(source, timeline, {}, mode=spec.mode, likeness=likeness)
         named = EditSpec(clip=spec.clip, emotions=tuple(names), device="cpu", renderer="none")
         emotions = self._keep("emotions", (content, *names), lambda: clip_emotions(named))
         emphasis = replace(emotions, timeline=timeline).emphasis(source)
-        return edit_track(source, timeline, emotions.vectors, emphasis=emphasis, mode=spec.mode)
+        return edit_track(source, timeline, emotions.vectors, emphasis=emphasis, mode=spec.mode, likeness=likeness)
 
     def _image(self, spec: LiveSpec, edit: _Edit, frame: int) -> np.ndarray:
         """A frame of the clip, uint8 [h, w, 3], as large as it is; or from its small copy where that is large enough."""

@@ -89,8 +89,13 @@ def metrics(engine: Running) -> str:
 
 @router.get("/emotions")
 def emotions() -> list[dict[str, Any]]:
-    """What the emotion library holds."""
-    return [{"name": vector.name, "reliability": vector.reliability} for vector in load_library().values()]
+    """What the emotion library holds, and how far each emotion can be trusted: `reliability` of voices, and what is seen in edited clips
+    (`recognised` by a classifier of ours, or what it was `taken_for`; `judges`: where independent classifiers saw it rise most)."""
+    seen = ("recognised", "taken_for", "judges")
+    return [
+        {"name": one.name, "reliability": one.reliability, **{name: one.meta.get(name) for name in seen}}
+        for one in load_library().values()
+    ]
 
 
 @router.post("/faces", status_code=202, responses=BUSY)

@@ -8,9 +8,10 @@ from typing import Any
 from nicegui import events, ui
 
 from cmet_engine.client import Client
+from cmet_engine.emotions import LIKE
 from cmet_engine.studio.page import Page
 from cmet_engine.studio.project import called
-from cmet_engine.studio.widgets import push, tag
+from cmet_engine.studio.widgets import check, push, tag
 
 DRAG = "(event) => event.dataTransfer.setData('text/emotion', '{name}')"
 MAX_VOICE = 64 << 20  # bytes, as the engine takes them
@@ -22,6 +23,7 @@ class People:
     def __init__(self, page: Page) -> None:
         self.page = page
         self._start: float | None = None
+        self._follow = False
 
     def state(self) -> object:
         """See `page.Panel`."""
@@ -46,17 +48,30 @@ class People:
         tag("h2", "Emotions")
         tag(
             "p",
-            "Click adds two seconds at the playhead; or drag to the timeline. The bar is the measured reliability.",
+            "Click adds two seconds at the playhead; or drag to the timeline. The bar: in how many edits of other people it "
+            "was seen, by independent classifiers where they know it.",
             "note",
         )
         with tag("div", classes="gallery"):
             for entry in self.page.session.emotions:
                 self._emotion(entry)
-        tag("h2", "A voice becomes an emotion")
-        tag("p", "A recording in which somebody sounds as wanted, up to 64 MB.", "note")
+        tag("h2", "From a voice")
+        push(
+            "As the clip sounds",
+            self._own_voice,
+            title="Blocks for what is heard in the clip's own sound, to be edited",
+        )
+        tag("p", "Or a recording of up to 64 MB, which becomes an emotion; or is followed:", "note")
+        check("Follow it from the playhead", self._follow, self._set_follow)
         ui.upload(label="Drop or choose a recording", auto_upload=True, max_file_size=MAX_VOICE, on_upload=self._voice, on_rejected=self._rejected).classes(
             "voice-upload"
         ).props("accept='audio/*,video/mp4,.wav,.flac,.mp3,.m4a,.ogg' flat")  # fmt: skip
+
+        tag("h2", "From a face")
+        tag("p", "A picture, another clip or a take: its expression is put on, a clip's moment by moment.", "note")
+        ui.upload(label="Drop or choose a face", auto_upload=True, max_file_size=MAX_VOICE, on_upload=self._face, on_rejected=self._rejected).classes(
+            "face-upload"
+        ).props("accept='image/*,video/*,.mp4,.mov,.npz,.csv,.json' flat")  # fmt: skip
 
     def _person(self, number: int, row: dict[str, Any]) -> None:
         project = self.page.session.opened()
@@ -75,8 +90,8 @@ class People:
                 tag("div", f"seen {row['share']:.0%} of the time", "small")
 
     def _emotion(self, entry: dict[str, Any]) -> None:
-        name, trust = entry["name"], entry["reliability"]
-        said = f"measured reliability {trust:.0%}" if isinstance(trust, float) else "reliability not measured"
+        name, trust = entry["name"], seen(entry)
+        said = f"seen in {trust:.0%} of edits" if trust is not None else unmeasured(entry)
         button = tag(
             "button",
             classes="emotion",
@@ -91,8 +106,8 @@ class People:
             tag("img", src=f"/media/emotion/{name}", alt="", draggable="false")
             tag("span", name, "name")
             with tag("span", classes="meter", aria_hidden="true"):
-                tag("i", style=f"width: {trust if isinstance(trust, float) else 0:.0%}")
-            tag("span", f"{trust:.0%}" if isinstance(trust, float) else "unmeasured", "trust")
+                tag("i", style=f"width: {trust or 0:.0%}")
+            tag("span", f"{trust:.0%}" if trust is not None else unmeasured(entry), "trust")
 
     def start_voice(self, start: float) -> None:
         """Where the next recording's emotion begins: it was dropped on the timeline there."""
@@ -109,16 +124,57 @@ class People:
         name = name if name[0].isalpha() else f"v{name}"[:40]
         data = await event.file.read()
         ui.notify(f"Listening to {path.name} …")
-        if await self.page.attempt(self._make, data, path.suffix, name, say=f"{name} is among the emotions now."):
+        if self._follow:
+            await self.page.attempt(self._heard, data, path.suffix, self.page.time if start is None else start)
+        elif await self.page.attempt(self._make, data, path.suffix, name, say=f"{name} is among the emotions now."):
             await self.page.add(name, start)
 
-    def _make(self, data: bytes, suffix: str, name: str) -> bool:
-        link, session = self.page.session.link, self.page.session
+    def _set_follow(self, value: bool) -> None:
+        self._follow = value
+
+    async def _own_voice(self) -> None:
+        """Blocks for what is heard in the clip's own sound."""
+        session = self.page.session
+        if await self.page.attempt(
+            lambda: session.heard(session.opened().clip, 0.0), say="The blocks are what was heard."
+        ):
+            self.page.timeline.refresh(again=True)
+
+    async def _face(self, event: events.UploadEventArguments) -> None:
+        """Put the expression of a face on, at the playhead."""
+        data, suffix = await event.file.read(), Path(event.file.name).suffix
+        ui.notify(f"Looking at {event.file.name} …")
+        if await self.page.attempt(self._refer, data, suffix):
+            await self.page.add(LIKE)
+
+    def _refer(self, data: bytes, suffix: str) -> bool:
+        self.page.session.refer_to(self._sent(data, suffix))
+        return True
+
+    def _heard(self, data: bytes, suffix: str, start: float) -> int:
+        return self.page.session.heard(self._sent(data, suffix), start)
+
+    def _sent(self, data: bytes, suffix: str) -> str:
+        """Hand a file to the engine; returns its path there."""
         with tempfile.NamedTemporaryFile(suffix=suffix.lower()) as file:
             file.write(data)
             file.flush()
-            sent = link.ask(lambda engine: Client.upload(engine, file.name))
+            return self.page.session.link.ask(lambda engine: Client.upload(engine, file.name))
+
+    def _make(self, data: bytes, suffix: str, name: str) -> bool:
+        link, session = self.page.session.link, self.page.session
+        sent = self._sent(data, suffix)
         job = link.ask(lambda engine: engine.vector([sent], [], name, replace=True))
         session.wait(job)
         session.refresh_emotions()
         return True
+
+
+def seen(entry: dict[str, Any]) -> float | None:
+    """In which share of edited clips an emotion was seen: by independent judges, else by our classifier; None where neither knows it."""
+    return next((entry[name] for name in ("judges", "recognised") if isinstance(entry[name], float)), None)
+
+
+def unmeasured(entry: dict[str, Any]) -> str:
+    """What is said of an emotion that no judge has a name for."""
+    return f"like {entry['taken_for']}" if entry["taken_for"] else "unmeasured"

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cmet_engine.corrections import Correction
+from cmet_engine.emotions import LIKE
 from cmet_engine.errors import CmetError, InvalidInput
 from cmet_engine.files import read_json, whole_file
 from cmet_engine.timeline import EmotionKey, EmotionTimeline
@@ -37,6 +38,7 @@ class Project:
         people: rows of everyone in the clip, as the engine lists them; empty while it was not asked.
         keys: the emotions; `strength_keys` and gains included.
         corrections: points of curves in text form.
+        reference: picture, clip or take whose expression the keys named `like` put on; empty for none.
         settings: how to render; see `SETTINGS`.
         renders: the engine's jobs for this clip, oldest first: `id`, `title`, `quality` and `seconds` of footage.
     """
@@ -47,6 +49,7 @@ class Project:
     people: list[dict[str, Any]] = field(default_factory=list)
     keys: tuple[EmotionKey, ...] = ()
     corrections: tuple[str, ...] = ()
+    reference: str = ""
     settings: dict[str, Any] = field(default_factory=lambda: dict(SETTINGS))
     renders: list[dict[str, Any]] = field(default_factory=list)
     undone: list[Step] = field(default_factory=list)
@@ -68,13 +71,14 @@ class Project:
         keys, corrections = _checked(document["timeline"]["keys"], document["corrections"])
         settings = {name: document["settings"].get(name, value) for name, value in SETTINGS.items()}
         people, renders = document["people"], document["renders"]
-        return cls(path, document["clip"], document["face"], people, keys, corrections, settings, renders)
+        reference = document.get("reference", "")
+        return cls(path, document["clip"], document["face"], people, keys, corrections, reference, settings, renders)
 
     def save(self) -> None:
         """Write the project's file, whole or not at all."""
         document = {
             "format": FORMAT, "clip": self.clip, "face": self.face, "people": self.people, "settings": self.settings, "renders": self.renders,
-            "timeline": json.loads(EmotionTimeline(list(self.keys)).to_json()), "corrections": self.corrections,
+            "timeline": json.loads(EmotionTimeline(list(self.keys)).to_json()), "corrections": self.corrections, "reference": self.reference,
         }  # fmt: skip
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with whole_file(self.path, force=True) as temporary:
@@ -131,10 +135,11 @@ class Project:
 
     def edit(self) -> dict[str, Any]:
         """What is asked of the engine: the fields that requests about this edit have in common."""
-        return {
+        edit = {
             "clip": self.clip, "face": self.face, "keys": self.plain_keys(), "corrections": list(self.corrections),
             "mode": self.settings["mode"],
         }  # fmt: skip
+        return {**edit, "like": self.reference} if any(LIKE in key.emotion for key in self.keys) else edit
 
 
 def called(row: dict[str, Any]) -> str:

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,13 @@ from cmet_engine.client import Client
 from cmet_engine.errors import CmetError, InvalidInput
 from cmet_engine.studio.link import EngineLink
 from cmet_engine.studio.project import Project, called, recent
+from cmet_engine.takes import SUFFIXES
+from cmet_engine.timeline import EmotionTimeline
 
 FINISHED = ("done", "failed", "cancelled")
 DRAFT = 400  # pixels on the long side of pictures while the hand moves; the engine has small copies up to 640
 SHOWN_RENDERS = 12
+CURVES = (".npz", *SUFFIXES)
 
 
 class Session:
@@ -118,6 +122,44 @@ class Session:
         """Another setting of the project; see `project.SETTINGS`."""
         project = self.opened()
         project.settings[name] = value
+        project.save()
+        self.changed()
+
+    def heard(self, recording: str, start: float) -> int:
+        """Add keys for what is felt in a recording, or in the clip's own sound, when and how strongly.
+
+        Args:
+            recording: a file that the engine may read.
+            start: seconds of the clip at which it begins.
+
+        Returns:
+            How many keys.
+
+        Raises:
+            CmetError: nobody speaks in it, or it sounds neutral.
+        """
+        project, length = self.opened(), float(self.clip["duration"])
+        job = self.wait(self.link.ask(lambda engine: engine.hear(recording)))
+        keys = []
+        for key in EmotionTimeline.load(job["files"]["timeline.json"]).keys:
+            end = min(length, start + key.end) if key.end is not None else length
+            if start + key.start < end:
+                keys.append(asdict(replace(key, start=start + key.start, end=end, person=project.person)))
+        if not keys:
+            raise InvalidInput("It sounds neutral; nothing was added.")
+        self.change([*project.plain_keys(), *keys], list(project.corrections))
+        return len(keys)
+
+    def refer_to(self, reference: str) -> None:
+        """A picture, clip or take whose expression the keys named `like` put on.
+
+        Raises:
+            CmetError: it shows no face, or cannot be read.
+        """
+        project = self.opened()
+        if Path(reference).suffix.lower() not in CURVES:
+            self.wait(self.link.ask(lambda engine: engine.track(reference)))
+        project.reference = reference
         project.save()
         self.changed()
 

@@ -49,10 +49,10 @@ def at(page: Any, share: float) -> None:
 def test_an_edit_is_made_on_the_timeline(studio, page):
     page.wait_for_function("document.querySelector('.main-frame .two')?.dataset.moment === '0'")
     page.locator(".person").wait_for()
-    page.get_by_role("button", name=re.compile("^happy, measured")).click()
+    page.get_by_role("button", name=re.compile("^happy, seen")).click()
     page.locator(".tl-block").wait_for()
     at(page, 0.5)
-    page.get_by_role("button", name=re.compile("^angry, measured")).click()
+    page.get_by_role("button", name=re.compile("^angry, seen")).click()
     page.locator(".tl-block.chosen", has_text="angry").wait_for()
     happy = page.locator(".tl-block", has_text="happy")
     happy.click()
