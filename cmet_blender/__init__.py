@@ -50,6 +50,7 @@ def unregister() -> None:
         bpy.utils.unregister_cli_command(_command)
         _command = None
     handlers.unregister()
+    session.end_live()
     session.end()
     del bpy.types.Scene.cmet
     for cls in reversed(_classes()):

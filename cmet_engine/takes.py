@@ -28,8 +28,10 @@ SUFFIXES = (".csv", ".tsv", ".txt", ".json")
 
 NOTES = "notes"  # meta key: sentences about what a file did not hold or could not say
 
-_HEAD = ("HeadYaw", "HeadPitch", "HeadRoll")
-_EYES = ("LeftEyeYaw", "LeftEyePitch", "RightEyeYaw", "RightEyePitch")
+ANGLES = ("HeadYaw", "HeadPitch", "HeadRoll", "LeftEyeYaw", "LeftEyePitch", "RightEyeYaw", "RightEyePitch")
+"""Names of the angles of a track: those of `head_rotation`, then those of `eye_rotation`."""
+
+_HEAD, _EYES = ANGLES[:3], ANGLES[3:]
 _ANGLES = {name.lower(): name for name in (*_HEAD, *_EYES, "LeftEyeRoll", "RightEyeRoll")}
 _ANGLES |= {re.sub("(left|right)", lambda m: m[0][0], text): name for text, name in _ANGLES.items() if "eye" in text}
 _COUNT = "blendshapecount"
@@ -360,21 +362,27 @@ _IFACIALMOCAP_ANGLES = {
 }
 
 
+def ifacialmocap_values(packet: str) -> dict[str, float]:
+    """What one of iFacialMocap's packets holds: coefficients by their names in it, and angles in radians; NaN is no number."""
+    values: dict[str, float] = {}
+    for part in filter(None, (p.strip().lstrip("=") for p in packet.split("|"))):
+        name, mark, numbers = part.partition("#")
+        if mark:
+            angles = [math.radians(_number(n)) for n in numbers.split(",")[:3]]
+            values |= dict(zip(_IFACIALMOCAP_ANGLES.get(name.lower(), ()), angles, strict=False))
+            continue
+        match = re.fullmatch(r"(\w+?)[-&](-?[\d.,]+)", part)
+        values[match[1] if match else part] = _number(match[2]) / 100 if match else math.nan
+    return values
+
+
 def _ifacialmocap(text: str) -> Recording:
     """iFacialMocap's packets, one a line: `name-percent|…|=head#pitch,yaw,roll,x,y,z|rightEye#…|leftEye#…|`."""
     packets: list[dict[str, float]] = []
     bad = _Bad()
     lines = [(n, line.strip()) for n, line in enumerate(text.splitlines(), 1) if line.strip()]
     for line, packet in lines:
-        values: dict[str, float] = {}
-        for part in filter(None, (p.strip().lstrip("=") for p in packet.split("|"))):
-            name, mark, numbers = part.partition("#")
-            if mark:
-                angles = [math.radians(_number(n)) for n in numbers.split(",")[:3]]
-                values |= dict(zip(_IFACIALMOCAP_ANGLES.get(name.lower(), ()), angles, strict=False))
-                continue
-            match = re.fullmatch(r"(\w+?)[-&](-?[\d.,]+)", part)
-            values[match[1] if match else part] = _number(match[2]) / 100 if match else math.nan
+        values = ifacialmocap_values(packet)
         packets.append(values)
         if not values or not all(map(math.isfinite, values.values())):
             bad.add(f"line {line} is not a packet of iFacialMocap")

@@ -26,6 +26,7 @@ from .layers import (
     CMET_OT_solo_layer,
     CMET_OT_unbake,
 )
+from .live import CMET_OT_live, CMET_OT_live_end, CMET_OT_live_record
 from .rig import CMET_OT_accept_guess, CMET_OT_apply_track, CMET_OT_load_mapping, CMET_OT_match, CMET_OT_save_mapping
 from .track import (
     CMET_OT_calibrate,
@@ -46,6 +47,9 @@ CLASSES = (
     CMET_OT_calibrate,
     CMET_OT_cancel,
     CMET_OT_clean_up,
+    CMET_OT_live,
+    CMET_OT_live_end,
+    CMET_OT_live_record,
     CMET_OT_match,
     CMET_OT_accept_guess,
     CMET_OT_save_mapping,
