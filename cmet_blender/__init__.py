@@ -28,10 +28,12 @@ def register() -> None:
     import bpy
 
     from . import handlers, properties
+    from .operators.export import file_menu
 
     for cls in _classes():
         bpy.utils.register_class(cls)
     bpy.types.Scene.cmet = bpy.props.PointerProperty(type=properties.CmetScene)
+    bpy.types.TOPBAR_MT_file_export.append(file_menu)
     handlers.register()
     global _command
     _command = bpy.utils.register_cli_command(
@@ -44,11 +46,13 @@ def unregister() -> None:
     import bpy
 
     from . import handlers, icons, session
+    from .operators.export import file_menu
 
     global _command
     if _command is not None:
         bpy.utils.unregister_cli_command(_command)
         _command = None
+    bpy.types.TOPBAR_MT_file_export.remove(file_menu)
     handlers.unregister()
     session.end_live()
     session.end()

@@ -50,6 +50,8 @@ TrackFormat = Literal["npz", "csv", "json"]
 DEVICES = ("auto", "cpu", "cuda", "mps")
 """Kinds of devices that networks run on; `cuda:1` names one of several GPUs."""
 FbxPreset = Literal["unreal", "unity", "maya"]
+TakeFormat = Literal["livelink", "audio2face", "audio2face-csv", "facecap", "ifacialmocap", "mediapipe"]
+"""Of a track's file; see `take_formats`."""
 Easing = Literal["smooth", "linear", "step"]
 
 

@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from cmet_engine.choices import Codec, FbxPreset, Quality
+from cmet_engine.choices import Codec, FbxPreset, Quality, TakeFormat
 from cmet_engine.cleanup import read_strengths
 from cmet_engine.errors import InvalidInput
 from cmet_engine.spec_base import Consent, Device, Emotion, Face, File, Frames, ObjectName, RateFactor, Spec
@@ -69,12 +69,14 @@ class ExportSpec(_OnRig):
         mirror: exchange the sides of the face.
         frames: first and last scene frame; None is what is animated.
         preset: FBX as that program expects it.
+        take_format: without a rig: as which application writes it; None is what the suffix says.
         consent: of the person whose performance it is; see `spec.EditSpec`. Tracks alone carry no Content Credentials.
     """
 
     kind: Literal["export"] = "export"
     frames: Frames | None = None
     preset: FbxPreset | None = None
+    take_format: TakeFormat | None = None
 
     @model_validator(mode="after")
     def _with_rig(self) -> Self:

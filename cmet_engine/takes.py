@@ -433,14 +433,16 @@ def _scores(frame: Any) -> tuple[dict[str, float], float]:
     """Values by name and the time of one frame of JSON: names to numbers, or MediaPipe's list of categories."""
     time = math.nan
     if isinstance(frame, dict):
-        for key, value in frame.items():
+        for key, value in list(frame.items()):
             plain = "".join(c for c in str(key).lower() if c.isalnum())
             if any(plain.removesuffix(u) in _TIME for u in _UNITS) and isinstance(value, int | float):
                 time = float(value)
+                frame = {k: v for k, v in frame.items() if k != key}
         inner = [v for part in ("shapes", "categories") for k, v in frame.items() if v and part in str(k).lower()]
         frame = inner[0] if inner else frame
-    if isinstance(frame, list) and len(frame) == 1 and isinstance(frame[0], list):
-        frame = frame[0]
+    if isinstance(frame, list) and len(frame) == 1:  # one face: its categories, or an object that holds them
+        first = frame[0].get("categories") if isinstance(frame[0], dict) else frame[0]
+        frame = first if isinstance(first, list) else frame
     if isinstance(frame, list):
         pairs = [
             (next((e[k] for k in ("categoryName", "category_name", "displayName", "name") if k in e), ""), e.get("score", e.get("value")))

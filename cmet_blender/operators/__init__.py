@@ -16,7 +16,7 @@ from .emotions import (
     CMET_OT_refresh_emotions,
 )
 from .engine import CMET_OT_engine_check, CMET_OT_engine_start, CMET_OT_engine_stop
-from .export import CMET_OT_export
+from .export import CMET_OT_export, CMET_OT_export_take
 from .layers import (
     CMET_OT_add_hand_layer,
     CMET_OT_connect_meshes,
@@ -75,6 +75,7 @@ CLASSES = (
     CMET_OT_verify,
     CMET_OT_use_preview_range,
     CMET_OT_export,
+    CMET_OT_export_take,
     CMET_OT_engine_check,
     CMET_OT_engine_start,
     CMET_OT_engine_stop,

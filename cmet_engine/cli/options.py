@@ -21,7 +21,13 @@ Adder = Callable[..., argparse.ArgumentParser]
 POSITIONAL = ("clip", "paths")
 """Fields of specifications that the command line takes without an option's name."""
 
-_OPTIONS = {"emotions": "--emotion", "range_from": "--from", "range_to": "--to", "names": "--name"}
+_OPTIONS = {
+    "emotions": "--emotion",
+    "range_from": "--from",
+    "range_to": "--to",
+    "names": "--name",
+    "take_format": "--format",
+}
 """Options that are called otherwise than their fields."""
 
 RENDERER_HELP = (
