@@ -176,6 +176,15 @@ class CmetScene(Performer, bpy.types.PropertyGroup):
         subtype="FILE_PATH",
         description="The same voice speaking neutrally; empty takes the neutral of the library",
     )
+    reference: StringProperty(
+        name="Reference",
+        subtype="FILE_PATH",
+        description="Picture, clip or take whose expression is put on the rig",
+    )
+    bearing: BoolProperty(
+        name="Head and Gaze",
+        description="Head, gaze and blinks go with a new emotion: sadness looks down and blinks slowly, fear and surprise blink less",
+    )
     record_seconds: FloatProperty(
         name="Length",
         default=8.0,

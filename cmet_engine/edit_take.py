@@ -39,7 +39,9 @@ def edit_take(
     if any(key.person for key in timeline.keys):
         raise InvalidInput(f"{spec.clip.name} is the take of one face; leave out the #PERSON behind the emotions.")
     messages = [*source.notes, *emotions.messages]
-    edited = edit_track(source, timeline, emotions.vectors, mode=spec.mode, likeness=emotions.likeness)
+    edited = edit_track(
+        source, timeline, emotions.vectors, mode=spec.mode, likeness=emotions.likeness, bearing=spec.bearing
+    )
     edited.meta["edit"] = edit_description(timeline, spec.mode)
     if progress:
         progress("edit", len(edited), len(edited))

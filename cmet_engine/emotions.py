@@ -14,3 +14,6 @@ LIBRARY = BASIC + EXTENDED
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,39}")
 """What the user may call an emotion: it is a word of the timeline and the name of a file."""
+
+LIKE = "like"
+"""Name under which the expression of a reference (`EditSpec.like`) stands in timelines and reports."""

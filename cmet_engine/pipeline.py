@@ -191,11 +191,7 @@ def _edit_into(spec: EditSpec, footage: Source, final: Path, force: bool, watch:
             one.source = one.source.resampled_like(one.edited)  # a portrait that speaks may be longer or shorter
         else:
             for one in people:
-                emphasis = one.emotions.emphasis(one.source)
-                timeline, vectors, likeness = one.emotions.timeline, one.emotions.vectors, one.emotions.likeness
-                one.edited = edit_track(
-                    one.source, timeline, vectors, emphasis=emphasis, mode=_mode(one), likeness=likeness
-                )
+                one.edited = _edited(one)
         for one in people:
             one.edited.meta["edit"] = edit_description(one.emotions.timeline, _mode(one))
             one.edited.save(folder / one.file("edited.npz"))
@@ -367,6 +363,16 @@ def _check_apart(people: list[_Person], clip: Path) -> None:
             raise InvalidInput(
                 f"{first.name} and {second.name} are one person in {clip.name}; write the same behind # everywhere."
             )
+
+
+def _edited(one: _Person) -> CoefficientTrack:
+    """The curves of a person with the emotions asked for."""
+    asked = one.emotions
+    assert isinstance(one.spec, EditSpec)
+    return edit_track(
+        one.source, asked.timeline, asked.vectors, emphasis=asked.emphasis(one.source), mode=one.spec.mode,
+        likeness=asked.likeness, bearing=one.spec.bearing,
+    )  # fmt: skip
 
 
 def _mode(one: _Person) -> str:

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 from cmet_engine.choices import MATTE_CHANNEL
 from cmet_engine.emotion.clip_emotions import VOICE
-from cmet_engine.emotion.likeness import LIKE
+from cmet_engine.emotions import LIKE
 from cmet_engine.errors import InvalidInput, NotFound
 from cmet_engine.files import check_apart
 from cmet_engine.media import audio, codecs

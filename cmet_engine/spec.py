@@ -264,6 +264,7 @@ class EditSpec(TimelineSpec, PartSpec):
         speech: a recording, or a folder of them, that sounds like the wanted emotion.
         follow: follow `speech`, one recording, moment by moment: what is felt in it when, and how strongly.
         like: a picture of a face, a clip or a take (curves), whose expression is put on; keys named `like` say when and how strongly.
+        bearing: head, gaze and blinks go with the emotions, too; for characters, without a video.
         neutral: recordings of the same voice without it; None takes the clip's own sound, else the library's neutral.
         renderer: `warp` (also as `auto`), `liveportrait`, `performrecast`, `edtalk`, or `none` for the tracks alone.
         quality: of `warp`: `draft`, `standard`, `best`, or `auto`.
@@ -289,6 +290,7 @@ class EditSpec(TimelineSpec, PartSpec):
     speech: File | None = None
     follow: bool = False
     like: File | None = None
+    bearing: bool = False
     neutral: File | None = None
     renderer: Annotated[Renderer, AfterValidator(_settled)] = "warp"
     quality: Quality = "auto"
@@ -336,6 +338,10 @@ class EditSpec(TimelineSpec, PartSpec):
         for name in ("lips", "portrait"):
             if getattr(self, name) is not None and self.renderer != "edtalk":
                 raise ValueError(f"{{{name}}} needs the renderer edtalk; choose that, or leave it out")
+        if self.bearing and self.renderer != "none":
+            raise ValueError(
+                "{bearing} moves a character's head and eyes, and footage keeps its own; use the renderer none with it"
+            )
         if self.renderer == "edtalk" and self.like is not None:
             raise ValueError(
                 "{like} is an expression in curves, which the renderer edtalk does not edit; use warp with it"

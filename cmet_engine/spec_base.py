@@ -173,7 +173,7 @@ class Spec(BaseModel):
         folders: those of them that may be a folder.
     """
 
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, frozen=True)
+    model_config = ConfigDict(extra="forbid", allow_inf_nan=False, frozen=True, defer_build=True)
     inputs: ClassVar[tuple[str, ...]] = ("clip",)
     folders: ClassVar[tuple[str, ...]] = ()
 

@@ -14,8 +14,8 @@ os.environ.setdefault("CMET_HOME", str(Path(tempfile.gettempdir()) / "cmet-tests
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # every core runs tests of its own: threads of numerical libraries, here and in child processes, would wait for each other
-    for library in ("OMP", "OPENBLAS", "MKL", "NUMEXPR"):
-        os.environ.setdefault(f"{library}_NUM_THREADS", "1")
+    for library in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OPENCV_FOR_THREADS_NUM"):
+        os.environ.setdefault(library, "1")
 
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # a shell that starts the tests in the background has Ctrl-C ignored, and every process below would inherit that

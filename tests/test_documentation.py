@@ -77,7 +77,10 @@ def test_the_commands_run(text, here, tracks, capfd):
 
     for number, words in enumerate(commands_of(text)):
         assert words[0] == "cmet", f"an example that is no cmet command is marked no-test: {words}"
-        arguments = [*words[1:], *(["--force"] if words[1] in ("edit", "track", "render", "export", "vector") else [])]
+        arguments = [
+            *words[1:],
+            *(["--force"] if words[1] in ("edit", "track", "render", "export", "hear", "vector") else []),
+        ]
         if words[1] in ("edit", "render") and "--quality" not in words:
             arguments += ["--quality", "draft"]
         if words[1] == "batch" and number == 0:

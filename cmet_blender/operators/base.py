@@ -222,7 +222,8 @@ class EngineOperator(Reporter):
     def execute(self, context: Any) -> set[str]:
         """Submit and wait: for scripts and background mode."""
         try:
-            requests, states = self.requests(context), []
+            requests = self.requests(context)
+            states: list[dict[str, Any]] = []
             service = self._engine(context)
             while len(states) < len(requests):
                 states.append(service.run(requests[len(states)][1]))
@@ -236,7 +237,7 @@ class EngineOperator(Reporter):
         settings = context.scene.cmet
         places = [
             Path(bpy.path.abspath(p)).resolve().parent
-            for p in (settings.clip, settings.voice, settings.neutral_voice)
+            for p in (settings.clip, settings.voice, settings.neutral_voice, settings.reference)
             if p
         ]
         return session.engine(*places)

@@ -9,6 +9,7 @@ import bpy
 from bpy.props import BoolProperty, EnumProperty, StringProperty
 from bpy_extras.io_utils import ImportHelper
 
+from cmet_engine.emotions import LIKE
 from cmet_engine.errors import CmetError, InvalidInput, NotFound
 from cmet_engine.files import read_json
 from cmet_engine.timeline import REGIONS, EmotionKey, EmotionTimeline
@@ -48,6 +49,7 @@ class CMET_OT_refresh_emotions(SimpleOperator, bpy.types.Operator):
 def edit_request(settings: Any, **keys: Any) -> dict[str, Any]:
     """A request for the tracks of an edit of the scene's clip, or of the take where there is none; no video."""
     one = performers.current(settings)
+    keys |= {"bearing": True} if settings.bearing else {}
     if not settings.clip and one.track:
         return {"kind": "edit", "clip": _absolute(one.track), "mode": one.mode, **keys} | session.device_field()
     request = {"kind": "edit", "clip": str(clip_path(settings)), "face": face_of(settings), "renderer": "none", **keys}
@@ -107,6 +109,37 @@ class CMET_OT_add_emotion(EngineOperator, bpy.types.Operator):
         strip = emotion_strips.add(
             one.rig, self.emotion, emotion_strips.delta(edited, source), settings.start_frame, strength=settings.strength,
             mapping=mapping_of(one), part=self._part, fade=settings.fade,
+        )  # fmt: skip
+        choose_layer(one, strip)
+        if not one.track:
+            one.track = str(keep_result(state, "source.npz", f"{Path(settings.clip).stem}_track"))
+        return f"Strip '{strip.name}' added; key its influence in the NLA editor."
+
+
+class CMET_OT_from_face(EngineOperator, bpy.types.Operator):
+    """Put the expression of the chosen picture, clip or take on the rig as a strip; a clip or a take is followed in time"""
+
+    bl_idname = "cmet.from_face"
+    bl_label = "From a Face"
+    bl_options = {"REGISTER"}
+
+    def request(self, context: Any) -> tuple[str, dict[str, Any]]:
+        settings = context.scene.cmet
+        obj = chosen(context).rig
+        rig.check_editable(obj)
+        if not settings.reference:
+            raise InvalidInput("No face is chosen; choose a picture, a clip or a take as Reference.")
+        self._rig, self._part = obj.name, part_of(context.scene)
+        asked = {"emotions": [with_gains(settings, LIKE)], "like": _absolute(settings.reference)}
+        return f"Expression of {Path(settings.reference).name}", edit_request(settings, **asked)
+
+    def receive(self, context: Any, state: dict[str, Any]) -> str:
+        settings = context.scene.cmet
+        edited, source = (CoefficientTrack.load(state["files"][n]) for n in ("edited.npz", "source.npz"))
+        one = still_there(context, self._rig)
+        strip = emotion_strips.add(
+            one.rig, Path(settings.reference).stem, emotion_strips.delta(edited, source), settings.start_frame,
+            strength=settings.strength, mapping=mapping_of(one), part=self._part, fade=settings.fade, info={"layer": "file"},
         )  # fmt: skip
         choose_layer(one, strip)
         if not one.track:

@@ -1,6 +1,6 @@
 """The tab "C-MET" in the sidebar of the 3D view, in the order of the work: Footage, Emotion, Rig, Video, Export."""
 
-from .emotions import CMET_PT_emotion, CMET_PT_regions, CMET_PT_voice
+from .emotions import CMET_PT_emotion, CMET_PT_face, CMET_PT_regions, CMET_PT_voice
 from .export import CMET_PT_export
 from .layers import CMET_UL_layers
 from .live import CMET_PT_live
@@ -15,6 +15,7 @@ CLASSES = (
     CMET_UL_layers,
     CMET_PT_emotion,
     CMET_PT_regions,
+    CMET_PT_face,
     CMET_PT_voice,
     CMET_UL_rows,
     CMET_PT_rig,

@@ -32,6 +32,7 @@ class CMET_PT_emotion(Panel, bpy.types.Panel):
         layout.prop(settings, "place")
         layout.prop(settings, "fade")
         layout.prop(one, "mode")
+        layout.prop(settings, "bearing")
         ready = one.rig is not None and bool(settings.clip or one.track)
         column = layout.column(align=True)
         row = column.row(align=True)
@@ -68,6 +69,28 @@ class CMET_PT_regions(Panel, bpy.types.Panel):
         column = layout.column(align=True)
         for region in REGIONS:
             column.prop(settings, f"gain_{region}", slider=True)
+
+
+class CMET_PT_face(Panel, bpy.types.Panel):
+    """The expression of another face"""
+
+    bl_label = "From a Face"
+    bl_idname = "CMET_PT_face"
+    bl_parent_id = "CMET_PT_emotion"
+    bl_options = {"DEFAULT_CLOSED"}
+
+    def draw(self, context: Any) -> None:
+        """A reference, and the button that puts its expression on."""
+        layout, settings = self.layout, context.scene.cmet
+        layout.use_property_split = True
+        layout.use_property_decorate = False
+        one = performers.current(settings)
+        layout.prop(settings, "reference")
+        row = layout.row()
+        row.enabled = bool(settings.reference and one.rig is not None and (settings.clip or one.track))
+        row.operator("cmet.from_face", icon="USER", text="Add as Strip")
+        if not settings.reference:
+            layout.label(text="Choose a picture, clip or take", icon="INFO")
 
 
 class CMET_PT_voice(Panel, bpy.types.Panel):

@@ -35,6 +35,7 @@ def add_command(command: Adder) -> None:
     add("--speech", type=Path, default=SUPPRESS, metavar="PATH", help="a recording that sounds like the wanted emotion, or a folder of them")  # fmt: skip
     add("--follow", action="store_true", default=SUPPRESS, help="follow the recording of --speech moment by moment: what is felt in it when, and how strongly (by time where it is as long as CLIP, else by the words)")  # fmt: skip
     add("--like", type=Path, default=SUPPRESS, metavar="FILE", help="a picture of a face, a clip or a take (curves): its expression is put on, of a clip moment by moment; a key named like in --emotion says when and how strongly")  # fmt: skip
+    add("--bearing", action="store_true", default=SUPPRESS, help="head, gaze and blinks go with the emotions, too: sadness looks down and blinks slowly, fear and surprise blink less; for characters (a take, or --renderer none)")  # fmt: skip
     add("--neutral", type=Path, default=SUPPRESS, metavar="PATH", help="the same voice without the emotion (default: the clip's own sound)")  # fmt: skip
     add("--keys", type=Path, default=SUPPRESS, metavar="FILE", help="an emotion timeline (.json)")
     personal_argument(sub, "--strength", "S[#PERSON]", "multiplies all strengths, or those of one person in place of that; may be given several times (default 1)")  # fmt: skip

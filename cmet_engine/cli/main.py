@@ -1,6 +1,8 @@
 """The `cmet` command line: its parser, and how results and errors are printed."""
 
 import argparse
+import atexit
+import gc
 import json
 import logging
 import os
@@ -43,6 +45,7 @@ STOPPED = "Stopped; nothing half-finished was left behind."
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
+    atexit.register(gc.freeze)  # else the interpreter looks through every object several times before it ends
     for name, value in THREADS.items():
         os.environ.setdefault(name, value)
     options = build_parser().parse_args(joined(sys.argv[1:] if arguments is None else arguments))

@@ -13,14 +13,14 @@ from cmet_engine.emotion.following import follow
 from cmet_engine.emotion.hearing import Hearing
 from cmet_engine.emotion.intensity import intensity
 from cmet_engine.emotion.library import EmotionVector, find_emotions, load_library
-from cmet_engine.emotion.likeness import LIKE, Likeness
+from cmet_engine.emotion.likeness import Likeness
 from cmet_engine.emotion.make_vector import emotion_vector
 from cmet_engine.emotion.predictions import ENCODER_FILES, FrameFeatures
 from cmet_engine.emotion.recordings import MOST_SECONDS
 from cmet_engine.emotion.sound_files import sound_files
 from cmet_engine.emotion.speech import load_encoder
 from cmet_engine.emotion.vector import VECTOR_SIZE
-from cmet_engine.emotions import BASIC
+from cmet_engine.emotions import BASIC, LIKE
 from cmet_engine.errors import CmetError, InvalidInput
 from cmet_engine.media import audio
 from cmet_engine.media.probe import measure
@@ -187,13 +187,21 @@ def heard_timeline(
 
 def _in_place_of(auto: EmotionKey, heard: Sequence[EmotionKey]) -> list[EmotionKey]:
     """The `heard` keys within the time of `auto`, with its strength, person and gains."""
-    own = {"person": auto.person, "regions": auto.regions}
     found = []
     for key in heard:
         start = max(key.start, auto.start)
         end = min((end for end in (key.end, auto.end) if end is not None), default=None)
         if end is None or end > start:
-            found.append(replace(key, start=start, end=end, strength=key.strength * auto.strength, **own))
+            found.append(
+                replace(
+                    key,
+                    start=start,
+                    end=end,
+                    strength=key.strength * auto.strength,
+                    person=auto.person,
+                    regions=auto.regions,
+                )
+            )
     return found
 
 

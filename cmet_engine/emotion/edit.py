@@ -12,6 +12,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
 from cmet_engine import arkit
+from cmet_engine.emotion.bearing import with_bearing
 from cmet_engine.emotion.coefficients import ANTAGONISTS, NEUTRAL_BAND, columns_of, starting_with
 from cmet_engine.emotion.embedded_connector import (
     EXPRESSION_SCALE,
@@ -21,9 +22,10 @@ from cmet_engine.emotion.embedded_connector import (
     unit_vector,
 )
 from cmet_engine.emotion.library import unknown_emotion
-from cmet_engine.emotion.likeness import LIKE, Likeness
+from cmet_engine.emotion.likeness import Likeness
 from cmet_engine.emotion.protection import limit_brows, protect, within_range
 from cmet_engine.emotion.vector import EmotionVector
+from cmet_engine.emotions import LIKE
 from cmet_engine.errors import InvalidInput
 from cmet_engine.timeline import EmotionTimeline
 from cmet_engine.track import CoefficientTrack
@@ -81,6 +83,7 @@ def edit_track(
     emphasis: np.ndarray | None = None,
     mode: str = "add",
     likeness: Likeness | None = None,
+    bearing: bool = False,
 ) -> CoefficientTrack:
     """Apply the emotions of a timeline to a track.
 
@@ -93,10 +96,11 @@ def edit_track(
         mode: `add` keeps the actor's own expression underneath; `replace` first takes away, wherever the timeline
             acts, what the actor holds for longer than a syllable, so that edits do not stack.
         likeness: the expression of a reference, which keys named `LIKE` put on.
+        bearing: head, gaze and blinks go with the emotions, too (see `bearing`).
 
     Returns:
         A new track of the same length and times: coefficients within [0, 1] (values of the source beyond are kept
-        where nothing was edited), gaze, head and eye rotation as they were.
+        where nothing was edited); without `bearing` gaze, head and eye rotation as they were.
 
     Raises:
         InvalidInput: an emotion is not in the library (the nearest name is given), a key starts after the end of the
@@ -130,7 +134,7 @@ def edit_track(
     change = protect(source, limit_brows(source, added - held, strength), fps)
     result.coefficients = within_range(source, change).astype(np.float32)
     result.meta = {**track.meta, "emotions": list(weights), "edit_mode": mode}
-    return result
+    return with_bearing(result, weights) if bearing else result
 
 
 def _added(

@@ -4,12 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from scipy.fft import dct
 from scipy.ndimage import gaussian_filter1d
 from scipy.spatial.distance import cdist
 
-from cmet_engine.emotion.acoustics import BANDS, HOP, acoustics
 from cmet_engine.emotion.hearing import Hearing
+from cmet_engine.emotion.speech import load_encoder
 from cmet_engine.errors import InvalidInput
 from cmet_engine.media import audio
 from cmet_engine.media.probe import measure
@@ -20,7 +19,8 @@ from cmet_engine.track import CoefficientTrack
 
 SAME_LENGTH = 0.04  # share by which lengths may differ where time alone aligns them
 MOST = 1500  # frames of either side that are compared: memory does not grow with the clip
-CEPSTRA = 13  # coefficients of the spectrum's shape
+PIECE = 5.0  # seconds that the network hears at once
+OTHER_WORDS = 0.64  # see `align`; a quarter of different sentences is above, one of 24 that are the same
 OFF_DIAGONAL = 0.1  # share of the mean distance that a step costs in which one side stands still
 GRID, SMOOTH = (
     0.1,
@@ -51,7 +51,7 @@ def follow(performance: Path, clip: Path, hearing: Hearing) -> Followed:
     course = hearing.course(hearing.timeline())
     if not course:
         raise InvalidInput(f"{performance.name} sounds neutral; there is nothing to follow. Name an emotion instead.")
-    sound = None
+    sound, doubts = None, []
     if clip.suffix.lower() in CURVES:
         seconds = CoefficientTrack.load(clip).duration
     elif audio.has_sound(clip):
@@ -68,7 +68,11 @@ def follow(performance: Path, clip: Path, hearing: Hearing) -> Followed:
             "by time, stretched to the clip's length, which has no sound to match",
         )
     else:
-        at, there = align(audio.load(performance), sound)
+        at, there, apart = align(audio.load(performance), sound)
+        if apart > OTHER_WORDS:
+            doubts.append(
+                f"{performance.name} and {clip.name} do not seem to say the same; the moments may be mixed up."
+            )
         moved, how = np.interp(hearing.times, at, there), "by the words, for their lengths differ"
     times = np.arange(0, seconds, GRID)
     source = np.interp(
@@ -79,35 +83,36 @@ def follow(performance: Path, clip: Path, hearing: Hearing) -> Followed:
         level = gaussian_filter1d(np.interp(source, hearing.times, values), SMOOTH / GRID, mode="nearest")
         keys += _hats(name, times, level)
     said = f"{performance.name} ({hearing.seconds:.1f} s) is followed {how}: {', '.join(course)}."
-    return Followed(EmotionTimeline(keys), [said])
+    return Followed(EmotionTimeline(keys), [said, *doubts])
 
 
-def align(performance: np.ndarray, sound: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Which moments of two recordings of the same words belong together, by dynamic time warping of their cepstra.
+def align(performance: np.ndarray, sound: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+    """Which moments of two recordings of the same words belong together, by dynamic time warping of the speech features.
 
     Args:
         performance, sound: float32 [S] at 16 kHz.
 
     Returns:
-        Seconds in the first, rising evenly, and in the second, never falling: float64 [M] each.
+        Seconds in the first, rising evenly, and in the second, never falling: float64 [M] each; and how far apart they are
+        where they are matched, over how far they are elsewhere: mostly 0.42 to 0.6 where different people say one sentence.
     """
-    (one, step), (other, pace) = _cepstra(performance), _cepstra(sound)
-    path = _warping_path(cdist(one, other).astype(np.float32))
-    first = np.arange(len(one))
+    (one, step), (other, pace) = _features(performance), _features(sound)
+    distance = cdist(one, other, "cosine").astype(np.float32)
+    path = _warping_path(distance)
     count = np.bincount(path[:, 0], minlength=len(one))
-    there = np.bincount(path[:, 0], path[:, 1], minlength=len(one)) / np.maximum(count, 1)
+    there = np.bincount(path[:, 0], path[:, 1], minlength=len(one)) / count
     there = gaussian_filter1d(there * pace, max(0.1 / step, 1e-3), mode="nearest")
-    return first * step, np.maximum.accumulate(there)
+    apart = float(distance[path[:, 0], path[:, 1]].mean() / max(distance.mean(), 1e-6))
+    return np.arange(len(one)) * step, np.maximum.accumulate(there), apart
 
 
-def _cepstra(wave: np.ndarray) -> tuple[np.ndarray, float]:
-    """The shape of the spectrum [F, 14], each column normalised over the recording, and seconds from one row to the next."""
-    bands = acoustics(wave)
-    shape = np.concatenate([dct(bands[:, :BANDS], axis=1, norm="ortho")[:, 1 : CEPSTRA + 1], bands[:, BANDS + 3 :]], 1)
-    pooled = max(2, -(-len(shape) // MOST))
-    rows = np.stack([part.mean(0) for part in np.array_split(shape, max(1, len(shape) // pooled))])
-    rows = (rows - rows.mean(0)) / (rows.std(0) + 1e-6)
-    return rows, len(shape) / len(rows) * HOP / audio.RATE
+def _features(wave: np.ndarray) -> tuple[np.ndarray, float]:
+    """What a recognition network sees in a recording [F, 384], each column normalised, and seconds from one row to the next."""
+    pieces = np.array_split(wave, max(1, round(len(wave) / (PIECE * audio.RATE))))
+    rows = np.concatenate([found.whisper for found in load_encoder().backbone(pieces)])
+    pooled = max(2, -(-len(rows) // MOST))
+    rows = np.stack([part.mean(0) for part in np.array_split(rows, max(1, len(rows) // pooled))])
+    return (rows - rows.mean(0)) / (rows.std(0) + 1e-6), len(wave) / audio.RATE / len(rows)
 
 
 def _warping_path(distance: np.ndarray) -> np.ndarray:
@@ -126,8 +131,8 @@ def _warping_path(distance: np.ndarray) -> np.ndarray:
         total[i, j] = best + distance[i - 1, j - 1]
     path = [(rows, columns)]
     while path[-1] != (1, 1):
-        i, j = path[-1]
-        steps = ((i - 1, j - 1, 0.0), (i - 1, j, extra), (i, j - 1, extra))
+        row, column = path[-1]
+        steps = ((row - 1, column - 1, 0.0), (row - 1, column, extra), (row, column - 1, extra))
         path.append(min(steps, key=lambda step: total[step[0], step[1]] + step[2])[:2])
     return np.array(path[::-1]) - 1
 

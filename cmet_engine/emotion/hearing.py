@@ -15,7 +15,6 @@ from scipy.ndimage import gaussian_filter1d
 
 from cmet_engine import cache, fingerprint
 from cmet_engine.emotion.acoustics import BANDS, HOP, acoustics
-from cmet_engine.emotion.embedded_library import neutral_mean
 from cmet_engine.emotion.intensity import intensity
 from cmet_engine.emotion.predictions import ENCODER_FILES, FrameFeatures
 from cmet_engine.emotion.recordings import encode_recording
@@ -34,17 +33,12 @@ STEP = 0.25  # seconds between two moments
 PAUSE = 0.3  # seconds of silence that end a phrase
 SHORT, LONG = 1.0, 5.0  # seconds: shorter phrases join a neighbour, longer ones are split where they are softest
 NEIGHBOUR = 0.8  # seconds up to which a phrase is a short one's neighbour
-QUIET, LOUDER = (
-    -7.5,
-    2.0,
-)  # natural log energy below the loud frames, and above the room's, from which sound may be speech
+QUIET = -7.5  # natural log energy below the loud frames from which sound may be speech
+LOUDER = 2.0  # natural log energy by which speech is above the room
 HOLD = 2.0  # seconds of silence over which an emotion is kept
 EASE = 0.4  # seconds of a ramp; where one emotion follows another they cross
 LEAD = 0.15  # seconds by which the face is ahead of the voice
-FELT = (
-    0.1,
-    0.6,
-)  # what is felt that is next to nothing, and that is an emotion in full, also of a voice that is less lively
+FELT = 0.3, 0.7  # share of the likeliest emotion, in it and neutral, at which nothing is felt, and all of it
 LEAST = 0.1  # strength that is worth a key
 ALIKE = 0.2  # difference of strength up to which phrases of one emotion share a key
 SAID = 0.1  # probability from which an emotion is named
@@ -76,13 +70,12 @@ class Hearing:
         return np.arange(len(self.features)) * STEP
 
     def strengths(self) -> np.ndarray:
-        """How strongly each phrase is felt: float32 [P], 0 (as neutral speech) to 1, less where no emotion stands out."""
-        usual = float(neutral_mean().sum()) / LENGTH
-        felt = 1 - self.shares[:, 0]
-        clear = np.clip(
-            2 * self.shares[:, 1:].max(1) / np.maximum(felt, 1e-6), 0, 1
-        )  # 1 where half of it is one emotion
-        return smoothstep(clear * (felt - usual) / (1 - usual), *FELT)
+        """How strongly each phrase is felt, 0 to 1, float32 [P]: its likeliest emotion against neutral, a half where both are as likely.
+
+        Full strength is reached early, so that it depends little on how lively a voice is.
+        """
+        likeliest = self.shares[:, 1:].max(1)
+        return smoothstep(likeliest / np.maximum(likeliest + self.shares[:, 0], 1e-6), *FELT)
 
     def timeline(self) -> EmotionTimeline:
         """A key for every emotion that is felt, as long as it lasts; each says in `heard` how probable it and others are.
@@ -160,7 +153,7 @@ class Hearing:
             return {name: np.asarray(value) for name, value in vars(found).items()}
 
         found = cache.arrays(cache.key("heard", path, code, *about), work)
-        return cls(**{**found, "seconds": float(found["seconds"])})
+        return cls(float(found.pop("seconds")), **found)
 
 
 def hear(

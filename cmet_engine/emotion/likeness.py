@@ -18,9 +18,6 @@ from cmet_engine.progress import Progress
 from cmet_engine.spec import CURVES
 from cmet_engine.track import CoefficientTrack
 
-LIKE = "like"
-"""Name under which the expression of `EditSpec.like` stands in the timeline and the report."""
-
 GIVES_WAY = 0.8
 """Most of the actor's own action that its antagonist in the reference takes away…"""
 

@@ -5,6 +5,7 @@ emotions recognised from single clips and from pools, and speed.
 """
 
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -233,7 +234,8 @@ def evaluate_folders(
     cache: str | Path | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
-    """Measure an encoder on folders of labelled speech (`cmet eval speech`): figures as `evaluate` gives them, and the speed.
+    """Measure an encoder on folders of labelled speech (`cmet eval speech`): figures as `evaluate` gives them, by dataset how many
+    recordings were `refused` of how many (as nobody speaking, or unreadable), and the speed.
 
     Args:
         corpora: see `read_corpus`.
@@ -255,6 +257,10 @@ def evaluate_folders(
         config = replace(config, datasets={})
     clips = prepare(recordings, cache, to_train=False, progress=progress)
     figures = evaluate(encoder, clips, config, progress=progress)
+    usable = Counter(map(str, clips.dataset))
+    figures["refused"] = {
+        name: [count - usable[name], count] for name, count in sorted(Counter(r.dataset for r in recordings).items())
+    }
     figures["speed"] = round(speed(encoder))
     return figures
 
@@ -263,7 +269,7 @@ def figures_text(figures: dict[str, Any]) -> str:
     """The figures of `evaluate` as lines of text."""
     lines = [f"held-out speakers: {', '.join(figures['held_out'])}"]
     for dataset, entry in figures.items():
-        if not isinstance(entry, dict):
+        if not isinstance(entry, dict) or dataset == "refused":
             continue
         for kind, words in (("alone", "from the clip alone"), ("beside_neutral", "beside the speaker's neutral")):
             if kind in entry:
@@ -280,6 +286,10 @@ def figures_text(figures: dict[str, Any]) -> str:
                 lines.append(
                     f"{dataset:<8} {part['pools']:5d} pools of up to {POOL} clips {words}: {part['right']:.1%} right ({each})"
                 )
+    lines += [
+        f"{name:<8} {some:5d} of {count} recordings refused"
+        for name, (some, count) in figures.get("refused", {}).items()
+    ]
     if "speed" in figures:
         lines.append(f"{figures['speed']} times faster than real time")
     return "\n".join(lines)

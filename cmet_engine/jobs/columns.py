@@ -12,6 +12,7 @@ COLUMNS = {
     "speech": "a recording that sounds like the wanted emotion, or a folder of them",
     "follow": "follow the recording moment by moment (no)",
     "like": "a picture of a face, a clip or a take, whose expression is put on",
+    "bearing": "edit without a video: head, gaze and blinks go with the emotions, too (no)",
     "neutral": "edit, hear: the same voice without the emotion",
     "strength": "multiplies all strengths (1); of one person: 1; 0.5#anna",
     "mode": "add (default) or replace; of one person: add; replace#anna",

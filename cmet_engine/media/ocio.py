@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import PyOpenColorIO
 
 from cmet_engine.errors import InvalidInput, NotFound
 
@@ -62,6 +61,8 @@ def built_in(name: str) -> Space | None:
 
 def near(name: str, file: Path | None, others: tuple[str, ...] = ()) -> list[str]:
     """Up to three names, of the configuration's or of `others`, that look like a wrong one."""
+    import PyOpenColorIO
+
     config = _config(str(file) if file else os.environ.get(VARIABLE) or f"ocio://{BUILT_IN}")
     names = {other.lower(): other for other in others}
     for space in config.getColorSpaces(PyOpenColorIO.SEARCH_REFERENCE_SPACE_ALL, PyOpenColorIO.COLORSPACE_ALL):
@@ -85,6 +86,8 @@ def _applied(processor: Any, picture: np.ndarray) -> np.ndarray:
 
 @lru_cache(maxsize=4)
 def _config(where: str) -> Any:
+    import PyOpenColorIO
+
     if not where.startswith("ocio://") and not Path(where).is_file():
         raise NotFound(f"{where} does not exist; --ocio and ${VARIABLE} take the file of an OpenColorIO configuration.")
     try:
@@ -96,6 +99,8 @@ def _config(where: str) -> Any:
 
 @lru_cache(maxsize=16)
 def _find(name: str, where: str) -> Space | None:
+    import PyOpenColorIO
+
     config = _config(where)
     space = config.getColorSpace(name)
     if space is None:

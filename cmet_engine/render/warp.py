@@ -346,6 +346,7 @@ def _skin_flow(
     fill = cv2.fillConvexPoly
     for triangle, number in zip(drawn, order.tolist(), strict=True):
         fill(which, triangle, (number,), 8, _SUBPIXEL)
+    at = which.astype(np.intp)  # as `take` wants them
     # shift within a triangle is linear in the place: shift = gx * x + gy * y + constant
     a, b, c = ((target[corners[:, k]] - corner) * scale for k in range(3))
     sa, sb, sc = (shift[corners[:, k]] for k in range(3))
@@ -358,7 +359,7 @@ def _skin_flow(
     y = np.arange(rows, dtype=np.float32)[:, None]
     flow: Any = np.empty((rows, columns, 2), np.float32)
     for k, values in enumerate(np.ascontiguousarray(table.transpose(1, 2, 0))):
-        across, down, start, least, most = (column.take(which, mode="clip") for column in values)  # clip: no buffer
+        across, down, start, least, most = (column.take(at, mode="clip") for column in values)  # clip: no buffer
         across *= x
         down *= y
         across += down

@@ -58,6 +58,14 @@ def test_an_emotion_is_asked_for_with_its_mode_and_without_a_video(scene, ask):
     assert asked.emotions == ("sad",) and asked.mode == "replace" and asked.renderer == "none"
 
 
+def test_the_expression_of_a_face_is_asked_for_with_gains_and_head_and_gaze(scene, ask, tmp_path):
+    (tmp_path / "face.jpg").write_bytes(b"")
+    scene.cmet.reference, scene.cmet.gain_mouth, scene.cmet.bearing = str(tmp_path / "face.jpg"), 0.5, True
+    asked = ask("from_face")
+    assert asked.like.name == "face.jpg" and asked.emotions == ("like[mouth=0.5]",)
+    assert asked.bearing and asked.renderer == "none" and not ask("render_video").model_dump().get("bearing")
+
+
 def test_strips_are_asked_for_as_keys(scene, ask, head, random_tracks):
     from cmet_blender import emotion_strips
 

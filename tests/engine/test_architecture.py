@@ -41,7 +41,7 @@ RANK = {room: rank for rank, (room, _) in enumerate(ROOMS)}
 APART = ("training", "evaluation")  # they import the engine, which never imports them
 PUBLIC = {"__version__"}  # what the package's own modules may take from its top
 
-HEAVY = {"torch", "mediapipe", "bpy", "librosa", "transformers", "c2pa", "cryptography"}
+HEAVY = {"torch", "mediapipe", "bpy", "librosa", "transformers", "c2pa", "cryptography", "PyOpenColorIO"}
 SLOW = {
     "av",
     "cv2",

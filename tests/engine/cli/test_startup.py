@@ -81,13 +81,17 @@ def test_the_command_line_offers_every_field_that_the_output_does_not_say(comman
         "matte": ("--matte", "matte.mkv"), "watermark": ("--no-watermark",), "preset": ("--preset", "unity"), "take_format": ("--format", "facecap"), "consent": ("--consent", "Anna, today"),
         "names": ("--name", "2=anna"), "calibrate": ("--calibrate",), "rest_frame": ("--rest-frame", "12"),
         "steady": ("--steady", "brows=1,mouth=0.3"), "mirror": ("--mirror",),
+        "follow": ("--follow",), "like": ("--like", "face.jpg"), "bearing": ("--bearing",),
         "people": ("--track", "b.npz#2") if spec is RenderSpec else ("--strength", "0.4#2"),
     }  # fmt: skip
     said = {TrackSpec: {"format"}, RenderSpec: {"format", "renderer"}}.get(spec, set())  # by the output, or no choice
     fields = set(spec.model_fields) - {"kind", "clip", "track", "paths", "name"} - said
-    options = [word for name in sorted(fields) for word in values[name]]
-    read = spec_of(spec, build_parser().parse_args([*command, *options]))
-    assert read.model_fields_set >= fields
+    without_edtalk = fields & {"like", "bearing"}  # which all others are tried with
+    for asked in (fields - without_edtalk, without_edtalk):
+        options = [word for name in sorted(asked) for word in values[name]]
+        renderer = ["--renderer", "none"] if asked & without_edtalk else []
+        read = spec_of(spec, build_parser().parse_args([*command, *renderer, *options]))
+        assert read.model_fields_set >= asked
     plain = spec_of(spec, build_parser().parse_args(command))
     assert all(getattr(plain, name) == spec.model_fields[name].default for name in fields)
 

@@ -9,7 +9,8 @@ from voices import RATE, speak, write_wav
 from cmet_engine.cli import main
 from cmet_engine.emotion import following
 from cmet_engine.emotion.clip_emotions import asked_emotions, heard_timeline
-from cmet_engine.emotion.hearing import Hearing, phrases, second_choice
+from cmet_engine.emotion.hearing import Hearing, hear, phrases, second_choice
+from cmet_engine.emotion.speech import load_encoder
 from cmet_engine.emotions import LIBRARY
 from cmet_engine.errors import InvalidInput
 from cmet_engine.spec import EditSpec
@@ -107,6 +108,12 @@ def test_the_command_writes_a_timeline_of_the_sound_and_an_edit_takes_it(tmp_pat
     assert asked.timeline.keys[0].strength == pytest.approx(0.5 * timeline.keys[0].strength)
 
 
+def test_noise_is_no_voice():
+    noise = 0.1 * np.random.default_rng(0).standard_normal(2 * RATE)
+    with pytest.raises(InvalidInput, match="no voice"):
+        hear(noise.astype(np.float32), load_encoder())
+
+
 def test_a_take_has_no_sound_to_hear(tmp_path):
     with pytest.raises(InvalidInput, match=r"take\.npz has no sound to hear"):
         heard_timeline(EmotionTimeline.parse(["auto"]), tmp_path / "take.npz")
@@ -120,12 +127,13 @@ def line():
 def test_two_takes_of_a_line_are_aligned_by_what_is_said(line):
     pause = np.zeros(int(0.9 * RATE), np.float32)
     other = np.concatenate([line[: 2 * RATE], pause, line[2 * RATE :]])
-    at, there = following.align(line, other)
+    at, there, apart = following.align(line, other)
+    assert apart < following.OTHER_WORDS
     wanted = at + 0.9 * (at >= 2.0)
     away = np.abs(at - 2.0) > 0.3
     assert np.abs(there - wanted)[away].max() < 0.12
     assert (np.diff(there) >= 0).all()
-    back_at, back = following.align(other, line)
+    back_at, back, _ = following.align(other, line)
     assert (
         np.abs(back - np.where(back_at < 2, back_at, np.maximum(back_at - 0.9, 2)))[
             (back_at < 1.7) | (back_at > 3.2)
@@ -136,7 +144,7 @@ def test_two_takes_of_a_line_are_aligned_by_what_is_said(line):
 
 def test_memory_of_the_alignment_does_not_grow_with_the_recording(monkeypatch, line):
     monkeypatch.setattr(following, "MOST", 50)
-    at, there = following.align(line, line)
+    at, there, _ = following.align(line, line)
     assert len(at) <= 50 and np.abs(at - there).max() < 0.2
 
 
