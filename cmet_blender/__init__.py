@@ -27,11 +27,12 @@ def register() -> None:
     """Called by Blender when the add-on is switched on."""
     import bpy
 
-    from . import handlers, properties
+    from . import handlers, properties, rig_settings
     from .operators.export import file_menu
 
     for cls in _classes():
         bpy.utils.register_class(cls)
+    bpy.types.Object.cmet = bpy.props.PointerProperty(type=rig_settings.CmetRig, override={"LIBRARY_OVERRIDABLE"})
     bpy.types.Scene.cmet = bpy.props.PointerProperty(type=properties.CmetScene)
     bpy.types.TOPBAR_MT_file_export.append(file_menu)
     handlers.register()
@@ -56,7 +57,7 @@ def unregister() -> None:
     handlers.unregister()
     session.end_live()
     session.end()
-    del bpy.types.Scene.cmet
+    del bpy.types.Scene.cmet, bpy.types.Object.cmet
     for cls in reversed(_classes()):
         bpy.utils.unregister_class(cls)
     icons.forget()

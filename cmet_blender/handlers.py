@@ -1,11 +1,12 @@
 """Puts right, while the animator works, what Blender's own edits of strips leave behind, and keeps a live face out of files."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import bpy
 from bpy.app.handlers import persistent
 
-from . import layers, performers, session
+from . import layers, performers, rig_settings, session
 
 _busy = False
 
@@ -34,16 +35,32 @@ def _leave(*_: Any) -> None:
 
 @persistent
 def _before_save(*_: Any) -> None:
-    """A file never holds what a live face shows."""
+    """A file never holds what a live face shows, and rigs hold their mappings."""
     if session.STATE.live is not None:
         session.STATE.live.restore()
+    for one in _everyone():
+        performers.keep_mapping(one)
+
+
+@persistent
+def _loaded(*_: Any) -> None:
+    """Settings of an earlier version's file go from the scene to its rigs."""
+    for scene in bpy.data.scenes:
+        for one in performers.everyone(scene.cmet):
+            rig_settings.convert(one)
+        rig_settings.forget_old(scene.cmet)
+
+
+def _everyone() -> Iterator[Any]:
+    """Each `Performer` of the file."""
+    return (one for scene in bpy.data.scenes for one in performers.everyone(scene.cmet))
 
 
 def _animation_changed(graph: Any) -> bool:
     return any(graph.id_type_updated(kind) for kind in ("KEY", "ACTION", "ARMATURE"))
 
 
-_HANDLERS = {"depsgraph_update_post": _keep, "load_pre": _leave, "save_pre": _before_save}
+_HANDLERS = {"depsgraph_update_post": _keep, "load_pre": _leave, "load_post": _loaded, "save_pre": _before_save}
 
 
 def register() -> None:
