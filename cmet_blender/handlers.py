@@ -31,6 +31,7 @@ def _keep(scene: Any, graph: Any) -> None:
 def _leave(*_: Any) -> None:
     """Another file is loaded."""
     session.end_live()
+    session.STATE.trial = None
 
 
 @persistent
@@ -38,6 +39,8 @@ def _before_save(*_: Any) -> None:
     """A file never holds what a live face shows, and rigs hold their mappings."""
     if session.STATE.live is not None:
         session.STATE.live.restore()
+    if session.STATE.trial is not None:
+        session.STATE.trial.restore()
     for one in _everyone():
         performers.keep_mapping(one)
 

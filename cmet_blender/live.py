@@ -22,7 +22,32 @@ from .followers import free_shapes, shape_path
 from .mapping import RigMapping, split_channel
 
 
-class Live:
+class Shown:
+    """Values that are set on datablocks for a while."""
+
+    def __init__(self) -> None:
+        self._before: dict[tuple[str, str, str, int], float] = {}  # collection, owner, data path, index: value
+
+    def put(self, part: Curves) -> None:
+        """Set the first value of each curve."""
+        collection = "shape_keys" if part.slot_type == "KEY" else "objects"
+        for (path, index), values in part.curves.items():
+            old = _set(part.owner, path, index, float(values[0]))
+            self._before.setdefault((collection, part.owner.name, path, index), old)
+
+    def restore(self) -> None:
+        """Set the values that were there before."""
+        for (collection, name, path, index), value in self._before.items():
+            owner = getattr(bpy.data, collection).get(name)
+            if owner is not None:
+                _set(owner, path, index, value)
+        if self._before:
+            scene = bpy.context.scene
+            scene.frame_set(scene.frame_current, subframe=scene.frame_subframe)  # what is keyed shows its keys
+        self._before.clear()
+
+
+class Live(Shown):
     """A rig that follows a live face.
 
     Args:
@@ -41,9 +66,9 @@ class Live:
     """
 
     def __init__(self, obj: Any, mapping: RigMapping, port: int, host: str = LOOPBACK, phone: str = "") -> None:
+        super().__init__()
         rig.check_editable(obj)
         self.rig, self._mapping = obj.name, mapping
-        self._before: dict[tuple[str, str, str, int], float] = {}  # collection, owner, data path, index: value
         self._arrivals: list[float] = []
         self.rate = 0.0
         self.recording: Recording | None = None
@@ -68,25 +93,8 @@ class Live:
         newest = next((sample for _, sample in reversed(came) if sample.face), None)
         if newest is not None:
             for part in pose(obj, self._mapping, newest):
-                self._put(part)
+                self.put(part)
         return bool(came)
-
-    def _put(self, part: Curves) -> None:
-        collection = "shape_keys" if part.slot_type == "KEY" else "objects"
-        for (path, index), values in part.curves.items():
-            old = _set(part.owner, path, index, float(values[0]))
-            self._before.setdefault((collection, part.owner.name, path, index), old)
-
-    def restore(self) -> None:
-        """Give the rig the values that it had before."""
-        for (collection, name, path, index), value in self._before.items():
-            owner = getattr(bpy.data, collection).get(name)
-            if owner is not None:
-                _set(owner, path, index, value)
-        if self._before:
-            scene = bpy.context.scene
-            scene.frame_set(scene.frame_current, subframe=scene.frame_subframe)  # what is keyed shows its keys
-        self._before.clear()
 
     def record(self) -> None:
         """Begin a take."""

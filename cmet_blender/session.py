@@ -59,6 +59,7 @@ class State:
     emotions: list[dict[str, Any]] = field(default_factory=list)
     findings: list[Any] = field(default_factory=list)
     live: Any = None  # the `live.Live` face that is shown
+    trial: Any = None  # the `live.Shown` turn that Find Axes shows
     setup: Any = None  # the `setup.environment.Setup` that is under way
 
 

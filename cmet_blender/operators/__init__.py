@@ -5,6 +5,7 @@ Blender can be used meanwhile. Without a window `execute` waits. A running job k
 may be deleted or undone before it ends.
 """
 
+from .axes import CMET_OT_find_axes
 from .emotions import (
     CMET_OT_add_emotion,
     CMET_OT_add_emotion_file,
@@ -53,6 +54,7 @@ CLASSES = (
     CMET_OT_live_record,
     CMET_OT_match,
     CMET_OT_accept_guess,
+    CMET_OT_find_axes,
     CMET_OT_save_mapping,
     CMET_OT_load_mapping,
     CMET_OT_apply_track,

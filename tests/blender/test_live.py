@@ -110,7 +110,7 @@ def test_head_bones_turn_live_and_come_back(bpy, addon, avatar):
         bone = skeleton.pose.bones[mapping.match(avatar).rotations["head"].target]
         before = np.array(bone.rotation_quaternion)
         for part in live.pose(avatar, mapping.match(avatar), parse(packet(0, 0.5, yaw=30))):
-            shown._put(part)
+            shown.put(part)
         turned = 2 * np.degrees(np.arccos(abs(np.dot(before, bone.rotation_quaternion))))
         assert turned == pytest.approx(30, abs=0.1) and smile_of(avatar) == 0.5
         shown.restore()
