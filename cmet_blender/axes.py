@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -67,7 +68,7 @@ def trial(obj: Any, mapping: RigMapping, key: str, axis: str, scene: Any) -> lis
     others = iter(set("XYZ") - {axis})
     turned = replace(rotation, yaw=f"+{axis}", pitch=f"+{next(others)}", roll=f"+{next(others)}", strength=1.0)
     row = CoefficientTrack(
-        30, np.zeros((1, arkit.COUNT)), np.array([[_TRIAL, 0, 0]]), np.array([[_TRIAL, 0, _TRIAL, 0]])
+        Fraction(30), np.zeros((1, arkit.COUNT)), np.array([[_TRIAL, 0, 0]]), np.array([[_TRIAL, 0, _TRIAL, 0]])
     )
     notes: list[str] = []
     parts = rotation_curves(obj, replace(mapping, rotations={key: turned}), row, scene, notes)

@@ -5,6 +5,7 @@ another is loaded. Objects are named, not held, because they may be deleted or u
 """
 
 import time
+from fractions import Fraction
 from typing import Any
 
 import bpy
@@ -117,7 +118,7 @@ class Live(Shown):
 def pose(obj: Any, mapping: RigMapping, sample: Sample) -> list[Curves]:
     """What a sample sets on a rig: one value for each data path of its shape keys, bones and objects that may be changed."""
     row = CoefficientTrack(
-        30,
+        Fraction(30),
         sample.values[None, : arkit.COUNT],
         sample.values[None, arkit.COUNT : arkit.COUNT + 3],
         sample.values[None, arkit.COUNT + 3 :],

@@ -64,8 +64,10 @@ class CMET_OT_export_take(SimpleOperator, bpy.types.Operator, ExportHelper):
 
     def check(self, context: Any) -> bool:
         """The suffix follows the format."""
-        before, self.filepath = self.filepath, self._path()
-        return bool(before != self.filepath)
+        path = self._path()
+        changed = path != self.filepath
+        self.filepath = path
+        return changed
 
     def _path(self) -> str:
         path = Path(self.filepath)
