@@ -75,11 +75,10 @@ def add(
     if not math.isfinite(strength):
         raise InvalidInput(f"The strength of '{name}' is {strength}; it must be a number.")
     mapping = mapping or mapping_module.match(obj)
-    scene = scene_of(obj)
+    scene, notes = scene_of(obj), list[str]()
     positions = key_positions(delta_track.times, start_frame, scene_fps(scene))
     whole = float(positions[0]), float(positions[-1])
     first, last = _within(part, whole, name)
-    notes: list[str] = []
     parts = _curves(obj, mapping, delta_track, scene, notes)
     if not parts:
         raise InvalidInput(" ".join(notes) or f"'{name}' moves nothing that '{obj.name}' has.")

@@ -47,12 +47,16 @@ COLOR_SPACES = (
 """Usual colour spaces of footage; any other that the OpenColorIO configuration knows may be named."""
 
 TrackFormat = Literal["npz", "csv", "json"]
+ExportFormat = Literal["npz", "csv", "json", "fbx", "glb", "usdc", "usd", "usda", "usdz", "abc", "blend"]
 DEVICES = ("auto", "cpu", "cuda", "mps")
 """Kinds of devices that networks run on; `cuda:1` names one of several GPUs."""
 FbxPreset = Literal["unreal", "unity", "maya"]
 TakeFormat = Literal["livelink", "audio2face", "audio2face-csv", "facecap", "ifacialmocap", "mediapipe"]
 """Of a track's file; see `take_formats`."""
 Easing = Literal["smooth", "linear", "step"]
+View = Literal["edited", "source", "difference", "landmarks", "matte"]
+"""What a picture of a moment shows: the edit, the clip as it is, four times their difference, the landmarks that the edit moves, or
+the edit with red where it changed the clip."""
 
 
 MATTE_CHANNEL = "channel"

@@ -140,8 +140,24 @@ class Client:
         return self.request("POST", "live", {"clip": str(clip), "time": time, **parameters})
 
     def live_picture(self, clip: str | Path, time: float, **parameters: Any) -> bytes:
-        """The rendered frame of such an edit at a moment (JPEG)."""
+        """The rendered frame of such an edit at a moment (JPEG), or another `view` of it, of at most `size` pixels."""
         return self.request("POST", "live/picture", {"clip": str(clip), "time": time, **parameters})
+
+    def curves(self, clip: str | Path, **parameters: Any) -> dict[str, Any]:
+        """What a timeline shows of such an edit: `times`, `source` and `edited` by name, `waveform`, `speech`, `blinks`, `cuts`."""
+        return self.request("POST", "live/curves", {"clip": str(clip), **parameters})
+
+    def export(self, track: str | Path, **parameters: Any) -> dict[str, Any]:
+        """Queue: a track in another `format`, or on a `rig`; `parameters` are the fields of `cmet_engine.spec_rig.ExportSpec`."""
+        return self.request("POST", "export", {"track": str(track), **parameters}, client=self._name)
+
+    def folder(self, path: str | Path = "") -> dict[str, Any]:
+        """`folders` and `clips` in a folder that the engine may use; without a path these folders themselves."""
+        return self.request("GET", "folder", of=str(path))
+
+    def clip(self, file: str | Path) -> dict[str, Any]:
+        """What a clip is: `width`, `height`, `fps`, `frames`, `duration`, `has_audio`, `timecode`, `warnings`."""
+        return self.request("GET", "clip", seconds=READING, file=str(file))
 
     def jobs(self) -> list[dict[str, Any]]:
         """The newest jobs, newest first."""

@@ -3,6 +3,7 @@
 import time
 from pathlib import Path
 
+from cmet_engine.corrections import corrected
 from cmet_engine.emotion.clip_emotions import asked_emotions
 from cmet_engine.emotion.edit import edit_track
 from cmet_engine.errors import InvalidInput
@@ -42,6 +43,7 @@ def edit_take(
     edited = edit_track(
         source, timeline, emotions.vectors, mode=spec.mode, likeness=emotions.likeness, bearing=spec.bearing
     )
+    edited = corrected(edited, spec.corrected_points)
     edited.meta["edit"] = edit_description(timeline, spec.mode)
     if progress:
         progress("edit", len(edited), len(edited))

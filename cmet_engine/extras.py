@@ -27,6 +27,7 @@ EXTRAS = {
     "otio": Extra("Shot data", ("opentimelineio",)),
     "ray": Extra("A batch on several machines", ("ray",)),
     "evaluation": Extra("An independent judge of expressions", ("ai_edge_litert",)),
+    "studio": Extra("The page in the browser (cmet studio)", ("nicegui",)),
     "train": Extra("Training the face solver", ("flatbuffers",)),
     "docs": Extra("Building the documentation", ("mkdocs", "material", "mkdocstrings")),
 }

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from cmet_engine.choices import GUESSED
+from cmet_engine.corrections import corrected
 from cmet_engine.emotion.clip_emotions import ClipEmotions, clip_emotions
 from cmet_engine.emotion.edit import edit_track
 from cmet_engine.errors import CmetError, InvalidInput
@@ -97,6 +98,7 @@ class _Person:
 
     Attributes:
         name: of the person, where the keys are for several; empty for the only one.
+        person: whom their keys name, as `EmotionKey.person`.
         geometry, source: where the face is, and the clip's own curves.
         edited: the wanted curves; the clip's own until they are made.
         spec: what is asked for this person alone.
@@ -109,6 +111,7 @@ class _Person:
     edited: CoefficientTrack
     spec: EditSpec | RenderSpec
     emotions: ClipEmotions = None  # type: ignore[assignment]
+    person: str | None = None
 
     def file(self, name: str) -> str:
         """The name of a file about this person: `source.npz`, `source_anna.npz`."""
@@ -191,7 +194,8 @@ def _edit_into(spec: EditSpec, footage: Source, final: Path, force: bool, watch:
             one.source = one.source.resampled_like(one.edited)  # a portrait that speaks may be longer or shorter
         else:
             for one in people:
-                one.edited = _edited(one)
+                begins = one.emotions.timeline.begins
+                one.edited = corrected(_edited(one), spec.corrected_points, begins=begins, person=one.person)
         for one in people:
             one.edited.meta["edit"] = edit_description(one.emotions.timeline, _mode(one))
             one.edited.save(folder / one.file("edited.npz"))
@@ -344,7 +348,7 @@ def _track_and_encode(spec: EditSpec, footage: Source, watch: _Watch) -> tuple[l
     people = [
         _Person(
             (person or name_of_face(spec.face)) if len(asked) > 1 else "",
-            geometry, source, source, one, replace(emotions, timeline=emotions.timeline.of(person)),
+            geometry, source, source, one, replace(emotions, timeline=emotions.timeline.of(person)), person,
         )
         for person, one, geometry, source in tracked
     ]  # fmt: skip

@@ -130,6 +130,8 @@ def people_asked(spec: EditSpec) -> list[str | None]:
     ]
     if not asked or (unnamed and None not in asked):
         asked.append(None)
+    if spec.corrections and spec.renderer == "edtalk":
+        raise InvalidInput("Corrections are points of curves, which the renderer edtalk does not use; use warp.")
     if len(asked) > 1 and spec.renderer == "edtalk":
         raise InvalidInput("The renderer edtalk edits one person of a clip; use warp for several.")
     faces = [spec.of(person).face for person in asked]

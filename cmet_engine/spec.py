@@ -29,11 +29,14 @@ from cmet_engine.choices import (
     Renderer,
     TrackFormat,
     VideoFormat,
+    View,
 )
+from cmet_engine.corrections import Correction
 from cmet_engine.errors import InvalidInput
 from cmet_engine.spec_base import (
     ColorSpace,
     Consent,
+    CorrectionText,
     Device,
     Emotion,
     Face,
@@ -80,6 +83,7 @@ class KeySpec(Spec):
     easing: Easing = "smooth"
     person: Person | None = None
     regions: dict[str, Annotated[float, Field(ge=0, le=MOST_GAIN)]] = Field(default_factory=dict)
+    strength_keys: Annotated[tuple[tuple[float, float], ...], Field(max_length=1000)] = ()
     heard: dict[str, Annotated[float, Field(ge=0, le=1)]] = Field(default_factory=dict, max_length=20)
 
 
@@ -193,6 +197,7 @@ class TimelineSpec(FootageSpec):
         keys: further keys: a list of them, or a timeline file (.json).
         strength: multiplies every key.
         mode: `add` keeps the actor's own expression underneath; `replace` removes the standing expression first.
+        corrections: points that edited curves pass through, in text form; see `corrections`.
         people: settings of their own for people; as plain values `strength`, `mode` and `quality` take them too, with the person
             behind: `replace#anna`, or several in a list.
     """
@@ -204,6 +209,7 @@ class TimelineSpec(FootageSpec):
     keys: Keys = ()
     strength: Strength = 1.0
     mode: Mode = "add"
+    corrections: Annotated[tuple[CorrectionText, ...], Field(max_length=10_000)] = ()
     people: Annotated[tuple[PersonSettings, ...], Field(max_length=100)] = ()
 
     @model_validator(mode="before")
@@ -229,6 +235,11 @@ class TimelineSpec(FootageSpec):
         else:
             keys = [EmotionKey(**key.model_dump()) for key in self.keys]
         return EmotionTimeline([*keys, *EmotionTimeline.parse(self.emotions).keys])
+
+    @property
+    def corrected_points(self) -> list[Correction]:
+        """The corrections, read."""
+        return [Correction.parse(text) for text in self.corrections]
 
     def of(self, person: str | None) -> Self:
         """What is asked for one person alone, as `EmotionKey.person`: their face, and the settings that hold for them."""
@@ -260,7 +271,7 @@ class EditSpec(TimelineSpec, PartSpec):
 
     Attributes:
         range_from, range_to, handles: see `PartSpec`; keys count from the start of the clip, not of the part.
-        clip, face, colorspace, ocio, emotions, keys, strength, mode, people: see `TimelineSpec`.
+        clip, face, colorspace, ocio, emotions, keys, strength, mode, corrections, people: see `TimelineSpec`.
         speech: a recording, or a folder of them, that sounds like the wanted emotion.
         follow: follow `speech`, one recording, moment by moment: what is felt in it when, and how strongly.
         like: a picture of a face, a clip or a take (curves), whose expression is put on; keys named `like` say when and how strongly.
@@ -374,11 +385,28 @@ class LiveSpec(TimelineSpec):
     """Read an edit at one moment of a clip that was tracked before.
 
     Attributes:
-        clip, face, colorspace, ocio, emotions, keys, strength, mode, people: see `TimelineSpec`.
+        clip, face, colorspace, ocio, emotions, keys, strength, mode, corrections, people: see `TimelineSpec`.
         time: seconds from the start of the clip.
+        view: what the picture shows.
+        size: pixels on the long side of the picture, at most. Up to 640 it may come from a small copy of the clip, which is quick.
     """
 
     time: Annotated[float, Field(ge=0, le=1e6)]
+    view: View = "edited"
+    size: Annotated[int, Field(ge=64, le=4096)] = 960
+
+
+class CurvesSpec(TimelineSpec):
+    """Read what a timeline shows of an edit of a clip that was tracked before: curves, sound, speech, blinks and cuts.
+
+    Attributes:
+        clip, face, colorspace, ocio, emotions, keys, strength, mode, corrections, people: see `TimelineSpec`.
+        points: of each curve and of the waveform, at most; evenly spaced over the clip.
+        most: how many curves, those that the edit moves most; corrected ones come first.
+    """
+
+    points: Annotated[int, Field(ge=2, le=10_000)] = 1000
+    most: Annotated[int, Field(ge=1, le=52)] = 6
 
 
 class RenderSpec(PartSpec):

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Dis
 
 from cmet_engine import emotions
 from cmet_engine.choices import DEVICES, MATTE_CHANNEL, PICTURES, VideoFormat
+from cmet_engine.corrections import Correction
 from cmet_engine.errors import InvalidInput
 from cmet_engine.spec_errors import Called, field_called, sentence
 from cmet_engine.timecode import parse_moment
@@ -63,6 +64,11 @@ def _moment(text: str) -> str:
         parse_moment(text)
     except InvalidInput as error:
         raise ValueError("write seconds (2.5), frames (120f) or a timecode (01:00:10:00)") from error
+    return text
+
+
+def _correction(text: str) -> str:
+    Correction.parse(_printable(text))
     return text
 
 
@@ -134,6 +140,8 @@ Consent = Annotated[
 ColorSpace = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_printable)]
 Emotion = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_printable)]
 """A name, a blend or a key in text form: `happy`, `0.7*happy+0.3*fear`, `sad=0.6@1-2.5`."""
+CorrectionText = Annotated[str, Field(min_length=1, max_length=200), AfterValidator(_correction)]
+"""A point that an edited curve passes through: `jawOpen=0.2@1.4`; see `cmet_engine.corrections`."""
 Face = Annotated[
     Annotated[int, Field(ge=0, le=20), Tag("rank")]
     | Annotated[str, Field(pattern="^#"), Tag("person")]

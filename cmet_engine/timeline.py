@@ -6,6 +6,7 @@ gains of parts of the face: `angry[brows=1.2,mouth=0.6]=0.8@1-3`. PERSON, where 
 several, is the number or the name that `cmet faces` shows: `happy@0-2#anna`, `angry#2`.
 """
 
+import itertools
 import json
 import re
 from collections.abc import Iterable, Mapping
@@ -32,6 +33,7 @@ REGIONS: dict[str, tuple[str, ...]] = {
 """The parts of the face that a key has gains for, and their coefficients: brows, eyes, cheeks and nose, mouth and jaw."""
 MOST_GAIN = 3.0
 
+_LEFT_OUT = ("person", "regions", "strength_keys", "heard")  # of a file, where they are empty
 _TIMES = re.compile(r"(?P<start>\d+(?:\.\d*)?|\.\d+)?-(?P<end>\d+(?:\.\d*)?|\.\d+)?")
 PERSON = re.compile(r"[1-9]\d{0,3}|[^\W\d_][\w-]{0,39}")
 """The number of a person in a clip, counted from 1, or a name: letters, digits, `_` and `-`, beginning with a letter."""
@@ -50,6 +52,8 @@ class EmotionKey:
         easing: `smooth` (cosine), `linear` or `step`.
         person: number or name of whom it is for; None is the one whom the edit is about.
         regions: gain on the strength by `REGIONS`, 0 to `MOST_GAIN`; 1 where none is given.
+        strength_keys: pairs (seconds from `start`, factor on the strength from 0 to 10) in order of time; straight lines between
+            them, and beyond them the first and the last factor hold.
         heard: of a key that was heard in a voice: probability of the likeliest emotions by name, the key's own first. It changes
             nothing of an edit.
 
@@ -66,6 +70,7 @@ class EmotionKey:
     easing: str = "smooth"
     person: str | None = None
     regions: Mapping[str, float] = field(default_factory=dict, hash=False)
+    strength_keys: tuple[tuple[float, float], ...] = ()
     heard: Mapping[str, float] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
@@ -88,6 +93,7 @@ class EmotionKey:
                 f"emotion '{self.emotion}': person is '{self.person}'; it is the number or the name that cmet faces shows."
             )
         self._check_regions()
+        self._check_strength_keys()
         self._check_heard()
         parse_blend(self.emotion)
 
@@ -109,6 +115,18 @@ class EmotionKey:
                 raise InvalidInput(
                     f"emotion '{self.emotion}': the gain of {region} is '{gain}'; it must be 0 to {MOST_GAIN:g}."
                 )
+
+    def _check_strength_keys(self) -> None:
+        try:
+            pairs = tuple((float(time), float(factor)) for time, factor in self.strength_keys)
+        except (TypeError, ValueError):
+            pairs = ((-1.0, 0.0),)
+        later = all(first[0] < second[0] for first, second in itertools.pairwise(pairs))
+        if not later or not all(0 <= time < _MOST and 0 <= factor <= 10 for time, factor in pairs):
+            raise InvalidInput(
+                f"emotion '{self.emotion}': strength_keys must be pairs of seconds from its start, increasing, and a factor from 0 to 10."
+            )
+        object.__setattr__(self, "strength_keys", pairs)
 
     @property
     def title(self) -> str:
@@ -164,6 +182,9 @@ class EmotionKey:
                 shape = np.minimum(shape, np.clip((end - times) / ramp_out, 0, 1))
             if self.easing == "smooth":
                 shape = 0.5 - 0.5 * np.cos(np.pi * shape)
+        if self.strength_keys:
+            moments, factors = zip(*self.strength_keys, strict=True)
+            shape = shape * np.interp(times - self.start, moments, factors)
         return (self.strength * shape * inside).astype(np.float32)
 
 
@@ -219,8 +240,7 @@ class EmotionTimeline:
     def to_json(self) -> str:
         """The text of a `.json` timeline that `load` reads."""
         keys = [
-            {name: value for name, value in asdict(key).items() if name not in ("person", "regions", "heard") or value}
-            for key in self.keys
+            {name: value for name, value in asdict(key).items() if name not in _LEFT_OUT or value} for key in self.keys
         ]
         return json.dumps({"format": FORMAT, "keys": keys}, indent=2) + "\n"
 

@@ -65,7 +65,7 @@ class CMET_OT_export_take(SimpleOperator, bpy.types.Operator, ExportHelper):
     def check(self, context: Any) -> bool:
         """The suffix follows the format."""
         path = self._path()
-        changed = path != self.filepath
+        changed = bool(path != self.filepath)  # type: ignore[has-type]
         self.filepath = path
         return changed
 

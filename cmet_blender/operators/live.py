@@ -105,7 +105,7 @@ class CMET_OT_live(Reporter, bpy.types.Operator):
         if session.STATE.live is not self._live:
             return self._end(context)
         if event.type == "ESC" and event.value == "PRESS":
-            session.end_live()
+            bpy.ops.cmet.live_end()
             return self._end(context)
         if event.type == "TIMER":
             try:
@@ -129,15 +129,20 @@ class CMET_OT_live(Reporter, bpy.types.Operator):
 
 
 class CMET_OT_live_end(SimpleOperator, bpy.types.Operator):
-    """Stop listening; the rig is as before"""
+    """Stop listening; the rig is as before, and a take that is being recorded is kept"""
 
     bl_idname = "cmet.live_end"
     bl_label = "End"
     bl_options = {"REGISTER"}
 
     def work(self, context: Any) -> str:
-        session.end_live()
-        return "The live face ended."
+        live, kept = session.STATE.live, ""
+        try:
+            if live is not None and live.recording is not None:
+                kept = f" {_keep_take(context, live)}"
+        finally:
+            session.end_live()
+        return f"The live face ended.{kept}"
 
 
 class CMET_OT_live_record(SimpleOperator, bpy.types.Operator):
@@ -154,13 +159,18 @@ class CMET_OT_live_record(SimpleOperator, bpy.types.Operator):
         if live.recording is None:
             live.record()
             return "Recording."
-        live.step()  # what is on its way
-        track = live.recorded()
-        one = still_there(context, live.rig)
-        name = re.sub(r"\W+", "_", str(track.meta["source"])).strip("_") or "live"
-        path = track.save(new_result(f"{name}.npz"))
-        one.track = str(path)
-        live.restore()
-        done = apply(context, one)
-        bpy.ops.ed.undo_push(message="Record")
-        return f"{done} Kept as {path}." + session.kept_elsewhere(path)
+        return _keep_take(context, live)
+
+
+def _keep_take(context: Any, live: Live) -> str:
+    """End the recording, and keep the take as a file and on the rig; returns what was done."""
+    live.step()  # what is on its way
+    track = live.recorded()
+    one = still_there(context, live.rig)
+    name = re.sub(r"\W+", "_", str(track.meta["source"])).strip("_") or "live"
+    path = track.save(new_result(f"{name}.npz"))
+    one.track = str(path)
+    live.restore()
+    done = apply(context, one)
+    bpy.ops.ed.undo_push(message="Record")
+    return f"{done} Kept as {path}." + session.kept_elsewhere(path)

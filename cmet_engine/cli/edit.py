@@ -38,6 +38,7 @@ def add_command(command: Adder) -> None:
     add("--bearing", action="store_true", default=SUPPRESS, help="head, gaze and blinks go with the emotions, too: sadness looks down and blinks slowly, fear and surprise blink less; for characters (a take, or --renderer none)")  # fmt: skip
     add("--neutral", type=Path, default=SUPPRESS, metavar="PATH", help="the same voice without the emotion (default: the clip's own sound)")  # fmt: skip
     add("--keys", type=Path, default=SUPPRESS, metavar="FILE", help="an emotion timeline (.json)")
+    add("--correct", action="append", dest="corrections", metavar="NAME=VALUE@T[~REACH][#PERSON]", help="a point that the edited curve of a coefficient passes through, such as jawOpen=0.2@1.4, and the seconds around it over which the curve goes along (default 0.2); may be given several times")  # fmt: skip
     personal_argument(sub, "--strength", "S[#PERSON]", "multiplies all strengths, or those of one person in place of that; may be given several times (default 1)")  # fmt: skip
     personal_argument(sub, "--mode", f"{{{','.join(get_args(Mode))}}}[#PERSON]", "keep the actor's own expression underneath, or remove it first; of all, or of one person (default add)")  # fmt: skip
     add("--renderer", choices=get_args(Renderer), default=SUPPRESS, help=f"{RENDERER_HELP}; none writes the tracks alone")  # fmt: skip

@@ -26,6 +26,7 @@ from cmet_engine.cli import (
     record,
     render,
     serve,
+    studio,
     track,
     training,
     vector,
@@ -151,6 +152,7 @@ def build_parser() -> argparse.ArgumentParser:
         export,
         models,
         serve,
+        studio,
         batch,
         provenance,
     ):

@@ -23,6 +23,7 @@ POSITIONAL = ("clip", "paths")
 
 _OPTIONS = {
     "emotions": "--emotion",
+    "corrections": "--correct",
     "range_from": "--from",
     "range_to": "--to",
     "names": "--name",

@@ -43,7 +43,7 @@ def show(options: argparse.Namespace) -> Any:
         mark = mark_in(options.file, options.progress)
         if mark is None:
             verdict.say(
-                "No watermark was read in its pictures. That proves nothing: it may be lost in less than 3 seconds of an edit, on small "
+                "No watermark was found in its pictures. That proves nothing: it may be lost in less than 3 seconds of an edit, on small "
                 "faces in fast movement, and where the face is not seen whole."
             )
         return mark

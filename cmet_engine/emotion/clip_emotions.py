@@ -145,7 +145,7 @@ def asked_emotions(spec: EditSpec) -> ClipEmotions:
         timeline = _with_key(timeline, LIKE)
         measured = CoefficientTrack.load(spec.clip) if spec.is_take else measure(Source.of(spec.clip))
         messages += [*likeness.messages, *likeness.said_beside(spec.like.name, float(measured.duration))]
-    if not timeline.keys:
+    if not timeline.keys and not spec.corrections:
         raise InvalidInput("No emotion was asked for; add --emotion NAME, --speech FILE, --like FILE or --keys FILE.")
     names = [name for name in timeline.names() if name != LIKE]
     if spec.renderer == "edtalk":

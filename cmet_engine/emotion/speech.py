@@ -180,12 +180,11 @@ def _parts(frames: int) -> Iterator[tuple[int, int, int]]:
 
 
 @functools.cache
-def load_encoder(name: str = "embedded", *, device: str = "cpu") -> Encoder:
+def load_encoder(name: str = "embedded") -> Encoder:
     """A speech encoder that is ready to use.
 
     Args:
         name: `embedded`, or the path of a `.safetensors` that `cmet train encoder` wrote.
-        device: makes no difference; the encoder runs on the processor.
 
     Raises:
         CmetError: the file is missing, damaged, or no speech encoder.

@@ -4,7 +4,7 @@ import itertools
 import tempfile
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -175,6 +175,13 @@ class FaceGeometry:
         if len(geometry.landmarks) != len(geometry):
             raise ValueError("the landmarks are cut off")
         return geometry
+
+    def scaled(self, width: int, height: int) -> "FaceGeometry":
+        """The geometry in frames of another size."""
+        if (width, height) == self.size:
+            return self
+        factors = np.array([width / self.size[0], height / self.size[1], width / self.size[0]], np.float32)
+        return replace(self, landmarks=np.asarray(self.landmarks) * factors, size=(width, height))
 
     def spans(self, which: np.ndarray) -> str:
         """When the frames are that a bool [N] marks, in words: `1.20 to 2.00 s, 3.00 to 3.52 s`."""

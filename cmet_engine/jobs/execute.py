@@ -230,7 +230,7 @@ def _in_blender(spec: RigWork, output: Path, options: _Options) -> Result:
 def blender_arguments(spec: RigWork, output: Path, *, force: bool = False) -> list[str]:
     """The arguments of `python -m cmet_blender` for some work on a character."""
     arguments: list[str] = ["render" if spec.kind == "render_rig" else spec.kind]
-    left = {"consent"} if spec.kind != "render_rig" else set()  # is for whoever signs
+    left = {"consent", "format"} if spec.kind != "render_rig" else set()  # for whoever signs, and in the output's name
     for name, value in spec.model_dump(mode="json", exclude_defaults=True, exclude=left).items():
         if name == POSITIONAL.get(spec.kind):
             arguments.insert(1, str(value))

@@ -19,7 +19,7 @@ from cmet_engine.media.formats import VIDEO
 from cmet_engine.media.output import files_written
 from cmet_engine.spec import KINDS as SPECS
 from cmet_engine.spec import RenderRigSpec, RenderSpec, TrackSpec, Work
-from cmet_engine.spec_rig import RigSpec
+from cmet_engine.spec_rig import ExportSpec, RigSpec
 
 DEFAULT_OUTPUT = {
     "edit": "{stem}-edited",
@@ -31,7 +31,7 @@ DEFAULT_OUTPUT = {
     "match": "{stem}.mapping.json",
     "render_rig": "{stem}-edited.mp4",
 }
-LISTS = {"emotions": ";", "frames": None}
+LISTS = {"emotions": ";", "corrections": ";", "frames": None}
 """Columns that hold a list, and what separates its entries in a CSV file (None: blanks)."""
 
 
@@ -150,8 +150,9 @@ def _json_entries(text: str) -> Iterator[tuple[int, dict[str, Any] | str]]:
         if not isinstance(entry, dict):
             yield number, "The row is no JSON object."
             continue
-        if isinstance(entry.get("emotions"), str):
-            entry["emotions"] = [part.strip() for part in entry["emotions"].split(LISTS["emotions"]) if part.strip()]
+        for name in ("emotions", "corrections"):
+            if isinstance(entry.get(name), str):
+                entry[name] = [part.strip() for part in entry[name].split(LISTS[name]) if part.strip()]
         yield number, entry
 
 
@@ -214,6 +215,8 @@ def default_output(spec: Work) -> Path:
     elif isinstance(spec, RenderSpec):
         numbered = spec.output_name.startswith("frames/")
         name = f"{about.stem}-edited" + (f"/%06d.{spec.format}" if numbered else f".{spec.format}")
+    elif isinstance(spec, ExportSpec) and (spec.format or spec.take_format):
+        name = f"{about.stem}{Path(spec.output_name).suffix}"
     else:
         name = DEFAULT_OUTPUT[spec.kind].format(stem=about.stem)
     return about.parent / name

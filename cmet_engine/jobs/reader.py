@@ -11,7 +11,7 @@ from typing import Any
 
 from cmet_engine.errors import Busy, CmetError
 from cmet_engine.jobs.process import IDLE_SECONDS, NO_GPU, Worker
-from cmet_engine.spec import LiveSpec
+from cmet_engine.spec import CurvesSpec, LiveSpec
 
 WAITING = 8  # requests; who drags a slider asks again anyway
 
@@ -31,19 +31,19 @@ class Reader:
         self._thread = threading.Thread(target=self._loop, daemon=True)
         self._thread.start()
 
-    def ask(self, spec: LiveSpec, *, picture: bool, seconds: float) -> dict[str, Any]:
-        """The answer of `cmet_engine.jobs.scrubber.Scrubber`.
+    def ask(self, spec: LiveSpec | CurvesSpec, want: str, *, seconds: float) -> dict[str, Any]:
+        """An answer of `cmet_engine.jobs.scrubber.Scrubber`.
 
         Args:
-            spec: which moment of which edit.
-            picture: render the frame, too.
+            spec: what is asked about which edit.
+            want: the method that answers: `values`, `picture` or `curves`.
             seconds: how long an answer is waited for.
 
         Raises:
             CmetError: the request cannot be answered; the worker's sentence.
             Busy: it was not answered in time, or too many wait already.
         """
-        task = {"live": spec.model_dump(mode="json"), "picture": picture}
+        task = {"live": spec.model_dump(mode="json"), "want": want}
         future: Future[dict[str, Any]] = Future()
         try:
             self._tasks.put_nowait((task, future))

@@ -15,7 +15,7 @@ from cmet_engine.jobs.store import Job, JobStore
 log = logging.getLogger(__name__)
 
 HEAVY = ("edit", "render")  # kinds of jobs that render, on the GPU where there is one
-LIGHT = ("track", "faces", "hear", "vector")
+LIGHT = ("track", "faces", "hear", "vector", "export")
 SAVE_INTERVAL = 1.0  # seconds between two writes of a running job's progress
 
 

@@ -1,85 +1,127 @@
 """Reading an edit at one moment of a clip, in the worker: what the last requests needed stays at hand."""
 
 import base64
+import threading
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any, TypeVar
 
+import cv2
 import numpy as np
 
 from cmet_engine import arkit, cache
-from cmet_engine.emotion.clip_emotions import clip_emotions
+from cmet_engine.corrections import corrected
+from cmet_engine.emotion.clip_emotions import clip_emotions, heard_timeline
 from cmet_engine.emotion.edit import edit_track
+from cmet_engine.errors import CmetError
 from cmet_engine.face.clip import face_key, tracked
 from cmet_engine.face.occlusion import Occlusion, find_occlusion, was_found
 from cmet_engine.face.tracker import FaceGeometry
-from cmet_engine.media.picture import small_jpeg
+from cmet_engine.jobs import curves
+from cmet_engine.media import audio, proxy
+from cmet_engine.media.picture import shrunk, small_jpeg
 from cmet_engine.media.reader import frame_at
 from cmet_engine.media.source import Source
 from cmet_engine.render.warp import WarpRenderer
-from cmet_engine.spec import EditSpec, LiveSpec
+from cmet_engine.spec import CurvesSpec, EditSpec, LiveSpec, TimelineSpec
 from cmet_engine.timeline import EmotionTimeline
 from cmet_engine.track import CoefficientTrack
 
 KEPT = 3  # clips, and edits of them, that stay at hand
 LIVE = 500  # frames up to which a clip is looked through for what covers the face, where no job did so before
-PICTURE_SIZE = 960  # pixels on the long side of a rendered frame
+DIFFERENCE = 4  # by which a difference is multiplied to be seen
 
 T = TypeVar("T")
 
 
+@dataclass(frozen=True)
+class _Edit:
+    """An edit that is read: where the face is, the clip's own curves and the edited ones, and all that decides them."""
+
+    geometry: FaceGeometry
+    source: CoefficientTrack
+    edited: CoefficientTrack
+    about: tuple[object, ...]
+
+    def frame(self, time: float) -> int:
+        """The frame that is shown at a moment."""
+        times = np.asarray(self.geometry.times)
+        return int(np.clip(np.searchsorted(times, time + 1e-6, side="right") - 1, 0, len(times) - 1))
+
+
 class Scrubber:
-    """Answers requests for moments of cached clips."""
+    """Answers requests about cached clips.
+
+    Every answer raises `CmetError` where the clip was not tracked yet, or an emotion is unknown.
+    """
 
     def __init__(self) -> None:
         self._kept: dict[str, OrderedDict[tuple[object, ...], Any]] = {}
+        self._copying: set[object] = set()
 
-    def answer(self, spec: LiveSpec, picture: bool = False) -> dict[str, Any]:
-        """Coefficients of the clip and of its edit at a moment; and the rendered frame where one is asked for.
-
-        Args:
-            spec: which moment of which edit.
-            picture: render the frame, too.
-
-        Returns:
-            `frame`, `time` of it in seconds, `source` and `edited` as {name: value}, `picture` (JPEG, base64) or None.
-
-        Raises:
-            CmetError: the clip was not tracked yet, or an emotion is unknown.
-        """
-        content = cache.content(spec.clip)
-        geometry, source = self._keep(
-            "track", (content, spec.face, spec.space), lambda: tracked(Source.of(spec.clip, spec.space), face=spec.face)
-        )
-        asked = spec.timeline()
-        mine = [key for key in asked.keys if key.person is None or f"#{key.person}" == spec.face]
-        timeline, spec = spec.strengthened(EmotionTimeline(mine)), spec.of(None)
-        about = (content, spec.face, spec.space, repr(timeline), spec.mode)  # all that decides the edit
-        edited = self._keep("edit", about, lambda: self._edit(spec, content, source, timeline))
-        times = np.asarray(geometry.times)
-        frame = int(np.clip(np.searchsorted(times, spec.time + 1e-6, side="right") - 1, 0, len(times) - 1))
-        shown = None
-        if picture:
-            occlusion = self._keep("occlusion", about[:3], lambda: _occlusion(spec, geometry))
-            renderer = self._keep(
-                "renderer", about, lambda: WarpRenderer(geometry, source, edited, occlusion=occlusion)
-            )
-            image = self._keep("frame", (content, spec.space, frame), lambda: _frame(spec, geometry, frame))
-            shown = base64.b64encode(small_jpeg(renderer.render(image, frame), PICTURE_SIZE)).decode()
+    def values(self, spec: LiveSpec) -> dict[str, Any]:
+        """Coefficients of a clip and of its edit at a moment: `frame`, `time` of it in seconds, `source` and `edited`."""
+        edit = self._edit(spec)
+        frame = edit.frame(spec.time)
         return {
             "frame": frame,
-            "time": float(times[frame]),
-            "source": _named(source.coefficients[frame]),
-            "edited": _named(edited.coefficients[frame]),
-            "picture": shown,
+            "time": float(edit.geometry.times[frame]),
+            "source": _named(edit.source.coefficients[frame]),
+            "edited": _named(edit.edited.coefficients[frame]),
         }
 
-    def _edit(
-        self, spec: LiveSpec, content: str, source: CoefficientTrack, timeline: EmotionTimeline
+    def picture(self, spec: LiveSpec) -> dict[str, Any]:
+        """What `spec.view` shows of a moment: `picture` (JPEG, base64)."""
+        edit = self._edit(spec)
+        frame, clip = edit.frame(spec.time), edit.about[:3]
+        image = self._image(spec, edit, frame)
+        width, height = edit.geometry.size
+        scale = max(image.shape[:2]) / max(width, height)
+        if spec.view != "source":
+            occlusion = self._keep("occlusion", clip, lambda: _occlusion(spec, edit.geometry))
+            geometry = self._keep(
+                "scaled", (*clip, scale), lambda: edit.geometry.scaled(image.shape[1], image.shape[0])
+            )
+            renderer = self._keep(
+                "renderer",
+                (*edit.about, scale),
+                lambda: WarpRenderer(geometry, edit.source, edit.edited, occlusion=occlusion, chunk=1),
+            )
+            image = _seen(renderer, image, frame, spec.view)
+        return {"picture": base64.b64encode(small_jpeg(image, spec.size)).decode()}
+
+    def curves(self, spec: CurvesSpec) -> dict[str, Any]:
+        """What a timeline shows of an edit; see `serve.schemas.CurvesAnswer`."""
+        edit = self._edit(spec)
+        sound = self._keep("sound", (edit.about[0], spec.points), lambda: _sound(spec))
+        return {
+            **curves.moving(edit.source, edit.edited, spec.points, spec.most, [c.name for c in spec.corrected_points]),
+            "blinks": curves.blinks(edit.source),
+            "cuts": [float(edit.geometry.times[frame]) for frame in edit.geometry.cuts],
+            **sound,
+        }
+
+    def _edit(self, spec: TimelineSpec) -> _Edit:
+        """The edit that is asked about."""
+        content = cache.content(spec.clip)
+        clip = (content, spec.face, spec.space)
+        geometry, source = self._keep("track", clip, lambda: tracked(Source.of(spec.clip, spec.space), face=spec.face))
+        asked, _ = heard_timeline(spec.timeline(), spec.clip)
+        mine = [key for key in asked.keys if key.person is None or f"#{key.person}" == spec.face]
+        points = [c for c in spec.corrected_points if c.person is None or f"#{c.person}" == spec.face]
+        timeline, spec = spec.strengthened(EmotionTimeline(mine)), spec.of(None)
+        about = (*clip, repr(timeline), spec.mode)
+        edited = self._keep("edit", about, lambda: self._edited(spec, content, source, timeline))
+        if points:
+            edited = corrected(edited, [replace(c, person=None) for c in points])
+        return _Edit(geometry, source, edited, (*about, *points))
+
+    def _edited(
+        self, spec: TimelineSpec, content: str, source: CoefficientTrack, timeline: EmotionTimeline
     ) -> CoefficientTrack:
-        """The edited track."""
+        """The edited track, without corrections."""
         if not timeline.keys:
             return source
         names = timeline.names()
@@ -87,6 +129,21 @@ class Scrubber:
         emotions = self._keep("emotions", (content, *names), lambda: clip_emotions(named))
         emphasis = replace(emotions, timeline=timeline).emphasis(source)
         return edit_track(source, timeline, emotions.vectors, emphasis=emphasis, mode=spec.mode)
+
+    def _image(self, spec: LiveSpec, edit: _Edit, frame: int) -> np.ndarray:
+        """A frame of the clip, uint8 [h, w, 3], as large as it is; or from its small copy where that is large enough."""
+        clip = edit.about[:3]
+        if spec.size <= proxy.LONGEST:
+            footage = Source.of(spec.clip, spec.space)
+            kept: proxy.Proxy | None = self._kept.get("proxy", OrderedDict()).get(clip)
+            copies = kept or proxy.find(footage)
+            if copies and len(copies) == len(edit.geometry):
+                return shrunk(self._keep("proxy", clip, lambda: copies).frame(frame), spec.size)
+            if clip not in self._copying:
+                self._copying.add(clip)
+                threading.Thread(target=_copy, args=(footage,), daemon=True).start()
+        image = self._keep("frame", (edit.about[0], spec.space, frame), lambda: _frame(spec, edit.geometry, frame))
+        return shrunk(image, spec.size) if spec.size <= proxy.LONGEST else image
 
     def _keep(self, kind: str, key: tuple[object, ...], make: Callable[[], T]) -> T:
         """What was made for `key`; the last ones of each kind are kept."""
@@ -99,11 +156,37 @@ class Scrubber:
         return kept[key]
 
 
+def _seen(renderer: WarpRenderer, image: np.ndarray, frame: int, view: str) -> np.ndarray:
+    """What a view shows of a frame, uint8 [h, w, 3]; see `choices.View`."""
+    if view == "landmarks":
+        drawn = image.copy()
+        for x, y in np.round(renderer.target(frame)[:, :2]).astype(int).tolist():
+            cv2.circle(drawn, (x, y), max(1, image.shape[0] // 400), (64, 255, 160), -1, cv2.LINE_AA)
+        return drawn
+    edited = renderer.render(image, frame)
+    change = cv2.absdiff(edited, image)
+    if view == "difference":
+        return cv2.convertScaleAbs(change, alpha=DIFFERENCE)
+    if view == "matte":
+        edited = edited.copy()
+        changed = change.max(2) > 0
+        edited[changed] = edited[changed] // 2 + np.array([127, 0, 0], np.uint8)
+    return edited
+
+
 def _frame(spec: LiveSpec, geometry: FaceGeometry, frame: int) -> np.ndarray:
     """A frame of the clip, uint8 [H, W, 3]."""
     until = geometry.times[frame + 1] if frame + 1 < len(geometry) else geometry.times[frame] + 1e-3
     middle = Fraction(float(geometry.times[frame] + until) / 2)  # times are rounded, so ask for the time between
     return frame_at(Source.of(spec.clip, spec.space), middle)
+
+
+def _copy(footage: Source) -> None:
+    """Make the small copies of a clip's frames beside other work; without them every frame is decoded when it is asked for."""
+    try:
+        proxy.make(footage)
+    except CmetError:
+        return  # whoever asks for a frame is told
 
 
 def _occlusion(spec: LiveSpec, geometry: FaceGeometry) -> Occlusion | None:
@@ -112,6 +195,15 @@ def _occlusion(spec: LiveSpec, geometry: FaceGeometry) -> Occlusion | None:
     face = face_key(footage, spec.face)
     quick = len(geometry) <= LIVE or was_found(footage, face)
     return find_occlusion(footage, geometry, face=face) if quick else None
+
+
+def _sound(spec: CurvesSpec) -> dict[str, Any]:
+    """Waveform and speech of a clip; empty where it has no sound that can be read."""
+    try:
+        wave = audio.load(spec.clip) if audio.has_sound(spec.clip) else np.zeros(0, np.float32)
+    except CmetError:
+        wave = np.zeros(0, np.float32)
+    return {"waveform": curves.peaks(wave, spec.points), "speech": audio.spoken(wave)}
 
 
 def _named(values: np.ndarray) -> dict[str, float]:

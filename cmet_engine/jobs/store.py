@@ -32,7 +32,7 @@ from cmet_engine.files import read_json, sha256
 QUEUED, RUNNING, DONE, FAILED, CANCELLED = "queued", "running", "done", "failed", "cancelled"
 FINISHED = (DONE, FAILED, CANCELLED)
 IDENTITY = re.compile(r"[0-9a-f-]{20,40}")
-KINDS = ("edit", "render", "track", "hear", "vector")
+KINDS = ("edit", "render", "track", "hear", "vector", "export")
 RECORD = ("job.json", "state.json", "log.txt")
 MAX_ENGINE_DEATHS = 5  # a job during which the engine dies this often, and that gets no further, is at fault itself
 MAX_WORKER_DEATHS = 2  # the same for its worker; too little memory is the usual reason

@@ -31,7 +31,17 @@ from cmet_engine.media.picture import small_jpeg
 from cmet_engine.preparation import like_source
 from cmet_engine.progress import Progress
 from cmet_engine.resume import Segments
-from cmet_engine.spec import EditSpec, HearSpec, LiveSpec, RenderSpec, TrackSpec, Work, read_work
+from cmet_engine.spec import (
+    CurvesSpec,
+    EditSpec,
+    ExportSpec,
+    HearSpec,
+    LiveSpec,
+    RenderSpec,
+    TrackSpec,
+    Work,
+    read_work,
+)
 
 EVENT_INTERVAL = 0.1  # seconds between two progress events
 PREVIEW_INTERVAL = 1.0  # seconds between two preview pictures
@@ -71,7 +81,9 @@ def run_job(job: Job, progress: Progress) -> dict[str, Any]:
     job.results.mkdir()
     if isinstance(spec, RenderSpec):
         spec = like_source(spec)
-    output = job.results / spec.output_name if isinstance(spec, TrackSpec | RenderSpec | HearSpec) else job.results
+    output = job.results
+    if isinstance(spec, TrackSpec | RenderSpec | HearSpec | ExportSpec):
+        output /= spec.output_name
     result = execute(
         spec, output, force=True, progress=progress, pieces=Segments(job.pieces), preview=Preview(job.preview)
     )
@@ -153,7 +165,8 @@ def main() -> None:
         elif "row" in task:
             answer = attempt(run_row, task["row"], events.progress)
         else:
-            answer = attempt(scrubber.answer, LiveSpec.read(task["live"]), task["picture"])
+            asked = CurvesSpec if task["want"] == "curves" else LiveSpec
+            answer = attempt(getattr(scrubber, task["want"]), asked.read(task["live"]))
         events.write(answer)
         if "live" not in task:  # the next of those follows at once, and would wait for it
             give_memory_back()

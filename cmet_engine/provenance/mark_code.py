@@ -1,7 +1,7 @@
 """The code of the watermark: a 64-bit id to ±1 chips, and soft chips back to the id.
 
 A check sum is appended to the id, and both go through a tail-biting convolutional code of rate 1/6 and constraint length 15
-(generators: Cassini and Mars Pathfinder; CCSDS 101.0-B-6 has the family). Decoding is Viterbi's algorithm, twice around the ring.
+(generators: Cassini and Mars Pathfinder; CCSDS 101.0-B-6 has the family). Decoding is Viterbi's algorithm, some times around the ring.
 """
 
 import functools
@@ -15,65 +15,56 @@ GENERATORS = (0o46321, 0o51271, 0o70535, 0o63667, 0o73277, 0o76513)
 MEMORY = 14
 STATES = 1 << MEMORY
 CHIPS = MESSAGE * len(GENERATORS)
+_ROUNDS = 3
 _POLYNOMIAL = 0x2F  # CRC-8/AUTOSAR, Hamming distance 4 up to 119 bits
 _START = 0xFF
 
 
-def message_of(number: int) -> int:
-    """An id, 0 to 2^64 - 1, with its check sum behind it."""
-    return number << CHECK_BITS | _check(number)
-
-
-def id_of(message: int) -> int | None:
-    """The id in a message; None where the check sum is wrong."""
-    number = message >> CHECK_BITS
-    return number if message_of(number) == message else None
-
-
-def encode(message: int) -> np.ndarray:
-    """The chips of a message, float32 [CHIPS], 1 or -1."""
+def encode(number: int) -> np.ndarray:
+    """The chips of an id, 0 to 2^64 - 1: float32 [CHIPS], 1 or -1."""
+    message = number << CHECK_BITS | _check(number)
     bits = np.array([message >> (MESSAGE - 1 - i) & 1 for i in range(MESSAGE)])
     windows = bits[(np.arange(MESSAGE)[:, None] - np.arange(MEMORY + 1)) % MESSAGE]  # newest bit first
     taps = np.array([[g >> (MEMORY - i) & 1 for i in range(MEMORY + 1)] for g in GENERATORS])
     return (1 - 2 * (windows @ taps.T % 2)).astype(np.float32).ravel()
 
 
-def decode(soft: np.ndarray) -> list[int]:
-    """The messages that are most likely behind several readings, each on its own; whether they are right is `id_of`'s to say.
+def decode(soft: np.ndarray) -> int | None:
+    """The id that is most likely behind a reading; None where the check sum is wrong.
+
+    Wrap-around Viterbi: each time around the ring begins with the metrics that the last one ended with, and the best path counts that
+    ends in the state in which it began.
 
     Args:
-        soft: float32 [K, CHIPS], the chips times a positive number, with noise.
-
-    Returns:
-        K messages.
+        soft: float32 [CHIPS], the chips times a positive number, with noise.
     """
-    steps = np.ascontiguousarray(soft.T, np.float32).reshape(MESSAGE, len(GENERATORS), -1)
     numbers, signs = _trellis()
-    half = STATES // 2
-    metric = np.zeros((2, half, len(soft)), np.float32)  # of the lower and the upper states
-    choices = np.empty((2 * MESSAGE, half, 2, len(soft)), bool)
-    for step in range(2 * MESSAGE):
-        gain = (signs @ steps[step % MESSAGE])[numbers]
-        low, high = metric
-        into = np.empty(
-            (half, 2, len(soft)), np.float32
-        )  # all generators begin and end with 1: one gain for four branches
-        for bit, (one, other) in enumerate(((low + gain, high - gain), (low - gain, high + gain))):
-            np.greater(other, one, out=choices[step, :, bit])
-            np.maximum(one, other, out=into[:, bit])
-        metric = into.reshape(2, half, -1)
-    choices = choices.reshape(2 * MESSAGE, STATES, -1)
-    best = metric.reshape(STATES, -1).argmax(0)
-    return [_read_back(choices[..., k], int(state)) for k, state in enumerate(best)]
+    gains = soft.reshape(MESSAGE, len(GENERATORS)).astype(np.float32) @ signs.T
+    metric = np.zeros((2, STATES // 2), np.float32)  # of the lower and the upper states
+    states = np.arange(STATES, dtype=np.int16).reshape(2, -1)
+    best, message = -np.inf, 0
+    for _ in range(_ROUNDS):
+        begun, origin = metric.ravel(), states
+        choices = np.empty((MESSAGE, STATES // 2, 2), bool)
+        for gain, choice in zip(gains, choices, strict=True):
+            low, high = metric
+            more = gain[numbers]  # all generators begin and end with 1: one gain for four branches
+            one, other = np.stack([low + more, low - more], 1), np.stack([high - more, high + more], 1)
+            np.greater(other, one, out=choice)
+            metric = np.maximum(one, other).reshape(2, -1)
+            origin = np.where(choice, origin[1][:, None], origin[0][:, None]).reshape(2, -1)
+        gained = np.where(origin == states, metric - begun.reshape(2, -1), -np.inf).ravel()
+        if gained.max() > best:
+            best, message = gained.max(), _read_back(choices.reshape(MESSAGE, STATES), int(gained.argmax()))
+    number = message >> CHECK_BITS
+    return number if _check(number) == message & (1 << CHECK_BITS) - 1 else None
 
 
 def _read_back(choices: np.ndarray, state: int) -> int:
-    """The message along the best path through choices, bool [2 MESSAGE, STATES], that ends in a state."""
+    """The message along the best path through choices, bool [MESSAGE, STATES], that ends in a state."""
     message = 0
-    for step in range(2 * MESSAGE - 1, -1, -1):
-        if MESSAGE // 2 <= step < MESSAGE // 2 + MESSAGE:  # the middle, which knows what lies before and behind
-            place = step % MESSAGE
-            message |= (state & 1) << (MESSAGE - 1 - place)
+    for step in range(MESSAGE - 1, -1, -1):
+        message |= (state & 1) << (MESSAGE - 1 - step)
         state = state >> 1 | int(choices[step, state]) << (MEMORY - 1)
     return message
 

@@ -16,14 +16,17 @@ from cmet_engine.face.tracker import track
 from cmet_engine.media.reader import VideoReader
 from cmet_engine.media.source import Source
 from cmet_engine.progress import Progress
-from cmet_engine.provenance.mark_code import CHIPS, decode, encode, id_of, message_of
+from cmet_engine.provenance.mark_code import CHIPS, decode, encode
 from cmet_engine.provenance.mark_surface import COLUMNS, DENSITY, ROWS, unrolled
 from cmet_engine.provenance.watermark import HERTZ, SLOW, band
 
-SURE = 10.9
-"""Score from which on an id counts as found."""
+SURE = 5.8
+"""Score of the pilot from which on there is a mark; by chance, in one of a million readings."""
 
-SURE_OF_KNOWN = 6.5
+LEGIBLE = 9.6
+"""Score from which on an id with a right check sum counts; where the id is lost, a wrong one has both in one of five thousand."""
+
+SURE_OF_KNOWN = 6.2
 """Score from which on one of the ids that are asked for counts as found; by chance, one of ten thousand has it in one of a hundred thousand clips."""
 
 PEOPLE = 3
@@ -38,20 +41,27 @@ _LEAST = 0.7  # seconds of a window
 _PER_SECOND = 15  # of the means of frames that are turned back: a frame shown twice is one
 _LOADING = 3  # times the median eigenvalue, which is added to a covariance in time
 _CONSTANT = 10  # times the mean variance, that a face's own texture is taken to have
-_PHASES = np.array(
-    [-0.15, 0.15, np.pi - 0.15, np.pi + 0.15]
-)  # radians from the phase that agrees best, of which half a turn is not known
-_STEPS, _STEP = 4, 0.0125  # displacements that are tried in each direction, in units of the surface
+_REGIONS = 6  # across and down, whose change in time is known each by itself
+_STEP = 0.0125  # between the displacements that are tried, in units of the surface
+_DOWN, _ACROSS = 3, 1  # of them in each direction: an edit moves the chin, and with it where the head is found
+_ASIDE = 0.3  # weight of the sides of the surface: they are turned away, or no face
 _LOUDEST = 1.2  # times the median, at which a coefficient is clipped
 _FLOOR = 0.3  # of the mean noise: a place is not trusted more than that says
 
 
 @dataclass(frozen=True)
 class Found:
-    """A mark: its `number` (the id), and its `score` in standard deviations of noise."""
+    """A mark.
 
-    number: int
+    Attributes:
+        number: the id; None where too little is left of it.
+        score: of the pilot, in standard deviations of noise.
+        match: of the id, in the same; 0 where none was decoded.
+    """
+
+    number: int | None
     score: float
+    match: float
 
 
 @dataclass(frozen=True)
@@ -75,7 +85,7 @@ def find(clip: str | Path | Source, known: Sequence[int] = (), progress: Progres
 
     Args:
         clip: what `media.reader` reads.
-        known: ids to ask for, such as those of a ledger: of them a third of the evidence is enough.
+        known: ids to ask for, such as those of a ledger: of them less than half of the evidence is enough.
         progress: called as (stage, done, total) while faces are tracked.
 
     Raises:
@@ -103,11 +113,9 @@ def find_in(readings: Sequence[Sequence[Evidence]], known: Sequence[int] = ()) -
     spans = [(0, len(readings))]
     if len(readings) > _TOGETHER:  # the edit may be a short part of the clip
         spans += [(first, first + _TOGETHER) for first in range(0, len(readings), _TOGETHER - 1)]
-    for first, last in spans:
-        found = [read(sum(windows[1:], windows[0]), known) for windows in zip(*readings[first:last], strict=True)]
-        if any(found):
-            return max((one for one in found if one), key=lambda one: one.score)
-    return None
+    turns = ([sum(some[1:], some[0]) for some in zip(*readings[first:last], strict=True)] for first, last in spans)
+    found = [one for heard in turns if (one := read(heard, known))]
+    return max(found, key=lambda one: (one.number is not None, one.match), default=None)
 
 
 def windows(clip: str | Path | Source, geometry: FaceGeometry) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -129,25 +137,41 @@ def evidence(surfaces: np.ndarray, times: np.ndarray) -> list[Evidence]:
     """Turn frames back at each of `TURNS`, in the way that keeps least of whatever else changes in them (Capon's beamformer).
 
     The covariance of the frames says how a face's own texture, its movement, blurs, cuts and encoding change in time; the weights
-    of the frames are the ones that let the mark through and as little as possible of that.
+    of the frames are the ones that let the mark through and as little as possible of that. It is half that of the region: the mouth
+    and a side that turns away change in other ways than the brow.
 
     Args:
         surfaces: float32 [N, ROWS, COLUMNS], from `mark_surface.unrolled`.
         times: float64 [N], seconds.
     """
     flat, times = _resampled(surfaces, times)
-    covariance = (flat @ flat.T / flat.shape[1]).astype(float)
-    level = _LOADING * np.median(np.linalg.eigvalsh(covariance)) + 1e-9
-    covariance += level * np.eye(len(times)) + _CONSTANT * np.trace(covariance) / len(times)
-    inverse = np.linalg.inv(covariance)
-    noise = np.einsum("np,np->p", flat, (inverse @ flat).astype(np.float32)) / len(times)
-    found = []
-    for hertz in TURNS:
-        turn = np.exp(2j * np.pi * hertz * times)
-        weights = inverse @ turn.conj()
-        total, gain = weights.astype(np.complex64) @ flat, np.float32((turn @ weights).real)
-        found.append(Evidence(total.reshape(ROWS, COLUMNS), (gain * noise).reshape(ROWS, COLUMNS)))
-    return found
+    turns = np.exp(2j * np.pi * np.outer(TURNS, times))
+    total = np.zeros((len(TURNS), flat.shape[1]), np.complex64)
+    noise = np.zeros(total.shape, np.float32)
+    everywhere = flat @ flat.T
+    for share in _regions():
+        place = np.flatnonzero(share)
+        part, share = flat[:, place], share[place]
+        here = (part * share) @ part.T / share.sum()
+        covariance = (here + everywhere * (np.trace(here) / (np.trace(everywhere) + 1e-9))).astype(float) / 2
+        level = _LOADING * np.median(np.linalg.eigvalsh(covariance)) + 1e-9
+        covariance += level * np.eye(len(times)) + _CONSTANT * np.trace(here) / len(times)
+        inverse = np.linalg.inv(covariance)
+        weights = turns.conj() @ inverse
+        quiet = np.einsum("np,np->p", part, (inverse @ part).astype(np.float32)) / len(times)
+        total[:, place] += share * (weights.astype(np.complex64) @ part)
+        noise[:, place] += share * quiet * (turns * weights).sum(1).real[:, None]
+    return [Evidence(*(one.reshape(ROWS, COLUMNS) for one in pair)) for pair in zip(total, noise, strict=True)]
+
+
+@functools.cache
+def _regions() -> list[np.ndarray]:
+    """How much each place of the surface belongs to each region: float32 [P], in sum 1; linear between the regions' middles."""
+    across, down = (
+        [np.interp((np.arange(size) + 0.5) / size * _REGIONS - 0.5, np.arange(_REGIONS), one) for one in np.eye(_REGIONS)]
+        for size in (COLUMNS, ROWS)
+    )  # fmt: skip
+    return [np.outer(y, x).astype(np.float32).ravel() for y in down for x in across]
 
 
 def _resampled(surfaces: np.ndarray, times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -166,91 +190,67 @@ def _flattened(surface: np.ndarray) -> np.ndarray:
     return fine / (np.sqrt(cv2.GaussianBlur(fine * fine, (0, 0), DENSITY / 6)) + 2)
 
 
-def read(heard: Evidence, known: Sequence[int] = ()) -> Found | None:
+def read(turns: Sequence[Evidence], known: Sequence[int] = ()) -> Found | None:
     """The mark in some evidence; None where there is none, or it is too weak.
 
     Args:
-        heard: the evidence.
+        turns: the evidence at each of `TURNS`.
         known: see `find`.
     """
-    parts = spread_parts(heard)
-    asked = [(_scores(parts, message_of(number)).max(), number) for number in known]
-    if asked and max(asked)[0] >= SURE_OF_KNOWN:
-        return Found(max(asked)[1], float(max(asked)[0]))
-    sure = [
-        (score, number)
-        for message, score in candidates(parts)
-        if score >= SURE and (number := id_of(message)) is not None
-    ]
-    return Found(max(sure)[1], max(sure)[0]) if sure else None
+    scores, parts = map(np.stack, zip(*map(pilot, turns), strict=True))
+    best = int(scores.argmax())
+    asked = [(float(_match(parts, number).max()), number) for number in known]
+    if asked and (first := max(asked))[0] >= SURE_OF_KNOWN:
+        return Found(first[1], float(scores[best]), first[0])
+    if scores[best] < SURE:
+        return None
+    number = decode(np.bincount(band()[1], parts[best], CHIPS + 1)[:CHIPS])
+    match = 0.0 if number is None else float(_match(parts[best], number))
+    return Found(number if match >= LEGIBLE else None, float(scores[best]), match)
 
 
-def candidates(parts: np.ndarray) -> list[tuple[int, float]]:
-    """The most likely message at every phase of the mark, and its score.
-
-    The score is the correlation with the mark of that message. In noise it has a standard deviation of 1 for any one message, and
-    is about 9.5 for the most likely one.
-
-    Args:
-        parts: see `spread_parts`.
-    """
-    _, chips, _ = band()
-    soft = np.stack([np.bincount(chips, row, CHIPS) for row in parts]).astype(np.float32)
-    return [(message, float(_scores(parts[k], message))) for k, message in enumerate(decode(soft))]
-
-
-def _scores(parts: np.ndarray, message: int) -> np.ndarray:
-    chips = band()[1]
-    return np.asarray(parts @ encode(message)[chips] / np.sqrt(len(chips)))
-
-
-def spread_parts(heard: Evidence) -> np.ndarray:
-    """The real and imaginary parts of the coefficients that carry chips, float32 [PHASES, 2 K], mean square 1, at every phase that may be."""
-    used, _, signs = band()
-    noise = cv2.GaussianBlur(heard.noise, (0, 0), DENSITY / 40)
-    values = np.fft.fft2(heard.sum / (noise + _FLOOR * noise.mean() + 1e-12)).ravel()[used]
-    size = np.abs(values)
-    values /= np.maximum(size, _LOUDEST * np.median(size)) + 1e-12
-    turned = _aligned(values) * np.exp(-1j * _PHASES)[:, None]
-    parts = np.concatenate([turned.real, turned.imag], 1).astype(np.float32)
-    parts *= signs / (np.sqrt((parts[0] ** 2).mean()) + 1e-12)
-    return parts
-
-
-def _aligned(values: np.ndarray) -> np.ndarray:
-    """The coefficients, complex [K], moved and turned to where the chips that stand twice in them agree best.
+def pilot(heard: Evidence) -> tuple[float, np.ndarray]:
+    """How surely some evidence holds a mark, and the parts of its coefficients as the mark has them.
 
     An edit changes the expression, and with it, by a pixel or two, where the head is found; and nobody knows at which phase a clip
-    begins. Neither needs knowledge of the message, up to half a turn.
+    begins. The pilot says both: they are those at which it is heard best.
+
+    Args:
+        heard: the evidence.
+
+    Returns:
+        The size of the pilot's complex correlation, at the best displacement. In noise a component of it has a standard deviation of 1
+        at each. And the real and imaginary parts, with the format's signs: float32 [2 K], mean square 1.
     """
-    phases, first, second, squared, product = _twice()
-    moved = values * phases
-    one, other = moved[:, first], moved[:, second]
-    double = one * other @ squared
-    best = (np.abs(double) + (one * other.conj() @ product).real).argmax()
-    return np.asarray(moved[best] * np.exp(-0.5j * np.angle(double[best])))
+    used, _, signs = band()
+    shifts, known = _search()
+    noise = cv2.GaussianBlur(heard.noise, (0, 0), DENSITY / 40)
+    weight = 1 - (1 - _ASIDE) * np.linspace(-1, 1, COLUMNS, dtype=np.float32) ** 2
+    values = np.fft.fft2(weight * heard.sum / (noise + _FLOOR * noise.mean() + 1e-12)).ravel()[used]
+    size = np.abs(values)
+    values /= np.maximum(size, _LOUDEST * np.median(size)) + 1e-12
+    values /= np.sqrt((np.abs(values) ** 2).mean() / 2) + 1e-12
+    said = shifts @ (values * known)
+    best = np.abs(said).argmax()
+    turned = values * np.exp(-1j * np.angle(said[best])) * shifts[best]
+    parts = np.concatenate([turned.real, turned.imag]).astype(np.float32) * signs
+    return float(np.abs(said[best]) / np.linalg.norm(known)), parts
+
+
+def _match(parts: np.ndarray, number: int) -> np.ndarray:
+    """The correlation of parts, [..., 2 K], with the chips of an id; in noise it has a standard deviation of 1 for any one id."""
+    expected = np.append(encode(number), 0)[band()[1]]
+    return np.asarray(parts @ expected / np.linalg.norm(expected))
 
 
 @functools.cache
-def _twice() -> tuple[np.ndarray, ...]:
-    """What `_aligned` needs of the format.
-
-    Returns:
-        The phases of the coefficients at every displacement, complex64 [D, K]; which two of them hold one chip, [P] and [P]; and the
-        factors, complex64 [P], with which their product, and that of the one with the other's conjugate, tells whether they agree
-        at some phase, of which it has twice the angle, and at any.
-    """
+def _search() -> tuple[np.ndarray, np.ndarray]:
+    """The phases of the coefficients at every displacement, complex64 [D, K], and the factors of the pilot's sum [K]."""
     used, chips, signs = band()
     rows, columns = np.unravel_index(used, (ROWS, COLUMNS))
-    reach = np.arange(-_STEPS, _STEPS + 1) * _STEP
     down, across = np.fft.fftfreq(ROWS)[rows] * DENSITY, np.fft.fftfreq(COLUMNS)[columns] * DENSITY
-    turns = np.outer(reach, down)[:, None] + np.outer(reach, across)
-    phases = np.exp(2j * np.pi * turns.reshape(-1, len(used))).astype(np.complex64)
-    order = np.argsort(chips, kind="stable")
-    same = np.flatnonzero(np.diff(chips[order]) == 0)
-    parts = np.stack([order[same], order[same + 1]])
-    sign, (a, b) = signs[parts].prod(0), parts >= len(used)  # whether each is an imaginary part
-    kinds = 2 * a + b  # Re Re, Re Im, Im Re, Im Im
-    squared = np.array([1, -1j, -1j, -1])[kinds] * sign
-    product = np.array([1, 1j, -1j, 1])[kinds] * sign
-    return phases, *(parts % len(used)), squared.astype(np.complex64), product.astype(np.complex64)
+    reach = [np.arange(-steps, steps + 1) * _STEP for steps in (_DOWN, _ACROSS)]
+    turns = np.outer(reach[0], down)[:, None] + np.outer(reach[1], across)
+    real, imaginary = np.where(chips == CHIPS, signs, 0).reshape(2, -1)
+    shifts = np.exp(2j * np.pi * turns.reshape(-1, len(used)))
+    return shifts.astype(np.complex64), (real - 1j * imaginary).astype(np.complex64)

@@ -16,6 +16,9 @@ from cmet_engine.spec_base import SIDECAR
 
 VALID, CHANGED, NONE, UNREADABLE = "valid", "changed", "none", "unreadable"
 
+NO_ID = "no id"
+"""What `mark_in` says of a watermark whose id is lost."""
+
 _LONGEST = 500  # characters of what a manifest says that are shown; anyone may write one
 _NAMED = 3  # pictures that a sentence names
 
@@ -46,7 +49,7 @@ class Verdict:
         edit: what C-MET's own assertion says; empty where another tool signed.
         sources: what it was made from, and how their own credentials stand: [{title, credentials, signed_by}].
         recorded: the entry of the user's ledger, or None.
-        mark: the id that the watermark in the pictures says, or None.
+        mark: the id that the watermark in the pictures says, `no id` where that is lost, or None.
         sentences: the same in words.
     """
 
@@ -107,7 +110,9 @@ def examine(path: Path, look: Callable[[Verdict], str | None] | None = None) -> 
 
 
 def mark_in(path: Path, progress: Progress | None = None) -> str | None:
-    """The id, 16 hexadecimal digits, that the watermark in a video or in numbered pictures says; None where none is read.
+    """The id, 16 hexadecimal digits, that the watermark in a video or in numbered pictures says.
+
+    `NO_ID` where there is a mark of which too little is left to read its id; None where none is found.
 
     Args:
         path: a file, a folder of numbered pictures, or their pattern.
@@ -118,7 +123,9 @@ def mark_in(path: Path, progress: Progress | None = None) -> str | None:
         found = mark_reader.find(path, known, progress)
     except CmetError:  # nothing that shows a face
         return None
-    return f"{found.number:016x}" if found else None
+    if found is None:
+        return None
+    return NO_ID if found.number is None else f"{found.number:016x}"
 
 
 def _list_with(path: Path) -> Path | None:
@@ -237,7 +244,9 @@ def _recorded(verdict: Verdict, path: Path, store: Store | None) -> None:
     except CmetError as error:
         verdict.say(str(error))
         return
-    if verdict.mark:
+    if verdict.mark == NO_ID:
+        verdict.say("The watermark in its pictures says that C-MET edited it. Too little of it is left to read its id.")
+    elif verdict.mark:
         verdict.say(f"The watermark in its pictures says that C-MET edited it (id {verdict.mark}).")
     if known is None:
         verdict.say("Your ledger does not know it.")

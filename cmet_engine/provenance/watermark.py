@@ -1,7 +1,7 @@
 """An invisible mark on edited faces that says "edited" and carries a 64-bit id.
 
-Spread spectrum: the chips of the id (`mark_code`) are the coefficients of a complex pattern in a band of spatial frequencies on the
-surface of the face (`mark_surface`). The pattern turns in the complex plane at `HERTZ` (`SLOW` on a still head), and its real part is added to the luma of
+Spread spectrum: the chips of the id (`mark_code`), and of a pilot that is the same in every mark, are the coefficients of a complex
+pattern in a band of spatial frequencies on the surface of the face (`mark_surface`). The pattern turns in the complex plane at `HERTZ` (`SLOW` on a still head), and its real part is added to the luma of
 what was edited. A face's own texture stands still on its surface and disappears when a reader (`mark_reader`) turns the frames
 back; so do crop, scale and head movement, because the surface is where the head is, and a change of rate, because time counts in
 seconds. Nobody needs a secret to read it: it is a label, and no protection against somebody who wants it gone.
@@ -16,7 +16,7 @@ import numpy as np
 
 from cmet_engine.face.geometry import FaceGeometry
 from cmet_engine.face.pose import Pose, normalise
-from cmet_engine.provenance.mark_code import CHIPS, encode, message_of
+from cmet_engine.provenance.mark_code import CHIPS, encode
 from cmet_engine.provenance.mark_surface import COLUMNS, DENSITY, ROWS, places
 
 HERTZ, SLOW = 1.5, 0.4
@@ -27,9 +27,12 @@ STILL = 0.15
 LOWEST, HIGHEST = 4.0, 7.2
 """The band, in cycles a unit of the surface: what H.264 keeps of a small face."""
 
+PILOT = 3 / 8
+"""Share of the coefficients' parts that are known: by them a reader knows that there is a mark, and where."""
+
 AMPLITUDE = 1.79
 """Root mean square of the mark, of 255, on a small face."""
-LARGE, FALL, STILL_FALL, LEAST = 110, 1.6, 2.5, 0.25
+LARGE, FALL, STILL_FALL, LEAST = 110, 1.2, 2.5, 0.25
 """Pixels a unit beyond which the mark is weaker, the power with which it falls (on heads that move, and that stand still), and its
 least share: the same evidence lies on more pixels."""
 FINENESS = 6
@@ -48,13 +51,15 @@ def band() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """How chips lie in the Fourier transform of the surface [ROWS, COLUMNS].
 
     Returns:
-        The flat indices of the K coefficients used; the chip of each real part and, behind them, each imaginary part [2 K];
-        the sign that each has it with.
+        The flat indices of the K coefficients used; the chip of each real part and, behind them, each imaginary part [2 K],
+        CHIPS where it is the pilot's; the sign that each has it with.
     """
     radius = np.hypot(np.fft.fftfreq(ROWS)[:, None] * DENSITY, np.fft.fftfreq(COLUMNS) * DENSITY)
     used = np.flatnonzero((radius > LOWEST) & (radius < HIGHEST))
     random = np.random.Generator(np.random.Philox(_KEY))
-    chips = random.permutation(np.arange(2 * len(used)) % CHIPS)
+    chips = np.arange(2 * len(used)) % CHIPS
+    chips[: round(len(chips) * PILOT)] = CHIPS
+    chips = random.permutation(chips)
     return used, chips, (1 - 2 * random.integers(0, 2, 2 * len(used))).astype(np.float32)
 
 
@@ -66,7 +71,7 @@ def pattern(number: int) -> np.ndarray:
         number: 0 to 2^64 - 1.
     """
     used, chips, signs = band()
-    parts = encode(message_of(number))[chips] * signs
+    parts = np.append(encode(number), 1)[chips] * signs
     spectrum = np.zeros(ROWS * COLUMNS, np.complex64)
     spectrum[used] = parts[: len(used)] + 1j * parts[len(used) :]
     field = np.fft.ifft2(spectrum.reshape(ROWS, COLUMNS))

@@ -75,6 +75,7 @@ class WarpRenderer(PartRenderer):
         edited_track: what the actor shall do; the difference of the two is rendered, times `geometry.fade`.
         messages: sentences for the user that are known beforehand.
         occlusion: what lies before the face; None for nothing.
+        chunk: frames whose landmark motion is computed together; 1 for frames that are far apart.
 
     Raises:
         InvalidInput: geometry and tracks have different lengths.
@@ -89,6 +90,7 @@ class WarpRenderer(PartRenderer):
         edited_track: CoefficientTrack,
         messages: Sequence[str] = (),
         occlusion: Occlusion | None = None,
+        chunk: int = CHUNK,
     ) -> None:
         counts = {len(geometry), len(source_track), len(edited_track)}
         if len(counts) > 1:
@@ -107,6 +109,7 @@ class WarpRenderer(PartRenderer):
         self._lock = threading.Lock()
         self._chunks: dict[int, tuple[np.ndarray, np.ndarray]] = {}
         self._late = False
+        self._together = chunk
 
     def half_later(self) -> "WarpRenderer":
         """See `Renderer.half_later`: the face halfway to where it is in the next frame."""
@@ -189,7 +192,7 @@ class WarpRenderer(PartRenderer):
 
     def _prepared(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Landmarks [478, 3] of a frame and their displacement [478, 3], both in pixels."""
-        start = index - index % CHUNK
+        start = index - index % self._together
         with self._lock:
             if start not in self._chunks:
                 if len(self._chunks) > 1:  # frames that are rendered at the same time lie in two at the most
@@ -199,8 +202,8 @@ class WarpRenderer(PartRenderer):
         return landmarks[index - start], moves[index - start]
 
     def _chunk(self, start: int) -> tuple[np.ndarray, np.ndarray]:
-        """`_prepared` for up to `CHUNK` frames."""
-        part = slice(start, min(start + CHUNK + self._late, len(self.geometry)))
+        """`_prepared` for the frames whose landmark motion is computed together."""
+        part = slice(start, min(start + self._together + self._late, len(self.geometry)))
         landmarks = np.asarray(self.geometry.landmarks[part], np.float64)
         fade = np.asarray(self.geometry.fade[part], np.float32)[:, None]
         source = self._source[part]
@@ -212,7 +215,7 @@ class WarpRenderer(PartRenderer):
         jaw = change[:, arkit.INDEX["jawOpen"]] - change[:, arkit.INDEX["mouthClose"]]
         moves = hold_lips(landmarks, moves, self.geometry.teeth[part], jaw)
         if self._late:
-            landmarks, moves = (self._halfway(values, start)[:CHUNK] for values in (landmarks, moves))
+            landmarks, moves = (self._halfway(values, start)[: self._together] for values in (landmarks, moves))
         return landmarks, moves
 
     def _halfway(self, values: np.ndarray, start: int) -> np.ndarray:

@@ -13,7 +13,7 @@ from cmet_engine.jobs.store import NEW_FILE, NEW_JOB, Job, JobStore
 from cmet_engine.serve.paths import AllowedFolders
 from cmet_engine.serve.schemas import JobAnswer, StateName
 from cmet_engine.serve.uploads import Uploads
-from cmet_engine.spec import LiveSpec, Spec, TimelineSpec, Work
+from cmet_engine.spec import CurvesSpec, LiveSpec, Spec, TimelineSpec, Work
 
 MAX_WAITING = 10_000  # queued jobs
 LIVE_SECONDS = 4.0  # for an answer about a moment; below the time-out of clients
@@ -64,14 +64,14 @@ class Engine:
         self.runner.wake()
         return self.answer(job)
 
-    def live(self, spec: LiveSpec, *, picture: bool) -> dict[str, Any]:
-        """Read an edit at one moment.
+    def live(self, spec: LiveSpec | CurvesSpec, want: str) -> dict[str, Any]:
+        """Read an edit: `values` or the `picture` of one moment, or its `curves`.
 
         Raises:
             CmetError: the request cannot be answered.
             Busy: the reader is busy.
         """
-        return self.reader.ask(self.allow(spec), picture=picture, seconds=LIVE_SECONDS)
+        return self.reader.ask(self.allow(spec), want, seconds=LIVE_SECONDS)
 
     def allow(self, spec: AnySpec) -> AnySpec:
         """A client's specification with the real paths of its files, and with the keys of its timeline file.

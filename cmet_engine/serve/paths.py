@@ -2,12 +2,24 @@
 
 import re
 import stat
+from collections.abc import Collection
 from pathlib import Path
 
 from cmet_engine.errors import InvalidInput
 from cmet_engine.spec_base import LONGEST_PATH
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f\ud800-\udfff]")  # control characters, and halves of characters
+
+
+MOST_LISTED = 5000  # entries of a folder
+
+
+def _kind(path: Path) -> int:
+    """Whether an entry is a file or a folder, as in its mode; 0 where that cannot be told."""
+    try:
+        return stat.S_IFMT(path.stat().st_mode)
+    except OSError:
+        return 0
 
 
 class AllowedFolders:
@@ -62,6 +74,29 @@ class AllowedFolders:
         if stat.S_ISREG(mode) or (folder_too and stat.S_ISDIR(mode)):
             return path
         raise InvalidInput(f"'{name}' is not an ordinary file.")
+
+    def listing(self, name: str, suffixes: Collection[str]) -> tuple[Path | None, list[Path], list[Path]]:
+        """A folder, its folders and its files with one of some suffixes, in order; hidden ones are left out.
+
+        Args:
+            name: of the folder; empty lists the allowed folders themselves.
+            suffixes: in lower case, with the dot.
+
+        Raises:
+            InvalidInput: see `resolve`; or it is no folder that can be read.
+        """
+        if not name:
+            return None, self.folders, []
+        folder = self.resolve(name)
+        try:
+            entries = sorted(
+                (p for p in folder.iterdir() if not p.name.startswith(".")), key=lambda p: p.name.casefold()
+            )
+        except OSError as error:
+            raise InvalidInput(f"'{name}' is not a folder that can be read: {error.strerror}.") from error
+        with_kind = [(path, _kind(path)) for path in entries[:MOST_LISTED]]
+        folders = [path for path, kind in with_kind if kind == stat.S_IFDIR]
+        return folder, folders, [p for p, kind in with_kind if kind == stat.S_IFREG and p.suffix.lower() in suffixes]
 
     def writable(self, name: str) -> Path:
         """A path where a client's results may go: its folder exists, and it is no device or pipe.

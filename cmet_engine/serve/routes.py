@@ -12,15 +12,27 @@ from fastapi.responses import FileResponse, PlainTextResponse, Response
 from cmet_engine import __version__
 from cmet_engine.emotion.library import load_library
 from cmet_engine.errors import NotFound
+from cmet_engine.media import formats
+from cmet_engine.media.probe import probe
 from cmet_engine.provenance.seal import seal_export
 from cmet_engine.provenance.show import examine
 from cmet_engine.render.choose import installed
 from cmet_engine.serve.engine import Engine
-from cmet_engine.serve.schemas import ANY_FILE, BUSY, PICTURE, UNKNOWN, JobAnswer, LiveAnswer
+from cmet_engine.serve.schemas import (
+    ANY_FILE,
+    BUSY,
+    PICTURE,
+    UNKNOWN,
+    ClipAnswer,
+    CurvesAnswer,
+    FolderAnswer,
+    JobAnswer,
+    LiveAnswer,
+)
 from cmet_engine.serve.security import API, MAX_UPLOAD
-from cmet_engine.spec import EditSpec, FacesSpec, HearSpec, LiveSpec, RenderSpec, TrackSpec, VectorSpec
+from cmet_engine.spec import CurvesSpec, EditSpec, FacesSpec, HearSpec, LiveSpec, RenderSpec, TrackSpec, VectorSpec
 from cmet_engine.spec_base import LONGEST_PATH
-from cmet_engine.spec_rig import SealSpec
+from cmet_engine.spec_rig import ExportSpec, SealSpec
 
 LOG_SHOWN = 64 << 10  # bytes of the end of a job's log
 DRIVER = Path("/proc/driver/nvidia/version")  # there is a GPU where this is (Linux)
@@ -117,16 +129,47 @@ def start_vector(spec: VectorSpec, engine: Running, client: ClientName = "") -> 
     return engine.submit(spec, client)
 
 
+@router.post("/export", status_code=202, responses=BUSY)
+def start_export(spec: ExportSpec, engine: Running, client: ClientName = "") -> JobAnswer:
+    """Queue: a track in another format, or on a character, for which the engine needs the package bpy."""
+    return engine.submit(spec, client)
+
+
+@router.get("/folder")
+def folder(engine: Running, of: Annotated[str, Query(max_length=LONGEST_PATH)] = "") -> FolderAnswer:
+    """What lies in a folder that the engine may use: folders and clips; without a path those folders themselves."""
+    here, folders, clips = engine.allowed.listing(of, formats.VIDEO)
+    own = {engine.uploads.folder.resolve(), engine.store.folder.resolve()}
+    shown = [str(inside) for inside in folders if inside not in own]
+    return FolderAnswer(path=None if here is None else str(here), folders=shown, clips=[str(clip) for clip in clips])
+
+
+@router.get("/clip")
+def clip(file: Annotated[str, Query(max_length=LONGEST_PATH)], engine: Running) -> ClipAnswer:
+    """What a clip is: size, rate, length, timecode."""
+    info = probe(engine.allowed.readable(file, folder_too=True))
+    return ClipAnswer(
+        path=str(info.path), width=info.width, height=info.height, fps=float(info.fps), rate=str(info.fps), frames=info.frames,
+        duration=info.duration, has_audio=info.has_audio, timecode=info.timecode, warnings=list(info.warnings),
+    )  # fmt: skip
+
+
 @router.post("/live", responses=BUSY)
 def read_live(spec: LiveSpec, engine: Running) -> LiveAnswer:
     """Read the coefficients of an edit at one moment; the clip must have been tracked before."""
-    return LiveAnswer(**engine.live(spec, picture=False))
+    return LiveAnswer(**engine.live(spec, "values"))
 
 
 @router.post("/live/picture", response_class=Response, responses={**PICTURE, **BUSY})
 def render_live(spec: LiveSpec, engine: Running) -> Response:
-    """Render the frame of an edit at one moment, as a JPEG of at most 960 pixels."""
-    return Response(base64.b64decode(engine.live(spec, picture=True)["picture"]), media_type="image/jpeg")
+    """Render the frame of an edit at one moment, or another view of it, as a JPEG."""
+    return Response(base64.b64decode(engine.live(spec, "picture")["picture"]), media_type="image/jpeg")
+
+
+@router.post("/live/curves", responses=BUSY)
+def read_curves(spec: CurvesSpec, engine: Running) -> CurvesAnswer:
+    """Read what a timeline shows of an edit: its curves, the sound, speech, blinks and cuts; the clip must have been tracked before."""
+    return CurvesAnswer(**engine.live(spec, "curves"))
 
 
 @router.get("/jobs")

@@ -64,3 +64,45 @@ class LiveAnswer(BaseModel):
     time: float
     source: dict[str, float]
     edited: dict[str, float]
+
+
+Curves = dict[str, list[float]]
+
+
+class CurvesAnswer(BaseModel):
+    """What a timeline shows of an edit; times in seconds.
+
+    `source` and `edited` are curves by name, with a value for each of `times`. `waveform` holds the loudest amplitude, 0 to 1, of
+    stretches of equal length over the whole clip; `speech` start and end of what is spoken.
+    """
+
+    times: list[float]
+    source: Curves
+    edited: Curves
+    blinks: list[float]
+    cuts: list[float]
+    waveform: list[float]
+    speech: list[tuple[float, float]]
+
+
+class ClipAnswer(BaseModel):
+    """What a clip is: size as displayed, `rate` as an exact fraction, `duration` in seconds, timecode of the first frame or ""."""
+
+    path: str
+    width: int
+    height: int
+    fps: float
+    rate: str
+    frames: int | None
+    duration: float
+    has_audio: bool
+    timecode: str
+    warnings: list[str]
+
+
+class FolderAnswer(BaseModel):
+    """Folders and clips in a folder that the engine may use, as paths; `path` is null for the list of those folders itself."""
+
+    path: str | None
+    folders: list[str]
+    clips: list[str]

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 
-from cmet_engine.emotion.emotion2vec import PublishedEncoder
 from cmet_engine.errors import CmetError, InvalidInput
 from cmet_engine.files import check_writable, whole_file
 from cmet_engine.media import audio
@@ -35,7 +34,10 @@ def extract_teacher(
     """
     found = read_corpus(corpus)
     path = check_writable(Path(corpus) / TEACHER, force=True)
-    teacher = teacher or PublishedEncoder(device="auto")
+    if teacher is None:
+        from cmet_engine.emotion.emotion2vec import PublishedEncoder  # brings transformers
+
+        teacher = PublishedEncoder(device="auto")
     features = dict(found.teacher)
 
     def keep() -> None:

@@ -8,21 +8,17 @@ python tests/benchmarks/watermark.py unmarked CLIP... [--keys 4] [--longest 60]
 `attacks` edits clips into lossless files, cuts them into windows of 3 s, and reads each after each attack. `cost` compares edits
 with and without the mark: PSNR of luma where it acts, change from frame to frame against the clip's own, milliseconds. `look` writes
 a marked frame beside what the mark changed, 20 times as strong. `unmarked`
-reads windows of clips as they are, altered, and again under other keys for the statistics of the score.
+reads windows of clips as they are, altered, and again under other keys for the statistics of the scores.
 """
 
 import argparse
-import ctypes
 import itertools
 import json
-import shutil
-import subprocess
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
-from math import erfc
 from pathlib import Path
 
 import av
@@ -37,10 +33,10 @@ from cmet_engine.face.pose import normalise
 from cmet_engine.face.tracker import track
 from cmet_engine.media.reader import VideoReader
 from cmet_engine.pipeline import edit_clip
-from cmet_engine.provenance import mark_code, mark_reader
-from cmet_engine.provenance.mark_code import CHECK_BITS
+from cmet_engine.provenance import mark_reader
+from cmet_engine.provenance.mark_code import CHIPS, encode
 from cmet_engine.provenance.mark_surface import unrolled
-from cmet_engine.provenance.watermark import mark
+from cmet_engine.provenance.watermark import band, mark
 from cmet_engine.spec import EditSpec
 
 SECONDS = 3
@@ -53,8 +49,13 @@ ATTACKS: dict[str, tuple[str, int]] = {
     "other rate, crf 23": ("rate", 23),
     "gamma 1.2, crf 23": ("gamma", 23),
     "screen: gamma, 3/4, 60 fps, crf 23": ("gamma three-quarters sixty", 23),
+    "half, crf 28": ("half", 28),
+    "crop, other rate, gamma, crf 28": ("crop rate gamma", 28),
 }
 """Filters, and the constant rate factor of H.264 (x264, medium)."""
+
+IDS = 1000
+"""Ids that unmarked clips are asked for."""
 
 WINDOW = 4
 WAYS = ((1, 1, 0, 0), (0.5, 1, 2, 0), (0.75, 1.2, 1, 0), (0.9, 0.8, 3, 5))
@@ -147,10 +148,9 @@ def attacked(frames: list[av.VideoFrame], rate: Fraction, filters: str, factor: 
 
 
 def attacks(options: argparse.Namespace, folder: Path) -> None:
-    """A line for every window and attack that was not survived, and a table."""
-    mark_reader.decode = faster_decoder(folder)
-    counts: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0, 0])
-    scores: dict[str, list[float]] = defaultdict(list)
+    """A line for every window and attack, and a table."""
+    counts: dict[str, list[int]] = defaultdict(lambda: [0] * 5)
+    scores: dict[str, list[tuple[float, float]]] = defaultdict(list)
     ledger = [int(number) for number in np.random.default_rng(0).integers(0, 2**63, 100)]
     for clip in options.clips:
         path, number = edited(clip, options)
@@ -159,16 +159,22 @@ def attacks(options: argparse.Namespace, folder: Path) -> None:
             for name, (filters, factor) in ATTACKS.items():
                 file = attacked(frames, rate, filters, factor, folder / "attacked.mp4")
                 found, asked = looked_for(file, (ledger, [*ledger, number]))
-                right = found is not None and found.number == number
+                said = None if found is None else found.number
                 known = asked is not None and asked.number == number
-                counts[name] = [
-                    a + b for a, b in zip(counts[name], (1, right, found is not None and not right, known), strict=True)
-                ]
-                scores[name].append(asked.score if asked else 0)
-                print(f"{clip.stem} {place}: {name}: found {right}, known {known}, {scores[name][-1]:.1f}", flush=True)
-    print(f"{'attack':36} windows  found  wrong  among known ids  median score")
-    for name, (all_of, right, wrong, known) in counts.items():
-        print(f"{name:36} {all_of:7}  {right:5}  {wrong:5}  {known:15}  {np.median(scores[name]):.1f}")
+                these = (1, found is not None, said == number, said not in (None, number), known)
+                counts[name] = [a + b for a, b in zip(counts[name], these, strict=True)]
+                scores[name].append((asked.score, asked.match) if asked else (0, 0))
+                print(
+                    f"{clip.stem} {place}: {name}: found {found is not None}, read {said == number}, known {known}, "
+                    f"{scores[name][-1][0]:.1f} {scores[name][-1][1]:.1f}",
+                    flush=True,
+                )
+    print(f"{'attack':36} windows  found  id read  wrong id  among known ids  scores: median, lowest")
+    for name, (all_of, *rest) in counts.items():
+        middle, low = np.median(scores[name], 0), np.min(scores[name], 0)
+        print(
+            f"{name:36} {all_of:7}  {rest[0]:5}  {rest[1]:7}  {rest[2]:8}  {rest[3]:15}  {middle.round(1)}, {low.round(1)}"
+        )
 
 
 def looked_for(file: Path, ledgers: Sequence[list[int | None]]) -> list[mark_reader.Found | None]:
@@ -230,8 +236,8 @@ def milliseconds(clip: Path) -> float:
 
 def unmarked(options: argparse.Namespace, folder: Path) -> None:
     """How often a mark is seen that is not there; a reading is all that is done to a window under one key."""
-    random, best, seen, beyond, begun = np.random.default_rng(0), [], 0, 0, 0
-    mark_reader.decode = faster_decoder(folder)
+    random, scores, matches, begun = np.random.default_rng(0), [], [], 0
+    ids = np.stack([encode(int(number)) for number in random.integers(0, 2**63, IDS)])
     for clip in options.clips:
         try:
             geometry, _ = track_clip(clip)
@@ -240,12 +246,10 @@ def unmarked(options: argparse.Namespace, folder: Path) -> None:
             continue
         for window in altered(clip, geometry, options.longest):
             begun += 1
-            for messages in under_keys(mark_reader.evidence(*window), options.keys, random):
-                sure = [message for message, score in messages.items() if score >= mark_reader.SURE]
-                beyond += len(sure)
-                seen += any(mark_code.id_of(message) is not None for message in sure)
-                best.append(max(messages.values()))
-        print(f"{clip.stem}: {statistics(np.array(best), begun, seen, beyond)}", flush=True)
+            for score, match in under_keys(mark_reader.evidence(*window), options.keys, random, ids):
+                scores.append(score)
+                matches.append(match)
+        print(f"{clip.stem}: {statistics(np.array(scores), np.array(matches), begun)}", flush=True)
 
 
 def altered(clip: Path, geometry: FaceGeometry, longest: float) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -270,72 +274,47 @@ def altered(clip: Path, geometry: FaceGeometry, longest: float) -> Iterator[tupl
                 yield np.stack([surfaces[index] for index in part]), np.array([times[index] for index in part])
 
 
-def under_keys(turns: Sequence[mark_reader.Evidence], keys: int, random: np.random.Generator) -> list[dict[int, float]]:
-    """The messages, and their scores, that a window seems to say under each key: another key is the picture moved and mirrored."""
-    found: list[dict[int, float]] = []
+def under_keys(
+    turns: Sequence[mark_reader.Evidence], keys: int, random: np.random.Generator, ids: np.ndarray
+) -> Iterator[tuple[float, float]]:
+    """The best score of the pilot and of some ids under each key: another key is the picture moved and mirrored.
+
+    Args:
+        turns: the evidence of a window.
+        keys: how many.
+        random: of the keys.
+        ids: float32 [I, CHIPS], the chips of ids.
+    """
+    chips = band()[1]
+    size = np.sqrt((chips < CHIPS).sum())
     for key in range(keys):
         shift = tuple(random.integers(0, turns[0].sum.shape)) if key else (0, 0)
         flips = tuple(slice(None, None, int(step)) for step in random.choice((-1, 1), 2)) if key else ()
-        moved = [
-            mark_reader.Evidence(*(np.roll(part[flips], shift, (0, 1)) for part in (one.sum, one.noise)))
+        heard = [
+            mark_reader.pilot(
+                mark_reader.Evidence(*(np.roll(part[flips], shift, (0, 1)) for part in (one.sum, one.noise)))
+            )
             for one in turns
         ]
-        found.append(dict(mark_reader.candidates(np.concatenate([mark_reader.spread_parts(one) for one in moved]))))
-    return found
+        soft = np.stack([np.bincount(chips, parts, CHIPS + 1)[:CHIPS] for _, parts in heard])
+        yield max(score for score, _ in heard), float((soft @ ids.T).max() / size)
 
 
-def statistics(best: np.ndarray, begun: int, seen: int, beyond: int) -> str:
-    """What the best scores of readings say of false alarms."""
-    mean, spread = float(best.mean()), float(best.std())
-    tail = erfc((mark_reader.SURE - mean) / spread / 2**0.5) / 2
-    bound = chi2.ppf(0.95, 2 * (beyond + 1)) / 2 / len(best)  # of a count that is Poisson's
-    return (
-        f"{len(best)} readings of {begun} windows so far, {seen} false alarms. Best scores: mean {mean:.2f}, standard deviation "
-        f"{spread:.2f}, 99.9 % below {np.quantile(best, 0.999):.2f}, largest {best.max():.2f}; {beyond} messages from {mark_reader.SURE} on. With a right check sum as well: "
-        f"{tail / 2**CHECK_BITS:.1e} a reading by a normal tail, below {bound / 2**CHECK_BITS:.1e} with 95 %"
-    )
+def statistics(scores: np.ndarray, matches: np.ndarray, begun: int) -> str:
+    """What the best scores of readings say of false alarms.
 
-
-def faster_decoder(folder: Path) -> Callable[[np.ndarray], list[int]]:
-    """`mark_code.decode` in C, twenty times as fast, where a compiler and AVX2 are at hand."""
-    library = folder / "viterbi.so"
-    command = [
-        "cc",
-        "-O3",
-        "-mavx2",
-        "-shared",
-        "-fPIC",
-        str(Path(__file__).with_name("viterbi.c")),
-        "-o",
-        str(library),
+    Noise is Rayleigh's at every displacement, so a score of t comes in N exp(-t² / 2) readings, with N independent displacements.
+    """
+    seen = int((scores >= mark_reader.SURE).sum())
+    bound = chi2.ppf(0.95, 2 * (seen + 1)) / 2 / len(scores)  # of a count that is Poisson's
+    tail = [
+        f"N {(scores >= t).mean() * np.exp(t * t / 2):.1f} from {(scores >= t).sum()} of {t} on" for t in (3.5, 4, 4.5)
     ]
-    if shutil.which("cc") is None or subprocess.run(command, timeout=60).returncode:
-        return mark_code.decode
-    code = ctypes.CDLL(str(library))
-    numbers, signs = mark_code._trellis()
-    numbers, half, steps = numbers.astype(np.int32), len(numbers), mark_code.MESSAGE
-    choices, bits = np.empty((2 * steps, half), np.uint32), np.empty(steps, np.uint8)
-
-    def at(array: np.ndarray) -> ctypes.c_void_p:
-        return array.ctypes.data_as(ctypes.c_void_p)
-
-    def decode(soft: np.ndarray) -> list[int]:
-        messages = []
-        for first in range(0, len(soft), 16):
-            some = np.zeros((16, mark_code.CHIPS), np.float32)
-            count = len(part := soft[first : first + 16])
-            some[:count] = part * (15000 / np.abs(part).sum(1).max())  # twice around, in 16 bits
-            each = np.ascontiguousarray(some.T).reshape(steps, len(mark_code.GENERATORS), 16)
-            gains, metrics = np.rint(signs @ each).astype(np.int16), np.zeros((2, 2 * half, 16), np.int16)
-            last = metrics[code.passes(at(gains), at(numbers), at(metrics), at(choices), steps, half)]
-            for reading, state in enumerate(last.argmax(0)[:count]):
-                code.back(at(choices), steps, half, reading, int(state), at(bits))
-                messages.append(int("".join(map(str, bits)), 2))
-        return messages
-
-    noise = np.random.default_rng(0).normal(0, 1, (16, mark_code.CHIPS)).astype(np.float32)
-    assert sum(a == b for a, b in zip(decode(noise), mark_code.decode(noise), strict=True)) >= 14  # but for near ties
-    return decode
+    return (
+        f"{len(scores)} readings of {begun} windows so far, {seen} false alarms (below {bound:.1e} with 95 %). Scores: mean "
+        f"{scores.mean():.2f}, largest {np.sort(scores)[-3:].round(2)}; {', '.join(tail)}: {np.exp(-(mark_reader.SURE**2) / 2):.1e} N from "
+        f"{mark_reader.SURE} on. Best of {IDS} ids: mean {matches.mean():.2f}, largest {matches.max():.2f}"
+    )
 
 
 if __name__ == "__main__":

@@ -96,7 +96,7 @@ def test_a_take_is_recorded_with_its_own_rate_and_goes_under_the_layers(bpy, add
     first = addon.track
     assert bpy.ops.cmet.live_record() == {"FINISHED"}
     phone([packet(100 + i, 0.5) for i in range(3)])
-    assert bpy.ops.cmet.live_record() == {"FINISHED"}
+    assert bpy.ops.cmet.live_end() == {"FINISHED"}  # keeps the take, too
     assert addon.track != first and CoefficientTrack.load(first)["mouthSmileLeft"][20] == pytest.approx(0.5)
 
 

@@ -16,7 +16,7 @@ ENGINE, ADD_ON = "cmet_engine", "cmet_blender"
 ROOMS = (  # a room may import itself and those before it
     (
         "light",
-        "arkit choices cleanup client emotions errors extras files live_capture processes progress rest smoothstep take_formats take_times takes timecode timeline track",
+        "arkit choices cleanup client corrections emotions errors extras files live_capture processes progress rest smoothstep take_formats take_times takes timecode timeline track",
     ),
     (
         "stored results and requests",
@@ -32,6 +32,7 @@ ROOMS = (  # a room may import itself and those before it
     ("pipeline", "edit_take preparation pipeline"),
     ("jobs", "jobs"),
     ("serve", "serve"),
+    ("studio", "studio"),
     ("cli", "cli"),
     ("training", "training"),
     ("evaluation", "evaluation"),
@@ -53,7 +54,7 @@ SLOW = {
     "uvicorn",
 }  # may wait, too, in what `cmet --help` and `import cmet_engine` load
 NOT_EVERYWHERE = {  # only on one platform, in Blender, or with an extra; or needed once, for a download
-    "addon_utils", "bpy_extras", "fcntl", "flatbuffers", "huggingface_hub", "io_scene_fbx", "mathutils", "msvcrt", "onnxruntime",
+    "addon_utils", "bpy_extras", "fcntl", "flatbuffers", "huggingface_hub", "io_scene_fbx", "nicegui", "mathutils", "msvcrt", "onnxruntime",
     "ray", "sounddevice", "winreg",
 }  # fmt: skip
 BRINGS = {"safetensors.torch": "torch"}  # parts of outside packages that load another

@@ -39,6 +39,13 @@ def test_a_take_is_edited_like_the_track_of_a_clip(take: Path, tmp_path: Path) -
     np.testing.assert_allclose(again.coefficients, edited.coefficients, atol=1e-5)
 
 
+def test_corrections_hold_in_the_result_with_and_without_an_emotion(take: Path, tmp_path: Path) -> None:
+    for emotions in ((), ("happy",)):
+        spec = EditSpec(clip=take, emotions=emotions, corrections=("jawOpen=0.9@1.5",))
+        result = execute(spec, tmp_path / f"out{len(emotions)}")
+        assert CoefficientTrack.load(result.files["edited.npz"])["jawOpen"][45] == pytest.approx(0.9, abs=1e-5)
+
+
 def test_nothing_of_the_users_is_replaced(take: Path, tmp_path: Path) -> None:
     execute(EditSpec(clip=take, emotions=("sad",)), tmp_path / "out")
     before = take.read_bytes()

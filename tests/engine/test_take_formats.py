@@ -54,6 +54,7 @@ def test_a_take_that_leaves_zero_survives_ifacialmocap(tmp_path: Path, take: Coe
 def test_the_command_writes_it_and_says_what_is_left_out(tmp_path: Path, take: CoefficientTrack) -> None:
     source = take.save(tmp_path / "take.npz")
     result = execute(ExportSpec(track=source, take_format="facecap"), tmp_path / "out.txt")
+    assert ExportSpec(track=source, take_format="facecap").output_name == "edited.txt"
     assert "hold the face before" in " ".join(result.messages)
     assert CoefficientTrack.load(tmp_path / "out.txt").meta["source"] == "face-cap"
     with pytest.raises(InvalidInput, match="say which with a format"):

@@ -262,3 +262,14 @@ def test_a_number_too_large_for_a_float_is_said(tmp_path, name):
     path.write_text(json.dumps({"format": "cmet-timeline/1", "keys": [{"emotion": "happy", name: 10**400}]}))
     with pytest.raises(CmetError, match="happy"):
         EmotionTimeline.load(path)
+
+
+def test_strength_keys_multiply_the_strength_and_travel_in_the_file(tmp_path):
+    key = EmotionKey("happy", 2.0, 1.0, 3.0, ease_in=0, ease_out=0, strength_keys=[[0, 0], [1, 1], [1.5, 0.5]])
+    assert key.envelope(np.array([0.5, 1.5, 2.0, 2.9]), 4.0).tolist() == pytest.approx([0, 1.0, 2.0, 1.0])
+    path = tmp_path / "keys.json"
+    path.write_text(EmotionTimeline([key]).to_json())
+    assert EmotionTimeline.load(path).keys == [key]
+    for wrong in ([[1, 1], [0, 1]], [[0, 99]], [[0]], "ab", 3):
+        with pytest.raises(CmetError, match="strength_keys"):
+            EmotionKey("happy", strength_keys=wrong)

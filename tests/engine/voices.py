@@ -4,7 +4,6 @@ import wave as wave_file
 from pathlib import Path
 
 import numpy as np
-from scipy.signal import lfilter
 
 RATE = 16000
 
@@ -13,6 +12,8 @@ def speak(
     seconds: float = 2.0, *, pitch: float = 130.0, lively: float = 0.1, seed: int = 0, rate: int = RATE
 ) -> np.ndarray:
     """float32 [S] at `rate`: syllables of changing vowels; `pitch` in Hz, `lively` the spread of pitch in octaves."""
+    from scipy.signal import lfilter  # takes a second or two, which most processes of the tests are spared
+
     random = np.random.default_rng(seed)
     parts = []
     while sum(map(len, parts)) < seconds * rate:

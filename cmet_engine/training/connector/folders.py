@@ -15,7 +15,6 @@ from cmet_engine import arkit
 from cmet_engine.emotion.connector import Connector
 from cmet_engine.emotion.connector_weights import ConnectorSize, read_connector, save_connector
 from cmet_engine.emotion.embedded_connector import CONNECTOR_FILE
-from cmet_engine.emotion.emotion2vec import PublishedEncoder
 from cmet_engine.emotion.speech import load_encoder
 from cmet_engine.errors import InvalidInput, NotFound
 from cmet_engine.files import check_writable, whole_file
@@ -145,6 +144,8 @@ def read_pairs(
         return read_speech(speech, encoder or load_encoder(), progress), faces
     faces = read_codes(codes)
     if encoder is None and registry.is_here("emotion2vec_plus_large"):
+        from cmet_engine.emotion.emotion2vec import PublishedEncoder  # brings transformers
+
         encoder = PublishedEncoder(device=device)
     elif encoder is None:
         encoder = InPublishedSpace(load_encoder())

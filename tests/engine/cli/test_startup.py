@@ -81,10 +81,13 @@ def test_the_command_line_offers_every_field_that_the_output_does_not_say(comman
         "matte": ("--matte", "matte.mkv"), "watermark": ("--no-watermark",), "preset": ("--preset", "unity"), "take_format": ("--format", "facecap"), "consent": ("--consent", "Anna, today"),
         "names": ("--name", "2=anna"), "calibrate": ("--calibrate",), "rest_frame": ("--rest-frame", "12"),
         "steady": ("--steady", "brows=1,mouth=0.3"), "mirror": ("--mirror",),
+        "corrections": ("--correct", "jawOpen=0.2@1.4"),
         "follow": ("--follow",), "like": ("--like", "face.jpg"), "bearing": ("--bearing",),
         "people": ("--track", "b.npz#2") if spec is RenderSpec else ("--strength", "0.4#2"),
     }  # fmt: skip
-    said = {TrackSpec: {"format"}, RenderSpec: {"format", "renderer"}}.get(spec, set())  # by the output, or no choice
+    said = {TrackSpec: {"format"}, ExportSpec: {"format"}, RenderSpec: {"format", "renderer"}}.get(
+        spec, set()
+    )  # by the output, or no choice
     fields = set(spec.model_fields) - {"kind", "clip", "track", "paths", "name"} - said
     without_edtalk = fields & {"like", "bearing"}  # which all others are tried with
     for asked in (fields - without_edtalk, without_edtalk):

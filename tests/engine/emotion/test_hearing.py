@@ -13,6 +13,8 @@ from cmet_engine.emotion.hearing import Hearing, hear, phrases, second_choice
 from cmet_engine.emotion.speech import load_encoder
 from cmet_engine.emotions import LIBRARY
 from cmet_engine.errors import InvalidInput
+from cmet_engine.jobs.manifest import read_manifest
+from cmet_engine.jobs.worker import run_row
 from cmet_engine.spec import EditSpec
 from cmet_engine.timeline import EmotionKey, EmotionTimeline
 from cmet_engine.track import CoefficientTrack
@@ -106,6 +108,17 @@ def test_the_command_writes_a_timeline_of_the_sound_and_an_edit_takes_it(tmp_pat
     asked = asked_emotions(EditSpec(clip=clip, emotions=("auto=0.5",), device="cpu"))
     assert [key.emotion for key in asked.timeline.keys] == [key.emotion for key in timeline.keys]
     assert asked.timeline.keys[0].strength == pytest.approx(0.5 * timeline.keys[0].strength)
+
+
+def test_a_row_of_a_batch_hears(tmp_path, monkeypatch):
+    monkeypatch.setattr(Hearing, "of", lambda *_: heard((0.0, 4.0, {"angry": 1.0})))
+    write_wav(tmp_path / "line.wav", speak(1.0))
+    (tmp_path / "jobs.csv").write_text("kind,clip\nhear,line.wav\n")
+    (row,) = read_manifest(tmp_path / "jobs.csv")
+    assert row.problem is None
+    answer = run_row(row.task(force=False))
+    assert answer["outputs"] == [str(tmp_path / "line.timeline.json")]
+    assert EmotionTimeline.load(answer["outputs"][0]).names() == ["angry"]
 
 
 def test_noise_is_no_voice():

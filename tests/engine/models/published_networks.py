@@ -8,7 +8,6 @@ import json
 import torch
 
 from cmet_engine.emotion.connector import Connector
-from cmet_engine.emotion.emotion2vec import Emotion2vec
 from cmet_engine.models.assets import ASSETS, record
 from cmet_engine.models.networks import TABLE
 from cmet_engine.render.edtalk import Audio2Lip, Generator
@@ -21,11 +20,18 @@ from cmet_engine.render.liveportrait.networks import (
     WarpingNetwork,
 )
 
+
+def emotion2vec() -> torch.nn.Module:
+    from cmet_engine.emotion.emotion2vec import Emotion2vec  # brings transformers, which takes seconds
+
+    return Emotion2vec()
+
+
 MAKERS = {
     "connector": Connector,
     "edtalk_generator": Generator,
     "audio2lip": Audio2Lip,
-    "emotion2vec_plus_large": Emotion2vec,
+    "emotion2vec_plus_large": emotion2vec,
     "liveportrait_appearance": AppearanceExtractor,
     "liveportrait_motion": MotionExtractor,
     "liveportrait_warping": WarpingNetwork,

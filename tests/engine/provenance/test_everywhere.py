@@ -48,7 +48,7 @@ def test_an_edit_is_signed_and_its_report_says_how(edited: EditResult, capsys: p
     assert cli.main(["provenance", "show", str(edited.folder / "edited.mp4"), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["sources"][0]["title"] == "take.mp4"
     assert cli.main(["provenance", "show", str(edited.folder.parent / "take.mp4")]) == 1
-    assert "No watermark was read in its pictures. That proves nothing" in capsys.readouterr().out
+    assert "No watermark was found in its pictures. That proves nothing" in capsys.readouterr().out
 
 
 def test_the_same_edit_has_the_same_pictures_and_another_signature(edited: EditResult, here: Path):

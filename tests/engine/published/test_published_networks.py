@@ -19,7 +19,6 @@ from portrait_networks import filled
 from torch import nn
 
 from cmet_engine.emotion.connector import Connector, edit_codes
-from cmet_engine.emotion.emotion2vec import Emotion2vec, Emotion2vecConfig
 from cmet_engine.media.audio import lip_mel
 from cmet_engine.render.edtalk import Audio2Lip, Generator
 from cmet_engine.render.liveportrait.networks import (
@@ -97,6 +96,11 @@ def audio2lip() -> tuple[nn.Module, dict[str, np.ndarray]]:
 
 
 def emotion2vec_small() -> tuple[nn.Module, dict[str, np.ndarray]]:
+    from cmet_engine.emotion.emotion2vec import (
+        Emotion2vec,
+        Emotion2vecConfig,
+    )  # brings transformers, which takes seconds
+
     network = stand_in(Emotion2vec(Emotion2vecConfig(embed_dim=128, num_heads=4, depth=3, prenet_depth=2)), 0.08)
     wave = torch.from_numpy(voice())[None]
     with torch.no_grad():

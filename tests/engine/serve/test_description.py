@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from running_engine import refusal
 
 EXAMPLES = 3  # of each operation; `--long` makes it 500
-OPERATIONS = 16  # as many as the description holds; a test that found none would pass
+OPERATIONS = 21  # as many as the description holds; a test that found none would pass
 
 
 @pytest.fixture(scope="module")

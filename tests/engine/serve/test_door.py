@@ -46,6 +46,23 @@ def test_files_that_a_client_may_read_are_verified(engine):
         engine.client().provenance("/etc/hostname")
 
 
+def test_clips_and_folders_that_a_client_may_use_are_listed(engine):
+    take = small(engine.films / "seen.mp4", frames=4, size=96, silent=True)
+    (engine.films / "hidden").mkdir(exist_ok=True)
+    client = engine.client()
+    assert client.clip(take) | {"path": ""} == {
+        "path": "", "width": 96, "height": 96, "fps": 25.0, "rate": "25", "frames": 4, "duration": 0.16, "has_audio": False,
+        "timecode": "", "warnings": [],
+    }  # fmt: skip
+    assert str(engine.films.resolve()) in client.folder()["folders"]
+    inside = client.folder(engine.films)
+    assert str(take.resolve()) in inside["clips"] and str(engine.films.resolve() / "hidden") in inside["folders"]
+    assert not any(str(engine.root) in folder for folder in client.folder()["folders"])
+    for ask in (client.clip, client.folder):
+        with pytest.raises(InvalidInput, match="outside the folders"):
+            ask("/etc")
+
+
 def test_exports_that_a_client_names_are_signed(engine):
     head = engine.films / "head.glb"
     head.write_bytes(b"an animation")

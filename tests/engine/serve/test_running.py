@@ -197,7 +197,7 @@ def test_idle_workers_let_go_of_all_memory(tmp_path):
         job = store.submit("track", {"clip": str(tmp_path / "none.mp4"), "face": 0, "format": "npz"}, "")
         runner.wake()
         with pytest.raises(CmetError):
-            reader.ask(LiveSpec(clip=tmp_path / "none.mp4", time=0), picture=False, seconds=PATIENCE)
+            reader.ask(LiveSpec(clip=tmp_path / "none.mp4", time=0), "values", seconds=PATIENCE)
         end = time.monotonic() + 60
         while job.state.state != states.FAILED or children():
             assert time.monotonic() < end, children()

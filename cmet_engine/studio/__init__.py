@@ -1,0 +1,1 @@
+"""The studio: a page in the browser, which is a client of the engine."""

@@ -1,0 +1,217 @@
+"""What is open: one clip, its project, and the jobs that the engine does for it. The pages show this; there is no logic of the work here."""
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from cmet_engine.client import Client
+from cmet_engine.errors import CmetError, InvalidInput
+from cmet_engine.studio.link import EngineLink
+from cmet_engine.studio.project import Project, called, recent
+
+FINISHED = ("done", "failed", "cancelled")
+DRAFT = 400  # pixels on the long side of pictures while the hand moves; the engine has small copies up to 640
+SHOWN_RENDERS = 12
+
+
+class Session:
+    """The one session of a studio; several pages may show it.
+
+    Args:
+        link: the engine.
+        folder: of the projects.
+
+    Attributes:
+        revision: grows with every change of what is shown.
+        tracking: the job that tracks the open clip, as the engine answers; None without a clip.
+        curves: what the timeline shows of the edit; empty until the clip is tracked.
+        problem: a sentence to show; empty where all is well.
+        time: seconds at which the playhead was put last, for a page that is loaded again.
+    """
+
+    def __init__(self, link: EngineLink, folder: Path) -> None:
+        self.link, self.folder = link, folder
+        self.project: Project | None = None
+        self.clip: dict[str, Any] = {}
+        self.tracking: dict[str, Any] | None = None
+        self.listing: dict[str, Any] | None = None
+        self.curves: dict[str, Any] = {}
+        self.emotions: list[dict[str, Any]] = []
+        self.jobs: dict[str, dict[str, Any]] = {}
+        self.problem = ""
+        self.time = 0.0
+        self.revision = 0
+        self._drawn = -1  # the revision of the edit that `curves` are of
+        self._edit = 0
+        self._lock = threading.RLock()
+
+    def open(self, clip: str) -> None:
+        """Open a clip with its project, and have it tracked and its people listed.
+
+        Raises:
+            CmetError: the engine cannot read it.
+        """
+        info = self.link.ask(lambda engine: engine.clip(clip))
+        with self._lock:
+            self.project, self.clip, self.curves, self.jobs = Project.of(self.folder, info["path"]), info, {}, {}
+            self.problem, self.time = " ".join(info["warnings"]), 0.0
+            self.project.save()
+            self._look()
+        self.refresh_emotions()
+
+    def refresh_emotions(self) -> None:
+        """Read the library of emotions anew."""
+        self.emotions = self.link.ask(Client.emotions)
+        self.revision += 1
+
+    def choose(self, face: str) -> None:
+        """Another person, whose edit is seen; see `Project.choose`."""
+        project = self.opened()
+        if face != project.face:
+            with self._lock:
+                self.tracking = None
+                project.choose(face)
+                self._look()
+
+    def opened(self) -> Project:
+        """The project.
+
+        Raises:
+            InvalidInput: no clip is open.
+        """
+        if self.project is None:
+            raise InvalidInput("Open a clip first.")
+        return self.project
+
+    def _look(self) -> None:
+        project = self.opened()
+        self.tracking = self.link.ask(lambda engine: engine.track(project.clip, face=project.face))
+        if not project.people:
+            self.listing = self.link.ask(lambda engine: engine.faces(project.clip))
+        self.changed()
+
+    @property
+    def tracked(self) -> bool:
+        """Whether pictures and curves of the edit can be read."""
+        return self.tracking is not None and self.tracking["state"] == "done"
+
+    @property
+    def edit_revision(self) -> int:
+        """Grows with every change of the edit: part of the addresses of its pictures."""
+        return self._edit
+
+    def changed(self) -> None:
+        """Note that the edit is another one."""
+        self._edit += 1
+        self.revision += 1
+
+    def change(self, keys: list[dict[str, Any]], corrections: list[str]) -> None:
+        """Another timeline; see `Project.change`."""
+        try:
+            self.opened().change(keys, corrections)
+        finally:
+            self.changed()
+
+    def set(self, name: str, value: Any) -> None:
+        """Another setting of the project; see `project.SETTINGS`."""
+        project = self.opened()
+        project.settings[name] = value
+        project.save()
+        self.changed()
+
+    def picture(self, view: str, time: float, size: int) -> bytes:
+        """A picture of the open clip at a moment (JPEG); see `spec.LiveSpec`."""
+        asked = {**self.opened().edit(), "view": view, "size": size}
+        return self.link.patiently(lambda engine: engine.live_picture(time=time, **asked))
+
+    def poll(self) -> None:
+        """Ask the engine how far its jobs are, and for the curves of an edit that changed."""
+        if self.project is None:
+            return
+        with self._lock:
+            project = self.project
+            self.tracking = self._newer(self.tracking)
+            self.listing = self._newer(self.listing)
+            if not project.people and self.listing and self.listing["state"] == "done":
+                project.people = self._people(self.listing)
+                project.save()
+                self.revision += 1
+                if len(project.people) > 1 and isinstance(project.face, int):
+                    self.choose(f"#{called(project.people[0])}")
+            for identity in [one["id"] for one in project.renders[-SHOWN_RENDERS:]]:
+                known = self.jobs.get(identity, {"id": identity, "state": "queued"})
+                self.jobs[identity] = self._newer(known) or known
+            if self.tracked and self._drawn != self._edit:
+                self._draw(project)
+
+    def _newer(self, job: dict[str, Any] | None) -> dict[str, Any] | None:
+        if job is None or (job["state"] in FINISHED and "files" in job):
+            return job
+        try:
+            newer = self._asked(job["id"])
+        except CmetError as error:
+            newer = {**job, "state": "failed", "error": str(error), "files": {}}
+        if newer.get("error") and newer["state"] == "failed":
+            self.problem = newer["error"]
+        if newer != job:
+            self.revision += 1
+        return newer
+
+    def _people(self, job: dict[str, Any]) -> list[dict[str, Any]]:
+        rows = job["result"].get("people", [])
+        return [
+            {**row, "picture": f"/media/job/{job['id']}/{row['picture']}" if row["picture"] else ""} for row in rows
+        ]
+
+    def _draw(self, project: Project) -> None:
+        edit = self._edit
+        try:
+            self.curves = self.link.ask(lambda engine: engine.curves(**project.edit()))
+            self.problem = ""
+        except CmetError as error:
+            if "ask again" in str(error):
+                return
+            self.problem = str(error)
+        self._drawn = edit
+        self.revision += 1
+
+    def submit(self, ask: Callable[[Client], dict[str, Any]], about: dict[str, Any]) -> dict[str, Any]:
+        """Queue a job about the open clip, which is shown among the results.
+
+        Args:
+            ask: queues it.
+            about: `title`, `quality` and `seconds` of footage, to show and to estimate by.
+        """
+        project = self.opened()
+        job = self.link.ask(ask)
+        with self._lock:
+            self.jobs[job["id"]] = job
+            project.renders = [*project.renders, {"id": job["id"], **about}][-100:]
+            project.save()
+            self.revision += 1
+        return job
+
+    def wait(self, job: dict[str, Any], seconds: float = 600.0) -> dict[str, Any]:
+        """A job when it is finished.
+
+        Raises:
+            CmetError: it failed, or takes longer.
+        """
+        until = time.monotonic() + seconds
+        while job["state"] not in FINISHED:
+            if time.monotonic() > until:
+                raise CmetError(f"The engine did not finish within {seconds:.0f} s; the work goes on there.")
+            time.sleep(0.2)
+            job = self._asked(job["id"])
+        if job["state"] != "done":
+            raise CmetError(job["error"] or "The work was cancelled.")
+        return job
+
+    def _asked(self, identity: str) -> dict[str, Any]:
+        return self.link.ask(lambda engine: engine.job(identity))
+
+    def recent(self) -> list[str]:
+        """The clips worked on last."""
+        return recent(self.folder) if self.folder.is_dir() else []
