@@ -27,11 +27,14 @@ def register() -> None:
     """Called by Blender when the add-on is switched on."""
     import bpy
 
-    from . import handlers, properties
+    from . import handlers, properties, rig_settings
+    from .operators.export import file_menu
 
     for cls in _classes():
         bpy.utils.register_class(cls)
+    bpy.types.Object.cmet = bpy.props.PointerProperty(type=rig_settings.CmetRig, override={"LIBRARY_OVERRIDABLE"})
     bpy.types.Scene.cmet = bpy.props.PointerProperty(type=properties.CmetScene)
+    bpy.types.TOPBAR_MT_file_export.append(file_menu)
     handlers.register()
     global _command
     _command = bpy.utils.register_cli_command(
@@ -44,14 +47,17 @@ def unregister() -> None:
     import bpy
 
     from . import handlers, icons, session
+    from .operators.export import file_menu
 
     global _command
     if _command is not None:
         bpy.utils.unregister_cli_command(_command)
         _command = None
+    bpy.types.TOPBAR_MT_file_export.remove(file_menu)
     handlers.unregister()
+    session.end_live()
     session.end()
-    del bpy.types.Scene.cmet
+    del bpy.types.Scene.cmet, bpy.types.Object.cmet
     for cls in reversed(_classes()):
         bpy.utils.unregister_class(cls)
     icons.forget()

@@ -22,11 +22,11 @@ from cmet_engine import __version__ as version
 ROOT = Path(__file__).resolve().parents[1]
 # what cmet_blender imports of the engine, and what that imports; numpy and the standard library only
 LIGHT = (
-    "__init__", "arkit", "choices", "cleanup", "client", "emotions", "errors", "files", "processes", "progress", "rest", "take_times", "takes", "timecode", "timeline", "track",
+    "__init__", "arkit", "choices", "cleanup", "client", "emotions", "errors", "files", "live_capture", "processes", "progress", "rest", "take_formats", "take_times", "takes", "timecode", "timeline", "track",
 )  # fmt: skip
 LEFT_OUT = ("__main__.py", "build_dist.py", "build_extension.py", "build_wheel.py")  # of use beside the sources alone
 SETUP = "setup/"  # Set Up Engine, which the public listing does not allow
-LISTED_NETWORK = "Talk to the C-MET engine on this machine (loopback only)"  # why the listed build reaches the network
+LISTED_NETWORK = "Talk to the engine on this machine; receive live faces"  # why the listed build reaches the network
 _TIME = (1980, 1, 1, 0, 0, 0)
 
 

@@ -18,6 +18,8 @@ from typing import Any
 import addon_utils
 import bpy
 
+from cmet_engine import take_formats
+from cmet_engine.choices import TakeFormat
 from cmet_engine.errors import CmetError, InvalidInput, MissingWeights, NotFound
 from cmet_engine.files import inputs_kept, whole_file
 
@@ -443,16 +445,17 @@ def track(
     frame_range: tuple[int, int] | None = None,
     *,
     mapping: RigMapping | None = None,
+    form: TakeFormat | None = None,
     force: bool = False,
     **options: Any,
 ) -> Path:
-    """Write what the rig does as a coefficient track: Live Link Face `.csv`, Audio2Face `.json` or native `.npz`.
+    """Write what the rig does as a coefficient track: Live Link Face `.csv`, Audio2Face `.json`, native `.npz`, or `form`.
 
     Further options are those of `keyframes.read_track`.
     """
     with _output(path, force) as temporary:
         found = keyframes.read_track(obj, frame_range or frame_span(obj), mapping, **options)
-        found.save(temporary)
+        take_formats.save(found, temporary, form)
     return Path(path)
 
 

@@ -117,6 +117,12 @@ def connect(obj: Any, names: set[str]) -> tuple[Any | None, dict[str, str], list
     return first, paths, notes + rig.left_alone(locked, driven)
 
 
+def free_shapes(mesh: Any, keys: Any, names: set[str]) -> list[str]:
+    """Shapes of a mesh, of these names, that neither a driver sets nor a lock keeps."""
+    driven = rig.driven_names(keys)
+    return [name for name in _free(mesh, keys, names)[0] if name not in driven]
+
+
 def _free(mesh: Any, keys: Any, names: set[str]) -> tuple[list[str], list[str], list[str]]:
     """Shapes of a mesh that may be set; those that are locked, and that drivers of the user set, with the mesh's name."""
     free, locked, driven = [], [], []

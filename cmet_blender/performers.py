@@ -1,6 +1,7 @@
 """Whom the panels are about: one person of a clip with a rig, coefficient track and mapping; and everyone of a clip."""
 
 import contextlib
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -18,7 +19,7 @@ from bpy.props import (
 from cmet_engine import arkit
 from cmet_engine.errors import CmetError, InvalidInput
 
-from . import emotion_tracks, influence, layers, mapping, rig
+from . import emotion_tracks, influence, layers, mapping, rig, rig_settings
 
 _KINDS = [(kind, kind.capitalize(), "") for kind in mapping.KINDS]
 _AXES = [(sign + axis, sign + axis, f"turns about {sign}{axis} of the rig") for axis in "XYZ" for sign in "+-"]
@@ -34,11 +35,34 @@ def _rig_chosen(self: Any, context: Any) -> None:
     if self.rig is not None:
         scene = self.id_data.cmet
         scene.message = ""
+        if self.shown != self.rig:
+            keep_mapping(self)
+        self.shown = None
+        rig_settings.begin(self)
         try:
-            show_mapping(self, mapping.spread(self.rig, mapping.match(self.rig)))
+            show_mapping(self, _known_mapping(self.rig))
+            self.shown = self.rig
         except CmetError as error:
             self.rows.clear()
             scene.message = str(error)
+
+
+def _known_mapping(obj: Any) -> mapping.RigMapping:
+    """The mapping that a rig keeps, with what is offered for its empty rows; where it keeps none, what is found."""
+    found = mapping.match(obj)
+    text = obj.cmet.mapping
+    if not text:
+        return mapping.spread(obj, found)
+    kept = mapping.RigMapping.of_document(json.loads(text), obj.name)
+    kept.offered = {name: offer for name, offer in found.offered.items() if not kept.rows[name].channels}
+    return kept
+
+
+def keep_mapping(one: Any) -> None:
+    """Keep the table with the rig that it is about, so that it is shown again when that rig is chosen again."""
+    if one.shown is not None and one.rows and rig_settings.may_hold(one.shown):
+        with contextlib.suppress(CmetError):  # a row that cannot be read
+            one.shown.cmet.mapping = shown_mapping(one).to_json()
 
 
 def _row_changed(self: Any, context: Any) -> None:
@@ -170,14 +194,9 @@ class Performer:
     mapping_name: StringProperty()
     unit: StringProperty()
     unused: StringProperty()
-    mode: EnumProperty(
-        name="Mode",
-        items=[
-            ("add", "Add", "The actor's own expression is kept underneath"),
-            ("replace", "Replace", "The actor's standing expression is removed first"),
-        ],
-        description="What becomes of the expression that the actor has already",
-    )
+    shown: PointerProperty(type=bpy.types.Object)  # whose mapping the table shows
+    unrigged: PointerProperty(type=rig_settings.CmetRig)
+    mode: rig_settings.view("mode")
     active_layer: IntProperty(name="Layer", description="The layer that the fields below the list are about")
     layer_strength: FloatProperty(
         name="Strength",
@@ -225,7 +244,7 @@ class CmetPerson(Performer, bpy.types.PropertyGroup):
     picture: PointerProperty(type=bpy.types.Image)
 
 
-CLASSES = (CmetRow, CmetRotation, CmetPerson)
+CLASSES = (rig_settings.CmetRig, CmetRow, CmetRotation, CmetPerson)
 
 
 def current(settings: Any) -> Any:
@@ -249,8 +268,8 @@ def called(one: Any) -> str:
 
 
 def hand_over(source: Any, target: Any) -> None:
-    """Give the rig of a performer, with its mapping as far as it can be read, and the mode to another."""
-    target.mode, target.rig = source.mode, source.rig
+    """Give the rig of a performer, with its settings and its mapping as far as it can be read, to another."""
+    target.rig = source.rig
     if source.rig is not None and source.rows:
         with contextlib.suppress(CmetError):
             show_mapping(target, shown_mapping(source))

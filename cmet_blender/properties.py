@@ -15,9 +15,8 @@ from bpy.props import (
 
 from cmet_engine.choices import CODEC_OUT, CODEC_TITLES, COLOR_SPACES
 from cmet_engine.emotions import LIBRARY
-from cmet_engine.timeline import MOST_GAIN
 
-from . import icons, performers, session
+from . import icons, performers, rig_settings, session
 from .export import PRESETS
 from .performers import CmetPerson, Performer
 from .wrapping import wrapped
@@ -93,18 +92,6 @@ def emotion_items(self: Any, context: Any) -> list[tuple[str, str, str, int, int
     return _emotion_items
 
 
-def _gain(name: str, what: str) -> Any:
-    """A gain of one region of the face; see `cmet_engine.timeline.REGIONS`."""
-    return FloatProperty(
-        name=name,
-        default=1.0,
-        min=0.0,
-        soft_max=2.0,
-        max=MOST_GAIN,
-        description=f"Gain on the strength of the new strip's {what}: 0 leaves the actor's own, 1 is as learned",
-    )
-
-
 class CmetScene(Performer, bpy.types.PropertyGroup):
     """What a scene remembers."""
 
@@ -137,19 +124,11 @@ class CmetScene(Performer, bpy.types.PropertyGroup):
         description="Leave out keys where straight lines stay within this error: 0.01 is a hundredth of a whole shape, or a degree; 0 keeps every frame",
     )
     emotion: EnumProperty(name="Emotion", items=emotion_items, default=_number("happy"), description="Emotion to add")
-    strength: FloatProperty(
-        name="Strength",
-        default=1.0,
-        soft_min=0.0,
-        soft_max=1.5,
-        min=-10,
-        max=10,
-        description="Influence of the new strip: 0 is nothing, 1 the whole emotion; key it in the NLA editor",
-    )
-    gain_brows: _gain("Brows", "brows")
-    gain_eyes: _gain("Eyes", "lids and squint")
-    gain_cheeks: _gain("Cheeks and Nose", "cheeks and nose")
-    gain_mouth: _gain("Mouth", "mouth and jaw")
+    strength: rig_settings.view("strength")
+    gain_brows: rig_settings.view("gain_brows")
+    gain_eyes: rig_settings.view("gain_eyes")
+    gain_cheeks: rig_settings.view("gain_cheeks")
+    gain_mouth: rig_settings.view("gain_mouth")
     place: EnumProperty(
         name="Over",
         items=[
@@ -159,13 +138,7 @@ class CmetScene(Performer, bpy.types.PropertyGroup):
         ],
         description="Where the new strip lies",
     )
-    fade: IntProperty(
-        name="Fade",
-        default=8,
-        min=0,
-        soft_max=50,
-        description="Frames in which a new strip comes in and goes out where it does not reach the end of the take",
-    )
+    fade: rig_settings.view("fade")
     voice: StringProperty(
         name="Voice",
         subtype="FILE_PATH",
@@ -181,10 +154,7 @@ class CmetScene(Performer, bpy.types.PropertyGroup):
         subtype="FILE_PATH",
         description="Picture, clip or take whose expression is put on the rig",
     )
-    bearing: BoolProperty(
-        name="Head and Gaze",
-        description="Head, gaze and blinks go with a new emotion: sadness looks down and blinks slowly, fear and surprise blink less",
-    )
+    bearing: rig_settings.view("bearing")
     record_seconds: FloatProperty(
         name="Length",
         default=8.0,

@@ -58,6 +58,8 @@ class State:
     health: dict[str, Any] = field(default_factory=dict)
     emotions: list[dict[str, Any]] = field(default_factory=list)
     findings: list[Any] = field(default_factory=list)
+    live: Any = None  # the `live.Live` face that is shown
+    trial: Any = None  # the `live.Shown` turn that Find Axes shows
     setup: Any = None  # the `setup.environment.Setup` that is under way
 
 
@@ -164,8 +166,19 @@ def close() -> None:
         STATE.engine = None
 
 
+def end_live() -> None:
+    """Stop listening to a live face, and give its rig the values that it had before."""
+    live, STATE.live = STATE.live, None
+    if live is not None:
+        live.close()
+        live.restore()
+
+
 def end() -> None:
-    """End everything that goes on beside Blender: the engine, and a set-up that is under way."""
+    """End everything that goes on beside Blender: the engine, a live face, and a set-up that is under way."""
+    if STATE.live is not None:
+        STATE.live.close()
+        STATE.live = None
     if STATE.setup is not None:
         STATE.setup.stop()
         STATE.setup = STATE.job = None

@@ -51,6 +51,8 @@ ExportFormat = Literal["npz", "csv", "json", "fbx", "glb", "usdc", "usd", "usda"
 DEVICES = ("auto", "cpu", "cuda", "mps")
 """Kinds of devices that networks run on; `cuda:1` names one of several GPUs."""
 FbxPreset = Literal["unreal", "unity", "maya"]
+TakeFormat = Literal["livelink", "audio2face", "audio2face-csv", "facecap", "ifacialmocap", "mediapipe"]
+"""Of a track's file; see `take_formats`."""
 Easing = Literal["smooth", "linear", "step"]
 View = Literal["edited", "source", "difference", "landmarks", "matte"]
 """What a picture of a moment shows: the edit, the clip as it is, four times their difference, the landmarks that the edit moves, or

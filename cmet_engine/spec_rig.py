@@ -5,10 +5,11 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
-from cmet_engine.choices import Codec, ExportFormat, FbxPreset, Quality
+from cmet_engine.choices import Codec, ExportFormat, FbxPreset, Quality, TakeFormat
 from cmet_engine.cleanup import read_strengths
 from cmet_engine.errors import InvalidInput
 from cmet_engine.spec_base import Consent, Device, Emotion, Face, File, Frames, ObjectName, RateFactor, Spec
+from cmet_engine.take_formats import FORMATS
 
 
 def _strengths(text: str) -> str:
@@ -69,6 +70,7 @@ class ExportSpec(_OnRig):
         mirror: exchange the sides of the face.
         frames: first and last scene frame; None is what is animated.
         preset: FBX as that program expects it.
+        take_format: without a rig: as which application writes it; None is what the suffix says.
         format: of the result, where no name of a file says it; None is FBX with a rig, else CSV.
         consent: of the person whose performance it is; see `spec.EditSpec`. Tracks alone carry no Content Credentials.
     """
@@ -76,6 +78,7 @@ class ExportSpec(_OnRig):
     kind: Literal["export"] = "export"
     frames: Frames | None = None
     preset: FbxPreset | None = None
+    take_format: TakeFormat | None = None
     format: ExportFormat | None = None
 
     @model_validator(mode="after")
@@ -85,6 +88,8 @@ class ExportSpec(_OnRig):
     @property
     def output_name(self) -> str:
         """Name of the result where none is given."""
+        if self.rig is None and self.take_format is not None:
+            return f"edited{FORMATS[self.take_format].suffix}"
         return f"edited.{self.format or ('csv' if self.rig is None else 'fbx')}"
 
 

@@ -28,8 +28,10 @@ SUFFIXES = (".csv", ".tsv", ".txt", ".json")
 
 NOTES = "notes"  # meta key: sentences about what a file did not hold or could not say
 
-_HEAD = ("HeadYaw", "HeadPitch", "HeadRoll")
-_EYES = ("LeftEyeYaw", "LeftEyePitch", "RightEyeYaw", "RightEyePitch")
+ANGLES = ("HeadYaw", "HeadPitch", "HeadRoll", "LeftEyeYaw", "LeftEyePitch", "RightEyeYaw", "RightEyePitch")
+"""Names of the angles of a track: those of `head_rotation`, then those of `eye_rotation`."""
+
+_HEAD, _EYES = ANGLES[:3], ANGLES[3:]
 _ANGLES = {name.lower(): name for name in (*_HEAD, *_EYES, "LeftEyeRoll", "RightEyeRoll")}
 _ANGLES |= {re.sub("(left|right)", lambda m: m[0][0], text): name for text, name in _ANGLES.items() if "eye" in text}
 _COUNT = "blendshapecount"
@@ -360,21 +362,27 @@ _IFACIALMOCAP_ANGLES = {
 }
 
 
+def ifacialmocap_values(packet: str) -> dict[str, float]:
+    """What one of iFacialMocap's packets holds: coefficients by their names in it, and angles in radians; NaN is no number."""
+    values: dict[str, float] = {}
+    for part in filter(None, (p.strip().lstrip("=") for p in packet.split("|"))):
+        name, mark, numbers = part.partition("#")
+        if mark:
+            angles = [math.radians(_number(n)) for n in numbers.split(",")[:3]]
+            values |= dict(zip(_IFACIALMOCAP_ANGLES.get(name.lower(), ()), angles, strict=False))
+            continue
+        match = re.fullmatch(r"(\w+?)[-&](-?[\d.,]+)", part)
+        values[match[1] if match else part] = _number(match[2]) / 100 if match else math.nan
+    return values
+
+
 def _ifacialmocap(text: str) -> Recording:
     """iFacialMocap's packets, one a line: `name-percent|…|=head#pitch,yaw,roll,x,y,z|rightEye#…|leftEye#…|`."""
     packets: list[dict[str, float]] = []
     bad = _Bad()
     lines = [(n, line.strip()) for n, line in enumerate(text.splitlines(), 1) if line.strip()]
     for line, packet in lines:
-        values: dict[str, float] = {}
-        for part in filter(None, (p.strip().lstrip("=") for p in packet.split("|"))):
-            name, mark, numbers = part.partition("#")
-            if mark:
-                angles = [math.radians(_number(n)) for n in numbers.split(",")[:3]]
-                values |= dict(zip(_IFACIALMOCAP_ANGLES.get(name.lower(), ()), angles, strict=False))
-                continue
-            match = re.fullmatch(r"(\w+?)[-&](-?[\d.,]+)", part)
-            values[match[1] if match else part] = _number(match[2]) / 100 if match else math.nan
+        values = ifacialmocap_values(packet)
         packets.append(values)
         if not values or not all(map(math.isfinite, values.values())):
             bad.add(f"line {line} is not a packet of iFacialMocap")
@@ -425,14 +433,16 @@ def _scores(frame: Any) -> tuple[dict[str, float], float]:
     """Values by name and the time of one frame of JSON: names to numbers, or MediaPipe's list of categories."""
     time = math.nan
     if isinstance(frame, dict):
-        for key, value in frame.items():
+        for key, value in list(frame.items()):
             plain = "".join(c for c in str(key).lower() if c.isalnum())
             if any(plain.removesuffix(u) in _TIME for u in _UNITS) and isinstance(value, int | float):
                 time = float(value)
+                frame = {k: v for k, v in frame.items() if k != key}
         inner = [v for part in ("shapes", "categories") for k, v in frame.items() if v and part in str(k).lower()]
         frame = inner[0] if inner else frame
-    if isinstance(frame, list) and len(frame) == 1 and isinstance(frame[0], list):
-        frame = frame[0]
+    if isinstance(frame, list) and len(frame) == 1:  # one face: its categories, or an object that holds them
+        first = frame[0].get("categories") if isinstance(frame[0], dict) else frame[0]
+        frame = first if isinstance(first, list) else frame
     if isinstance(frame, list):
         pairs = [
             (next((e[k] for k in ("categoryName", "category_name", "displayName", "name") if k in e), ""), e.get("score", e.get("value")))

@@ -1,6 +1,8 @@
 """Opens the character that a command works on, and finds its mapping."""
 
 import argparse
+import contextlib
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -43,12 +45,14 @@ def _open(path: Path) -> bool:
         ".blend": lambda: bpy.ops.wm.open_mainfile(filepath=str(path), load_ui=False),
         ".glb": lambda: bpy.ops.import_scene.gltf(filepath=str(path)),
         ".gltf": lambda: bpy.ops.import_scene.gltf(filepath=str(path)),
-        ".fbx": lambda: bpy.ops.import_scene.fbx(filepath=str(path), use_anim=False),
+        ".fbx": lambda: _import_fbx(path),
     }
     usd = (".usd", ".usda", ".usdc", ".usdz")
     importers |= dict.fromkeys(usd, lambda: bpy.ops.wm.usd_import(filepath=str(path)))
     if suffix not in importers:
         raise InvalidInput(f"{path.name}: a rig cannot be read from '{suffix}'; use one of {' '.join(importers)}.")
+    if suffix in (".glb", ".gltf"):
+        _check_gltf(path)
     if suffix != ".blend":
         bpy.ops.wm.read_homefile(use_empty=True)
         for module in ("io_scene_gltf2", "io_scene_fbx"):
@@ -58,6 +62,46 @@ def _open(path: Path) -> bool:
     except RuntimeError as error:
         raise InvalidInput(f"{path.name} cannot be read: {export.reason_of(error)}") from error
     return suffix != ".blend"
+
+
+def _check_gltf(path: Path) -> None:
+    """Refuse a glTF file that Blender cannot read because of its compression.
+
+    Raises:
+        InvalidInput: it needs meshopt to be decoded.
+    """
+    data = path.read_bytes()
+    if data[:4] == b"glTF" and len(data) >= 20:
+        data = data[20 : 20 + int.from_bytes(data[12:16], "little")]
+    with contextlib.suppress(ValueError, AttributeError, TypeError):  # what is damaged, the importer says
+        needed = [str(name) for name in json.loads(data).get("extensionsRequired", ())]
+        if any("meshopt" in name for name in needed):
+            raise InvalidInput(
+                f"{path.name} is compressed with meshopt, which Blender does not read; write it anew without "
+                "(gltfpack: without -c and -cc), or with Draco compression."
+            )
+
+
+def _import_fbx(path: Path) -> None:
+    """Import an FBX file; with Blender's newer importer what the older one refuses, such as text and old versions.
+
+    Raises:
+        RuntimeError: neither reads it.
+    """
+    try:
+        bpy.ops.import_scene.fbx(filepath=str(path), use_anim=False)
+    except RuntimeError as error:
+        refused = error
+    else:
+        return
+    advice = "write it anew as binary FBX of version 7.4, or as glTF"
+    try:
+        bpy.ops.wm.read_homefile(use_empty=True)
+        bpy.ops.wm.fbx_import(filepath=str(path), use_anim=False)
+    except (AttributeError, RuntimeError):  # a Blender without it, or it refuses, too
+        raise RuntimeError(f"{export.reason_of(refused).rstrip('.')}; {advice}.") from refused
+    if not bpy.context.scene.objects:
+        raise RuntimeError(f"{export.reason_of(refused).rstrip('.')}; {advice}.") from refused
 
 
 def _best_face(objects: Any) -> Any | None:

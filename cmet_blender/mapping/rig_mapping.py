@@ -286,10 +286,19 @@ class RigMapping:
         """
         path = Path(path)
         document = read_document(path)
+        if "rows" not in document:
+            convention = read_convention(path)
+            return cls(convention.rows(), (), convention.first_rotations(), convention.name, convention.unit)
+        return cls.of_document(document, path.name)
+
+    @classmethod
+    def of_document(cls, document: dict[str, Any], called: str) -> "RigMapping":
+        """The mapping of a parsed document, which messages call `called`.
+
+        Raises:
+            InvalidInput: a field is wrong.
+        """
         try:
-            if "rows" not in document:
-                convention = read_convention(path)
-                return cls(convention.rows(), (), convention.first_rotations(), convention.name, convention.unit)
             rows = {}
             for name, entry in document["rows"].items():
                 if name not in arkit.INDEX:
@@ -316,6 +325,6 @@ class RigMapping:
                 tuple(unit) if unit else None,
             )
         except CmetError as error:
-            raise InvalidInput(f"{path.name}: {error}") from error
-        except (AttributeError, TypeError, ValueError) as error:
-            raise InvalidInput(f"{path.name}: a field is not of the kind it should be ({error}).") from error
+            raise InvalidInput(f"{called}: {error}") from error
+        except (AttributeError, TypeError, ValueError, KeyError) as error:
+            raise InvalidInput(f"{called}: a field is not of the kind it should be ({error}).") from error

@@ -5,6 +5,7 @@ Blender can be used meanwhile. Without a window `execute` waits. A running job k
 may be deleted or undone before it ends.
 """
 
+from .axes import CMET_OT_find_axes
 from .emotions import (
     CMET_OT_add_emotion,
     CMET_OT_add_emotion_file,
@@ -17,7 +18,7 @@ from .emotions import (
     CMET_OT_refresh_emotions,
 )
 from .engine import CMET_OT_engine_check, CMET_OT_engine_start, CMET_OT_engine_stop
-from .export import CMET_OT_export
+from .export import CMET_OT_export, CMET_OT_export_take
 from .layers import (
     CMET_OT_add_hand_layer,
     CMET_OT_connect_meshes,
@@ -27,6 +28,7 @@ from .layers import (
     CMET_OT_solo_layer,
     CMET_OT_unbake,
 )
+from .live import CMET_OT_live, CMET_OT_live_end, CMET_OT_live_record
 from .rig import CMET_OT_accept_guess, CMET_OT_apply_track, CMET_OT_load_mapping, CMET_OT_match, CMET_OT_save_mapping
 from .track import (
     CMET_OT_calibrate,
@@ -47,8 +49,12 @@ CLASSES = (
     CMET_OT_calibrate,
     CMET_OT_cancel,
     CMET_OT_clean_up,
+    CMET_OT_live,
+    CMET_OT_live_end,
+    CMET_OT_live_record,
     CMET_OT_match,
     CMET_OT_accept_guess,
+    CMET_OT_find_axes,
     CMET_OT_save_mapping,
     CMET_OT_load_mapping,
     CMET_OT_apply_track,
@@ -73,6 +79,7 @@ CLASSES = (
     CMET_OT_verify,
     CMET_OT_use_preview_range,
     CMET_OT_export,
+    CMET_OT_export_take,
     CMET_OT_engine_check,
     CMET_OT_engine_start,
     CMET_OT_engine_stop,

@@ -4,10 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import bpy
-from bpy.props import BoolProperty
+from bpy.props import BoolProperty, EnumProperty
+from bpy_extras.io_utils import ExportHelper
 
 from cmet_engine.errors import InvalidInput
 from cmet_engine.files import inputs_kept
+from cmet_engine.take_formats import FORMATS
 
 from .. import export, sealing
 from .base import SimpleOperator, chosen, files_read, mapping_of
@@ -45,3 +47,39 @@ class CMET_OT_export(SimpleOperator, bpy.types.Operator):
             export.write(one.rig, path, preset=preset, mapping=mapping_of(one), force=self.replace)
         signing = sealing.signed(one.rig, path, settings.consent.strip(), one.track, replaced=self.replace)
         return " ".join([f"Written: {path}.", *export.sampling_notes(one.rig, path), *signing])
+
+
+class CMET_OT_export_take(SimpleOperator, bpy.types.Operator, ExportHelper):
+    """Write what the face does as a take, as another application records it"""
+
+    bl_idname = "cmet.export_take"
+    bl_label = "Export Face Take"
+
+    filename_ext = ""
+    form: EnumProperty(
+        name="For",
+        items=[(name, one.title, f"{one.suffix}. {one.leaves_out}") for name, one in FORMATS.items()],
+        description="Application whose file is written",
+    )
+
+    def check(self, context: Any) -> bool:
+        """The suffix follows the format."""
+        path = self._path()
+        changed = bool(path != self.filepath)  # type: ignore[has-type]
+        self.filepath = path
+        return changed
+
+    def _path(self) -> str:
+        path = Path(self.filepath)
+        return str(path.with_suffix(FORMATS[self.form].suffix)) if path.name else self.filepath
+
+    def work(self, context: Any) -> str:
+        one, path = chosen(context), Path(bpy.path.abspath(self._path()))
+        with inputs_kept(files_read(context.scene.cmet)):
+            export.track(one.rig, path, mapping=mapping_of(one), form=self.form, force=True)
+        return " ".join(filter(None, [f"Written: {path}.", FORMATS[self.form].leaves_out]))
+
+
+def file_menu(menu: Any, context: Any) -> None:
+    """The entry in File > Export."""
+    menu.layout.operator("cmet.export_take", text="Face Take (.csv, .json, .txt)")

@@ -164,3 +164,5 @@ class CMET_PT_rotations(Panel, bpy.types.Panel):
             row = column.row(align=True)
             for axis in ("yaw", "pitch", "roll"):
                 row.prop(entry, axis, text="")
+            if entry.target:
+                column.operator("cmet.find_axes", icon="ORIENTATION_GIMBAL").part = entry.name

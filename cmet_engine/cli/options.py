@@ -27,6 +27,7 @@ _OPTIONS = {
     "range_from": "--from",
     "range_to": "--to",
     "names": "--name",
+    "take_format": "--format",
 }
 """Options that are called otherwise than their fields."""
 

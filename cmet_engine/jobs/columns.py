@@ -52,6 +52,7 @@ COLUMNS = {
     "steady": "export, apply: take jitter off, from 0 to 1, or by region: brows=1,mouth=0.3",
     "mirror": "export, apply: exchange the sides of the face (no)",
     "preset": "export, bake: FBX as unreal, unity or maya expects it",
+    "take_format": "export of a track: livelink, audio2face, audio2face-csv, facecap, ifacialmocap or mediapipe (from the suffix)",
 }
 """What each column holds, by its name."""
 

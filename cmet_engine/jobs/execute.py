@@ -9,7 +9,7 @@ from typing import Any
 
 import cv2
 
-from cmet_engine import pipeline
+from cmet_engine import pipeline, take_formats
 from cmet_engine.cleanup import cleaned, read_strengths
 from cmet_engine.edit_take import edit_take
 from cmet_engine.emotion.hearing import Hearing
@@ -188,13 +188,16 @@ def _vector(spec: VectorSpec, options: _Options) -> Result:
 def _convert(spec: ExportSpec, output: Path, options: _Options) -> Result:
     """A track in another format."""
     suffix = output.suffix.lower()
-    if suffix not in TRACK:
+    if suffix not in (*TRACK, ".txt"):
         need = f"'{suffix}' needs a rig, the file of a character" if suffix in SCENE else f"'{suffix}' is unknown"
         raise InvalidInput(f"{output.name}: a track alone can be written as {', '.join(TRACK)}; {need}.")
     check_writable(output, force=options.force)
     track = cleaned(CoefficientTrack.load(spec.track), read_strengths(spec.steady), mirror=spec.mirror, fps=spec.fps)
-    track.save(output, force=options.force)
-    return Result({output.name: output}, {"frames": len(track), "fps": str(track.fps)}, track.notes)
+    take_formats.save(track, output, spec.take_format, force=options.force)
+    left_out = [take_formats.FORMATS[spec.take_format].leaves_out] if spec.take_format else []
+    return Result(
+        {output.name: output}, {"frames": len(track), "fps": str(track.fps)}, [*track.notes, *filter(None, left_out)]
+    )
 
 
 def _in_blender(spec: RigWork, output: Path, options: _Options) -> Result:

@@ -215,8 +215,8 @@ def default_output(spec: Work) -> Path:
     elif isinstance(spec, RenderSpec):
         numbered = spec.output_name.startswith("frames/")
         name = f"{about.stem}-edited" + (f"/%06d.{spec.format}" if numbered else f".{spec.format}")
-    elif isinstance(spec, ExportSpec) and spec.format:
-        name = f"{about.stem}.{spec.format}"
+    elif isinstance(spec, ExportSpec) and (spec.format or spec.take_format):
+        name = f"{about.stem}{Path(spec.output_name).suffix}"
     else:
         name = DEFAULT_OUTPUT[spec.kind].format(stem=about.stem)
     return about.parent / name

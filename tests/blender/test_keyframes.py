@@ -399,3 +399,17 @@ def test_a_library_override_is_keyed_or_refused_but_never_half_done(bpy, keyfram
         assert not bpy.data.actions
     else:
         assert np.abs(keyframes.read_track(override, (1, 50)).coefficients - track.coefficients).max() < 1e-5
+
+
+def test_what_the_rig_does_is_exported_as_another_application_records_it(bpy, keyframes, head, track, tmp_path):
+    import cmet_blender
+
+    keyframes.apply_track(head, track)
+    cmet_blender.register()
+    try:
+        bpy.context.scene.cmet.rig = head
+        assert bpy.ops.cmet.export_take(filepath=str(tmp_path / "take"), form="facecap") == {"FINISHED"}
+    finally:
+        cmet_blender.unregister()
+    back = CoefficientTrack.load(tmp_path / "take.txt")
+    np.testing.assert_allclose(back.coefficients, track.coefficients, atol=1e-4)

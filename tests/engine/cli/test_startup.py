@@ -78,7 +78,7 @@ def test_the_command_line_offers_every_field_that_the_output_does_not_say(comman
         "source": ("--source", "s.npz"), "replace": ("--force",), "rig": ("--rig", "r.blend"), "object": ("--object", "Head"),
         "mapping": ("--mapping", "m.json"), "spread": ("--no-spread",), "fps": ("--fps", "24000/1001"), "start": ("--start", "5"),
         "simplify": ("--simplify", "0.01"), "frames": ("--frames", "1", "9"), "colorspace": ("--colorspace", "LogC3"), "ocio": ("--colorspace", "LogC3", "--ocio", "c.ocio"),
-        "matte": ("--matte", "matte.mkv"), "watermark": ("--no-watermark",), "preset": ("--preset", "unity"), "consent": ("--consent", "Anna, today"),
+        "matte": ("--matte", "matte.mkv"), "watermark": ("--no-watermark",), "preset": ("--preset", "unity"), "take_format": ("--format", "facecap"), "consent": ("--consent", "Anna, today"),
         "names": ("--name", "2=anna"), "calibrate": ("--calibrate",), "rest_frame": ("--rest-frame", "12"),
         "steady": ("--steady", "brows=1,mouth=0.3"), "mirror": ("--mirror",),
         "corrections": ("--correct", "jawOpen=0.2@1.4"),
