@@ -63,7 +63,7 @@ def read(data: bytes) -> Recording:
     Raises:
         InvalidInput: it is of no known kind, or damaged; the message names line and column.
     """
-    text = _decoded(data).strip("\ufeff\x00\r\n\t ")
+    text = re.sub(r"\r\n?", "\n", _decoded(data)).strip("\ufeff\x00\n\t ")
     if text[:1] in ("{", "["):
         return _json(text)
     first = text.partition("\n")[0]
@@ -209,6 +209,11 @@ def _rows(text: str) -> list[list[str]]:
     delimiter = max(
         ";\t|,", key=lambda d: (min(widest.count(d), 9) if d != "," else min(widest.count(d), 8), -",;\t|".index(d))
     )
+    return _cells(text, delimiter)
+
+
+def _cells(text: str, delimiter: str = ",") -> list[list[str]]:
+    """The cells of every line."""
     try:
         return list(csv.reader(io.StringIO(text), delimiter=delimiter, skipinitialspace=True))
     except csv.Error as error:
@@ -331,7 +336,7 @@ def _face_cap(text: str) -> Recording:
     """Face Cap's text: a line `bs` of names, then lines `k` of milliseconds, head place and angles, eyes and values."""
     names: list[str] = []
     rows, lines, bad = [], [], _Bad()
-    for line, cells in enumerate(csv.reader(io.StringIO(text)), 1):
+    for line, cells in enumerate(_cells(text), 1):
         kind = cells[0].strip() if cells else ""
         if kind == "bs":
             names = [cell.strip() for cell in cells[1:]]

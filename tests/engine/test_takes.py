@@ -164,6 +164,8 @@ def test_unrelated_files_are_refused(tmp_path: Path) -> None:
         "[1]",
         '{"frames": [{"x": 1}]}',
         "bs,jawOpen\n",
+        "info\r,Face Cap,1.0\nbs,jawOpen\n",
+        "bs,jawOpen\nk," + "1" * 200_000,
     ):
         with pytest.raises(InvalidInput):
             loaded(tmp_path, text)
