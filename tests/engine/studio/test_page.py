@@ -7,8 +7,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import cv2
 import pytest
 from running_studio import RunningStudio, chromium, until
+
+from cmet_engine.media.reader import VideoReader
 
 SLOW = 90_000  # milliseconds; other work runs on the machine
 
@@ -46,7 +49,7 @@ def at(page: Any, share: float) -> None:
     page.mouse.click(box["x"] + share * box["width"], box["y"] + 10)
 
 
-def test_an_edit_is_made_on_the_timeline(studio, page):
+def an_edit_is_made_on_the_timeline(studio, page):
     page.wait_for_function("document.querySelector('.main-frame .two')?.dataset.moment === '0'")
     page.locator(".person").wait_for()
     page.get_by_role("button", name=re.compile("^happy, seen")).click()
@@ -69,7 +72,7 @@ def test_an_edit_is_made_on_the_timeline(studio, page):
     until(lambda: keys(studio)[0] == moved)
 
 
-def test_the_picture_follows_the_hand_and_is_full_at_rest(studio, page):
+def the_picture_follows_the_hand_and_is_full_at_rest(studio, page):
     at(page, 0.25)
     page.wait_for_function("document.querySelector('.main-frame .two')?.dataset.moment === '6'")
     page.keyboard.press("ArrowRight")
@@ -81,7 +84,7 @@ def test_the_picture_follows_the_hand_and_is_full_at_rest(studio, page):
         )
 
 
-def test_strength_keys_regions_split_and_copy(studio, page):
+def strength_keys_regions_split_and_copy(studio, page):
     page.locator(".tl-block", has_text="happy").click()
     page.wait_for_function("document.querySelector('.right select').value === 'happy'")
     page.get_by_label("mouth", exact=True).fill("0.5")
@@ -105,7 +108,7 @@ def test_strength_keys_regions_split_and_copy(studio, page):
     until(lambda: len(keys(studio)) == 3)
 
 
-def test_a_dragged_point_corrects_a_curve(studio, page):
+def a_dragged_point_corrects_a_curve(studio, page):
     page.locator("select[aria-label='Curve to correct']").select_option("mouthSmileLeft")
     before = page.evaluate("window.cmetLatency.length")
     box = page.locator(".tl-curves").bounding_box()
@@ -120,7 +123,7 @@ def test_a_dragged_point_corrects_a_curve(studio, page):
     page.wait_for_function(f"window.cmetLatency.length > {before}")
 
 
-def test_a_page_that_is_loaded_again_shows_the_same(studio, page):
+def a_page_that_is_loaded_again_shows_the_same(studio, page):
     before = studio.project()
     page.reload()
     page.locator(".tl-block").nth(2).wait_for()
@@ -130,7 +133,7 @@ def test_a_page_that_is_loaded_again_shows_the_same(studio, page):
     assert page.locator(".tl-clock").inner_text() != "00:00:00:00", "the playhead is where it was"
 
 
-def test_an_engine_that_dies_is_started_again(studio, page):
+def an_engine_that_dies_is_started_again(studio, page):
     old = studio.engine_pid
     os.kill(old, signal.SIGKILL)
     at(page, 0.75)
@@ -138,7 +141,7 @@ def test_an_engine_that_dies_is_started_again(studio, page):
     assert studio.engine_pid != old
 
 
-def test_the_edit_is_rendered_and_its_report_and_credentials_shown(studio, page):
+def the_edit_is_rendered_and_its_report_and_credentials_shown(studio, page):
     page.get_by_role("tab", name="Render").click()
     page.get_by_label("Quality").select_option("draft")
     until(lambda: studio.project()["settings"]["quality"] == "draft")
@@ -161,7 +164,7 @@ def test_the_edit_is_rendered_and_its_report_and_credentials_shown(studio, page)
     assert page.faults == []
 
 
-def test_refusals_are_said_in_the_engines_sentence(studio, page):
+def refusals_are_said_in_the_engines_sentence(studio, page):
     page.get_by_role("button", name="Open …").click()
     page.get_by_label("Path", exact=True).fill("/etc/hostname")
     page.get_by_label("Path", exact=True).press("Enter")
@@ -169,7 +172,7 @@ def test_refusals_are_said_in_the_engines_sentence(studio, page):
     page.get_by_role("button", name="Close").last.click()
 
 
-def test_everything_is_reached_by_keyboard_and_has_a_name(page):
+def everything_is_reached_by_keyboard_and_has_a_name(studio, page):
     nameless = page.evaluate(
         """[...document.querySelectorAll("button, input, select, a, [role=button], img")].filter((e) => e.offsetParent
         && !(e.getAttribute("aria-label") || e.title || e.textContent.trim() || e.hasAttribute("alt") || e.labels?.length || e.type === "file"))
@@ -180,7 +183,7 @@ def test_everything_is_reached_by_keyboard_and_has_a_name(page):
     assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
 
 
-def test_the_work_is_found_again_after_a_crash_of_the_studio(studio, page):
+def the_work_is_found_again_after_a_crash_of_the_studio(studio, page):
     before = studio.project()
     studio.kill()
     page.goto(studio.start(studio.films / "take.mp4"))
@@ -191,3 +194,37 @@ def test_the_work_is_found_again_after_a_crash_of_the_studio(studio, page):
     assert (after["timeline"], after["corrections"], after["renders"]) == (
         before["timeline"], before["corrections"], before["renders"],
     )  # fmt: skip
+
+
+def a_face_is_put_on(studio, page):
+    picture = studio.films / "face.png"
+    frame = next(iter(VideoReader(studio.films / "take.mp4"))).image
+    cv2.imwrite(str(picture), frame[..., ::-1])
+    count = len(keys(studio))
+    page.locator(".face-upload input[type=file]").set_input_files(picture)
+    page.locator(".tl-block.chosen", has_text="like").wait_for()
+    until(lambda: len(keys(studio)) == count + 1)
+    assert studio.project()["reference"] and page.faults == []
+
+
+def a_silent_clip_is_said_to_be_silent(studio, page):
+    page.get_by_role("button", name="As the clip sounds").click()
+    page.get_by_text("has no sound").first.wait_for()
+
+
+def test_a_walk_through_the_page(studio, page):
+    for step in (
+        an_edit_is_made_on_the_timeline,
+        the_picture_follows_the_hand_and_is_full_at_rest,
+        strength_keys_regions_split_and_copy,
+        a_dragged_point_corrects_a_curve,
+        a_page_that_is_loaded_again_shows_the_same,
+        an_engine_that_dies_is_started_again,
+        a_face_is_put_on,
+        a_silent_clip_is_said_to_be_silent,
+        the_edit_is_rendered_and_its_report_and_credentials_shown,
+        refusals_are_said_in_the_engines_sentence,
+        everything_is_reached_by_keyboard_and_has_a_name,
+        the_work_is_found_again_after_a_crash_of_the_studio,
+    ):
+        step(studio, page)
