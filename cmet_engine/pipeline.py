@@ -202,12 +202,7 @@ def _edit_into(spec: EditSpec, footage: Source, final: Path, force: bool, watch:
         if spec.renderer not in ("edtalk", "none"):
             rendered = _render(footage, _open_renderer(footage, people, watch), people, video, watch)
         asked = [] if spec.renderer == "none" else signatory.messages
-        messages = [
-            *asked,
-            *_tracking_messages(people),
-            *people[0].emotions.messages,
-            *rendered.messages,
-        ]
+        messages = [*asked, *_tracking_messages(people), *people[0].emotions.messages, *rendered.messages]
         seconds = None if pieces else time.perf_counter() - started
         report = replace(_report(spec, people, timeline, rendered, messages, seconds), provenance=seal.words())
         write_report(folder / "report.html", folder / "report.json", report)

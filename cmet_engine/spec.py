@@ -326,16 +326,8 @@ class EditSpec(TimelineSpec, PartSpec):
     def _curves_alone(self) -> Self:
         if self.is_take:
             pictures = (
-                "renderer",
-                "range_from",
-                "range_to",
-                "lips",
-                "portrait",
-                "matte",
-                "shot_data",
-                "like_source",
-                "codec",
-            )
+                "renderer", "range_from", "range_to", "lips", "portrait", "matte", "shot_data", "like_source", "codec",
+            )  # fmt: skip
             for name in pictures:
                 if name in self.model_fields_set and getattr(self, name) not in ("none", None, False):
                     raise ValueError(f"{{{name}}} is about footage, and {{clip}} is the take of a face; leave it out")
