@@ -96,7 +96,7 @@ def chromium() -> Iterator[Any]:
             browser.close()
 
 
-def until(true: Any, seconds: float = 60.0) -> None:
+def until(true: Any, seconds: float = 300.0) -> None:
     """Wait until `true()`."""
     end = time.monotonic() + seconds
     while not true():

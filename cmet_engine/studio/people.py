@@ -2,6 +2,7 @@
 
 import re
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,13 @@ from nicegui import events, ui
 
 from cmet_engine.client import Client
 from cmet_engine.emotions import LIKE
+from cmet_engine.media.record import record
 from cmet_engine.studio.page import Page
 from cmet_engine.studio.project import called
 from cmet_engine.studio.widgets import check, push, tag
 
 DRAG = "(event) => event.dataTransfer.setData('text/emotion', '{name}')"
+RECORDED = 5.0  # seconds; a sentence or two are enough
 MAX_VOICE = 64 << 20  # bytes, as the engine takes them
 
 
@@ -62,6 +65,7 @@ class People:
             title="Blocks for what is heard in the clip's own sound, to be edited",
         )
         tag("p", "Or a recording of up to 64 MB, which becomes an emotion; or is followed:", "note")
+        push(f"Record {RECORDED:.0f} s", self._record, title="From the microphone of this machine")
         check("Follow it from the playhead", self._follow, self._set_follow)
         ui.upload(label="Drop or choose a recording", auto_upload=True, max_file_size=MAX_VOICE, on_upload=self._voice, on_rejected=self._rejected).classes(
             "voice-upload"
@@ -117,13 +121,29 @@ class People:
         ui.notify("The recording is larger than 64 MB; cut it, or make the emotion with: cmet vector", type="negative")
 
     async def _voice(self, event: events.UploadEventArguments) -> None:
-        """Make an emotion of a recording, and put it on the timeline."""
+        """Use a recording that was dropped or chosen."""
         start, self._start = self._start, None
         path = Path(event.file.name)
-        name = (re.sub(r"[^A-Za-z0-9_-]+", "_", path.stem).strip("_-")[:36] or "voice").lower()
-        name = name if name[0].isalpha() else f"v{name}"[:40]
         data = await event.file.read()
         ui.notify(f"Listening to {path.name} …")
+        await self._use(data, path, start)
+
+    async def _record(self) -> None:
+        """Use what this machine's microphone hears now."""
+        ui.notify(f"Recording {RECORDED:.0f} s: speak now.", timeout=1000 * RECORDED)
+        if data := await self.page.attempt(self._recorded):
+            await self._use(data, Path(f"voice_{time.strftime('%H%M%S')}.wav"), None)
+
+    def _recorded(self) -> bytes:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "voice.wav"
+            record(path, RECORDED)
+            return path.read_bytes()
+
+    async def _use(self, data: bytes, path: Path, start: float | None) -> None:
+        """Make an emotion of a recording and put it on the timeline; or blocks of what is felt in it."""
+        name = (re.sub(r"[^A-Za-z0-9_-]+", "_", path.stem).strip("_-")[:36] or "voice").lower()
+        name = name if name[0].isalpha() else f"v{name}"[:40]
         if self._follow:
             await self.page.attempt(self._heard, data, path.suffix, self.page.time if start is None else start)
         elif await self.page.attempt(self._make, data, path.suffix, name, say=f"{name} is among the emotions now."):
