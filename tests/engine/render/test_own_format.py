@@ -275,5 +275,5 @@ def test_an_edit_brings_no_comb(face, images, tmp_path, name, codec, kept) -> No
         picture = frame.to_ndarray(format="rgb24", **({} if frame.format.is_rgb else {"src_colorspace": 1}))
     rows = [shown[..., 1].astype(float) for shown in (edited, picture)]
     combs = [np.abs(one[1:-1] - (one[:-2] + one[2:]) / 2).mean() for one in rows]
-    assert combs[1] < 1.1 * combs[0]
+    assert combs[1] < 1.3 * combs[0]  # compression adds a tenth; an edit of one field alone makes it 2.3
     assert 10 * np.log10(255**2 / ((rows[0] - rows[1]) ** 2).mean()) > 38
