@@ -18,6 +18,7 @@ import numpy as np
 
 from cmet_engine import fingerprint
 from cmet_engine.files import sha256, user_folder
+from cmet_engine.npz import load_arrays
 
 log = logging.getLogger(__name__)
 
@@ -96,8 +97,8 @@ def put(name: str, fill: Callable[[Path], object]) -> None:
 def arrays(name: str | None, work: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
     """Arrays by name, from the entry `name`, or computed by `work` and put there; None is never cached."""
     if name and (entry := get(name)):
-        with contextlib.suppress(OSError, ValueError), np.load(entry / _ARRAYS, allow_pickle=False) as stored:
-            return dict(stored)
+        with contextlib.suppress(OSError, ValueError):
+            return load_arrays(entry / _ARRAYS)
     found = work()
     if name:
         put(name, lambda folder: np.savez(folder / _ARRAYS, **found))  # type: ignore[arg-type]

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cmet_engine import fingerprint
+from cmet_engine import fingerprint, npz
 from cmet_engine.errors import CmetError, InvalidInput
 from cmet_engine.files import is_hidden, read_json, whole_file
 
@@ -70,7 +70,4 @@ def save_arrays(path: Path, **arrays: np.ndarray) -> None:
 
 def load_arrays(path: Path) -> dict[str, np.ndarray]:
     """What `save_arrays` wrote; nothing when there is no such file."""
-    if not path.is_file():
-        return {}
-    with np.load(path, allow_pickle=False) as stored:
-        return dict(stored)
+    return npz.load_arrays(path) if path.is_file() else {}

@@ -20,6 +20,7 @@ import numpy as np
 from cmet_engine import arkit, takes
 from cmet_engine.errors import CmetError, InvalidInput, NotFound
 from cmet_engine.files import whole_file
+from cmet_engine.npz import load_arrays
 from cmet_engine.takes import FRAME_TIMES, NOTES, START_SECONDS
 from cmet_engine.timecode import nominal
 
@@ -236,8 +237,7 @@ def _to_npz(track: CoefficientTrack) -> bytes:
 
 def _from_npz(data: bytes) -> CoefficientTrack:
     try:
-        with np.load(io.BytesIO(data), allow_pickle=False) as archive:
-            fields = {name: archive[name] for name in archive.files}
+        fields = load_arrays(io.BytesIO(data))
     except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         raise InvalidInput("not a whole .npz track; it may be cut off or of another kind.") from error
     missing = {

@@ -13,6 +13,7 @@ import numpy as np
 
 from cmet_engine.errors import CmetError
 from cmet_engine.face.landmarks import LANDMARKS
+from cmet_engine.npz import load_arrays
 from cmet_engine.smoothstep import smoothstep
 
 FADE_SECONDS = 0.2
@@ -165,13 +166,13 @@ class FaceGeometry:
         Raises:
             OSError, ValueError, KeyError: the files are missing or damaged.
         """
-        with np.load(folder / "geometry.npz", allow_pickle=False) as stored:
-            geometry = cls(
-                Landmarks.open(folder / "landmarks.f32"), stored["valid"], (int(stored["size"][0]), int(stored["size"][1])),
-                Fraction(int(stored["fps"][0]), int(stored["fps"][1])), stored["times"], stored["head_rotation"],
-                stored["eye_rotation"], [int(c) for c in stored["cuts"]], stored["fade"], bool(stored["variable"]),
-                stored["teeth"], stored["strangers"],
-            )  # fmt: skip
+        stored = load_arrays(folder / "geometry.npz")
+        geometry = cls(
+            Landmarks.open(folder / "landmarks.f32"), stored["valid"], (int(stored["size"][0]), int(stored["size"][1])),
+            Fraction(int(stored["fps"][0]), int(stored["fps"][1])), stored["times"], stored["head_rotation"],
+            stored["eye_rotation"], [int(c) for c in stored["cuts"]], stored["fade"], bool(stored["variable"]),
+            stored["teeth"], stored["strangers"],
+        )  # fmt: skip
         if len(geometry.landmarks) != len(geometry):
             raise ValueError("the landmarks are cut off")
         return geometry

@@ -12,6 +12,7 @@ from cmet_engine import cache, fingerprint
 from cmet_engine.media.picture import small_jpeg
 from cmet_engine.media.reader import VideoReader
 from cmet_engine.media.source import Source
+from cmet_engine.npz import load_array
 
 LONGEST = 640  # pixels on the long side
 _QUALITY = 92  # of 100
@@ -26,7 +27,7 @@ class Proxy:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._ends = np.load(folder / _ENDS)
+        self._ends = load_array(folder / _ENDS)
         self._file = folder / _PICTURES
 
     def __len__(self) -> int:

@@ -20,6 +20,7 @@ import torch
 from cmet_engine.errors import InvalidInput, NotFound
 from cmet_engine.models.networks import NETWORKS, Network
 from cmet_engine.models.tensors import read_tensors
+from cmet_engine.npz import load_array
 
 _ZIP_MAGIC = b"PK\x03\x04"
 _PREFIXES = (
@@ -279,7 +280,7 @@ def read_preset(path: str | Path) -> np.ndarray:
         InvalidInput: not such a file.
     """
     try:
-        values = np.load(path, allow_pickle=False)
+        values = load_array(path)
     except (OSError, ValueError, EOFError) as error:
         raise InvalidInput(f"{path} is no .npy file of numbers; give one of EDTalk's expression presets.") from error
     if not isinstance(values, np.ndarray) or values.size != 10 or not np.isfinite(values).all():

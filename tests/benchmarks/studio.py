@@ -59,7 +59,7 @@ def measure(clip: Path, moments: int) -> None:
             page.wait_for_function("document.querySelector('.main-frame .two')?.dataset.moment !== undefined")
             first = time.perf_counter() - began
             for name in ("happy", "angry"):
-                page.locator(".emotion", has_text=name).click()
+                page.locator(f'.emotion[title^="{name}:"]').click()
                 page.locator(".tl-block", has_text=name).wait_for()
                 page.get_by_role("button", name="Over the whole clip").click()
             page.wait_for_function("document.querySelector('.main-frame .two').dataset.revision > 3")

@@ -16,7 +16,7 @@ ENGINE, ADD_ON = "cmet_engine", "cmet_blender"
 ROOMS = (  # a room may import itself and those before it
     (
         "light",
-        "arkit choices cleanup client corrections emotions errors extras files live_capture processes progress rest smoothstep take_formats take_times takes timecode timeline track",
+        "arkit choices cleanup client corrections emotions errors extras files live_capture npz processes progress rest smoothstep take_formats take_times takes timecode timeline track",
     ),
     (
         "stored results and requests",
