@@ -23,7 +23,7 @@ def load_arrays(file: Path | BinaryIO) -> dict[str, np.ndarray]:
         return {name: stored[name] for name in stored.files}
 
 
-def load_array(file: Path) -> np.ndarray:
+def load_array(file: str | Path) -> np.ndarray:
     """The array of an .npy file.
 
     Raises:
