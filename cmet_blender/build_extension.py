@@ -22,7 +22,7 @@ from cmet_engine import __version__ as version
 ROOT = Path(__file__).resolve().parents[1]
 # what cmet_blender imports of the engine, and what that imports; numpy and the standard library only
 LIGHT = (
-    "__init__", "arkit", "choices", "cleanup", "client", "emotions", "errors", "files", "live_capture", "processes", "progress", "rest", "take_formats", "take_times", "takes", "timecode", "timeline", "track",
+    "__init__", "arkit", "choices", "cleanup", "client", "emotions", "errors", "files", "live_capture", "npz", "processes", "progress", "rest", "take_formats", "take_times", "takes", "timecode", "timeline", "track",
 )  # fmt: skip
 LEFT_OUT = ("__main__.py", "build_dist.py", "build_extension.py", "build_wheel.py")  # of use beside the sources alone
 SETUP = "setup/"  # Set Up Engine, which the public listing does not allow
