@@ -85,6 +85,37 @@ def _absolute(path: str) -> str:
     return str(Path(bpy.path.abspath(path)).resolve())
 
 
+def difference(state: dict[str, Any]) -> CoefficientTrack:
+    """What a finished edit adds to the actor's own curves."""
+    edited, source = (CoefficientTrack.load(state["files"][name]) for name in ("edited.npz", "source.npz"))
+    return emotion_strips.delta(edited, source)
+
+
+def keep_source(one: Any, settings: Any, state: dict[str, Any]) -> None:
+    """Keep the actor's own curves of a finished edit as the track of a performer who has none."""
+    if not one.track:
+        one.track = str(keep_result(state, "source.npz", f"{Path(settings.clip).stem}_track"))
+
+
+def added(
+    context: Any,
+    rig_name: str,
+    title: str,
+    state: dict[str, Any],
+    part: tuple[float, float] | None,
+    info: dict[str, Any] | None = None,
+) -> str:
+    """Put what a finished edit adds on the rig as a strip; returns what was done."""
+    settings, one = context.scene.cmet, still_there(context, rig_name)
+    strip = emotion_strips.add(
+        one.rig, title, difference(state), settings.start_frame, strength=settings.strength, mapping=mapping_of(one), part=part,
+        fade=settings.fade, info=info,
+    )  # fmt: skip
+    choose_layer(one, strip)
+    keep_source(one, settings, state)
+    return f"Strip '{strip.name}' added; key its influence in the NLA editor."
+
+
 class CMET_OT_add_emotion(EngineOperator, bpy.types.Operator):
     """Add the chosen emotion to the rig as a strip: its influence is the strength"""
 
@@ -103,17 +134,7 @@ class CMET_OT_add_emotion(EngineOperator, bpy.types.Operator):
         return f"Emotion {self.emotion}", edit_request(settings, emotions=[with_gains(settings, self.emotion)])
 
     def receive(self, context: Any, state: dict[str, Any]) -> str:
-        settings = context.scene.cmet
-        edited, source = (CoefficientTrack.load(state["files"][n]) for n in ("edited.npz", "source.npz"))
-        one = still_there(context, self._rig)
-        strip = emotion_strips.add(
-            one.rig, self.emotion, emotion_strips.delta(edited, source), settings.start_frame, strength=settings.strength,
-            mapping=mapping_of(one), part=self._part, fade=settings.fade,
-        )  # fmt: skip
-        choose_layer(one, strip)
-        if not one.track:
-            one.track = str(keep_result(state, "source.npz", f"{Path(settings.clip).stem}_track"))
-        return f"Strip '{strip.name}' added; key its influence in the NLA editor."
+        return added(context, self._rig, self.emotion, state, self._part)
 
 
 class CMET_OT_from_face(EngineOperator, bpy.types.Operator):
@@ -134,17 +155,8 @@ class CMET_OT_from_face(EngineOperator, bpy.types.Operator):
         return f"Expression of {Path(settings.reference).name}", edit_request(settings, **asked)
 
     def receive(self, context: Any, state: dict[str, Any]) -> str:
-        settings = context.scene.cmet
-        edited, source = (CoefficientTrack.load(state["files"][n]) for n in ("edited.npz", "source.npz"))
-        one = still_there(context, self._rig)
-        strip = emotion_strips.add(
-            one.rig, Path(settings.reference).stem, emotion_strips.delta(edited, source), settings.start_frame,
-            strength=settings.strength, mapping=mapping_of(one), part=self._part, fade=settings.fade, info={"layer": "file"},
-        )  # fmt: skip
-        choose_layer(one, strip)
-        if not one.track:
-            one.track = str(keep_result(state, "source.npz", f"{Path(settings.clip).stem}_track"))
-        return f"Strip '{strip.name}' added; key its influence in the NLA editor."
+        title = Path(context.scene.cmet.reference).stem
+        return added(context, self._rig, title, state, self._part, info={"layer": "file"})
 
 
 class CMET_OT_from_voice(EngineOperator, bpy.types.Operator):
@@ -180,14 +192,12 @@ class CMET_OT_from_voice(EngineOperator, bpy.types.Operator):
     def receive_all(self, context: Any, states: list[dict[str, Any]]) -> str:
         settings, one, timeline = context.scene.cmet, still_there(context, self._rig), _heard(states[0])
         for name, state in zip(timeline.names(), states[1:], strict=True):
-            edited, source = (CoefficientTrack.load(state["files"][n]) for n in ("edited.npz", "source.npz"))
             keys = EmotionTimeline([key for key in timeline.keys if key.emotion == name])
             strip = emotion_strips.add_heard(
-                one.rig, keys, emotion_strips.delta(edited, source), settings.start_frame, mapping=mapping_of(one)
+                one.rig, keys, difference(state), settings.start_frame, mapping=mapping_of(one)
             )
             choose_layer(one, strip)
-        if not one.track:
-            one.track = str(keep_result(states[0], "source.npz", f"{Path(settings.clip).stem}_track"))
+        keep_source(one, settings, states[0])
         return f"Heard: {', '.join(timeline.names())}; key the influence of the strips in the NLA editor."
 
 

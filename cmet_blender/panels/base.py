@@ -13,6 +13,13 @@ class Panel:
     bl_category = "C-MET"
 
 
+def fields(layout: Any) -> Any:
+    """A layout with the names of fields beside them."""
+    layout.use_property_split = True
+    layout.use_property_decorate = False
+    return layout
+
+
 def whose(layout: Any, settings: Any) -> Any:
     """The `Performer` whom a panel is about, said at its top where there are several."""
     one = performers.current(settings)

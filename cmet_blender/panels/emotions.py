@@ -7,7 +7,7 @@ import bpy
 from cmet_engine.timeline import REGIONS
 
 from .. import performers, session
-from .base import Panel, whose
+from .base import Panel, fields, whose
 from .layers import draw_layers
 
 
@@ -19,9 +19,7 @@ class CMET_PT_emotion(Panel, bpy.types.Panel):
 
     def draw(self, context: Any) -> None:
         """Gallery, strips of the rig, bake."""
-        layout, settings = self.layout, context.scene.cmet
-        layout.use_property_split = True
-        layout.use_property_decorate = False
+        layout, settings = fields(self.layout), context.scene.cmet
         one = whose(layout, settings)
         row = layout.row(align=True)
         row.template_icon_view(settings, "emotion", show_labels=True, scale=4.0, scale_popup=3.5)
@@ -63,9 +61,7 @@ class CMET_PT_regions(Panel, bpy.types.Panel):
 
     def draw(self, context: Any) -> None:
         """A gain for each region."""
-        layout, settings = self.layout, context.scene.cmet
-        layout.use_property_split = True
-        layout.use_property_decorate = False
+        layout, settings = fields(self.layout), context.scene.cmet
         column = layout.column(align=True)
         for region in REGIONS:
             column.prop(settings, f"gain_{region}", slider=True)
@@ -81,9 +77,7 @@ class CMET_PT_face(Panel, bpy.types.Panel):
 
     def draw(self, context: Any) -> None:
         """A reference, and the button that puts its expression on."""
-        layout, settings = self.layout, context.scene.cmet
-        layout.use_property_split = True
-        layout.use_property_decorate = False
+        layout, settings = fields(self.layout), context.scene.cmet
         one = performers.current(settings)
         layout.prop(settings, "reference")
         row = layout.row()
@@ -103,9 +97,7 @@ class CMET_PT_voice(Panel, bpy.types.Panel):
 
     def draw(self, context: Any) -> None:
         """Recordings and a name."""
-        layout, settings = self.layout, context.scene.cmet
-        layout.use_property_split = True
-        layout.use_property_decorate = False
+        layout, settings = fields(self.layout), context.scene.cmet
         column = layout.column(align=True)
         for name in ("voice", "neutral_voice"):
             row = column.row(align=True)

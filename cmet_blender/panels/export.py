@@ -6,7 +6,7 @@ import bpy
 
 from ..export import PRESETS
 from ..wrapping import wrapped
-from .base import Panel, whose
+from .base import Panel, fields, whose
 
 
 class CMET_PT_export(Panel, bpy.types.Panel):
@@ -17,9 +17,7 @@ class CMET_PT_export(Panel, bpy.types.Panel):
 
     def draw(self, context: Any) -> None:
         """File, preset, what the program expects."""
-        layout, settings = self.layout, context.scene.cmet
-        layout.use_property_split = True
-        layout.use_property_decorate = False
+        layout, settings = fields(self.layout), context.scene.cmet
         one = whose(layout, settings)
         layout.prop(settings, "export_path")
         if settings.export_path.lower().endswith(".fbx"):

@@ -6,7 +6,7 @@ import bpy
 
 from .. import mapping, performers, rig
 from ..wrapping import wrapped
-from .base import Panel, whose
+from .base import Panel, fields, whose
 
 _ICONS = {
     mapping.EXACT: "CHECKMARK", mapping.CONVENTION: "CHECKMARK", mapping.MANUAL: "GREASEPENCIL", mapping.GUESSED: "QUESTION",
@@ -67,9 +67,7 @@ class CMET_PT_rig(Panel, bpy.types.Panel):
 
     def draw(self, context: Any) -> None:
         """Rig, table, apply."""
-        layout, settings = self.layout, context.scene.cmet
-        layout.use_property_split = True
-        layout.use_property_decorate = False
+        layout, settings = fields(self.layout), context.scene.cmet
         one = whose(layout, settings)
         layout.prop(one, "rig")
         if one.rows:

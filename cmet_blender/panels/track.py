@@ -8,7 +8,7 @@ import bpy
 from .. import performers, session
 from ..operators.track import to_track
 from ..wrapping import wrapped
-from .base import Panel
+from .base import Panel, fields
 
 
 class CMET_UL_people(bpy.types.UIList):
@@ -43,9 +43,7 @@ class CMET_PT_footage(Panel, bpy.types.Panel):
 
     def draw(self, context: Any) -> None:
         """Clip, people, track, job, messages."""
-        layout, settings = self.layout, context.scene.cmet
-        layout.use_property_split = True
-        layout.use_property_decorate = False
+        layout, settings = fields(self.layout), context.scene.cmet
         width = context.region.width
         layout.operator(
             "cmet.load_footage", icon="FILE_MOVIE", text="Load Clip" if not settings.clip else Path(settings.clip).name

@@ -11,7 +11,7 @@ from .. import footage, performers, session
 from ..operators.engine import engine_text
 from ..properties import LIKE_SOURCE, codecs_of
 from ..wrapping import wrapped
-from .base import Panel
+from .base import Panel, fields
 
 BADGES = {
     "valid": ("signed, unchanged", "CHECKMARK"),
@@ -33,9 +33,7 @@ class CMET_PT_video(Panel, bpy.types.Panel):
 
     def draw(self, context: Any) -> None:
         """Render, before and after, the engine."""
-        layout, settings = self.layout, context.scene.cmet
-        layout.use_property_split = True
-        layout.use_property_decorate = False
+        layout, settings = fields(self.layout), context.scene.cmet
         layout.prop(settings, "renderer")
         if settings.renderer == "warp":
             layout.prop(settings, "quality")
@@ -108,9 +106,7 @@ class CMET_PT_range(Panel, bpy.types.Panel):
 
     def draw(self, context: Any) -> None:
         """From, to, handles; matte and shot data."""
-        layout, settings = self.layout, context.scene.cmet
-        layout.use_property_split = True
-        layout.use_property_decorate = False
+        layout, settings = fields(self.layout), context.scene.cmet
         column = layout.column(align=True)
         column.prop(settings, "range_from", placeholder="the beginning")
         column.prop(settings, "range_to", placeholder="the end")

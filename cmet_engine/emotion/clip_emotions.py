@@ -91,7 +91,7 @@ def clip_emotions(spec: EditSpec, footage: Source | None = None) -> ClipEmotions
     if footage.is_part:
         info = measure(footage)
         emotions.timeline = replace(emotions.timeline, begins=info.begins, whole=info.whole)
-    if spec.follow or not audio.has_sound(spec.clip):
+    if not vectors or spec.follow or not audio.has_sound(spec.clip):
         return emotions
     try:
 

@@ -28,6 +28,14 @@ def starting_with(prefixes: tuple[str, ...]) -> np.ndarray:
     return np.array([name.startswith(prefixes) for name in arkit.NAMES])
 
 
+def bridged(values: np.ndarray, valid: np.ndarray) -> np.ndarray:
+    """`values` [N, C], which run on in a straight line where `valid` [N] says that they were not seen; as they are where none was."""
+    seen = np.flatnonzero(valid)
+    if not 0 < len(seen) < len(values):
+        return values
+    return np.stack([np.interp(np.arange(len(values)), seen, column) for column in values[seen].T], 1)
+
+
 ANTAGONISTS = {
     "mouthSmile": "mouthFrown",
     "mouthFrown": "mouthSmile",

@@ -13,7 +13,7 @@ from scipy.ndimage import gaussian_filter1d
 
 from cmet_engine import arkit
 from cmet_engine.emotion.bearing import with_bearing
-from cmet_engine.emotion.coefficients import ANTAGONISTS, NEUTRAL_BAND, columns_of, starting_with
+from cmet_engine.emotion.coefficients import ANTAGONISTS, NEUTRAL_BAND, bridged, columns_of, starting_with
 from cmet_engine.emotion.embedded_connector import (
     EXPRESSION_SCALE,
     FRAME_RATE,
@@ -230,9 +230,8 @@ def held_expression(coefficients: np.ndarray, fps: float, valid: np.ndarray | No
     speech moves (jaw, rounding, parting of the lips) and gaze and blinks are never part of it.
     """
     values = np.asarray(coefficients, np.float64)
-    if valid is not None and valid.any() and not valid.all():
-        seen = np.flatnonzero(valid)
-        values = np.stack([np.interp(np.arange(len(values)), seen, values[seen, c]) for c in range(arkit.COUNT)], 1)
+    if valid is not None:
+        values = bridged(values, valid)
     slow = gaussian_filter1d(values, max(HELD_SECONDS * fps, 0.5), axis=0, mode="nearest")
     return np.where(_HELD, np.maximum(slow - NEUTRAL_BAND, 0.0), 0.0)
 

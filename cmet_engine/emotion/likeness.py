@@ -11,7 +11,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter1d
 
 from cmet_engine import arkit
-from cmet_engine.emotion.coefficients import ANTAGONISTS, NEUTRAL_BAND, columns_of, starting_with
+from cmet_engine.emotion.coefficients import ANTAGONISTS, NEUTRAL_BAND, bridged, columns_of, starting_with
 from cmet_engine.errors import InvalidInput
 from cmet_engine.face.clip import track_clip
 from cmet_engine.progress import Progress
@@ -118,11 +118,8 @@ def expression_of(track: CoefficientTrack) -> np.ndarray:
 
     The person's own rest is the median of the track, as far as neutral faces go; where no face was found the values run on.
     """
-    values = track.coefficients.astype(np.float64)
-    seen = np.flatnonzero(track.valid)
-    if len(seen) < len(values):
-        values = np.stack([np.interp(np.arange(len(values)), seen, column) for column in values[seen].T], 1)
-    shown = np.maximum(values - np.minimum(np.median(values[seen], 0), NEUTRAL_BAND), 0)
+    values = bridged(track.coefficients.astype(np.float64), track.valid)
+    shown = np.maximum(values - np.minimum(np.median(values[track.valid], 0), NEUTRAL_BAND), 0)
     shown[:, _LEFT_OUT] = 0
     if len(values) > 1:
         for columns, seconds in ((_MOUTH, MOUTH_SECONDS), (np.setdiff1d(np.arange(arkit.COUNT), _MOUTH), ELSE_SECONDS)):

@@ -15,8 +15,6 @@ from cmet_engine import arkit, cache
 from cmet_engine.corrections import corrected
 from cmet_engine.emotion.clip_emotions import clip_emotions, heard_timeline
 from cmet_engine.emotion.edit import edit_track
-from cmet_engine.emotion.likeness import Likeness
-from cmet_engine.emotions import LIKE
 from cmet_engine.errors import CmetError
 from cmet_engine.face.clip import face_key, tracked
 from cmet_engine.face.occlusion import Occlusion, find_occlusion, was_found
@@ -126,16 +124,14 @@ class Scrubber:
         """The edited track, without corrections."""
         if not timeline.keys:
             return source
-        names = [name for name in timeline.names() if name != LIKE]
-        likeness = None
-        if (path := spec.like) is not None:
-            likeness = self._keep("likeness", (cache.content(path),), lambda: Likeness.of(path))
-        if not names:
-            return edit_track(source, timeline, {}, mode=spec.mode, likeness=likeness)
-        named = EditSpec(clip=spec.clip, emotions=tuple(names), device="cpu", renderer="none")
-        emotions = self._keep("emotions", (content, *names), lambda: clip_emotions(named))
+        names = timeline.names()
+        named = EditSpec(clip=spec.clip, emotions=tuple(names), like=spec.like, device="cpu", renderer="none")
+        like = spec.like and cache.content(spec.like)
+        emotions = self._keep("emotions", (content, *names, like), lambda: clip_emotions(named))
         emphasis = replace(emotions, timeline=timeline).emphasis(source)
-        return edit_track(source, timeline, emotions.vectors, emphasis=emphasis, mode=spec.mode, likeness=likeness)
+        return edit_track(
+            source, timeline, emotions.vectors, emphasis=emphasis, mode=spec.mode, likeness=emotions.likeness
+        )
 
     def _image(self, spec: LiveSpec, edit: _Edit, frame: int) -> np.ndarray:
         """A frame of the clip, uint8 [h, w, 3], as large as it is; or from its small copy where that is large enough."""

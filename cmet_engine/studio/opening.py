@@ -1,12 +1,10 @@
 """Open a clip: recent ones, those in the folders that may be used, or one that is dropped."""
 
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from nicegui import events, ui
 
-from cmet_engine.client import Client
 from cmet_engine.studio.page import Page
 from cmet_engine.studio.widgets import entry, push, tag
 
@@ -87,11 +85,5 @@ class Opening:
     async def _dropped(self, event: events.UploadEventArguments) -> None:
         """Hand a clip that was dropped to the engine, and open it there."""
         data, suffix = await event.file.read(), Path(event.file.name).suffix.lower()
-        if sent := await self.page.attempt(self._send, data, suffix):
+        if sent := await self.page.attempt(self.page.session.sent, data, suffix):
             await self._open(sent)
-
-    def _send(self, data: bytes, suffix: str) -> str:
-        with tempfile.NamedTemporaryFile(suffix=suffix) as file:
-            file.write(data)
-            file.flush()
-            return self.page.session.link.ask(lambda engine: Client.upload(engine, file.name))

@@ -8,7 +8,6 @@ from typing import Any
 
 from nicegui import events, ui
 
-from cmet_engine.client import Client
 from cmet_engine.emotions import LIKE
 from cmet_engine.media.record import record
 from cmet_engine.studio.page import Page
@@ -168,22 +167,15 @@ class People:
             await self.page.add(LIKE)
 
     def _refer(self, data: bytes, suffix: str) -> bool:
-        self.page.session.refer_to(self._sent(data, suffix))
+        self.page.session.refer_to(self.page.session.sent(data, suffix))
         return True
 
     def _heard(self, data: bytes, suffix: str, start: float) -> int:
-        return self.page.session.heard(self._sent(data, suffix), start)
-
-    def _sent(self, data: bytes, suffix: str) -> str:
-        """Hand a file to the engine; returns its path there."""
-        with tempfile.NamedTemporaryFile(suffix=suffix.lower()) as file:
-            file.write(data)
-            file.flush()
-            return self.page.session.link.ask(lambda engine: Client.upload(engine, file.name))
+        return self.page.session.heard(self.page.session.sent(data, suffix), start)
 
     def _make(self, data: bytes, suffix: str, name: str) -> bool:
         link, session = self.page.session.link, self.page.session
-        sent = self._sent(data, suffix)
+        sent = self.page.session.sent(data, suffix)
         job = link.ask(lambda engine: engine.vector([sent], [], name, replace=True))
         session.wait(job)
         session.refresh_emotions()

@@ -139,7 +139,7 @@ class Project:
             "clip": self.clip, "face": self.face, "keys": self.plain_keys(), "corrections": list(self.corrections),
             "mode": self.settings["mode"],
         }  # fmt: skip
-        return {**edit, "like": self.reference} if any(LIKE in key.emotion for key in self.keys) else edit
+        return {**edit, "like": self.reference} if LIKE in EmotionTimeline(list(self.keys)).names() else edit
 
 
 def called(row: dict[str, Any]) -> str:

@@ -1,5 +1,6 @@
 """What is open: one clip, its project, and the jobs that the engine does for it. The pages show this; there is no logic of the work here."""
 
+import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -9,15 +10,14 @@ from typing import Any
 
 from cmet_engine.client import Client
 from cmet_engine.errors import CmetError, InvalidInput
+from cmet_engine.spec import CURVES
 from cmet_engine.studio.link import EngineLink
 from cmet_engine.studio.project import Project, called, recent
-from cmet_engine.takes import SUFFIXES
 from cmet_engine.timeline import EmotionTimeline
 
 FINISHED = ("done", "failed", "cancelled")
 DRAFT = 400  # pixels on the long side of pictures while the hand moves; the engine has small copies up to 640
 SHOWN_RENDERS = 12
-CURVES = (".npz", *SUFFIXES)
 
 
 class Session:
@@ -124,6 +124,13 @@ class Session:
         project.settings[name] = value
         project.save()
         self.changed()
+
+    def sent(self, data: bytes, suffix: str) -> str:
+        """Hand the bytes of a file to the engine; returns its path there."""
+        with tempfile.NamedTemporaryFile(suffix=suffix.lower()) as file:
+            file.write(data)
+            file.flush()
+            return self.link.ask(lambda engine: Client.upload(engine, file.name))
 
     def heard(self, recording: str, start: float) -> int:
         """Add keys for what is felt in a recording, or in the clip's own sound, when and how strongly.
