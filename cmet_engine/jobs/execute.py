@@ -26,6 +26,7 @@ from cmet_engine.media.output import files_read
 from cmet_engine.media.probe import measure, part_of
 from cmet_engine.media.source import Source
 from cmet_engine.pipeline import Preview
+from cmet_engine.processes import keep_freed_memory
 from cmet_engine.progress import Progress
 from cmet_engine.provenance.seal import CHARACTER, Signatory
 from cmet_engine.rest import calibrated, rest_of
@@ -94,6 +95,7 @@ def execute(
     """
     # frames are drawn side by side; OpenCV's own threads would spin while they wait for each other
     cv2.setNumThreads(1)
+    keep_freed_memory()
     with inputs_kept(files_read(spec)):
         return _execute(spec, output, _Options(force, progress, pieces, preview))
 
