@@ -330,11 +330,13 @@ def changed_box(before: np.ndarray, after: np.ndarray, within: Box | None = None
     """
     left, top, right, bottom = within or (0, 0, before.shape[1], before.shape[0])
     part = slice(top, bottom), slice(left, right)
-    differs = cv2.absdiff(before[part], after[part]).reshape(bottom - top, -1)
-    rows, columns = (np.flatnonzero(differs.max(axis)) for axis in (1, 0))
-    if not len(rows):
-        return None
-    return left + int(columns[0]) // 3, top + int(rows[0]), left + int(columns[-1]) // 3 + 1, top + int(rows[-1]) + 1
+    x, y, width, height = cv2.boundingRect(changed_pixels(before[part], after[part]))
+    return (left + x, top + y, left + x + width, top + y + height) if width else None
+
+
+def changed_pixels(before: np.ndarray, after: np.ndarray, least: float = 0) -> np.ndarray:
+    """In which pixels a colour of two pictures [H, W, 3] differs by more than `least`: uint8 [H, W], 255 or 0."""
+    return cv2.bitwise_not(cv2.inRange(cv2.absdiff(before, after), (0, 0, 0), (least, least, least)))
 
 
 def black_and_white(bits: int, full: bool) -> tuple[int, int]:

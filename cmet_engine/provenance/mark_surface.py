@@ -32,16 +32,26 @@ _X, _Y = np.meshgrid(
 )  # fmt: skip
 
 
+def _polynomial(factors: Any, y: np.ndarray) -> np.ndarray:
+    """Value of a polynomial, the highest power first, by Horner's method."""
+    first, second, *others = factors
+    value: np.ndarray = first * y + second
+    for factor in others:
+        value *= y
+        value += factor
+    return value
+
+
 def _depth(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     square = x * x
-    return np.asarray(np.polyval(_MIDDLE, y) + square * (np.polyval(_BESIDE, y) + square * _FAR))
+    return np.asarray(_polynomial(_MIDDLE, y) + square * (_polynomial(_BESIDE, y) + square * _FAR))
 
 
 def _slopes(x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """How the depth changes across and down."""
     square = x * x
-    across = 2 * x * (np.polyval(_BESIDE, y) + square * (2 * _FAR))
-    return across, np.asarray(np.polyval(_DOWN, y) + square * np.polyval(_DOWN_BESIDE, y))
+    across = 2 * x * (_polynomial(_BESIDE, y) + square * (2 * _FAR))
+    return across, np.asarray(_polynomial(_DOWN, y) + square * _polynomial(_DOWN_BESIDE, y))
 
 
 _Z = _depth(_X, _Y)

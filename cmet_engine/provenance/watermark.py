@@ -16,6 +16,7 @@ import numpy as np
 
 from cmet_engine.face.geometry import FaceGeometry
 from cmet_engine.face.pose import Pose, normalise
+from cmet_engine.media.planes import changed_pixels
 from cmet_engine.provenance.mark_code import CHIPS, encode
 from cmet_engine.provenance.mark_surface import COLUMNS, DENSITY, ROWS, places
 
@@ -94,7 +95,7 @@ def mark(
         time: of the frame in seconds.
         pose: of the head, of this frame alone.
         luma: [h, w] of the region, 0 to 255 and beyond.
-        changed: bool [h, w], where the mark may lie; holes in it are filled.
+        changed: bool or uint8 [h, w], where the mark may lie; holes in it are filled.
         corner: x and y of the region's first pixel.
         still: the head hardly moves in the clip.
     """
@@ -134,16 +135,18 @@ class Marker:
             corner: x and y of its first pixel.
             least: difference of colours up to which a pixel was not edited.
         """
-        red, green, blue = cv2.split(cv2.absdiff(before, after))
-        changed = cv2.max(cv2.max(red, green), blue) > least
+        changed = changed_pixels(before, after, least)
         lighter = np.zeros(changed.shape, np.float32)
-        luma = after[..., 1].astype(np.float32)
+        luma: Any = cv2.extractChannel(after, 1).astype(np.float32)
         for geometry, still in self.people:
             share = np.float32(geometry.fade[index])
-            if share > 0 and changed.any():
+            if share > 0 and cv2.countNonZero(changed):
                 pose = normalise(geometry.landmarks[index][None])[1]
                 if pose.scale[0] > SMALLEST:  # neither lost nor a dot
-                    lighter += mark(self.number, time, pose, luma + lighter, changed, corner, still) * share
+                    added = mark(self.number, time, pose, luma, changed, corner, still)
+                    added *= share
+                    lighter += added
+                    luma += added
         return lighter
 
 
@@ -163,7 +166,8 @@ def _inner(changed: np.ndarray, scale: float) -> np.ndarray:
     """A mask that rises softly from the edge of what was changed to its inside: float32 [h, w] in 0 to 1."""
     reach = max(round(scale / 40), 2)
     pad, window = reach + 1, (2 * reach + 1, 2 * reach + 1)
-    mask = cv2.morphologyEx(np.pad(changed.astype(np.uint8), pad), cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
+    mask = cv2.copyMakeBorder(changed.view(np.uint8), pad, pad, pad, pad, cv2.BORDER_CONSTANT)
+    mask = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
     outlines, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     large = [outline for outline in outlines if cv2.contourArea(outline) > scale**2 / _SPOT]
     filled = cv2.drawContours(np.zeros_like(mask), large, -1, (1,), cv2.FILLED)
@@ -174,6 +178,12 @@ def _inner(changed: np.ndarray, scale: float) -> np.ndarray:
 def _tolerance(luma: np.ndarray, scale: float, flat: float) -> np.ndarray:
     """How much a place hides, float32 [h, w]: `flat` where the picture is flat, up to 1 where it is busy."""
     window = (max(round(scale / 12), 2) * 2 + 1,) * 2
-    mean = cv2.blur(luma, window)
-    spread = np.sqrt(np.maximum(cv2.blur(luma * luma, window) - mean * mean, 0))
-    return np.clip(flat + spread * np.float32(RISE), flat, 1)
+    mean: Any = cv2.blur(luma, window)
+    spread: Any = cv2.blur(luma * luma, window)
+    mean *= mean
+    spread -= mean
+    cv2.max(spread, 0.0, spread)
+    cv2.sqrt(spread, spread)
+    spread *= np.float32(RISE)
+    spread += np.float32(flat)
+    return cv2.min(spread, 1.0, spread)

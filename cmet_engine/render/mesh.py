@@ -84,3 +84,52 @@ def gradients(
     area = np.where(flat, np.inf, area)[:, None]
     f1, f2 = values[1] - values[0], values[2] - values[0]
     return (f1 * e2[:, 1:] - f2 * e1[:, 1:]) / area, (f2 * e1[:, :1] - f1 * e2[:, :1]) / area, flat
+
+
+FLAT = 0.05
+"""Square pixels: triangles of half of it or less show one value."""
+
+
+def interpolated(points: np.ndarray, values: np.ndarray, corners: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Values that are linear within triangles, at the pixels of a picture: float32 [h, w, 2], 0 where no triangle lies.
+
+    Args:
+        points: [K, 2], places in pixels.
+        values: [K, 2], the values there.
+        corners: [T, 3], the triangles; each hides those before it.
+        shape: height and width of the picture.
+    """
+    rows, columns = shape
+    corners = np.take_along_axis(
+        corners, np.argsort(points[corners, 1], axis=1), 1
+    )  # downwards: an edge is the same in both
+    a, b, c = (points[corners[:, k]] for k in range(3))
+    va, vb, vc = (values[corners[:, k]] for k in range(3))
+    gx, gy, flat = gradients((a, b, c), (va, vb, vc), FLAT)
+    # the rows of every triangle
+    first = np.maximum(np.ceil(a[:, 1]), 0).astype(np.int64)
+    count = np.maximum(np.minimum(np.floor(c[:, 1]), rows - 1).astype(np.int64) + 1 - first, 0)
+    count[flat] = 0
+    which = np.repeat(np.arange(len(corners)), count)
+    y = np.arange(len(which)) - np.repeat(np.cumsum(count) - count - first, count)
+    # in each the pixels from one edge to the other
+    slopes = [(q[:, 0] - p[:, 0]) / np.maximum(q[:, 1] - p[:, 1], 1e-9) for p, q in ((a, c), (a, b), (b, c))]
+    ax, ay, bx, by, long, upper, lower = (column[which] for column in (*a.T, *b.T, *slopes))
+    one = ax + (y - ay) * long
+    other = np.where(y < by, ax + (y - ay) * upper, bx + (y - by) * lower)
+    left = np.maximum(np.ceil(np.minimum(one, other)), 0).astype(np.int64)
+    count = np.maximum(np.minimum(np.floor(np.maximum(one, other)), columns - 1).astype(np.int64) + 1 - left, 0)
+    step = gx.astype(np.float32)[which]
+    start = (va[which] + gx[which] * (left - ax)[:, None] + gy[which] * (y - ay)[:, None]).astype(np.float32)
+    # both values of a pixel are moved as one
+    pairs = [np.repeat(np.ascontiguousarray(both).view(np.int64)[:, 0], count) for both in (start, step)]
+    pixels, steps = (both.view(np.float32).reshape(-1, 2) for both in pairs)
+    before = np.cumsum(count) - count
+    along = np.arange(len(pixels))
+    steps *= (along - np.repeat(before, count)).astype(np.float32)[:, None]
+    pixels += steps
+    result = np.zeros((rows, columns, 2), np.float32)
+    result.view(np.int64).reshape(-1)[along + np.repeat(y * columns + left - before, count)] = pixels.view(np.int64)[
+        :, 0
+    ]
+    return result

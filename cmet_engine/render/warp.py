@@ -342,33 +342,7 @@ def _skin_flow(
     corners, kind = mesh.layers()
     far = np.concatenate([depth, np.full(len(target) - SKIN, depth.max())])[corners].mean(1)
     far += np.choose(kind, [1e5, 0.0, -1e5])  # rings lie behind the face, the fillings of the openings before it
-    order = np.argsort(-far)
-    points = np.round((target - corner) * (scale * 2**_SUBPIXEL)).astype(np.int32)
-    drawn = points[corners[order]]
-    which = np.full((rows, columns), len(corners), np.int32)
-    fill = cv2.fillConvexPoly
-    for triangle, number in zip(drawn, order.tolist(), strict=True):
-        fill(which, triangle, (number,), 8, _SUBPIXEL)
-    at = which.astype(np.intp)  # as `take` wants them
-    # shift within a triangle is linear in the place: shift = gx * x + gy * y + constant
-    a, b, c = ((target[corners[:, k]] - corner) * scale for k in range(3))
-    sa, sb, sc = (shift[corners[:, k]] for k in range(3))
-    gx, gy, _ = mesh.gradients((a, b, c), (sa, sb, sc), 0.05)
-    constant = sa - gx * a[:, :1] - gy * a[:, 1:]
-    low, high = np.minimum(np.minimum(sa, sb), sc), np.maximum(np.maximum(sa, sb), sc)
-    table = np.zeros((len(corners) + 1, 2, 5), np.float32)
-    table[:-1] = np.stack([gx, gy, constant, low, high], 2)
-    x = np.arange(columns, dtype=np.float32)[None, :]
-    y = np.arange(rows, dtype=np.float32)[:, None]
-    flow: Any = np.empty((rows, columns, 2), np.float32)
-    for k, values in enumerate(np.ascontiguousarray(table.transpose(1, 2, 0))):
-        across, down, start, least, most = (column.take(at, mode="clip") for column in values)  # clip: no buffer
-        across *= x
-        down *= y
-        across += down
-        across += start
-        # a pixel of a thin triangle may have its centre outside it: no corner goes as far as the plane does there
-        flow[..., k] = cv2.min(cv2.max(across, least), most)
+    flow: Any = mesh.interpolated((target - corner) * scale, shift, corners[np.argsort(-far)], (rows, columns))
     flow = _round_off(flow, target - corner, size, scale, closing)
     if scale < 1:
         flow = cv2.resize(flow, (x1 - x0, y1 - y0), interpolation=cv2.INTER_LINEAR)
