@@ -4,6 +4,7 @@ import cv2
 import numpy as np
 
 from cmet_engine.face.landmarks import CHIN_TIP, FOREHEAD, SKIN
+from cmet_engine.media.info import Frame
 
 REACH = 1.22
 """Side of the crop over the larger side of the landmarks' box: room for a jaw that drops."""
@@ -29,14 +30,15 @@ def crop_transform(landmarks: np.ndarray, size: int) -> np.ndarray:
     return np.column_stack([turn * scale, size / 2 - scale * (low + high) / 2])
 
 
-def cut_crop(image: np.ndarray, transform: np.ndarray, size: int) -> np.ndarray:
+def cut_crop(image: np.ndarray | Frame, transform: np.ndarray, size: int) -> np.ndarray:
     """The canonical crop [R, R, C] of a frame [H, W, C], by the `transform` [2, 3] of `crop_transform`."""
+    if isinstance(image, Frame):  # only the face's region of it is looked at
+        low, high = _around(transform, size, image.shape)
+        image = image.part((*low, *high))
+        transform = np.column_stack([transform[:, :2], transform[:, :2] @ low + transform[:, 2]])
     scale = float(np.sqrt(abs(np.linalg.det(transform[:, :2]))))
     if scale < 0.65:  # averaged down before it is sampled
-        corners = np.array([[0, 0], [size, 0], [0, size], [size, size]]) @ np.linalg.inv(transform[:, :2]).T
-        corners = corners - np.linalg.inv(transform[:, :2]) @ transform[:, 2]
-        low = np.clip(np.floor(corners.min(0)).astype(int) - 2, 0, np.array(image.shape[1::-1]) - 2)
-        high = np.clip(np.ceil(corners.max(0)).astype(int) + 3, low + 2, image.shape[1::-1])
+        low, high = _around(transform, size, image.shape)
         part = image[low[1] : high[1], low[0] : high[0]]
         w, h = max(2, round(part.shape[1] * scale)), max(2, round(part.shape[0] * scale))
         sx, sy = w / part.shape[1], h / part.shape[0]
@@ -48,6 +50,13 @@ def cut_crop(image: np.ndarray, transform: np.ndarray, size: int) -> np.ndarray:
         image, transform, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
     )
     return result
+
+
+def _around(transform: np.ndarray, size: int, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """The first pixel (x, y) of what a crop shows of a frame, and the one after the last."""
+    corners = apply(inverse(transform), np.array([[0, 0], [size, 0], [0, size], [size, size]]))
+    low = np.clip(np.floor(corners.min(0)).astype(int) - 2, 0, np.array(shape[1::-1]) - 2)
+    return low, np.clip(np.ceil(corners.max(0)).astype(int) + 3, low + 2, shape[1::-1])
 
 
 def inverse(matrix: np.ndarray) -> np.ndarray:

@@ -28,6 +28,7 @@ from cmet_engine.face.landmarks import (
 )
 from cmet_engine.face.occlusion_network import SIDE, WEIGHTS_FILE, load_network
 from cmet_engine.face.pose import template
+from cmet_engine.media.info import Frame
 from cmet_engine.media.reader import VideoReader
 from cmet_engine.media.source import Source
 from cmet_engine.models import assets
@@ -226,15 +227,15 @@ def _probabilities(
     footage: Source, geometry: FaceGeometry, network: Look, progress: Progress | None
 ) -> Iterator[tuple[bytes, int]]:
     """Of every frame the network's probability, compressed, empty where nothing can be there or nobody looked, and what was found."""
-    waiting: list[tuple[np.ndarray, np.ndarray] | None] = []
+    waiting: list[tuple[Frame, np.ndarray] | None] = []
     quiet = PATIENCE - 1  # nothing is known before the first frame
     done = 0
-    for frame in VideoReader(footage):
+    for frame in VideoReader(footage).frames(whole=False):
         if frame.index >= len(geometry):
             break
         points = geometry.landmarks[frame.index]
         known = bool(geometry.valid[frame.index]) and bool(np.isfinite(points).all())
-        waiting.append((frame.image, points) if known else None)
+        waiting.append((frame, points) if known else None)
         done += 1
         if len(waiting) < STRIDE and done < len(geometry):
             continue
@@ -248,9 +249,9 @@ def _probabilities(
     yield from [(b"", 0)] * (len(geometry) - done + len(waiting))
 
 
-def _looked_at(frames: Sequence[tuple[np.ndarray, np.ndarray] | None], network: Look) -> list[tuple[bytes, int]]:
-    """See `_probabilities`, of some frames of which image and landmarks are given; None has none."""
-    shown = [cut_crop(image, crop_transform(points, SIDE), SIDE) for image, points in filter(None, frames)]
+def _looked_at(frames: Sequence[tuple[Frame, np.ndarray] | None], network: Look) -> list[tuple[bytes, int]]:
+    """See `_probabilities`, of some frames with their landmarks; None has none."""
+    shown = [cut_crop(frame, crop_transform(points, SIDE), SIDE) for frame, points in filter(None, frames)]
     found = iter(network(shown)) if shown else iter(())
     result = []
     for frame in frames:
