@@ -104,36 +104,36 @@ def interpolated(points: np.ndarray, values: np.ndarray, corners: np.ndarray, sh
         shape: height and width of the picture.
     """
     rows, columns = shape
-    corners = np.take_along_axis(
-        corners, np.argsort(points[corners, 1], axis=1), 1
-    )  # downwards: an edge is the same in both
-    a, b, c = (points[corners[:, k]] for k in range(3))
-    va, vb, vc = (values[corners[:, k]] for k in range(3))
+    points = points.astype(np.float32)
+    both = values.astype(np.float32).view(np.complex64)[:, 0]  # NumPy moves both values of a place as one number
+    downwards = np.argsort(points[:, 1].take(corners), axis=1)  # an edge is then the same in both of its triangles
+    corners = np.take_along_axis(corners, downwards, 1)
+    a, b, c = (points.take(corners[:, k], 0) for k in range(3))
+    va, vb, vc = (both.take(corners[:, k])[:, None] for k in range(3))
     gx, gy, flat = gradients((a, b, c), (va, vb, vc), FLAT)
     # the rows of every triangle
-    first = np.maximum(np.ceil(a[:, 1]), 0).astype(np.int64)
-    count = np.maximum(np.minimum(np.floor(c[:, 1]), rows - 1).astype(np.int64) + 1 - first, 0)
+    first = np.maximum(np.ceil(a[:, 1]), 0).astype(np.intp)
+    count = np.maximum(np.minimum(np.floor(c[:, 1]), rows - 1).astype(np.intp) + 1 - first, 0)
     count[flat] = 0
     which = np.repeat(np.arange(len(corners)), count)
     y = np.arange(len(which)) - np.repeat(np.cumsum(count) - count - first, count)
     # in each the pixels from one edge to the other
-    slopes = [(q[:, 0] - p[:, 0]) / np.maximum(q[:, 1] - p[:, 1], 1e-9) for p, q in ((a, c), (a, b), (b, c))]
-    ax, ay, bx, by, long, upper, lower = (column[which] for column in (*a.T, *b.T, *slopes))
-    one = ax + (y - ay) * long
-    other = np.where(y < by, ax + (y - ay) * upper, bx + (y - by) * lower)
-    left = np.maximum(np.ceil(np.minimum(one, other)), 0).astype(np.int64)
-    count = np.maximum(np.minimum(np.floor(np.maximum(one, other)), columns - 1).astype(np.int64) + 1 - left, 0)
-    step = gx.astype(np.float32)[which]
-    start = (va[which] + gx[which] * (left - ax)[:, None] + gy[which] * (y - ay)[:, None]).astype(np.float32)
-    # both values of a pixel are moved as one
-    pairs = [np.repeat(np.ascontiguousarray(both).view(np.int64)[:, 0], count) for both in (start, step)]
-    pixels, steps = (both.view(np.float32).reshape(-1, 2) for both in pairs)
+    slopes = [(q[:, 0] - p[:, 0]) / np.maximum(q[:, 1] - p[:, 1], np.float32(1e-9)) for p, q in ((a, c), (a, b), (b, c))]
+    ax, ay, bx, by, long, upper, lower = (column.take(which) for column in (*a.T, *b.T, *slopes))
+    height = y.astype(np.float32)
+    down = height - ay
+    one = ax + down * long
+    other = np.where(height < by, ax + down * upper, bx + (height - by) * lower)
+    left = np.maximum(np.ceil(np.minimum(one, other)), 0)
+    count = np.maximum(np.minimum(np.floor(np.maximum(one, other)), columns - 1) + 1 - left, 0).astype(np.intp)
+    step, downward, corner = (column[:, 0].take(which) for column in (gx, gy, va))
+    start = corner + step * (left - ax) + downward * down
     before = np.cumsum(count) - count
-    along = np.arange(len(pixels))
-    steps *= (along - np.repeat(before, count)).astype(np.float32)[:, None]
-    pixels += steps
-    result = np.zeros((rows, columns, 2), np.float32)
-    result.view(np.int64).reshape(-1)[along + np.repeat(y * columns + left - before, count)] = pixels.view(np.int64)[
-        :, 0
-    ]
-    return result
+    at = np.arange(int(count.sum()))
+    pixels = np.repeat(step, count)
+    pixels *= (at - np.repeat(before, count)).astype(np.float32)
+    pixels += np.repeat(start, count)
+    at += np.repeat(y * columns + left.astype(np.intp) - before, count)
+    result = np.zeros(rows * columns, np.complex64)
+    result[at] = pixels
+    return result.view(np.float32).reshape(rows, columns, 2)
