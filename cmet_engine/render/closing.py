@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import cv2
 import numpy as np
 
 from cmet_engine.face.landmarks import LOWER_LIP_OUTER, LOWER_LIP_RED, OPENINGS, UPPER_LIP_OUTER, UPPER_LIP_RED
@@ -105,4 +106,4 @@ def draw_seam(result: np.ndarray, seam: Seam) -> None:
     beyond = np.maximum(np.maximum(-u, u - places[-1]), 0)
     shade = SEAM_DARKNESS * shut * np.exp(-((v - middle) ** 2 + beyond**2) / (2 * reach**2))
     region = result[y0:y1, x0:x1]
-    region[...] = quantised(region * (1 - shade[..., None]), region.dtype)
+    region[...] = quantised(region * cv2.merge([1 - shade] * 3), region.dtype)

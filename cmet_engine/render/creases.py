@@ -100,7 +100,8 @@ def creased(picture: np.ndarray, landmarks: np.ndarray, change: np.ndarray, faci
         shade = cv2.resize(shade, (x1 - x0, y1 - y0), interpolation=cv2.INTER_LINEAR)
     result = picture.copy()
     region = result[y0:y1, x0:x1].astype(np.float32)
-    result[y0:y1, x0:x1] = quantised(region * (1 - shade[..., None] * TINT), result.dtype)
+    region *= cv2.merge([1 - shade * tint for tint in TINT])
+    result[y0:y1, x0:x1] = quantised(region, result.dtype)
     return result
 
 

@@ -118,7 +118,9 @@ def interpolated(points: np.ndarray, values: np.ndarray, corners: np.ndarray, sh
     which = np.repeat(np.arange(len(corners)), count)
     y = np.arange(len(which)) - np.repeat(np.cumsum(count) - count - first, count)
     # in each the pixels from one edge to the other
-    slopes = [(q[:, 0] - p[:, 0]) / np.maximum(q[:, 1] - p[:, 1], np.float32(1e-9)) for p, q in ((a, c), (a, b), (b, c))]
+    slopes = [
+        (q[:, 0] - p[:, 0]) / np.maximum(q[:, 1] - p[:, 1], np.float32(1e-9)) for p, q in ((a, c), (a, b), (b, c))
+    ]
     ax, ay, bx, by, long, upper, lower = (column.take(which) for column in (*a.T, *b.T, *slopes))
     height = y.astype(np.float32)
     down = height - ay

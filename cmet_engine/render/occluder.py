@@ -42,7 +42,7 @@ class Occluder:
         left, top, right, bottom = self.box
         result = drawn.copy()
         own, moved = (picture[top:bottom, left:right].astype(np.float32) for picture in (part, drawn))
-        result[top:bottom, left:right] = quantised(moved + (own - moved) * self.alpha[..., None], part.dtype)
+        result[top:bottom, left:right] = quantised(moved + (own - moved) * cv2.merge([self.alpha] * 3), part.dtype)
         return result
 
 
@@ -85,15 +85,14 @@ def completed(picture: np.ndarray, known: np.ndarray) -> np.ndarray:
 
     Push and pull on a pyramid (Gortler et al., "The Lumigraph", SIGGRAPH 1996, section 4.3).
     """
-    levels = [(picture.astype(np.float32) * known[..., None], known)]
+    levels = [(picture.astype(np.float32) * cv2.merge([known] * 3), known)]
     while min(levels[-1][1].shape) > 2 and levels[-1][1].min() <= 0:
         colours, weight = levels[-1]
         levels.append((cv2.pyrDown(colours), cv2.pyrDown(weight)))
     colours, weight = levels.pop()
-    below = colours / np.maximum(weight, 1e-6)[..., None]
+    below = colours / cv2.merge([np.maximum(weight, 1e-6)] * 3)
     for colours, weight in reversed(levels):
         below = cv2.pyrUp(below, dstsize=weight.shape[::-1])
-        share = np.minimum(weight, 1)[..., None]
-        own = colours / np.maximum(weight, 1e-6)[..., None]
-        below = below + (own - below) * share
+        own = colours / cv2.merge([np.maximum(weight, 1e-6)] * 3)
+        below = below + (own - below) * cv2.merge([np.minimum(weight, 1)] * 3)
     return below

@@ -59,29 +59,36 @@ def quantised(picture: np.ndarray, kind: Any) -> np.ndarray:
     return np.clip(picture + 0.5, 0, 255).astype(np.uint8) if kind == np.uint8 else picture
 
 
+def _complex(points: np.ndarray) -> np.ndarray:
+    """Places or ways [n, 2] as complex numbers [n]: x + iy."""
+    return np.ascontiguousarray(points, np.float64).view(np.complex128)[..., 0]
+
+
 class Opening:
     """The pixels between two edges that meet in two corners, in a frame of their own: u along, v across.
 
-    Small ones are rendered at `FINE` times the picture's resolution, because lashes, lids and lips are narrow.
+    Small ones are rendered at `FINE` times the picture's resolution, because lashes, lids and lips are narrow. Places and ways in
+    this frame are complex numbers, u + iv, in pixels.
 
     Attributes:
         box: (left, top, right, bottom), pixels of the frame.
         inside: bool [h, w] at fine resolution, which places lie between the edges.
-        place: float64 [K, 2], the K places inside, in pixels of the frame.
-        to_upper, to_lower: [K] pixels from the edges.
+        place: complex64 [K], the K places inside.
+        to_upper, to_lower: float32 [K] pixels from the edges.
         gap: [K], distance of the edges there.
-        upper_shift, lower_shift: [K, 2], displacement of the edges there.
+        upper_shift, lower_shift: complex64 [K], displacement of the edges there.
     """
 
     def __init__(self, edges: list[tuple[np.ndarray, np.ndarray]], bounds: tuple[int, int, int, int]) -> None:
-        (upper_source, upper), (lower_source, lower) = edges
-        self.width = float(np.linalg.norm(upper[-1] - upper[0]))
+        lines = [(_complex(source), _complex(target)) for source, target in edges]
+        (_, upper), (_, lower) = lines
+        self.width = float(abs(upper[-1] - upper[0]))
         self.empty = True
         if self.width < 4:
             return
-        along = (upper[-1] - upper[0]) / self.width
-        self.along, self.across = along, np.array([-along[1], along[0]])
+        self._origin, self._along = complex(upper[0]), complex(upper[-1] - upper[0]) / self.width
         both = np.concatenate([upper, lower])
+        both = np.stack([both.real, both.imag], 1)
         low = np.maximum(np.floor(both.min(0)).astype(int) - 1, bounds[:2])
         high = np.minimum(np.ceil(both.max(0)).astype(int) + 2, bounds[2:])
         if (high - low < 2).any():
@@ -89,43 +96,51 @@ class Opening:
         self.box = (int(low[0]), int(low[1]), int(high[0]), int(high[1]))
         fine = FINE if self.width < FINE_UP_TO else 1
         columns, rows = (high - low) * fine
-        x = ((np.arange(columns) + 0.5)[None, :] / fine - 0.5 + low[0]).astype(np.float32)  # centres of fine pixels
-        y = ((np.arange(rows) + 0.5)[:, None] / fine - 0.5 + low[1]).astype(np.float32)
-        u = (x - upper[0, 0]) * along[0] + (y - upper[0, 1]) * along[1]
-        v = (x - upper[0, 0]) * self.across[0] + (y - upper[0, 1]) * self.across[1]
-        self._origin = upper[0]
-        self._target = (upper, lower)
-        self._shifts = (upper - upper_source, lower - lower_source)
-        top, bottom = (self._follow(edge, (edge - self._origin) @ self.across, u) for edge in (upper, lower))
+        x = (np.arange(columns) + 0.5)[None, :] / fine - 0.5 + low[0] - self._origin.real  # centres of fine pixels
+        y = (np.arange(rows) + 0.5)[:, None] / fine - 0.5 + low[1] - self._origin.imag
+        place = (x + 1j * y).astype(np.complex64) * self._along.conjugate()
+        u, v = place.real, place.imag
+        # by edge: where it lies, and by how much it was displaced
+        self._edges = [(self.way(target - self._origin), self.way(target - source)) for source, target in lines]
+        top, bottom = (self._follow(line, line.imag, u) for line, _ in self._edges)
         self.inside = (v > top) & (v < bottom) & (u > 0) & (u < self.width)
-        self.empty = not self.inside.any()
+        self._at = np.flatnonzero(self.inside)
+        self.empty = not len(self._at)
         if self.empty:
             return
-        self.u, self.v = u[self.inside], v[self.inside]
-        self.to_upper, self.to_lower = self.v - top[self.inside], bottom[self.inside] - self.v
+        self.place = place.take(self._at)
+        self.u, v = np.ascontiguousarray(self.place.real), self.place.imag
+        self.to_upper = (v - top.take(self._at)).astype(np.float32)
+        self.to_lower = (bottom.take(self._at) - v).astype(np.float32)
         self.gap = np.maximum(self.to_upper + self.to_lower, 1e-3)
-        self.place = np.stack([np.broadcast_to(x, u.shape)[self.inside], np.broadcast_to(y, u.shape)[self.inside]], 1)
         self.upper_shift, self.lower_shift = (
-            np.stack([self._follow(edge, shift[:, k], self.u) for k in range(2)], -1)
-            for edge, shift in zip(self._target, self._shifts, strict=True)
+            self._follow(line, shift, self.u).astype(np.complex64) for line, shift in self._edges
         )
 
-    def _follow(self, edge: np.ndarray, values: np.ndarray, at: np.ndarray) -> np.ndarray:
+    def way(self, way: Any) -> Any:
+        """Ways x + iy of the picture as ways of the opening's frame."""
+        return way * self._along.conjugate()
+
+    def place_of(self, point: np.ndarray) -> complex:
+        """A place [2] of the picture as a place of the opening's frame."""
+        return complex(self.way(complex(*point) - self._origin))
+
+    @staticmethod
+    def _follow(line: np.ndarray, values: np.ndarray, at: np.ndarray) -> np.ndarray:
         """Values given at the landmarks of an edge, interpolated at places `at` along the opening."""
-        return np.interp(at, np.maximum.accumulate((edge - self._origin) @ self.along), values)
+        return np.interp(at, np.maximum.accumulate(line.real), values)
 
     def inside_source(self, place: np.ndarray) -> np.ndarray:
-        """How deep places [K, 2] lie in the opening as it was: [K] pixels to the nearer edge, below 0 outside."""
-        u, v = (place - self._origin) @ self.along, (place - self._origin) @ self.across
+        """How deep places [K] lie in the opening as it was: [K] pixels to the nearer edge, below 0 outside."""
         depth = []
-        for edge, shift, sign in zip(self._target, self._shifts, (1.0, -1.0), strict=True):
-            line = edge - shift
-            depth.append(sign * (v - self._follow(line, (line - self._origin) @ self.across, u)))
-        return np.minimum(*depth)
+        for (line, shift), sign in zip(self._edges, (1.0, -1.0), strict=True):
+            before = line - shift
+            depth.append(sign * (place.imag - self._follow(before, before.imag, place.real)))
+        return np.minimum(*depth).astype(np.float32)
 
     def _ends(self) -> list[float]:
         """Displacement of both corners along the opening, pixels."""
-        return [float(np.mean([shift[end] for shift in self._shifts], 0) @ self.along) for end in (0, -1)]
+        return [float(np.mean([shift[end] for _, shift in self._edges]).real) for end in (0, -1)]
 
     def widened(self) -> float:
         """By how many pixels the opening has become wider."""
@@ -133,15 +148,16 @@ class Opening:
         return last - first
 
     def widening(self) -> np.ndarray:
-        """Displacement along the opening where it is stretched evenly between its corners: [K, 2]."""
+        """Displacement along the opening where it is stretched evenly between its corners: [K]."""
         ends = self._ends()
-        return (ends[0] + (ends[1] - ends[0]) * self.u / self.width)[:, None] * self.along
+        widening: np.ndarray = ends[0] + (ends[1] - ends[0]) * self.u / self.width
+        return widening
 
     def carried(self, margin: float, blend: float) -> tuple[np.ndarray, np.ndarray]:
-        """How far places move with the upper and the lower edge, 0 to 1, where these carry only a narrow margin along: [K, 1] each."""
+        """How far places move with the upper and the lower edge, 0 to 1, where these carry only a narrow margin along: [K] each."""
         result = [1 - smoothstep(distance, margin, margin + blend) for distance in (self.to_upper, self.to_lower)]
         total = np.maximum(result[0] + result[1], 1.0)
-        return (result[0] / total)[:, None], (result[1] / total)[:, None]
+        return result[0] / total, result[1] / total
 
     def drawn(self, margin: float, blend: float, reach: float) -> tuple[np.ndarray, np.ndarray]:
         """The same where an edge that opens draws along what was next to it, over `reach` of the gap.
@@ -149,41 +165,41 @@ class Opening:
         Nothing that was hidden is needed then; what is seen gets stretched instead.
         """
         result = []
-        for distance, inward, covers in (
-            (self.to_upper, self.upper_shift @ self.across, 0),
-            (self.to_lower, -(self.lower_shift @ self.across), 1),
-        ):
+        for distance, inward in ((self.to_upper, self.upper_shift.imag), (self.to_lower, -self.lower_shift.imag)):
             covers = 1 - smoothstep(distance, margin, margin + blend)
             draws = np.maximum(1 - smoothstep(distance / self.gap, 0.0, reach), covers)
             share = smoothstep(inward, -0.5, 0.5)
             result.append(covers * share + draws * (1 - share))
         total = np.maximum(result[0] + result[1], 1.0)
-        return (result[0] / total)[:, None], (result[1] / total)[:, None]
+        return result[0] / total, result[1] / total
 
     def sample(self, image: np.ndarray, shift: np.ndarray) -> np.ndarray:
-        """Colours float32 [K, 3] of the places inside, sampled at their displacement `shift` [K, 2] back."""
+        """Colours float32 [3, K] of the places inside, sampled at their displacement `shift` [K] back."""
         count = len(self.place)
-        at = np.zeros((-(-count // _ROW) * _ROW, 2), np.float32)  # OpenCV takes no line longer than 32767 places
-        at[:count] = self.place - shift
-        at = at.reshape(-1, _ROW, 2)
-        colours = cv2.remap(image, at, np.empty(0), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        return colours.reshape(-1, 3)[:count].astype(np.float32)
+        at = np.zeros(-(-count // _ROW) * _ROW, np.complex64)  # OpenCV takes no line longer than 32767 places
+        at[:count] = (self.place - shift) * self._along + self._origin
+        places = at.view(np.float32).reshape(-1, _ROW, 2)
+        colours = cv2.remap(image, places, np.empty(0), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        return np.stack([colour.ravel()[:count] for colour in cv2.split(colours)]).astype(np.float32)
 
-    def paste(self, result: np.ndarray, colours: np.ndarray, opaque: np.ndarray | float = 1.0) -> None:
-        """Blend the colours [K, 3] of the places inside over the picture, antialiased at the edge.
+    def paste(self, result: np.ndarray, colours: np.ndarray, opaque: np.ndarray | None = None) -> None:
+        """Blend the colours [3, K] of the places inside over the picture, antialiased at the edge.
 
-        `opaque` [K] is how far they cover what is there.
+        `opaque` [K] is how far they cover what is there; None is everywhere.
         """
         left, top, right, bottom = self.box
-        alpha: Any = np.zeros(self.inside.shape, np.float32)
-        alpha[self.inside] = opaque
-        fine: Any = np.zeros((*self.inside.shape, 3), np.float32)
-        fine[self.inside] = colours * np.reshape(opaque, (-1, 1))
-        size = (right - left, bottom - top)
-        alpha = cv2.resize(alpha, size, interpolation=cv2.INTER_AREA)[..., None]
-        fine = cv2.resize(fine, size, interpolation=cv2.INTER_AREA)
+        values = np.ones((4, colours.shape[1]), np.float32)
+        values[:3] = colours
+        if opaque is not None:
+            values *= opaque
+        fine = np.zeros((4, *self.inside.shape), np.float32)
+        fine.reshape(4, -1)[:, self._at] = values
+        *planes, alpha = cv2.split(
+            cv2.resize(cv2.merge(list(fine)), (right - left, bottom - top), interpolation=cv2.INTER_AREA)
+        )
         region = result[top:bottom, left:right]
-        region[...] = quantised(region * (1 - alpha) + fine, region.dtype)
+        kept = 1 - alpha
+        region[...] = quantised(region * cv2.merge([kept] * 3) + cv2.merge(planes), region.dtype)
 
 
 def draw_eye(result: np.ndarray, image: np.ndarray, eye: Opening, iris: np.ndarray, iris_move: np.ndarray) -> None:
@@ -197,25 +213,25 @@ def draw_eye(result: np.ndarray, image: np.ndarray, eye: Opening, iris: np.ndarr
         iris_move: [2] pixels.
     """
     lash, blend = 0.05 * eye.width, 0.05 * eye.width
-    radius = np.linalg.norm(iris[1:] - iris[0], axis=1).mean()
-    ball = np.zeros((len(eye.gap), 2))
+    centre = eye.place_of(iris[0])
+    ball: Any = 0
     if np.abs(iris_move).max() > STILL:
-        distance = np.linalg.norm(eye.place - iris[0] - iris_move, axis=1)
-        ball = iris_move * smoothstep(distance, 2.2 * radius, 1.1 * radius)[:, None]
+        move = complex(eye.way(complex(*iris_move)))
+        radius = np.linalg.norm(iris[1:] - iris[0], axis=1).mean()
+        ball = move * smoothstep(np.abs(eye.place - (centre + move)), 2.2 * radius, 1.1 * radius)
     with_upper, with_lower = eye.drawn(lash, blend, 0.75)
     lids = eye.upper_shift * with_upper + eye.lower_shift * with_lower
     colours = eye.sample(image, ball * (1 - with_upper - with_lower) + lids)
     # where a lid has uncovered the eyeball, show what lies opposite on it, so that the iris stays round
     behind = eye.place - ball
     hidden = smoothstep(eye.inside_source(behind), 1.5 * lash, 0.5 * lash)
-    mirrored = behind - 2 * ((behind - iris[0]) @ eye.across)[:, None] * eye.across
+    mirrored = behind.conj() + 2j * centre.imag
     known = smoothstep(eye.inside_source(mirrored), 0.8 * lash, 1.6 * lash)
-    opened = np.maximum(-(eye.upper_shift @ eye.across), eye.lower_shift @ eye.across)
+    opened = np.maximum(-eye.upper_shift.imag, eye.lower_shift.imag)
     share = hidden * known * smoothstep(opened, 0.3, 1.0 + 0.2 * lash)
-    carried_upper, carried_lower = eye.carried(0.5 * lash, blend)
-    share = share * (1 - np.maximum(carried_upper, carried_lower)[:, 0])
+    share *= 1 - np.maximum(*eye.carried(0.5 * lash, blend))
     if share.max() > 0.01:
-        colours += (eye.sample(image, eye.place - mirrored) - colours) * share[:, None]
+        colours += (eye.sample(image, eye.place - mirrored) - colours) * share
     eye.paste(result, colours)
 
 
@@ -231,23 +247,24 @@ def draw_mouth(
         red, jaw_move: [3], colour of the lips in the original; [2] pixels.
         meet: 0 to 1, whether the rows of teeth meet.
     """
+    jaw = complex(mouth.way(complex(*jaw_move)))
     with_upper, with_lower = mouth.drawn(0.02 * mouth.width, 0.05 * mouth.width, 0.75)
     along_upper, along_lower = mouth.carried(0.01 * mouth.width, 0.025 * mouth.width)
     upper_across, lower_across = _as_wide(mouth)
-    gap_before = mouth.gap - (mouth.lower_shift - mouth.upper_shift) @ mouth.across
+    gap_before = mouth.gap - (mouth.lower_shift - mouth.upper_shift).imag
+    depth = mouth.to_upper / mouth.gap
     # an open mouth that shows tongue and throat may be stretched; teeth keep their size and part over a dark gap
     tongue = float(smoothstep(gap_before.max() / mouth.width, 0.08, 0.2))
     if tongue:
-        seen = mouth.sample(image, jaw_move * (mouth.to_upper / mouth.gap)[:, None])
-        tongue *= float(smoothstep(np.quantile(seen.mean(1), 0.9) / red.mean(), *TEETH))
+        seen = mouth.sample(image, jaw * depth)
+        tongue *= float(smoothstep(np.quantile(seen.mean(0), 0.9) / red.mean(), *TEETH))
     kept = np.clip(gap_before / mouth.gap, 0, 1)  # of a mouth that opens further: the part that the frame shows
     rows = (UPPER_ROW * kept, 1 - LOWER_ROW * kept)
     low, high = ((1 - tongue) * a + tongue * b for a, b in zip(rows, TONGUE_PART, strict=True))
-    depth = mouth.to_upper / mouth.gap
-    upper_row, lower_row = _row_shifts(mouth, jaw_move)
-    teeth = upper_row + (lower_row - upper_row) * smoothstep(depth, low, high)[:, None]
+    upper_row, lower_row = _row_shifts(mouth, jaw)
+    teeth = upper_row + (lower_row - upper_row) * smoothstep(depth, low, high)
     # teeth that meet do not part because the lips do: the lips show more of them
-    evenly = upper_across + (lower_across - upper_across) * depth[:, None]
+    evenly = upper_across + (lower_across - upper_across) * depth
     meeting = meet * (1 - tongue) * float(smoothstep(gap_before.max() / mouth.gap.max(), *MOST_STRETCH))
     teeth += meeting * (evenly - teeth)
     # tongue and throat widen with the mouth, teeth do not
@@ -263,18 +280,18 @@ def draw_mouth(
     # the corners of one that widens would show what lay beside it
     inside = mouth.inside_source(mouth.place - shift) / mouth.width
     beside = smoothstep(inside, 0.01 + 0.05 * tongue, -0.01 + 0.02 * tongue)
-    beside = beside * (1 - np.maximum(*mouth.carried(0.01 * mouth.width, 0.02 * mouth.width))[:, 0])
+    beside *= 1 - np.maximum(*mouth.carried(0.01 * mouth.width, 0.02 * mouth.width))
     gap = smoothstep(mouth.gap, *DARK_FROM)
-    inner = 1 - np.maximum(*mouth.carried(0.02 * mouth.width, 0.04 * mouth.width))[:, 0]
+    inner = 1 - np.maximum(*mouth.carried(0.02 * mouth.width, 0.04 * mouth.width))
     shown = np.maximum(new * inner, beside)  # what the frame did not show: dark, or the nearest that it showed
     if smear.any() or shown.any():
         nearest = mouth.sample(image, evenly)
         lit = smoothstep(np.clip((depth - low) / np.maximum(high - low, 1e-3), 0, 1), 0.35, 1.0)
         dark = _darkness(mouth, float(gap_before.max()), lit, nearest, red)
-        colours += (dark - colours) * (smear * gap)[:, None]
-        near = np.maximum(tongue, beside * (1 - new))[:, None]
+        colours += (dark - colours) * (smear * gap)
+        near = np.maximum(tongue, beside * (1 - new))
         dark = dark + near * (nearest - dark)
-        colours += (dark - colours) * (shown * np.maximum(gap, near[:, 0]))[:, None]
+        colours += (dark - colours) * (shown * np.maximum(gap, near))
     # edges that meet cross each other from pixel to pixel: so narrow a gap is left to the skin, or it would be jagged
     mouth.paste(result, colours, smoothstep(mouth.gap, *SLIT))
 
@@ -286,42 +303,37 @@ def _darkness(mouth: Opening, gap_before: float, lit: np.ndarray, shown: np.ndar
         mouth: where.
         gap_before: how far the lips were apart at most, pixels.
         lit: [K], 0 to 1, where the tongue lies.
-        shown: [K, 3], colours between the lips of the frame.
+        shown: [3, K], colours between the lips of the frame.
         red: [3], colour of the lips.
 
     Returns:
-        float32 [K, 3].
+        float32 [3, K].
     """
-    count = max(1, int(DARKEST * len(shown)))
-    darkest = np.argpartition(shown.mean(1), count - 1)[:count]
-    as_shown = np.minimum(shown[darkest].mean(0), red / 2)
-    made_up = red * (DARKNESS + (TONGUE - DARKNESS) * lit)[:, None]
+    count = max(1, int(DARKEST * shown.shape[1]))
+    darkest = np.argpartition(shown.mean(0), count - 1)[:count]
+    as_shown = np.minimum(shown[:, darkest].mean(1), red / 2)[:, None]
+    made_up = red[:, None] * (DARKNESS + (TONGUE - DARKNESS) * lit)
     known = smoothstep(gap_before / mouth.width, *DEEP)
-    deep = (1 - known) * smoothstep(mouth.gap / mouth.width, *DEEP)[:, None]
+    deep = (1 - known) * smoothstep(mouth.gap / mouth.width, *DEEP)
     return np.asarray(as_shown + deep * (made_up - as_shown), np.float32)
 
 
 def _as_wide(mouth: Opening) -> tuple[np.ndarray, np.ndarray]:
-    """How the upper and the lower edge move for the teeth next to them, which are no narrower in a narrower mouth: [K, 2] each."""
+    """How the upper and the lower edge move for the teeth next to them, which are no narrower in a narrower mouth: [K] each."""
     narrowed = smoothstep(-mouth.widened() / mouth.width, *NARROWED)
-    upper, lower = (
-        shift - narrowed * (shift @ mouth.along)[:, None] * mouth.along
-        for shift in (mouth.upper_shift, mouth.lower_shift)
-    )
-    return upper, lower
+    return mouth.upper_shift - narrowed * mouth.upper_shift.real, mouth.lower_shift - narrowed * mouth.lower_shift.real
 
 
-def _row_shifts(mouth: Opening, jaw_move: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """How far the upper and the lower row of teeth move: [2] pixels each."""
+def _row_shifts(mouth: Opening, jaw: complex) -> tuple[complex, complex]:
+    """How far the upper and the lower row of teeth move, pixels."""
     middle = np.abs(mouth.u / mouth.width - 0.5) < 0.25
     if not middle.any():
-        return np.zeros(2), jaw_move
-    lips = [shift[middle].mean(0) for shift in (mouth.upper_shift, mouth.lower_shift)]
-    ways = [float(lip @ mouth.across) for lip in lips]
-    if ways[0] * ways[1] > 0:
+        return 0j, jaw
+    upper, lower = (complex(shift[middle].mean()) for shift in (mouth.upper_shift, mouth.lower_shift))
+    if upper.imag * lower.imag > 0:
         # both lips go the same way, the whole mouth moves: else a raised one would show gums above and lose its teeth below
-        common = min(ways, key=abs)
-        return common * mouth.across, max(ways[1], common) * mouth.across
-    if (lips[1] - jaw_move) @ mouth.across > 0:
-        jaw_move = lips[1]  # the lip moves further down than the chin: the lower teeth that it shows move along
-    return np.zeros(2), jaw_move
+        common = min(upper.imag, lower.imag, key=abs)
+        return 1j * common, 1j * max(lower.imag, common)
+    if (lower - jaw).imag > 0:
+        jaw = lower  # the lip moves further down than the chin: the lower teeth that it shows move along
+    return 0j, jaw
