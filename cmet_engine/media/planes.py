@@ -289,12 +289,12 @@ def write_change(
         colors: what the frame's numbers stand for, and where its chroma lies in `before` and `after`.
         lighter: float32 [h, w] that is added to red, green and blue alike.
     """
-    change = cv2.subtract(after, before, dtype=cv2.CV_32F)
     about, planes = layout(frame.format.name), views(frame)
     left, top, right, bottom = box
     part = slice(top, bottom), slice(left, right)
     top_value = 2**about.bits - 1
     if about.rgb or about.floats:
+        change = cv2.subtract(after, before, dtype=cv2.CV_32F)
         if lighter is not None:
             change = change + lighter[..., None]
         red, green, blue = cv2.split(change)
@@ -312,13 +312,19 @@ def write_change(
         (colour - luma_of) / ((2 - 2 * share) * chroma_step)
         for colour, share in (((0, 0, 1), of_blue), ((1, 0, 0), of_red))
     ]
-    changes = cv2.split(cv2.transform(change, np.array([luma_of / luma_step, *chroma_of], np.float32)))
-    luma = changes[0] if lighter is None else cv2.scaleAdd(lighter, 1 / float(luma_step), changes[0])
-    _add(planes[0][part], luma, top_value)
+    matrix = np.array([luma_of / luma_step, *chroma_of], np.float32)
+    chromas, luma_plane = np.empty((2, *after.shape[:2]), np.float32), planes[0][part]
+    for start in range(0, len(after), _BAND):
+        rows = slice(start, start + _BAND)
+        change = cv2.transform(cv2.subtract(after[rows], before[rows], dtype=cv2.CV_32F), matrix)
+        luma, chromas[0, rows], chromas[1, rows] = cv2.split(change)
+        if lighter is not None:
+            luma = cv2.scaleAdd(lighter[rows], 1 / float(luma_step), luma)
+        _add(luma_plane[rows], luma, top_value)
     if about.gray:
         return
     grid = _Grid.of(about, colors.chroma_place)
-    for plane, chroma in zip(planes[1:3], changes[1:], strict=True):
+    for plane, chroma in zip(planes[1:3], chromas, strict=True):
         (x0, y0, x1, y1), values = grid.reduced(chroma, box, (frame.width, frame.height))
         _add(plane[y0:y1, x0:x1], values, top_value)
 
@@ -367,6 +373,7 @@ def _add_floats(samples: np.ndarray, change: np.ndarray) -> None:
 
 
 _ONE = np.ones(1, np.float32)
+_BAND = 32  # rows that are worked on together: few enough for the processor's cache
 _REACH = 3  # chroma samples that enlarging and averaging look at on either side
 
 
