@@ -8,7 +8,7 @@ seconds. Nobody needs a secret to read it: it is a label, and no protection agai
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import cv2
@@ -44,6 +44,7 @@ FLAT, RISE = 0.5, 0.02
 """By how much flat places of a very large face hide less than busy ones; how that is made up for by a standard deviation of 1."""
 
 _KEY = 0x434D4554  # of the spreading; part of the format
+_TOGETHER = 64  # frames whose poses are found together
 _SPOT = 50  # spots smaller than a square unit over this are not marked
 
 
@@ -122,7 +123,8 @@ class Marker:
     """
 
     def __init__(self, number: int, people: Sequence[FaceGeometry]) -> None:
-        self.number, self.people = number, [(geometry, _stands(geometry)) for geometry in people]
+        self.number = number
+        self.people = [(geometry, _stands(geometry), functools.lru_cache(2)(_poses(geometry))) for geometry in people]
 
     def __call__(
         self, index: int, time: float, before: np.ndarray, after: np.ndarray, corner: tuple[int, int], least: float = 0
@@ -138,16 +140,21 @@ class Marker:
         changed = changed_pixels(before, after, least)
         lighter = np.zeros(changed.shape, np.float32)
         luma: Any = cv2.extractChannel(after, 1).astype(np.float32)
-        for geometry, still in self.people:
+        for geometry, still, poses in self.people:
             share = np.float32(geometry.fade[index])
             if share > 0 and cv2.countNonZero(changed):
-                pose = normalise(geometry.landmarks[index][None])[1]
+                pose = poses(index // _TOGETHER)[index % _TOGETHER : index % _TOGETHER + 1]
                 if pose.scale[0] > SMALLEST:  # neither lost nor a dot
                     added = mark(self.number, time, pose, luma, changed, corner, still)
                     added *= share
                     lighter += added
                     luma += added
         return lighter
+
+
+def _poses(geometry: FaceGeometry) -> Callable[[int], Pose]:
+    """Gives the poses of the head in a run of `_TOGETHER` frames, by the number of the run."""
+    return lambda run: normalise(geometry.landmarks[run * _TOGETHER : (run + 1) * _TOGETHER])[1]
 
 
 def _stands(geometry: FaceGeometry) -> bool:
