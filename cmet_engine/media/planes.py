@@ -342,7 +342,8 @@ def changed_box(before: np.ndarray, after: np.ndarray, within: Box | None = None
 
 def changed_pixels(before: np.ndarray, after: np.ndarray, least: float = 0) -> np.ndarray:
     """In which pixels a colour of two pictures [H, W, 3] differs by more than `least`: uint8 [H, W], 255 or 0."""
-    return cv2.bitwise_not(cv2.inRange(cv2.absdiff(before, after), (0, 0, 0), (least, least, least)))
+    same: Any = (0.0,) * 3, (least,) * 3
+    return cv2.bitwise_not(cv2.inRange(cv2.absdiff(before, after), *same))
 
 
 def black_and_white(bits: int, full: bool) -> tuple[int, int]:

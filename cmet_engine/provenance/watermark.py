@@ -189,8 +189,9 @@ def _tolerance(luma: np.ndarray, scale: float, flat: float) -> np.ndarray:
     spread: Any = cv2.blur(luma * luma, window)
     mean *= mean
     spread -= mean
-    cv2.max(spread, 0.0, spread)
+    np.maximum(spread, 0, out=spread)
     cv2.sqrt(spread, spread)
     spread *= np.float32(RISE)
     spread += np.float32(flat)
-    return cv2.min(spread, 1.0, spread)
+    result: np.ndarray = np.minimum(spread, 1, out=spread)
+    return result

@@ -1,6 +1,7 @@
 """What lies before the face is taken off before the skin moves, and put back unmoved."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -85,12 +86,12 @@ def completed(picture: np.ndarray, known: np.ndarray) -> np.ndarray:
 
     Push and pull on a pyramid (Gortler et al., "The Lumigraph", SIGGRAPH 1996, section 4.3).
     """
-    levels = [(picture.astype(np.float32) * cv2.merge([known] * 3), known)]
+    levels: list[tuple[Any, Any]] = [(picture.astype(np.float32) * cv2.merge([known] * 3), known)]
     while min(levels[-1][1].shape) > 2 and levels[-1][1].min() <= 0:
         colours, weight = levels[-1]
         levels.append((cv2.pyrDown(colours), cv2.pyrDown(weight)))
     colours, weight = levels.pop()
-    below = colours / cv2.merge([np.maximum(weight, 1e-6)] * 3)
+    below: Any = colours / cv2.merge([np.maximum(weight, 1e-6)] * 3)
     for colours, weight in reversed(levels):
         below = cv2.pyrUp(below, dstsize=weight.shape[::-1])
         own = colours / cv2.merge([np.maximum(weight, 1e-6)] * 3)
