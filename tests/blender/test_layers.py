@@ -148,13 +148,20 @@ def parts(registered, make_mesh, random_tracks):
     return Face(bpy, meshes[0], random_tracks)
 
 
-@pytest.fixture(params=["demo", "parts"])
+@pytest.fixture(params=[pytest.param("demo", marks=pytest.mark.soak), "parts"])
 def face(request):
+    """Each of two rigs, at work; the demo head, which has more meshes and takes longer, where time does not matter."""
+    return request.getfixturevalue(request.param).perform()
+
+
+@pytest.fixture(params=["demo", "parts"])
+def either_face(request):
     """Each of two rigs, at work."""
     return request.getfixturevalue(request.param).perform()
 
 
-def test_every_edit_of_strips_is_seen_on_the_whole_face(face):
+def test_every_edit_of_strips_is_seen_on_the_whole_face(either_face):
+    face = either_face
     face.expects(rise, half)
     assert sum(len(track.strips) for track in face.animation.nla_tracks) == 3  # rest, happy, sad: nowhere else are any
     # mute, solo
@@ -294,8 +301,8 @@ def test_a_bake_is_shown_as_one_and_can_be_taken_back(face):
     face.expects(rise, half)
 
 
-def test_save_reopen_append_and_duplicate_keep_the_face_together(face, tmp_path):
-    bpy = face.bpy
+def test_save_reopen_append_and_duplicate_keep_the_face_together(either_face, tmp_path):
+    face, bpy = either_face, either_face.bpy
     expected, name = face.shown(), face.obj.name
     path = tmp_path / "scene.blend"
     bpy.ops.wm.save_as_mainfile(filepath=str(path))
