@@ -34,7 +34,7 @@ def is_rig(_: Any, obj: Any) -> bool:
 def _rig_chosen(self: Any, context: Any) -> None:
     if self.rig is not None:
         scene = self.id_data.cmet
-        scene.message = ""
+        scene.message, scene.told = "", "rig"
         if self.shown != self.rig:
             keep_mapping(self)
         self.shown = None
@@ -177,9 +177,9 @@ class Performer:
     """A person of the clip and who plays them: a scene's own fields where one person is worked on, else those of `CmetPerson`."""
 
     track: StringProperty(
-        name="Coefficient Track",
+        name="Take",
         subtype="FILE_PATH",
-        description="Coefficient track of the clip: .npz, or a recording of an application: .csv, .tsv, .txt or .json",
+        description="Curves of a face: .npz, as Track Footage makes it of a clip, or a recording of an application: .csv, .tsv, .txt or .json",
     )
     rig: PointerProperty(
         name="Rig",

@@ -16,7 +16,7 @@ from bpy.props import (
 from cmet_engine.choices import CODEC_OUT, CODEC_TITLES, COLOR_SPACES
 from cmet_engine.emotions import LIBRARY
 
-from . import icons, performers, rig_settings, session
+from . import icons, performers, rig_settings, session, shortcuts
 from .export import PRESETS
 from .performers import CmetPerson, Performer
 from .wrapping import wrapped
@@ -251,8 +251,7 @@ class CmetScene(Performer, bpy.types.PropertyGroup):
         name="File",
         subtype="FILE_PATH",
         options={"OUTPUT_PATH"},
-        description="The suffix chooses the format: .fbx .glb .usdc .abc .csv .json .npz",
-        default="//character.fbx",
+        description="The suffix chooses the format: .fbx .glb .usdc .abc .csv .json .npz; empty is an .fbx of the rig's name beside the scene",
     )
     preset: EnumProperty(
         name="For",
@@ -266,6 +265,7 @@ class CmetScene(Performer, bpy.types.PropertyGroup):
     )
     message: StringProperty()
     done: StringProperty()
+    told: StringProperty(default="footage")  # the panel that shows them
 
 
 class CmetPreferences(bpy.types.AddonPreferences):
@@ -358,6 +358,7 @@ class CmetPreferences(bpy.types.AddonPreferences):
         if not getattr(bpy.app, "online_access", False):
             text = "Online access is off: the engine downloads no models. It is reached on this machine alone."
             wrapped(layout, text, width, "INTERNET_OFFLINE")
+        shortcuts.draw(layout)
 
 
 CLASSES = (*performers.CLASSES, CmetScene, CmetPreferences)

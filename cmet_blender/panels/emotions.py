@@ -6,8 +6,8 @@ import bpy
 
 from cmet_engine.timeline import REGIONS
 
-from .. import performers, session
-from .base import Panel, fields, whose
+from .. import performers
+from .base import Panel, fields, news, whose
 from .layers import draw_layers
 
 
@@ -46,6 +46,7 @@ class CMET_PT_emotion(Panel, bpy.types.Panel):
             column.label(
                 text="Needs a rig and a clip or a take" if one.rig is None else "Needs a clip or a take", icon="INFO"
             )
+        news(layout, context, "emotion")
         if one.rig is None:
             return
         draw_layers(layout, one, settings, context.region.width)
@@ -85,6 +86,7 @@ class CMET_PT_face(Panel, bpy.types.Panel):
         row.operator("cmet.from_face", icon="USER", text="Add as Strip")
         if not settings.reference:
             layout.label(text="Choose a picture, clip or take", icon="INFO")
+        news(layout, context, "face")
 
 
 class CMET_PT_voice(Panel, bpy.types.Panel):
@@ -104,11 +106,6 @@ class CMET_PT_voice(Panel, bpy.types.Panel):
             row.prop(settings, name)
             row.operator("cmet.record", icon="REC", text="").into = name
         column.prop(settings, "record_seconds")
-        job = session.STATE.job
-        if job is not None and job.title.startswith("Recording"):
-            box = layout.box()
-            box.progress(factor=job.factor, type="BAR", text=job.text())
-            box.operator("cmet.cancel", icon="CANCEL")
         column = layout.column(align=True)
         column.prop(settings, "voice_name")
         column.prop(settings, "replace_emotion")
@@ -120,3 +117,4 @@ class CMET_PT_voice(Panel, bpy.types.Panel):
         row.operator("cmet.from_voice", icon="SOUND", text="Follow Recording").follow = True
         if not settings.voice:
             layout.label(text="Choose or record a voice", icon="INFO")
+        news(layout, context, "voice")
