@@ -18,8 +18,9 @@ from bpy.props import (
 
 from cmet_engine import arkit
 from cmet_engine.errors import CmetError, InvalidInput
+from cmet_engine.timeline import MOST_GAIN
 
-from . import emotion_tracks, influence, layers, mapping, rig, rig_settings
+from . import emotion_tracks, gains, influence, layers, mapping, rig, rig_settings
 
 _KINDS = [(kind, kind.capitalize(), "") for kind in mapping.KINDS]
 _AXES = [(sign + axis, sign + axis, f"turns about {sign}{axis} of the rig") for axis in "XYZ" for sign in "+-"]
@@ -147,12 +148,18 @@ class CmetRotation(bpy.types.PropertyGroup):
     )
 
 
-def _active_strip(self: Any) -> Any | None:
-    """The strip of the layer that is chosen in the panel."""
-    owner = emotion_tracks.carrier(self.rig) if self.rig is not None else None
+def active_layer(one: Any) -> Any | None:
+    """The track of the layer that is chosen in the panel."""
+    owner = emotion_tracks.carrier(one.rig) if one.rig is not None else None
     tracks = owner.animation_data.nla_tracks if owner is not None and owner.animation_data is not None else ()
-    found = 0 <= self.active_layer < len(tracks)
-    return layers.shown_strip(tracks[self.active_layer], bpy.context.scene.frame_current_final) if found else None
+    found = 0 <= one.active_layer < len(tracks) and layers.is_layer(tracks[one.active_layer])
+    return tracks[one.active_layer] if found else None
+
+
+def _active_strip(self: Any) -> Any | None:
+    """The strip of that layer which is seen at the current frame."""
+    track = active_layer(self)
+    return layers.shown_strip(track, bpy.context.scene.frame_current_final) if track is not None else None
 
 
 def _of_strip(read: Callable[[Any], float]) -> Callable[[Any], float]:
@@ -171,6 +178,20 @@ def _to_strip(write: Callable[[Any, float], None]) -> Callable[[Any, float], Non
             influence.carry(strip.id_data)
 
     return put
+
+
+def _gain(region: str, name: str) -> Any:
+    """The gain of the chosen layer in a region, which is heard of at once."""
+
+    def put(self: Any, value: float) -> None:
+        strip = _active_strip(self)
+        if strip is not None:
+            gains.set_gain(strip, shown_mapping(self), region, value)
+
+    return FloatProperty(
+        name=name, min=0.0, soft_max=2.0, max=MOST_GAIN, options=set(), get=_of_strip(lambda strip: gains.gain(strip, region)),
+        set=put, description="Gain on the strength of the layer there: 0 leaves the actor's own, 1 is the emotion as it is",
+    )  # fmt: skip
 
 
 class Performer:
@@ -231,6 +252,10 @@ class Performer:
         set=_to_strip(lambda strip, value: influence.set_fade(strip, value, end=True)),
         description="Frames in which the strip's influence falls to 0 at its end",
     )
+    layer_brows: _gain("brows", "Brows")
+    layer_eyes: _gain("eyes", "Eyes")
+    layer_cheeks: _gain("cheeks", "Cheeks and Nose")
+    layer_mouth: _gain("mouth", "Mouth")
 
 
 class CmetPerson(Performer, bpy.types.PropertyGroup):

@@ -58,10 +58,10 @@ def edit_request(settings: Any, **keys: Any) -> dict[str, Any]:
     return request | {"mode": performers.current(settings).mode} | colour_field(settings) | session.device_field()
 
 
-def with_gains(settings: Any, emotion: str) -> str:
-    """An emotion with the gains of regions that are not 1, as a key in text form."""
+def gains_of(settings: Any) -> dict[str, float]:
+    """The gains of regions for a new emotion that are not 1."""
     gains = {region: round(getattr(settings, f"gain_{region}"), 3) for region in REGIONS}
-    return EmotionKey(emotion, regions={region: gain for region, gain in gains.items() if gain != 1}).title
+    return {region: gain for region, gain in gains.items() if gain != 1}
 
 
 def choose_layer(one: Any, strip: Any) -> None:
@@ -134,10 +134,13 @@ class CMET_OT_add_emotion(EngineOperator, bpy.types.Operator):
         rig.check_editable(obj)
         self._rig, self._part = obj.name, part_of(context.scene)
         self.emotion = self.emotion or settings.emotion
-        return f"Emotion {self.emotion}", edit_request(settings, emotions=[with_gains(settings, self.emotion)])
+        self._regions = gains_of(settings)
+        title = EmotionKey(self.emotion, regions=self._regions).title
+        return f"Emotion {self.emotion}", edit_request(settings, emotions=[title])
 
     def receive(self, context: Any, state: dict[str, Any]) -> str:
-        return added(context, self._rig, self.emotion, state, self._part)
+        info = {"emotion": self.emotion, "regions": self._regions}
+        return added(context, self._rig, self.emotion, state, self._part, info)
 
 
 class CMET_OT_from_face(EngineOperator, bpy.types.Operator):
@@ -154,13 +157,13 @@ class CMET_OT_from_face(EngineOperator, bpy.types.Operator):
         rig.check_editable(obj)
         if not settings.reference:
             raise InvalidInput("No face is chosen; choose a picture, a clip or a take as Reference.")
-        self._rig, self._part = obj.name, part_of(context.scene)
-        asked = {"emotions": [with_gains(settings, LIKE)], "like": _absolute(settings.reference)}
+        self._rig, self._part, self._regions = obj.name, part_of(context.scene), gains_of(settings)
+        asked = {"emotions": [EmotionKey(LIKE, regions=self._regions).title], "like": _absolute(settings.reference)}
         return f"Expression of {Path(settings.reference).name}", edit_request(settings, **asked)
 
     def receive(self, context: Any, state: dict[str, Any]) -> str:
         title = Path(context.scene.cmet.reference).stem
-        return added(context, self._rig, title, state, self._part, info={"layer": "file"})
+        return added(context, self._rig, title, state, self._part, info={"layer": "file", "regions": self._regions})
 
 
 class CMET_OT_from_voice(EngineOperator, bpy.types.Operator):

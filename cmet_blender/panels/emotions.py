@@ -6,7 +6,7 @@ import bpy
 
 from cmet_engine.timeline import REGIONS
 
-from .. import performers
+from .. import emotion_strips, layers, performers
 from .base import Panel, fields, news, whose
 from .layers import draw_layers
 
@@ -53,7 +53,7 @@ class CMET_PT_emotion(Panel, bpy.types.Panel):
 
 
 class CMET_PT_regions(Panel, bpy.types.Panel):
-    """How strong a new emotion is in each part of the face"""
+    """How strong the chosen layer, and a new emotion, is in each part of the face"""
 
     bl_label = "Strength by Region"
     bl_idname = "CMET_PT_regions"
@@ -61,9 +61,17 @@ class CMET_PT_regions(Panel, bpy.types.Panel):
     bl_options = {"DEFAULT_CLOSED"}
 
     def draw(self, context: Any) -> None:
-        """A gain for each region."""
+        """A gain for each region, of the chosen layer and of a new one."""
         layout, settings = fields(self.layout), context.scene.cmet
+        one = performers.current(settings)
+        track = performers.active_layer(one)
+        if track is not None and track.strips and not layers.carried_by_bones(track):
+            column = layout.column(align=True)
+            column.label(text=emotion_strips.title_of(track), icon="NLA")
+            for region in REGIONS:
+                column.prop(one, f"layer_{region}", slider=True)
         column = layout.column(align=True)
+        column.label(text="New Emotion", icon="ADD")
         for region in REGIONS:
             column.prop(settings, f"gain_{region}", slider=True)
 
