@@ -20,7 +20,7 @@ from cmet_engine import arkit
 from cmet_engine.errors import CmetError, InvalidInput
 from cmet_engine.timeline import MOST_GAIN
 
-from . import emotion_tracks, gains, influence, layers, mapping, rig, rig_settings
+from . import emotion_tracks, footage_view, gains, influence, layers, mapping, rig, rig_settings
 
 _KINDS = [(kind, kind.capitalize(), "") for kind in mapping.KINDS]
 _AXES = [(sign + axis, sign + axis, f"turns about {sign}{axis} of the rig") for axis in "XYZ" for sign in "+-"]
@@ -43,6 +43,7 @@ def _rig_chosen(self: Any, context: Any) -> None:
         try:
             show_mapping(self, _known_mapping(self.rig))
             self.shown = self.rig
+            refresh_footage(self)
         except CmetError as error:
             self.rows.clear()
             scene.message = str(error)
@@ -57,6 +58,14 @@ def _known_mapping(obj: Any) -> mapping.RigMapping:
     kept = mapping.RigMapping.of_document(json.loads(text), obj.name)
     kept.offered = {name: offer for name, offer in found.offered.items() if not kept.rows[name].channels}
     return kept
+
+
+def refresh_footage(one: Any, *, view: bool = False) -> None:
+    """Show the scene's clip with the rig of a performer; see `footage_view.refresh`."""
+    mapping_shown = None
+    with contextlib.suppress(CmetError):
+        mapping_shown = shown_mapping(one)
+    footage_view.refresh(one, mapping_shown, view=view)
 
 
 def keep_mapping(one: Any) -> None:
@@ -200,6 +209,7 @@ class Performer:
     track: StringProperty(
         name="Take",
         subtype="FILE_PATH",
+        update=lambda self, context: refresh_footage(self),
         description="Curves of a face: .npz, as Track Footage makes it of a clip, or a recording of an application: .csv, .tsv, .txt or .json",
     )
     rig: PointerProperty(

@@ -46,12 +46,14 @@ from .track import (
     CMET_OT_import_take,
     CMET_OT_load_footage,
     CMET_OT_track,
+    CMET_OT_view_footage,
 )
 from .video import CMET_OT_compare, CMET_OT_render_video, CMET_OT_use_preview_range, CMET_OT_verify
 
 CLASSES = (
     CMET_OT_load_footage,
     CMET_OT_import_take,
+    CMET_OT_view_footage,
     CMET_OT_find_people,
     CMET_OT_forget_people,
     CMET_OT_track,

@@ -54,6 +54,7 @@ class CMET_OT_load_footage(SimpleOperator, bpy.types.Operator, ImportHelper):
         settings.clip = self.filepath
         performers.forget(settings, same_clip=False)
         settings.track = ""
+        performers.refresh_footage(settings, view=not bpy.app.background)
         sound = "with sound" if about["has_sound"] else "without sound"
         text = f"{Path(self.filepath).name}: {about['frames']} frames at {float(about['fps']):g} a second, {sound}."
         return " ".join([text, *about["notes"]])
@@ -85,6 +86,18 @@ class CMET_OT_import_take(SimpleOperator, bpy.types.Operator, ImportHelper):
             about = f"{len(track)} frames at {float(track.fps):g} a second. Choose a rig, then press Apply Take."
             return " ".join([about, *track.notes])
         return apply(context, chosen(context))
+
+
+class CMET_OT_view_footage(SimpleOperator, bpy.types.Operator):
+    """Look at clip and face together in the 3D view"""
+
+    bl_idname = "cmet.view_footage"
+    bl_label = "View Footage"
+
+    def work(self, context: Any) -> str:
+        clip_path(context.scene.cmet)
+        performers.refresh_footage(performers.current(context.scene.cmet), view=True)
+        return "The 3D view shows the clip and the face."
 
 
 class CMET_OT_find_people(EngineOperator, bpy.types.Operator):
@@ -144,6 +157,7 @@ class CMET_OT_track(EngineOperator, bpy.types.Operator):
         if not self._people:
             path = keep_result(states[0], "track.npz", stem)
             settings.track = str(path)
+            performers.refresh_footage(settings)
             return f"{_seen(states[0])}; kept as {path}." + session.kept_elsewhere(path)
         listed = {one.number: one for one in settings.people}
         done = []

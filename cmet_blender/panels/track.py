@@ -50,6 +50,10 @@ class CMET_PT_footage(Panel, bpy.types.Panel):
         column.prop(settings, "start_frame")
         column.prop(settings, "match_rate")
         column.prop(settings, "colorspace")
+        if settings.clip:
+            row = layout.row(align=True)
+            row.prop(settings, "footage_place")
+            row.operator("cmet.view_footage", icon="VIEW_CAMERA", text="")
         _draw_people(layout, settings)
         one = performers.current(settings)
         column = layout.column(align=True)
