@@ -22,6 +22,11 @@ def is_layer(track: Any) -> bool:
     return nla.is_ours(track) and track.name != REST
 
 
+def carried_by_bones(track: Any) -> bool:
+    """Whether a layer lies on an armature, whose curves belong to no region."""
+    return track.id_data.id_type != "KEY"
+
+
 def adds_to_zero() -> bool:
     """Whether this Blender adds strips to 0 where nothing lies below; 5.0 and 5.1 add to a shape key's default of 1."""
     return bpy.types.ShapeKey.bl_rna.properties["value"].default == 0

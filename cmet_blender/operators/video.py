@@ -33,6 +33,7 @@ class CMET_OT_render_video(EngineOperator, bpy.types.Operator):
     """Render the clip with exactly the curves that the rigs have now"""
 
     bl_idname = "cmet.render_video"
+    panel = "video"
     bl_label = "Render Edited Video"
     bl_options = {"REGISTER"}
 
@@ -114,6 +115,7 @@ class CMET_OT_use_preview_range(SimpleOperator, bpy.types.Operator):
     """Render the part of the clip that is the preview range of the scene"""
 
     bl_idname = "cmet.use_preview_range"
+    panel = "video"
     bl_label = "Use Preview Range"
     bl_options = {"REGISTER", "UNDO"}
 
@@ -143,6 +145,7 @@ class CMET_OT_verify(SimpleOperator, bpy.types.Operator):
     """Verify the Content Credentials of the active strip in the sequencer, or of the edited clip"""
 
     bl_idname = "cmet.verify"
+    panel = "video"
     bl_label = "Verify"
     bl_options = {"REGISTER"}
 
@@ -161,6 +164,7 @@ class CMET_OT_compare(SimpleOperator, bpy.types.Operator):
     """Show the clip before or after the edit in the sequencer"""
 
     bl_idname = "cmet.compare"
+    panel = "video"
     bl_label = "Before / After"
     bl_options = {"REGISTER", "UNDO"}
 
