@@ -43,6 +43,11 @@ def router(session: Session) -> APIRouter:
         """The open clip itself, to play."""
         return FileResponse(session.opened().clip)
 
+    @routes.get("/media/shot")
+    def shot() -> Response:
+        """The shot as a .blend, where one was made."""
+        return FileResponse(session.blend) if session.blend else PlainTextResponse("There is no .blend of it yet.", 404)
+
     @routes.get("/media/job/{identity}/{name:path}")
     def result(identity: str, name: str) -> Response:
         """A result of one of the engine's jobs, or with the name `preview` the newest picture of a running one."""

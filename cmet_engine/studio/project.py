@@ -141,6 +141,13 @@ class Project:
         }  # fmt: skip
         return {**edit, "like": self.reference} if LIKE in EmotionTimeline(list(self.keys)).names() else edit
 
+    def alone(self) -> dict[str, Any]:
+        """`edit` of the chosen person alone, whom its keys and corrections do not name."""
+        keys = [asdict(replace(key, person=None)) for key in self.keys if key.person in (None, self.person)]
+        points = [Correction.parse(text) for text in self.corrections]
+        mine = [str(replace(point, person=None)) for point in points if point.person in (None, self.person)]
+        return {**self.edit(), "keys": keys, "corrections": mine}
+
 
 def called(row: dict[str, Any]) -> str:
     """What a person is called in keys."""

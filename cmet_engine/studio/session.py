@@ -26,17 +26,19 @@ class Session:
     Args:
         link: the engine.
         folder: of the projects.
+        blender: the user's Blender; None where there is none.
 
     Attributes:
         revision: grows with every change of what is shown.
         tracking: the job that tracks the open clip, as the engine answers; None without a clip.
         curves: what the timeline shows of the edit; empty until the clip is tracked.
+        blend: the shot as a .blend, where one was made of the open clip.
         problem: a sentence to show; empty where all is well.
         time: seconds at which the playhead was put last, for a page that is loaded again.
     """
 
-    def __init__(self, link: EngineLink, folder: Path) -> None:
-        self.link, self.folder = link, folder
+    def __init__(self, link: EngineLink, folder: Path, blender: Path | None = None) -> None:
+        self.link, self.folder, self.blender = link, folder, blender
         self.project: Project | None = None
         self.clip: dict[str, Any] = {}
         self.tracking: dict[str, Any] | None = None
@@ -44,6 +46,7 @@ class Session:
         self.curves: dict[str, Any] = {}
         self.emotions: list[dict[str, Any]] = []
         self.jobs: dict[str, dict[str, Any]] = {}
+        self.blend: Path | None = None
         self.problem = ""
         self.time = 0.0
         self.revision = 0
@@ -60,7 +63,7 @@ class Session:
         info = self.link.ask(lambda engine: engine.clip(clip))
         with self._lock:
             self.project, self.clip, self.curves, self.jobs = Project.of(self.folder, info["path"]), info, {}, {}
-            self.problem, self.time = " ".join(info["warnings"]), 0.0
+            self.problem, self.time, self.blend = " ".join(info["warnings"]), 0.0, None
             self.project.save()
             self._look()
         self.refresh_emotions()
