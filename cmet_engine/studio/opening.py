@@ -28,8 +28,8 @@ class Opening:
 
     async def show(self) -> None:
         """Open the dialog at the recent clips and the allowed folders."""
-        await self._folder("")  # first: what is typed would be lost when the list changes
         self._dialog.open()
+        await self._folder("")
 
     async def _folder(self, folder: str) -> None:
         """List a folder."""

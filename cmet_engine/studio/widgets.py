@@ -11,11 +11,16 @@ SHOWN = "(event) => { event.target.nextElementSibling.textContent = Number(event
 
 
 def tag(name: str, text: str = "", classes: str = "", **attributes: Any) -> TextElement:
-    """An HTML element; `_` in the name of an attribute is `-`."""
+    """An HTML element; `_` in the name of an attribute is `-`.
+
+    The `value` of an input is what it begins with: it is set as the attribute (`^` tells Vue so), since the property is
+    set again whenever anything on the page is drawn, and what is being typed or dragged would be lost.
+    """
     element = TextElement(tag=name, text=text)
     element.classes(classes)
     for attribute, value in attributes.items():
-        element.props[attribute.rstrip("_").replace("_", "-")] = value
+        key = attribute.rstrip("_").replace("_", "-")
+        element.props["^value" if name == "input" and key == "value" else key] = value
     return element
 
 
@@ -40,9 +45,7 @@ def choice(label: str, value: str, options: Mapping[str, str], on_change: Callab
     """One of several values; `options` are their titles by value."""
     with tag("label", classes="field"):
         tag("span", label)
-        with tag("select", value=value, aria_label=label).on(
-            "change", lambda event: on_change(event.args), js_handler=VALUE
-        ):
+        with tag("select", aria_label=label).on("change", lambda event: on_change(event.args), js_handler=VALUE):
             for option, title in options.items():
                 chosen: dict[str, Any] = {"selected": True} if option == value else {}
                 tag("option", title, value=option, **chosen)

@@ -43,6 +43,11 @@ def drag(page: Any, element: Any, right: float, down: float = 0) -> None:
     page.mouse.up()
 
 
+def draw_again(page: Any) -> None:
+    """Have everything on the page drawn anew."""
+    page.evaluate("async () => { mounted_app.$forceUpdate(); await mounted_app.$nextTick() }")
+
+
 def at(page: Any, share: float) -> None:
     """Put the playhead somewhere on the ruler."""
     box = page.locator(".tl-body").bounding_box()
@@ -87,7 +92,11 @@ def the_picture_follows_the_hand_and_is_full_at_rest(studio, page):
 def strength_keys_regions_split_and_copy(studio, page):
     page.locator(".tl-block", has_text="happy").click()
     page.wait_for_function("document.querySelector('.right select').value === 'happy'")
-    page.get_by_label("mouth", exact=True).fill("0.5")
+    mouth = page.get_by_label("mouth", exact=True)
+    mouth.evaluate("(slider) => { slider.value = 0.25 }")
+    draw_again(page)
+    assert mouth.input_value() == "0.25", "a slider that is dragged is left alone"
+    mouth.fill("0.5")
     until(lambda: keys(studio)[0].get("regions") == {"mouth": 0.5})
     at_key = page.locator(".tl-block", has_text="happy").bounding_box()
     body = page.locator(".tl-body").bounding_box()
@@ -167,6 +176,7 @@ def the_edit_is_rendered_and_its_report_and_credentials_shown(studio, page):
 def refusals_are_said_in_the_engines_sentence(studio, page):
     page.get_by_role("button", name="Open …").click()
     page.get_by_label("Path", exact=True).fill("/etc/hostname")
+    draw_again(page)  # as whatever the engine says in between would
     page.get_by_label("Path", exact=True).press("Enter")
     page.get_by_text("is outside the folders that this engine may use").wait_for()
     page.get_by_role("button", name="Close").last.click()
