@@ -7,6 +7,8 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import partial
+from pathlib import Path
 from typing import Any, TypeVar
 
 import cv2
@@ -40,11 +42,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class _Edit:
-    """An edit that is read: where the face is, the clip's own curves and the edited ones, and all that decides them."""
+    """The edit of one person that is read: where the face is, the clip's own curves and the edited ones, whose, and all that decides them."""
 
     geometry: FaceGeometry
     source: CoefficientTrack
     edited: CoefficientTrack
+    face: int | str | Path
     about: tuple[object, ...]
 
     def frame(self, time: float) -> int:
@@ -105,8 +108,8 @@ class Scrubber:
             if person is not None and f"#{person}" != spec.face:
                 with contextlib.suppress(InvalidInput):  # not tracked yet
                     other = self._edit(spec, person)
-                    one, two = edit.geometry, other.geometry
-                    same = self._keep("same", (edit.about[:3], other.about[:3]), lambda a=one, b=two: same_face(a, b))
+                    key = edit.about[:3], other.about[:3]
+                    same = self._keep("same", key, partial(same_face, edit.geometry, other.geometry))
                     others += [] if same else [other]
         return others
 
@@ -134,7 +137,7 @@ class Scrubber:
         edited = self._keep("edit", about, lambda: self._edited(alone, content, source, timeline))
         if points:
             edited = corrected(edited, [replace(c, person=None) for c in points])
-        return _Edit(geometry, source, edited, (*about, *points))
+        return _Edit(geometry, source, edited, alone.face, (*about, *points))
 
     def _edited(
         self, spec: TimelineSpec, content: str, source: CoefficientTrack, timeline: EmotionTimeline
@@ -216,7 +219,7 @@ def _copy(footage: Source) -> None:
 def _occlusion(spec: LiveSpec, edit: _Edit) -> Occlusion | None:
     """What lies before the face; None for a long clip that no job looked through."""
     footage = Source.of(spec.clip, spec.space)
-    face, geometry = face_key(footage, edit.about[1]), edit.geometry
+    face, geometry = face_key(footage, edit.face), edit.geometry
     quick = len(geometry) <= LIVE or was_found(footage, face)
     return find_occlusion(footage, geometry, face=face) if quick else None
 

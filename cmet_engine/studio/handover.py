@@ -7,12 +7,13 @@ from typing import Any
 from nicegui import events, ui
 
 from cmet_engine.errors import InvalidInput
-from cmet_engine.studio.page import Page
+from cmet_engine.studio.blender import open_shot, write_blend, write_shot
+from cmet_engine.studio.page import Page, Panel
 from cmet_engine.studio.widgets import entry, push, tag
 from cmet_engine.timeline import FORMAT, EmotionTimeline
 
 
-class HandOver:
+class HandOver(Panel):
     """What goes to other programs."""
 
     def __init__(self, page: Page) -> None:
@@ -77,6 +78,23 @@ class HandOver:
             "note",
         )
         self._lists()
+
+    async def _in_blender(self) -> None:
+        """Open the shot in the user's Blender; where there is none, make a .blend of it."""
+        session = self.page.session
+        ui.notify("Computing the emotions' tracks …")
+        shot = await self.page.attempt(write_shot, session, self._rig)
+        if shot is None:
+            return
+        if session.blender:
+            ui.notify("Blender starts …")
+            said = await self.page.attempt(open_shot, session.blender, shot)
+        else:
+            session.blend = await self.page.attempt(write_blend, shot)
+            said = session.blend and "The shot is a .blend now."
+        if said:
+            ui.notify(said, multi_line=True, timeout=8000, close_button="Close")
+            self.page.refresh()
 
     def _lists(self) -> None:
         with tag("div", classes="row-of"):

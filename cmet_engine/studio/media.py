@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Annotated, get_args
 
 from fastapi import APIRouter, Query
-from fastapi.responses import FileResponse, PlainTextResponse, Response
+from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse, Response
 
 from cmet_engine.choices import View
 from cmet_engine.errors import CmetError, NotFound
@@ -37,6 +37,11 @@ def router(session: Session) -> APIRouter:
             return Response(session.picture(view, time, size), media_type="image/jpeg", headers=UNCHANGING)
         except CmetError as error:
             return PlainTextResponse(str(error), error.http_status)
+
+    @routes.get("/curves")
+    def curves(revision: int = 0) -> JSONResponse:
+        """What the timeline shows of the edit; `revision` only makes the address of other curves another one."""
+        return JSONResponse(session.curves)
 
     @routes.get("/media/clip")
     def clip() -> Response:
