@@ -160,7 +160,7 @@ def the_edit_is_rendered_and_its_report_and_credentials_shown(studio, page):
     page.get_by_role("button", name="Render", exact=True).click()
     page.locator(".job span.good").first.wait_for()
     page.get_by_role("button", name="Play", exact=True).click()
-    page.wait_for_function("document.querySelector('video.movie').duration > 0.9")
+    page.wait_for_function("document.querySelector('video.movie')?.duration > 0.9")
     page.locator(".job .note.good").wait_for()
     with page.expect_popup() as opened:
         page.get_by_role("link", name="Report").click()
