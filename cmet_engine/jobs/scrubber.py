@@ -230,7 +230,11 @@ def _sound(spec: CurvesSpec) -> dict[str, Any]:
         wave = audio.load(spec.clip) if audio.has_sound(spec.clip) else np.zeros(0, np.float32)
     except CmetError:
         wave = np.zeros(0, np.float32)
-    return {"waveform": curves.peaks(wave, spec.points), "speech": audio.spoken(wave)}
+    return {
+        "waveform": curves.peaks(wave, spec.points),
+        "speech": audio.spoken(wave),
+        "words": curves.word_edges(wave, audio.RATE),
+    }
 
 
 def _named(values: np.ndarray) -> dict[str, float]:

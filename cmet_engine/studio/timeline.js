@@ -21,7 +21,7 @@ export default {
     <button @click="$emit('undo')" :disabled="!can_undo" title="Undo (Ctrl+Z)">Undo</button>
     <button @click="$emit('redo')" :disabled="!can_redo" title="Redo (Ctrl+Shift+Z)">Redo</button>
     <span class="tl-gap"></span>
-    <label class="tl-check" title="To speech, cuts, the playhead and other blocks; without it to frames"><input type="checkbox" v-model="snapping"> Snap</label>
+    <label class="tl-check" title="To words, cuts, the playhead and other blocks; without it to frames"><input type="checkbox" v-model="snapping"> Snap</label>
     <label v-if="names.length">Curve <select v-model="curve" aria-label="Curve to correct">
       <option v-for="name in names" :key="name">{{ name }}</option></select></label>
     <span class="tl-rest"></span>
@@ -152,7 +152,7 @@ export default {
     snap(time, but) {
       const free = this.onFrame(time);
       if (!this.snapping) return free;
-      const data = this.curve_data, edges = [0, this.duration, this.time, ...(data.cuts || []), ...(data.speech || []).flat()];
+      const data = this.curve_data, edges = [0, this.duration, this.time, ...(data.cuts || []), ...(data.speech || []).flat(), ...(data.words || [])];
       this.keys.forEach((key, index) => { if (index !== but) edges.push(key.start, this.endOf(key)); });
       const best = edges.reduce((a, b) => (Math.abs(b - time) < Math.abs(a - time) ? b : a));
       return Math.abs(best - time) * this.scale < NEAR ? this.onFrame(best) : free;
@@ -376,6 +376,7 @@ export default {
       }
       c.fillStyle = c.strokeStyle = colour("ink-2"); c.font = "11px system-ui, sans-serif"; c.textBaseline = "middle";
       for (let t = Math.ceil(this.begin / step) * step; this.x(t) < this.width; t += step) { c.fillRect(this.x(t), RULER - 6, 1, 6); if (this.x(t) < this.width - 70) c.fillText(this.label(t), this.x(t) + 4, 10); }
+      if (this.scale > 40) (data.words || []).forEach((t) => c.fillRect(this.x(t), high - 8, 1, 8));
       c.fillStyle = colour("cut");
       (data.cuts || []).forEach((t) => c.fillRect(this.x(t) - 1, 0, 2, high));
       c.fillStyle = colour("blink");
