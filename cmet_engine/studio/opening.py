@@ -71,7 +71,7 @@ class Opening:
         """Open a clip."""
         if await self.page.attempt(self._opened, path.strip()):
             self.page.choose(None)
-            self.page.time, self.page.movie = 0.0, ""
+            self.page.time, self.page.movie, self.page.also = 0.0, {}, []
             self._dialog.close()
             self.page.refresh()
 

@@ -5,6 +5,8 @@ from typing import Any
 
 from nicegui.elements.mixins.text_element import TextElement
 
+from cmet_engine.progress import label_of
+
 VALUE = "(event) => emit(event.target.value)"
 CHECKED = "(event) => emit(event.target.checked)"
 SHOWN = "(event) => { event.target.nextElementSibling.textContent = Number(event.target.value).toFixed(2) }"
@@ -70,10 +72,21 @@ def entry(label: str, value: str, on_change: Callable[[str], Any], hint: str = "
         )
 
 
-def progress(job: Mapping[str, Any]) -> None:
-    """How far a job of the engine is."""
-    stage, total = job.get("stage") or "waiting", job.get("total")
-    eta = job.get("eta_seconds")
-    left = f", about {eta:.0f} s left" if eta else ""
-    tag("div", f"{stage} {job['done']} of {total}{left}" if total else f"{stage} …", "small")
-    tag("progress", aria_label=stage, **({"value": job["done"], "max": total} if total else {}))
+class Progress:
+    """How far a job of the engine is; its elements stay while that changes."""
+
+    def __init__(self, job: Mapping[str, Any]) -> None:
+        self._said = tag("div", classes="small")
+        self._bar = tag("progress")
+        self.show(job)
+
+    def show(self, job: Mapping[str, Any]) -> None:
+        """Show where the job stands now."""
+        stage, total, eta = label_of(job.get("stage") or "waiting"), job.get("total"), job.get("eta_seconds")
+        left = f", about {eta:.0f} s left" if eta else ""
+        self._said.text = f"{stage} {job['done']} of {total}{left}" if total else f"{stage} …"
+        props = {"aria-label": stage, **({"value": job["done"], "max": total} if total else {})}
+        if self._bar.props != props:
+            self._bar.props.clear()
+            self._bar.props.update(props)
+            self._bar.update()
