@@ -29,7 +29,7 @@ from cmet_engine.face.landmarks import (
     UPPER_LIP_OUTER,
 )
 from cmet_engine.face.occlusion import Occlusion
-from cmet_engine.face.teeth import colour_of_lips, teeth_meet
+from cmet_engine.face.teeth import colour_of_lips, row_border
 from cmet_engine.face.tracker import FaceGeometry
 from cmet_engine.media.planes import Box
 from cmet_engine.processes import cores
@@ -149,7 +149,7 @@ class WarpRenderer(PartRenderer):
 
     def _drawn(self, part: np.ndarray, landmarks: np.ndarray, moves: np.ndarray, index: int) -> np.ndarray:
         """A part of frame `index` with its landmarks [478, 3], pixels of the part, moved by `moves`."""
-        drawn = warp(part, landmarks, moves, float(self.geometry.teeth[index]))
+        drawn = warp(part, landmarks, moves)
         change = (self._edited[index] - self._source[index]) * float(self.geometry.fade[index])
         return creased(drawn, landmarks + moves, change, facing_weights(landmarks[None])[0])
 
@@ -239,14 +239,13 @@ def facing_weights(landmarks: np.ndarray) -> np.ndarray:
     return smoothstep(facing, -0.1, 0.25) * smoothstep(nose, 0.45, 0.85)
 
 
-def warp(image: np.ndarray, landmarks: np.ndarray, moves: np.ndarray, teeth: float | None = None) -> np.ndarray:
+def warp(image: np.ndarray, landmarks: np.ndarray, moves: np.ndarray) -> np.ndarray:
     """Displace the landmarks of a face and the picture with them.
 
     Args:
         image: uint8 or float32 [H, W, 3].
         landmarks: [478, 3] pixels.
         moves: [478, 3] pixels, displacement of each landmark.
-        teeth: 0 to 1, whether the picture shows teeth that meet (`face.teeth`); None finds out from the picture.
 
     Returns:
         A new picture of the same type and shape; equal to `image` outside the outermost ring around the face.
@@ -277,8 +276,8 @@ def warp(image: np.ndarray, landmarks: np.ndarray, moves: np.ndarray, teeth: flo
             iris = landmarks[centre_of_iris : centre_of_iris + 5, :2]
             draw_eye(result, image, opening, iris, moves[centre_of_iris, :2])
         else:
-            meet = teeth_meet(image, landmarks) if teeth is None else teeth
-            draw_mouth(result, image, opening, colour_of_lips(image, landmarks), move[list(CHIN)].mean(0), meet)
+            red, border = colour_of_lips(image, landmarks), row_border(image, landmarks)
+            draw_mouth(result, image, opening, red, move[list(CHIN)].mean(0), border)
     if seam is not None:
         draw_seam(result, seam)
     return result
