@@ -338,6 +338,29 @@ def test_a_mouth_opens_over_tongue_over_darkness_between_teeth_or_shows_more_of_
     assert opened[1] - opened[0] == pytest.approx(further, abs=2)
 
 
+def test_teeth_keep_their_size_and_place_in_a_mouth_that_becomes_narrow():
+    """The corners cover teeth, a jaw that drops leaves a dark gap: no tooth is squeezed, stretched or doubled."""
+    landmarks = head(scale=200.0).astype(np.float64)
+    landmarks[:, 1] -= 60
+    bow = 16 * np.sin(np.linspace(0, np.pi, 11))
+    landmarks[list(UPPER_LIP_INNER), 1] -= bow / 2
+    landmarks[list(LOWER_LIP_INNER), 1] += bow
+    image = np.full((HEIGHT, WIDTH, 3), 150, np.uint8)
+    inner = np.concatenate([landmarks[list(UPPER_LIP_INNER), :2], landmarks[list(LOWER_LIP_INNER), :2][::-1]])
+    mask = cv2.fillPoly(np.zeros((HEIGHT, WIDTH), np.uint8), [np.round(inner).astype(np.int32)], 1)
+    teeth = 235 - 60 * (np.arange(WIDTH) % 10 < 2)
+    image[mask > 0] = np.broadcast_to(teeth[None, :, None], image.shape)[mask > 0]
+    moves = np.zeros_like(landmarks)
+    lips = list(UPPER_LIP_INNER + LOWER_LIP_INNER + UPPER_LIP_OUTER + LOWER_LIP_OUTER)
+    centre, half = landmarks[13, 0], np.ptp(inner[:, 0]) / 2
+    moves[lips, 0] = -22 * (landmarks[lips, 0] - centre) / half
+    moves[list(LOWER_LIP_INNER[1:-1]), 1] = moves[list(CHIN), 1] = 24
+    drawn = warp(image, landmarks, moves).mean(-1)
+    shown = slice(round(centre - 0.8 * (half - 22)), round(centre + 0.8 * (half - 22)))
+    assert drawn[round(landmarks[14, 1] - 15), shown] == pytest.approx(teeth[shown], abs=12)
+    assert drawn[round(landmarks[14, 1] + 15), round(centre) - 10 : round(centre) + 10].max() < 80
+
+
 def test_teeth_go_with_a_mouth_that_rises_as_a_whole():
     """A raised upper lip does not lose its teeth, and they do not come out again above the lower lip."""
     landmarks = head(scale=200.0).astype(np.float64)
