@@ -18,9 +18,11 @@ red's height."""
 CLEAR_LIDS, LIDS_SHUT = 0.05, (0.6, 0.95)
 """The same of lids, as a share of the eye's width, once they have closed by the second share; their lashes stay below the first."""
 
-SEAM, SEAM_UNTIL, SEAM_DARKNESS = 0.011, (0.015, 0.09), 0.55
-"""The line between lips that have closed: Gaussian width as a share of the mouth's, openings between which it fades, and the
-share of light that is missing in it."""
+SEAM, SEAM_UNTIL = 0.013, (0.02, 0.1)
+"""The line between lips that have closed: Gaussian width and openings between which it fades, as shares of the mouth's width."""
+
+SEAM_DARKNESS, SEAM_COVERS = 0.5, 0.95
+"""Its brightness as a share of the lips', and how far it covers what is there, which may be teeth, in its middle."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ def clear_edges(source: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, Sea
                     part = np.clip((source[list(outer)] - source[line]) @ way / height, 0, 1)
                     result[line] = source[line] + (away * part)[:, None] * way
             shut = share * smoothstep(after / width, SEAM_UNTIL[1], SEAM_UNTIL[0])
-            reach = np.maximum(SEAM * width, 0.6) + np.maximum(after, 0) / 4
+            reach = np.maximum(SEAM * width, 0.7) + np.maximum(after, 0) / 4
             seam = Seam((target[upper] + target[lower]) / 2, shut, reach)
     return result, seam
 
@@ -83,8 +85,8 @@ def _gaps(points: np.ndarray, upper: list[int], lower: list[int]) -> tuple[np.nd
     return (points[lower] - points[upper]) @ across, width, across
 
 
-def draw_seam(result: np.ndarray, seam: Seam) -> None:
-    """Darken the line between lips that have closed, into the picture `result`."""
+def draw_seam(result: np.ndarray, seam: Seam, red: np.ndarray) -> None:
+    """Draw the line between lips that have closed, darker than their colour `red` [3], into the picture `result`."""
     if seam.shut.max() <= 0.02:
         return
     room = 4 * seam.reach.max()
@@ -103,6 +105,7 @@ def draw_seam(result: np.ndarray, seam: Seam) -> None:
     heights = (seam.line - seam.line[0]) @ across
     middle, shut, reach = (np.interp(u, places, values) for values in (heights, seam.shut, seam.reach))
     beyond = np.maximum(np.maximum(-u, u - places[-1]), 0)
-    shade = SEAM_DARKNESS * shut * np.exp(-((v - middle) ** 2 + beyond**2) / (2 * reach**2))
+    shade = SEAM_COVERS * shut * np.exp(-((v - middle) ** 2 + beyond**2) / (2 * reach**2))
     region = result[y0:y1, x0:x1]
-    region[...] = quantised(region * (1 - shade[..., None]), region.dtype)
+    drawn = region + (np.minimum(region, SEAM_DARKNESS * red) - region) * shade[..., None]
+    region[...] = quantised(drawn, region.dtype)

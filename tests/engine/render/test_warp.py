@@ -266,6 +266,8 @@ def test_what_is_keyed_is_drawn_whatever_the_face_did():
     closed = face + landmark_motion(face, delta(mouthPress=0.5) - source, source)
     assert lip_opening(closed)[0] < 0.01
     assert np.ptp(closed[0, [61, 291], 0]) > 0.5 * 90
+    doubted = delta(jawOpen=0.05)  # curves that say little of an opening that is seen
+    assert lip_opening(face + landmark_motion(face, delta(mouthPress=0.5) - doubted, doubted))[0] < 0.01
     half = face + landmark_motion(face, -source / 2, source)
     assert lip_opening(half)[0] == pytest.approx(lip_opening(face)[0] / 2, rel=0.3)
     opened = closed + landmark_motion(closed, delta(jawOpen=0.5), delta(mouthPress=0.5))
@@ -279,6 +281,18 @@ def test_what_is_keyed_is_drawn_whatever_the_face_did():
     # the person's left is the right of the picture
     sideways = landmark_motion(face, delta(mouthLeft=0.8, jawRight=0.8), source)[0, :, 0]
     assert sideways[list(UPPER_LIP_OUTER)].min() > 3 and sideways[152] < -4 and np.abs(sideways[[33, 263]]).max() < 0.5
+
+
+def test_lips_of_a_tilted_head_close_in_depth_too():
+    c, s = np.cos(0.5), np.sin(-0.5)
+    pose = Pose(np.array([90.0]), np.array([[[1, 0, 0], [0, c, -s], [0, s, c]]]), np.array([[160.0, -140.0, 0.0]]))
+    source = delta(jawOpen=0.9, mouthUpperUp=0.5, mouthLowerDown=0.5)
+    face = denormalise(template().points[None], pose)
+    face = face + landmark_motion(face, source)
+    closed = face + landmark_motion(face, -source, source)
+    upper, lower = np.array(INNER_LIPS).T
+    gaps = [(points[0, lower, 1] - points[0, upper, 1]).mean() for points in (face, closed)]
+    assert gaps[0] > 40 and gaps[1] < 7
 
 
 def test_lips_that_close_leave_the_teeth_behind():
