@@ -18,6 +18,7 @@ from cmet_engine.face.landmarks import (
     LIDS,
     LOWER_LIP_INNER,
     LOWER_LIP_OUTER,
+    OPENINGS,
     UPPER_LIP_INNER,
     UPPER_LIP_OUTER,
 )
@@ -310,6 +311,22 @@ def test_lips_that_close_leave_the_teeth_behind():
     drawn = warp(image, face[0], moves)
     x, y = (face[0] + moves)[[13, 14], :2].mean(0).astype(int)
     assert drawn[y - 25 : y + 25, x - 30 : x + 30].max() < 175 and drawn[y - 2 : y + 3, x].min() < 120
+
+
+def test_lids_that_close_show_a_line_of_lashes_and_no_speck_of_the_eyeball():
+    landmarks = head(scale=150.0).astype(np.float64)
+    image = np.full((HEIGHT, WIDTH, 3), 150, np.uint8)
+    for upper, lower in OPENINGS[:2]:
+        lids = [np.round(landmarks[list(line), :2]).astype(np.int32) for line in (upper, lower)]
+        cv2.fillPoly(image, [np.concatenate([lids[0], lids[1][::-1]])], (240,) * 3)
+        cv2.polylines(image, [lids[1]], False, (240,) * 3, 2)  # the white reaches beyond the landmarks
+        cv2.polylines(image, [lids[0]], False, (50,) * 3, 2)
+    moves = landmark_motion(landmarks[None], delta(eyeBlink=1.0))[0]
+    drawn = warp(image, landmarks, moves)
+    for upper, lower in OPENINGS[:2]:
+        line = (landmarks + moves)[list(upper + lower), :2]
+        x0, y0, x1, y1 = (*line.min(0).astype(int) + [6, -8], *line.max(0).astype(int) + [-6, 8])
+        assert drawn[y0:y1, x0:x1].max() < 175 and (drawn[y0:y1, x0:x1].min((0, 2)) < 100).all()
 
 
 def test_the_skin_beside_a_corner_of_the_mouth_goes_along_with_it():
