@@ -18,6 +18,7 @@ from cmet_engine.face.landmarks import (
     LIDS,
     LOWER_LIP_INNER,
     LOWER_LIP_OUTER,
+    OPENINGS,
     UPPER_LIP_INNER,
     UPPER_LIP_OUTER,
 )
@@ -266,6 +267,8 @@ def test_what_is_keyed_is_drawn_whatever_the_face_did():
     closed = face + landmark_motion(face, delta(mouthPress=0.5) - source, source)
     assert lip_opening(closed)[0] < 0.01
     assert np.ptp(closed[0, [61, 291], 0]) > 0.5 * 90
+    doubted = delta(jawOpen=0.05)  # curves that say little of an opening that is seen
+    assert lip_opening(face + landmark_motion(face, delta(mouthPress=0.5) - doubted, doubted))[0] < 0.01
     half = face + landmark_motion(face, -source / 2, source)
     assert lip_opening(half)[0] == pytest.approx(lip_opening(face)[0] / 2, rel=0.3)
     opened = closed + landmark_motion(closed, delta(jawOpen=0.5), delta(mouthPress=0.5))
@@ -279,6 +282,18 @@ def test_what_is_keyed_is_drawn_whatever_the_face_did():
     # the person's left is the right of the picture
     sideways = landmark_motion(face, delta(mouthLeft=0.8, jawRight=0.8), source)[0, :, 0]
     assert sideways[list(UPPER_LIP_OUTER)].min() > 3 and sideways[152] < -4 and np.abs(sideways[[33, 263]]).max() < 0.5
+
+
+def test_lips_of_a_tilted_head_close_in_depth_too():
+    c, s = np.cos(0.5), np.sin(-0.5)
+    pose = Pose(np.array([90.0]), np.array([[[1, 0, 0], [0, c, -s], [0, s, c]]]), np.array([[160.0, -140.0, 0.0]]))
+    source = delta(jawOpen=0.9, mouthUpperUp=0.5, mouthLowerDown=0.5)
+    face = denormalise(template().points[None], pose)
+    face = face + landmark_motion(face, source)
+    closed = face + landmark_motion(face, -source, source)
+    upper, lower = np.array(INNER_LIPS).T
+    gaps = [(points[0, lower, 1] - points[0, upper, 1]).mean() for points in (face, closed)]
+    assert gaps[0] > 40 and gaps[1] < 7
 
 
 def test_lips_that_close_leave_the_teeth_behind():
@@ -296,6 +311,22 @@ def test_lips_that_close_leave_the_teeth_behind():
     drawn = warp(image, face[0], moves)
     x, y = (face[0] + moves)[[13, 14], :2].mean(0).astype(int)
     assert drawn[y - 25 : y + 25, x - 30 : x + 30].max() < 175 and drawn[y - 2 : y + 3, x].min() < 120
+
+
+def test_lids_that_close_show_a_line_of_lashes_and_no_speck_of_the_eyeball():
+    landmarks = head(scale=150.0).astype(np.float64)
+    image = np.full((HEIGHT, WIDTH, 3), 150, np.uint8)
+    for upper, lower in OPENINGS[:2]:
+        lids = [np.round(landmarks[list(line), :2]).astype(np.int32) for line in (upper, lower)]
+        cv2.fillPoly(image, [np.concatenate([lids[0], lids[1][::-1]])], (240,) * 3)
+        cv2.polylines(image, [lids[1]], False, (240,) * 3, 2)  # the white reaches beyond the landmarks
+        cv2.polylines(image, [lids[0]], False, (50,) * 3, 2)
+    moves = landmark_motion(landmarks[None], delta(eyeBlink=1.0))[0]
+    drawn = warp(image, landmarks, moves)
+    for upper, lower in OPENINGS[:2]:
+        line = (landmarks + moves)[list(upper + lower), :2]
+        x0, y0, x1, y1 = (*line.min(0).astype(int) + [6, -8], *line.max(0).astype(int) + [-6, 8])
+        assert drawn[y0:y1, x0:x1].max() < 175 and (drawn[y0:y1, x0:x1].min((0, 2)) < 100).all()
 
 
 def test_the_skin_beside_a_corner_of_the_mouth_goes_along_with_it():
