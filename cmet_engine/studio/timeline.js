@@ -1,7 +1,7 @@
 // The timeline: emotions as blocks, their fades and strength keys, the clip's sound, and curves whose points can be dragged.
 // It changes a copy of the keys and corrections, and hands the whole back (`change`); Python checks and keeps it.
 
-const RULER = 22, SOUND = 40, ROW = 40, CURVES = 112, NEAR = 7; // pixels
+const RULER = 22, SOUND = 40, ROW = 40, CURVES = 112, NEAR = 7, COLUMN = 2; // pixels
 const MOST_FACTOR = 2; // of a strength key, at the top of a block
 const copy = (value) => JSON.parse(JSON.stringify(value));
 const within = (value, low, high) => Math.min(high, Math.max(low, value));
@@ -41,7 +41,7 @@ export default {
         @pointerdown="blockDown($event, b.index, 'move')" @focus="choose(b.index)" @dblclick="addKeyAt($event, b.index)">
         <svg class="tl-shape" preserveAspectRatio="none" viewBox="0 0 100 100" aria-hidden="true"><polygon :points="fades(keys[b.index])"/></svg>
         <svg class="tl-line" aria-hidden="true"><polyline :points="line(keys[b.index])"/></svg>
-        <span class="tl-name">{{ keys[b.index].emotion }} {{ short(keys[b.index].strength) }}</span>
+        <span class="tl-name" :style="{left: Math.max(12, 12 - x(keys[b.index].start)) + 'px'}">{{ keys[b.index].emotion }} {{ short(keys[b.index].strength) }}</span>
         <template v-if="b.index === selected">
           <i class="tl-end tl-left" @pointerdown.stop="blockDown($event, b.index, 'start')"></i>
           <i class="tl-end tl-right" @pointerdown.stop="blockDown($event, b.index, 'end')"></i>
@@ -357,49 +357,67 @@ export default {
     draw() { cancelAnimationFrame(this.frame); this.frame = requestAnimationFrame(() => { if (this.$refs.sound) { this.drawSound(); this.drawCurves(); } }); },
     context(canvas, height) {
       const ratio = window.devicePixelRatio || 1, style = getComputedStyle(this.$refs.root);
-      canvas.width = this.width * ratio; canvas.height = height * ratio;
-      const context = canvas.getContext("2d");
-      context.scale(ratio, ratio);
+      const wide = Math.round(this.width * ratio), high = Math.round(height * ratio), context = canvas.getContext("2d");
+      if (canvas.width !== wide || canvas.height !== high) { canvas.width = wide; canvas.height = high; }
+      context.setTransform(ratio, 0, 0, ratio, 0, 0);
+      context.clearRect(0, 0, this.width, height);
+      context.globalAlpha = 1;
       return [context, (name) => style.getPropertyValue("--" + name).trim()];
     },
+    // `this` is watched by Vue, so that reading it for every value would be slow
     drawSound() {
       const high = RULER + SOUND, [c, colour] = this.context(this.$refs.sound, high), data = this.curve_data, wave = data.waveform || [];
-      const step = [1 / this.fps, 5 / this.fps, 0.5, 1, 2, 5, 10, 30, 60, 120].find((s) => s * this.scale > 90) || 300;
+      const {begin, scale, width, duration} = this, x = (t) => (t - begin) * scale;
+      const step = [1 / this.fps, 5 / this.fps, 0.5, 1, 2, 5, 10, 30, 60, 120].find((s) => s * scale > 90) || 300;
+      const seen = (t) => x(t) >= -1 && x(t) <= width;
       c.fillStyle = colour("speech");
-      (data.speech || []).forEach(([a, b]) => c.fillRect(this.x(a), RULER, this.px(b - a), SOUND));
+      (data.speech || []).forEach(([a, b]) => { if (x(b) >= 0 && x(a) <= width) c.fillRect(x(a), RULER, (b - a) * scale, SOUND); });
       c.fillStyle = colour("wave");
-      if (wave.length) for (let i = 0; i < this.width; i++) {
-        const from = Math.floor(((this.begin + i / this.scale) / this.duration) * wave.length), to = Math.ceil(((this.begin + (i + 1) / this.scale) / this.duration) * wave.length);
+      const each = wave.length / duration;
+      if (wave.length) for (let i = 0; i < width; i++) {
+        const from = Math.floor((begin + i / scale) * each), to = Math.min(wave.length, Math.ceil((begin + (i + 1) / scale) * each));
         let loud = 0;
-        for (let n = from; n < to && n < wave.length; n++) loud = Math.max(loud, wave[n]);
+        for (let n = from; n < to; n++) if (wave[n] > loud) loud = wave[n];
         c.fillRect(i, RULER + (SOUND / 2) * (1 - loud), 1, Math.max(1, SOUND * loud));
       }
       c.fillStyle = c.strokeStyle = colour("ink-2"); c.font = "11px system-ui, sans-serif"; c.textBaseline = "middle";
-      for (let t = Math.ceil(this.begin / step) * step; this.x(t) < this.width; t += step) { c.fillRect(this.x(t), RULER - 6, 1, 6); if (this.x(t) < this.width - 70) c.fillText(this.label(t), this.x(t) + 4, 10); }
-      if (this.scale > 40) (data.words || []).forEach((t) => c.fillRect(this.x(t), high - 8, 1, 8));
+      for (let t = Math.ceil(begin / step) * step; x(t) < width; t += step) { c.fillRect(x(t), RULER - 6, 1, 6); if (x(t) < width - 70) c.fillText(this.label(t), x(t) + 4, 10); }
+      if (scale > 40) (data.words || []).filter(seen).forEach((t) => c.fillRect(x(t), high - 8, 1, 8));
       c.fillStyle = colour("cut");
-      (data.cuts || []).forEach((t) => c.fillRect(this.x(t) - 1, 0, 2, high));
+      (data.cuts || []).filter(seen).forEach((t) => c.fillRect(x(t) - 1, 0, 2, high));
       c.fillStyle = colour("blink");
-      (data.blinks || []).forEach((t) => { c.beginPath(); c.ellipse(this.x(t), high - 5, 5, 2.5, 0, 0, 7); c.fill(); });
+      (data.blinks || []).filter(seen).forEach((t) => { c.beginPath(); c.ellipse(x(t), high - 5, 5, 2.5, 0, 0, 7); c.fill(); });
     },
     drawCurves() {
       const [c, colour] = this.context(this.$refs.curves, CURVES), data = this.curve_data, times = data.times || [];
-      c.fillStyle = c.strokeStyle = colour("ink-3"); c.font = "11px system-ui, sans-serif";
-      [0, 0.5, 1].forEach((v) => { c.globalAlpha = 0.35; c.fillRect(0, this.y(v), this.width, 1); });
-      const first = Math.max(0, times.findIndex((t) => t >= this.begin) - 1), seen = (this.width / this.scale / Math.max(this.duration, 0.1)) * times.length;
-      const every = Math.max(1, Math.floor(seen / (2 * this.width)));
-      const path = (values, ink, width, dash) => {
-        c.beginPath(); c.setLineDash(dash); c.strokeStyle = ink; c.lineWidth = width;
-        for (let n = first; n < times.length; n += every) { c.lineTo(this.x(times[n]), this.y(values[n])); if (this.x(times[n]) > this.width) break; }
+      const {begin, scale, width} = this, x = (t) => (t - begin) * scale, y = this.y;
+      c.fillStyle = colour("ink-3");
+      c.globalAlpha = 0.35;
+      [0, 0.5, 1].forEach((v) => c.fillRect(0, y(v), width, 1));
+      const first = Math.max(0, times.findIndex((t) => t >= begin) - 1), last = times.findIndex((t) => x(t) > width), end = last < 0 ? times.length : last + 1;
+      const path = (values, ink, thick, dash) => {
+        if (end - first > 2 * width) { c.fillStyle = ink; columns(times, values, first, end, x, (left, low, high) => c.fillRect(left, y(high), COLUMN, y(low) - y(high) + thick)); return; }
+        c.beginPath(); c.setLineDash(dash); c.strokeStyle = ink; c.lineWidth = thick;
+        for (let n = first; n < end; n++) c.lineTo(x(times[n]), y(values[n]));
         c.stroke();
       };
-      this.names.filter((n) => n !== this.curve).forEach((n) => { c.globalAlpha = 0.35; path(data.edited[n], colour("ink-3"), 1, []); });
+      this.names.filter((n) => n !== this.curve).forEach((n) => path(data.edited[n], colour("ink-3"), 1, []));
       c.globalAlpha = 1;
       if (this.curve && data.edited?.[this.curve]) { path(data.source[this.curve], colour("ink-2"), 1, [4, 3]); path(data.edited[this.curve], colour("accent"), 2, []); }
       c.setLineDash([]);
     },
   },
 };
+
+// Least and largest value of each column, of which a line through all values would be drawn slowly.
+function columns(times, values, first, end, x, put) {
+  for (let n = first, left = COLUMN * Math.floor(x(times[first]) / COLUMN); n < end; ) {
+    let low = values[n], high = low, next = left;
+    while (next === left && ++n < end) { next = COLUMN * Math.floor(x(times[n]) / COLUMN); low = Math.min(low, values[n]); high = Math.max(high, values[n]); }
+    put(left, low, high);
+    left = next;
+  }
+}
 
 // SMPTE: of 29.97 and 59.94 frames a second with drop-frame (";") each minute but every tenth leaves out the first numbers
 function timecodeOf(frame, rate, start) {

@@ -37,6 +37,7 @@ class Painter:
 
     def take(self, state: str) -> None:
         """A state in every size and theme."""
+        self.page.evaluate("document.querySelectorAll('.left, .right').forEach((panel) => panel.scrollTo(0, 0))")
         for width, height in SIZES:
             for theme in THEMES:
                 self.page.set_viewport_size({"width": width, "height": height})
@@ -87,13 +88,14 @@ def paint(painter: Painter, studio: RunningStudio, one: Path, two: Path) -> None
     page.mouse.move(box["x"] + 0.3 * box["width"], box["y"] + 30)
     page.mouse.up()
     page.locator(".tl-point").wait_for()
-    page.wait_for_timeout(2000)
+    page.locator("[aria-label=Playhead]").click(position={"x": 0.28 * box["width"], "y": 10})
+    page.wait_for_timeout(4000)
     painter.take("edit")
     page.get_by_role("button", name="Side by side").first.click()
     painter.take("side")
     page.get_by_role("button", name="Before | after").click()
     page.get_by_role("tab", name="Render").click()
-    page.get_by_label("Quality").select_option("draft")
+    page.get_by_label("Quality").select_option("standard")
     page.get_by_role("button", name="Render", exact=True).click()
     page.locator(".job img[src*=preview]").wait_for()
     painter.take("rendering")
