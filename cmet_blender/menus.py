@@ -83,8 +83,8 @@ def _strip_menu(menu: Any, context: Any) -> None:
 def _asset_menu(menu: Any, context: Any) -> None:
     asset = getattr(context, "asset", None)
     if asset is not None and asset.id_type == "ACTION":
-        menu.layout.separator()
         menu.layout.operator("cmet.add_asset")
+        menu.layout.separator()
 
 
 def _shape_menu(menu: Any, context: Any) -> None:
@@ -126,7 +126,8 @@ _MENUS = {
 def register() -> None:
     """Put the entries in."""
     for name, draw in _MENUS.items():
-        getattr(bpy.types, name).append(draw)
+        menu = getattr(bpy.types, name)
+        (menu.prepend if draw is _asset_menu else menu.append)(draw)  # Blender's own on Actions are many
 
 
 def unregister() -> None:
