@@ -123,7 +123,7 @@ def add(
     if fall:
         keys |= {float(last): 0.0, last - min(fall, half): strength}
     return emotion_strips.add(
-        obj, action.name, track, first, strength=strength, mapping=mapping, influence=sorted(keys.items()), info={"layer": "asset"}
+        obj, action.name, track, first, strength=strength, mapping=mapping, influence=sorted(keys.items()), info={"layer": "asset", "title": action.name}
     )  # fmt: skip
 
 
