@@ -13,7 +13,7 @@ from mathutils import Vector
 from cmet_engine.errors import CmetError
 from cmet_engine.track import FACE_PLACE, CoefficientTrack
 
-from . import followers
+from . import followers, footage
 from .mapping import RigMapping
 
 CAMERA = "C-MET footage"
@@ -97,8 +97,24 @@ def show(scene: Any, clip: Any, where: str, face: Place | None = None, seen: Any
     return camera
 
 
+def _before(settings: Any) -> Any | None:
+    """The movie clip of the scene's clip."""
+    path = bpy.path.abspath(settings.clip)
+    return next((c for c in bpy.data.movieclips if path and bpy.path.abspath(c.filepath) == path), None)
+
+
+def _after(scene: Any) -> Any | None:
+    """The movie clip of the edited video while the sequencer shows that."""
+    strip = footage.edited(scene)
+    if strip is None or strip.mute or strip.type != "MOVIE":
+        return None
+    clip = bpy.data.movieclips.load(bpy.path.abspath(strip.filepath), check_existing=True)
+    clip.frame_start = int(strip.frame_final_start)
+    return clip
+
+
 def refresh(one: Any, mapping: RigMapping | None, *, view: bool = False) -> None:
-    """Show the scene's clip with the rig of a `Performer`, where their take says that the face is; nothing without a clip.
+    """Show the scene's clip, or the edited video, whichever the sequencer shows, with the rig of a `Performer`, where their take says that the face is; nothing without a clip.
 
     Args:
         one: whom the panels are about.
@@ -107,8 +123,7 @@ def refresh(one: Any, mapping: RigMapping | None, *, view: bool = False) -> None
     """
     scene = one.id_data
     settings = scene.cmet
-    path = bpy.path.abspath(settings.clip)
-    clip = next((c for c in bpy.data.movieclips if path and bpy.path.abspath(c.filepath) == path), None)
+    clip = _after(scene) or _before(settings)
     if clip is None:
         return
     seen = None

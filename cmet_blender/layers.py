@@ -205,7 +205,7 @@ def keep(obj: Any) -> None:
     for track in tracks_of(owner):
         if not track.name.startswith(PREFIX):
             info = info_of(track.strips[0].action)
-            track.name = PREFIX + free_name(obj, info.get("emotion") or info["layer"])
+            track.name = PREFIX + free_name(obj, info.get("emotion") or info.get("title") or info["layer"])
     if rest is not None:
         order = list(animation.nla_tracks)
         for name in [track.name for track in order[: order.index(rest)] if nla.is_ours(track)]:

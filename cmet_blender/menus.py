@@ -51,7 +51,7 @@ class CMET_MT_strip(bpy.types.Menu):
         layout, track = self.layout, _active_layer(context)
         if track is None:
             return
-        for name in ("edit_layer", "solo_layer", "remove_layer"):
+        for name in ("edit_layer", "solo_layer", "keep_asset", "remove_layer"):
             layout.operator(f"cmet.{name}").track = track.name
         for text, direction in (("Move Layer Up", "UP"), ("Move Layer Down", "DOWN")):
             entry = layout.operator("cmet.move_layer", text=text)
@@ -78,6 +78,13 @@ def _strip_menu(menu: Any, context: Any) -> None:
     if _active_layer(context) is not None:
         menu.layout.separator()
         menu.layout.menu("CMET_MT_strip")
+
+
+def _asset_menu(menu: Any, context: Any) -> None:
+    asset = getattr(context, "asset", None)
+    if asset is not None and asset.id_type == "ACTION":
+        menu.layout.operator("cmet.add_asset")
+        menu.layout.separator()
 
 
 def _shape_menu(menu: Any, context: Any) -> None:
@@ -111,6 +118,7 @@ _MENUS = {
     "TOPBAR_MT_file_export": _export_menu,
     "NLA_MT_context_menu": _strip_menu,
     "MESH_MT_shape_key_context_menu": _shape_menu,
+    "ASSETBROWSER_MT_context_menu": _asset_menu,
     "STATUSBAR_HT_header": _status_bar,
 }
 
@@ -118,7 +126,8 @@ _MENUS = {
 def register() -> None:
     """Put the entries in."""
     for name, draw in _MENUS.items():
-        getattr(bpy.types, name).append(draw)
+        menu = getattr(bpy.types, name)
+        (menu.prepend if draw is _asset_menu else menu.append)(draw)  # Blender's own on Actions are many
 
 
 def unregister() -> None:

@@ -199,7 +199,7 @@ def _gain(region: str, name: str) -> Any:
 
     return FloatProperty(
         name=name, min=0.0, soft_max=2.0, max=MOST_GAIN, options=set(), get=_of_strip(lambda strip: gains.gain(strip, region)),
-        set=put, description="Gain on the strength of the layer there: 0 leaves the actor's own, 1 is the emotion as it is",
+        set=put, description="Gain on the strength of the layer there, of the nose with the cheeks: 0 leaves the actor's own, 1 is the emotion as it is",
     )  # fmt: skip
 
 
@@ -264,7 +264,7 @@ class Performer:
     )
     layer_brows: _gain("brows", "Brows")
     layer_eyes: _gain("eyes", "Eyes")
-    layer_cheeks: _gain("cheeks", "Cheeks and Nose")
+    layer_cheeks: _gain("cheeks", "Cheeks")
     layer_mouth: _gain("mouth", "Mouth")
 
 

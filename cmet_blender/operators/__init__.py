@@ -5,6 +5,7 @@ Blender can be used meanwhile. Without a window `execute` waits. A running job k
 may be deleted or undone before it ends.
 """
 
+from .assets import CMET_OT_add_asset, CMET_OT_keep_asset, CMET_OT_show_assets
 from .axes import CMET_OT_find_axes
 from .emotions import (
     CMET_OT_add_emotion,
@@ -86,6 +87,9 @@ CLASSES = (
     CMET_OT_add_hand_layer,
     CMET_OT_edit_layer,
     CMET_OT_connect_meshes,
+    CMET_OT_keep_asset,
+    CMET_OT_add_asset,
+    CMET_OT_show_assets,
     CMET_OT_render_video,
     CMET_OT_compare,
     CMET_OT_verify,

@@ -69,6 +69,7 @@ class CMET_OT_render_video(EngineOperator, bpy.types.Operator):
         pictures = [path for path in shown if path.parent.name == "frames"]
         begins = state.get("result", {}).get("begins", 0.0)
         footage.show_edited(context.scene, pictures or video, settings.start_frame, begins)
+        performers.refresh_footage(performers.current(settings))
         result = video if len(paths) == 1 else video.parent if video.stem == "edited" else video.parent.parent
         return f"The edited clip is {result} and in the sequencer." + session.kept_elsewhere(result)
 
@@ -161,7 +162,7 @@ class CMET_OT_verify(SimpleOperator, bpy.types.Operator):
 
 
 class CMET_OT_compare(SimpleOperator, bpy.types.Operator):
-    """Show the clip before or after the edit in the sequencer"""
+    """Show the clip before or after the edit, in the sequencer and beside or behind the face"""
 
     bl_idname = "cmet.compare"
     panel = "video"
@@ -169,4 +170,6 @@ class CMET_OT_compare(SimpleOperator, bpy.types.Operator):
     bl_options = {"REGISTER", "UNDO"}
 
     def work(self, context: Any) -> str:
-        return f"The sequencer shows the clip {footage.compare(context.scene)} the edit."
+        seen = footage.compare(context.scene)
+        performers.refresh_footage(performers.current(context.scene.cmet))
+        return f"The clip is shown {seen} the edit."

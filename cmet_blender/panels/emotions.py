@@ -25,6 +25,7 @@ class CMET_PT_emotion(Panel, bpy.types.Panel):
         row.template_icon_view(settings, "emotion", show_labels=True, scale=4.0, scale_popup=3.5)
         column = row.column(align=True)
         column.operator("cmet.refresh_emotions", icon="FILE_REFRESH", text="")
+        column.operator("cmet.show_assets", icon="ASSET_MANAGER", text="")
         layout.prop(settings, "emotion")
         layout.prop(settings, "strength", slider=True)
         layout.prop(settings, "place")

@@ -19,7 +19,7 @@ class CMET_PT_export(Panel, bpy.types.Panel):
         """File, preset, what the program expects."""
         layout, settings = fields(self.layout), context.scene.cmet
         one = whose(layout, settings)
-        layout.prop(settings, "export_path", placeholder="the rig's name, as .fbx")
+        layout.prop(settings, "export_path", placeholder="RIG.fbx")
         if not settings.export_path or settings.export_path.lower().endswith(".fbx"):
             layout.prop(settings, "preset")
             if settings.preset in PRESETS:

@@ -145,6 +145,8 @@ class CMET_PT_rotations(Panel, bpy.types.Panel):
     def draw(self, context: Any) -> None:
         """Target, strength and axes of each."""
         layout, one = fields(self.layout), performers.current(context.scene.cmet)
+        if one.rig is None:
+            layout.label(text="Needs a rig", icon="INFO")
         skeleton = rig.armature(one.rig) if one.rig is not None else None
         for entry in one.rotations:
             column = layout.column(align=True)

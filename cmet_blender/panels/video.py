@@ -73,12 +73,10 @@ class CMET_PT_video(Panel, bpy.types.Panel):
         )
         if strip is None and not missing:
             layout.label(text="After the first render", icon="INFO")
-        row = layout.row(align=True)
+        layout.operator("cmet.verify", icon="VIEWZOOM")
         if settings.badge:
-            row.label(
-                text=f"{Path(settings.verified).name}: {BADGES[settings.badge][0]}", icon=BADGES[settings.badge][1]
-            )
-        row.operator("cmet.verify", icon="VIEWZOOM")
+            text, icon = BADGES[settings.badge]
+            wrapped(layout, f"{Path(settings.verified).name}: {text}", context.region.width, icon)
         _draw_engine(layout, context.region.width)
         news(layout, context, "video")
 

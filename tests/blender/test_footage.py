@@ -1,3 +1,4 @@
+import shutil
 from fractions import Fraction
 from pathlib import Path
 
@@ -118,6 +119,11 @@ def test_the_clip_is_seen_beside_or_behind_the_face_where_the_take_says_it_is(
     assert background.clip.filepath == str(SAMPLE) and tuple(background.offset) == (-1, 0)
     scene.cmet.footage_place = "BEHIND"
     assert tuple(background.offset) == (0, 0) and scene.camera == own and not own.data.background_images
+    edited = shutil.copyfile(SAMPLE, tmp_path / "edited.mp4")
+    footage.show_edited(scene, edited)
+    for seen in (SAMPLE, edited):  # before and after
+        assert bpy.ops.cmet.compare() == {"FINISHED"} and background.clip.filepath == str(seen)
+    bpy.ops.cmet.compare()
     before = own.matrix_world.copy()
     scene.cmet.footage_place = "CAMERA"
     assert own.data.background_images[0].clip == background.clip and own.matrix_world == before
