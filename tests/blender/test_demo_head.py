@@ -202,6 +202,20 @@ def test_blend_opens_with_its_keys_in_canonical_order(bpy):
     assert {bone.name for bone in bpy.data.objects["demo_head"].data.bones} == {"spine", "neck", "head"}
 
 
+def test_hair_lies_on_the_head_and_the_view_shows_the_face_in_its_colours(bpy):
+    bpy.ops.wm.open_mainfile(filepath=str(RIGS / "demo_head.blend"))
+    hair = bpy.data.objects["hair"]
+    height = np.array([(hair.matrix_world @ vertex.co).z for vertex in hair.data.vertices])
+    eyes = bpy.data.objects["eye_left"].matrix_world.translation.z
+    assert height.min() > eyes - 0.12  # above the collar
+    views = [a.spaces.active for s in bpy.data.screens for a in s.areas if a.type == "VIEW_3D"]
+    assert views and all(view.shading.color_type == "VERTEX" for view in views)
+    assert (
+        bpy.data.materials["cornea"].diffuse_color[3] < 0.1
+        and not bpy.data.objects["cornea_left"].data.color_attributes
+    )
+
+
 @pytest.mark.soak
 def test_head_is_built_anew_by_its_script(tmp_path):
     pytest.importorskip("bpy")

@@ -1,19 +1,22 @@
 """Several people edited in one pass: each their own emotion, tracks and figures, one video."""
 
+import base64
 import json
 from pathlib import Path
 
 import av
+import cv2
 import numpy as np
 import pytest
 from two_people import heads, side_by_side, write
 
 from cmet_engine.errors import CmetError
 from cmet_engine.face import people
+from cmet_engine.jobs.scrubber import Scrubber
 from cmet_engine.media.planes import views
 from cmet_engine.media.reader import VideoReader
 from cmet_engine.pipeline import edit_clip, render_clip
-from cmet_engine.spec import EditSpec, RenderSpec
+from cmet_engine.spec import EditSpec, LiveSpec, RenderSpec
 from cmet_engine.track import CoefficientTrack
 
 FRAMES = 8
@@ -84,6 +87,19 @@ def test_two_people_are_edited_differently(tmp_path, clip):
     )
     assert (_luma(again.path, 5) == _luma(result.files["edited.mp4"], 5)).all()
     assert {"edit_realised_anna", f"edit_realised_{other}"} <= set(again.figures)
+
+    # and so it is at one moment, whoever is chosen
+    for chosen in ("#anna", f"#{other}"):
+        asked = LiveSpec(clip=clip, face=chosen, emotions=tuple(own), time=7.5 / 25)
+        live = np.stack([_decoded(asked.model_copy(update={"view": view})) for view in ("edited", "source")])
+        halves = np.split(np.abs(np.subtract(*live.astype(int))).mean((0, 2)), 2)
+        assert all(half.max() > 3 for half in halves)
+
+
+def _decoded(asked: LiveSpec) -> np.ndarray:
+    """A picture of a moment: uint8 [h, w, 3]."""
+    data = np.frombuffer(base64.b64decode(Scrubber().picture(asked)["picture"]), np.uint8)
+    return cv2.imdecode(data, cv2.IMREAD_COLOR)
 
 
 def test_settings_for_somebody_without_an_emotion_are_refused(tmp_path, clip):

@@ -216,3 +216,18 @@ def test_black_pictures_in_half_precision_are_drawn_again(light):
     decoder.half()  # what a CUDA GPU draws with
     picture = generator.draw([np.full((SIZE, SIZE, 3), 90, np.uint8)], np.zeros((1, 2, 5, 3), np.float32))
     assert (picture == 128).all() and len(said) == 1 and "single precision" in said[0]
+
+
+@pytest.mark.gpu
+def test_a_gpu_draws_what_the_cpu_draws_with_its_work_captured_once(light):
+    rng = np.random.default_rng(0)
+    crops = list(rng.integers(0, 256, (5, 16, 16, 3), np.uint8).repeat(16, 1).repeat(16, 2))
+    readings = rng.normal(0, 0.05, (5, 2, 5, 3)).astype(np.float32)
+    there = PortraitGenerator(light, device="cuda", batch=4, size=portrait_networks.SIZE)
+    drawn = there.draw(crops, readings)  # a whole batch, and a part of one
+    captured = there._captured
+    assert captured is not None and np.array_equal(there.draw(crops, readings), drawn)
+    assert there._captured is captured
+    there.networks.exact()
+    here = PortraitGenerator(light, device="cpu", size=portrait_networks.SIZE).draw(crops, readings)
+    assert np.abs(here.astype(int) - drawn).max() <= 2, "half precision"
