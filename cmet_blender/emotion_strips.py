@@ -12,6 +12,7 @@ also moves bones, the armature has strips too, which `layers.keep` holds to the 
 import json
 import math
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import bpy
@@ -386,7 +387,8 @@ def timeline(obj: Any, start_frame: float = 1) -> EmotionTimeline:
 
 def _keys_of(strip: Any, start_frame: float, rate: float) -> Iterable[EmotionKey]:
     """The keys of one strip; none where its influence is 0 all along."""
-    emotion = info_of(strip.action)["emotion"]
+    info = info_of(strip.action)
+    emotion, regions = info["emotion"], info.get("regions", {})
     first, last = strip.frame_start_raw, strip.frame_end_raw
     frames = np.linspace(first, last, max(2, math.ceil(last - first) + 1))
     curve = keyed(strip)
@@ -400,8 +402,8 @@ def _keys_of(strip: Any, start_frame: float, rate: float) -> Iterable[EmotionKey
     one = _trapezoid(emotion, times, level, 1 / rate)
     inside = (times >= 0) & (times < one.end)
     if np.abs(one.envelope(times[inside], times[-1] + 1) - level[inside]).max(initial=0.0) < RAMP_ERROR:
-        return [one]
-    return list(_hats(emotion, times, level, 1 / rate))
+        return [replace(one, regions=regions)]
+    return [replace(key, regions=regions) for key in _hats(emotion, times, level, 1 / rate)]
 
 
 _NOT_THE_START = 1e-6  # seconds; a ramp at the clip's own start is not drawn

@@ -5,6 +5,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from cmet_engine.face.teeth import ONE_ROW
 from cmet_engine.smoothstep import smoothstep
 
 STILL = 0.05
@@ -20,30 +21,43 @@ DEEP = (0.04, 0.14)
 """Gap as a share of the mouth's width: up to the first, and where the frame's own mouth is open beyond the second, the inside is as
 dark as what the frame shows darkest between the lips."""
 
+SHOWN_DARK = (0.65, 0.45)
+"""Brightness of what is darkest between the lips as a share of theirs: above the first no darkness is seen, but teeth alone."""
+
+CORNERS, WIDENED = (0.4, 0.9), 0.04
+"""Where, between the middle of the mouth and a corner, what lies behind begins to go with the lips, and does; in full where the
+corner has moved outwards by the third share of the mouth's width."""
+
+ENDS = (0.7, 0.9)
+"""Where, between the middle of the mouth and a corner, darkness begins to give way to what the frame shows there, and does."""
+
 DARKEST = 0.1
 """Share of the places between the lips that count as the darkest."""
 
 TONGUE = 0.5
 """The same where the tongue lies, before the lower teeth."""
 
-UPPER_ROW, LOWER_ROW = 0.62, 0.33
-"""Of an open mouth that shows teeth: the upper part that stays with the skull, and the lower part that moves with the lower lip."""
+ROW_EDGE = 0.04
+"""How soft the edge of a row of teeth is, as a share of the opening."""
 
-ROW_EDGE = 0.05
-"""How soft their edges are, as a share of the opening."""
+ROW_STRETCH = 0.2
+"""Lips that uncover a row of teeth stretch it by at most this share of its height; further on they take it along, or leave it."""
 
-TONGUE_PART = (0.15, 1.0)
-"""Where the frame shows tongue and throat: between these depths the motion of the skull turns into that of the jaw."""
+THROAT_STRETCH = 0.6
+"""The same of tongue and throat."""
+
+JAW_BACK = 0.7
+"""Rows part less at the corners of the mouth, nearer the joints of the jaw: by this share of what they do in the middle."""
+
+ROW_SINKS = 0.4
+"""Teeth go down with a mouth that sinks as a whole by at most this share of their height; further on the upper lip covers them."""
+
+EDGE_LEFT, EDGE_KEPT = 0.015, 0.03
+"""Teeth are seen from the first share of the mouth's width beside the lips on; their outermost places go on for the second beyond."""
 
 TEETH = (1.25, 1.1)
 """Brightness of the brightest tenth of an open mouth as a share of the lips': above the first it shows teeth, below the second
 tongue and throat."""
-
-MOST_STRETCH = (0.66, 0.74)
-"""Opening before as a share of the opening after: teeth that meet are stretched where it is above the second, not below the first."""
-
-NARROWED = (0.0, 0.06)
-"""Share of its width that a mouth has lost: from the second on, its teeth are not squeezed with it."""
 
 DARK_FROM = (1.0, 3.0)
 """Pixels: a gap narrower than the first gets no darkness, which would be a dotted line; from the second on it gets all."""
@@ -114,28 +128,38 @@ class Opening:
         """Values given at the landmarks of an edge, interpolated at places `at` along the opening."""
         return np.interp(at, np.maximum.accumulate((edge - self._origin) @ self.along), values)
 
-    def inside_source(self, place: np.ndarray) -> np.ndarray:
-        """How deep places [K, 2] lie in the opening as it was: [K] pixels to the nearer edge, below 0 outside."""
+    def depths(self, place: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """How far places [K, 2] lay below the upper edge and above the lower one as they were: [K] pixels each."""
         u, v = (place - self._origin) @ self.along, (place - self._origin) @ self.across
         depth = []
         for edge, shift, sign in zip(self._target, self._shifts, (1.0, -1.0), strict=True):
             line = edge - shift
             depth.append(sign * (v - self._follow(line, (line - self._origin) @ self.across, u)))
-        return np.minimum(*depth)
+        return depth[0], depth[1]
+
+    def inside_source(self, place: np.ndarray) -> np.ndarray:
+        """How deep places [K, 2] lie in the opening as it was: [K] pixels to the nearer edge, below 0 outside."""
+        return np.minimum(*self.depths(place))
 
     def _ends(self) -> list[float]:
         """Displacement of both corners along the opening, pixels."""
         return [float(np.mean([shift[end] for shift in self._shifts], 0) @ self.along) for end in (0, -1)]
 
-    def widened(self) -> float:
-        """By how many pixels the opening has become wider."""
-        first, last = self._ends()
-        return last - first
-
     def widening(self) -> np.ndarray:
         """Displacement along the opening where it is stretched evenly between its corners: [K, 2]."""
         ends = self._ends()
         return (ends[0] + (ends[1] - ends[0]) * self.u / self.width)[:, None] * self.along
+
+    def cornering(self, evenly: float) -> tuple[np.ndarray, np.ndarray]:
+        """Where corners move outwards: displacement along the opening [K], and how far places [K] go with the edges.
+
+        With `evenly` 0 the middle is not stretched, with 1 as much as the corners.
+        """
+        first, last = self._ends()
+        t = 2 * self.u / self.width - 1
+        outwards = np.where(t < 0, max(-first, 0.0), max(last, 0.0))
+        share = smoothstep(np.abs(t), *CORNERS) * smoothstep(outwards / self.width, 0.0, WIDENED)
+        return t * outwards * (np.abs(t) + evenly * (1 - np.abs(t))), share
 
     def carried(self, margin: float, blend: float) -> tuple[np.ndarray, np.ndarray]:
         """How far places move with the upper and the lower edge, 0 to 1, where these carry only a narrow margin along: [K, 1] each."""
@@ -220,7 +244,7 @@ def draw_eye(result: np.ndarray, image: np.ndarray, eye: Opening, iris: np.ndarr
 
 
 def draw_mouth(
-    result: np.ndarray, image: np.ndarray, mouth: Opening, red: np.ndarray, jaw_move: np.ndarray, meet: float
+    result: np.ndarray, image: np.ndarray, mouth: Opening, red: np.ndarray, jaw_move: np.ndarray, border: float
 ) -> None:
     """Render the inner mouth: lips slide over teeth that stay with skull and jaw; a new gap between the rows is dark.
 
@@ -229,54 +253,68 @@ def draw_mouth(
         image: the original.
         mouth: where, and how the inner edges of the lips have moved.
         red, jaw_move: [3], colour of the lips in the original; [2] pixels.
-        meet: 0 to 1, whether the rows of teeth meet.
+        border: where the upper row of teeth ends (`face.teeth.row_border`).
     """
-    with_upper, with_lower = mouth.drawn(0.02 * mouth.width, 0.05 * mouth.width, 0.75)
-    along_upper, along_lower = mouth.carried(0.01 * mouth.width, 0.025 * mouth.width)
-    upper_across, lower_across = _as_wide(mouth)
+    depth = (mouth.to_upper / mouth.gap)[:, None]
     gap_before = mouth.gap - (mouth.lower_shift - mouth.upper_shift) @ mouth.across
+    evenly = mouth.across * ((mouth.upper_shift * (1 - depth) + mouth.lower_shift * depth) @ mouth.across)[:, None]
+    whole = mouth.sample(image, evenly + mouth.widening())
     # an open mouth that shows tongue and throat may be stretched; teeth keep their size and part over a dark gap
     tongue = float(smoothstep(gap_before.max() / mouth.width, 0.08, 0.2))
-    if tongue:
-        seen = mouth.sample(image, jaw_move * (mouth.to_upper / mouth.gap)[:, None])
-        tongue *= float(smoothstep(np.quantile(seen.mean(1), 0.9) / red.mean(), *TEETH))
-    kept = np.clip(gap_before / mouth.gap, 0, 1)  # of a mouth that opens further: the part that the frame shows
-    rows = (UPPER_ROW * kept, 1 - LOWER_ROW * kept)
-    low, high = ((1 - tongue) * a + tongue * b for a, b in zip(rows, TONGUE_PART, strict=True))
-    depth = mouth.to_upper / mouth.gap
-    upper_row, lower_row = _row_shifts(mouth, jaw_move)
-    teeth = upper_row + (lower_row - upper_row) * smoothstep(depth, low, high)[:, None]
-    # teeth that meet do not part because the lips do: the lips show more of them
-    evenly = upper_across + (lower_across - upper_across) * depth[:, None]
-    meeting = meet * (1 - tongue) * float(smoothstep(gap_before.max() / mouth.gap.max(), *MOST_STRETCH))
-    teeth += meeting * (evenly - teeth)
-    # tongue and throat widen with the mouth, teeth do not
-    teeth += tongue * mouth.widening()
-    shift = teeth * (1 - with_upper - with_lower) + upper_across * with_upper + lower_across * with_lower
-    shift += np.minimum(along_upper, with_upper) * (mouth.upper_shift - upper_across)
-    shift += np.minimum(along_lower, with_lower) * (mouth.lower_shift - lower_across)
-    colours = mouth.sample(image, shift)
-    # teeth are not stretched: what opens between the rows is dark
-    between = smoothstep(depth, low - ROW_EDGE, low + ROW_EDGE) * smoothstep(depth, high + ROW_EDGE, high - ROW_EDGE)
-    smear = between * smoothstep(kept, 0.92, 0.75) * (1 - tongue) * (1 - meeting)
-    new = smoothstep(gap_before / mouth.gap, 0.35, 0.1)
-    # the corners of one that widens would show what lay beside it
-    inside = mouth.inside_source(mouth.place - shift) / mouth.width
-    beside = smoothstep(inside, 0.01 + 0.05 * tongue, -0.01 + 0.02 * tongue)
-    beside = beside * (1 - np.maximum(*mouth.carried(0.01 * mouth.width, 0.02 * mouth.width))[:, 0])
-    gap = smoothstep(mouth.gap, *DARK_FROM)
-    inner = 1 - np.maximum(*mouth.carried(0.02 * mouth.width, 0.04 * mouth.width))[:, 0]
-    shown = np.maximum(new * inner, beside)  # what the frame did not show: dark, or the nearest that it showed
-    if smear.any() or shown.any():
-        nearest = mouth.sample(image, evenly)
-        lit = smoothstep(np.clip((depth - low) / np.maximum(high - low, 1e-3), 0, 1), 0.35, 1.0)
-        dark = _darkness(mouth, float(gap_before.max()), lit, nearest, red)
-        colours += (dark - colours) * (smear * gap)[:, None]
-        near = np.maximum(tongue, beside * (1 - new))[:, None]
-        dark = dark + near * (nearest - dark)
-        colours += (dark - colours) * (shown * np.maximum(gap, near[:, 0]))[:, None]
+    tongue *= float(smoothstep(np.quantile(whole.mean(1), 0.9) / red.mean(), *TEETH))
+    dark = _darkness(mouth, float(gap_before.max()), smoothstep(depth[:, 0], min(border, 0.6), 1.0), whole, red)
+    dark += (whole - dark) * smoothstep(np.abs(2 * mouth.u / mouth.width - 1), *ENDS)[:, None]
+    colours = _rows(image, mouth, gap_before, jaw_move, border, tongue, dark)
+    new = smoothstep(gap_before / mouth.gap, 0.35, 0.1) * smoothstep(mouth.gap, *DARK_FROM)
+    colours += (dark - colours) * new[:, None]  # lips that hardly parted before showed nothing
+    upper, lower = mouth.carried(0.01 * mouth.width, 0.03 * mouth.width)
+    lips = (mouth.upper_shift * upper + mouth.lower_shift * lower) / np.maximum(upper + lower, 1e-6)
+    colours += (mouth.sample(image, lips) - colours) * (upper + lower)
     # edges that meet cross each other from pixel to pixel: so narrow a gap is left to the skin, or it would be jagged
     mouth.paste(result, colours, smoothstep(mouth.gap, *SLIT))
+
+
+def _rows(
+    image: np.ndarray,
+    mouth: Opening,
+    gap_before: np.ndarray,
+    jaw_move: np.ndarray,
+    border: float,
+    tongue: float,
+    dark: np.ndarray,
+) -> np.ndarray:
+    """Colours [K, 3] of teeth that keep their size and place, the upper row before the lower one, and `dark` where none are seen.
+
+    `gap_before` [K] pixels is the gap as it was, `tongue` in 0..1 how far it shows tongue and throat instead, which stretch.
+    """
+    stretch = ROW_STRETCH + tongue * (THROAT_STRETCH - ROW_STRETCH)
+    border += tongue * (ONE_ROW - border)
+    rows = _row_shifts(mouth, gap_before, jaw_move, border, stretch)
+    alone = float(smoothstep(border, 0.9, 1.0))  # the lower lip uncovers the upper row, too
+    lips = [shift @ mouth.across for shift in (mouth.upper_shift, mouth.lower_shift)]
+    depth = mouth.to_upper / mouth.gap
+    evenly = lips[0] * (1 - depth) + lips[1] * depth
+    outwards, corner = mouth.cornering(tongue)
+    back = JAW_BACK * (2 * mouth.u / mouth.width - 1) ** 2
+    result, free = np.zeros_like(dark), np.ones(len(dark))
+    for row, heights, side in zip(rows, ((border, alone), (0.0, 1 - border)), (-1.0, 1.0), strict=True):
+        shift = rows[0] + (row - rows[0]) * (1 - back)[:, None]
+        for lip, distance, height, out in zip(
+            lips, (mouth.to_upper, mouth.to_lower), heights, (-1.0, 1.0), strict=True
+        ):
+            room = max(height, 0.0) * np.maximum(gap_before, 0)
+            further = np.clip(out * (lip - shift @ mouth.across), 0, stretch * room)
+            shift += (out * further * smoothstep(distance / np.maximum(room, 1.0), 1.0, 0.0))[:, None] * mouth.across
+        shift += (corner * (evenly - shift @ mouth.across))[:, None] * mouth.across + outwards[:, None] * mouth.along
+        above, below = (distance - EDGE_LEFT * mouth.width for distance in mouth.depths(mouth.place - shift))
+        out_above, out_below = (np.clip(-distance, 0, EDGE_KEPT * mouth.width) for distance in (above, below))
+        above, below = above + out_above - out_below, below + out_below - out_above
+        shift += (out_below - out_above)[:, None] * mouth.across
+        share = smoothstep(side * (above / np.maximum(above + below, 1e-3) - border), -ROW_EDGE, ROW_EDGE)
+        share = np.minimum(share * smoothstep(np.minimum(above, below) / mouth.width, -0.01, 0.0), free)
+        free = free - share
+        result += mouth.sample(image, shift) * share[:, None]
+    return np.asarray(result + dark * free[:, None], np.float32)
 
 
 def _darkness(mouth: Opening, gap_before: float, lit: np.ndarray, shown: np.ndarray, red: np.ndarray) -> np.ndarray:
@@ -294,34 +332,27 @@ def _darkness(mouth: Opening, gap_before: float, lit: np.ndarray, shown: np.ndar
     """
     count = max(1, int(DARKEST * len(shown)))
     darkest = np.argpartition(shown.mean(1), count - 1)[:count]
-    as_shown = np.minimum(shown[darkest].mean(0), red / 2)
+    as_shown = shown[darkest].mean(0)
     made_up = red * (DARKNESS + (TONGUE - DARKNESS) * lit)[:, None]
-    known = smoothstep(gap_before / mouth.width, *DEEP)
+    known = smoothstep(gap_before / mouth.width, *DEEP) * smoothstep(as_shown.mean() / red.mean(), *SHOWN_DARK)
+    as_shown = np.minimum(as_shown, red / 2)
     deep = (1 - known) * smoothstep(mouth.gap / mouth.width, *DEEP)[:, None]
     return np.asarray(as_shown + deep * (made_up - as_shown), np.float32)
 
 
-def _as_wide(mouth: Opening) -> tuple[np.ndarray, np.ndarray]:
-    """How the upper and the lower edge move for the teeth next to them, which are no narrower in a narrower mouth: [K, 2] each."""
-    narrowed = smoothstep(-mouth.widened() / mouth.width, *NARROWED)
-    upper, lower = (
-        shift - narrowed * (shift @ mouth.along)[:, None] * mouth.along
-        for shift in (mouth.upper_shift, mouth.lower_shift)
-    )
-    return upper, lower
-
-
-def _row_shifts(mouth: Opening, jaw_move: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _row_shifts(
+    mouth: Opening, gap_before: np.ndarray, jaw_move: np.ndarray, border: float, stretch: float
+) -> tuple[np.ndarray, np.ndarray]:
     """How far the upper and the lower row of teeth move: [2] pixels each."""
     middle = np.abs(mouth.u / mouth.width - 0.5) < 0.25
     if not middle.any():
         return np.zeros(2), jaw_move
-    lips = [shift[middle].mean(0) for shift in (mouth.upper_shift, mouth.lower_shift)]
-    ways = [float(lip @ mouth.across) for lip in lips]
-    if ways[0] * ways[1] > 0:
-        # both lips go the same way, the whole mouth moves: else a raised one would show gums above and lose its teeth below
-        common = min(ways, key=abs)
-        return common * mouth.across, max(ways[1], common) * mouth.across
-    if (lips[1] - jaw_move) @ mouth.across > 0:
-        jaw_move = lips[1]  # the lip moves further down than the chin: the lower teeth that it shows move along
-    return np.zeros(2), jaw_move
+    upper, lower = (float((shift[middle] @ mouth.across).mean()) for shift in (mouth.upper_shift, mouth.lower_shift))
+    # both lips go the same way, the whole mouth moves: else a raised one would show gums above and lose its teeth below
+    common = min((upper, lower), key=abs) if upper * lower > 0 else 0.0
+    height = max(float(gap_before[middle].mean()), 0)
+    room, common = stretch * height, min(common, ROW_SINKS * height)
+    top = min(common, upper + room * min(border, 1.0))
+    bottom = max(min(float(jaw_move @ mouth.across), top), common, lower - room * max(1 - border, 0.0))
+    along = float(jaw_move @ mouth.along)
+    return top * mouth.across, bottom * mouth.across + along * mouth.along

@@ -21,7 +21,7 @@ from cmet_engine.spec import CurvesSpec, LiveSpec
 from cmet_engine.track import CoefficientTrack
 
 FRAMES = 8
-REQUESTS = 60
+REQUESTS = 30
 EDITS = [
     {"emotions": (name,), "strength": strength}
     for name in ("happy", "sad", "angry", "surprised")
