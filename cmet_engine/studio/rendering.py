@@ -146,7 +146,7 @@ class _Row:
             self._progress.show(job)
             if job["stage"] == "render" and job["done"]:
                 self._picture.props["src"] = f"/media/job/{self._identity}/preview?{job['done']}"
-                self._picture.style(replace="")
+                self._picture.props.pop("hidden", None)
                 self._picture.update()
 
     def _build(self, job: dict[str, Any]) -> None:
@@ -156,7 +156,7 @@ class _Row:
             tag("span", state, "good" if state == "done" else "bad" if state == "failed" else "small")
         if state not in FINISHED:
             self._progress = Progress(job)
-            self._picture = tag("img", style="display: none", alt="The newest edited picture")
+            self._picture = tag("img", hidden=True, alt="The newest edited picture")
             ask = self.page.session.link.ask
             push("Cancel", lambda: self.page.attempt(ask, lambda engine: engine.cancel(identity)))
         elif state == "failed":

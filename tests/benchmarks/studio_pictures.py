@@ -95,7 +95,7 @@ def paint(painter: Painter, studio: RunningStudio, one: Path, two: Path) -> None
     painter.take("side")
     page.get_by_role("button", name="Before | after").click()
     page.get_by_role("tab", name="Render").click()
-    page.get_by_label("Quality").select_option("standard")
+    page.get_by_label("Quality").select_option("draft")
     page.get_by_role("button", name="Render", exact=True).click()
     page.locator(".job img[src*=preview]").wait_for()
     painter.take("rendering")
