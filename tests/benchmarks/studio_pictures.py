@@ -54,7 +54,7 @@ class Painter:
         self.page.get_by_role("button", name="Open …").click()
         self.page.get_by_label("Path", exact=True).fill(str(clip))
         self.page.get_by_label("Path", exact=True).press("Enter")
-        self.page.locator(".entries").wait_for(state="hidden")
+        self.page.locator(".chooser").wait_for(state="hidden")
 
     def add(self, emotion: str, share: float) -> None:
         """An emotion at a part of the clip."""
