@@ -119,7 +119,13 @@ def _look() -> None:
     for region in (region for area in window.screen.areas if area.type == "VIEW_3D" for region in area.regions):
         if region.type == "UI" and region.width > 1 and hasattr(bpy.context.scene, "cmet"):
             region.active_panel_category = "C-MET"
+    for area in (area for area in window.screen.areas if area.type == "NLA_EDITOR"):
+        channels = next(region for region in area.regions if region.type == "CHANNELS")
+        with bpy.context.temp_override(window=window, area=area, region=channels):
+            bpy.ops.anim.channels_expand(all=True)
     camera = bpy.data.objects.get(footage_view.CAMERA)
     if camera is not None:
         with bpy.context.temp_override(window=window):
             footage_view.look(camera, beside=True)
+    for area in window.screen.areas:
+        area.tag_redraw()
