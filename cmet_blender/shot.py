@@ -6,22 +6,20 @@ from typing import Any
 
 import bpy
 import numpy as np
-from mathutils import Euler, Vector
 
 from cmet_engine.emotions import LIKE
 from cmet_engine.errors import InvalidInput
 from cmet_engine.files import read_json
 from cmet_engine.timeline import EmotionKey
-from cmet_engine.track import CoefficientTrack
+from cmet_engine.track import FACE_PLACE, CoefficientTrack
 
-from . import actions, emotion_strips, followers, footage, keyframes, mapping
+from . import actions, emotion_strips, footage, footage_view, keyframes, mapping
 from .commands.rigs import open_rig
 from .frames import scene_fps
 
 FORMAT = "cmet-shot/1"
 DEMO_HEAD = "demo_head.blend"
 START = 1  # scene frame of the clip's first frame
-FILLED = 0.8  # distance of a camera from a face, in what would just show the whole of it twice as large
 DRAWN_SECONDS = 0.5  # after which a change of the window is drawn
 CORRECTIONS = "corrections"  # title of the layer that stands for corrected curves
 
@@ -46,7 +44,6 @@ def open_shot(path: Path) -> dict[str, Any]:
     rig = Path(document["rig"]) if document["rig"] else mapping.rigs_folder() / DEMO_HEAD
     obj, _ = open_rig(rig)
     scene = bpy.context.scene
-    own_camera = scene.camera is not None
     about = footage.load(scene, document["clip"], START)
     source = CoefficientTrack.load(path.with_name(document["source"]))
     found = mapping.spread(obj, mapping.match(obj))
@@ -59,9 +56,8 @@ def open_shot(path: Path) -> dict[str, Any]:
         strips.append(_layer(obj, layer["key"], emotion_strips.delta(edited, below), found).name)
     _show_in_panels(scene, obj, document, path)
     scene.frame_set(START)
-    low, high = _bounds(obj)
-    if not own_camera:
-        _before(scene.camera, low, high)
+    seen = source.meta.get(FACE_PLACE) or footage_view.USUAL_PLACE
+    footage_view.show(scene, about["clip"], footage_view.BESIDE, footage_view.place_of(obj, found), seen)
     notes = [*about["notes"], *source.notes, *keyframes.notes_of(action)]
     return {"object": obj.name, "strips": strips, "frames": len(source), "notes": notes}
 
@@ -91,48 +87,45 @@ def _show_in_panels(scene: Any, obj: Any, document: dict[str, Any], path: Path) 
         settings.start_frame, settings.rig, settings.mode = START, obj, document["mode"]
 
 
-def _bounds(obj: Any) -> tuple[Any, Any]:
-    """Least and largest corner of the character's face in the world."""
-    face = followers.leader(obj) or obj
-    corners = np.array([face.matrix_world @ Vector(corner) for corner in face.bound_box])
-    return corners.min(0), corners.max(0)
-
-
-def _before(camera: Any, low: Any, high: Any) -> None:
-    """Put a camera before a face that looks along -Y, as characters in Blender do."""
-    away = FILLED * max(high[0] - low[0], high[2] - low[2]) / math.tan(camera.data.angle / 2)
-    camera.location = ((low[0] + high[0]) / 2, low[1] - away, (low[2] + high[2]) / 2)
-    camera.rotation_euler = (math.pi / 2, 0.0, 0.0)
-
-
 def show(obj: Any) -> None:
-    """Show the face from the front, and its strips, in the window; once that is drawn (before, Blender crashes)."""
-    low, high = _bounds(obj)
+    """Show the face beside the clip, and its strips, in the window; once that is drawn (before, Blender crashes)."""
     for other in bpy.context.view_layer.objects:
         other.select_set(other == obj)
     bpy.context.view_layer.objects.active = obj
     window = bpy.context.window_manager.windows[0]
-    workspace = bpy.data.workspaces.get("Animation") or window.workspace
-    window.workspace = workspace
-    areas = [area for screen in workspace.screens for area in screen.areas]
-    for space in (area.spaces.active for area in areas if area.type == "VIEW_3D"):
-        space.overlay.show_overlays = True
-        if space.region_3d.view_perspective != "CAMERA":
-            space.show_region_ui = True
-            space.region_3d.view_rotation = Euler((math.pi / 2, 0.0, 0.0)).to_quaternion()
-            space.region_3d.view_location = (low + high) / 2
-            space.region_3d.view_distance = 4 * FILLED * float(max(high - low))
-    bpy.app.timers.register(_show_strips, first_interval=DRAWN_SECONDS)
+    window.workspace = bpy.data.workspaces.get("Animation") or window.workspace
+    bpy.app.timers.register(_arrange, first_interval=DRAWN_SECONDS)
 
 
-def _show_strips() -> None:
-    """Show the strips, and the add-on's tab beside the face, in a window that is drawn."""
-    areas = [area for window in bpy.context.window_manager.windows for area in window.screen.areas]
+def _arrange() -> None:
+    """Give the editors of a window that is drawn what they are to show: strips, the add-on's tab, the face beside the clip."""
+    window = bpy.context.window_manager.windows[0]
+    areas = list(window.screen.areas)
     sheets = [area for area in areas if area.type == "DOPESHEET_EDITOR"]
     if sheets:
         largest = max(sheets, key=lambda area: area.height)
         largest.type = "NLA_EDITOR"
         largest.spaces.active.dopesheet.show_only_selected = True
-    for region in (region for area in areas if area.type == "VIEW_3D" for region in area.regions):
+    views = [area for area in areas if area.type == "VIEW_3D"]
+    if views:
+        widest = max(views, key=lambda area: area.width)
+        widest.spaces.active.show_region_ui = True
+        bpy.app.timers.register(_look, first_interval=DRAWN_SECONDS)
+
+
+def _look() -> None:
+    """Look at the face beside the clip, now that the sidebar is drawn."""
+    window = bpy.context.window_manager.windows[0]
+    for region in (region for area in window.screen.areas if area.type == "VIEW_3D" for region in area.regions):
         if region.type == "UI" and region.width > 1 and hasattr(bpy.context.scene, "cmet"):
             region.active_panel_category = "C-MET"
+    for area in (area for area in window.screen.areas if area.type == "NLA_EDITOR"):
+        channels = next(region for region in area.regions if region.type == "CHANNELS")
+        with bpy.context.temp_override(window=window, area=area, region=channels):
+            bpy.ops.anim.channels_expand(all=True)
+    camera = bpy.data.objects.get(footage_view.CAMERA)
+    if camera is not None:
+        with bpy.context.temp_override(window=window):
+            footage_view.look(camera, beside=True)
+    for area in window.screen.areas:
+        area.tag_redraw()

@@ -9,6 +9,7 @@ from nicegui import events, ui
 from cmet_engine.errors import InvalidInput
 from cmet_engine.studio.blender import open_shot, write_blend, write_shot
 from cmet_engine.studio.page import Page, Panel
+from cmet_engine.studio.session import Session
 from cmet_engine.studio.widgets import entry, push, tag
 from cmet_engine.timeline import FORMAT, EmotionTimeline
 
@@ -32,6 +33,7 @@ class HandOver(Panel):
         if session.project is None:
             tag("p", "Open a clip to begin.", "note")
             return
+        self._character(session)
         tag("h2", "Timeline")
         tag("p", "The file that cmet edit --keys and batches read.", "note")
         with tag("div", classes="row-of"):
@@ -44,33 +46,6 @@ class HandOver(Panel):
             push("Tracks (.npz)", lambda: self._tracks("npz"))
             push("Live Link Face (.csv)", lambda: self._tracks("csv"))
             push("Audio2Face (.json)", lambda: self._tracks("json"))
-        tag("h2", "On a character")
-        entry("Character", self._rig, self._name_rig, "/rigs/hero.blend")
-        with tag("div", classes="row-of"):
-            push("FBX", lambda: self._tracks("fbx"))
-            push("glTF", lambda: self._tracks("glb"))
-        tag(
-            "p",
-            "This needs the package bpy: pip install 'cmet[blender]'. Without it, the add-on in Blender applies the tracks.",
-            "note",
-        )
-        tag("h2", "In Blender")
-        tag(
-            "p",
-            "The clip behind the camera, the performance on the character above (without one on the demo head), and each emotion "
-            "as a strip.",
-            "note",
-        )
-        with tag("div", classes="row-of"):
-            push("Open in Blender" if session.blender else "Make a .blend", self._in_blender)
-            if session.blend:
-                tag("a", "Save .blend", "push", href="/media/shot", download=f"{Path(session.clip['path']).stem}.blend")
-        if not session.blender:
-            tag(
-                "p",
-                "No Blender was found; name its program with cmet studio --blender PROGRAM to open shots there.",
-                "note",
-            )
         tag("h2", "Edit list")
         tag(
             "p",
@@ -78,6 +53,29 @@ class HandOver(Panel):
             "note",
         )
         self._lists()
+
+    def _character(self, session: Session) -> None:
+        """What needs a character: its animation, and the shot in Blender."""
+        tag("h2", "On a character")
+        entry("Character", self._rig, self._name_rig, "/rigs/hero.blend")
+        with tag("div", classes="row-of"):
+            push("Open in Blender" if session.blender else "Make a .blend", self._in_blender, "main")
+            if session.blend:
+                tag("a", "Save .blend", "push", href="/media/shot", download=f"{Path(session.clip['path']).stem}.blend")
+            push("FBX", lambda: self._tracks("fbx"))
+            push("glTF", lambda: self._tracks("glb"))
+        tag(
+            "p",
+            "In Blender: the clip beside the face, the performance on the character (without one on the demo head), and each "
+            "emotion as a strip. FBX and glTF need the package bpy: pip install 'cmet[blender]'.",
+            "note",
+        )
+        if not session.blender:
+            tag(
+                "p",
+                "No Blender was found; name its program with cmet studio --blender PROGRAM to open shots there.",
+                "note",
+            )
 
     async def _in_blender(self) -> None:
         """Open the shot in the user's Blender; where there is none, make a .blend of it."""

@@ -10,11 +10,12 @@ from nicegui import ui
 
 from cmet_engine.choices import Quality, VideoFormat
 from cmet_engine.studio.page import Page, Panel
-from cmet_engine.studio.session import FINISHED, SHOWN_RENDERS, shown_video
+from cmet_engine.studio.session import FINISHED, PICTURES, SHOWN_RENDERS, shown_video
 from cmet_engine.studio.stage import Stage
 from cmet_engine.studio.widgets import Progress, check, choice, entry, push, tag
 
 PLAYABLE = (".mp4", ".m4v", ".webm")  # movies that browsers play
+SEEN = {"format": "mp4", "codec": "h264", "like_source": False}  # of what is made to be looked at here
 TRIAL = 2.0  # seconds of a trial and of a comparison
 REVEAL = {"darwin": "open", "win32": "explorer"}
 
@@ -79,7 +80,7 @@ class Rendering(Panel):
 
     def _part(self) -> dict[str, Any]:
         end = min(self.page.time + TRIAL, self.page.session.clip["duration"])
-        return {"range_from": f"{max(0.0, end - TRIAL):.3f}", "range_to": f"{end:.3f}"}
+        return {"range_from": f"{max(0.0, end - TRIAL):.3f}", "range_to": f"{end:.3f}", **SEEN}
 
     def _fields(self) -> dict[str, Any]:
         settings = self.page.session.opened().settings
@@ -145,7 +146,7 @@ class _Row:
             self._progress.show(job)
             if job["stage"] == "render" and job["done"]:
                 self._picture.props["src"] = f"/media/job/{self._identity}/preview?{job['done']}"
-                self._picture.style(replace="")
+                self._picture.props.pop("hidden", None)
                 self._picture.update()
 
     def _build(self, job: dict[str, Any]) -> None:
@@ -155,7 +156,7 @@ class _Row:
             tag("span", state, "good" if state == "done" else "bad" if state == "failed" else "small")
         if state not in FINISHED:
             self._progress = Progress(job)
-            self._picture = tag("img", style="display: none", alt="The newest edited picture")
+            self._picture = tag("img", hidden=True, alt="The newest edited picture")
             ask = self.page.session.link.ask
             push("Cancel", lambda: self.page.attempt(ask, lambda engine: engine.cancel(identity)))
         elif state == "failed":
@@ -170,8 +171,9 @@ class _Row:
                 push("Play", lambda: self._stage.play({"": f"{address}/{video}"}))
             if len(self._others()) > 1:
                 push("Side by side", lambda: self._stage.play(self._others()), title="All that were compared")
-            if video:
+            if video and not video.startswith(PICTURES):
                 tag("a", "Save", "push", href=f"{address}/{video}", download=video)
+            if video:
                 push("Reveal", lambda: self._reveal(files[video]), title="Show it in its folder")
             if "report.html" in files:
                 tag("a", "Report", "push", href=f"{address}/report.html", target="_blank")
@@ -179,7 +181,7 @@ class _Row:
             good = seal["credentials"] == "valid"
             tag("p", ("✓ " if good else "✗ ") + " ".join(seal["sentences"][:2]), f"note {'good' if good else 'bad'}")
         for message in messages[:4]:
-            tag("p", message, "note")
+            tag("p", self.page.session.opened().readable(message), "note")
 
     def _others(self) -> dict[str, str]:
         """The finished videos that this one was compared with, and itself: address by title; none where it was not."""

@@ -20,6 +20,7 @@ FINISHED = ("done", "failed", "cancelled")
 DRAFT = 400  # pixels on the long side of pictures while the hand moves; the engine has small copies up to 640
 SHOWN_RENDERS = 12
 NO_VIDEO = (".npz", ".json", ".otio", ".csv", ".c2pa")
+PICTURES = "frames/"  # where numbered pictures of a result are
 POINTS = 10_000  # of a curve and of the waveform, at most: a frame each of seven minutes
 
 
@@ -182,10 +183,9 @@ class Session:
         fields = {**project.alone(), "keys": [asdict(EmotionKey(LIKE))], "corrections": [], "like": reference}
         job = self.wait(self.link.ask(lambda engine: engine.edit(**fields, renderer="none")))
         file = Path(reference).name
-        project.reference_notes = [
-            said.replace(file, name) for said in job["result"].get("messages", []) if file in said
-        ]
-        project.reference = reference
+        said = [message for message in job["result"].get("messages", []) if file in message]
+        project.reference, project.reference_name = reference, name
+        project.reference_notes = [project.readable(message) for message in said]
         project.save()
         self.changed()
 
@@ -247,8 +247,10 @@ class Session:
         for identity, job in self.jobs.items():
             video = shown_video(job.get("files", {})) if job["state"] == "done" and identity not in self.seals else None
             if video:
+                file = Path(job["files"][video])
                 try:
-                    self.seals[identity] = self.link.ask(lambda engine: engine.provenance(job["files"][video]))  # noqa: B023 - asked at once
+                    where = file.parent if video.startswith(PICTURES) else file
+                    self.seals[identity] = self.link.ask(partial(_provenance, where))
                 except CmetError as error:
                     self.seals[identity] = {"credentials": "unreadable", "sentences": [str(error)]}
                 return
@@ -315,6 +317,11 @@ def _track(clip: str, face: str, engine: Client) -> dict[str, Any]:
     return engine.track(clip, face=face)
 
 
+def _provenance(file: Path, engine: Client) -> dict[str, Any]:
+    return engine.provenance(file)
+
+
 def shown_video(files: dict[str, str]) -> str | None:
     """Among the names of a finished edit's files the movie, or the first of its pictures; None where it has neither."""
-    return next((name for name in files if name.startswith("edited.") and Path(name).suffix not in NO_VIDEO), None)
+    shown = (name for name in files if name.startswith(("edited.", PICTURES)) and Path(name).suffix not in NO_VIDEO)
+    return next(shown, None)

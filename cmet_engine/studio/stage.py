@@ -20,6 +20,7 @@ TOGETHER = (
     "if (Math.abs(other.currentTime - target.currentTime) > 0.05) other.currentTime = target.currentTime; "
     "if (other.paused !== target.paused) target.paused ? other.pause() : other.play(); })"
 )
+UNPLAYABLE = "This browser cannot play the result (HEVC, for one); save it, or look at “Try 2 s”, which is H.264."
 LINE = "(event) => document.getElementById('stage').style.setProperty('--line', event.target.value + '%')"
 
 
@@ -89,6 +90,7 @@ class Stage(Panel):
         with tag("figure"):
             label = f"The result {title}".strip()
             video = tag("video", classes="movie", src=address, controls=True, autoplay=True, aria_label=label)
+            video.on("error", lambda: ui.notify(UNPLAYABLE, type="warning", multi_line=True))
             if number:
                 video.props["muted"] = True
             for event in ("play", "pause", "seeked"):

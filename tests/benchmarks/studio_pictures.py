@@ -24,7 +24,7 @@ from cmet_engine.models.assets import ASSETS
 FOLDER = Path(__file__).parents[2] / "cmet_engine" / "docs" / "studio"
 SIZES = ((1280, 800), (1920, 1080))
 THEMES = ("light", "dark")
-QUALITY = 55  # of WebP
+QUALITY = 38  # of WebP
 SETTLED = 900  # milliseconds after which a page of another size or theme is drawn, and the picture is the full one
 DONE = ".job span.good"
 
@@ -54,7 +54,7 @@ class Painter:
         self.page.get_by_role("button", name="Open …").click()
         self.page.get_by_label("Path", exact=True).fill(str(clip))
         self.page.get_by_label("Path", exact=True).press("Enter")
-        self.page.locator(".entries").wait_for(state="hidden")
+        self.page.locator(".chooser").wait_for(state="hidden")
 
     def add(self, emotion: str, share: float) -> None:
         """An emotion at a part of the clip."""
@@ -95,7 +95,7 @@ def paint(painter: Painter, studio: RunningStudio, one: Path, two: Path) -> None
     painter.take("side")
     page.get_by_role("button", name="Before | after").click()
     page.get_by_role("tab", name="Render").click()
-    page.get_by_label("Quality").select_option("standard")
+    page.get_by_label("Quality").select_option("draft")
     page.get_by_role("button", name="Render", exact=True).click()
     page.locator(".job img[src*=preview]").wait_for()
     painter.take("rendering")

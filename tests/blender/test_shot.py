@@ -47,4 +47,4 @@ def test_a_shot_becomes_strips_that_show_the_edit(bpy, project, random_tracks, r
     weight = key.envelope(np.arange(FRAMES) / 25, FRAMES / 25)[:, None]
     expected = corrected.coefficients + weight * change
     assert np.abs(back.coefficients - expected).max() < 0.01
-    assert scene.camera.location.y < -1, "the camera stands before the face"
+    assert scene.camera.name == "C-MET footage"
