@@ -5,6 +5,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from cmet_engine.face.teeth import ONE_ROW
 from cmet_engine.smoothstep import smoothstep
 
 STILL = 0.05
@@ -20,6 +21,16 @@ DEEP = (0.04, 0.14)
 """Gap as a share of the mouth's width: up to the first, and where the frame's own mouth is open beyond the second, the inside is as
 dark as what the frame shows darkest between the lips."""
 
+SHOWN_DARK = (0.65, 0.45)
+"""Brightness of what is darkest between the lips as a share of theirs: above the first no darkness is seen, but teeth alone."""
+
+CORNERS, WIDENED = (0.4, 0.9), 0.04
+"""Where, between the middle of the mouth and a corner, what lies behind begins to go with the lips, and does; in full where the
+corner has moved outwards by the third share of the mouth's width."""
+
+ENDS = (0.7, 0.9)
+"""Where, between the middle of the mouth and a corner, darkness begins to give way to what the frame shows there, and does."""
+
 DARKEST = 0.1
 """Share of the places between the lips that count as the darkest."""
 
@@ -32,8 +43,17 @@ ROW_EDGE = 0.04
 ROW_STRETCH = 0.2
 """Lips that uncover a row of teeth stretch it by at most this share of its height; further on they take it along, or leave it."""
 
-TONGUE_PART = (0.15, 1.0)
-"""Where the frame shows tongue and throat: between these depths the motion of the skull turns into that of the jaw."""
+THROAT_STRETCH = 0.6
+"""The same of tongue and throat."""
+
+JAW_BACK = 0.7
+"""Rows part less at the corners of the mouth, nearer the joints of the jaw: by this share of what they do in the middle."""
+
+ROW_SINKS = 0.4
+"""Teeth go down with a mouth that sinks as a whole by at most this share of their height; further on the upper lip covers them."""
+
+EDGE_LEFT, EDGE_KEPT = 0.015, 0.03
+"""Teeth are seen from the first share of the mouth's width beside the lips on; their outermost places go on for the second beyond."""
 
 TEETH = (1.25, 1.1)
 """Brightness of the brightest tenth of an open mouth as a share of the lips': above the first it shows teeth, below the second
@@ -130,6 +150,17 @@ class Opening:
         ends = self._ends()
         return (ends[0] + (ends[1] - ends[0]) * self.u / self.width)[:, None] * self.along
 
+    def cornering(self, evenly: float) -> tuple[np.ndarray, np.ndarray]:
+        """Where corners move outwards: displacement along the opening [K], and how far places [K] go with the edges.
+
+        With `evenly` 0 the middle is not stretched, with 1 as much as the corners.
+        """
+        first, last = self._ends()
+        t = 2 * self.u / self.width - 1
+        outwards = np.where(t < 0, max(-first, 0.0), max(last, 0.0))
+        share = smoothstep(np.abs(t), *CORNERS) * smoothstep(outwards / self.width, 0.0, WIDENED)
+        return t * outwards * (np.abs(t) + evenly * (1 - np.abs(t))), share
+
     def carried(self, margin: float, blend: float) -> tuple[np.ndarray, np.ndarray]:
         """How far places move with the upper and the lower edge, 0 to 1, where these carry only a narrow margin along: [K, 1] each."""
         result = [1 - smoothstep(distance, margin, margin + blend) for distance in (self.to_upper, self.to_lower)]
@@ -224,25 +255,18 @@ def draw_mouth(
         red, jaw_move: [3], colour of the lips in the original; [2] pixels.
         border: where the upper row of teeth ends (`face.teeth.row_border`).
     """
+    depth = (mouth.to_upper / mouth.gap)[:, None]
     gap_before = mouth.gap - (mouth.lower_shift - mouth.upper_shift) @ mouth.across
+    evenly = mouth.across * ((mouth.upper_shift * (1 - depth) + mouth.lower_shift * depth) @ mouth.across)[:, None]
+    whole = mouth.sample(image, evenly + mouth.widening())
     # an open mouth that shows tongue and throat may be stretched; teeth keep their size and part over a dark gap
     tongue = float(smoothstep(gap_before.max() / mouth.width, 0.08, 0.2))
-    if tongue:
-        seen = mouth.sample(image, jaw_move * (mouth.to_upper / mouth.gap)[:, None])
-        tongue *= float(smoothstep(np.quantile(seen.mean(1), 0.9) / red.mean(), *TEETH))
-    depth = (mouth.to_upper / mouth.gap)[:, None]
-    evenly = mouth.across * ((mouth.upper_shift * (1 - depth) + mouth.lower_shift * depth) @ mouth.across)[:, None]
-    stretched = mouth.sample(image, evenly + mouth.widening())
-    lit = smoothstep(depth[:, 0], border, 1.0)
-    dark = _darkness(mouth, float(gap_before.max()), lit, stretched, red)
-    parts = (
-        (1 - tongue, lambda: _rows(image, mouth, gap_before, jaw_move, border, dark)),
-        (tongue, lambda: _throat(image, mouth, jaw_move)),
-    )
-    colours = sum(share * part() for share, part in parts if share)
-    # what the frame did not show: dark between lips that part, and in the corners the nearest that it showed
+    tongue *= float(smoothstep(np.quantile(whole.mean(1), 0.9) / red.mean(), *TEETH))
+    dark = _darkness(mouth, float(gap_before.max()), smoothstep(depth[:, 0], min(border, 0.6), 1.0), whole, red)
+    dark += (whole - dark) * smoothstep(np.abs(2 * mouth.u / mouth.width - 1), *ENDS)[:, None]
+    colours = _rows(image, mouth, gap_before, jaw_move, border, tongue, dark)
     new = smoothstep(gap_before / mouth.gap, 0.35, 0.1) * smoothstep(mouth.gap, *DARK_FROM)
-    colours += (dark - colours) * (new * (1 - tongue))[:, None]
+    colours += (dark - colours) * new[:, None]  # lips that hardly parted before showed nothing
     upper, lower = mouth.carried(0.01 * mouth.width, 0.03 * mouth.width)
     lips = (mouth.upper_shift * upper + mouth.lower_shift * lower) / np.maximum(upper + lower, 1e-6)
     colours += (mouth.sample(image, lips) - colours) * (upper + lower)
@@ -251,46 +275,46 @@ def draw_mouth(
 
 
 def _rows(
-    image: np.ndarray, mouth: Opening, gap_before: np.ndarray, jaw_move: np.ndarray, border: float, dark: np.ndarray
+    image: np.ndarray,
+    mouth: Opening,
+    gap_before: np.ndarray,
+    jaw_move: np.ndarray,
+    border: float,
+    tongue: float,
+    dark: np.ndarray,
 ) -> np.ndarray:
-    """Colours [K, 3] of teeth that keep their size and place: the upper row before the lower one, and `dark` between them.
+    """Colours [K, 3] of teeth that keep their size and place, the upper row before the lower one, and `dark` where none are seen.
 
-    `gap_before` [K] pixels is the gap as it was.
+    `gap_before` [K] pixels is the gap as it was, `tongue` in 0..1 how far it shows tongue and throat instead, which stretch.
     """
-    upper_row, lower_row = _row_shifts(mouth, gap_before, jaw_move, border)
+    stretch = ROW_STRETCH + tongue * (THROAT_STRETCH - ROW_STRETCH)
+    border += tongue * (ONE_ROW - border)
+    rows = _row_shifts(mouth, gap_before, jaw_move, border, stretch)
     alone = float(smoothstep(border, 0.9, 1.0))  # the lower lip uncovers the upper row, too
     lips = [shift @ mouth.across for shift in (mouth.upper_shift, mouth.lower_shift)]
+    depth = mouth.to_upper / mouth.gap
+    evenly = lips[0] * (1 - depth) + lips[1] * depth
+    outwards, corner = mouth.cornering(tongue)
+    back = JAW_BACK * (2 * mouth.u / mouth.width - 1) ** 2
     result, free = np.zeros_like(dark), np.ones(len(dark))
-    for row, heights, sign in (
-        (upper_row, (border, alone), -1.0),
-        (lower_row, (0.0, 1 - border), 1.0),
-    ):
-        shift = np.tile(row, (len(dark), 1))
+    for row, heights, side in zip(rows, ((border, alone), (0.0, 1 - border)), (-1.0, 1.0), strict=True):
+        shift = rows[0] + (row - rows[0]) * (1 - back)[:, None]
         for lip, distance, height, out in zip(
             lips, (mouth.to_upper, mouth.to_lower), heights, (-1.0, 1.0), strict=True
         ):
-            if height <= 0:
-                continue
-            room = height * np.maximum(gap_before, 0)
-            further = np.clip(out * (lip - row @ mouth.across), 0, ROW_STRETCH * room)
+            room = max(height, 0.0) * np.maximum(gap_before, 0)
+            further = np.clip(out * (lip - shift @ mouth.across), 0, stretch * room)
             shift += (out * further * smoothstep(distance / np.maximum(room, 1.0), 1.0, 0.0))[:, None] * mouth.across
-        above, below = mouth.depths(mouth.place - shift)
-        place = above / np.maximum(above + below, 1e-3)
-        share = smoothstep(sign * (place - border), -ROW_EDGE, ROW_EDGE)
-        share = share * smoothstep(np.minimum(above, below) / mouth.width, -0.005, 0.005)
-        share = np.minimum(share, free)
+        shift += (corner * (evenly - shift @ mouth.across))[:, None] * mouth.across + outwards[:, None] * mouth.along
+        above, below = (distance - EDGE_LEFT * mouth.width for distance in mouth.depths(mouth.place - shift))
+        out_above, out_below = (np.clip(-distance, 0, EDGE_KEPT * mouth.width) for distance in (above, below))
+        above, below = above + out_above - out_below, below + out_below - out_above
+        shift += (out_below - out_above)[:, None] * mouth.across
+        share = smoothstep(side * (above / np.maximum(above + below, 1e-3) - border), -ROW_EDGE, ROW_EDGE)
+        share = np.minimum(share * smoothstep(np.minimum(above, below) / mouth.width, -0.01, 0.0), free)
         free = free - share
         result += mouth.sample(image, shift) * share[:, None]
     return np.asarray(result + dark * free[:, None], np.float32)
-
-
-def _throat(image: np.ndarray, mouth: Opening, jaw_move: np.ndarray) -> np.ndarray:
-    """Colours [K, 3] of tongue and throat, which are stretched between lips, skull and jaw."""
-    with_upper, with_lower = mouth.drawn(0.02 * mouth.width, 0.05 * mouth.width, 0.75)
-    share = smoothstep(mouth.to_upper / mouth.gap, *TONGUE_PART)[:, None]
-    across = [(shift @ mouth.across)[:, None] * mouth.across for shift in (mouth.upper_shift, mouth.lower_shift)]
-    between = jaw_move * share * (1 - with_upper - with_lower)
-    return mouth.sample(image, between + across[0] * with_upper + across[1] * with_lower + mouth.widening())
 
 
 def _darkness(mouth: Opening, gap_before: float, lit: np.ndarray, shown: np.ndarray, red: np.ndarray) -> np.ndarray:
@@ -308,15 +332,16 @@ def _darkness(mouth: Opening, gap_before: float, lit: np.ndarray, shown: np.ndar
     """
     count = max(1, int(DARKEST * len(shown)))
     darkest = np.argpartition(shown.mean(1), count - 1)[:count]
-    as_shown = np.minimum(shown[darkest].mean(0), red / 2)
+    as_shown = shown[darkest].mean(0)
     made_up = red * (DARKNESS + (TONGUE - DARKNESS) * lit)[:, None]
-    known = smoothstep(gap_before / mouth.width, *DEEP)
+    known = smoothstep(gap_before / mouth.width, *DEEP) * smoothstep(as_shown.mean() / red.mean(), *SHOWN_DARK)
+    as_shown = np.minimum(as_shown, red / 2)
     deep = (1 - known) * smoothstep(mouth.gap / mouth.width, *DEEP)[:, None]
     return np.asarray(as_shown + deep * (made_up - as_shown), np.float32)
 
 
 def _row_shifts(
-    mouth: Opening, gap_before: np.ndarray, jaw_move: np.ndarray, border: float
+    mouth: Opening, gap_before: np.ndarray, jaw_move: np.ndarray, border: float, stretch: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """How far the upper and the lower row of teeth move: [2] pixels each."""
     middle = np.abs(mouth.u / mouth.width - 0.5) < 0.25
@@ -325,8 +350,9 @@ def _row_shifts(
     upper, lower = (float((shift[middle] @ mouth.across).mean()) for shift in (mouth.upper_shift, mouth.lower_shift))
     # both lips go the same way, the whole mouth moves: else a raised one would show gums above and lose its teeth below
     common = min((upper, lower), key=abs) if upper * lower > 0 else 0.0
-    room = ROW_STRETCH * max(float(gap_before[middle].mean()), 0)
+    height = max(float(gap_before[middle].mean()), 0)
+    room, common = stretch * height, min(common, ROW_SINKS * height)
     top = min(common, upper + room * min(border, 1.0))
-    bottom = max(float(jaw_move @ mouth.across), common, lower - room * max(1 - border, 0.0))
+    bottom = max(min(float(jaw_move @ mouth.across), top), common, lower - room * max(1 - border, 0.0))
     along = float(jaw_move @ mouth.along)
     return top * mouth.across, bottom * mouth.across + along * mouth.along

@@ -35,7 +35,7 @@ from cmet_engine.media.planes import Box
 from cmet_engine.processes import cores
 from cmet_engine.render import mesh
 from cmet_engine.render.base import PartRenderer
-from cmet_engine.render.closing import clear_edges, draw_seam
+from cmet_engine.render.closing import clear_edges, draw_lashes, draw_seam
 from cmet_engine.render.creases import creased
 from cmet_engine.render.lip_motion import hold_lips
 from cmet_engine.render.motion import landmark_motion
@@ -252,7 +252,7 @@ def warp(image: np.ndarray, landmarks: np.ndarray, moves: np.ndarray) -> np.ndar
     """
     face, move = landmarks[:SKIN, :2], moves[:SKIN, :2]
     source, target = _mesh_points(landmarks, moves)
-    source, seam = clear_edges(source, target)
+    source, seams = clear_edges(source, target)
     shift = target - source
     height, width = image.shape[:2]
     x0, y0 = (int(v) for v in np.maximum(np.floor(target.min(0)) - 2, 0))
@@ -261,11 +261,11 @@ def warp(image: np.ndarray, landmarks: np.ndarray, moves: np.ndarray) -> np.ndar
         return image
     size = float(np.ptp(face, axis=0).max())
     box = (x0, y0, x1, y1)
-    flow = _skin_flow(target, shift, landmarks[:SKIN, 2], box, size, seam is not None)
+    flow = _skin_flow(target, shift, landmarks[:SKIN, 2], box, size, 2 in seams)
     moved = _moved(image[y0:y1, x0:x1], flow)
     lips = target[list(UPPER_LIP_OUTER + LOWER_LIP_OUTER)] - [x0, y0]
     _smooth_lips(moved, image[y0:y1, x0:x1], flow, lips)
-    result = image.copy()
+    result, red = image.copy(), colour_of_lips(image, landmarks)
     result[y0:y1, x0:x1] = moved
     for k, (upper, lower) in enumerate(OPENINGS):
         opening = Opening([(source[list(line)], target[list(line)]) for line in (upper, lower)], box)
@@ -276,10 +276,12 @@ def warp(image: np.ndarray, landmarks: np.ndarray, moves: np.ndarray) -> np.ndar
             iris = landmarks[centre_of_iris : centre_of_iris + 5, :2]
             draw_eye(result, image, opening, iris, moves[centre_of_iris, :2])
         else:
-            red, border = colour_of_lips(image, landmarks), row_border(image, landmarks)
-            draw_mouth(result, image, opening, red, move[list(CHIN)].mean(0), border)
-    if seam is not None:
-        draw_seam(result, seam)
+            draw_mouth(result, image, opening, red, move[list(CHIN)].mean(0), row_border(image, landmarks))
+    for k, seam in seams.items():
+        if k < 2:
+            draw_lashes(result, seam, image, landmarks[list(OPENINGS[k][0]), :2])
+        else:
+            draw_seam(result, seam, red)
     return result
 
 

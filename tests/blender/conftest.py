@@ -156,7 +156,13 @@ def parts(registered, make_mesh, random_tracks):
     return Face(bpy, meshes[0], random_tracks)
 
 
-@pytest.fixture(params=["demo", "parts"])
+@pytest.fixture(params=[pytest.param("demo", marks=pytest.mark.soak), "parts"])
 def face(request):
+    """Each of two rigs, at work; the demo head, which has more meshes and takes longer, where time does not matter."""
+    return request.getfixturevalue(request.param).perform()
+
+
+@pytest.fixture(params=["demo", "parts"])
+def either_face(request):
     """Each of two rigs, at work."""
     return request.getfixturevalue(request.param).perform()

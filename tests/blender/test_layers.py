@@ -9,7 +9,8 @@ from cmet_engine.track import CoefficientTrack
 from tests.blender.whole_face import FRAMES, Face, half, nothing, rise
 
 
-def test_every_edit_of_strips_is_seen_on_the_whole_face(face):
+def test_every_edit_of_strips_is_seen_on_the_whole_face(either_face):
+    face = either_face
     face.expects(rise, half)
     assert sum(len(track.strips) for track in face.animation.nla_tracks) == 3  # rest, happy, sad: nowhere else are any
     # mute, solo
@@ -149,8 +150,8 @@ def test_a_bake_is_shown_as_one_and_can_be_taken_back(face):
     face.expects(rise, half)
 
 
-def test_save_reopen_append_and_duplicate_keep_the_face_together(face, tmp_path):
-    bpy = face.bpy
+def test_save_reopen_append_and_duplicate_keep_the_face_together(either_face, tmp_path):
+    face, bpy = either_face, either_face.bpy
     expected, name = face.shown(), face.obj.name
     path = tmp_path / "scene.blend"
     bpy.ops.wm.save_as_mainfile(filepath=str(path))
