@@ -172,7 +172,12 @@ def test_a_dropped_take_goes_onto_the_rig_and_its_start_may_be_done_again(bpy, d
     settings, path = bpy.context.scene.cmet, str(track.save(tmp_path / "take.csv"))
     assert bpy.ops.cmet.import_take(filepath=path, start_frame=11) == {"FINISHED"}
     assert settings.rig == head and settings.track == path and settings.start_frame == 11
-    assert tuple(head.data.shape_keys.animation_data.action.frame_range) == (11.0, 60.0)
+    action = head.data.shape_keys.animation_data.action
+    assert tuple(action.frame_range) == (11.0, 60.0) and action.name == "take"
+    assert bpy.context.scene.frame_end == 60  # it ended at 50
+    settings.start_frame, track.meta["start_seconds"] = 1, 3600.5
+    settings.track = str(track.save(tmp_path / "timed.npz"))
+    assert bpy.ops.cmet.start_at_timecode() == {"FINISHED"} and settings.start_frame == 86412
     head.active_shape_key_index = 5
     name = head.active_shape_key.name
     assert bpy.ops.cmet.assign_shape(coefficient="jawOpen") == {"FINISHED"}
