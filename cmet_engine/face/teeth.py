@@ -17,6 +17,10 @@ TOO_THIN, TOO_WIDE = (0.05, 0.1), (0.6, 0.45)
 """Opening as a share of the mouth's width: below the first pair nothing can be seen between the lips, above the second bright
 places there are not rows that meet."""
 
+DIP, ONE_ROW = (0.04, 0.12), 1.1
+"""Darkness between two rows of teeth, as a share of the darker row's brightness: below the first no border is seen, from the second
+on it is sure. The border of one row that is seen alone lies beyond the lower lip."""
+
 _COLUMNS, _ROWS = 24, 16  # samples between the lips, across and down
 _EDGES = (0.12, 0.88)  # of the way from the upper lip to the lower: the red of the lips is left out
 _BRIGHTEST = 0.9  # quantile of the brightness between the lips that counts as teeth
@@ -37,11 +41,7 @@ def teeth_meet(image: np.ndarray, landmarks: np.ndarray) -> float:
         image: uint8 [H, W, 3].
         landmarks: [478, 3] pixels.
     """
-    lines = landmarks[_LINES, :2].astype(np.float64)  # [2, 5, 2], across the middle half
-    edges = (lines[:, _AFTER + 1] - lines[:, _AFTER]) * _SHARE + lines[:, _AFTER]  # [2, _COLUMNS, 2]
-    places = (edges[0] * (1 - _DEPTH) + edges[1] * _DEPTH).astype(np.float32)
-    between = cv2.remap(image, places, np.empty(0), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-    between = cv2.GaussianBlur(between.astype(np.float32).mean(-1), (0, 0), _BLUR)
+    edges, between = _between_lips(image, landmarks)
     bright = max(float(np.quantile(between, _BRIGHTEST)), 1e-3)
     darkest = float(np.median(between.min(0))) / bright
     lips = max(float(colour_of_lips(image, landmarks).mean()), 1e-3)
@@ -49,6 +49,32 @@ def teeth_meet(image: np.ndarray, landmarks: np.ndarray) -> float:
     wide = float(np.linalg.norm(edges[1] - edges[0], axis=1).max()) / max(width, 1e-3)
     shown = smoothstep(bright / lips, *BRIGHT) * smoothstep(wide, *TOO_THIN) * smoothstep(wide, *TOO_WIDE)
     return float(smoothstep(darkest, *CLENCHED) * shown)
+
+
+def row_border(image: np.ndarray, landmarks: np.ndarray) -> float:
+    """Where between the lips the upper row of teeth ends, as a share of the way from the upper lip to the lower one.
+
+    It is the darkest place between two brighter ones; `ONE_ROW` where there is none, and one row is all that is seen.
+
+    Args:
+        image: uint8 or float32 [H, W, 3].
+        landmarks: [478, 3] pixels.
+    """
+    _, between = _between_lips(image, landmarks)
+    above = np.maximum.accumulate(between, 0)
+    below = np.maximum.accumulate(between[::-1], 0)[::-1]
+    dips = 1 - between / np.maximum(np.minimum(above, below), 1e-3)  # [_ROWS, _COLUMNS]
+    place = float(np.median(_DEPTH.ravel()[dips.argmax(0)]))
+    return ONE_ROW + (place - ONE_ROW) * float(smoothstep(np.median(dips.max(0)), *DIP))
+
+
+def _between_lips(image: np.ndarray, landmarks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The edges of the lips [2, _COLUMNS, 2] over the middle of the mouth, and the brightness between them [_ROWS, _COLUMNS]."""
+    lines = landmarks[_LINES, :2].astype(np.float64)  # [2, 5, 2], across the middle half
+    edges = (lines[:, _AFTER + 1] - lines[:, _AFTER]) * _SHARE + lines[:, _AFTER]
+    places = (edges[0] * (1 - _DEPTH) + edges[1] * _DEPTH).astype(np.float32)
+    between = cv2.remap(image, places, np.empty(0), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return edges, cv2.GaussianBlur(between.astype(np.float32).mean(-1), (0, 0), _BLUR)
 
 
 def colour_of_lips(image: np.ndarray, landmarks: np.ndarray) -> np.ndarray:

@@ -19,19 +19,29 @@ red's height."""
 CLEAR_LIDS, LIDS_SHUT = 0.05, (0.6, 0.95)
 """The same of lids, as a share of the eye's width, once they have closed by the second share; their lashes stay below the first."""
 
-SEAM, SEAM_UNTIL, SEAM_DARKNESS = 0.011, (0.015, 0.09), 0.55
-"""The line between lips that have closed: Gaussian width as a share of the mouth's, openings between which it fades, and the
-share of light that is missing in it."""
+SEAM, SEAM_UNTIL = 0.013, (0.02, 0.1)
+"""The line between lips that have closed: Gaussian width and openings between which it fades, as shares of the mouth's width."""
+
+SEAM_DARKNESS, SEAM_COVERS = 0.5, 0.95
+"""Its brightness as a share of the lips', and how far it covers what is there, which may be teeth, in its middle."""
+
+
+LASHES, LASHES_UNTIL, LASHES_COVER = 0.022, (0.03, 0.1), 0.75
+"""The same of lids, as shares of the eye's width: the line of the lashes of the upper one."""
+
+MENDED = 0.06
+"""Up to so far from the line, as a share of the eye's width, lids that have closed are made up from their skin further away: edges that
+cross each other from pixel to pixel would leave specks of the eyeball."""
 
 
 @dataclass(frozen=True)
 class Seam:
-    """The line in which lips meet, along the 11 landmarks of their inner edges.
+    """The line in which lips or lids meet, along the n landmarks of their edges.
 
     Attributes:
-        line: float64 [11, 2] pixels.
-        shut: float64 [11] in 0..1, how dark it is.
-        reach: float64 [11] pixels, its Gaussian width.
+        line: float64 [n, 2] pixels.
+        shut: float64 [n] in 0..1, how far it shows.
+        reach: float64 [n] pixels, its Gaussian width.
     """
 
     line: np.ndarray
@@ -39,16 +49,16 @@ class Seam:
     reach: np.ndarray
 
 
-def clear_edges(source: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, Seam | None]:
+def clear_edges(source: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, dict[int, Seam]]:
     """Take the edges of lips and lids that close from where nothing lies that was seen between them.
 
     Args:
         source, target: corners of the mesh before and after, [K, 2] pixels.
 
     Returns:
-        The corners before, the very same array where nothing closes; and the line in which the lips meet, None where they do not.
+        The corners before, the very same array where nothing closes; and the lines in which edges meet, by their place in `OPENINGS`.
     """
-    result, seam = source, None
+    result, seams = source, {}
     for k, (upper, lower) in enumerate((list(a), list(b)) for a, b in OPENINGS):
         before, wide, across = _gaps(source, upper, lower)
         after, width, _ = _gaps(target, upper, lower)
@@ -59,6 +69,7 @@ def clear_edges(source: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, Sea
             continue
         result = source.copy() if result is source else result
         if k < 2:
+            seams[k] = _seam(target, upper, lower, after / width, share, LASHES_UNTIL, LASHES * width)
             result[upper] -= (CLEAR_LIDS * wide * share)[:, None] * across
             result[lower] += (CLEAR_LIDS * wide * share)[:, None] * across
         else:
@@ -70,10 +81,23 @@ def clear_edges(source: np.ndarray, target: np.ndarray) -> tuple[np.ndarray, Sea
                 for line in (edge, *map(list, between)):  # the red is pushed together outwards
                     part = np.clip((source[list(outer)] - source[line]) @ way / height, 0, 1)
                     result[line] = source[line] + (away * part)[:, None] * way
-            shut = share * smoothstep(after / width, SEAM_UNTIL[1], SEAM_UNTIL[0])
-            reach = np.maximum(SEAM * width, 0.6) + np.maximum(after, 0) / 4
-            seam = Seam((target[upper] + target[lower]) / 2, shut, reach)
-    return result, seam
+            seams[k] = _seam(target, upper, lower, after / width, share, SEAM_UNTIL, SEAM * width)
+    return result, seams
+
+
+def _seam(
+    target: np.ndarray,
+    upper: list[int],
+    lower: list[int],
+    gaps: np.ndarray,
+    share: np.ndarray,
+    until: tuple[float, float],
+    reach: float,
+) -> Seam:
+    """The line between two edges with `gaps` [n], shares of their width, of which `share` [n] says how far they have closed."""
+    width = float(np.linalg.norm(target[upper[-1]] - target[upper[0]]))
+    reaches = np.maximum(reach, 0.7) + np.maximum(gaps, 0) * width / 4
+    return Seam((target[upper] + target[lower]) / 2, share * smoothstep(gaps, until[1], until[0]), reaches)
 
 
 def _gaps(points: np.ndarray, upper: list[int], lower: list[int]) -> tuple[np.ndarray, float, np.ndarray]:
@@ -84,11 +108,32 @@ def _gaps(points: np.ndarray, upper: list[int], lower: list[int]) -> tuple[np.nd
     return (points[lower] - points[upper]) @ across, width, across
 
 
-def draw_seam(result: np.ndarray, seam: Seam) -> None:
-    """Darken the line between lips that have closed, into the picture `result`."""
+def draw_seam(result: np.ndarray, seam: Seam, red: np.ndarray) -> None:
+    """Draw the line between lips that have closed, darker than their colour `red` [3], into the picture `result`."""
+    _draw(result, seam, SEAM_DARKNESS * red, SEAM_COVERS, 0.0)
+
+
+def draw_lashes(result: np.ndarray, seam: Seam, image: np.ndarray, edge: np.ndarray) -> None:
+    """Draw the lashes of lids that have closed, into the picture `result`.
+
+    Args:
+        result: the picture to render into.
+        seam: where the lids meet.
+        image: the original.
+        edge: [n, 2] pixels, the edge of the upper lid in it, whose darker half has the colour of the lashes.
+    """
+    x, y = np.clip(np.round(edge).astype(int), 0, np.array(image.shape[1::-1]) - 1).T
+    colours = image[y, x].astype(np.float32)
+    darker = np.argsort(colours.mean(1))[: len(colours) // 2 + 1]
+    width = float(np.linalg.norm(seam.line[-1] - seam.line[0]))
+    _draw(result, seam, colours[darker].mean(0), LASHES_COVER, max(MENDED * width, 2.0))
+
+
+def _draw(result: np.ndarray, seam: Seam, colour: np.ndarray, covers: float, mended: float) -> None:
+    """Draw a line of a colour [3]; what lies within `mended` pixels of it is made up from beyond first."""
     if seam.shut.max() <= 0.02:
         return
-    room = 4 * seam.reach.max()
+    room = 4 * seam.reach.max() + 2 * mended
     height, width = result.shape[:2]
     x0, y0 = (int(v) for v in np.clip(np.floor(seam.line.min(0) - room), 0, [width, height]))
     x1, y1 = (int(v) for v in np.clip(np.ceil(seam.line.max(0) + room) + 1, 0, [width, height]))
@@ -104,6 +149,20 @@ def draw_seam(result: np.ndarray, seam: Seam) -> None:
     heights = (seam.line - seam.line[0]) @ across
     middle, shut, reach = (np.interp(u, places, values) for values in (heights, seam.shut, seam.reach))
     beyond = np.maximum(np.maximum(-u, u - places[-1]), 0)
-    shade = SEAM_DARKNESS * shut * np.exp(-((v - middle) ** 2 + beyond**2) / (2 * reach**2))
     region = result[y0:y1, x0:x1]
-    region[...] = quantised(region * cv2.merge([1 - shade] * 3), region.dtype)
+    drawn = region.astype(np.float32)
+    if mended:
+        part = np.clip((v - middle) / mended, -1, 1)[..., None]  # of the way from the line outwards
+        skin = []
+        for side in (-1, 1):
+            at = (offset + (seam.line[0] - [x0, y0]) + (middle + side * mended - v)[..., None] * across).astype(
+                np.float32
+            )
+            skin.append(cv2.remap(drawn, at, np.empty(0), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE))
+        away = np.hypot(v - middle, beyond) / mended
+        drawn += (skin[0] + (skin[1] - skin[0]) * (part + 1) / 2 - drawn) * (shut * smoothstep(away, 1.0, 0.7))[
+            ..., None
+        ]
+    shade = covers * shut * np.exp(-((v - middle) ** 2 + beyond**2) / (2 * reach**2))
+    drawn += (np.minimum(drawn, colour) - drawn) * shade[..., None]
+    region[...] = quantised(drawn, region.dtype)

@@ -148,6 +148,10 @@ PRESSES = ~OPENERS & (np.array(arkit.NAMES) != "mouthClose")
 PRESSED_HARDER = 0.035
 """What presses the lips together, and up to how much of it (outer-eye distances) they touch harder and not sooner."""
 
+EMPTIED, PRESS_SHUTS = (0.75, 0.95), (0.0, 0.03)
+"""Share of what the curves say of an opening that is taken away, and press on the lips (outer-eye distances): from the latter two on
+nothing is left of the opening, however little the curves said of it."""
+
 MOST_OVER = 1.1
 """Lips open at most this many times as far as the curves say, whatever the network thinks."""
 
@@ -206,7 +210,7 @@ def move_lips(
         source: [N, 52] the coefficients before; None: they say the opening that is seen.
 
     Returns:
-        [N, 478, 3], the motion with the openings corrected; the correction is shared by both lips and fades around them.
+        [N, 478, 3], the motion with the openings corrected, in depth, too; the correction is shared by both lips and fades around them.
     """
     upper, lower = np.array(INNER_LIPS).T
     before = points[:, upper, 1] - points[:, lower, 1]  # [N, 5]
@@ -224,6 +228,8 @@ def move_lips(
     parting += touching * smoothstep(asked + np.minimum(said, 0), *TOUCHING_OPEN)
     parting *= asked / np.maximum(rise, 1e-6)
     further = parting * np.clip(change.mean(1), 0, MOST_OVER * asked)
+    emptied = smoothstep(-loss / np.maximum(openers, 1e-6), *EMPTIED) * smoothstep(press, *PRESS_SHUTS)
+    kept = kept * (1 - emptied)
     rest = np.maximum(mean, 0) * kept
     harder = np.clip(said_opening(delta * (PRESSES & (delta > 0))), -PRESSED_HARDER, 0)
     pressed = np.maximum(rest - np.maximum(press + harder - rise, 0), 0) / np.maximum(rest, 1e-6)
@@ -237,6 +243,10 @@ def move_lips(
     after = np.maximum(after, np.minimum(before, 0.002))
     result = motion.copy()
     result[..., 1] += _spread_lips(after - before - change) / 2
+    deep = (points + motion)[:, upper, 2] - (points + motion)[
+        :, lower, 2
+    ]  # seen from above or below, it parts lips, too
+    result[..., 2] -= _spread_lips(deep * (1 - kept)[:, None]) / 2
     return result
 
 

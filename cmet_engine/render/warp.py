@@ -29,13 +29,13 @@ from cmet_engine.face.landmarks import (
     UPPER_LIP_OUTER,
 )
 from cmet_engine.face.occlusion import Occlusion
-from cmet_engine.face.teeth import colour_of_lips, teeth_meet
+from cmet_engine.face.teeth import colour_of_lips, row_border
 from cmet_engine.face.tracker import FaceGeometry
 from cmet_engine.media.planes import Box
 from cmet_engine.processes import cores
 from cmet_engine.render import mesh
 from cmet_engine.render.base import PartRenderer
-from cmet_engine.render.closing import clear_edges, draw_seam
+from cmet_engine.render.closing import clear_edges, draw_lashes, draw_seam
 from cmet_engine.render.creases import creased
 from cmet_engine.render.lip_motion import hold_lips
 from cmet_engine.render.motion import landmark_motion
@@ -132,7 +132,8 @@ class WarpRenderer(PartRenderer):
         before = self._before(part, landmarks, index)
         if before is None:
             return self._drawn(part, landmarks, moves, index)
-        return before.put_back(part, self._drawn(before.taken_off(part), landmarks, moves, index))
+        behind = before.taken_off(part)
+        return before.put_back(part, self._drawn(behind, landmarks, moves, index), behind)
 
     def without_occluder(self, part: np.ndarray, index: int, corner: tuple[int, int]) -> np.ndarray:
         """A part of frame `index` without what lies before the face."""
@@ -142,7 +143,7 @@ class WarpRenderer(PartRenderer):
     def with_occluder(self, part: np.ndarray, drawn: np.ndarray, index: int, corner: tuple[int, int]) -> np.ndarray:
         """A drawn part of frame `index` with what lies before the face put back; `part` is the frame's own."""
         before = self._before(part, self._prepared(index)[0] - [*corner, 0], index) if self._occlusion else None
-        return drawn if before is None else before.put_back(part, drawn)
+        return drawn if before is None else before.put_back(part, drawn, before.taken_off(part))
 
     def change(self, index: int) -> float:
         """The largest change of a coefficient in frame `index`, 0 to 1."""
@@ -155,7 +156,7 @@ class WarpRenderer(PartRenderer):
 
     def _drawn(self, part: np.ndarray, landmarks: np.ndarray, moves: np.ndarray, index: int) -> np.ndarray:
         """A part of frame `index` with its landmarks [478, 3], pixels of the part, moved by `moves`."""
-        drawn = warp(part, landmarks, moves, float(self.geometry.teeth[index]))
+        drawn = warp(part, landmarks, moves)
         change = (self._edited[index] - self._source[index]) * float(self.geometry.fade[index])
         return creased(drawn, landmarks + moves, change, facing_weights(landmarks[None])[0])
 
@@ -245,21 +246,20 @@ def facing_weights(landmarks: np.ndarray) -> np.ndarray:
     return smoothstep(facing, -0.1, 0.25) * smoothstep(nose, 0.45, 0.85)
 
 
-def warp(image: np.ndarray, landmarks: np.ndarray, moves: np.ndarray, teeth: float | None = None) -> np.ndarray:
+def warp(image: np.ndarray, landmarks: np.ndarray, moves: np.ndarray) -> np.ndarray:
     """Displace the landmarks of a face and the picture with them.
 
     Args:
         image: uint8 or float32 [H, W, 3].
         landmarks: [478, 3] pixels.
         moves: [478, 3] pixels, displacement of each landmark.
-        teeth: 0 to 1, whether the picture shows teeth that meet (`face.teeth`); None finds out from the picture.
 
     Returns:
         A new picture of the same type and shape; equal to `image` outside the outermost ring around the face.
     """
     face, move = landmarks[:SKIN, :2], moves[:SKIN, :2]
     source, target = _mesh_points(landmarks, moves)
-    source, seam = clear_edges(source, target)
+    source, seams = clear_edges(source, target)
     shift = target - source
     height, width = image.shape[:2]
     x0, y0 = (int(v) for v in np.maximum(np.floor(target.min(0)) - 2, 0))
@@ -268,11 +268,11 @@ def warp(image: np.ndarray, landmarks: np.ndarray, moves: np.ndarray, teeth: flo
         return image
     size = float(np.ptp(face, axis=0).max())
     box = (x0, y0, x1, y1)
-    flow = _skin_flow(target, shift, landmarks[:SKIN, 2], box, size, seam is not None)
+    flow = _skin_flow(target, shift, landmarks[:SKIN, 2], box, size, 2 in seams)
     moved = _moved(image[y0:y1, x0:x1], flow)
     lips = target[list(UPPER_LIP_OUTER + LOWER_LIP_OUTER)] - [x0, y0]
     _smooth_lips(moved, image[y0:y1, x0:x1], flow, lips)
-    result = image.copy()
+    result, red = image.copy(), colour_of_lips(image, landmarks)
     result[y0:y1, x0:x1] = moved
     for k, (upper, lower) in enumerate(OPENINGS):
         opening = Opening([(source[list(line)], target[list(line)]) for line in (upper, lower)], box)
@@ -283,10 +283,12 @@ def warp(image: np.ndarray, landmarks: np.ndarray, moves: np.ndarray, teeth: flo
             iris = landmarks[centre_of_iris : centre_of_iris + 5, :2]
             draw_eye(result, image, opening, iris, moves[centre_of_iris, :2])
         else:
-            meet = teeth_meet(image, landmarks) if teeth is None else teeth
-            draw_mouth(result, image, opening, colour_of_lips(image, landmarks), move[list(CHIN)].mean(0), meet)
-    if seam is not None:
-        draw_seam(result, seam)
+            draw_mouth(result, image, opening, red, move[list(CHIN)].mean(0), row_border(image, landmarks))
+    for k, seam in seams.items():
+        if k < 2:
+            draw_lashes(result, seam, image, landmarks[list(OPENINGS[k][0]), :2])
+        else:
+            draw_seam(result, seam, red)
     return result
 
 

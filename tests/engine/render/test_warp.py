@@ -18,6 +18,7 @@ from cmet_engine.face.landmarks import (
     LIDS,
     LOWER_LIP_INNER,
     LOWER_LIP_OUTER,
+    OPENINGS,
     UPPER_LIP_INNER,
     UPPER_LIP_OUTER,
 )
@@ -266,6 +267,8 @@ def test_what_is_keyed_is_drawn_whatever_the_face_did():
     closed = face + landmark_motion(face, delta(mouthPress=0.5) - source, source)
     assert lip_opening(closed)[0] < 0.01
     assert np.ptp(closed[0, [61, 291], 0]) > 0.5 * 90
+    doubted = delta(jawOpen=0.05)  # curves that say little of an opening that is seen
+    assert lip_opening(face + landmark_motion(face, delta(mouthPress=0.5) - doubted, doubted))[0] < 0.01
     half = face + landmark_motion(face, -source / 2, source)
     assert lip_opening(half)[0] == pytest.approx(lip_opening(face)[0] / 2, rel=0.3)
     opened = closed + landmark_motion(closed, delta(jawOpen=0.5), delta(mouthPress=0.5))
@@ -279,6 +282,18 @@ def test_what_is_keyed_is_drawn_whatever_the_face_did():
     # the person's left is the right of the picture
     sideways = landmark_motion(face, delta(mouthLeft=0.8, jawRight=0.8), source)[0, :, 0]
     assert sideways[list(UPPER_LIP_OUTER)].min() > 3 and sideways[152] < -4 and np.abs(sideways[[33, 263]]).max() < 0.5
+
+
+def test_lips_of_a_tilted_head_close_in_depth_too():
+    c, s = np.cos(0.5), np.sin(-0.5)
+    pose = Pose(np.array([90.0]), np.array([[[1, 0, 0], [0, c, -s], [0, s, c]]]), np.array([[160.0, -140.0, 0.0]]))
+    source = delta(jawOpen=0.9, mouthUpperUp=0.5, mouthLowerDown=0.5)
+    face = denormalise(template().points[None], pose)
+    face = face + landmark_motion(face, source)
+    closed = face + landmark_motion(face, -source, source)
+    upper, lower = np.array(INNER_LIPS).T
+    gaps = [(points[0, lower, 1] - points[0, upper, 1]).mean() for points in (face, closed)]
+    assert gaps[0] > 40 and gaps[1] < 7
 
 
 def test_lips_that_close_leave_the_teeth_behind():
@@ -296,6 +311,41 @@ def test_lips_that_close_leave_the_teeth_behind():
     drawn = warp(image, face[0], moves)
     x, y = (face[0] + moves)[[13, 14], :2].mean(0).astype(int)
     assert drawn[y - 25 : y + 25, x - 30 : x + 30].max() < 175 and drawn[y - 2 : y + 3, x].min() < 120
+
+
+def test_lids_that_close_show_a_line_of_lashes_and_no_speck_of_the_eyeball():
+    landmarks = head(scale=150.0).astype(np.float64)
+    image = np.full((HEIGHT, WIDTH, 3), 150, np.uint8)
+    for upper, lower in OPENINGS[:2]:
+        lids = [np.round(landmarks[list(line), :2]).astype(np.int32) for line in (upper, lower)]
+        cv2.fillPoly(image, [np.concatenate([lids[0], lids[1][::-1]])], (240,) * 3)
+        cv2.polylines(image, [lids[1]], False, (240,) * 3, 2)  # the white reaches beyond the landmarks
+        cv2.polylines(image, [lids[0]], False, (50,) * 3, 2)
+    moves = landmark_motion(landmarks[None], delta(eyeBlink=1.0))[0]
+    drawn = warp(image, landmarks, moves)
+    for upper, lower in OPENINGS[:2]:
+        line = (landmarks + moves)[list(upper + lower), :2]
+        (x0, y0), (x1, y1) = (line.min(0) + np.array([6, -8])).astype(int), (line.max(0) - [6, -8]).astype(int)
+        assert drawn[y0:y1, x0:x1].max() < 175 and (drawn[y0:y1, x0:x1].min((0, 2)) < 100).all()
+
+
+def test_iris_and_pupil_of_an_eye_that_widens_stay_round():
+    landmarks = head(scale=200.0).astype(np.float64)
+    image = np.full((HEIGHT, WIDTH, 3), 150, np.uint8)
+    for centre, (upper, lower) in zip((468, 473), OPENINGS[:2], strict=True):
+        eye = landmarks[[*upper, *lower[::-1]], :2]
+        landmarks[centre : centre + 5, :2] = eye.mean(0) + 14 * np.array([[0, 0], [1, 0], [0, -1], [-1, 0], [0, 1]])
+        ball = np.full_like(image, 230)
+        for radius, shade in ((14, 90), (5, 20)):
+            cv2.circle(ball, np.round(eye.mean(0)).astype(int).tolist(), radius, (shade,) * 3, -1)
+        inside = cv2.fillPoly(np.zeros(image.shape[:2], np.uint8), [np.round(eye).astype(np.int32)], 1)
+        image = np.where(inside[..., None] > 0, ball, image)
+    drawn = warp(image, landmarks, landmark_motion(landmarks[None], delta(eyeWide=1.0))[0]).mean(-1)
+    for centre in (468, 473):
+        x, y = np.round(landmarks[centre, :2]).astype(int)
+        for shade in (55, 120):  # darker than which are the pupil, and pupil and iris
+            down, across = ((line < shade).sum() for line in (drawn[y - 30 : y + 30, x], drawn[y, x - 30 : x + 30]))
+            assert abs(int(down) - int(across)) <= 2
 
 
 def test_the_skin_beside_a_corner_of_the_mouth_goes_along_with_it():
@@ -336,6 +386,29 @@ def test_a_mouth_opens_over_tongue_over_darkness_between_teeth_or_shows_more_of_
     opened = [np.ptp(np.flatnonzero(np.abs(column - 150) > 20)) for column in (before, after)]  # unlike the lips
     further = TEETH_PART * opened[0] if meet else 9
     assert opened[1] - opened[0] == pytest.approx(further, abs=2)
+
+
+def test_teeth_keep_their_size_and_place_in_a_mouth_that_becomes_narrow():
+    """The corners cover teeth, a jaw that drops leaves a dark gap: no tooth is squeezed, stretched or doubled."""
+    landmarks = head(scale=200.0).astype(np.float64)
+    landmarks[:, 1] -= 60
+    bow = 16 * np.sin(np.linspace(0, np.pi, 11))
+    landmarks[list(UPPER_LIP_INNER), 1] -= bow / 2
+    landmarks[list(LOWER_LIP_INNER), 1] += bow
+    image = np.full((HEIGHT, WIDTH, 3), 150, np.uint8)
+    inner = np.concatenate([landmarks[list(UPPER_LIP_INNER), :2], landmarks[list(LOWER_LIP_INNER), :2][::-1]])
+    mask = cv2.fillPoly(np.zeros((HEIGHT, WIDTH), np.uint8), [np.round(inner).astype(np.int32)], 1)
+    teeth = 235 - 60 * (np.arange(WIDTH) % 10 < 2)
+    image[mask > 0] = np.broadcast_to(teeth[None, :, None], image.shape)[mask > 0]
+    moves = np.zeros_like(landmarks)
+    lips = list(UPPER_LIP_INNER + LOWER_LIP_INNER + UPPER_LIP_OUTER + LOWER_LIP_OUTER)
+    centre, half = landmarks[13, 0], np.ptp(inner[:, 0]) / 2
+    moves[lips, 0] = -22 * (landmarks[lips, 0] - centre) / half
+    moves[list(LOWER_LIP_INNER[1:-1]), 1] = moves[list(CHIN), 1] = 24
+    drawn = warp(image, landmarks, moves).mean(-1)
+    shown = slice(round(centre - 0.8 * (half - 22)), round(centre + 0.8 * (half - 22)))
+    assert drawn[round(landmarks[14, 1] - 15), shown] == pytest.approx(teeth[shown], abs=12)
+    assert drawn[round(landmarks[14, 1] + 15), round(centre) - 10 : round(centre) + 10].max() < 80
 
 
 def test_teeth_go_with_a_mouth_that_rises_as_a_whole():
