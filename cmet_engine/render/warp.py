@@ -318,7 +318,8 @@ def _moved(region: np.ndarray, flow: np.ndarray, fine: int = 1) -> np.ndarray:
     if fine > 1:
         return cv2.remap(region, at, np.empty(0), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     moved = region.copy()
-    moves = cv2.bitwise_not(cv2.inRange(flow, (-UNMOVED, -UNMOVED), (UNMOVED, UNMOVED)))
+    still: Any = (-UNMOVED,) * 2, (UNMOVED,) * 2
+    moves = cv2.bitwise_not(cv2.inRange(flow, *still))
     for top in range(0, height, BAND):  # the face is narrower above and below
         x, y, columns, count = cv2.boundingRect(moves[top : top + BAND])
         part = slice(top + y, top + y + count), slice(x, x + columns)
