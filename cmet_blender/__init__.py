@@ -13,9 +13,9 @@ _command: Any = None
 
 def _classes() -> tuple[Any, ...]:
     """What Blender is told of; the build for the public listing has no folder `setup`."""
-    from . import operators, panels, properties, session
+    from . import menus, operators, panels, properties, session
 
-    own = (*properties.CLASSES, *operators.CLASSES, *panels.CLASSES)
+    own = (*properties.CLASSES, *operators.CLASSES, *panels.CLASSES, *menus.CLASSES)
     if not session.SETS_UP:
         return own
     from .setup import operators as setup
@@ -27,14 +27,14 @@ def register() -> None:
     """Called by Blender when the add-on is switched on."""
     import bpy
 
-    from . import handlers, properties, rig_settings
-    from .operators.export import file_menu
+    from . import handlers, menus, properties, rig_settings, shortcuts
 
     for cls in _classes():
         bpy.utils.register_class(cls)
     bpy.types.Object.cmet = bpy.props.PointerProperty(type=rig_settings.CmetRig, override={"LIBRARY_OVERRIDABLE"})
     bpy.types.Scene.cmet = bpy.props.PointerProperty(type=properties.CmetScene)
-    bpy.types.TOPBAR_MT_file_export.append(file_menu)
+    menus.register()
+    shortcuts.register()
     handlers.register()
     global _command
     _command = bpy.utils.register_cli_command(
@@ -46,14 +46,14 @@ def unregister() -> None:
     """Called by Blender when the add-on is switched off: removes what `register` added and stops the engine."""
     import bpy
 
-    from . import handlers, icons, session
-    from .operators.export import file_menu
+    from . import handlers, icons, menus, session, shortcuts
 
     global _command
     if _command is not None:
         bpy.utils.unregister_cli_command(_command)
         _command = None
-    bpy.types.TOPBAR_MT_file_export.remove(file_menu)
+    shortcuts.unregister()
+    menus.unregister()
     handlers.unregister()
     session.end_live()
     session.end()

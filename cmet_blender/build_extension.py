@@ -1,6 +1,6 @@
 """Build the extension's zip: `python -m cmet_blender.build_extension [-o FOLDER] [--listed URL] [--validate]`. Needs no Blender.
 
-The zip holds the add-on's modules at its root, the pictures of emotions, the rig mappings, and the engine's light modules as a bundled wheel.
+The zip holds the add-on's modules at its root, the pictures of emotions and their library of assets, the rig mappings, and the engine's light modules as a bundled wheel.
 The same sources give the same bytes. `build_dist` puts the wheel of the engine in, too. For Blender's public listing, whose rules
 forbid fetching programs, `--listed` leaves Set Up Engine out; the preferences then show a sentence and the page at URL.
 """
@@ -99,6 +99,8 @@ def build(folder: Path, *, engine: Path | None = None, listed: str = "") -> Path
     files |= {name: path for name, path in modules.items() if not name.startswith(left_out)}
     files |= {f"engine/{engine.name}": engine} if engine and not listed else {}
     files |= {f"gallery/{path.name}": path for path in sorted((ROOT / "cmet_blender" / "gallery").glob("*.jpg"))}
+    library = ROOT / "cmet_blender" / "asset_library"
+    files |= {f"{library.name}/{path.name}": path for path in sorted(library.iterdir())}
     files |= {f"rigs/{path.name}": path for pattern in RIGS for path in sorted((ROOT / "rigs").glob(pattern))}
     path = folder / f"{manifest['id']}-{version}{'-listed' if listed else ''}.zip"
     temporary = path.with_suffix(".zip.part")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from setuptools.command.build_py import build_py
 
-RIGS = ("*.json", "reference_motion.npz")
+RIGS = ("*.json", "reference_motion.npz", "demo_head.blend")
 """Files of `rigs` that the package reads, as patterns."""
 
 

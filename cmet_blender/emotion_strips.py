@@ -12,6 +12,7 @@ also moves bones, the armature has strips too, which `layers.keep` holds to the 
 import json
 import math
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 import bpy
@@ -32,6 +33,7 @@ from .mapping import RigMapping
 from .nla import PREFIX, info_of, tracks_of
 
 EXACT = "exact"
+RAMP_ERROR = 0.01  # of the strength, by which keys may miss the influence of a strip
 
 
 def add(
@@ -120,7 +122,7 @@ def add_heard(
     rate = float(scene_fps(scene_of(obj)))
     frames = start_frame + np.arange(max(2, math.ceil(delta_track.duration * rate)))
     level = timeline.weights((frames - start_frame) / rate, delta_track.duration)[name].astype(np.float64)
-    corners = actions.simplified(frames, level, _RAMP_ERROR)
+    corners = actions.simplified(frames, level, RAMP_ERROR)
     keys = [(float(frames[n]), float(level[n])) for n in corners]
     return add(obj, name, delta_track, start_frame, strength=float(level.max()), mapping=mapping, influence=keys)
 
@@ -385,7 +387,8 @@ def timeline(obj: Any, start_frame: float = 1) -> EmotionTimeline:
 
 def _keys_of(strip: Any, start_frame: float, rate: float) -> Iterable[EmotionKey]:
     """The keys of one strip; none where its influence is 0 all along."""
-    emotion = info_of(strip.action)["emotion"]
+    info = info_of(strip.action)
+    emotion, regions = info["emotion"], info.get("regions", {})
     first, last = strip.frame_start_raw, strip.frame_end_raw
     frames = np.linspace(first, last, max(2, math.ceil(last - first) + 1))
     curve = keyed(strip)
@@ -398,12 +401,11 @@ def _keys_of(strip: Any, start_frame: float, rate: float) -> Iterable[EmotionKey
         return []
     one = _trapezoid(emotion, times, level, 1 / rate)
     inside = (times >= 0) & (times < one.end)
-    if np.abs(one.envelope(times[inside], times[-1] + 1) - level[inside]).max(initial=0.0) < _RAMP_ERROR:
-        return [one]
-    return list(_hats(emotion, times, level, 1 / rate))
+    if np.abs(one.envelope(times[inside], times[-1] + 1) - level[inside]).max(initial=0.0) < RAMP_ERROR:
+        return [replace(one, regions=regions)]
+    return [replace(key, regions=regions) for key in _hats(emotion, times, level, 1 / rate)]
 
 
-_RAMP_ERROR = 0.01  # of the strength, by which keys may miss the influence of a strip
 _NOT_THE_START = 1e-6  # seconds; a ramp at the clip's own start is not drawn
 
 
@@ -421,7 +423,7 @@ def _trapezoid(emotion: str, times: np.ndarray, level: np.ndarray, frame: float)
 
 def _hats(emotion: str, times: np.ndarray, level: np.ndarray, frame: float) -> Iterable[EmotionKey]:
     """Keys whose sum runs straight between the corners of `level` [N]: each rises from one corner to the next and falls again."""
-    corners = actions.simplified(times, level, _RAMP_ERROR)
+    corners = actions.simplified(times, level, RAMP_ERROR)
     for k, corner in enumerate(corners):
         if abs(level[corner]) < 1e-6:
             continue

@@ -1,4 +1,4 @@
-"""A clip in the scene: behind the camera, and in the sequencer with its sound; and the edited clip beside it."""
+"""A clip in the scene and in its sequencer, with sound; and the edited clip beside it."""
 
 import contextlib
 from fractions import Fraction
@@ -24,7 +24,7 @@ def rate_of(clip: Any) -> Fraction:
 def load(
     scene: Any, path: str | Path, start_frame: int = 1, *, match_rate: bool = True, sound: bool = True
 ) -> dict[str, Any]:
-    """Show a clip behind the scene's camera and in its sequencer, in sync.
+    """Put a clip into a scene: as a movie clip, which `footage_view.show` shows, and into its sequencer, in sync.
 
     Args:
         scene: the scene.
@@ -35,7 +35,7 @@ def load(
         sound: add the clip's sound.
 
     Returns:
-        `fps`, `frames`, `size`, `has_sound`, and `notes` in plain words.
+        `clip` (the movie clip), `fps`, `frames`, `size`, `has_sound`, and `notes` in plain words.
 
     Raises:
         NotFound: the file does not exist.
@@ -56,9 +56,15 @@ def load(
             "background is out of step, the sequencer is not."
         )
     clip.frame_start = start_frame
-    _background(scene, clip)
     has_sound = _into_sequencer(scene, path, start_frame, frames / float(fps), sound)
-    return {"fps": fps, "frames": frames, "size": tuple(clip.size), "has_sound": has_sound, "notes": notes}
+    return {
+        "clip": clip,
+        "fps": fps,
+        "frames": frames,
+        "size": tuple(clip.size),
+        "has_sound": has_sound,
+        "notes": notes,
+    }
 
 
 def _open(path: Path) -> Any:
@@ -138,22 +144,6 @@ def retime(editor: Any, strip: Any, length: float) -> Any | None:
 def _with_effects(editor: Any, strip: Any) -> list[Any]:
     """Effects of a strip, then the strip: the order to remove them in."""
     return [s for s in _strips(editor) if getattr(s, "input_1", None) == strip] + [strip]
-
-
-def _background(scene: Any, clip: Any) -> None:
-    camera = scene.camera
-    if camera is None:
-        camera = bpy.data.objects.new("Camera", bpy.data.cameras.new("Camera"))
-        scene.collection.objects.link(camera)
-        scene.camera = camera
-    data = camera.data
-    image = next((b for b in data.background_images if b.source == "MOVIE_CLIP" and b.clip == clip), None)
-    if image is None:
-        image = data.background_images.new()
-        image.source = "MOVIE_CLIP"
-        image.clip = clip
-    image.alpha, image.frame_method = 1.0, "FIT"
-    data.show_background_images = True
 
 
 def source(scene: Any) -> Any | None:

@@ -22,6 +22,11 @@ def is_layer(track: Any) -> bool:
     return nla.is_ours(track) and track.name != REST
 
 
+def carried_by_bones(track: Any) -> bool:
+    """Whether a layer lies on an armature, whose curves belong to no region."""
+    return track.id_data.id_type != "KEY"
+
+
 def adds_to_zero() -> bool:
     """Whether this Blender adds strips to 0 where nothing lies below; 5.0 and 5.1 add to a shape key's default of 1."""
     return bpy.types.ShapeKey.bl_rna.properties["value"].default == 0
@@ -200,7 +205,7 @@ def keep(obj: Any) -> None:
     for track in tracks_of(owner):
         if not track.name.startswith(PREFIX):
             info = info_of(track.strips[0].action)
-            track.name = PREFIX + free_name(obj, info.get("emotion") or info["layer"])
+            track.name = PREFIX + free_name(obj, info.get("emotion") or info.get("title") or info["layer"])
     if rest is not None:
         order = list(animation.nla_tracks)
         for name in [track.name for track in order[: order.index(rest)] if nla.is_ours(track)]:

@@ -18,8 +18,9 @@ from bpy.props import (
 
 from cmet_engine import arkit
 from cmet_engine.errors import CmetError, InvalidInput
+from cmet_engine.timeline import MOST_GAIN
 
-from . import emotion_tracks, influence, layers, mapping, rig, rig_settings
+from . import emotion_tracks, footage_view, gains, influence, layers, mapping, rig, rig_settings
 
 _KINDS = [(kind, kind.capitalize(), "") for kind in mapping.KINDS]
 _AXES = [(sign + axis, sign + axis, f"turns about {sign}{axis} of the rig") for axis in "XYZ" for sign in "+-"]
@@ -34,7 +35,7 @@ def is_rig(_: Any, obj: Any) -> bool:
 def _rig_chosen(self: Any, context: Any) -> None:
     if self.rig is not None:
         scene = self.id_data.cmet
-        scene.message = ""
+        scene.message, scene.told = "", "rig"
         if self.shown != self.rig:
             keep_mapping(self)
         self.shown = None
@@ -42,6 +43,7 @@ def _rig_chosen(self: Any, context: Any) -> None:
         try:
             show_mapping(self, _known_mapping(self.rig))
             self.shown = self.rig
+            refresh_footage(self)
         except CmetError as error:
             self.rows.clear()
             scene.message = str(error)
@@ -56,6 +58,14 @@ def _known_mapping(obj: Any) -> mapping.RigMapping:
     kept = mapping.RigMapping.of_document(json.loads(text), obj.name)
     kept.offered = {name: offer for name, offer in found.offered.items() if not kept.rows[name].channels}
     return kept
+
+
+def refresh_footage(one: Any, *, view: bool = False) -> None:
+    """Show the scene's clip with the rig of a performer; see `footage_view.refresh`."""
+    mapping_shown = None
+    with contextlib.suppress(CmetError):
+        mapping_shown = shown_mapping(one)
+    footage_view.refresh(one, mapping_shown, view=view)
 
 
 def keep_mapping(one: Any) -> None:
@@ -147,12 +157,18 @@ class CmetRotation(bpy.types.PropertyGroup):
     )
 
 
-def _active_strip(self: Any) -> Any | None:
-    """The strip of the layer that is chosen in the panel."""
-    owner = emotion_tracks.carrier(self.rig) if self.rig is not None else None
+def active_layer(one: Any) -> Any | None:
+    """The track of the layer that is chosen in the panel."""
+    owner = emotion_tracks.carrier(one.rig) if one.rig is not None else None
     tracks = owner.animation_data.nla_tracks if owner is not None and owner.animation_data is not None else ()
-    found = 0 <= self.active_layer < len(tracks)
-    return layers.shown_strip(tracks[self.active_layer], bpy.context.scene.frame_current_final) if found else None
+    found = 0 <= one.active_layer < len(tracks) and layers.is_layer(tracks[one.active_layer])
+    return tracks[one.active_layer] if found else None
+
+
+def _active_strip(self: Any) -> Any | None:
+    """The strip of that layer which is seen at the current frame."""
+    track = active_layer(self)
+    return layers.shown_strip(track, bpy.context.scene.frame_current_final) if track is not None else None
 
 
 def _of_strip(read: Callable[[Any], float]) -> Callable[[Any], float]:
@@ -173,13 +189,28 @@ def _to_strip(write: Callable[[Any, float], None]) -> Callable[[Any, float], Non
     return put
 
 
+def _gain(region: str, name: str) -> Any:
+    """The gain of the chosen layer in a region, which is heard of at once."""
+
+    def put(self: Any, value: float) -> None:
+        strip = _active_strip(self)
+        if strip is not None:
+            gains.set_gain(strip, shown_mapping(self), region, value)
+
+    return FloatProperty(
+        name=name, min=0.0, soft_max=2.0, max=MOST_GAIN, options=set(), get=_of_strip(lambda strip: gains.gain(strip, region)),
+        set=put, description="Gain on the strength of the layer there, of the nose with the cheeks: 0 leaves the actor's own, 1 is the emotion as it is",
+    )  # fmt: skip
+
+
 class Performer:
     """A person of the clip and who plays them: a scene's own fields where one person is worked on, else those of `CmetPerson`."""
 
     track: StringProperty(
-        name="Coefficient Track",
+        name="Take",
         subtype="FILE_PATH",
-        description="Coefficient track of the clip: .npz, or a recording of an application: .csv, .tsv, .txt or .json",
+        update=lambda self, context: refresh_footage(self),
+        description="Curves of a face: .npz, as Track Footage makes it of a clip, or a recording of an application: .csv, .tsv, .txt or .json",
     )
     rig: PointerProperty(
         name="Rig",
@@ -231,6 +262,10 @@ class Performer:
         set=_to_strip(lambda strip, value: influence.set_fade(strip, value, end=True)),
         description="Frames in which the strip's influence falls to 0 at its end",
     )
+    layer_brows: _gain("brows", "Brows")
+    layer_eyes: _gain("eyes", "Eyes")
+    layer_cheeks: _gain("cheeks", "Cheeks")
+    layer_mouth: _gain("mouth", "Mouth")
 
 
 class CmetPerson(Performer, bpy.types.PropertyGroup):

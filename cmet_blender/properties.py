@@ -16,7 +16,7 @@ from bpy.props import (
 from cmet_engine.choices import CODEC_OUT, CODEC_TITLES, COLOR_SPACES
 from cmet_engine.emotions import LIBRARY
 
-from . import icons, performers, rig_settings, session
+from . import footage_view, icons, performers, rig_settings, session, shortcuts
 from .export import PRESETS
 from .performers import CmetPerson, Performer
 from .wrapping import wrapped
@@ -102,6 +102,16 @@ class CmetScene(Performer, bpy.types.PropertyGroup):
         description="Give the scene the clip's frame rate, length and picture size, so that background and keys fall on the same frames",
     )
     start_frame: IntProperty(name="Start", default=1, description="Scene frame of the clip's first frame")
+    footage_place: EnumProperty(
+        name="Shown",
+        items=[
+            (footage_view.BESIDE, "Beside the Face", "A camera of the clip's own shows it to the left of the face, both of one size"),
+            (footage_view.BEHIND, "Behind the Face", "A camera of the clip's own shows the face where the clip has it"),
+            (footage_view.SCENE_CAMERA, "On the Scene's Camera", "Behind everything that the scene's camera sees; it stays where it is"),
+        ],
+        update=lambda self, context: performers.refresh_footage(performers.current(self), view=True),
+        description="Where the clip is seen in the 3D view",
+    )  # fmt: skip
     face: IntProperty(
         name="Face", default=0, min=0, max=20, description="Which face when there are several: 0 is the largest"
     )
@@ -251,8 +261,7 @@ class CmetScene(Performer, bpy.types.PropertyGroup):
         name="File",
         subtype="FILE_PATH",
         options={"OUTPUT_PATH"},
-        description="The suffix chooses the format: .fbx .glb .usdc .abc .csv .json .npz",
-        default="//character.fbx",
+        description="The suffix chooses the format: .fbx .glb .usdc .abc .csv .json .npz; empty is an .fbx of the rig's name beside the scene",
     )
     preset: EnumProperty(
         name="For",
@@ -266,6 +275,7 @@ class CmetScene(Performer, bpy.types.PropertyGroup):
     )
     message: StringProperty()
     done: StringProperty()
+    told: StringProperty(default="footage")  # the panel that shows them
 
 
 class CmetPreferences(bpy.types.AddonPreferences):
@@ -358,6 +368,7 @@ class CmetPreferences(bpy.types.AddonPreferences):
         if not getattr(bpy.app, "online_access", False):
             text = "Online access is off: the engine downloads no models. It is reached on this machine alone."
             wrapped(layout, text, width, "INTERNET_OFFLINE")
+        shortcuts.draw(layout)
 
 
 CLASSES = (*performers.CLASSES, CmetScene, CmetPreferences)

@@ -40,7 +40,63 @@ def _family(obj: Any) -> list[Any]:
         skeleton = obj if obj.type == "ARMATURE" else bound
         users = obj.users_scene[0].objects if obj.users_scene else ()
         family += [o for o in users if o not in family and armature_of_mesh(o) == skeleton]
-    return family
+    heads = _heads(family)
+    return family if len(heads) < 2 else _of_head(_head_of(obj, heads), heads, family)
+
+
+def _heads(family: list[Any]) -> list[Any]:
+    """The faces of a family that stand apart from each other: more than one where an empty holds several characters."""
+    faces = [o for o in family if o.type == "MESH" and shape_keys(o) is not None]
+    faces.sort(key=lambda o: (-len(o.data.shape_keys.key_blocks), -len(o.data.vertices), o.name))
+    found: list[Any] = []
+    for face in faces:
+        same = not found or _alike(face, found[0])
+        if same and not any(_meet(face, head) or _share_armature(face, head) for head in found):
+            found.append(face)
+    return found
+
+
+def _alike(face: Any, first: Any) -> bool:
+    """Whether a mesh has most of the shapes of another."""
+    names, wanted = (set(one.data.shape_keys.key_blocks.keys()) for one in (face, first))
+    return len(names & wanted) > len(wanted) / 2
+
+
+def _share_armature(face: Any, head: Any) -> bool:
+    bound = armature_of_mesh(face)
+    return bound is not None and bound == armature_of_mesh(head)
+
+
+def _footprint(obj: Any) -> np.ndarray:
+    """Least and largest x and y of an object in the scene: [2, 2]."""
+    world = np.array(obj.matrix_world)
+    corners = np.array([tuple(corner) for corner in obj.bound_box]) @ world[:3, :3].T + world[:3, 3]
+    return np.stack([corners.min(0)[:2], corners.max(0)[:2]])
+
+
+def _meet(one: Any, other: Any) -> bool:
+    """Whether the middle of one of two objects lies above or below the other, or near it, as that of an eye does in its head."""
+    a, b = _footprint(one), _footprint(other)
+    near = 0.2 * max(float(np.ptp(a, axis=0).max()), float(np.ptp(b, axis=0).max()))
+    inside = ((np.abs(a.mean(0) - b.mean(0)) <= np.ptp(box, axis=0) / 2 + near).all() for box in (a, b))
+    return any(inside)
+
+
+def _head_of(obj: Any, heads: list[Any]) -> Any:
+    """The head that an object belongs to: that which it holds or hangs on, else the nearest."""
+    related = [
+        h
+        for h in heads
+        if h in (obj, *obj.children_recursive) or obj in h.children_recursive or armature_of_mesh(h) == obj
+    ]
+    place = _footprint(obj).mean(0)
+    return min(related or heads, key=lambda head: float(np.linalg.norm(_footprint(head).mean(0) - place)))
+
+
+def _of_head(head: Any, heads: list[Any], family: list[Any]) -> list[Any]:
+    """Those of a family that belong to a head, and what holds all heads."""
+    holds_all = [o for o in family if all(h in o.children_recursive for h in heads)]
+    return [o for o in family if o in holds_all or _head_of(o, heads) == head]
 
 
 def _holds_characters(top: Any) -> bool:

@@ -31,7 +31,7 @@ FIELDS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
         "description": "Head, gaze and blinks go with a new emotion: sadness looks down and blinks slowly, fear and surprise blink less"}),
     "gain_brows": _gain("Brows", "brows"),
     "gain_eyes": _gain("Eyes", "lids and squint"),
-    "gain_cheeks": _gain("Cheeks and Nose", "cheeks and nose"),
+    "gain_cheeks": _gain("Cheeks", "cheeks and nose"),
     "gain_mouth": _gain("Mouth", "mouth and jaw"),
     "fade": (IntProperty, {"name": "Fade", "default": 8, "min": 0, "soft_max": 50,
         "description": "Frames in which a new strip comes in and goes out where it does not reach the end of the take"}),

@@ -33,6 +33,7 @@ class Job:
     total: int | None = None
     eta: float | None = None
     cancelled: bool = False
+    panel: str = "footage"  # where it was started
 
     @property
     def factor(self) -> float:
@@ -40,8 +41,12 @@ class Job:
         return min(1.0, self.done / self.total) if self.total else 0.0
 
     def text(self) -> str:
-        """One line for the panel."""
-        parts = [self.title + (f": {label_of(self.stage)}" if self.stage else "")]
+        """Everything in one line."""
+        return ": ".join(filter(None, (self.title, self.course())))
+
+    def course(self) -> str:
+        """How far it is: stage, steps, the time that is left."""
+        parts = [label_of(self.stage)] if self.stage else []
         if self.total:
             parts.append(f"{self.done}/{self.total}")
         if self.eta is not None:

@@ -144,7 +144,7 @@ class Client:
         return self.request("POST", "live/picture", {"clip": str(clip), "time": time, **parameters})
 
     def curves(self, clip: str | Path, **parameters: Any) -> dict[str, Any]:
-        """What a timeline shows of such an edit: `times`, `source` and `edited` by name, `waveform`, `speech`, `blinks`, `cuts`."""
+        """What a timeline shows of such an edit: `times`, `source` and `edited` by name, `waveform`, `speech`, `words`, `blinks`, `cuts`."""
         return self.request("POST", "live/curves", {"clip": str(clip), **parameters})
 
     def export(self, track: str | Path, **parameters: Any) -> dict[str, Any]:

@@ -26,6 +26,7 @@ from cmet_engine.timecode import nominal
 
 FORMAT = "cmet-track/1"
 TIMECODE = "timecode"  # meta key: timecode of the footage's first frame
+FACE_PLACE = "face_place"  # meta key: where eyes and mouth are as a rule, [[x, y], [x, y]] from the top left in parts of the picture
 
 _LIVE_LINK_HEADER = (
     "Timecode,BlendShapeCount,EyeBlinkLeft,EyeLookDownLeft,EyeLookInLeft,EyeLookOutLeft,EyeLookUpLeft,EyeSquintLeft,"

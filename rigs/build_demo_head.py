@@ -8,6 +8,7 @@ every mesh that moves with them.
 """
 
 import argparse
+import math
 import sys
 import tempfile
 from pathlib import Path
@@ -129,6 +130,7 @@ def make_materials() -> dict[str, bpy.types.Material]:
     strand = Nodes("hair").set(Roughness=0.55).vertex_colour().bump(220.0, 0.5, 0.002, (1.0, 0.5, 0.3))
     brow = Nodes("brow").set(Roughness=0.6).vertex_colour()
     glass = Nodes("cornea").set(Base_Color=(1, 1, 1, 1), Roughness=0.02, Alpha=0.08)
+    glass.material.diffuse_color = (1, 1, 1, 0.05)
     clear, gloss = glass.add("ShaderNodeBsdfTransparent"), glass.add("ShaderNodeBsdfGlossy", Roughness=0.03)
     fresnel, mix = glass.add("ShaderNodeFresnel", IOR=1.38), glass.add("ShaderNodeMixShader")
     glass.link(fresnel.outputs[0], mix.inputs[0])
@@ -220,8 +222,24 @@ def build() -> bpy.types.Object:
         side = "Left" if name.endswith("left") else "Right" if name.endswith("right") else None
         thing = add_object(name, part, skin.eyes[side] if side else None)
         thing.data.materials.append(material[look])
+        if look == "cornea":  # its material's own see-through colour shows the iris without a render
+            thing.data.color_attributes.remove(thing.data.color_attributes["Color"])
         fix_to_head(thing, rig)
     return head
+
+
+def set_up_views() -> None:
+    """Let the 3D views of the file show the face from the front, in its own colours without a render."""
+    for screen in bpy.data.screens:
+        for area in (area for area in screen.areas if area.type == "VIEW_3D"):
+            space = area.spaces.active
+            space.shading.color_type = "VERTEX"
+            space.shading.show_object_outline = False  # around every strand of hair
+            space.overlay.show_relationship_lines = False
+            space.clip_start = 0.001
+            view = space.region_3d
+            view.view_perspective, view.view_distance = "PERSP", 0.9
+            view.view_location, view.view_rotation = (0, 0, 0.24), (math.sqrt(0.5), math.sqrt(0.5), 0, 0)
 
 
 def export_glb(path: Path) -> None:
@@ -245,6 +263,7 @@ def main(arguments: list[str] | None = None) -> None:
     out = parser.parse_args(arguments).out
     out.mkdir(parents=True, exist_ok=True)
     build()
+    set_up_views()
     with tempfile.TemporaryDirectory(dir=out) as folder:
         blend, glb = Path(folder) / "demo_head.blend", Path(folder) / "demo_head.glb"
         bpy.context.preferences.filepaths.save_version = 0

@@ -143,7 +143,7 @@ EAR_MIDDLE = np.array([10.0, -88.0])  # y, z
 def hair_share(points: np.ndarray) -> np.ndarray:
     """How far inside the hair a point of the head lies, mm, about: negative in the face, on the neck and round the ears."""
     x, y, z = np.abs(points[:, 0]), points[:, 1], points[:, 2]
-    front = (y - (95 - 0.0075 * x**2)) * 0.9  # hairline over the forehead, lower at the temples
+    front = (y - (95 - 0.0075 * np.minimum(x, 85) ** 2)) * 0.9  # hairline over the forehead, lower at the temples
     side = np.minimum(-(z + 60 - 0.10 * (y - 20)) * 0.9, (y - 4) * 0.8)  # from the temple back, down before the ear
     back = np.minimum(-(z + 108), y + 58)
     ear = np.hypot((y - EAR_MIDDLE[0]) / 38.0, (z - EAR_MIDDLE[1]) / 25.0)

@@ -16,8 +16,8 @@ from cmet_engine.render.liveportrait.networks import (
     WarpingNetwork,
 )
 
-SIZE = 256  # of the crop: half of the published
-WIDTHS = (8, 8, 8, 8, 8)
+SIZE = 128  # of the crop: a quarter of the published
+WIDTHS = (8, 8, 8, 8)
 
 
 def filled(network: nn.Module) -> nn.Module:

@@ -27,12 +27,13 @@ class RunningStudio:
         self.films, self.home = folder / "films", folder / "home"
         self.films.mkdir(parents=True, exist_ok=True)
         self.process: subprocess.Popen[str] | None = None
+        self.blender = self._blender(folder / "blender")
         self.address = ""
 
     def start(self, clip: Path | None = None) -> str:
         """Start it; the address that works once."""
         command = [sys.executable, "-m", "cmet_engine.cli", "studio", *([str(clip)] if clip else [])]
-        command += ["--allow", str(self.films), "--no-browser"]
+        command += ["--allow", str(self.films), "--no-browser", "--blender", str(self.blender)]
         environment = {**os.environ, "CMET_HOME": str(self.home)}
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment)
         assert self.process.stdout
@@ -40,6 +41,14 @@ class RunningStudio:
         self.address = self.process.stdout.readline().strip() if ready else ""
         assert self.address.startswith("http://127.0.0.1:"), "the studio did not start"
         return self.address
+
+    @staticmethod
+    def _blender(program: Path) -> Path:
+        """A program that runs scripts as `blender --python SCRIPT` does, by the package bpy: without a window, and it ends."""
+        run = "import bpy, runpy, sys; runpy.run_path(sys.argv[2], run_name='__main__')"
+        program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -c "{run}" "$@"\n')
+        program.chmod(0o755)
+        return program
 
     @property
     def port(self) -> int:

@@ -6,6 +6,7 @@
     read -o TRACK                     what the rig does, as a track
     match [-o MAPPING.json]           which shape takes which coefficient
     render CLIP -o VIDEO              the clip with the rig's curves, by the engine
+    shot SHOT.json -o OUT.blend       a shot of the studio: the clip, the performance, and emotions as strips
 
 Results go to standard output, everything else to standard error. Exit status: 0 done, 1 the work failed (one
 sentence), 2 wrong use. `cmet batch` runs many of these, a line of its manifest each.
@@ -23,7 +24,7 @@ from cmet_engine.files import inputs_kept
 
 from .parser import build_parser
 
-INPUTS = ("rig", "track", "mapping", "clip", "source")
+INPUTS = ("rig", "track", "mapping", "clip", "source", "shot")
 """Options that name files to read."""
 
 

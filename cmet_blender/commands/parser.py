@@ -30,6 +30,8 @@ def build_parser(prog: str = "python -m cmet_blender") -> argparse.ArgumentParse
     match.add_argument("--force", action="store_true", help="replace an earlier file")
     render = commands.add_parser("render", parents=[rig, span, output, general], help="a clip with the rig's curves")
     _add_render_options(render)
+    shot = commands.add_parser("shot", parents=[output, general], help="a shot of the studio, kept as a .blend")
+    shot.add_argument("shot", type=Path, metavar="SHOT", help="the shot's file (.json)")
     return parser
 
 

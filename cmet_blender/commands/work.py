@@ -22,6 +22,7 @@ from .. import emotion_strips, export, keyframes, sealing
 from ..engine import Engine
 from ..frames import scene_fps, set_rate
 from ..mapping import RigMapping
+from ..shot import open_shot
 from .rigs import mapping_of, open_rig
 
 VIDEO_FORMATS = ("mp4", "m4v", "mov", "mkv", "webm", "mxf")
@@ -211,6 +212,16 @@ def _render(options: argparse.Namespace) -> dict[str, Any]:
     return {"file": options.output, "object": obj.name, "frames": len(track), "notes": notes}
 
 
+def _shot(options: argparse.Namespace) -> dict[str, Any]:
+    if options.output.suffix.lower() != ".blend":
+        raise InvalidInput(f"{options.output.name}: a shot is kept as a .blend.")
+    check_writable(options.output, force=options.force)
+    answer = open_shot(options.shot)
+    export.blend(bpy.data.objects[answer["object"]], options.output, force=options.force)
+    return {"file": options.output, **answer}
+
+
 COMMANDS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
     "export": _export, "apply": _apply, "bake": _bake, "read": _read, "match": _match, "render": _render,
+    "shot": _shot,
 }  # fmt: skip

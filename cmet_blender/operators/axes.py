@@ -37,6 +37,7 @@ class CMET_OT_find_axes(SimpleOperator, bpy.types.Operator):
     """Turn the head or an eye about each axis and say which way it went: finds axes and signs"""
 
     bl_idname = "cmet.find_axes"
+    panel = "rig"
     bl_label = "Find Axes"
     bl_options = {"REGISTER", "UNDO"}
 
@@ -89,4 +90,4 @@ class CMET_OT_find_axes(SimpleOperator, bpy.types.Operator):
         entry = one.rotations[self.part]
         for angle, axis in axes.axes_of({"X": self.x, "Y": self.y, "Z": self.z}).items():
             setattr(entry, angle, axis)
-        return f"{entry.target or self.part}: yaw {entry.yaw}, pitch {entry.pitch}, roll {entry.roll}. Apply the track again."
+        return f"{entry.target or self.part}: yaw {entry.yaw}, pitch {entry.pitch}, roll {entry.roll}. Apply the take again."

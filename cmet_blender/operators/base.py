@@ -127,7 +127,7 @@ def source_track(one: Any) -> CoefficientTrack:
         CmetError: the file cannot be read.
     """
     if not one.track:
-        raise InvalidInput("The clip is not tracked yet; press Track Footage, or choose a coefficient track.")
+        raise InvalidInput("The clip is not tracked yet; press Track Footage, or choose a take.")
     return CoefficientTrack.load(bpy.path.abspath(one.track))
 
 
@@ -148,20 +148,27 @@ def in_plain_words(error: Exception) -> str:
 
 
 class Reporter:
-    """Reports what was done, and errors in plain words, in the panel and in Info."""
+    """Reports what was done, and errors in plain words, in the panel that it belongs to and in Info."""
+
+    panel = "footage"  # as `panels.base.news` takes it
 
     def report_done(self, context: Any, text: str) -> set[str]:
         """Report what was done."""
-        context.scene.cmet.message, context.scene.cmet.done = "", text
+        tell(context.scene.cmet, self.panel, done=text)
         self.report({"INFO"}, text)  # type: ignore[attr-defined]
         return {"FINISHED"}
 
     def report_error(self, context: Any, error: Exception) -> set[str]:
         """Report what went wrong; nothing in the scene was changed."""
         text = in_plain_words(error)
-        context.scene.cmet.message, context.scene.cmet.done = text, ""
+        tell(context.scene.cmet, self.panel, message=text)
         self.report({"ERROR"}, text)  # type: ignore[attr-defined]
         return {"CANCELLED"}
+
+
+def tell(settings: Any, panel: str, *, message: str = "", done: str = "") -> None:
+    """Show what went wrong, or what was done, in one of the panels, in place of what was said before."""
+    settings.told, settings.message, settings.done = panel, message, done
 
 
 class SimpleOperator(Reporter):
@@ -253,7 +260,7 @@ class EngineOperator(Reporter):
         except (CmetError, ReferenceError, OSError) as error:
             return self.report_error(context, error)
         self._scene = context.scene.name
-        session.STATE.job = session.Job(self._requests[0][0], stage="starting the engine")
+        session.STATE.job = session.Job(self._requests[0][0], stage="starting the engine", panel=self.panel)
         manager = context.window_manager
         self._timer = manager.event_timer_add(POLL_SECONDS, window=context.window)
         manager.modal_handler_add(self)
@@ -287,7 +294,7 @@ class EngineOperator(Reporter):
             self._states.append(finished(state))
             self._requests += self.further(context, self._states)
             if len(self._states) < len(self._requests):
-                session.STATE.job = session.Job(self._requests[len(self._states)][0])
+                session.STATE.job = session.Job(self._requests[len(self._states)][0], panel=self.panel)
                 return {"PASS_THROUGH"}
             text = self.receive_all(context, self._states)
             if bpy.ops.ed.undo_push.poll():
@@ -326,8 +333,9 @@ class EngineOperator(Reporter):
 
 
 def redraw(context: Any) -> None:
-    """Draw the panels and the preferences anew."""
+    """Draw the panels, the preferences and the status bar anew."""
     for window in context.window_manager.windows:
+        window.workspace.status_text_set_internal(None)  # no area of a screen: only a text makes it look again
         for area in window.screen.areas:
             if area.type in {"VIEW_3D", "PREFERENCES"}:
                 area.tag_redraw()

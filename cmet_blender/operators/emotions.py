@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import bpy
-from bpy.props import BoolProperty, EnumProperty, StringProperty
+from bpy.props import BoolProperty, EnumProperty, FloatProperty, IntProperty, StringProperty
 from bpy_extras.io_utils import ImportHelper
 
 from cmet_engine.emotions import LIKE
@@ -30,12 +30,14 @@ from .base import (
     source_track,
     still_there,
 )
+from .track import TAKE_FILTER
 
 
 class CMET_OT_refresh_emotions(SimpleOperator, bpy.types.Operator):
     """Ask the engine what its library of emotions holds"""
 
     bl_idname = "cmet.refresh_emotions"
+    panel = "emotion"
     bl_label = "Refresh"
 
     def work(self, context: Any) -> str:
@@ -56,10 +58,10 @@ def edit_request(settings: Any, **keys: Any) -> dict[str, Any]:
     return request | {"mode": performers.current(settings).mode} | colour_field(settings) | session.device_field()
 
 
-def with_gains(settings: Any, emotion: str) -> str:
-    """An emotion with the gains of regions that are not 1, as a key in text form."""
+def gains_of(settings: Any) -> dict[str, float]:
+    """The gains of regions for a new emotion that are not 1."""
     gains = {region: round(getattr(settings, f"gain_{region}"), 3) for region in REGIONS}
-    return EmotionKey(emotion, regions={region: gain for region, gain in gains.items() if gain != 1}).title
+    return {region: gain for region, gain in gains.items() if gain != 1}
 
 
 def choose_layer(one: Any, strip: Any) -> None:
@@ -120,6 +122,7 @@ class CMET_OT_add_emotion(EngineOperator, bpy.types.Operator):
     """Add the chosen emotion to the rig as a strip: its influence is the strength"""
 
     bl_idname = "cmet.add_emotion"
+    panel = "emotion"
     bl_label = "Add Emotion"
     bl_options = {"REGISTER"}
 
@@ -131,16 +134,20 @@ class CMET_OT_add_emotion(EngineOperator, bpy.types.Operator):
         rig.check_editable(obj)
         self._rig, self._part = obj.name, part_of(context.scene)
         self.emotion = self.emotion or settings.emotion
-        return f"Emotion {self.emotion}", edit_request(settings, emotions=[with_gains(settings, self.emotion)])
+        self._regions = gains_of(settings)
+        title = EmotionKey(self.emotion, regions=self._regions).title
+        return f"Emotion {self.emotion}", edit_request(settings, emotions=[title])
 
     def receive(self, context: Any, state: dict[str, Any]) -> str:
-        return added(context, self._rig, self.emotion, state, self._part)
+        info = {"emotion": self.emotion, "regions": self._regions}
+        return added(context, self._rig, self.emotion, state, self._part, info)
 
 
 class CMET_OT_from_face(EngineOperator, bpy.types.Operator):
     """Put the expression of the chosen picture, clip or take on the rig as a strip; a clip or a take is followed in time"""
 
     bl_idname = "cmet.from_face"
+    panel = "face"
     bl_label = "From a Face"
     bl_options = {"REGISTER"}
 
@@ -150,19 +157,20 @@ class CMET_OT_from_face(EngineOperator, bpy.types.Operator):
         rig.check_editable(obj)
         if not settings.reference:
             raise InvalidInput("No face is chosen; choose a picture, a clip or a take as Reference.")
-        self._rig, self._part = obj.name, part_of(context.scene)
-        asked = {"emotions": [with_gains(settings, LIKE)], "like": _absolute(settings.reference)}
+        self._rig, self._part, self._regions = obj.name, part_of(context.scene), gains_of(settings)
+        asked = {"emotions": [EmotionKey(LIKE, regions=self._regions).title], "like": _absolute(settings.reference)}
         return f"Expression of {Path(settings.reference).name}", edit_request(settings, **asked)
 
     def receive(self, context: Any, state: dict[str, Any]) -> str:
         title = Path(context.scene.cmet.reference).stem
-        return added(context, self._rig, title, state, self._part, info={"layer": "file"})
+        return added(context, self._rig, title, state, self._part, info={"layer": "file", "regions": self._regions})
 
 
 class CMET_OT_from_voice(EngineOperator, bpy.types.Operator):
     """Put what is heard in the voice on the rig: a strip for each emotion, its influence keyed as it comes and goes"""
 
     bl_idname = "cmet.from_voice"
+    panel = "emotion"
     bl_label = "From the Voice"
     bl_options = {"REGISTER"}
 
@@ -177,6 +185,7 @@ class CMET_OT_from_voice(EngineOperator, bpy.types.Operator):
         obj = chosen(context).rig
         rig.check_editable(obj)
         self._rig = obj.name
+        self.panel = "voice" if self.follow else "emotion"
         if self.follow and not settings.voice:
             raise InvalidInput("No recording to follow is chosen; choose or record one as Voice.")
         asked = {"speech": _absolute(settings.voice), "follow": True} if self.follow else {"emotions": ["auto"]}
@@ -207,23 +216,42 @@ def _heard(state: dict[str, Any]) -> EmotionTimeline:
     return EmotionTimeline([EmotionKey(**key) for key in report["timeline"]["keys"]])
 
 
-class CMET_OT_add_emotion_file(SimpleOperator, bpy.types.Operator, ImportHelper):
-    """Add an emotion from the file of an edited coefficient track; works without the engine"""
+class NewLayer:
+    """An operator that adds a layer at once: its strength and fade are the panel's, and can be changed behind it (F9)."""
+
+    strength: FloatProperty(
+        name="Strength", soft_min=0.0, soft_max=1.5, options={"SKIP_SAVE"}, description="Influence of the new strip"
+    )
+    fade: IntProperty(
+        name="Fade", min=0, soft_max=50, options={"SKIP_SAVE"}, description="Frames in which it comes and goes at ends within the take"
+    )  # fmt: skip
+
+    def take_from_panel(self, settings: Any) -> None:
+        """Give what was not asked for the panel's value."""
+        for name in ("strength", "fade"):
+            if not self.properties.is_property_set(name):  # type: ignore[attr-defined]
+                setattr(self, name, getattr(settings, name))
+
+
+class CMET_OT_add_emotion_file(NewLayer, SimpleOperator, bpy.types.Operator, ImportHelper):
+    """Add an emotion from the file of an edited take; works without the engine"""
 
     bl_idname = "cmet.add_emotion_file"
-    bl_label = "From Edited Coefficient Track"
+    panel = "emotion"
+    bl_label = "From Edited Take"
     bl_options = {"REGISTER", "UNDO"}
 
-    filter_glob: StringProperty(default="*.npz;*.csv;*.tsv;*.txt;*.json", options={"HIDDEN"})
+    filter_glob: StringProperty(default=TAKE_FILTER, options={"HIDDEN"})
 
     def work(self, context: Any) -> str:
         settings, one = context.scene.cmet, chosen(context)
+        self.take_from_panel(settings)
         edited = CoefficientTrack.load(self.filepath)
         beside = Path(self.filepath).with_name("source.npz")
         source = CoefficientTrack.load(beside) if beside.is_file() else source_track(one)
         strip = emotion_strips.add(
-            one.rig, Path(self.filepath).stem, emotion_strips.delta(edited, source), settings.start_frame, strength=settings.strength,
-            mapping=mapping_of(one), part=part_of(context.scene), fade=settings.fade, info={"layer": "file"},
+            one.rig, Path(self.filepath).stem, emotion_strips.delta(edited, source), settings.start_frame, strength=self.strength,
+            mapping=mapping_of(one), part=part_of(context.scene), fade=self.fade, info={"layer": "file"},
         )  # fmt: skip
         choose_layer(one, strip)
         return f"Strip '{strip.name}' added."
@@ -233,6 +261,7 @@ class CMET_OT_new_emotion(EngineOperator, bpy.types.Operator):
     """Add an emotion of your own to the library, from recordings of a voice"""
 
     bl_idname = "cmet.new_emotion"
+    panel = "voice"
     bl_label = "Add to Library"
     bl_options = {"REGISTER"}
 
@@ -256,6 +285,7 @@ class CMET_OT_record(EngineOperator, bpy.types.Operator):
     """Record a voice from the microphone of this computer; nothing is kept when it is cancelled"""
 
     bl_idname = "cmet.record"
+    panel = "voice"
     bl_label = "Record"
     bl_options = {"REGISTER"}
 
@@ -288,6 +318,7 @@ class CMET_OT_bake(SimpleOperator, bpy.types.Operator):
     """Bake the performance and all emotions into one new action; the strips are muted, nothing is erased"""
 
     bl_idname = "cmet.bake"
+    panel = "emotion"
     bl_label = "Bake"
     bl_options = {"REGISTER", "UNDO"}
 
@@ -301,6 +332,7 @@ class CMET_OT_recompute(EngineOperator, bpy.types.Operator):
     """Ask the engine for the exact result of all emotions together, as one layer in their place; the performance and keys made by hand are kept"""
 
     bl_idname = "cmet.recompute"
+    panel = "emotion"
     bl_label = "Recompute"
     bl_options = {"REGISTER"}
 

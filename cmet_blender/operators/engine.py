@@ -16,6 +16,7 @@ class CMET_OT_engine_check(SimpleOperator, bpy.types.Operator):
     """Check whether the engine can run, and what to do if not"""
 
     bl_idname = "cmet.engine_check"
+    panel = "video"
     bl_label = "Check"
 
     def work(self, context: Any) -> str:
@@ -30,6 +31,7 @@ class CMET_OT_engine_start(SimpleOperator, bpy.types.Operator):
     """Start the engine, or use the one that runs"""
 
     bl_idname = "cmet.engine_start"
+    panel = "video"
     bl_label = "Start Engine"
 
     def work(self, context: Any) -> str:
@@ -53,6 +55,7 @@ class CMET_OT_engine_stop(SimpleOperator, bpy.types.Operator):
     """End the engine that this Blender started"""
 
     bl_idname = "cmet.engine_stop"
+    panel = "video"
     bl_label = "Stop Engine"
 
     def work(self, context: Any) -> str:

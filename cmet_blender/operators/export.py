@@ -11,14 +11,25 @@ from cmet_engine.errors import InvalidInput
 from cmet_engine.files import inputs_kept
 from cmet_engine.take_formats import FORMATS
 
-from .. import export, sealing
+from .. import export, performers, sealing, session
 from .base import SimpleOperator, chosen, files_read, mapping_of
 
 
+def _path(context: Any) -> Path:
+    """The file that Export writes; where none is named, one of the rig's name beside the scene."""
+    name = context.scene.cmet.export_path.strip()
+    if name:
+        return Path(bpy.path.abspath(name))
+    one = performers.current(context.scene.cmet)
+    folder = Path(bpy.data.filepath).parent if bpy.data.filepath else session.results_folder()
+    return folder / f"{bpy.path.clean_name(one.rig.name) if one.rig is not None else 'character'}.fbx"
+
+
 class CMET_OT_export(SimpleOperator, bpy.types.Operator):
-    """Write the rig with its animation, or its animation as a coefficient track; the suffix chooses the format"""
+    """Write the rig with its animation, or its animation as a take; the suffix chooses the format"""
 
     bl_idname = "cmet.export"
+    panel = "export"
     bl_label = "Export"
 
     replace: BoolProperty(
@@ -26,7 +37,7 @@ class CMET_OT_export(SimpleOperator, bpy.types.Operator):
     )
 
     def invoke(self, context: Any, event: Any) -> set[str]:
-        path = Path(bpy.path.abspath(context.scene.cmet.export_path))
+        path = _path(context)
         if path.exists() and not bpy.app.background:
             self.replace = True
             return context.window_manager.invoke_confirm(
@@ -40,7 +51,7 @@ class CMET_OT_export(SimpleOperator, bpy.types.Operator):
             raise InvalidInput(
                 "The file's path is relative to the .blend, which is not saved yet; save it, or choose an absolute path."
             )
-        path = Path(bpy.path.abspath(settings.export_path))
+        path = _path(context)
         preset = None if settings.preset == "none" else settings.preset
         one = chosen(context)
         with inputs_kept(files_read(settings)):
@@ -53,6 +64,7 @@ class CMET_OT_export_take(SimpleOperator, bpy.types.Operator, ExportHelper):
     """Write what the face does as a take, as another application records it"""
 
     bl_idname = "cmet.export_take"
+    panel = "export"
     bl_label = "Export Face Take"
 
     filename_ext = ""
@@ -78,8 +90,3 @@ class CMET_OT_export_take(SimpleOperator, bpy.types.Operator, ExportHelper):
         with inputs_kept(files_read(context.scene.cmet)):
             export.track(one.rig, path, mapping=mapping_of(one), form=self.form, force=True)
         return " ".join(filter(None, [f"Written: {path}.", FORMATS[self.form].leaves_out]))
-
-
-def file_menu(menu: Any, context: Any) -> None:
-    """The entry in File > Export."""
-    menu.layout.operator("cmet.export_take", text="Face Take (.csv, .json, .txt)")

@@ -17,6 +17,7 @@ class LayerOperator(SimpleOperator):
     """An operator about one layer: the named one, else the one that is chosen in the list."""
 
     bl_options = {"REGISTER", "UNDO"}
+    panel = "emotion"
 
     track: StringProperty(name="Layer", options={"SKIP_SAVE", "HIDDEN"}, description="Name of the layer's NLA track")
 
@@ -93,6 +94,7 @@ class CMET_OT_add_hand_layer(SimpleOperator, bpy.types.Operator):
     """Add an empty layer on top for keys of your own; new takes, Bake and Recompute keep it"""
 
     bl_idname = "cmet.add_hand_layer"
+    panel = "emotion"
     bl_label = "Add Hand Layer"
     bl_options = {"REGISTER", "UNDO"}
 
@@ -127,6 +129,7 @@ class CMET_OT_unbake(SimpleOperator, bpy.types.Operator):
     """Play the performance and the layers again instead of the baked action, which is kept"""
 
     bl_idname = "cmet.unbake"
+    panel = "emotion"
     bl_label = "Back to Layers"
     bl_options = {"REGISTER", "UNDO"}
 
@@ -139,6 +142,7 @@ class CMET_OT_connect_meshes(SimpleOperator, bpy.types.Operator):
     """Let every mesh of the face follow the curves of one; strips that an earlier version put on each of them become one set"""
 
     bl_idname = "cmet.connect_meshes"
+    panel = "emotion"
     bl_label = "Connect Meshes"
     bl_options = {"REGISTER", "UNDO"}
 

@@ -33,6 +33,7 @@ class CMET_OT_live(Reporter, bpy.types.Operator):
     """Let the rig follow a face that Live Link Face or iFacialMocap sends; Esc ends it, and the rig is as before"""
 
     bl_idname = "cmet.live"
+    panel = "live"
     bl_label = "Go Live"
     bl_options = {"REGISTER"}
 
@@ -132,6 +133,7 @@ class CMET_OT_live_end(SimpleOperator, bpy.types.Operator):
     """Stop listening; the rig is as before, and a take that is being recorded is kept"""
 
     bl_idname = "cmet.live_end"
+    panel = "live"
     bl_label = "End"
     bl_options = {"REGISTER"}
 
@@ -149,6 +151,7 @@ class CMET_OT_live_record(SimpleOperator, bpy.types.Operator):
     """Record the live face, or end the recording: the take becomes the rig's action, and earlier actions are kept"""
 
     bl_idname = "cmet.live_record"
+    panel = "live"
     bl_label = "Record"
     bl_options = {"REGISTER"}  # only its end changes the scene
 

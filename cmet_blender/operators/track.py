@@ -1,15 +1,17 @@
 """Load a clip, track it, and cancel what is under way."""
 
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import bpy
-from bpy.props import BoolProperty, FloatProperty, StringProperty
+from bpy.props import BoolProperty, FloatProperty, IntProperty, StringProperty
 from bpy_extras.io_utils import ImportHelper
 
 from cmet_engine.cleanup import PARTS, cleaned
 from cmet_engine.errors import InvalidInput, NotFound
 from cmet_engine.rest import calibrated, rest_of
+from cmet_engine.track import START_SECONDS, CoefficientTrack
 
 from .. import footage, performers, session
 from ..frames import scene_fps
@@ -17,6 +19,7 @@ from .base import (
     EngineOperator,
     SimpleOperator,
     check_apart,
+    chosen,
     clip_path,
     colour_field,
     face_of,
@@ -27,7 +30,11 @@ from .base import (
 )
 from .rig import apply
 
-CLIP_FILTER = "*.mp4;*.mov;*.mkv;*.avi;*.webm;*.m4v"
+MAXFRAME = 1_048_574  # of a scene in Blender
+CLIPS = (".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v", ".mxf")
+CLIP_FILTER = ";".join(f"*{suffix}" for suffix in CLIPS)
+TAKES = (".npz", ".csv", ".tsv", ".txt", ".json")
+TAKE_FILTER = ";".join(f"*{suffix}" for suffix in TAKES)
 
 
 class CMET_OT_load_footage(SimpleOperator, bpy.types.Operator, ImportHelper):
@@ -39,15 +46,81 @@ class CMET_OT_load_footage(SimpleOperator, bpy.types.Operator, ImportHelper):
 
     filter_glob: StringProperty(default=CLIP_FILTER, options={"HIDDEN"})
 
+    def invoke(self, context: Any, event: Any) -> set[str]:
+        """Ask for a file, unless one was dropped."""
+        return self.execute(context) if self.filepath else super().invoke(context, event)
+
     def work(self, context: Any) -> str:
         settings = context.scene.cmet
         about = footage.load(context.scene, self.filepath, settings.start_frame, match_rate=settings.match_rate)
         settings.clip = self.filepath
         performers.forget(settings, same_clip=False)
         settings.track = ""
+        performers.refresh_footage(settings, view=not bpy.app.background)
         sound = "with sound" if about["has_sound"] else "without sound"
         text = f"{Path(self.filepath).name}: {about['frames']} frames at {float(about['fps']):g} a second, {sound}."
         return " ".join([text, *about["notes"]])
+
+
+class CMET_OT_import_take(SimpleOperator, bpy.types.Operator, ImportHelper):
+    """Read a take, the curves of a face as an application recorded them, and put it on the chosen rig as keys"""
+
+    bl_idname = "cmet.import_take"
+    bl_label = "Import Face Take"
+    bl_options = {"REGISTER", "UNDO"}
+
+    filter_glob: StringProperty(default=TAKE_FILTER, options={"HIDDEN"})
+    start_frame: IntProperty(name="Start Frame", default=1, description="Scene frame of the take's first frame")
+    simplify: FloatProperty(
+        name="Simplify", default=0.0, min=0.0, soft_max=0.05, precision=3, description="Leave out keys where straight lines stay within this error; 0 keeps every frame"
+    )  # fmt: skip
+
+    def invoke(self, context: Any, event: Any) -> set[str]:
+        """Ask for a file, unless one was dropped."""
+        self.start_frame, self.simplify = context.scene.cmet.start_frame, context.scene.cmet.simplify
+        return self.execute(context) if self.filepath else super().invoke(context, event)
+
+    def work(self, context: Any) -> str:
+        settings = context.scene.cmet
+        one, track = performers.current(settings), CoefficientTrack.load(self.filepath)
+        one.track, settings.start_frame, settings.simplify = self.filepath, self.start_frame, self.simplify
+        if one.rig is None and not (context.active_object and performers.is_rig(None, context.active_object)):
+            about = f"{len(track)} frames at {float(track.fps):g} a second. Choose a rig, then press Apply Take."
+            return " ".join([about, *track.notes])
+        return apply(context, chosen(context))
+
+
+class CMET_OT_start_at_timecode(SimpleOperator, bpy.types.Operator):
+    """Let the take start at the scene frame that its timecode names; then apply it again"""
+
+    bl_idname = "cmet.start_at_timecode"
+    bl_label = "Start at Timecode"
+    bl_options = {"REGISTER", "UNDO"}
+
+    def work(self, context: Any) -> str:
+        settings = context.scene.cmet
+        seconds = source_track(performers.current(settings)).meta.get(START_SECONDS)
+        if seconds is None:
+            raise InvalidInput("The take has no timecode; give its first frame as Start.")
+        frame = round(Fraction(seconds) * scene_fps(context.scene))
+        if frame > MAXFRAME:
+            raise InvalidInput(
+                f"The timecode names frame {frame}, and Blender's last is {MAXFRAME}; give its first frame as Start."
+            )
+        settings.start_frame = frame
+        return f"The take starts at frame {frame}. Apply the take again."
+
+
+class CMET_OT_view_footage(SimpleOperator, bpy.types.Operator):
+    """Look at clip and face together in the 3D view"""
+
+    bl_idname = "cmet.view_footage"
+    bl_label = "View Footage"
+
+    def work(self, context: Any) -> str:
+        clip_path(context.scene.cmet)
+        performers.refresh_footage(performers.current(context.scene.cmet), view=True)
+        return "The 3D view shows the clip and the face."
 
 
 class CMET_OT_find_people(EngineOperator, bpy.types.Operator):
@@ -107,6 +180,7 @@ class CMET_OT_track(EngineOperator, bpy.types.Operator):
         if not self._people:
             path = keep_result(states[0], "track.npz", stem)
             settings.track = str(path)
+            performers.refresh_footage(settings)
             return f"{_seen(states[0])}; kept as {path}." + session.kept_elsewhere(path)
         listed = {one.number: one for one in settings.people}
         done = []
@@ -121,7 +195,7 @@ class CMET_OT_track(EngineOperator, bpy.types.Operator):
 
 
 class CMET_OT_calibrate(SimpleOperator, bpy.types.Operator):
-    """Take off the track what the relaxed face reads, so that rest is 0 and the head looks ahead; the earlier track is kept"""
+    """Make the relaxed face of the take its rest, so that rest is 0 and the head looks ahead; the earlier take is kept"""
 
     bl_idname = "cmet.calibrate"
     bl_label = "Calibrate Rest"
@@ -129,15 +203,18 @@ class CMET_OT_calibrate(SimpleOperator, bpy.types.Operator):
 
     here: BoolProperty(
         name="At the Current Frame",
-        description="The face rests at the current frame of the scene; off finds what the face returns to most",
+        description="The face rests at the current frame of the scene, or over its preview range where it has one; off finds what the face returns to most",
         options={"SKIP_SAVE"},
     )
 
     def work(self, context: Any) -> str:
         one, scene = performers.current(context.scene.cmet), context.scene
         track = source_track(one)
-        seconds = None
-        if self.here:
+        seconds: Any = None
+        if self.here and scene.use_preview_range:
+            frames = scene.frame_preview_start, scene.frame_preview_end
+            seconds = tuple(float((frame - scene.cmet.start_frame) / scene_fps(scene)) for frame in frames)
+        elif self.here:
             seconds = (scene.frame_current_final - scene.cmet.start_frame) / float(scene_fps(scene))
         rest = rest_of(track, seconds)
         path = new_result(f"{Path(one.track).stem}_rest.npz")
@@ -146,7 +223,7 @@ class CMET_OT_calibrate(SimpleOperator, bpy.types.Operator):
         taken = sorted(rest.described()["coefficients"].items(), key=lambda item: -item[1])[:3]
         yaw, pitch, roll = rest.head
         named = ", ".join(f"{name} {value:.2f}" for name, value in taken)
-        return f"Taken off: {named}; head {yaw:.0f}°, {pitch:.0f}°, {roll:.0f}°. Apply the track again."
+        return f"Taken off: {named}; head {yaw:.0f}°, {pitch:.0f}°, {roll:.0f}°. Apply the take again."
 
 
 def _steadiness(name: str, what: str) -> Any:
@@ -161,7 +238,7 @@ def _steadiness(name: str, what: str) -> Any:
 
 
 class CMET_OT_clean_up(SimpleOperator, bpy.types.Operator):
-    """Take jitter off the track, mirror it, or sample it at the scene's frames; the earlier track is kept"""
+    """Take jitter off the take, mirror it, or sample it at the scene's frames; the earlier take is kept"""
 
     bl_idname = "cmet.clean_up"
     bl_label = "Clean Up"
@@ -205,7 +282,7 @@ class CMET_OT_clean_up(SimpleOperator, bpy.types.Operator):
         path = new_result(f"{Path(one.track).stem}_clean.npz")
         track.save(path)
         one.track = str(path)
-        return f"{len(track)} frames at {float(track.fps):g} a second, kept as {path.name}. Apply the track again."
+        return f"{len(track)} frames at {float(track.fps):g} a second, kept as {path.name}. Apply the take again."
 
 
 def to_track(settings: Any) -> list[Any]:
@@ -228,4 +305,5 @@ class CMET_OT_cancel(SimpleOperator, bpy.types.Operator):
         if session.STATE.job is None:
             raise NotFound("Nothing is under way.")
         session.STATE.job.cancelled = True
+        self.panel = session.STATE.job.panel
         return "Cancelling."

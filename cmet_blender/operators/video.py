@@ -33,6 +33,7 @@ class CMET_OT_render_video(EngineOperator, bpy.types.Operator):
     """Render the clip with exactly the curves that the rigs have now"""
 
     bl_idname = "cmet.render_video"
+    panel = "video"
     bl_label = "Render Edited Video"
     bl_options = {"REGISTER"}
 
@@ -68,6 +69,7 @@ class CMET_OT_render_video(EngineOperator, bpy.types.Operator):
         pictures = [path for path in shown if path.parent.name == "frames"]
         begins = state.get("result", {}).get("begins", 0.0)
         footage.show_edited(context.scene, pictures or video, settings.start_frame, begins)
+        performers.refresh_footage(performers.current(settings))
         result = video if len(paths) == 1 else video.parent if video.stem == "edited" else video.parent.parent
         return f"The edited clip is {result} and in the sequencer." + session.kept_elsewhere(result)
 
@@ -114,6 +116,7 @@ class CMET_OT_use_preview_range(SimpleOperator, bpy.types.Operator):
     """Render the part of the clip that is the preview range of the scene"""
 
     bl_idname = "cmet.use_preview_range"
+    panel = "video"
     bl_label = "Use Preview Range"
     bl_options = {"REGISTER", "UNDO"}
 
@@ -143,6 +146,7 @@ class CMET_OT_verify(SimpleOperator, bpy.types.Operator):
     """Verify the Content Credentials of the active strip in the sequencer, or of the edited clip"""
 
     bl_idname = "cmet.verify"
+    panel = "video"
     bl_label = "Verify"
     bl_options = {"REGISTER"}
 
@@ -158,11 +162,14 @@ class CMET_OT_verify(SimpleOperator, bpy.types.Operator):
 
 
 class CMET_OT_compare(SimpleOperator, bpy.types.Operator):
-    """Show the clip before or after the edit in the sequencer"""
+    """Show the clip before or after the edit, in the sequencer and beside or behind the face"""
 
     bl_idname = "cmet.compare"
+    panel = "video"
     bl_label = "Before / After"
     bl_options = {"REGISTER", "UNDO"}
 
     def work(self, context: Any) -> str:
-        return f"The sequencer shows the clip {footage.compare(context.scene)} the edit."
+        seen = footage.compare(context.scene)
+        performers.refresh_footage(performers.current(context.scene.cmet))
+        return f"The clip is shown {seen} the edit."

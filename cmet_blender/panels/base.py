@@ -2,7 +2,8 @@
 
 from typing import Any
 
-from .. import performers
+from .. import performers, session
+from ..wrapping import wrapped
 
 
 class Panel:
@@ -26,3 +27,15 @@ def whose(layout: Any, settings: Any) -> Any:
     if performers.called(one):
         layout.label(text=performers.called(one), icon="USER")
     return one
+
+
+def news(layout: Any, context: Any, panel: str) -> None:
+    """In the panel where it was started: the job that is under way; and what was done or went wrong last."""
+    job, settings, width = session.STATE.job, context.scene.cmet, context.region.width
+    if job is not None and job.panel == panel:
+        box = layout.box()
+        box.progress(factor=job.factor, type="BAR", text=job.title)
+        wrapped(box, job.course(), width)
+        box.operator("cmet.cancel", icon="CANCEL")
+    if settings.told == panel and (settings.message or settings.done):
+        wrapped(layout.box(), settings.message or settings.done, width, "ERROR" if settings.message else "CHECKMARK")

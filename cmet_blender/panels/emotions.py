@@ -6,8 +6,8 @@ import bpy
 
 from cmet_engine.timeline import REGIONS
 
-from .. import performers, session
-from .base import Panel, fields, whose
+from .. import emotion_strips, layers, performers
+from .base import Panel, fields, news, whose
 from .layers import draw_layers
 
 
@@ -22,9 +22,10 @@ class CMET_PT_emotion(Panel, bpy.types.Panel):
         layout, settings = fields(self.layout), context.scene.cmet
         one = whose(layout, settings)
         row = layout.row(align=True)
-        row.template_icon_view(settings, "emotion", show_labels=True, scale=4.0, scale_popup=3.5)
+        row.template_icon_view(settings, "emotion", show_labels=True, scale=4.0, scale_popup=4.6)
         column = row.column(align=True)
         column.operator("cmet.refresh_emotions", icon="FILE_REFRESH", text="")
+        column.operator("cmet.show_assets", icon="ASSET_MANAGER", text="")
         layout.prop(settings, "emotion")
         layout.prop(settings, "strength", slider=True)
         layout.prop(settings, "place")
@@ -46,13 +47,14 @@ class CMET_PT_emotion(Panel, bpy.types.Panel):
             column.label(
                 text="Needs a rig and a clip or a take" if one.rig is None else "Needs a clip or a take", icon="INFO"
             )
+        news(layout, context, "emotion")
         if one.rig is None:
             return
         draw_layers(layout, one, settings, context.region.width)
 
 
 class CMET_PT_regions(Panel, bpy.types.Panel):
-    """How strong a new emotion is in each part of the face"""
+    """How strong the chosen layer, and a new emotion, is in each part of the face"""
 
     bl_label = "Strength by Region"
     bl_idname = "CMET_PT_regions"
@@ -60,9 +62,17 @@ class CMET_PT_regions(Panel, bpy.types.Panel):
     bl_options = {"DEFAULT_CLOSED"}
 
     def draw(self, context: Any) -> None:
-        """A gain for each region."""
+        """A gain for each region, of the chosen layer and of a new one."""
         layout, settings = fields(self.layout), context.scene.cmet
+        one = performers.current(settings)
+        track = performers.active_layer(one)
+        if track is not None and track.strips and not layers.carried_by_bones(track):
+            column = layout.column(align=True)
+            column.label(text=emotion_strips.title_of(track), icon="NLA")
+            for region in REGIONS:
+                column.prop(one, f"layer_{region}", slider=True)
         column = layout.column(align=True)
+        column.label(text="New Emotion", icon="ADD")
         for region in REGIONS:
             column.prop(settings, f"gain_{region}", slider=True)
 
@@ -85,6 +95,7 @@ class CMET_PT_face(Panel, bpy.types.Panel):
         row.operator("cmet.from_face", icon="USER", text="Add as Strip")
         if not settings.reference:
             layout.label(text="Choose a picture, clip or take", icon="INFO")
+        news(layout, context, "face")
 
 
 class CMET_PT_voice(Panel, bpy.types.Panel):
@@ -104,11 +115,6 @@ class CMET_PT_voice(Panel, bpy.types.Panel):
             row.prop(settings, name)
             row.operator("cmet.record", icon="REC", text="").into = name
         column.prop(settings, "record_seconds")
-        job = session.STATE.job
-        if job is not None and job.title.startswith("Recording"):
-            box = layout.box()
-            box.progress(factor=job.factor, type="BAR", text=job.text())
-            box.operator("cmet.cancel", icon="CANCEL")
         column = layout.column(align=True)
         column.prop(settings, "voice_name")
         column.prop(settings, "replace_emotion")
@@ -120,3 +126,4 @@ class CMET_PT_voice(Panel, bpy.types.Panel):
         row.operator("cmet.from_voice", icon="SOUND", text="Follow Recording").follow = True
         if not settings.voice:
             layout.label(text="Choose or record a voice", icon="INFO")
+        news(layout, context, "voice")

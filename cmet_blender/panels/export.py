@@ -6,7 +6,7 @@ import bpy
 
 from ..export import PRESETS
 from ..wrapping import wrapped
-from .base import Panel, fields, whose
+from .base import Panel, fields, news, whose
 
 
 class CMET_PT_export(Panel, bpy.types.Panel):
@@ -19,8 +19,8 @@ class CMET_PT_export(Panel, bpy.types.Panel):
         """File, preset, what the program expects."""
         layout, settings = fields(self.layout), context.scene.cmet
         one = whose(layout, settings)
-        layout.prop(settings, "export_path")
-        if settings.export_path.lower().endswith(".fbx"):
+        layout.prop(settings, "export_path", placeholder="RIG.fbx")
+        if not settings.export_path or settings.export_path.lower().endswith(".fbx"):
             layout.prop(settings, "preset")
             if settings.preset in PRESETS:
                 wrapped(layout.box(), PRESETS[settings.preset].expects, context.region.width, "INFO")
@@ -32,3 +32,4 @@ class CMET_PT_export(Panel, bpy.types.Panel):
         row.operator("cmet.export", icon="EXPORT")
         if one.rig is None:
             column.label(text="Needs a rig", icon="INFO")
+        news(layout, context, "export")

@@ -75,6 +75,8 @@ def draw_layers(layout: Any, one: Any, settings: Any, width: int) -> None:
         column.separator()
         column.operator("cmet.move_layer", icon="TRIA_UP", text="").direction = "UP"
         column.operator("cmet.move_layer", icon="TRIA_DOWN", text="").direction = "DOWN"
+        column.separator()
+        column.operator("cmet.keep_asset", icon="ASSET_MANAGER", text="")
         tracks = owner.animation_data.nla_tracks
         if 0 <= one.active_layer < len(tracks) and tracks[one.active_layer] in found:
             _draw_chosen(layout, one, owner, tracks[one.active_layer])

@@ -6,7 +6,7 @@ import bpy
 
 from .. import session
 from ..wrapping import wrapped
-from .base import Panel
+from .base import Panel, news
 
 
 class CMET_PT_live(Panel, bpy.types.Panel):
@@ -22,6 +22,7 @@ class CMET_PT_live(Panel, bpy.types.Panel):
         layout, live = self.layout, session.STATE.live
         if live is None:
             layout.operator("cmet.live", icon="OUTLINER_OB_CAMERA")
+            news(layout, context, "live")
             return
         receiver = live.receiver
         text = f"Waiting on port {receiver.port}" if receiver.silent else f"{receiver.sender}, {live.rate:.0f} a second"
@@ -34,3 +35,4 @@ class CMET_PT_live(Panel, bpy.types.Panel):
         text = "Record" if recording is None else f"Stop ({recording.seconds:.1f} s)"
         row.operator("cmet.live_record", icon="REC" if recording is None else "SNAP_FACE", text=text)
         layout.operator("cmet.live_end", icon="CANCEL")
+        news(layout, context, "live")

@@ -6,7 +6,7 @@ import bpy
 
 from .. import mapping, performers, rig
 from ..wrapping import wrapped
-from .base import Panel, fields, whose
+from .base import Panel, fields, news, whose
 
 _ICONS = {
     mapping.EXACT: "CHECKMARK", mapping.CONVENTION: "CHECKMARK", mapping.MANUAL: "GREASEPENCIL", mapping.GUESSED: "QUESTION",
@@ -111,9 +111,8 @@ class CMET_PT_rig(Panel, bpy.types.Panel):
         row.enabled = one.rig is not None and bool(one.track)
         row.operator("cmet.apply_track", icon="KEY_HLT")
         if not row.enabled:
-            column.label(
-                text="Needs a rig" if one.rig is None else "Needs a coefficient track: see Footage", icon="INFO"
-            )
+            column.label(text="Needs a rig" if one.rig is None else "Needs a take: see Footage", icon="INFO")
+        news(layout, context, "rig")
 
 
 class CMET_PT_unused(Panel, bpy.types.Panel):
@@ -145,9 +144,9 @@ class CMET_PT_rotations(Panel, bpy.types.Panel):
 
     def draw(self, context: Any) -> None:
         """Target, strength and axes of each."""
-        layout, one = self.layout, performers.current(context.scene.cmet)
-        layout.use_property_split = True
-        layout.use_property_decorate = False
+        layout, one = fields(self.layout), performers.current(context.scene.cmet)
+        if one.rig is None:
+            layout.label(text="Needs a rig", icon="INFO")
         skeleton = rig.armature(one.rig) if one.rig is not None else None
         for entry in one.rotations:
             column = layout.column(align=True)
@@ -159,8 +158,7 @@ class CMET_PT_rotations(Panel, bpy.types.Panel):
             else:
                 column.prop_search(entry, "target", context.scene, "objects")
             column.prop(entry, "strength")
-            row = column.row(align=True)
             for axis in ("yaw", "pitch", "roll"):
-                row.prop(entry, axis, text="")
+                column.prop(entry, axis)
             if entry.target:
                 column.operator("cmet.find_axes", icon="ORIENTATION_GIMBAL").part = entry.name

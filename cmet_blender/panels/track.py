@@ -5,10 +5,9 @@ from typing import Any
 
 import bpy
 
-from .. import performers, session
+from .. import performers
 from ..operators.track import to_track
-from ..wrapping import wrapped
-from .base import Panel, fields
+from .base import Panel, fields, news
 
 
 class CMET_UL_people(bpy.types.UIList):
@@ -44,14 +43,20 @@ class CMET_PT_footage(Panel, bpy.types.Panel):
     def draw(self, context: Any) -> None:
         """Clip, people, track, job, messages."""
         layout, settings = fields(self.layout), context.scene.cmet
-        width = context.region.width
         layout.operator(
             "cmet.load_footage", icon="FILE_MOVIE", text="Load Clip" if not settings.clip else Path(settings.clip).name
         )
         column = layout.column(align=True)
-        column.prop(settings, "start_frame")
+        row = column.row(align=True)
+        row.prop(settings, "start_frame")
+        if performers.current(settings).track:
+            row.operator("cmet.start_at_timecode", icon="TIME", text="")
         column.prop(settings, "match_rate")
         column.prop(settings, "colorspace")
+        if settings.clip:
+            row = layout.row(align=True)
+            row.prop(settings, "footage_place")
+            row.operator("cmet.view_footage", icon="VIEW_CAMERA", text="")
         _draw_people(layout, settings)
         one = performers.current(settings)
         column = layout.column(align=True)
@@ -64,7 +69,7 @@ class CMET_PT_footage(Panel, bpy.types.Panel):
         row.operator("cmet.track", icon="TRACKER", text=text)
         if not settings.clip:
             column.label(text="Load a clip to track it", icon="INFO")
-        column.prop(one, "track", text="Track File")
+        column.prop(one, "track")
         row = column.row(align=True)
         row.enabled = bool(one.track)
         row.operator("cmet.calibrate", icon="ORIENTATION_VIEW")
@@ -72,15 +77,7 @@ class CMET_PT_footage(Panel, bpy.types.Panel):
         row = column.row(align=True)
         row.enabled = bool(one.track)
         row.operator("cmet.clean_up", icon="BRUSH_DATA")
-        job = session.STATE.job
-        if job is not None:
-            box = layout.box()
-            box.progress(factor=job.factor, type="BAR", text=job.text())
-            box.operator("cmet.cancel", icon="CANCEL")
-        if settings.message:
-            wrapped(layout.box(), settings.message, width, "ERROR")
-        elif settings.done:
-            wrapped(layout.box(), settings.done, width, "CHECKMARK")
+        news(layout, context, "footage")
 
 
 def _draw_people(layout: Any, settings: Any) -> None:

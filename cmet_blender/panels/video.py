@@ -11,7 +11,7 @@ from .. import footage, performers, session
 from ..operators.engine import engine_text
 from ..properties import LIKE_SOURCE, codecs_of
 from ..wrapping import wrapped
-from .base import Panel, fields
+from .base import Panel, fields, news
 
 BADGES = {
     "valid": ("signed, unchanged", "CHECKMARK"),
@@ -50,7 +50,7 @@ class CMET_PT_video(Panel, bpy.types.Panel):
         if settings.people:
             missing = [] if people else ["someone with a rig and a track"]
         else:
-            wanted = (("a clip", settings.clip), ("a coefficient track", settings.track), ("a rig", settings.rig))
+            wanted = (("a clip", settings.clip), ("a take", settings.track), ("a rig", settings.rig))
             missing = [word for word, there in wanted if not there]
         layout.prop(settings, "consent")
         layout.prop(settings, "watermark")
@@ -73,13 +73,12 @@ class CMET_PT_video(Panel, bpy.types.Panel):
         )
         if strip is None and not missing:
             layout.label(text="After the first render", icon="INFO")
-        row = layout.row(align=True)
+        layout.operator("cmet.verify", icon="VIEWZOOM")
         if settings.badge:
-            row.label(
-                text=f"{Path(settings.verified).name}: {BADGES[settings.badge][0]}", icon=BADGES[settings.badge][1]
-            )
-        row.operator("cmet.verify", icon="VIEWZOOM")
+            text, icon = BADGES[settings.badge]
+            wrapped(layout, f"{Path(settings.verified).name}: {text}", context.region.width, icon)
         _draw_engine(layout, context.region.width)
+        news(layout, context, "video")
 
 
 def _draw_engine(layout: Any, width: int) -> None:

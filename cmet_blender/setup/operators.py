@@ -15,7 +15,7 @@ from cmet_engine.errors import Busy, Cancelled, CmetError, InvalidInput
 from .. import session
 from ..engine import version_mismatch
 from ..engine_check import Finding, check
-from ..operators.base import POLL_SECONDS, Reporter, SimpleOperator, in_plain_words, redraw
+from ..operators.base import POLL_SECONDS, Reporter, SimpleOperator, in_plain_words, redraw, tell
 from ..wrapping import wrapped
 from . import environment, plan, pythons
 
@@ -140,7 +140,7 @@ def _tick() -> float | None:
         text, failed = _receive(work)
         if failed:
             session.STATE.findings = [Finding(isinstance(failed, Cancelled), text)]
-        bpy.context.scene.cmet.message, bpy.context.scene.cmet.done = (text, "") if failed else ("", text)
+        tell(bpy.context.scene.cmet, "footage", **{"message" if failed else "done": text})
     redraw(bpy.context)
     return None if work.finished else POLL_SECONDS
 

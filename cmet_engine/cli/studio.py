@@ -15,6 +15,7 @@ def add_command(command: Adder) -> None:
     add("--root", type=Path, metavar="DIR", help="folder for projects and jobs (default: in your data folder)")
     add("--allow", type=Path, action="append", metavar="DIR", help="folder whose files may be used; may be given several times (default: your home folder, and that of CLIP)")  # fmt: skip
     add("--port", type=int, default=0, help="port on loopback (default: a free one)")
+    add("--blender", type=Path, metavar="PROGRAM", help="your Blender, to open shots in (default: found)")
     add("--no-browser", action="store_true", help="only print the address, which works once")
 
 
@@ -24,4 +25,6 @@ def run(options: argparse.Namespace) -> int:
 
     root = options.root or user_folder() / "studio"
     allow = options.allow or [Path.home(), *([options.clip.absolute().parent] if options.clip else [])]
-    return serve(root, allow=allow, clip=options.clip, port=options.port, browser=not options.no_browser)
+    return serve(
+        root, allow=allow, clip=options.clip, port=options.port, browser=not options.no_browser, blender=options.blender
+    )

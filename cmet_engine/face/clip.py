@@ -3,11 +3,14 @@
 import contextlib
 from pathlib import Path
 
+import numpy as np
+
 from cmet_engine import cache, fingerprint
 from cmet_engine.errors import CmetError, InvalidInput
 from cmet_engine.face.blendshapes import BASIS_FILE, SOLVER_FILE, load_solver
 from cmet_engine.face.geometry import FaceGeometry
 from cmet_engine.face.identity import IDENTITY_FILE
+from cmet_engine.face.landmarks import LEFT_EYE_CORNERS, OUTER_LIP_CORNERS, RIGHT_EYE_CORNERS
 from cmet_engine.face.people import number_of, signatures_of
 from cmet_engine.face.pose import TEMPLATE_FILE
 from cmet_engine.face.tracker import track
@@ -17,10 +20,12 @@ from cmet_engine.models import assets
 from cmet_engine.progress import Progress
 from cmet_engine.resume import Segments
 from cmet_engine.timecode import Timecode
-from cmet_engine.track import START_SECONDS, TIMECODE, CoefficientTrack
+from cmet_engine.track import FACE_PLACE, START_SECONDS, TIMECODE, CoefficientTrack
 
 COEFFICIENTS = "coefficients.npz"
 FILES = (SOLVER_FILE, BASIS_FILE, TEMPLATE_FILE)
+
+PLACE_FRAMES = 50  # frames that tell where the face is in the picture as a rule
 
 
 def track_clip(
@@ -63,11 +68,11 @@ def track_clip(
         name = cache.key("coefficients", file, code, _key_of(face), assets.checksums(*FILES), footage.reading)
     if name and (entry := cache.get(name)):
         with contextlib.suppress(OSError, CmetError):
-            return geometry, _labelled(CoefficientTrack.load(entry / COEFFICIENTS), footage)
+            return geometry, _labelled(CoefficientTrack.load(entry / COEFFICIENTS), footage, geometry)
     source = load_solver().track(geometry, progress)
     if name:
         cache.put(name, lambda folder: source.save(folder / COEFFICIENTS))
-    return geometry, _labelled(source, footage)
+    return geometry, _labelled(source, footage, geometry)
 
 
 def tracked(clip: Path | Source, *, face: int | str | Path = 0) -> tuple[FaceGeometry, CoefficientTrack]:
@@ -83,13 +88,25 @@ def tracked(clip: Path | Source, *, face: int | str | Path = 0) -> tuple[FaceGeo
     return track_clip(footage, face=face)
 
 
-def _labelled(track: CoefficientTrack, footage: Source) -> CoefficientTrack:
-    """The track with the timecode of its first frame, where the footage has one."""
+def _labelled(track: CoefficientTrack, footage: Source, geometry: FaceGeometry) -> CoefficientTrack:
+    """The track with where the face is in the picture, and the timecode of its first frame, where the footage has one."""
+    track.meta[FACE_PLACE] = _face_place(geometry)
     info = measure(footage)
     if info.timecode:
         track.meta[TIMECODE] = info.timecode
         track.meta[START_SECONDS] = float(Timecode.parse(info.timecode, info.fps).seconds)
     return track
+
+
+def _face_place(geometry: FaceGeometry) -> list[list[float]]:
+    """Eyes and mouth in parts of the picture: the median of a few frames."""
+    seen = np.flatnonzero(geometry.valid)
+    few = seen[np.linspace(0, len(seen) - 1, min(len(seen), PLACE_FRAMES)).astype(int)]
+    points = np.stack([geometry.landmarks[int(frame)] for frame in few])[:, :, :2] / np.array(geometry.size)
+    middles = [
+        np.median(points[:, ids].mean(1), axis=0) for ids in (RIGHT_EYE_CORNERS + LEFT_EYE_CORNERS, OUTER_LIP_CORNERS)
+    ]
+    return [[round(float(value), 4) for value in middle] for middle in middles]
 
 
 def _without_name(clip: Path | Source, face: int | str | Path, progress: Progress | None = None) -> int | str | Path:

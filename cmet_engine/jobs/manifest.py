@@ -69,7 +69,8 @@ class Row:
     def task(self, force: bool) -> dict[str, Any]:
         """What a worker is asked to do."""
         assert self.spec is not None
-        return {"spec": self.spec.model_dump(mode="json"), "output": str(self.output), "force": force}
+        spec = {"kind": self.spec.kind, **self.spec.model_dump(mode="json", exclude_unset=True)}
+        return {"spec": spec, "output": str(self.output), "force": force}
 
 
 def read_manifest(path: Path) -> list[Row]:

@@ -1,11 +1,14 @@
 """Reading an edit at one moment of a clip, in the worker: what the last requests needed stays at hand."""
 
 import base64
+import contextlib
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import partial
+from pathlib import Path
 from typing import Any, TypeVar
 
 import cv2
@@ -15,7 +18,7 @@ from cmet_engine import arkit, cache
 from cmet_engine.corrections import corrected
 from cmet_engine.emotion.clip_emotions import clip_emotions, heard_timeline
 from cmet_engine.emotion.edit import edit_track
-from cmet_engine.errors import CmetError
+from cmet_engine.errors import CmetError, InvalidInput
 from cmet_engine.face.clip import face_key, tracked
 from cmet_engine.face.occlusion import Occlusion, find_occlusion, was_found
 from cmet_engine.face.tracker import FaceGeometry
@@ -24,6 +27,7 @@ from cmet_engine.media import audio, proxy
 from cmet_engine.media.picture import shrunk, small_jpeg
 from cmet_engine.media.reader import frame_at
 from cmet_engine.media.source import Source
+from cmet_engine.render.chain import same_face
 from cmet_engine.render.warp import WarpRenderer
 from cmet_engine.spec import CurvesSpec, EditSpec, LiveSpec, TimelineSpec
 from cmet_engine.timeline import EmotionTimeline
@@ -38,11 +42,12 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class _Edit:
-    """An edit that is read: where the face is, the clip's own curves and the edited ones, and all that decides them."""
+    """The edit of one person that is read: where the face is, the clip's own curves and the edited ones, whose, and all that decides them."""
 
     geometry: FaceGeometry
     source: CoefficientTrack
     edited: CoefficientTrack
+    face: int | str | Path
     about: tuple[object, ...]
 
     def frame(self, time: float) -> int:
@@ -60,6 +65,7 @@ class Scrubber:
     def __init__(self) -> None:
         self._kept: dict[str, OrderedDict[tuple[object, ...], Any]] = {}
         self._copying: set[object] = set()
+        self._people = 1  # who were in the last picture
 
     def values(self, spec: LiveSpec) -> dict[str, Any]:
         """Coefficients of a clip and of its edit at a moment: `frame`, `time` of it in seconds, `source` and `edited`."""
@@ -75,22 +81,37 @@ class Scrubber:
     def picture(self, spec: LiveSpec) -> dict[str, Any]:
         """What `spec.view` shows of a moment: `picture` (JPEG, base64)."""
         edit = self._edit(spec)
-        frame, clip = edit.frame(spec.time), edit.about[:3]
+        frame = edit.frame(spec.time)
         image = self._image(spec, edit, frame)
-        width, height = edit.geometry.size
-        scale = max(image.shape[:2]) / max(width, height)
         if spec.view != "source":
-            occlusion = self._keep("occlusion", clip, lambda: _occlusion(spec, edit.geometry))
-            geometry = self._keep(
-                "scaled", (*clip, scale), lambda: edit.geometry.scaled(image.shape[1], image.shape[0])
-            )
-            renderer = self._keep(
-                "renderer",
-                (*edit.about, scale),
-                lambda: WarpRenderer(geometry, edit.source, edit.edited, occlusion=occlusion, chunk=1),
-            )
-            image = _seen(renderer, image, frame, spec.view)
+            edits = [edit, *self._others(spec, edit)]
+            self._people = len(edits)
+            image = _seen([self._renderer(spec, one, image) for one in edits], image, frame, spec.view)
         return {"picture": base64.b64encode(small_jpeg(image, spec.size)).decode()}
+
+    def _renderer(self, spec: LiveSpec, edit: _Edit, image: np.ndarray) -> WarpRenderer:
+        """What draws the edit of one person on pictures as large as `image`."""
+        clip, scale = edit.about[:3], max(image.shape[:2]) / max(edit.geometry.size)
+        occlusion = self._keep("occlusion", clip, lambda: _occlusion(spec, edit))
+        geometry = self._keep("scaled", (*clip, scale), lambda: edit.geometry.scaled(image.shape[1], image.shape[0]))
+        return self._keep(
+            "renderer",
+            (*edit.about, scale),
+            lambda: WarpRenderer(geometry, edit.source, edit.edited, occlusion=occlusion, chunk=1),
+        )
+
+    def _others(self, spec: LiveSpec, edit: _Edit) -> list[_Edit]:
+        """The edits of further people whom keys or corrections name, as far as they were tracked."""
+        named = [key.person for key in spec.timeline().keys] + [point.person for point in spec.corrected_points]
+        others = []
+        for person in dict.fromkeys(named):
+            if person is not None and f"#{person}" != spec.face:
+                with contextlib.suppress(InvalidInput):  # not tracked yet
+                    other = self._edit(spec, person)
+                    key = edit.about[:3], other.about[:3]
+                    same = self._keep("same", key, partial(same_face, edit.geometry, other.geometry))
+                    others += [] if same else [other]
+        return others
 
     def curves(self, spec: CurvesSpec) -> dict[str, Any]:
         """What a timeline shows of an edit; see `serve.schemas.CurvesAnswer`."""
@@ -103,20 +124,20 @@ class Scrubber:
             **sound,
         }
 
-    def _edit(self, spec: TimelineSpec) -> _Edit:
-        """The edit that is asked about."""
-        content = cache.content(spec.clip)
-        clip = (content, spec.face, spec.space)
-        geometry, source = self._keep("track", clip, lambda: tracked(Source.of(spec.clip, spec.space), face=spec.face))
+    def _edit(self, spec: TimelineSpec, person: str | None = None) -> _Edit:
+        """The edit that is asked about: that of `spec.face`, or of another person whom it names."""
+        alone, content = spec.of(person), cache.content(spec.clip)
+        clip = (content, alone.face, spec.space)
+        geometry, source = self._keep("track", clip, lambda: tracked(Source.of(spec.clip, spec.space), face=alone.face))
+        names = (person,) if person is not None else (None, str(spec.face).removeprefix("#"))
         asked, _ = heard_timeline(spec.timeline(), spec.clip)
-        mine = [key for key in asked.keys if key.person is None or f"#{key.person}" == spec.face]
-        points = [c for c in spec.corrected_points if c.person is None or f"#{c.person}" == spec.face]
-        timeline, spec = spec.strengthened(EmotionTimeline(mine)), spec.of(None)
-        about = (*clip, repr(timeline), spec.mode, spec.like and cache.content(spec.like))
-        edited = self._keep("edit", about, lambda: self._edited(spec, content, source, timeline))
+        timeline = spec.strengthened(EmotionTimeline([key for key in asked.keys if key.person in names]))
+        points = [c for c in spec.corrected_points if c.person in names]
+        about = (*clip, repr(timeline), alone.mode, spec.like and cache.content(spec.like))
+        edited = self._keep("edit", about, lambda: self._edited(alone, content, source, timeline))
         if points:
             edited = corrected(edited, [replace(c, person=None) for c in points])
-        return _Edit(geometry, source, edited, (*about, *points))
+        return _Edit(geometry, source, edited, alone.face, (*about, *points))
 
     def _edited(
         self, spec: TimelineSpec, content: str, source: CoefficientTrack, timeline: EmotionTimeline
@@ -153,20 +174,23 @@ class Scrubber:
         kept = self._kept.setdefault(kind, OrderedDict())
         if key not in kept:
             kept[key] = make()
-            while len(kept) > KEPT:
+            while len(kept) > KEPT * self._people:
                 kept.popitem(last=False)
         kept.move_to_end(key)
         return kept[key]
 
 
-def _seen(renderer: WarpRenderer, image: np.ndarray, frame: int, view: str) -> np.ndarray:
+def _seen(renderers: list[WarpRenderer], image: np.ndarray, frame: int, view: str) -> np.ndarray:
     """What a view shows of a frame, uint8 [h, w, 3]; see `choices.View`."""
     if view == "landmarks":
         drawn = image.copy()
-        for x, y in np.round(renderer.target(frame)[:, :2]).astype(int).tolist():
+        points = np.concatenate([renderer.target(frame)[:, :2] for renderer in renderers])
+        for x, y in np.round(points).astype(int).tolist():
             cv2.circle(drawn, (x, y), max(1, image.shape[0] // 400), (64, 255, 160), -1, cv2.LINE_AA)
         return drawn
-    edited = renderer.render(image, frame)
+    edited = image
+    for renderer in renderers:
+        edited = renderer.render(edited, frame)
     change = cv2.absdiff(edited, image)
     if view == "difference":
         return cv2.convertScaleAbs(change, alpha=DIFFERENCE)
@@ -192,10 +216,10 @@ def _copy(footage: Source) -> None:
         return  # whoever asks for a frame is told
 
 
-def _occlusion(spec: LiveSpec, geometry: FaceGeometry) -> Occlusion | None:
+def _occlusion(spec: LiveSpec, edit: _Edit) -> Occlusion | None:
     """What lies before the face; None for a long clip that no job looked through."""
     footage = Source.of(spec.clip, spec.space)
-    face = face_key(footage, spec.face)
+    face, geometry = face_key(footage, edit.face), edit.geometry
     quick = len(geometry) <= LIVE or was_found(footage, face)
     return find_occlusion(footage, geometry, face=face) if quick else None
 
@@ -206,7 +230,11 @@ def _sound(spec: CurvesSpec) -> dict[str, Any]:
         wave = audio.load(spec.clip) if audio.has_sound(spec.clip) else np.zeros(0, np.float32)
     except CmetError:
         wave = np.zeros(0, np.float32)
-    return {"waveform": curves.peaks(wave, spec.points), "speech": audio.spoken(wave)}
+    return {
+        "waveform": curves.peaks(wave, spec.points),
+        "speech": audio.spoken(wave),
+        "words": curves.word_edges(wave, audio.RATE),
+    }
 
 
 def _named(values: np.ndarray) -> dict[str, float]:

@@ -59,7 +59,7 @@ class Engine:
         spec = self.allow(spec)
         if self.store.waiting() >= MAX_WAITING:
             raise Busy(f"{MAX_WAITING} jobs are waiting already; try again later.")
-        job = self.store.submit(spec.kind, spec.model_dump(mode="json"), client)
+        job = self.store.submit(spec.kind, spec.model_dump(mode="json", exclude_unset=True), client)
         self.runner.events("queued", job)
         self.runner.wake()
         return self.answer(job)

@@ -73,7 +73,8 @@ class CurvesAnswer(BaseModel):
     """What a timeline shows of an edit; times in seconds.
 
     `source` and `edited` are curves by name, with a value for each of `times`. `waveform` holds the loudest amplitude, 0 to 1, of
-    stretches of equal length over the whole clip; `speech` start and end of what is spoken.
+    stretches of equal length over the whole clip; `speech` start and end of what is spoken; `words` where the voice sinks for a moment,
+    which is between words as a rule.
     """
 
     times: list[float]
@@ -83,6 +84,7 @@ class CurvesAnswer(BaseModel):
     cuts: list[float]
     waveform: list[float]
     speech: list[tuple[float, float]]
+    words: list[float]
 
 
 class ClipAnswer(BaseModel):

@@ -1,19 +1,20 @@
 """Hand over: the timeline file, tracks, a character's animation, an edit list, and the shot in Blender."""
 
 import json
-import shlex
 from pathlib import Path
 from typing import Any
 
 from nicegui import events, ui
 
 from cmet_engine.errors import InvalidInput
-from cmet_engine.studio.page import Page
+from cmet_engine.studio.blender import open_shot, write_blend, write_shot
+from cmet_engine.studio.page import Page, Panel
+from cmet_engine.studio.session import Session
 from cmet_engine.studio.widgets import entry, push, tag
 from cmet_engine.timeline import FORMAT, EmotionTimeline
 
 
-class HandOver:
+class HandOver(Panel):
     """What goes to other programs."""
 
     def __init__(self, page: Page) -> None:
@@ -24,15 +25,17 @@ class HandOver:
         """See `page.Panel`."""
         session = self.page.session
         tracks = [i for i, job in session.jobs.items() if job["state"] == "done"]
-        return session.clip.get("path"), repr(tracks), repr(session.project.keys) if session.project else None
+        return session.clip.get("path"), repr(tracks), session.blend
 
     def build(self) -> None:
         """See `page.Panel`."""
-        if self.page.session.project is None:
+        session = self.page.session
+        if session.project is None:
             tag("p", "Open a clip to begin.", "note")
             return
+        self._character(session)
         tag("h2", "Timeline")
-        tag("p", "The file that cmet edit --keys, batches and Blender read.", "note")
+        tag("p", "The file that cmet edit --keys and batches read.", "note")
         with tag("div", classes="row-of"):
             push("Save timeline", self._save_timeline)
         ui.upload(
@@ -43,16 +46,6 @@ class HandOver:
             push("Tracks (.npz)", lambda: self._tracks("npz"))
             push("Live Link Face (.csv)", lambda: self._tracks("csv"))
             push("Audio2Face (.json)", lambda: self._tracks("json"))
-        tag("h2", "On a character")
-        entry("Character", self._rig, self._name_rig, "/rigs/hero.blend")
-        with tag("div", classes="row-of"):
-            push("FBX", lambda: self._tracks("fbx"))
-            push("glTF", lambda: self._tracks("glb"))
-        tag(
-            "p",
-            "This needs the package bpy: pip install 'cmet[blender]'. Without it, the add-on in Blender applies the tracks.",
-            "note",
-        )
         tag("h2", "Edit list")
         tag(
             "p",
@@ -60,14 +53,46 @@ class HandOver:
             "note",
         )
         self._lists()
-        tag("h2", "In Blender")
+
+    def _character(self, session: Session) -> None:
+        """What needs a character: its animation, and the shot in Blender."""
+        tag("h2", "On a character")
+        entry("Character", self._rig, self._name_rig, "/rigs/hero.blend")
+        with tag("div", classes="row-of"):
+            push("Open in Blender" if session.blender else "Make a .blend", self._in_blender, "main")
+            if session.blend:
+                tag("a", "Save .blend", "push", href="/media/shot", download=f"{Path(session.clip['path']).stem}.blend")
+            push("FBX", lambda: self._tracks("fbx"))
+            push("glTF", lambda: self._tracks("glb"))
         tag(
             "p",
-            "Save the tracks (.npz) and choose Apply Coefficient Track in the add-on's panel. The same edit from a terminal, with the saved timeline:",
+            "In Blender: the clip beside the face, the performance on the character (without one on the demo head), and each "
+            "emotion as a strip. FBX and glTF need the package bpy: pip install 'cmet[blender]'.",
             "note",
         )
-        clip = shlex.quote(self.page.session.clip["path"])
-        tag("p", f"cmet edit {clip} --keys timeline.json -o edited", "note").style("font-family: monospace")
+        if not session.blender:
+            tag(
+                "p",
+                "No Blender was found; name its program with cmet studio --blender PROGRAM to open shots there.",
+                "note",
+            )
+
+    async def _in_blender(self) -> None:
+        """Open the shot in the user's Blender; where there is none, make a .blend of it."""
+        session = self.page.session
+        ui.notify("Computing the emotions' tracks …")
+        shot = await self.page.attempt(write_shot, session, self._rig)
+        if shot is None:
+            return
+        if session.blender:
+            ui.notify("Blender starts …")
+            said = await self.page.attempt(open_shot, session.blender, shot)
+        else:
+            session.blend = await self.page.attempt(write_blend, shot)
+            said = session.blend and "The shot is a .blend now."
+        if said:
+            ui.notify(said, multi_line=True, timeout=8000, close_button="Close")
+            self.page.refresh()
 
     def _lists(self) -> None:
         with tag("div", classes="row-of"):
@@ -104,7 +129,7 @@ class HandOver:
     def _made(self, kind: str) -> tuple[str, str]:
         """Address and name of the edited curves in a format."""
         session = self.page.session
-        fields = session.opened().edit()
+        fields = session.opened().alone()
         job = session.wait(session.link.ask(lambda engine: engine.edit(**fields, renderer="none")))
         name = "edited.npz"
         if kind != "npz":

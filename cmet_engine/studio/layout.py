@@ -15,6 +15,7 @@ from cmet_engine.studio.widgets import push, tag
 
 KEYS = {
     "Space": "play with sound", "← →": "a frame back or on; with Shift a second", "Home End": "beginning, end", "S": "split the block at the playhead",
+    "C": "corrects the chosen curve at the playhead; ↑ ↓ on the point", "1 … 6": "what the picture shows", "Alt ↑ ↓": "strength of the block",
     "D": "copy the block behind itself", "K": "strength key at the playhead", "Delete": "remove the block", "Alt ← →": "move the block; with Shift stretch it",
     "Ctrl Z": "undo; with Shift redo", "+ − 0": "zoom; the wheel with Ctrl too", "Esc": "choose nothing",
 }  # fmt: skip
@@ -38,7 +39,7 @@ def build(session: Session) -> None:
     ui.timer(TICK, page.tick)
 
 
-class _Top:
+class _Top(Panel):
     """Clip, views, problems."""
 
     def __init__(self, page: Page, opening: Opening) -> None:
@@ -47,7 +48,7 @@ class _Top:
     def state(self) -> object:
         """See `page.Panel`."""
         session = self.page.session
-        return session.clip.get("path"), session.problem, self.page.view, self.page.movie
+        return session.clip.get("path"), session.problem, self.page.view, bool(self.page.movie)
 
     def build(self) -> None:
         """See `page.Panel`."""
@@ -67,7 +68,7 @@ class _Top:
         push("?", self._help, aria_label="Keyboard", title="Keyboard")
 
     def _view(self, name: str) -> None:
-        self.page.view, self.page.movie = name, ""
+        self.page.view, self.page.movie = name, {}
         self.page.refresh()
 
     def _help(self) -> None:
@@ -83,7 +84,7 @@ class _Top:
         dialog.open()
 
 
-class _Right:
+class _Right(Panel):
     """The tabs on the right."""
 
     def __init__(self, page: Page, stage: Stage) -> None:
@@ -97,6 +98,10 @@ class _Right:
     def state(self) -> object:
         """See `page.Panel`."""
         return self.page.tab, self.tabs[self.page.tab][1].state()
+
+    def update(self) -> None:
+        """See `page.Panel`."""
+        self.tabs[self.page.tab][1].update()
 
     def build(self) -> None:
         """See `page.Panel`."""

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Annotated, get_args
 
 from fastapi import APIRouter, Query
-from fastapi.responses import FileResponse, PlainTextResponse, Response
+from fastapi.responses import FileResponse, JSONResponse, PlainTextResponse, Response
 
 from cmet_engine.choices import View
 from cmet_engine.errors import CmetError, NotFound
@@ -38,10 +38,20 @@ def router(session: Session) -> APIRouter:
         except CmetError as error:
             return PlainTextResponse(str(error), error.http_status)
 
+    @routes.get("/curves")
+    def curves(revision: int = 0) -> JSONResponse:
+        """What the timeline shows of the edit; `revision` only makes the address of other curves another one."""
+        return JSONResponse(session.curves)
+
     @routes.get("/media/clip")
     def clip() -> Response:
         """The open clip itself, to play."""
         return FileResponse(session.opened().clip)
+
+    @routes.get("/media/shot")
+    def shot() -> Response:
+        """The shot as a .blend, where one was made."""
+        return FileResponse(session.blend) if session.blend else PlainTextResponse("There is no .blend of it yet.", 404)
 
     @routes.get("/media/job/{identity}/{name:path}")
     def result(identity: str, name: str) -> Response:

@@ -28,8 +28,8 @@ class Opening:
 
     async def show(self) -> None:
         """Open the dialog at the recent clips and the allowed folders."""
-        await self._folder("")  # first: what is typed would be lost when the list changes
         self._dialog.open()
+        await self._folder("")
 
     async def _folder(self, folder: str) -> None:
         """List a folder."""
@@ -71,7 +71,7 @@ class Opening:
         """Open a clip."""
         if await self.page.attempt(self._opened, path.strip()):
             self.page.choose(None)
-            self.page.time, self.page.movie = 0.0, ""
+            self.page.time, self.page.movie, self.page.also = 0.0, {}, []
             self._dialog.close()
             self.page.refresh()
 

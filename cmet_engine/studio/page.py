@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 from nicegui import run, ui
 
@@ -13,21 +13,27 @@ from cmet_engine.studio.widgets import tag
 TICK = 0.4  # seconds between two questions to the engine
 
 
-class Panel(Protocol):
+class Panel:
     """A part of the page that is built anew when its `state` is another one."""
 
     def state(self) -> object:
         """What it shows."""
+        raise NotImplementedError
 
     def build(self) -> None:
         """Make its elements."""
+        raise NotImplementedError
+
+    def update(self) -> None:
+        """Show what changes while its elements stay."""
 
 
-class Refreshed(Protocol):
+class Refreshed:
     """A part of the page that keeps its element."""
 
     def refresh(self, again: bool = False) -> None:
         """Show what is not as it was; with `again` in any case."""
+        raise NotImplementedError
 
 
 class Page:
@@ -38,10 +44,11 @@ class Page:
 
     Attributes:
         selected: index of the chosen block.
+        also: further people whom new emotions are for, as keys name them.
         choices: how often a block was chosen otherwise than in the timeline.
         time: seconds at which the playhead stands.
         view: one of `stage.VIEWS`.
-        movie: address of the result that is played; empty for none.
+        movie: the results that are played, addresses by title; empty for none.
         panels: in which element each is; None for one that keeps its elements.
         timeline: the timeline.
     """
@@ -52,7 +59,9 @@ class Page:
         self.session = session
         self.selected: int | None = None
         self.choices = 0
-        self.time, self.view, self.tab, self.movie = session.time, "compare", "emotion", ""
+        self.also: list[str] = []
+        self.time, self.view, self.tab = session.time, "compare", "emotion"
+        self.movie: dict[str, str] = {}
         self._dark = ui.dark_mode(None)
         self._shown: dict[int, object] = {}
         self.panels: list[tuple[Panel, Any]] = []
@@ -80,6 +89,7 @@ class Page:
         for panel, place in self.panels:
             state = panel.state()
             if self._shown.get(id(panel)) == state:
+                panel.update()
                 continue
             self._shown[id(panel)] = state
             if place is None:
@@ -88,6 +98,17 @@ class Page:
             place.clear()
             with place:
                 panel.build()
+
+    def pick(self, person: str, more: bool) -> Any:
+        """Pick a person for new emotions, alone or with `more` beside the others; who is picked alone is looked at."""
+        chosen = self.session.opened().person
+        if not more:
+            self.also = []
+            return self.attempt(self.session.choose, f"#{person}")
+        if person != chosen:
+            self.also = [one for one in self.also if one != person] if person in self.also else [*self.also, person]
+            self.refresh()
+        return None
 
     def choose(self, index: int | None) -> None:
         """Choose a block otherwise than in the timeline."""
@@ -118,20 +139,17 @@ class Page:
         self.timeline.refresh(again=True)
 
     async def add(self, emotion: str, start: float | None = None, whole: bool = False) -> None:
-        """A block with an emotion at the playhead, two seconds long, or over the whole clip."""
+        """A block with an emotion at the playhead, two seconds long, or over the whole clip; one for each who is picked."""
         session = self.session
         if session.project is None:
             ui.notify("Open a clip first.", type="negative")
             return
         duration = session.clip["duration"]
         begin = 0.0 if whole else min(self.time if start is None else start, max(0.0, duration - 0.2))
-        key = {
-            "emotion": emotion,
-            "person": session.project.person,
-            "start": begin,
-            "end": duration if whole else min(duration, begin + 2.0),
-        }
-        keys = [*session.project.plain_keys(), key]
+        end = duration if whole else min(duration, begin + 2.0)
+        people = [*self.also, session.project.person]
+        added = [{"emotion": emotion, "person": person, "start": begin, "end": end} for person in people]
+        keys = [*session.project.plain_keys(), *added]
         await self.change(keys)
         self.choose(len(keys) - 1)
         self.tab = "emotion"

@@ -10,29 +10,47 @@ from nicegui import events, ui
 
 from cmet_engine.emotions import LIKE
 from cmet_engine.media.record import record
-from cmet_engine.studio.page import Page
+from cmet_engine.studio.page import Page, Panel
 from cmet_engine.studio.project import called
-from cmet_engine.studio.widgets import check, push, tag
+from cmet_engine.studio.widgets import push, tag
 
 DRAG = "(event) => event.dataTransfer.setData('text/emotion', '{name}')"
+WAYS = {
+    "emotion": ("An emotion", "… becomes an emotion of yours, two seconds of it at the playhead."),
+    "follow": (
+        "Over time",
+        "… is followed moment by moment: a voice from the playhead on, a face or take from the clip's beginning.",
+    ),
+    "whole": ("The whole", "… sets the whole clip: its emotion from beginning to end."),
+}
+"""Titles and explanations of what becomes of a voice or a face."""
 RECORDED = 5.0  # seconds; a sentence or two are enough
 MAX_VOICE = 64 << 20  # bytes, as the engine takes them
 
 
-class People:
+class People(Panel):
     """People and emotions."""
 
     def __init__(self, page: Page) -> None:
         self.page = page
         self._start: float | None = None
-        self._follow = False
+        self._way = "emotion"
 
     def state(self) -> object:
         """See `page.Panel`."""
         session, project = self.page.session, self.page.session.project
         people = repr(project.people) if project else None
         listing = (session.listing or {}).get("state")
-        return session.clip.get("path"), people, project and project.face, repr(session.emotions), listing
+        return (
+            session.clip.get("path"),
+            people,
+            project and project.face,
+            self.page.also,
+            repr(session.emotions),
+            listing,
+            self._way,
+            project and project.reference_notes,
+        )
 
     def build(self) -> None:
         """See `page.Panel`."""
@@ -46,7 +64,11 @@ class People:
             for number, row in enumerate(project.people if project else ()):
                 self._person(number, row)
         if project and len(project.people) > 1:
-            tag("p", "The picture shows the edit of the chosen one; a render shows everyone's.", "note")
+            tag(
+                "p",
+                "New emotions are for whom you click; Ctrl and a click takes others along. The picture shows everyone's.",
+                "note",
+            )
         tag("h2", "Emotions")
         tag(
             "p",
@@ -57,35 +79,40 @@ class People:
         with tag("div", classes="gallery"):
             for entry in self.page.session.emotions:
                 self._emotion(entry)
-        tag("h2", "From a voice")
-        push(
-            "As the clip sounds",
-            self._own_voice,
-            title="Blocks for what is heard in the clip's own sound, to be edited",
-        )
-        tag("p", "Or a recording of up to 64 MB, which becomes an emotion; or is followed:", "note")
-        push(f"Record {RECORDED:.0f} s", self._record, title="From the microphone of this machine")
-        check("Follow it from the playhead", self._follow, self._set_follow)
-        ui.upload(label="Drop or choose a recording", auto_upload=True, max_file_size=MAX_VOICE, on_upload=self._voice, on_rejected=self._rejected).classes(
+        self._from_others()
+
+    def _from_others(self) -> None:
+        """A voice, a face, another take."""
+        tag("h2", "From a voice, a face or a take")
+        tag("p", "What you record or drop here or on the timeline …", "note")
+        with tag("div", classes="segments ways", role="group", aria_label="What becomes of it"):
+            for way, (title, about) in WAYS.items():
+                pressed = "true" if way == self._way else "false"
+                push(title, lambda way=way: self._set_way(way), title=about, aria_pressed=pressed)
+        tag("p", WAYS[self._way][1], "note")
+        with tag("div", classes="row-of"):
+            push(f"Record {RECORDED:.0f} s", self._record, title="From the microphone of this machine")
+            push("As the clip sounds", self._own_voice, title="Blocks for what is heard in the clip's own sound")
+        ui.upload(label="A voice (up to 64 MB)", auto_upload=True, max_file_size=MAX_VOICE, on_upload=self._voice, on_rejected=self._rejected).classes(
             "voice-upload"
         ).props("accept='audio/*,video/mp4,.wav,.flac,.mp3,.m4a,.ogg' flat")  # fmt: skip
-
-        tag("h2", "From a face")
-        tag("p", "A picture, another clip or a take: its expression is put on, a clip's moment by moment.", "note")
-        ui.upload(label="Drop or choose a face", auto_upload=True, max_file_size=MAX_VOICE, on_upload=self._face, on_rejected=self._rejected).classes(
+        ui.upload(label="A face: picture, clip or take", auto_upload=True, max_file_size=MAX_VOICE, on_upload=self._face, on_rejected=self._rejected).classes(
             "face-upload"
         ).props("accept='image/*,video/*,.mp4,.mov,.npz,.csv,.json' flat")  # fmt: skip
+        for note in self.page.session.project.reference_notes if self.page.session.project else ():
+            tag("p", note, "note", role="status")
 
     def _person(self, number: int, row: dict[str, Any]) -> None:
         project = self.page.session.opened()
         face = f"#{called(row)}"
-        chosen = project.face == face or (project.face == 0 and number == 0)
-        with push(
-            "",
-            lambda: self.page.attempt(self.page.session.choose, face),
-            "person",
-            aria_pressed="true" if chosen else "false",
-        ):
+        chosen = project.face == face or (project.face == 0 and number == 0) or called(row) in self.page.also
+        button = tag("button", classes="person", type="button", aria_pressed="true" if chosen else "false")
+        button.on(
+            "click",
+            lambda event: self.page.pick(called(row), any(event.args.values())),
+            args=["ctrlKey", "metaKey", "shiftKey"],
+        )
+        with button:
             if row["picture"]:
                 tag("img", src=row["picture"], alt="")
             with tag("span"):
@@ -143,13 +170,14 @@ class People:
         """Make an emotion of a recording and put it on the timeline; or blocks of what is felt in it."""
         name = (re.sub(r"[^A-Za-z0-9_-]+", "_", path.stem).strip("_-")[:36] or "voice").lower()
         name = name if name[0].isalpha() else f"v{name}"[:40]
-        if self._follow:
+        if self._way == "follow":
             await self.page.attempt(self._heard, data, path.suffix, self.page.time if start is None else start)
         elif await self.page.attempt(self._make, data, path.suffix, name, say=f"{name} is among the emotions now."):
-            await self.page.add(name, start)
+            await self.page.add(name, start, whole=self._way == "whole")
 
-    def _set_follow(self, value: bool) -> None:
-        self._follow = value
+    def _set_way(self, way: str) -> None:
+        self._way = way
+        self.page.refresh()
 
     async def _own_voice(self) -> None:
         """Blocks for what is heard in the clip's own sound."""
@@ -163,11 +191,11 @@ class People:
         """Put the expression of a face on, at the playhead."""
         data, suffix = await event.file.read(), Path(event.file.name).suffix
         ui.notify(f"Looking at {event.file.name} …")
-        if await self.page.attempt(self._refer, data, suffix):
-            await self.page.add(LIKE)
+        if await self.page.attempt(self._refer, data, suffix, event.file.name):
+            await self.page.add(LIKE, whole=self._way != "emotion")
 
-    def _refer(self, data: bytes, suffix: str) -> bool:
-        self.page.session.refer_to(self.page.session.sent(data, suffix))
+    def _refer(self, data: bytes, suffix: str, name: str) -> bool:
+        self.page.session.refer_to(self.page.session.sent(data, suffix), name)
         return True
 
     def _heard(self, data: bytes, suffix: str, start: float) -> int:

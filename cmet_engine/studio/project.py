@@ -39,6 +39,8 @@ class Project:
         keys: the emotions; `strength_keys` and gains included.
         corrections: points of curves in text form.
         reference: picture, clip or take whose expression the keys named `like` put on; empty for none.
+        reference_name: what the user calls it.
+        reference_notes: what is said of it, as sentences.
         settings: how to render; see `SETTINGS`.
         renders: the engine's jobs for this clip, oldest first: `id`, `title`, `quality` and `seconds` of footage.
     """
@@ -50,6 +52,8 @@ class Project:
     keys: tuple[EmotionKey, ...] = ()
     corrections: tuple[str, ...] = ()
     reference: str = ""
+    reference_name: str = ""
+    reference_notes: list[str] = field(default_factory=list)
     settings: dict[str, Any] = field(default_factory=lambda: dict(SETTINGS))
     renders: list[dict[str, Any]] = field(default_factory=list)
     undone: list[Step] = field(default_factory=list)
@@ -71,14 +75,15 @@ class Project:
         keys, corrections = _checked(document["timeline"]["keys"], document["corrections"])
         settings = {name: document["settings"].get(name, value) for name, value in SETTINGS.items()}
         people, renders = document["people"], document["renders"]
-        reference = document.get("reference", "")
-        return cls(path, document["clip"], document["face"], people, keys, corrections, reference, settings, renders)
+        reference, name = document.get("reference", ""), document.get("reference_name", "")
+        notes, face = document.get("reference_notes", []), document["face"]
+        return cls(path, document["clip"], face, people, keys, corrections, reference, name, notes, settings, renders)
 
     def save(self) -> None:
         """Write the project's file, whole or not at all."""
         document = {
             "format": FORMAT, "clip": self.clip, "face": self.face, "people": self.people, "settings": self.settings, "renders": self.renders,
-            "timeline": json.loads(EmotionTimeline(list(self.keys)).to_json()), "corrections": self.corrections, "reference": self.reference,
+            "timeline": json.loads(EmotionTimeline(list(self.keys)).to_json()), "corrections": self.corrections, "reference": self.reference, "reference_name": self.reference_name, "reference_notes": self.reference_notes,
         }  # fmt: skip
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with whole_file(self.path, force=True) as temporary:
@@ -140,6 +145,17 @@ class Project:
             "mode": self.settings["mode"],
         }  # fmt: skip
         return {**edit, "like": self.reference} if LIKE in EmotionTimeline(list(self.keys)).names() else edit
+
+    def alone(self) -> dict[str, Any]:
+        """`edit` of the chosen person alone, whom its keys and corrections do not name."""
+        keys = [asdict(replace(key, person=None)) for key in self.keys if key.person in (None, self.person)]
+        points = [Correction.parse(text) for text in self.corrections]
+        mine = [str(replace(point, person=None)) for point in points if point.person in (None, self.person)]
+        return {**self.edit(), "keys": keys, "corrections": mine}
+
+    def readable(self, message: str) -> str:
+        """A sentence of the engine, with the name that the user knows in place of that of the file that was sent."""
+        return message.replace(Path(self.reference).name, self.reference_name) if self.reference_name else message
 
 
 def called(row: dict[str, Any]) -> str:

@@ -13,7 +13,7 @@ from cmet_engine.timeline import EASINGS, MOST_GAIN, REGIONS, EmotionKey
 LONGEST_FADE = 3.0  # seconds that the sliders offer
 
 
-class Properties:
+class Properties(Panel):
     """What can be said about one block."""
 
     def __init__(self, page: Page, whole: Panel) -> None:

@@ -11,11 +11,20 @@ import uvicorn
 from cmet_engine import extras
 from cmet_engine.serve.run import listen
 from cmet_engine.serve.security import HeaderTimeoutProtocol
+from cmet_engine.studio.blender import find
 from cmet_engine.studio.link import EngineLink
 from cmet_engine.studio.session import Session
 
 
-def run(root: Path, *, allow: list[Path], clip: Path | None = None, port: int = 0, browser: bool = True) -> int:
+def run(
+    root: Path,
+    *,
+    allow: list[Path],
+    clip: Path | None = None,
+    port: int = 0,
+    browser: bool = True,
+    blender: Path | None = None,
+) -> int:
     """Serve the page until it is told to stop, and print its address.
 
     Args:
@@ -24,15 +33,16 @@ def run(root: Path, *, allow: list[Path], clip: Path | None = None, port: int = 
         clip: to open at once.
         port: loopback port; 0 takes a free one.
         browser: open the address there.
+        blender: the user's Blender; None looks for it.
 
     Raises:
-        CmetError: NiceGUI is missing, the port is in use, or the engine cannot be started or cannot read the clip.
+        CmetError: NiceGUI is missing, Blender is not where it was said, the port is in use, or the engine cannot be started or cannot read the clip.
     """
     extras.load("studio", "nicegui")
     from cmet_engine.studio.app import create  # brings nicegui
 
     link = EngineLink(root / "engine", allow)
-    session = Session(link, root / "projects")
+    session = Session(link, root / "projects", find(blender))
     try:
         if clip is not None:
             session.open(str(clip.absolute()))

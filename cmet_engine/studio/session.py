@@ -5,19 +5,23 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from cmet_engine.client import Client
+from cmet_engine.emotions import LIKE
 from cmet_engine.errors import CmetError, InvalidInput
-from cmet_engine.spec import CURVES
 from cmet_engine.studio.link import EngineLink
 from cmet_engine.studio.project import Project, called, recent
-from cmet_engine.timeline import EmotionTimeline
+from cmet_engine.timeline import EmotionKey, EmotionTimeline
 
 FINISHED = ("done", "failed", "cancelled")
 DRAFT = 400  # pixels on the long side of pictures while the hand moves; the engine has small copies up to 640
 SHOWN_RENDERS = 12
+NO_VIDEO = (".npz", ".json", ".otio", ".csv", ".c2pa")
+PICTURES = "frames/"  # where numbered pictures of a result are
+POINTS = 10_000  # of a curve and of the waveform, at most: a frame each of seven minutes
 
 
 class Session:
@@ -26,17 +30,21 @@ class Session:
     Args:
         link: the engine.
         folder: of the projects.
+        blender: the user's Blender; None where there is none.
 
     Attributes:
         revision: grows with every change of what is shown.
         tracking: the job that tracks the open clip, as the engine answers; None without a clip.
         curves: what the timeline shows of the edit; empty until the clip is tracked.
+        blend: the shot as a .blend, where one was made of the open clip.
+        drawn: the `edit_revision` that `curves` are of; -1 before there are any.
+        seals: what the Content Credentials of finished renders say, by job.
         problem: a sentence to show; empty where all is well.
         time: seconds at which the playhead was put last, for a page that is loaded again.
     """
 
-    def __init__(self, link: EngineLink, folder: Path) -> None:
-        self.link, self.folder = link, folder
+    def __init__(self, link: EngineLink, folder: Path, blender: Path | None = None) -> None:
+        self.link, self.folder, self.blender = link, folder, blender
         self.project: Project | None = None
         self.clip: dict[str, Any] = {}
         self.tracking: dict[str, Any] | None = None
@@ -44,10 +52,13 @@ class Session:
         self.curves: dict[str, Any] = {}
         self.emotions: list[dict[str, Any]] = []
         self.jobs: dict[str, dict[str, Any]] = {}
+        self.blend: Path | None = None
+        self.seals: dict[str, dict[str, Any]] = {}
+        self._further: dict[str, dict[str, Any]] = {}
         self.problem = ""
         self.time = 0.0
         self.revision = 0
-        self._drawn = -1  # the revision of the edit that `curves` are of
+        self.drawn = -1
         self._edit = 0
         self._lock = threading.RLock()
 
@@ -60,7 +71,8 @@ class Session:
         info = self.link.ask(lambda engine: engine.clip(clip))
         with self._lock:
             self.project, self.clip, self.curves, self.jobs = Project.of(self.folder, info["path"]), info, {}, {}
-            self.problem, self.time = " ".join(info["warnings"]), 0.0
+            self.drawn, self._further = -1, {}
+            self.problem, self.time, self.blend = " ".join(info["warnings"]), 0.0, None
             self.project.save()
             self._look()
         self.refresh_emotions()
@@ -157,16 +169,23 @@ class Session:
         self.change([*project.plain_keys(), *keys], list(project.corrections))
         return len(keys)
 
-    def refer_to(self, reference: str) -> None:
-        """A picture, clip or take whose expression the keys named `like` put on.
+    def refer_to(self, reference: str, name: str) -> None:
+        """A picture, clip or take whose expression the keys named `like` put on; what is said of it is kept.
+
+        Args:
+            reference: a file that the engine may read.
+            name: what the user calls it.
 
         Raises:
             CmetError: it shows no face, or cannot be read.
         """
         project = self.opened()
-        if Path(reference).suffix.lower() not in CURVES:
-            self.wait(self.link.ask(lambda engine: engine.track(reference)))
-        project.reference = reference
+        fields = {**project.alone(), "keys": [asdict(EmotionKey(LIKE))], "corrections": [], "like": reference}
+        job = self.wait(self.link.ask(lambda engine: engine.edit(**fields, renderer="none")))
+        file = Path(reference).name
+        said = [message for message in job["result"].get("messages", []) if file in message]
+        project.reference, project.reference_name = reference, name
+        project.reference_notes = [project.readable(message) for message in said]
         project.save()
         self.changed()
 
@@ -192,7 +211,9 @@ class Session:
             for identity in [one["id"] for one in project.renders[-SHOWN_RENDERS:]]:
                 known = self.jobs.get(identity, {"id": identity, "state": "queued"})
                 self.jobs[identity] = self._newer(known) or known
-            if self.tracked and self._drawn != self._edit:
+            self._look_at_others(project)
+            self._verify_one()
+            if self.tracked and self.drawn != self._edit:
                 self._draw(project)
 
     def _newer(self, job: dict[str, Any] | None) -> dict[str, Any] | None:
@@ -208,6 +229,32 @@ class Session:
             self.revision += 1
         return newer
 
+    def _look_at_others(self, project: Project) -> None:
+        """Have everyone tracked who has emotions, so that the picture shows them."""
+        for person in dict.fromkeys(key.person for key in project.keys):
+            if person is None or person == project.person:
+                continue
+            face = f"#{person}"
+            if face not in self._further:
+                self._further[face] = self.link.ask(partial(_track, project.clip, face))
+            before = self._further[face]["state"]
+            self._further[face] = self._newer(self._further[face]) or self._further[face]
+            if before != "done" == self._further[face]["state"]:
+                self.changed()
+
+    def _verify_one(self) -> None:
+        """Verify the Content Credentials of a finished render that were not looked at."""
+        for identity, job in self.jobs.items():
+            video = shown_video(job.get("files", {})) if job["state"] == "done" and identity not in self.seals else None
+            if video:
+                file = Path(job["files"][video])
+                try:
+                    where = file.parent if video.startswith(PICTURES) else file
+                    self.seals[identity] = self.link.ask(partial(_provenance, where))
+                except CmetError as error:
+                    self.seals[identity] = {"credentials": "unreadable", "sentences": [str(error)]}
+                return
+
     def _people(self, job: dict[str, Any]) -> list[dict[str, Any]]:
         rows = job["result"].get("people", [])
         return [
@@ -217,13 +264,13 @@ class Session:
     def _draw(self, project: Project) -> None:
         edit = self._edit
         try:
-            self.curves = self.link.ask(lambda engine: engine.curves(**project.edit()))
+            self.curves = self.link.ask(lambda engine: engine.curves(**project.edit(), points=POINTS))
             self.problem = ""
         except CmetError as error:
             if "ask again" in str(error):
                 return
             self.problem = str(error)
-        self._drawn = edit
+        self.drawn = edit
         self.revision += 1
 
     def submit(self, ask: Callable[[Client], dict[str, Any]], about: dict[str, Any]) -> dict[str, Any]:
@@ -264,3 +311,17 @@ class Session:
     def recent(self) -> list[str]:
         """The clips worked on last."""
         return recent(self.folder) if self.folder.is_dir() else []
+
+
+def _track(clip: str, face: str, engine: Client) -> dict[str, Any]:
+    return engine.track(clip, face=face)
+
+
+def _provenance(file: Path, engine: Client) -> dict[str, Any]:
+    return engine.provenance(file)
+
+
+def shown_video(files: dict[str, str]) -> str | None:
+    """Among the names of a finished edit's files the movie, or the first of its pictures; None where it has neither."""
+    shown = (name for name in files if name.startswith(("edited.", PICTURES)) and Path(name).suffix not in NO_VIDEO)
+    return next(shown, None)

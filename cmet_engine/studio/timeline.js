@@ -1,7 +1,7 @@
 // The timeline: emotions as blocks, their fades and strength keys, the clip's sound, and curves whose points can be dragged.
 // It changes a copy of the keys and corrections, and hands the whole back (`change`); Python checks and keeps it.
 
-const RULER = 22, SOUND = 40, ROW = 40, CURVES = 112, NEAR = 7; // pixels
+const RULER = 22, SOUND = 40, ROW = 40, CURVES = 112, NEAR = 7, COLUMN = 2; // pixels
 const MOST_FACTOR = 2; // of a strength key, at the top of a block
 const copy = (value) => JSON.parse(JSON.stringify(value));
 const within = (value, low, high) => Math.min(high, Math.max(low, value));
@@ -10,7 +10,7 @@ export default {
   template: `
 <section class="timeline" ref="root" aria-label="Timeline" @keydown="onKey">
   <div class="tl-bar" role="toolbar" aria-label="Timeline tools">
-    <output class="tl-clock" aria-label="Current time">{{ label(time) }}</output>
+    <button class="tl-clock" @click="countFrames = !countFrames" :aria-label="label(time) + ', counted in ' + (countFrames ? 'frames' : 'timecode')" title="Timecode or frames">{{ label(time) }}</button>
     <button @click="togglePlay" :aria-pressed="playing" title="Play with sound (Space)">{{ playing ? '❚❚' : '►' }}<span class="tl-sr">Play</span></button>
     <span class="tl-gap"></span>
     <button @click="split" :disabled="selected === null" title="Split at the playhead (S)">Split</button>
@@ -21,7 +21,7 @@ export default {
     <button @click="$emit('undo')" :disabled="!can_undo" title="Undo (Ctrl+Z)">Undo</button>
     <button @click="$emit('redo')" :disabled="!can_redo" title="Redo (Ctrl+Shift+Z)">Redo</button>
     <span class="tl-gap"></span>
-    <label class="tl-check"><input type="checkbox" v-model="snapping"> Snap</label>
+    <label class="tl-check" title="To words, cuts, the playhead and other blocks; without it to frames"><input type="checkbox" v-model="snapping"> Snap</label>
     <label v-if="names.length">Curve <select v-model="curve" aria-label="Curve to correct">
       <option v-for="name in names" :key="name">{{ name }}</option></select></label>
     <span class="tl-rest"></span>
@@ -41,7 +41,7 @@ export default {
         @pointerdown="blockDown($event, b.index, 'move')" @focus="choose(b.index)" @dblclick="addKeyAt($event, b.index)">
         <svg class="tl-shape" preserveAspectRatio="none" viewBox="0 0 100 100" aria-hidden="true"><polygon :points="fades(keys[b.index])"/></svg>
         <svg class="tl-line" aria-hidden="true"><polyline :points="line(keys[b.index])"/></svg>
-        <span class="tl-name">{{ keys[b.index].emotion }} {{ short(keys[b.index].strength) }}</span>
+        <span class="tl-name" :style="{left: Math.max(12, 12 - x(keys[b.index].start)) + 'px'}">{{ keys[b.index].emotion }} {{ short(keys[b.index].strength) }}</span>
         <template v-if="b.index === selected">
           <i class="tl-end tl-left" @pointerdown.stop="blockDown($event, b.index, 'start')"></i>
           <i class="tl-end tl-right" @pointerdown.stop="blockDown($event, b.index, 'end')"></i>
@@ -56,18 +56,18 @@ export default {
       <canvas ref="curves" class="tl-canvas" @pointerdown="curveDown"></canvas>
       <i v-for="p in points" :key="p.index" class="tl-point" :style="{left: x(p.time) + 'px', top: y(p.value) + 'px'}" role="button" tabindex="0"
         :aria-label="p.name + ' corrected to ' + short(p.value) + ' at ' + label(p.time)" @pointerdown.stop="pointDown($event, p.index)"
-        @dblclick.stop="dropPoint(p.index)" @keydown.delete.stop.prevent="dropPoint(p.index)"></i>
+        @dblclick.stop="dropPoint(p.index)" @keydown.delete.stop.prevent="dropPoint(p.index)" @keydown.up.stop.prevent="liftPoint(p.index, 0.02)" @keydown.down.stop.prevent="liftPoint(p.index, -0.02)"></i>
     </div>
     <div class="tl-head" :style="{transform: 'translateX(' + x(time) + 'px)'}" aria-hidden="true"></div>
   </div></div>
 </section>`,
   props: {
-    duration: Number, fps: Number, timecode: String, blocks: Array, corrections: Array, lanes: Array, curve_data: Object, chosen: Object, answered: Number, person: String,
+    duration: Number, fps: Number, timecode: String, blocks: Array, corrections: Array, lanes: Array, drawn: Number, chosen: Object, answered: Number, person: String,
     can_undo: Boolean, can_redo: Boolean, revision: Number, draft: Number, full: Number, ready: Boolean, at: Number,
   },
   emits: ["change", "select", "scrub", "undo", "redo", "add", "voice"],
   data: () => ({
-    keys: [], fixes: [], selected: null, time: 0, begin: 0, scale: 100, width: 800, snapping: true, curve: "", playing: false, drag: null, sent: 0,
+    keys: [], fixes: [], selected: null, time: 0, begin: 0, scale: 100, width: 800, snapping: true, curve: "", playing: false, drag: null, sent: 0, curve_data: {}, countFrames: localStorage.cmetFrames === "1",
     soundHeight: RULER + SOUND, curvesHeight: CURVES,
   }),
   computed: {
@@ -90,7 +90,7 @@ export default {
   watch: {
     blocks() { this.take(); }, corrections() { this.take(); }, answered() { this.take(); },
     chosen(value, before) { if (value.number !== before.number) { this.selected = value.index; this.$emit("select", value.index); } },
-    curve_data() { if (!this.names.includes(this.curve)) this.curve = this.names[0] || ""; this.draw(); },
+    drawn() { this.fetchCurves(); }, countFrames(value) { localStorage.cmetFrames = value ? "1" : "0"; this.draw(); },
     curve() { this.draw(); }, revision() { this.show(); }, ready() { this.show(); },
     duration() { this.time = 0; this.fit(); this.show(); },
   },
@@ -98,7 +98,9 @@ export default {
     this.take();
     this.selected = this.chosen.index;
     this.time = this.at;
-    this.curve = this.names[0] || "";
+    this.fetchCurves();
+    this.refocused = new MutationObserver(refocus);
+    this.refocused.observe(document.querySelector(".studio"), {childList: true, subtree: true});
     this.resized = new ResizeObserver(() => { const was = this.width; this.width = this.$refs.body.clientWidth; if (was !== this.width) this.fit(); });
     this.resized.observe(this.$refs.body);
     this.width = this.$refs.body.clientWidth;
@@ -113,7 +115,7 @@ export default {
   },
   unmounted() {
     window.removeEventListener("keydown", this.globalKey);
-    [this.resized, this.modes, this.theme].forEach((observer) => observer && observer.disconnect());
+    [this.resized, this.modes, this.theme, this.refocused].forEach((observer) => observer && observer.disconnect());
   },
   methods: {
     // what Python holds, once it has answered the last change that was sent
@@ -125,13 +127,13 @@ export default {
     onFrame(time) { return within(Math.round(time * this.fps) / this.fps, 0, this.duration); },
     endOf(key) { return key.end === null || key.end === undefined ? this.duration : Math.min(key.end, this.duration); },
     short(value) { return String(Math.round(value * 100) / 100); },
-    label(time) {
-      const rate = Math.round(this.fps), two = (n) => String(n).padStart(2, "0");
-      let frames = Math.round(time * this.fps);
-      const start = (this.timecode || "").match(/^(\d+):(\d+):(\d+)[:;](\d+)$/);
-      if (start) frames += ((+start[1] * 60 + +start[2]) * 60 + +start[3]) * rate + +start[4];
-      const seconds = Math.floor(frames / rate);
-      return [Math.floor(seconds / 3600), Math.floor(seconds / 60) % 60, seconds % 60, frames % rate].map(two).join(":");
+    label(time) { return this.countFrames ? String(Math.round(time * this.fps)) : timecodeOf(Math.round(time * this.fps), Math.round(this.fps), this.timecode || ""); },
+    async fetchCurves() {
+      const asked = this.drawn, answer = asked < 0 ? {} : await fetch("/curves?revision=" + asked).then((r) => (r.ok ? r.json() : {}), () => ({}));
+      if (asked !== this.drawn) return;
+      this.curve_data = Object.freeze(answer);
+      if (!this.names.includes(this.curve)) this.curve = this.names[0] || "";
+      this.draw();
     },
     spoken(key) { return `${key.emotion}, strength ${this.short(key.strength)}, from ${this.label(key.start)} to ${this.label(this.endOf(key))}`; },
     boxOf(b) { const key = this.keys[b.index]; return {left: this.x(key.start) + "px", width: Math.max(6, this.px(this.endOf(key) - key.start)) + "px", top: b.row * ROW + 3 + "px"}; },
@@ -150,7 +152,7 @@ export default {
     snap(time, but) {
       const free = this.onFrame(time);
       if (!this.snapping) return free;
-      const data = this.curve_data, edges = [0, this.duration, this.time, ...(data.cuts || []), ...(data.speech || []).flat()];
+      const data = this.curve_data, edges = [0, this.duration, this.time, ...(data.cuts || []), ...(data.speech || []).flat(), ...(data.words || [])];
       this.keys.forEach((key, index) => { if (index !== but) edges.push(key.start, this.endOf(key)); });
       const best = edges.reduce((a, b) => (Math.abs(b - time) < Math.abs(a - time) ? b : a));
       return Math.abs(best - time) * this.scale < NEAR ? this.onFrame(best) : free;
@@ -262,6 +264,13 @@ export default {
       const was = this.corrections[index];
       this.follow(event, (e) => { this.fixes[index] = written({...parsed(this.fixes[index]), value: value(e)}); }, () => { this.drag = null; this.fixes[index] === was ? this.take() : this.changed(); });
     },
+    liftPoint(index, by) { const p = parsed(this.fixes[index]); this.fixes[index] = written({...p, value: within(p.value + by, 0, 1)}); this.changed(); },
+    addPoint() {
+      const data = this.curve_data, edited = (data.edited || {})[this.curve], n = edited ? data.times.findIndex((t) => t >= this.time - 0.5 / this.fps) : -1;
+      if (n < 0) return;
+      this.fixes.push(written({name: this.curve, value: within(edited[n], 0, 1), time: this.time, reach: 0.2, person: this.person ?? null}));
+      this.changed();
+    },
     dropPoint(index) { this.fixes.splice(index, 1); this.changed(); },
     zoom(by, about) {
       const at = about ?? (this.time >= this.begin && this.x(this.time) <= this.width ? this.time : this.begin + this.width / this.scale / 2), pixel = this.x(at);
@@ -286,15 +295,18 @@ export default {
       if (control && key === "z") { this.$emit(event.shiftKey ? "redo" : "undo"); event.preventDefault(); return; }
       if (control) return;
       if (event.altKey && this.selected !== null && /^Arrow(Left|Right)$/.test(key)) { this.nudge(key === "ArrowLeft" ? -1 : 1, event.shiftKey); event.preventDefault(); return; }
+      if (event.altKey && this.selected !== null && /^Arrow(Up|Down)$/.test(key)) { this.lift(key === "ArrowUp" ? 0.1 : -0.1); event.preventDefault(); return; }
       if (event.altKey || (onButton && (key === " " || key === "Enter"))) return;
       const many = event.shiftKey ? Math.round(this.fps) : 1;
       const actions = {
         " ": this.togglePlay, ArrowLeft: () => this.step(-many), ArrowRight: () => this.step(many), Home: () => this.step(-1e9), End: () => this.step(1e9),
-        s: this.split, d: this.duplicate, k: this.addKey, Delete: this.remove, Backspace: this.remove, Escape: () => this.choose(null),
+        s: this.split, d: this.duplicate, k: this.addKey, c: this.addPoint, Delete: this.remove, Backspace: this.remove, Escape: () => this.choose(null),
         "+": () => this.zoom(2), "=": () => this.zoom(2), "-": () => this.zoom(0.5), 0: this.fit,
       };
+      if (/^[1-6]$/.test(key)) { document.querySelectorAll(".segments .push")[key - 1]?.click(); return; }
       if (actions[key]) { actions[key](); event.preventDefault(); }
     },
+    lift(by) { const key = this.keys[this.selected]; key.strength = +within(key.strength + by, -1.5, 2).toFixed(2); this.changed(); },
     nudge(frames, stretch) {
       const key = this.keys[this.selected], by = frames / this.fps, end = this.endOf(key);
       if (stretch) key.end = within(end + by, key.start + 1 / this.fps, this.duration);
@@ -345,47 +357,89 @@ export default {
     draw() { cancelAnimationFrame(this.frame); this.frame = requestAnimationFrame(() => { if (this.$refs.sound) { this.drawSound(); this.drawCurves(); } }); },
     context(canvas, height) {
       const ratio = window.devicePixelRatio || 1, style = getComputedStyle(this.$refs.root);
-      canvas.width = this.width * ratio; canvas.height = height * ratio;
-      const context = canvas.getContext("2d");
-      context.scale(ratio, ratio);
+      const wide = Math.round(this.width * ratio), high = Math.round(height * ratio), context = canvas.getContext("2d");
+      if (canvas.width !== wide || canvas.height !== high) { canvas.width = wide; canvas.height = high; }
+      context.setTransform(ratio, 0, 0, ratio, 0, 0);
+      context.clearRect(0, 0, this.width, height);
+      context.globalAlpha = 1;
       return [context, (name) => style.getPropertyValue("--" + name).trim()];
     },
+    // `this` is watched by Vue, so that reading it for every value would be slow
     drawSound() {
       const high = RULER + SOUND, [c, colour] = this.context(this.$refs.sound, high), data = this.curve_data, wave = data.waveform || [];
-      const step = [1 / this.fps, 5 / this.fps, 0.5, 1, 2, 5, 10, 30, 60, 120].find((s) => s * this.scale > 90) || 300;
+      const {begin, scale, width, duration} = this, x = (t) => (t - begin) * scale;
+      const step = [1 / this.fps, 5 / this.fps, 0.5, 1, 2, 5, 10, 30, 60, 120].find((s) => s * scale > 90) || 300;
+      const seen = (t) => x(t) >= -1 && x(t) <= width;
       c.fillStyle = colour("speech");
-      (data.speech || []).forEach(([a, b]) => c.fillRect(this.x(a), RULER, this.px(b - a), SOUND));
+      (data.speech || []).forEach(([a, b]) => { if (x(b) >= 0 && x(a) <= width) c.fillRect(x(a), RULER, (b - a) * scale, SOUND); });
       c.fillStyle = colour("wave");
-      if (wave.length) for (let i = 0; i < this.width; i++) {
-        const from = Math.floor(((this.begin + i / this.scale) / this.duration) * wave.length), to = Math.ceil(((this.begin + (i + 1) / this.scale) / this.duration) * wave.length);
+      const each = wave.length / duration;
+      if (wave.length) for (let i = 0; i < width; i++) {
+        const from = Math.floor((begin + i / scale) * each), to = Math.min(wave.length, Math.ceil((begin + (i + 1) / scale) * each));
         let loud = 0;
-        for (let n = from; n < to && n < wave.length; n++) loud = Math.max(loud, wave[n]);
+        for (let n = from; n < to; n++) if (wave[n] > loud) loud = wave[n];
         c.fillRect(i, RULER + (SOUND / 2) * (1 - loud), 1, Math.max(1, SOUND * loud));
       }
       c.fillStyle = c.strokeStyle = colour("ink-2"); c.font = "11px system-ui, sans-serif"; c.textBaseline = "middle";
-      for (let t = Math.ceil(this.begin / step) * step; this.x(t) < this.width; t += step) { c.fillRect(this.x(t), RULER - 6, 1, 6); if (this.x(t) < this.width - 70) c.fillText(this.label(t), this.x(t) + 4, 10); }
+      for (let t = Math.ceil(begin / step) * step; x(t) < width; t += step) { c.fillRect(x(t), RULER - 6, 1, 6); if (x(t) < width - 70) c.fillText(this.label(t), x(t) + 4, 10); }
+      if (scale > 40) (data.words || []).filter(seen).forEach((t) => c.fillRect(x(t), high - 8, 1, 8));
       c.fillStyle = colour("cut");
-      (data.cuts || []).forEach((t) => c.fillRect(this.x(t) - 1, 0, 2, high));
+      (data.cuts || []).filter(seen).forEach((t) => c.fillRect(x(t) - 1, 0, 2, high));
       c.fillStyle = colour("blink");
-      (data.blinks || []).forEach((t) => { c.beginPath(); c.ellipse(this.x(t), high - 5, 5, 2.5, 0, 0, 7); c.fill(); });
+      (data.blinks || []).filter(seen).forEach((t) => { c.beginPath(); c.ellipse(x(t), high - 5, 5, 2.5, 0, 0, 7); c.fill(); });
     },
     drawCurves() {
       const [c, colour] = this.context(this.$refs.curves, CURVES), data = this.curve_data, times = data.times || [];
-      c.fillStyle = c.strokeStyle = colour("ink-3"); c.font = "11px system-ui, sans-serif";
-      [0, 0.5, 1].forEach((v) => { c.globalAlpha = 0.35; c.fillRect(0, this.y(v), this.width, 1); });
-      const first = Math.max(0, times.findIndex((t) => t >= this.begin) - 1);
-      const path = (values, ink, width, dash) => {
-        c.beginPath(); c.setLineDash(dash); c.strokeStyle = ink; c.lineWidth = width;
-        for (let n = first; n < times.length; n++) { c.lineTo(this.x(times[n]), this.y(values[n])); if (this.x(times[n]) > this.width) break; }
+      const {begin, scale, width} = this, x = (t) => (t - begin) * scale, y = this.y;
+      c.fillStyle = colour("ink-3");
+      c.globalAlpha = 0.35;
+      [0, 0.5, 1].forEach((v) => c.fillRect(0, y(v), width, 1));
+      const first = Math.max(0, times.findIndex((t) => t >= begin) - 1), last = times.findIndex((t) => x(t) > width), end = last < 0 ? times.length : last + 1;
+      const path = (values, ink, thick, dash) => {
+        if (end - first > 2 * width) { c.fillStyle = ink; columns(times, values, first, end, x, (left, low, high) => c.fillRect(left, y(high), COLUMN, y(low) - y(high) + thick)); return; }
+        c.beginPath(); c.setLineDash(dash); c.strokeStyle = ink; c.lineWidth = thick;
+        for (let n = first; n < end; n++) c.lineTo(x(times[n]), y(values[n]));
         c.stroke();
       };
-      this.names.filter((n) => n !== this.curve).forEach((n) => { c.globalAlpha = 0.35; path(data.edited[n], colour("ink-3"), 1, []); });
+      this.names.filter((n) => n !== this.curve).forEach((n) => path(data.edited[n], colour("ink-3"), 1, []));
       c.globalAlpha = 1;
       if (this.curve && data.edited?.[this.curve]) { path(data.source[this.curve], colour("ink-2"), 1, [4, 3]); path(data.edited[this.curve], colour("accent"), 2, []); }
       c.setLineDash([]);
     },
   },
 };
+
+// Least and largest value of each column, of which a line through all values would be drawn slowly.
+function columns(times, values, first, end, x, put) {
+  for (let n = first, left = COLUMN * Math.floor(x(times[first]) / COLUMN); n < end; ) {
+    let low = values[n], high = low, next = left;
+    while (next === left && ++n < end) { next = COLUMN * Math.floor(x(times[n]) / COLUMN); low = Math.min(low, values[n]); high = Math.max(high, values[n]); }
+    put(left, low, high);
+    left = next;
+  }
+}
+
+// SMPTE: of 29.97 and 59.94 frames a second with drop-frame (";") each minute but every tenth leaves out the first numbers
+function timecodeOf(frame, rate, start) {
+  const [, h, m, s, separator, f] = start.match(/^(\d+):(\d+):(\d+)([:;])(\d+)$/) || [0, 0, 0, 0, ":", 0];
+  const left = separator === ";" ? rate / 15 : 0, minutes = +h * 60 + +m;
+  let n = frame + (minutes * 60 + +s) * rate + +f - left * (minutes - Math.floor(minutes / 10));
+  if (left) {
+    const ten = rate * 600 - 9 * left, minute = rate * 60 - left, rest = n % ten;
+    n += 9 * left * Math.floor(n / ten) + (rest >= rate * 60 ? left * (1 + Math.floor((rest - rate * 60) / minute)) : 0);
+  }
+  const seconds = Math.floor(n / rate), two = (value) => String(value).padStart(2, "0");
+  return [Math.floor(seconds / 3600) % 24, Math.floor(seconds / 60) % 60, seconds % 60].map(two).join(":") + separator + two(n % rate);
+}
+
+// A panel that is built anew gives the focus back to the element of the same name.
+let focused = null;
+document.addEventListener("focusin", ({target}) => { focused = {target, place: target.closest("header, nav, aside"), name: nameOf(target)}; });
+function nameOf(element) { return element.tagName + (element.getAttribute("aria-label") || element.textContent); }
+function refocus() {
+  if (!focused?.place || focused.target.isConnected || document.activeElement !== document.body) return;
+  [...focused.place.querySelectorAll(focused.target.tagName)].find((element) => nameOf(element) === focused.name)?.focus({preventScroll: true});
+}
 
 function parsed(text) {
   const [, name, value, time, reach, person] = text.match(/^(\w+)=([\d.]+)@([\d.]+)(?:~([\d.]+))?(?:#(.+))?$/);

@@ -5,7 +5,7 @@ from typing import Any
 
 from nicegui import ui
 
-from cmet_engine.studio.page import Page
+from cmet_engine.studio.page import Page, Refreshed
 from cmet_engine.studio.project import called
 from cmet_engine.studio.session import DRAFT
 
@@ -16,7 +16,7 @@ class TimelineElement(ui.element, component="timeline.js"):
     """The component."""
 
 
-class Timeline:
+class Timeline(Refreshed):
     """The timeline of the page's clip.
 
     Args:
@@ -58,7 +58,7 @@ class Timeline:
         return {
             "duration": clip.get("duration", 0), "fps": clip.get("fps", 25), "timecode": clip.get("timecode", ""),
             "blocks": project.plain_keys() if project else [], "corrections": list(project.corrections) if project else [],
-            "lanes": self._lanes(), "person": project.person if project else None, "curve_data": session.curves, "chosen": {"index": self.page.selected, "number": self.page.choices}, "answered": self._answered, "at": self._began,
+            "lanes": self._lanes(), "person": project.person if project else None, "drawn": session.drawn, "chosen": {"index": self.page.selected, "number": self.page.choices}, "answered": self._answered, "at": self._began,
             "can_undo": bool(project and project.done), "can_redo": bool(project and project.undone),
             "revision": session.edit_revision, "draft": DRAFT, "ready": session.tracked,
             "full": min(MOST_FULL, max(clip.get("width", 0), clip.get("height", 0))),

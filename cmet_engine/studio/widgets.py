@@ -5,17 +5,24 @@ from typing import Any
 
 from nicegui.elements.mixins.text_element import TextElement
 
+from cmet_engine.progress import label_of
+
 VALUE = "(event) => emit(event.target.value)"
 CHECKED = "(event) => emit(event.target.checked)"
 SHOWN = "(event) => { event.target.nextElementSibling.textContent = Number(event.target.value).toFixed(2) }"
 
 
 def tag(name: str, text: str = "", classes: str = "", **attributes: Any) -> TextElement:
-    """An HTML element; `_` in the name of an attribute is `-`."""
+    """An HTML element; `_` in the name of an attribute is `-`.
+
+    The `value` of an input is what it begins with: it is set as the attribute (`^` tells Vue so), since the property is
+    set again whenever anything on the page is drawn, and what is being typed or dragged would be lost.
+    """
     element = TextElement(tag=name, text=text)
     element.classes(classes)
     for attribute, value in attributes.items():
-        element.props[attribute.rstrip("_").replace("_", "-")] = value
+        key = attribute.rstrip("_").replace("_", "-")
+        element.props["^value" if name == "input" and key == "value" else key] = value
     return element
 
 
@@ -40,9 +47,7 @@ def choice(label: str, value: str, options: Mapping[str, str], on_change: Callab
     """One of several values; `options` are their titles by value."""
     with tag("label", classes="field"):
         tag("span", label)
-        with tag("select", value=value, aria_label=label).on(
-            "change", lambda event: on_change(event.args), js_handler=VALUE
-        ):
+        with tag("select", aria_label=label).on("change", lambda event: on_change(event.args), js_handler=VALUE):
             for option, title in options.items():
                 chosen: dict[str, Any] = {"selected": True} if option == value else {}
                 tag("option", title, value=option, **chosen)
@@ -67,10 +72,21 @@ def entry(label: str, value: str, on_change: Callable[[str], Any], hint: str = "
         )
 
 
-def progress(job: Mapping[str, Any]) -> None:
-    """How far a job of the engine is."""
-    stage, total = job.get("stage") or "waiting", job.get("total")
-    eta = job.get("eta_seconds")
-    left = f", about {eta:.0f} s left" if eta else ""
-    tag("div", f"{stage} {job['done']} of {total}{left}" if total else f"{stage} …", "small")
-    tag("progress", aria_label=stage, **({"value": job["done"], "max": total} if total else {}))
+class Progress:
+    """How far a job of the engine is; its elements stay while that changes."""
+
+    def __init__(self, job: Mapping[str, Any]) -> None:
+        self._said = tag("div", classes="small")
+        self._bar = tag("progress")
+        self.show(job)
+
+    def show(self, job: Mapping[str, Any]) -> None:
+        """Show where the job stands now."""
+        stage, total, eta = label_of(job.get("stage") or "waiting"), job.get("total"), job.get("eta_seconds")
+        left = f", about {eta:.0f} s left" if eta else ""
+        self._said.text = f"{stage} {job['done']} of {total}{left}" if total else f"{stage} …"
+        props = {"aria-label": stage, **({"value": job["done"], "max": total} if total else {})}
+        if self._bar.props != props:
+            self._bar.props.clear()
+            self._bar.props.update(props)
+            self._bar.update()

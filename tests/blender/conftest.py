@@ -8,6 +8,7 @@ import pytest
 
 from cmet_engine import arkit
 from cmet_engine.track import CoefficientTrack
+from tests.blender.whole_face import Face
 
 
 @pytest.fixture
@@ -120,3 +121,48 @@ def rig_file(bpy, head, tmp_path):
     path = tmp_path / "rig.blend"
     bpy.ops.wm.save_as_mainfile(filepath=str(path), copy=True)
     return path
+
+
+@pytest.fixture
+def registered(bpy):
+    import cmet_blender
+
+    cmet_blender.register()
+    yield bpy
+    cmet_blender.unregister()
+
+
+@pytest.fixture
+def demo(registered, project, random_tracks):
+    """The demo head: skin, brows, lashes, teeth, tongue, eyes and corneas."""
+    registered.ops.wm.open_mainfile(filepath=str(project / "rigs" / "demo_head.blend"))
+    registered.context.scene.render.fps = 24
+    return Face(registered, registered.data.objects["head"], random_tracks)
+
+
+@pytest.fixture
+def parts(registered, make_mesh, random_tracks):
+    """A face of three meshes below an empty, the tongue with a shape of its own and the brows with names in quotes."""
+    bpy = registered
+    root = bpy.data.objects.new("root", None)
+    bpy.context.scene.collection.objects.link(root)
+    meshes = [
+        make_mesh("Skin", [n for n in arkit.NAMES if n != "tongueOut"]),
+        make_mesh("Tongue", ["jawOpen", "tongueOut"]),
+        make_mesh("Brows", [n for n in arkit.NAMES if n.startswith("brow")]),
+    ]
+    for mesh in meshes:
+        mesh.parent = root
+    return Face(bpy, meshes[0], random_tracks)
+
+
+@pytest.fixture(params=[pytest.param("demo", marks=pytest.mark.soak), "parts"])
+def face(request):
+    """Each of two rigs, at work; the demo head, which has more meshes and takes longer, where time does not matter."""
+    return request.getfixturevalue(request.param).perform()
+
+
+@pytest.fixture(params=["demo", "parts"])
+def either_face(request):
+    """Each of two rigs, at work."""
+    return request.getfixturevalue(request.param).perform()

@@ -1,5 +1,6 @@
 """The demo head: its geometry, its Blender file, its glTF, and the sample clip rendered from it."""
 
+import itertools
 import json
 import struct
 import subprocess
@@ -36,8 +37,11 @@ def ray_depth(points, triangles, xy):
     a, b, c = (points[triangles[:, i]] for i in range(3))
     area = (b[:, 0] - a[:, 0]) * (c[:, 1] - a[:, 1]) - (b[:, 1] - a[:, 1]) * (c[:, 0] - a[:, 0])
     keep = np.abs(area) > 1e-9
-    a, b, c, area = a[keep], b[keep], c[keep], area[keep]
+    a, b, c, area = corners = a[keep], b[keep], c[keep], area[keep]
+    low, high = (pick([a[:, :2], b[:, :2], c[:, :2]], axis=0) for pick in (np.min, np.max))
     for i, (x, y) in enumerate(xy):
+        near = np.flatnonzero((low[:, 0] <= x) & (x <= high[:, 0]) & (low[:, 1] <= y) & (y <= high[:, 1]))
+        a, b, c, area = (values[near] for values in corners)
         u = ((x - a[:, 0]) * (c[:, 1] - a[:, 1]) - (y - a[:, 1]) * (c[:, 0] - a[:, 0])) / area
         v = ((b[:, 0] - a[:, 0]) * (y - a[:, 1]) - (b[:, 1] - a[:, 1]) * (x - a[:, 0])) / area
         hit = (u >= 0) & (v >= 0) & (u + v <= 1)
@@ -198,6 +202,20 @@ def test_blend_opens_with_its_keys_in_canonical_order(bpy):
     assert {bone.name for bone in bpy.data.objects["demo_head"].data.bones} == {"spine", "neck", "head"}
 
 
+def test_hair_lies_on_the_head_and_the_view_shows_the_face_in_its_colours(bpy):
+    bpy.ops.wm.open_mainfile(filepath=str(RIGS / "demo_head.blend"))
+    hair = bpy.data.objects["hair"]
+    height = np.array([(hair.matrix_world @ vertex.co).z for vertex in hair.data.vertices])
+    eyes = bpy.data.objects["eye_left"].matrix_world.translation.z
+    assert height.min() > eyes - 0.12  # above the collar
+    views = [a.spaces.active for s in bpy.data.screens for a in s.areas if a.type == "VIEW_3D"]
+    assert views and all(view.shading.color_type == "VERTEX" for view in views)
+    assert (
+        bpy.data.materials["cornea"].diffuse_color[3] < 0.1
+        and not bpy.data.objects["cornea_left"].data.color_attributes
+    )
+
+
 @pytest.mark.soak
 def test_head_is_built_anew_by_its_script(tmp_path):
     pytest.importorskip("bpy")
@@ -303,15 +321,15 @@ def test_face_is_found_in_every_frame_of_the_sample_and_its_lips_move_with_the_s
 
     openings = []
     with mediapipe.solutions.face_mesh.FaceMesh(refine_landmarks=True, max_num_faces=1) as mesh:
-        for frame in VideoReader(SAMPLE):
+        for frame in itertools.islice(VideoReader(SAMPLE), 0, None, 2):
             found = mesh.process(frame.image).multi_face_landmarks
             assert found, f"no face in frame {frame.index}"
             points = found[0].landmark
             openings.append((points[14].y - points[13].y) / (points[152].y - points[10].y))
     assert max(openings) > 0.04  # it talks
     assert min(map(abs, openings)) < 0.01  # and its lips meet
-    sound, step = audio.load(SAMPLE, 16000), 16000 // 25
+    sound, step = audio.load(SAMPLE, 16000), 2 * 16000 // 25
     loud = np.array([np.sqrt((sound[i * step : (i + 1) * step] ** 2).mean()) for i in range(len(openings))])
-    smooth = np.hanning(7) / np.hanning(7).sum()
+    smooth = np.hanning(5) / np.hanning(5).sum()
     loud, opening = np.convolve(loud, smooth, "same"), np.convolve(openings, smooth, "same")
     assert np.corrcoef(loud, opening)[0, 1] > 0.4

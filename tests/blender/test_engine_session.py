@@ -101,14 +101,14 @@ def test_a_clip_becomes_keys_emotions_and_a_video_of_the_corrected_curves(bpy, s
 
 
 def test_an_export_is_signed_by_the_running_engine_and_stands_without_one(
-    bpy, scene, track, shared_engine, monkeypatch, tmp_path
+    bpy, scene, random_tracks, shared_engine, monkeypatch, tmp_path
 ):
     from cmet_blender import session
     from cmet_blender.commands import main
     from cmet_engine.provenance import show
 
     settings = scene.cmet
-    settings.rig, settings.track = bpy.data.objects["head"], str(track.save(tmp_path / "take.npz"))
+    settings.rig, settings.track = bpy.data.objects["head"], str(random_tracks(frames=8).save(tmp_path / "take.npz"))
     bpy.ops.cmet.apply_track()
     shared_engine.wait()
     settings.consent = "Anna, 2026-11-01, in writing"

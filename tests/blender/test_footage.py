@@ -1,3 +1,4 @@
+import shutil
 from fractions import Fraction
 from pathlib import Path
 
@@ -31,8 +32,7 @@ def test_the_scene_takes_the_clips_rate_length_and_size(bpy, footage):
     assert (scene.render.fps, scene.frame_start, scene.frame_end) == (25, 11, 160)
     assert (scene.render.resolution_x, scene.render.resolution_y) == about["size"]
     assert strips(scene) == {footage.SOURCE: (2, 11, 150), footage.SOUND: (1, 11, 150)}
-    background = scene.camera.data.background_images[0]
-    assert background.clip.frame_start == 11 and scene.camera.data.show_background_images
+    assert about["clip"].frame_start == 11
 
 
 def shown(bpy, tmp_path, frame):
@@ -68,7 +68,7 @@ def test_at_another_rate_the_sequencer_stays_in_time_and_the_user_is_told(bpy, f
 def test_loading_again_takes_the_place_of_the_first(bpy, footage):
     for _ in range(2):
         footage.load(bpy.context.scene, SAMPLE)
-    assert len(strips(bpy.context.scene)) == 2 and len(bpy.context.scene.camera.data.background_images) == 1
+    assert len(strips(bpy.context.scene)) == 2 and len(bpy.data.movieclips) == 1
 
 
 def test_before_and_after(bpy, footage):
@@ -92,3 +92,38 @@ def test_what_is_no_video_is_said(bpy, footage, tmp_path):
         footage.load(bpy.context.scene, broken)
     editor = bpy.context.scene.sequence_editor
     assert not (editor and len(editor.strips)) and not bpy.data.movieclips
+
+
+def test_the_clip_is_seen_beside_or_behind_the_face_where_the_take_says_it_is(
+    bpy, footage, registered, head, track, tmp_path
+):
+    from bpy_extras.object_utils import world_to_camera_view
+
+    from cmet_blender import footage_view, performers
+
+    scene = bpy.context.scene
+    eyes, mouth = track.meta["face_place"] = [[0.4, 0.3], [0.42, 0.45]]
+    own = bpy.data.objects.new("own", bpy.data.cameras.new("own"))
+    scene.collection.objects.link(own)
+    scene.camera = own
+    assert bpy.ops.cmet.load_footage(filepath=str(SAMPLE)) == {"FINISHED"}
+    scene.cmet.rig, scene.cmet.track = head, str(track.save(tmp_path / "take.npz"))
+    bpy.context.view_layer.update()
+    camera = bpy.data.objects[footage_view.CAMERA]
+    face = footage_view.place_of(head, performers.shown_mapping(scene.cmet))
+    seen = [world_to_camera_view(scene, camera, point) for point in (face.eyes, face.mouth)]
+    assert abs((seen[0].x + seen[1].x) / 2 - (eyes[0] + mouth[0]) / 2) < 0.01
+    assert abs((seen[0].y + seen[1].y) / 2 - (1 - (eyes[1] + mouth[1]) / 2)) < 0.01
+    assert abs(abs(seen[0].y - seen[1].y) - (mouth[1] - eyes[1])) < 0.01
+    (background,) = camera.data.background_images
+    assert background.clip.filepath == str(SAMPLE) and tuple(background.offset) == (-1, 0)
+    scene.cmet.footage_place = "BEHIND"
+    assert tuple(background.offset) == (0, 0) and scene.camera == own and not own.data.background_images
+    edited = shutil.copyfile(SAMPLE, tmp_path / "edited.mp4")
+    footage.show_edited(scene, edited)
+    for seen in (SAMPLE, edited):  # before and after
+        assert bpy.ops.cmet.compare() == {"FINISHED"} and background.clip.filepath == str(seen)
+    bpy.ops.cmet.compare()
+    before = own.matrix_world.copy()
+    scene.cmet.footage_place = "CAMERA"
+    assert own.data.background_images[0].clip == background.clip and own.matrix_world == before

@@ -48,6 +48,7 @@ def install(wheel, *options, **environment):
         str(pip),
         "install",
         "--ignore-installed",
+        "--no-compile",
         "--no-deps",
         "--no-index",
         "--no-warn-script-location",

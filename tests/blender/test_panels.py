@@ -91,7 +91,7 @@ def test_an_empty_scene_says_what_each_step_needs(draw):
     assert "Load a clip to track it" in shown["Footage"]
     assert "Needs a rig and a clip or a take" in shown["Emotion"]
     assert "Needs a rig" in shown["Rig"] and "Needs a rig" in shown["Export"]
-    assert "Needs a clip and a coefficient track and a rig" in " ".join(shown["Video"])
+    assert "Needs a clip and a take and a rig" in " ".join(shown["Video"])
 
 
 def test_a_scene_at_work_shows_the_table_the_strips_and_the_job(bpy, draw, head, track, random_tracks, tmp_path):
@@ -106,7 +106,7 @@ def test_a_scene_at_work_shows_the_table_the_strips_and_the_job(bpy, draw, head,
         shown = draw()
     finally:
         session.STATE.job = None
-    assert {"Track Footage Again", "Track File", "Tracking: tracking the face, 3/10"} <= set(shown["Footage"])
+    assert {"Track Footage Again", "Take", "Tracking", "tracking the face, 3/10"} <= set(shown["Footage"])
     assert {"happy", "Bake", "Recompute", "Mode"} <= set(shown["Emotion"])
     assert "52 matched" in shown["Rig"]
 
@@ -166,3 +166,70 @@ def test_formats_have_their_codecs_and_keep_the_numbers_that_files_store(bpy, dr
     assert settings.codec == "auto"
     settings.codec, settings.video_format = "ffv1", "exr"
     assert settings.codec == "auto" and "Codec" not in draw()["Video"]
+
+
+def test_a_dropped_take_goes_onto_the_rig_and_its_start_may_be_done_again(bpy, draw, head, track, tmp_path):
+    settings, path = bpy.context.scene.cmet, str(track.save(tmp_path / "take.csv"))
+    assert bpy.ops.cmet.import_take(filepath=path, start_frame=11) == {"FINISHED"}
+    assert settings.rig == head and settings.track == path and settings.start_frame == 11
+    action = head.data.shape_keys.animation_data.action
+    assert tuple(action.frame_range) == (11.0, 60.0) and action.name == "take"
+    assert bpy.context.scene.frame_end == 60  # it ended at 50
+    settings.start_frame, track.meta["start_seconds"] = 1, 3600.5
+    settings.track = str(track.save(tmp_path / "timed.npz"))
+    assert bpy.ops.cmet.start_at_timecode() == {"FINISHED"} and settings.start_frame == 86412
+    head.active_shape_key_index = 5
+    name = head.active_shape_key.name
+    assert bpy.ops.cmet.assign_shape(coefficient="jawOpen") == {"FINISHED"}
+    assert settings.rows["jawOpen"].channels == name and settings.rows["jawOpen"].kind == "manual"
+
+
+def test_the_menus_offer_what_exists_and_take_their_entries_back(bpy, draw, head, track, random_tracks):
+    from cmet_blender import emotion_strips, menus, shortcuts
+
+    emotion_strips.add(head, "happy", random_tracks(low=-0.1, high=0.1, turn=0))
+    bpy.context.scene.cmet.rig = head
+    tracks = head.data.shape_keys.animation_data.nla_tracks
+    tracks.active = tracks["C-MET: happy"]
+    shown = []
+    menus.CMET_MT_strip.draw(SimpleNamespace(layout=Layout(shown)), bpy.context)
+    assert {"Edit Keys", "Solo Layer", "Remove Layer", "Bake"} <= set(shown)
+    for name, entry in menus._MENUS.items():
+        assert entry in getattr(bpy.types, name)._dyn_ui_initialize()
+    for name, _ in shortcuts.SHORTCUTS:
+        assert getattr(bpy.ops.cmet, name.removeprefix("cmet.")).get_rna_type()
+    for kind in (menus.CMET_FH_take, menus.CMET_FH_clip):
+        assert getattr(bpy.ops.cmet, kind.bl_import_operator.removeprefix("cmet.")).get_rna_type()
+    assert menus.CMET_FH_take.poll_drop(SimpleNamespace(area=SimpleNamespace(type="VIEW_3D")))
+    menus.unregister()
+    assert all(entry not in getattr(bpy.types, n)._dyn_ui_initialize() for n, entry in menus._MENUS.items())
+    menus.register()
+
+
+def test_a_job_and_its_end_are_shown_where_they_were_started(bpy, draw, head):
+    from cmet_blender import session
+
+    session.STATE.job = session.Job("Rendering", stage="rendering", panel="video")
+    try:
+        shown = draw()
+    finally:
+        session.STATE.job = None
+    assert "Rendering" in shown["Video"] and "Rendering" not in shown["Footage"]
+    with pytest.raises(RuntimeError):
+        bpy.ops.cmet.bake()
+    shown = draw()
+    assert "No rig is chosen" in " ".join(shown["Emotion"]) or "Nothing on" in " ".join(shown["Emotion"])
+    assert "No rig" not in " ".join(shown["Footage"])
+
+
+def test_a_layer_that_was_added_may_be_done_again_with_another_strength(bpy, draw, head, track, tmp_path):
+    settings = bpy.context.scene.cmet
+    settings.rig, settings.strength, settings.track = head, 0.5, str(track.save(tmp_path / "take.npz"))
+    edited = track.save(tmp_path / "edited.npz")
+    track.coefficients[:] = 0
+    settings.track = str(track.save(tmp_path / "calm.npz"))
+    strips = [bpy.ops.cmet.add_emotion_file(filepath=str(edited), **own) for own in ({}, {"strength": 0.25, "fade": 0})]
+    assert strips == [{"FINISHED"}] * 2
+    tracks = head.data.shape_keys.animation_data.nla_tracks
+    found = [tracks["C-MET: " + name].strips[0] for name in ("edited", "edited 2")]
+    assert [strip.fcurves.find("influence").evaluate(25) for strip in found] == [0.5, 0.25]

@@ -239,3 +239,34 @@ def test_two_characters_under_one_empty_are_kept_apart(bpy, make_mesh):
             make_mesh(name + part, ["jawOpen"]).parent = skeleton
     assert [mesh.name for mesh in rig.meshes(bpy.data.objects["AnnaHead"])] == ["AnnaHead", "AnnaTeeth"]
     assert {one.name for one in rig.members(bpy.data.objects["BertTeeth"])} == {"BertHead", "BertTeeth", "Bert_rig"}
+
+
+def test_two_characters_without_armatures_are_kept_apart_by_where_they_stand(bpy, make_mesh):
+    from cmet_blender import emotion_tracks, followers, rig
+
+    crowd = bpy.data.objects.new("crowd", None)
+    bpy.context.scene.collection.objects.link(crowd)
+    for name, place in (("Anna", 0.0), ("Bert", 4.0)):
+        for part, shapes, aside in (
+            ("Head", arkit.NAMES, 0.0),
+            ("Eye", arkit.NAMES, 0.4),
+            ("Brows", ["browDownLeft"], 0),
+        ):
+            mesh = make_mesh(name + part, shapes)
+            mesh.parent, mesh.location.x = crowd, place + aside
+            mesh.scale = (1, 1, 1) if part == "Head" else (0.2, 0.2, 0.2)
+    bpy.context.view_layer.update()
+    for name in ("Anna", "Bert"):
+        head = bpy.data.objects[f"{name}Head"]
+        for part in ("Head", "Eye", "Brows"):
+            found = {one.name for one in rig.meshes(bpy.data.objects[name + part])}
+            assert found == {f"{name}Head", f"{name}Eye", f"{name}Brows"}
+        followers.connect(head, set(arkit.NAMES))
+        assert emotion_tracks.owners(head) == [head.data.shape_keys]
+        assert followers.leader(bpy.data.objects[f"{name}Brows"]) == head
+    assert {one.name for one in rig.members(bpy.data.objects["AnnaEye"])} == {
+        "AnnaHead",
+        "AnnaEye",
+        "AnnaBrows",
+        "crowd",
+    }

@@ -10,9 +10,12 @@ import pytest
 
 from cmet_engine import arkit
 from cmet_engine.errors import InvalidInput
+from cmet_engine.jobs.manifest import Row
 from cmet_engine.pipeline import edit_clip, render_clip
 from cmet_engine.preparation import check_inputs, like_source
-from cmet_engine.spec import EditSpec, RenderSpec
+from cmet_engine.serve.engine import Engine
+from cmet_engine.serve.paths import AllowedFolders
+from cmet_engine.spec import EditSpec, RenderSpec, read_work
 from cmet_engine.track import CoefficientTrack
 
 
@@ -40,6 +43,19 @@ def test_format_and_codec_are_the_clips_unless_they_are_named(prores: Path) -> N
     assert (spec.format, spec.codec) == ("mov", "hevc")
     render = like_source(RenderSpec(clip=prores, track=Path("a.npz"), like_source=True))
     assert (render.output_name, render.codec) == ("edited.mov", "prores")
+
+
+def test_what_is_not_named_stays_so_in_a_queue_and_in_a_batch(prores: Path, tmp_path: Path) -> None:
+    spec = EditSpec(clip=prores, emotions=("happy",), like_source=True)
+    engine = Engine(tmp_path / "engine", AllowedFolders([tmp_path]))
+    try:
+        queued = engine.store.get(engine.submit(spec, "test").id).request["parameters"]
+    finally:
+        engine.stop()
+    row = Row(1, "", "edit", str(prores), spec, tmp_path / "out").task(force=False)["spec"]
+    for given in (queued, row):
+        read = read_work({"kind": "edit", **given})
+        assert isinstance(read, EditSpec) and like_source(read).video_name == "edited.mov"
 
 
 def test_what_does_not_go_together_is_said_before_anything_else(prores: Path, tmp_path: Path) -> None:

@@ -79,12 +79,7 @@ class NetworkRunner(BatchRunner):
 
     def __init__(self, networks: Networks, device: str, batch: int | None, warn: Callable[[str], None]):
         self.networks = networks
-        self._graph: _Graph | None = None
         super().__init__(networks, device, batch, BATCH, warn)
-
-    def forget(self) -> None:
-        """See `BatchRunner.forget`."""
-        self._graph = None
 
     @property
     def precision(self) -> torch.dtype:
@@ -117,46 +112,12 @@ class NetworkRunner(BatchRunner):
         def work(part: slice) -> tuple[np.ndarray]:
             codes = [torch.from_numpy(np.ascontiguousarray(c[part])).to(self.device) for c in (lip, pose, expression)]
             at = source if source.latent.device.type == torch.device(self.device).type else _moved(source, self.device)
-            pictures = self._render(at, codes)
+            generator = self.networks.generator
+            pictures = self.replayed(lambda *codes: generator.render(at, *codes), (at, generator), *codes)
             levels = ((pictures.float().clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
             return (_numpy(levels.permute(0, 2, 3, 1)),)
 
         return self.in_batches(len(lip), work)[0]
-
-    def _render(self, source: Source, codes: list[Tensor]) -> Tensor:
-        if not self.device.startswith("cuda"):
-            return self.networks.generator.render(source, *codes)
-        if self._graph is None or not self._graph.fits(source, self.batch):
-            self._graph = _Graph(self.networks.generator, source, self.batch)
-        return self._graph(codes)
-
-
-class _Graph:
-    """The decoder captured as a CUDA graph: the hundreds of small launches of a batch become one."""
-
-    def __init__(self, generator: Generator, source: Source, batch: int):
-        self._source, self._batch = source, batch
-        sizes = (generator.lip_dim, generator.pose_dim, generator.expression_dim)
-        self._codes = [torch.zeros(batch, size, device=source.latent.device) for size in sizes]
-        stream = torch.cuda.Stream()
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):  # values derived from the weights must exist before the capture
-            for _ in range(3):
-                generator.render(source, *self._codes)
-        torch.cuda.current_stream().wait_stream(stream)
-        self._graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self._graph):
-            self._pictures = generator.render(source, *self._codes)
-
-    def fits(self, source: Source, batch: int) -> bool:
-        return self._source is source and self._batch == batch
-
-    def __call__(self, codes: list[Tensor]) -> Tensor:
-        count = len(codes[0])
-        for kept, new in zip(self._codes, codes, strict=True):
-            kept[:count].copy_(new)
-        self._graph.replay()
-        return self._pictures[:count].clone()
 
 
 def _pixels(images: Sequence[np.ndarray], device: str) -> Tensor:

@@ -98,6 +98,8 @@ class VisionTransformer(Derived):
     """
 
     patch_embed: Any
+    _mean: Tensor
+    _deviation: Tensor
 
     def __init__(self, width: int = 768, depth: int = 12, heads: int = 12, patch: int = 16, side: int = 14):
         super().__init__()
@@ -108,11 +110,12 @@ class VisionTransformer(Derived):
         self.patch_embed.proj = nn.Conv2d(3, width, patch, patch)
         self.blocks = nn.Sequential(*(_Block(width, heads) for _ in range(depth)))
         self.norm = nn.LayerNorm(width, 1e-6)
+        self.register_buffer("_mean", torch.tensor([0.485, 0.456, 0.406])[:, None, None], persistent=False)
+        self.register_buffer("_deviation", torch.tensor([0.229, 0.224, 0.225])[:, None, None], persistent=False)
 
     def forward(self, picture: Tensor) -> Tensor:
         """RGB [B, 3, H, W] in 0..1 -> tokens [B, H/16, W/16, C] without that of the class."""
-        mean, deviation = (picture.new_tensor(v)[:, None, None] for v in ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
-        patches = self.patch_embed.proj((picture - mean) / deviation)
+        patches = self.patch_embed.proj((picture - self._mean) / self._deviation)
         height, width = patches.shape[2:]
         places = self.derive(f"places {height} {width}", lambda: self._places(height, width), self.pos_embed)
         begin = self.cls_token.expand(len(picture), -1, -1)

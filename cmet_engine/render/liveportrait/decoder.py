@@ -83,9 +83,10 @@ def laid_out(x: Tensor, factor: int) -> Tensor:
     if factor == 1:
         return x
     kinds = phases(factor)
-    cell = torch.tensor(
-        [min(1, place) if place < factor - 1 else len(kinds) - 1 for place in range(factor)], device=x.device
-    )
+    cell = torch.arange(factor, device=x.device).clamp(
+        max=1
+    )  # made where it is used: a graph captures no copy to a GPU
+    cell[-1] = len(kinds) - 1
     split = x.permute(0, 2, 3, 1).unflatten(3, (len(kinds), len(kinds), -1))  # [B, h, w, P, P, O]
     cells = split[:, :, :, cell][:, :, :, :, cell]
     return cells.permute(0, 1, 3, 2, 4, 5).flatten(3, 4).flatten(1, 2).permute(0, 3, 1, 2)

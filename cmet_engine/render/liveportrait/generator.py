@@ -168,15 +168,19 @@ class PortraitGenerator(BatchRunner, Generator):
     def _drawn(self, sources: Sequence[np.ndarray], readings: np.ndarray) -> Tensor:
         """Pictures float32 [B, 3, S, S]."""
         precision = next(self.networks.appearance.parameters()).dtype
-        volume = self.networks.appearance(
-            self._seen(sources, self._size if self._recast else self._size // 2).to(precision)
-        )
-        source, moved = torch.from_numpy(np.ascontiguousarray(readings)).to(self.device).unbind(1)
+        seen = self._seen(sources, self._size if self._recast else self._size // 2).to(precision)
+        moves = torch.from_numpy(np.ascontiguousarray(readings)).to(self.device)
+        return self.replayed(self._draw_batch, (self.networks,), seen, moves)
+
+    def _draw_batch(self, seen: Tensor, readings: Tensor) -> Tensor:
+        """Pictures float32 [B, 3, S, S] from sources as the appearance network takes them and readings [B, 2, K, 3]."""
+        volume = self.networks.appearance(seen)
+        source, moved = readings.unbind(1)
         driving = source + moved
         if self.networks.stitching is not None:
             driving = driving + self._stitch(source, driving) - self._stitch(source, source)
         feature = self.networks.warping(volume, kp_source=source, kp_driving=driving)["out"]
-        return self.networks.decoder(feature.to(precision)).float()
+        return self.networks.decoder(feature.to(seen.dtype)).float()
 
     def _stitch(self, source: Tensor, driving: Tensor) -> Tensor:
         """How the stitching network moves driving points: [B, K, 3]."""

@@ -30,8 +30,8 @@ def own_home(tmp_path_factory, monkeypatch):
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory):
-    """Two seconds of the sample, small."""
-    return small(tmp_path_factory.mktemp("clip") / "talking_head.mp4", frames=50, size=256)
+    """Two seconds of the sample, every second picture, small."""
+    return small(tmp_path_factory.mktemp("clip") / "talking_head.mp4", frames=50, size=192, step=2)
 
 
 @pytest.fixture(scope="module")
@@ -78,10 +78,10 @@ def test_the_edit_writes_everything_it_promises(edited, clip):
 def test_the_picture_changes_in_the_face_and_nowhere_else(edited, clip):
     worst, most = 99.0, 0.0
     for index, (before, after) in enumerate(zip(VideoReader(clip), VideoReader(edited / "edited.mp4"), strict=True)):
-        if index % 20:
+        if index % 8:
             continue
         difference = before.image.astype(float) - after.image
-        edge = difference[:20]  # above the head
+        edge = difference[:14]  # above the head
         worst = min(worst, 10 * np.log10(255**2 / max((edge**2).mean(), 1e-9)))
         most = max(most, np.abs(difference).max())
     assert worst >= 40 and most > 30
@@ -178,7 +178,7 @@ def test_doctor_finds_nothing_broken(capsys):
 
 
 def test_ctrl_c_leaves_nothing_half_written(tmp_path, tmp_path_factory):
-    clip = small(tmp_path_factory.mktemp("long") / "long.mp4", frames=100, silent=True)
+    clip = small(tmp_path_factory.mktemp("long") / "long.mp4", frames=60, size=192, silent=True)
     command = [
         sys.executable,
         "-m",

@@ -45,6 +45,8 @@ def test_a_part_is_edited_as_it_is_within_the_whole(clip: Path, tmp_path: Path) 
     source = CoefficientTrack.load(tmp_path / "part" / "source.npz")
     assert len(part) == len(source) == 24
     assert (whole.meta["timecode"], part.meta["timecode"]) == (START, "10:00:00:08")
+    eyes, mouth = whole.meta["face_place"]  # of the sample
+    assert abs(eyes[0] - 0.5) < 0.05 and abs(eyes[1] - 0.45) < 0.05 and abs(mouth[1] - eyes[1] - 0.21) < 0.03
     smile = whole["mouthSmileLeft"][8:32]
     assert np.abs(part["mouthSmileLeft"] - smile).max() < 0.15  # smoothing knows other neighbours at the ends
     assert np.abs(part["mouthSmileLeft"] - source["mouthSmileLeft"])[:4].max() < 0.02  # before the key begins

@@ -34,8 +34,8 @@ HEAVY = (
 
 
 def test_a_draft_edit_with_a_voice_loads_no_heavy_package(tmp_path):
-    clip = small(tmp_path / "clip.mp4", frames=26, size=192)
-    voice = write_wav(tmp_path / "voice.wav", speak(2.0, pitch=210, lively=0.5))
+    clip = small(tmp_path / "clip.mp4", frames=12, size=192)
+    voice = write_wav(tmp_path / "voice.wav", speak(1.0, pitch=210, lively=0.5))
     command = ["edit", str(clip), "--emotion", "happy=0.4", "--speech", str(voice), "--quality", "draft", "-q"]
     absent = ("torch", "transformers", "librosa", "matplotlib", "bpy")
     script = f"""import sys; from cmet_engine.cli import main; status = main({[*command, "-o", str(tmp_path / "out")]!r})

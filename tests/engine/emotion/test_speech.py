@@ -74,13 +74,13 @@ def test_the_sample_rate_hardly_matters(encoder, rate):
 
 
 def test_frames_cover_the_clip_four_times_a_second(encoder):
-    wave = speak(40.0)  # longer than one part
+    wave = speak(12.0)  # longer than one part
     times, features, _, _ = encoder.frame_features(wave, RATE)
     np.testing.assert_allclose(np.diff(times), 0.25)
-    assert times[0] == 0 and 39.5 <= times[-1] <= 40
+    assert times[0] == 0 and 11.5 <= times[-1] <= 12
     assert features.shape == (len(times), 13) and np.isfinite(features).all()
     steps = np.linalg.norm(np.diff(features, axis=0), axis=1)
-    seam = np.argmin(np.abs(times - 40 / 3))
+    seam = np.argmin(np.abs(times - 12 / 3))
     assert steps[seam - 1 : seam + 1].max() < 6 * np.median(steps) + 1e-3, "a jump where two parts meet"
 
 

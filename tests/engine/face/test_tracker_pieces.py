@@ -34,7 +34,7 @@ def same(one: FaceGeometry, other: tracker.FaceGeometry) -> None:
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory) -> Path:
-    return small(tmp_path_factory.mktemp("clip") / "take.mp4", frames=60, size=192, silent=True)
+    return small(tmp_path_factory.mktemp("clip") / "take.mp4", frames=36, size=192, silent=True)
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ def whole(clip) -> FaceGeometry:
         return tracker.track(clip)
 
 
-@pytest.mark.parametrize("stop", [15, 16, 59])
+@pytest.mark.parametrize("stop", [15, 16, 35])
 def test_interrupted_tracking_equals_uninterrupted(clip, whole, tmp_path, monkeypatch, stop):
     monkeypatch.setattr(tracker, "SEGMENT", 16)
     with pytest.raises(Killed):
@@ -57,14 +57,15 @@ def test_interrupted_tracking_equals_uninterrupted(clip, whole, tmp_path, monkey
     same(whole, again)
 
 
-def test_a_border_between_segments_cannot_be_seen(monkeypatch):
+def test_a_border_between_segments_cannot_be_seen(tmp_path, monkeypatch):
     """Frames there shake no more than others, and nothing is carried away."""
-    whole = np.asarray(tracker.track(SAMPLE).landmarks)[..., :2]
-    monkeypatch.setattr(tracker, "SEGMENT", 40)
-    parts = np.asarray(tracker.track(SAMPLE).landmarks)[..., :2]
-    assert np.linalg.norm(parts - whole, axis=2).mean() < 0.5  # pixels of a face 207 wide
+    clip = small(tmp_path / "take.mp4", frames=72, size=256, silent=True)
+    whole = np.asarray(tracker.track(clip).landmarks)[..., :2]
+    monkeypatch.setattr(tracker, "SEGMENT", 24)
+    parts = np.asarray(tracker.track(clip).landmarks)[..., :2]
+    assert np.linalg.norm(parts - whole, axis=2).mean() < 0.25  # pixels of a face 104 wide
     shake = np.linalg.norm(np.diff(parts, 2, axis=0), axis=2).mean(1)  # of frames 1 to N-2
-    assert shake[[b - 2 + k for b in (40, 80, 120) for k in (0, 1)]].max() < np.percentile(shake, 95)
+    assert shake[[b - 2 + k for b in (24, 48) for k in (0, 1)]].max() < np.percentile(shake, 95)
 
 
 def test_a_segment_in_another_format_is_tracked_again(tmp_path, monkeypatch):

@@ -27,6 +27,7 @@ from cmet_engine.jobs.manifest import Row, read_manifest
 from cmet_engine.track import CoefficientTrack
 
 pytestmark = pytest.mark.slow
+FRAMES = 12
 HEAD = Path(__file__).resolve().parents[3] / "rigs" / "demo_head.blend"
 
 
@@ -34,7 +35,7 @@ HEAD = Path(__file__).resolve().parents[3] / "rigs" / "demo_head.blend"
 def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("clips")
     for number in range(3):
-        small(folder / f"c{number}.mp4", start=24 * number, size=192, silent=True)
+        small(folder / f"c{number}.mp4", start=24 * number, frames=FRAMES, size=192, silent=True)
     return folder
 
 
@@ -77,7 +78,7 @@ def states(manifest: Path) -> list[str]:
 
 
 MIXED = [
-    {"clip": "c0.mp4", "emotions": "happy@0-0.5; sad=0.5@0.5-"},
+    {"clip": "c0.mp4", "emotions": "happy@0-0.2; sad=0.5@0.2-"},
     {"kind": "render", "clip": "c0.mp4", "track": "c0-edited/edited.npz"},
     {"kind": "track", "clip": "c1.mp4", "output": "c1.csv"},
     {"clip": "missing.mp4"},
@@ -99,7 +100,7 @@ def test_all_kinds_of_rows_beside_wrong_ones(write):
     for line in found:
         assert all(Path(path).stat().st_size for path in line.get("outputs", []))
     assert found[0]["figures"] and found[0]["seconds"] > 0
-    assert len(CoefficientTrack.load(manifest.with_name("c1.csv"))) == 24
+    assert len(CoefficientTrack.load(manifest.with_name("c1.csv"))) == FRAMES
 
 
 def test_rows_that_work_on_a_character(write, tmp_path):
@@ -108,7 +109,7 @@ def test_rows_that_work_on_a_character(write, tmp_path):
     manifest = write(
         {"kind": "track", "clip": "c0.mp4"},
         {"kind": "apply", "track": "c0.npz", "rig": str(HEAD), "fps": 25, "output": "head.blend"},
-        {"kind": "read", "rig": "head.blend", "frames": [1, 24], "output": "read.npz"},
+        {"kind": "read", "rig": "head.blend", "frames": [1, FRAMES], "output": "read.npz"},
         {"kind": "render_rig", "clip": "c0.mp4", "rig": "head.blend", "source": "c0.npz", "output": "rig.mp4"},
         {"kind": "bake", "output": "nothing.fbx"},
     )
@@ -131,7 +132,7 @@ def test_rows_on_ray(write):
     summary = batch.run_batch(manifest, machine=partial(RayCluster, "local"))
     edited, missing, exported = lines(manifest)
     assert (summary.done, summary.failed) == (2, 1) and "does not exist" in missing["error"]
-    assert edited["figures"] and exported["figures"]["frames"] == 24
+    assert edited["figures"] and exported["figures"]["frames"] == FRAMES
     assert all(Path(path).stat().st_size for line in (edited, exported) for path in line["outputs"])
 
 
@@ -157,7 +158,7 @@ def test_a_row_whose_worker_dies_is_done_again(write):
     manifest = write({"clip": "c0.mp4", "emotions": "happy"}, {"kind": "track", "clip": "c1.mp4"})
     process = start(manifest)
     wait_for(lambda: "running" in states(manifest) and children_of(process.pid))
-    time.sleep(1)
+    time.sleep(0.5)
     os.kill(children_of(process.pid)[0], signal.SIGKILL)
     assert process.wait(timeout=120) == 0
     assert [(line["state"], line["attempts"]) for line in lines(manifest)] == [("done", 2), ("done", 1)]

@@ -21,7 +21,7 @@ from cmet_engine.spec import CurvesSpec, LiveSpec
 from cmet_engine.track import CoefficientTrack
 
 FRAMES = 8
-REQUESTS = 60
+REQUESTS = 30
 EDITS = [
     {"emotions": (name,), "strength": strength}
     for name in ("happy", "sad", "angry", "surprised")
@@ -106,6 +106,8 @@ def test_speech_blinks_and_peaks_are_found_where_they_are():
     wave[audio.RATE // 2 : audio.RATE] = np.sin(np.arange(audio.RATE // 2) / 5)
     assert audio.spoken(wave) == [(pytest.approx(0.5, abs=0.05), pytest.approx(1.0, abs=0.05))]
     assert audio.spoken(wave[:100]) == []
+    wave[int(0.7 * audio.RATE) : int(0.8 * audio.RATE)] /= 30
+    assert curves.word_edges(wave, audio.RATE) == [pytest.approx(0.75, abs=0.02)]
     assert np.flatnonzero(curves.peaks(wave, 8)).tolist() == [2, 3] and curves.peaks(wave[:0], 8) == []
     values = np.zeros((50, 52), np.float32)
     values[20:24, arkit.columns(("eyeBlinkLeft", "eyeBlinkRight"))] = 0.9

@@ -140,3 +140,58 @@ def test_an_edited_expression_gives_the_published_keypoints(published, error_of)
     stitched = driven + out[:, :63].view(3, 21, 3)
     stitched[..., :2] += out[:, None, 63:]
     assert error_of(stitched.numpy(), golden["video_x_after"]) < TOLERANCE
+
+
+def block_means(picture: np.ndarray) -> np.ndarray:
+    """[3, 512, 512] -> means over blocks of 32 x 32: [3, 16, 16]."""
+    return picture.reshape(3, 16, 32, 16, 32).mean((2, 4))
+
+
+def same_picture(picture: np.ndarray, golden, name: str, error_of) -> None:
+    """A drawn crop [3, 512, 512] and what it looks like in its frame are those of the published program."""
+    assert error_of(picture[:, ::5, 3::5], golden[f"{name}_out_part"]) < 1e-3
+    assert error_of(block_means(picture), golden[f"{name}_out_mean"]) < 5e-4
+    levels = np.floor(255 * picture).astype(np.uint8).transpose(1, 2, 0)
+    assert np.abs(levels.astype(int) - golden[f"{name}_crop"]).max() <= 1
+
+
+@pytest.mark.soak
+def test_the_whole_chain_draws_the_published_picture(published, error_of):
+    """Crops in, picture out: read, edited, stitched, warped, decoded, pasted, as the published program does it for a video."""
+    golden = published.golden["liveportrait"]
+    network = published.filled(MotionExtractor(), "motion")
+    own, driving = network(pictures(*golden["crops"])), network(pictures(*golden["driving"]))
+    change = driving["exp"] - driving["exp"][:1]
+    wanted = torch.from_numpy(keypoints.smooth((own["exp"] + change).numpy()))
+    source = keypoints.transform(own)
+    driven = source + keypoints.change(own, {"exp": wanted})
+    out = published.filled(Stitching(), "stitching")(torch.cat([source.flatten(1), driven.flatten(1)], 1))
+    driven = driven + out[:, :63].view(3, 21, 3)
+    driven[..., :2] += out[:, None, 63:]
+    volume = published.filled(AppearanceExtractor(), "appearance")(pictures(golden["crops"][1]))
+    feature = published.filled(WarpingNetwork(), "warping")(volume, source[1:2], driven[1:2])["out"]
+    picture = published.filled(Decoder(), "decoder")(feature)[0].numpy()
+    same_picture(picture, golden, "video", error_of)
+    levels = np.floor(255 * picture).astype(np.uint8).transpose(1, 2, 0)
+    pasted = crop.paste(levels, golden["to_frame"][1], golden["frames"][1], golden["mask"])
+    assert np.abs(pasted.astype(int) - golden["video_pasted"]).max() <= 1
+
+
+@pytest.mark.soak
+def test_performrecasts_whole_chain_draws_the_published_picture(published, error_of):
+    golden = published.golden["performrecast"]
+    network = published.filled(MotionExtractor(49, 3), "performrecast_motion")
+    own, driving = network(pictures(*golden["crops"])), network(pictures(*golden["driving"]))
+    source = keypoints.transform_recast(own)
+    assert error_of(source.numpy(), golden["replace_x_s"]) < TOLERANCE
+    driven = source + keypoints.change_recast(own, driving, replace=True)
+    assert error_of(driven.numpy(), golden["replace_x_d"]) < TOLERANCE
+    enhanced = {"exp": own["exp"] + driving["exp"] - driving["exp"][:1], "t": driving["t"]}
+    assert error_of((source + keypoints.change_recast(own, enhanced)).numpy(), golden["enhance_x_d"]) < TOLERANCE
+    volume = published.filled(TokenAppearanceExtractor(), "performrecast_appearance")(pictures(golden["crop_512"][0]))
+    feature = published.filled(WarpingNetwork(49), "performrecast_warping")(volume, source[:1], driven[:1])["out"]
+    picture = published.filled(Decoder(), "decoder")(feature)[0].numpy()
+    same_picture(picture, golden, "replace", error_of)
+    levels = np.floor(255 * picture).astype(np.uint8).transpose(1, 2, 0)
+    pasted = crop.paste(levels, golden["to_frame"][0], golden["frames"][0], golden["mask"])
+    assert np.abs(pasted.astype(int) - golden["replace_pasted"]).max() <= 1

@@ -8,6 +8,7 @@ import numpy as np
 import portrait_networks
 import pytest
 import torch
+from portrait_networks import SIZE
 from torch import nn
 
 from cmet_engine import arkit
@@ -78,13 +79,13 @@ def light():
 
 @pytest.fixture(scope="module")
 def liveportrait(clip):
-    generator = PortraitGenerator(portrait_networks.small(), device="cpu", size=portrait_networks.SIZE)
+    generator = PortraitGenerator(portrait_networks.small(), device="cpu", size=SIZE)
     return DrivenRenderer(clip, WarpRenderer(geometry(), *tracks()), generator)
 
 
 @pytest.fixture(scope="module")
 def driven(clip, light):
-    generator = PortraitGenerator(light, device="cpu", batch=2, size=portrait_networks.SIZE)
+    generator = PortraitGenerator(light, device="cpu", batch=2, size=SIZE)
     return DrivenRenderer(clip, WarpRenderer(geometry(), *tracks()), generator)
 
 
@@ -148,7 +149,8 @@ def test_frames_are_the_same_alone_in_any_order_and_for_every_precision(driven):
     part = driven.render_part(textured(1)[top:bottom, left:right].astype(np.float32), 1, (left, top))
     whole = textured(1)
     whole[top:bottom, left:right] = np.clip(np.rint(part), 0, 255)
-    assert np.abs(whole.astype(int) - together[1]).max() <= 1
+    apart = np.abs(whole.astype(int) - together[1])
+    assert apart.mean() < 0.1 and apart.max() <= 3  # the detail that the crop lacks is added to unrounded samples
 
 
 @pytest.mark.parametrize(("given", "words"), [({"yaw": 60}, "more than 45 degrees"), ({"scale": 12}, "too small")])
@@ -178,7 +180,7 @@ def test_detail_beyond_the_crop_comes_back_from_the_frame(clip, driven, monkeypa
 
 def test_little_memory_makes_batches_smaller_and_is_said_once(light, monkeypatch):
     said: list[str] = []
-    generator = PortraitGenerator(light, device="cpu", batch=2, warn=said.append, size=portrait_networks.SIZE)
+    generator = PortraitGenerator(light, device="cpu", batch=2, warn=said.append, size=SIZE)
     appearance, most = light.appearance.forward, 1
 
     def small(picture):
@@ -187,9 +189,9 @@ def test_little_memory_makes_batches_smaller_and_is_said_once(light, monkeypatch
         return appearance(picture)
 
     monkeypatch.setattr(light.appearance, "forward", small)
-    crops = [np.full((256, 256, 3), 90, np.uint8)] * 2
+    crops = [np.full((SIZE, SIZE, 3), 90, np.uint8)] * 2
     readings = np.zeros((2, 2, 5, 3), np.float32)
-    assert generator.draw(crops, readings).shape == (2, 256, 256, 3)
+    assert generator.draw(crops, readings).shape == (2, SIZE, SIZE, 3)
     assert len(said) == 1 and "fewer frames" in said[0] and generator.batch == 1
     most = 0
     with pytest.raises(CmetError, match="does not hold one frame"):
@@ -206,13 +208,26 @@ def test_black_pictures_in_half_precision_are_drawn_again(light):
 
         def forward(self, feature):
             level = self.level.float() if self.level.dtype == torch.float32 else torch.tensor(float("nan"))
-            return level.expand(len(feature), 3, 256, 256)
+            return level.expand(len(feature), 3, SIZE, SIZE)
 
     said: list[str] = []
     decoder = Failing()
-    generator = PortraitGenerator(
-        replace(light, decoder=decoder), device="cpu", warn=said.append, size=portrait_networks.SIZE
-    )
+    generator = PortraitGenerator(replace(light, decoder=decoder), device="cpu", warn=said.append, size=SIZE)
     decoder.half()  # what a CUDA GPU draws with
-    picture = generator.draw([np.full((256, 256, 3), 90, np.uint8)], np.zeros((1, 2, 5, 3), np.float32))
+    picture = generator.draw([np.full((SIZE, SIZE, 3), 90, np.uint8)], np.zeros((1, 2, 5, 3), np.float32))
     assert (picture == 128).all() and len(said) == 1 and "single precision" in said[0]
+
+
+@pytest.mark.gpu
+def test_a_gpu_draws_what_the_cpu_draws_with_its_work_captured_once(light):
+    rng = np.random.default_rng(0)
+    crops = list(rng.integers(0, 256, (5, 16, 16, 3), np.uint8).repeat(16, 1).repeat(16, 2))
+    readings = rng.normal(0, 0.05, (5, 2, 5, 3)).astype(np.float32)
+    there = PortraitGenerator(light, device="cuda", batch=4, size=portrait_networks.SIZE)
+    drawn = there.draw(crops, readings)  # a whole batch, and a part of one
+    captured = there._captured
+    assert captured is not None and np.array_equal(there.draw(crops, readings), drawn)
+    assert there._captured is captured
+    there.networks.exact()
+    here = PortraitGenerator(light, device="cpu", size=portrait_networks.SIZE).draw(crops, readings)
+    assert np.abs(here.astype(int) - drawn).max() <= 2, "half precision"

@@ -25,7 +25,7 @@ from cmet_engine.media.reader import VideoReader
 from cmet_engine.spec import LiveSpec
 from cmet_engine.track import CoefficientTrack
 
-FRAMES = 60
+FRAMES = 36
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="finds worker processes in /proc")
 
 
@@ -56,7 +56,7 @@ def leftovers(folder: Path) -> list[str]:
     return [path.name for path in folder.iterdir() if path.name not in ("job.json", "state.json", "log.txt")]
 
 
-@pytest.mark.parametrize(("stage", "done"), [pytest.param("tracking", 20, marks=pytest.mark.soak), ("render", 30)])
+@pytest.mark.parametrize(("stage", "done"), [pytest.param("tracking", 20, marks=pytest.mark.soak), ("render", 10)])
 def test_cancel_answers_within_a_second_and_leaves_nothing(engine, stage, done, sample):
     clip = engine.folder / "clip.mp4"
     clip.write_bytes(sample.read_bytes() + b"\0\0\0\x0cfree" + os.urandom(4))  # so that nothing is cached
@@ -141,12 +141,12 @@ def test_the_log_for_machines_tells_what_happened(engine, tracked, sample):
 
 
 def test_a_moment_of_an_edit_is_what_the_edit_holds(engine, tracked, sample):
-    timeline = {"emotions": ["happy=0.8@0-3", "sad@2-5"], "strength": 0.7}
+    timeline = {"emotions": ["happy=0.8@0-0.9", "sad@0.6-1.3"], "strength": 0.7}
     state = engine.finished(engine.asker.edit(sample, renderer="none", **timeline)["id"])
     edited = CoefficientTrack.load(state["files"]["edited.npz"])
     ask(engine, 0.0, **timeline)  # warm
     taken = []
-    for frame in (0, 30, 47, FRAMES - 1):
+    for frame in (0, 18, 28, FRAMES - 1):
         start = time.perf_counter()
         answer = engine.asker.live(sample, frame / 25 + 0.01, **timeline)
         taken.append(time.perf_counter() - start)
@@ -158,9 +158,9 @@ def test_a_moment_of_an_edit_is_what_the_edit_holds(engine, tracked, sample):
 
 def test_a_moment_of_an_edit_can_be_drawn(engine, tracked, sample):
     ask(engine, 0.0)
-    picture = patiently(lambda: engine.asker.live_picture(sample, 2.0))
+    picture = patiently(lambda: engine.asker.live_picture(sample, 1.0))
     image = cv2.imdecode(np.frombuffer(picture, np.uint8), cv2.IMREAD_COLOR)[..., ::-1].astype(float)
-    shown = next(frame.image for frame in VideoReader(sample) if frame.index == 50)
+    shown = next(frame.image for frame in VideoReader(sample) if frame.index == 25)
     assert np.abs(image - shown).mean() < 3  # nothing is edited, so it is the clip's own frame
 
 
