@@ -82,6 +82,7 @@ class Others(Panel):
         start, self._start = self._start, None
         path = Path(event.file.name)
         data = await event.file.read()
+        event.sender.run_method("reset")  # or it would refuse the same file again
         ui.notify(f"Listening to {path.name} …")
         await self._use(data, path, start)
 
@@ -102,7 +103,10 @@ class Others(Panel):
         name = (re.sub(r"[^A-Za-z0-9_-]+", "_", path.stem).strip("_-")[:36] or "voice").lower()
         name = name if name[0].isalpha() else f"v{name}"[:40]
         if self._way == "follow":
-            await self.page.attempt(self._heard, data, path.suffix, self.page.time if start is None else start)
+            begin = self.page.time if start is None else start
+            await self.page.attempt(
+                self._heard, data, path.suffix, begin, say=f"The blocks are what was heard in {path.name}."
+            )
         elif await self.page.attempt(self._make, data, path.suffix, name, say=f"{name} is among the emotions now."):
             await self.page.add(name, start, whole=self._way == "whole")
 
@@ -121,6 +125,7 @@ class Others(Panel):
     async def _face(self, event: events.UploadEventArguments) -> None:
         """Put the expression of a face on, at the playhead."""
         data, suffix = await event.file.read(), Path(event.file.name).suffix
+        event.sender.run_method("reset")  # or it would refuse the same file again
         ui.notify(f"Looking at {event.file.name} …")
         if await self.page.attempt(self._refer, data, suffix, event.file.name):
             await self.page.add(LIKE, whole=self._way != "emotion")
