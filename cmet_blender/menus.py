@@ -89,8 +89,8 @@ def _asset_menu(menu: Any, context: Any) -> None:
 
 def _shape_menu(menu: Any, context: Any) -> None:
     menu.layout.separator()
-    menu.layout.operator("cmet.assign_shape")
-    menu.layout.operator("cmet.match")
+    menu.layout.operator("cmet.assign_shape", text="C-MET: Take Coefficient")
+    menu.layout.operator("cmet.match", text="C-MET: Match Shapes Again")
 
 
 def _import_menu(menu: Any, context: Any) -> None:

@@ -18,9 +18,11 @@ def draw(layout: Any) -> None:
     """The keys, as Blender's own preferences show keys."""
     configuration = bpy.context.window_manager.keyconfigs.user
     keymap = configuration.keymaps.get("Window") if configuration is not None else None
+    if keymap is None:  # without a window
+        return
     column = layout.column(align=True)
     column.use_property_split = False
-    for name, _ in SHORTCUTS if keymap is not None else ():
+    for name, _ in SHORTCUTS:
         item = next((item for item in keymap.keymap_items if item.idname == name), None)
         if item is not None:
             rna_keymap_ui.draw_kmi(["ADDON", "USER", "DEFAULT"], configuration, keymap, item, column, 0)

@@ -53,21 +53,23 @@ class Rest:
         }
 
 
-def rest_of(track: CoefficientTrack, seconds: float | None = None) -> Rest:
+def rest_of(track: CoefficientTrack, seconds: float | tuple[float, float] | None = None) -> Rest:
     """The rest of the face of a track.
 
     Args:
         track: a take or a tracked clip, at least partly calm.
-        seconds: a moment at which the face rests; None finds what the face returns to most.
+        seconds: a moment at which the face rests, or the first and the last of a while; None finds what the face returns to most.
 
     Raises:
         InvalidInput: the track has no frame with a face, or none near that moment.
     """
     used = track.valid.copy()
     if seconds is not None:
-        used &= np.abs(track.times - seconds) <= _AROUND + 0.5 / float(track.fps)
+        first, last = seconds if isinstance(seconds, tuple) else (seconds - _AROUND, seconds + _AROUND)
+        half = 0.5 / float(track.fps)
+        used &= (track.times >= first - half) & (track.times <= last + half)
         if not used.any():
-            raise InvalidInput(f"No face was tracked at {seconds:g} s; choose another moment of rest.")
+            raise InvalidInput(f"No face was tracked at {(first + last) / 2:g} s; choose another moment of rest.")
     if not used.any():
         raise InvalidInput("The track has no frame with a face, so its rest is not known.")
     values = track.coefficients[used].astype(np.float64)

@@ -46,6 +46,7 @@ from .track import (
     CMET_OT_forget_people,
     CMET_OT_import_take,
     CMET_OT_load_footage,
+    CMET_OT_start_at_timecode,
     CMET_OT_track,
     CMET_OT_view_footage,
 )
@@ -55,6 +56,7 @@ CLASSES = (
     CMET_OT_load_footage,
     CMET_OT_import_take,
     CMET_OT_view_footage,
+    CMET_OT_start_at_timecode,
     CMET_OT_find_people,
     CMET_OT_forget_people,
     CMET_OT_track,

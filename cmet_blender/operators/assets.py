@@ -8,7 +8,7 @@ from cmet_engine.errors import InvalidInput
 
 from .. import emotion_assets, emotion_strips, rig
 from .base import SimpleOperator, chosen, mapping_of
-from .emotions import choose_layer, part_of
+from .emotions import NewLayer, choose_layer, part_of
 from .layers import LayerOperator
 
 
@@ -27,7 +27,7 @@ class CMET_OT_keep_asset(LayerOperator, bpy.types.Operator):
         return f"'{title}' is an asset of this file now; the asset browser shows it."
 
 
-class CMET_OT_add_asset(SimpleOperator, bpy.types.Operator):
+class CMET_OT_add_asset(NewLayer, SimpleOperator, bpy.types.Operator):
     """Put the active asset of the asset browser on the chosen rig as a layer"""
 
     bl_idname = "cmet.add_asset"
@@ -43,6 +43,7 @@ class CMET_OT_add_asset(SimpleOperator, bpy.types.Operator):
     def work(self, context: Any) -> str:
         one, asset, settings = chosen(context), context.asset, context.scene.cmet
         rig.check_editable(one.rig)
+        self.take_from_panel(settings)
         action = asset.local_id
         if action is None:
             with bpy.data.libraries.load(asset.full_library_path, link=False) as (_, wanted):
@@ -50,7 +51,7 @@ class CMET_OT_add_asset(SimpleOperator, bpy.types.Operator):
             (action,) = wanted.actions
         try:
             strip = emotion_assets.add(
-                one.rig, action, frames_of(context.scene), strength=settings.strength, fade=settings.fade, mapping=mapping_of(one)
+                one.rig, action, frames_of(context.scene), strength=self.strength, fade=self.fade, mapping=mapping_of(one)
             )  # fmt: skip
         finally:
             if asset.local_id is None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import bpy
-from bpy.props import BoolProperty, EnumProperty, StringProperty
+from bpy.props import BoolProperty, EnumProperty, FloatProperty, IntProperty, StringProperty
 from bpy_extras.io_utils import ImportHelper
 
 from cmet_engine.emotions import LIKE
@@ -216,7 +216,24 @@ def _heard(state: dict[str, Any]) -> EmotionTimeline:
     return EmotionTimeline([EmotionKey(**key) for key in report["timeline"]["keys"]])
 
 
-class CMET_OT_add_emotion_file(SimpleOperator, bpy.types.Operator, ImportHelper):
+class NewLayer:
+    """An operator that adds a layer at once: its strength and fade are the panel's, and can be changed behind it (F9)."""
+
+    strength: FloatProperty(
+        name="Strength", soft_min=0.0, soft_max=1.5, options={"SKIP_SAVE"}, description="Influence of the new strip"
+    )
+    fade: IntProperty(
+        name="Fade", min=0, soft_max=50, options={"SKIP_SAVE"}, description="Frames in which it comes and goes at ends within the take"
+    )  # fmt: skip
+
+    def take_from_panel(self, settings: Any) -> None:
+        """Give what was not asked for the panel's value."""
+        for name in ("strength", "fade"):
+            if not self.properties.is_property_set(name):  # type: ignore[attr-defined]
+                setattr(self, name, getattr(settings, name))
+
+
+class CMET_OT_add_emotion_file(NewLayer, SimpleOperator, bpy.types.Operator, ImportHelper):
     """Add an emotion from the file of an edited take; works without the engine"""
 
     bl_idname = "cmet.add_emotion_file"
@@ -228,12 +245,13 @@ class CMET_OT_add_emotion_file(SimpleOperator, bpy.types.Operator, ImportHelper)
 
     def work(self, context: Any) -> str:
         settings, one = context.scene.cmet, chosen(context)
+        self.take_from_panel(settings)
         edited = CoefficientTrack.load(self.filepath)
         beside = Path(self.filepath).with_name("source.npz")
         source = CoefficientTrack.load(beside) if beside.is_file() else source_track(one)
         strip = emotion_strips.add(
-            one.rig, Path(self.filepath).stem, emotion_strips.delta(edited, source), settings.start_frame, strength=settings.strength,
-            mapping=mapping_of(one), part=part_of(context.scene), fade=settings.fade, info={"layer": "file"},
+            one.rig, Path(self.filepath).stem, emotion_strips.delta(edited, source), settings.start_frame, strength=self.strength,
+            mapping=mapping_of(one), part=part_of(context.scene), fade=self.fade, info={"layer": "file"},
         )  # fmt: skip
         choose_layer(one, strip)
         return f"Strip '{strip.name}' added."

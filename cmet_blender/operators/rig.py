@@ -1,5 +1,6 @@
 """The mapping table of the rig, and the keys on it."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -133,7 +134,22 @@ def apply(context: Any, one: Any) -> str:
     """Write the track of a `Performer` as keys on their rig; returns what was done."""
     settings, track = context.scene.cmet, source_track(one)
     action = keyframes.apply_track(
-        one.rig, track, mapping_of(one), settings.start_frame, simplify=settings.simplify, scene=context.scene
+        one.rig,
+        track,
+        mapping_of(one),
+        settings.start_frame,
+        simplify=settings.simplify,
+        name=Path(one.track).stem,
+        scene=context.scene,
     )
-    notes = [*track.notes, *keyframes.notes_of(action)]
+    notes = [*track.notes, *keyframes.notes_of(action), *_grown(context.scene, action)]
     return " ".join([f"{len(track)} frames on '{one.rig.name}' as action '{action.name}'.", *notes])
+
+
+def _grown(scene: Any, action: Any) -> list[str]:
+    """Let the scene end no earlier than a take; returns a sentence where it grew."""
+    last = math.floor(action.frame_range[1] + 1e-3)
+    if last <= scene.frame_end:
+        return []
+    scene.frame_end = last
+    return [f"The scene ends at frame {last} now."]

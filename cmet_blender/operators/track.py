@@ -1,5 +1,6 @@
 """Load a clip, track it, and cancel what is under way."""
 
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from bpy_extras.io_utils import ImportHelper
 from cmet_engine.cleanup import PARTS, cleaned
 from cmet_engine.errors import InvalidInput, NotFound
 from cmet_engine.rest import calibrated, rest_of
-from cmet_engine.track import CoefficientTrack
+from cmet_engine.track import START_SECONDS, CoefficientTrack
 
 from .. import footage, performers, session
 from ..frames import scene_fps
@@ -29,6 +30,7 @@ from .base import (
 )
 from .rig import apply
 
+MAXFRAME = 1_048_574  # of a scene in Blender
 CLIPS = (".mp4", ".mov", ".mkv", ".avi", ".webm", ".m4v", ".mxf")
 CLIP_FILTER = ";".join(f"*{suffix}" for suffix in CLIPS)
 TAKES = (".npz", ".csv", ".tsv", ".txt", ".json")
@@ -86,6 +88,27 @@ class CMET_OT_import_take(SimpleOperator, bpy.types.Operator, ImportHelper):
             about = f"{len(track)} frames at {float(track.fps):g} a second. Choose a rig, then press Apply Take."
             return " ".join([about, *track.notes])
         return apply(context, chosen(context))
+
+
+class CMET_OT_start_at_timecode(SimpleOperator, bpy.types.Operator):
+    """Let the take start at the scene frame that its timecode names; then apply it again"""
+
+    bl_idname = "cmet.start_at_timecode"
+    bl_label = "Start at Timecode"
+    bl_options = {"REGISTER", "UNDO"}
+
+    def work(self, context: Any) -> str:
+        settings = context.scene.cmet
+        seconds = source_track(performers.current(settings)).meta.get(START_SECONDS)
+        if seconds is None:
+            raise InvalidInput("The take has no timecode; give its first frame as Start.")
+        frame = round(Fraction(seconds) * scene_fps(context.scene))
+        if frame > MAXFRAME:
+            raise InvalidInput(
+                f"The timecode names frame {frame}, and Blender's last is {MAXFRAME}; give its first frame as Start."
+            )
+        settings.start_frame = frame
+        return f"The take starts at frame {frame}. Apply the take again."
 
 
 class CMET_OT_view_footage(SimpleOperator, bpy.types.Operator):
@@ -180,15 +203,18 @@ class CMET_OT_calibrate(SimpleOperator, bpy.types.Operator):
 
     here: BoolProperty(
         name="At the Current Frame",
-        description="The face rests at the current frame of the scene; off finds what the face returns to most",
+        description="The face rests at the current frame of the scene, or over its preview range where it has one; off finds what the face returns to most",
         options={"SKIP_SAVE"},
     )
 
     def work(self, context: Any) -> str:
         one, scene = performers.current(context.scene.cmet), context.scene
         track = source_track(one)
-        seconds = None
-        if self.here:
+        seconds: Any = None
+        if self.here and scene.use_preview_range:
+            frames = scene.frame_preview_start, scene.frame_preview_end
+            seconds = tuple(float((frame - scene.cmet.start_frame) / scene_fps(scene)) for frame in frames)
+        elif self.here:
             seconds = (scene.frame_current_final - scene.cmet.start_frame) / float(scene_fps(scene))
         rest = rest_of(track, seconds)
         path = new_result(f"{Path(one.track).stem}_rest.npz")

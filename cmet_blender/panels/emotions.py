@@ -22,7 +22,7 @@ class CMET_PT_emotion(Panel, bpy.types.Panel):
         layout, settings = fields(self.layout), context.scene.cmet
         one = whose(layout, settings)
         row = layout.row(align=True)
-        row.template_icon_view(settings, "emotion", show_labels=True, scale=4.0, scale_popup=3.5)
+        row.template_icon_view(settings, "emotion", show_labels=True, scale=4.0, scale_popup=4.6)
         column = row.column(align=True)
         column.operator("cmet.refresh_emotions", icon="FILE_REFRESH", text="")
         column.operator("cmet.show_assets", icon="ASSET_MANAGER", text="")

@@ -47,7 +47,10 @@ class CMET_PT_footage(Panel, bpy.types.Panel):
             "cmet.load_footage", icon="FILE_MOVIE", text="Load Clip" if not settings.clip else Path(settings.clip).name
         )
         column = layout.column(align=True)
-        column.prop(settings, "start_frame")
+        row = column.row(align=True)
+        row.prop(settings, "start_frame")
+        if performers.current(settings).track:
+            row.operator("cmet.start_at_timecode", icon="TIME", text="")
         column.prop(settings, "match_rate")
         column.prop(settings, "colorspace")
         if settings.clip:

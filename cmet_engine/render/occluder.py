@@ -13,6 +13,9 @@ from cmet_engine.smoothstep import smoothstep
 EDGE = (0.12, 0.5)
 """Probability below which a pixel is the face's, and above which it is the occluder's."""
 
+CHANGED = (3.0, 8.0)
+"""Grey levels: what lies behind an occluder counts as changed from the first on, and fully from the second."""
+
 
 @dataclass(frozen=True)
 class Occluder:
@@ -37,12 +40,18 @@ class Occluder:
         result[top:bottom, left:right] = quantised(completed(below, self.known), part.dtype)
         return result
 
-    def put_back(self, part: np.ndarray, drawn: np.ndarray) -> np.ndarray:
-        """The rendered picture `drawn` with the occluder as it was in `part`, its soft edge and shadow with it."""
+    def put_back(self, part: np.ndarray, drawn: np.ndarray, behind: np.ndarray) -> np.ndarray:
+        """The rendered picture `drawn` with the occluder as it was in `part`, its soft edge and shadow with it.
+
+        What was made up `behind` it (`taken_off`) and looks the same in `drawn` is as it was, too, however unsure the occluder is.
+        """
         left, top, right, bottom = self.box
         result = drawn.copy()
-        own, moved = (picture[top:bottom, left:right].astype(np.float32) for picture in (part, drawn))
-        result[top:bottom, left:right] = quantised(moved + (own - moved) * self.alpha[..., None], part.dtype)
+        own, moved, made_up = (p[top:bottom, left:right].astype(np.float32) for p in (part, drawn, behind))
+        changed = cv2.dilate(np.abs(moved - made_up).max(2), np.ones((3, 3), np.uint8))
+        still = (1 - smoothstep(changed, *CHANGED)) * cv2.blur(1 - self.known, (3, 3))
+        alpha = np.maximum(self.alpha, still)[..., None]
+        result[top:bottom, left:right] = quantised(moved + (own - moved) * alpha, part.dtype)
         return result
 
 

@@ -17,6 +17,12 @@ FINE, FINE_UP_TO = 2, 110
 DARKNESS = 0.25
 """Brightness of the inside of a wide open mouth, as a share of the brightness of the lips."""
 
+ASIDE = (0.1, 0.22)
+"""How far an iris is beside the middle of the eye, as a share of its width: from the second on, nothing is known of what the lids hide."""
+
+LID_SHADOW = 0.3
+"""Share of the light that the upper lid takes from what it uncovers next to it."""
+
 DEEP = (0.04, 0.14)
 """Gap as a share of the mouth's width: up to the first, and where the frame's own mouth is open beyond the second, the inside is as
 dark as what the frame shows darkest between the lips."""
@@ -226,21 +232,53 @@ def draw_eye(result: np.ndarray, image: np.ndarray, eye: Opening, iris: np.ndarr
     if np.abs(iris_move).max() > STILL:
         distance = np.linalg.norm(eye.place - iris[0] - iris_move, axis=1)
         ball = iris_move * smoothstep(distance, 2.2 * radius, 1.1 * radius)[:, None]
-    with_upper, with_lower = eye.drawn(lash, blend, 0.75)
-    lids = eye.upper_shift * with_upper + eye.lower_shift * with_lower
-    colours = eye.sample(image, ball * (1 - with_upper - with_lower) + lids)
-    # where a lid has uncovered the eyeball, show what lies opposite on it, so that the iris stays round
+    # where a lid uncovers the eyeball, show what lies opposite or beside on it: the iris stays round
     behind = eye.place - ball
     hidden = smoothstep(eye.inside_source(behind), 1.5 * lash, 0.5 * lash)
-    mirrored = behind - 2 * ((behind - iris[0]) @ eye.across)[:, None] * eye.across
-    known = smoothstep(eye.inside_source(mirrored), 0.8 * lash, 1.6 * lash)
     opened = np.maximum(-(eye.upper_shift @ eye.across), eye.lower_shift @ eye.across)
-    share = hidden * known * smoothstep(opened, 0.3, 1.0 + 0.2 * lash)
-    carried_upper, carried_lower = eye.carried(0.5 * lash, blend)
-    share = share * (1 - np.maximum(carried_upper, carried_lower)[:, 0])
+    share, around = hidden * smoothstep(opened, 0.3, 1.0 + 0.2 * lash), None
+    known = np.zeros_like(share)
     if share.max() > 0.01:
-        colours += (eye.sample(image, eye.place - mirrored) - colours) * share[:, None]
+        around, known = _around_iris(image, eye, behind - iris[0], iris[0], lash)
+        around *= 1 - LID_SHADOW * smoothstep(eye.to_upper, 5 * lash, lash)[:, None]
+    ball_stays = float((share * known).sum() / max(share.sum(), 1e-6))
+    with_upper, with_lower = (
+        stretched + ball_stays * (carried - stretched)
+        for stretched, carried in zip(eye.drawn(lash, blend, 0.75), eye.carried(lash, blend), strict=True)
+    )
+    lids = eye.upper_shift * with_upper + eye.lower_shift * with_lower
+    colours = eye.sample(image, ball * (1 - with_upper - with_lower) + lids)
+    if around is not None:
+        share = share * known * (1 - np.maximum(*eye.carried(0.5 * lash, blend))[:, 0])
+        colours += (around - colours) * share[:, None]
     eye.paste(result, colours)
+
+
+def _around_iris(
+    image: np.ndarray, eye: Opening, offset: np.ndarray, centre: np.ndarray, lash: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """What the original shows of the eyeball at places `offset` [K, 2] from the iris's centre, had it no lids.
+
+    Taken from opposite places, below for above, and where these are covered, too, from beside the centre at the same distance.
+
+    Returns:
+        float32 [K, 3], and how far it is known, [K] in 0..1.
+    """
+    along = (offset @ eye.along)[:, None]
+    distance = np.linalg.norm(offset, axis=1, keepdims=True)
+    side = smoothstep(along / np.maximum(distance, 1e-3), -0.5, 0.5)
+    colours, total = np.zeros((len(offset), 3), np.float32), np.zeros((len(offset), 1))
+    for place, weight in (
+        (2 * along * eye.along - offset, 1.0),
+        (distance * eye.along, side),
+        (-distance * eye.along, 1 - side),
+    ):
+        seen = smoothstep(eye.inside_source(centre + place), 0.8 * lash, 1.6 * lash)[:, None]
+        weight = np.minimum(weight * seen, 1 - total)
+        colours += eye.sample(image, eye.place - centre - place) * weight
+        total += weight
+    aside = abs(float((centre - eye.place.mean(0)) @ eye.along)) / eye.width
+    return colours / np.maximum(total, 1e-3), total[:, 0] * smoothstep(aside, *ASIDE[::-1])
 
 
 def draw_mouth(

@@ -126,7 +126,8 @@ class WarpRenderer(PartRenderer):
         before = self._before(part, landmarks, index)
         if before is None:
             return self._drawn(part, landmarks, moves, index)
-        return before.put_back(part, self._drawn(before.taken_off(part), landmarks, moves, index))
+        behind = before.taken_off(part)
+        return before.put_back(part, self._drawn(behind, landmarks, moves, index), behind)
 
     def without_occluder(self, part: np.ndarray, index: int, corner: tuple[int, int]) -> np.ndarray:
         """A part of frame `index` without what lies before the face."""
@@ -136,7 +137,7 @@ class WarpRenderer(PartRenderer):
     def with_occluder(self, part: np.ndarray, drawn: np.ndarray, index: int, corner: tuple[int, int]) -> np.ndarray:
         """A drawn part of frame `index` with what lies before the face put back; `part` is the frame's own."""
         before = self._before(part, self._prepared(index)[0] - [*corner, 0], index) if self._occlusion else None
-        return drawn if before is None else before.put_back(part, drawn)
+        return drawn if before is None else before.put_back(part, drawn, before.taken_off(part))
 
     def change(self, index: int) -> float:
         """The largest change of a coefficient in frame `index`, 0 to 1."""

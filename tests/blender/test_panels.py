@@ -172,7 +172,12 @@ def test_a_dropped_take_goes_onto_the_rig_and_its_start_may_be_done_again(bpy, d
     settings, path = bpy.context.scene.cmet, str(track.save(tmp_path / "take.csv"))
     assert bpy.ops.cmet.import_take(filepath=path, start_frame=11) == {"FINISHED"}
     assert settings.rig == head and settings.track == path and settings.start_frame == 11
-    assert tuple(head.data.shape_keys.animation_data.action.frame_range) == (11.0, 60.0)
+    action = head.data.shape_keys.animation_data.action
+    assert tuple(action.frame_range) == (11.0, 60.0) and action.name == "take"
+    assert bpy.context.scene.frame_end == 60  # it ended at 50
+    settings.start_frame, track.meta["start_seconds"] = 1, 3600.5
+    settings.track = str(track.save(tmp_path / "timed.npz"))
+    assert bpy.ops.cmet.start_at_timecode() == {"FINISHED"} and settings.start_frame == 86412
     head.active_shape_key_index = 5
     name = head.active_shape_key.name
     assert bpy.ops.cmet.assign_shape(coefficient="jawOpen") == {"FINISHED"}
@@ -215,3 +220,16 @@ def test_a_job_and_its_end_are_shown_where_they_were_started(bpy, draw, head):
     shown = draw()
     assert "No rig is chosen" in " ".join(shown["Emotion"]) or "Nothing on" in " ".join(shown["Emotion"])
     assert "No rig" not in " ".join(shown["Footage"])
+
+
+def test_a_layer_that_was_added_may_be_done_again_with_another_strength(bpy, draw, head, track, tmp_path):
+    settings = bpy.context.scene.cmet
+    settings.rig, settings.strength, settings.track = head, 0.5, str(track.save(tmp_path / "take.npz"))
+    edited = track.save(tmp_path / "edited.npz")
+    track.coefficients[:] = 0
+    settings.track = str(track.save(tmp_path / "calm.npz"))
+    strips = [bpy.ops.cmet.add_emotion_file(filepath=str(edited), **own) for own in ({}, {"strength": 0.25, "fade": 0})]
+    assert strips == [{"FINISHED"}] * 2
+    tracks = head.data.shape_keys.animation_data.nla_tracks
+    found = [tracks["C-MET: " + name].strips[0] for name in ("edited", "edited 2")]
+    assert [strip.fcurves.find("influence").evaluate(25) for strip in found] == [0.5, 0.25]

@@ -2,7 +2,7 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cmet_blender import mapping
@@ -202,7 +202,6 @@ def test_damaged_mapping_files_are_named(tmp_path, change, words):
         mapping.RigMapping.load(path)
 
 
-@settings(max_examples=10)  # each compares every name with every shape
 @given(st.lists(st.text(min_size=1, max_size=20), max_size=12))
 def test_any_names_give_a_whole_mapping(names):
     found = mapping.match(names)

@@ -63,6 +63,14 @@ def test_a_frame_of_rest_is_exactly_zero() -> None:
     assert np.abs(result.coefficients[row, slow]).max() < 0.02
 
 
+def test_rest_may_be_a_while() -> None:
+    values = np.zeros((50, arkit.COUNT), np.float32)
+    values[20:30, arkit.INDEX["jawOpen"]] = 0.2
+    values[10:20, arkit.INDEX["jawOpen"]] = 0.4
+    track = CoefficientTrack(Fraction(25), values)
+    assert abs(rest_of(track, (20 / 25, 29 / 25)).coefficients[arkit.INDEX["jawOpen"]] - 0.2) < 1e-6
+
+
 def test_full_stays_full_and_nothing_is_below_zero() -> None:
     _, seen = acted()
     seen.coefficients[40, arkit.INDEX["eyeSquintLeft"]] = 1.0

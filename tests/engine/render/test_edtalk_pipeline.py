@@ -101,11 +101,11 @@ def test_every_frame_is_drawn_and_the_background_stays_bit_by_bit(clip, networks
 
 
 def test_frames_in_any_order_and_any_batch_are_the_same(clip, networks):
-    images = [frame.image.copy() for frame in VideoReader(clip)]
+    images = [frame.image.copy() for frame in VideoReader(clip)][:6]
     forward = EdtalkRenderer(clip, geometry(), HAPPY, VECTORS, networks=networks, device="cpu", batch=4)
     ordered = [forward.render(image, index) for index, image in enumerate(images)]
     backward = EdtalkRenderer(clip, geometry(), HAPPY, VECTORS, networks=networks, device="cpu", batch=1)
-    for index in (16, 3, 9, 0):
+    for index in (5, 1, 3, 0):
         difference = np.abs(backward.render(images[index], index).astype(int) - ordered[index])
         assert difference.max() <= 1  # rounding of batches of different size
 
@@ -375,11 +375,11 @@ def test_a_portrait_speaks_as_long_as_the_voice(clip, networks, monkeypatch):
     picture = textured(3)
     monkeypatch.setattr(portrait, "portrait_landmarks", lambda image: head(160, 120, 42))  # a drawn pattern has no face
     driving = EdtalkRenderer(clip, geometry(), HAPPY, VECTORS, networks=networks, device="cpu")
-    wave = np.random.default_rng(0).standard_normal(16000).astype(np.float32) * 0.1
+    wave = np.random.default_rng(0).standard_normal(12800).astype(np.float32) * 0.1
     speaking = PortraitRenderer(picture, driving, Fraction(25), voice=wave)
     frames = list(speaking)
-    assert len(frames) == speaking.count == 25 and frames[0].shape == picture.shape
-    assert any("The voice lasts 1.00 s" in message for message in speaking.messages)
+    assert len(frames) == speaking.count == 20 and frames[0].shape == picture.shape
+    assert any("The voice lasts 0.80 s" in message for message in speaking.messages)
     np.testing.assert_array_equal(speaking.codes.pose[-1], speaking.codes.pose[-5])
     assert np.abs(speaking.codes.lip[-1] - speaking.codes.lip[-5]).max() > 0
     short = PortraitRenderer(picture, driving, Fraction(25), voice=wave[:4800])

@@ -73,6 +73,14 @@ def test_rims_stay_to_the_pixel_while_the_brows_behind_them_move(geometry, track
     assert np.array_equal(kept[170:], bent[170:]), "elsewhere the edit is the same"
 
 
+def test_a_rim_that_is_hardly_sure_is_not_lost_where_nothing_moves_behind_it(geometry, tracks, rims):
+    _, rim, matte = rims
+    picture = np.where(rim[..., None], 20, np.full((SIZE, SIZE, 3), 170)).astype(np.uint8)
+    found = left_out(of_mattes([0.25 * matte] * FRAMES), geometry)  # taken off, and hardly put back
+    kept = WarpRenderer(geometry, *tracks, occlusion=found).render(picture, 5)
+    assert np.abs(kept[rim].astype(int) - picture[rim]).mean() < 15
+
+
 def test_nothing_before_the_face_changes_nothing(geometry, tracks, rims):
     nothing = left_out(of_mattes([None] * FRAMES), geometry)
     pictures = [WarpRenderer(geometry, *tracks, occlusion=which).render(rims[0], 3) for which in (None, nothing)]

@@ -325,9 +325,27 @@ def test_lids_that_close_show_a_line_of_lashes_and_no_speck_of_the_eyeball():
     drawn = warp(image, landmarks, moves)
     for upper, lower in OPENINGS[:2]:
         line = (landmarks + moves)[list(upper + lower), :2]
-        x0, y0 = (line.min(0) + np.array([6, -8])).astype(int)
-        x1, y1 = (line.max(0) + np.array([-6, 8])).astype(int)
+        (x0, y0), (x1, y1) = (line.min(0) + np.array([6, -8])).astype(int), (line.max(0) - [6, -8]).astype(int)
         assert drawn[y0:y1, x0:x1].max() < 175 and (drawn[y0:y1, x0:x1].min((0, 2)) < 100).all()
+
+
+def test_iris_and_pupil_of_an_eye_that_widens_stay_round():
+    landmarks = head(scale=200.0).astype(np.float64)
+    image = np.full((HEIGHT, WIDTH, 3), 150, np.uint8)
+    for centre, (upper, lower) in zip((468, 473), OPENINGS[:2], strict=True):
+        eye = landmarks[[*upper, *lower[::-1]], :2]
+        landmarks[centre : centre + 5, :2] = eye.mean(0) + 14 * np.array([[0, 0], [1, 0], [0, -1], [-1, 0], [0, 1]])
+        ball = np.full_like(image, 230)
+        for radius, shade in ((14, 90), (5, 20)):
+            cv2.circle(ball, np.round(eye.mean(0)).astype(int).tolist(), radius, (shade,) * 3, -1)
+        inside = cv2.fillPoly(np.zeros(image.shape[:2], np.uint8), [np.round(eye).astype(np.int32)], 1)
+        image = np.where(inside[..., None] > 0, ball, image)
+    drawn = warp(image, landmarks, landmark_motion(landmarks[None], delta(eyeWide=1.0))[0]).mean(-1)
+    for centre in (468, 473):
+        x, y = np.round(landmarks[centre, :2]).astype(int)
+        for shade in (55, 120):  # darker than which are the pupil, and pupil and iris
+            down, across = ((line < shade).sum() for line in (drawn[y - 30 : y + 30, x], drawn[y, x - 30 : x + 30]))
+            assert abs(int(down) - int(across)) <= 2
 
 
 def test_the_skin_beside_a_corner_of_the_mouth_goes_along_with_it():
