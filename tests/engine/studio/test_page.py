@@ -201,6 +201,7 @@ def refusals_are_said_in_the_engines_sentence(studio, page):
     page.get_by_label("Path", exact=True).press("Enter")
     page.get_by_text("is outside the folders that this engine may use").wait_for()
     page.get_by_role("button", name="Close").last.click()
+    page.locator(".chooser").wait_for(state="hidden")
 
 
 def everything_is_reached_by_keyboard_and_has_a_name(studio, page):
@@ -210,6 +211,7 @@ def everything_is_reached_by_keyboard_and_has_a_name(studio, page):
         .map((e) => e.outerHTML.slice(0, 120))"""
     )
     assert nameless == []
+    page.get_by_role("button", name="Open …").focus()
     page.keyboard.press("Tab")
     assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
 
