@@ -90,10 +90,10 @@ def draw_layers(layout: Any, one: Any, settings: Any, width: int) -> None:
     if found:
         row.operator("cmet.bake", icon="RENDER_ANIMATION")
         exact = row.row(align=True)
-        exact.enabled = bool(settings.clip) and bool(emotion_strips.emotions(one.rig))
+        exact.enabled = bool(settings.clip or one.track) and bool(emotion_strips.emotions(one.rig))
         exact.operator("cmet.recompute", icon="FILE_REFRESH")
-        if not settings.clip:
-            layout.label(text="Recompute needs a clip", icon="INFO")
+        if not (settings.clip or one.track):
+            layout.label(text="Recompute needs a clip or a take", icon="INFO")
         else:
             for note in emotion_strips.not_kept(one.rig):
                 wrapped(layout, f"Recompute: {note}", width, "INFO")

@@ -112,6 +112,7 @@ class HandOver(Panel):
     async def _open_timeline(self, event: events.UploadEventArguments) -> None:
         """Take the keys of a timeline file."""
         data = await event.file.read()
+        event.sender.run_method("reset")  # or it would refuse the same file again
         keys = await self.page.attempt(_keys_of, data, event.file.name)
         if keys is not None:
             await self.page.change(keys)

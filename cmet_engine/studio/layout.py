@@ -4,6 +4,7 @@ from nicegui import ui
 
 from cmet_engine.studio.handover import HandOver
 from cmet_engine.studio.opening import Opening
+from cmet_engine.studio.others import Others
 from cmet_engine.studio.page import TICK, Page, Panel
 from cmet_engine.studio.people import People
 from cmet_engine.studio.properties import Properties
@@ -24,11 +25,13 @@ KEYS = {
 def build(session: Session) -> None:
     """Make a page that shows a session."""
     page = Page(session)
-    opening, people, stage = Opening(page), People(page), Stage(page)
-    page.timeline = timeline = Timeline(page, people.start_voice)
+    opening, others, stage = Opening(page), Others(page), Stage(page)
+    page.timeline = timeline = Timeline(page, others.start_voice)
     with ui.element("main").classes("studio"):
         page.place(_Top(page, opening), "header", "top")
-        page.place(people, "nav", "left", label="People and emotions")
+        with tag("nav", classes="left", aria_label="People and emotions"):
+            page.place(People(page), "div", "")
+            page.place(others, "div", "")
         with tag("section", classes="centre", aria_label="Picture"):
             stage.make()
         page.place(_Right(page, stage), "aside", "right", label="Properties")

@@ -85,5 +85,6 @@ class Opening:
     async def _dropped(self, event: events.UploadEventArguments) -> None:
         """Hand a clip that was dropped to the engine, and open it there."""
         data, suffix = await event.file.read(), Path(event.file.name).suffix.lower()
+        event.sender.run_method("reset")  # or it would refuse the same file again
         if sent := await self.page.attempt(self.page.session.sent, data, suffix):
             await self._open(sent)

@@ -24,7 +24,7 @@ from cmet_engine.models.assets import ASSETS
 FOLDER = Path(__file__).parents[2] / "cmet_engine" / "docs" / "studio"
 SIZES = ((1280, 800), (1920, 1080))
 THEMES = ("light", "dark")
-QUALITY = 38  # of WebP
+QUALITY = 28  # of WebP
 SETTLED = 900  # milliseconds after which a page of another size or theme is drawn, and the picture is the full one
 DONE = ".job span.good"
 

@@ -38,18 +38,27 @@ def service(tmp_path, clip, monkeypatch, project):
 
 
 @pytest.fixture
-def scene(bpy, project, clip, shared_engine, monkeypatch, tmp_path):
-    """The demo head in a scene of its own file, with the add-on registered and the tests' engine."""
+def at_work(bpy, shared_engine, monkeypatch, tmp_path):
+    """`at_work()`: the scene in a file of its own, with the add-on registered and the tests' engine."""
     import cmet_blender
     from cmet_blender import session
 
-    bpy.ops.wm.open_mainfile(filepath=str(project / "rigs" / "demo_head.blend"))
-    bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "work.blend"))
-    cmet_blender.register()
-    monkeypatch.setattr(session, "engine", lambda *extra: shared_engine)
-    yield bpy.context.scene
+    def save():
+        bpy.ops.wm.save_as_mainfile(filepath=str(tmp_path / "work.blend"))
+        cmet_blender.register()
+        monkeypatch.setattr(session, "engine", lambda *extra: shared_engine)
+        return bpy.context.scene
+
+    yield save
     cmet_blender.unregister()
     session.STATE = session.State()
+
+
+@pytest.fixture
+def scene(bpy, project, at_work):
+    """The demo head at work."""
+    bpy.ops.wm.open_mainfile(filepath=str(project / "rigs" / "demo_head.blend"))
+    return at_work()
 
 
 @pytest.mark.slow
@@ -101,14 +110,14 @@ def test_a_clip_becomes_keys_emotions_and_a_video_of_the_corrected_curves(bpy, s
 
 
 def test_an_export_is_signed_by_the_running_engine_and_stands_without_one(
-    bpy, scene, random_tracks, shared_engine, monkeypatch, tmp_path
+    bpy, head, at_work, random_tracks, shared_engine, monkeypatch, tmp_path
 ):
     from cmet_blender import session
     from cmet_blender.commands import main
     from cmet_engine.provenance import show
 
-    settings = scene.cmet
-    settings.rig, settings.track = bpy.data.objects["head"], str(random_tracks(frames=8).save(tmp_path / "take.npz"))
+    settings = at_work().cmet
+    settings.rig, settings.track = bpy.data.objects[head.name], str(random_tracks(frames=8).save(tmp_path / "take.npz"))
     bpy.ops.cmet.apply_track()
     shared_engine.wait()
     settings.consent = "Anna, 2026-11-01, in writing"
@@ -181,8 +190,11 @@ def test_a_job_survives_the_death_of_its_engine_which_another_blender_finds_and_
 
 @pytest.mark.slow
 def test_a_cancelled_job_leaves_nothing(shared_engine, clip):
+    new = small(
+        clip.with_name("new.mp4"), frames=100, size=256, silent=True
+    )  # what was tracked before is there at once
     shared_engine.wait()
-    identity = shared_engine.submit({"kind": "track", "clip": str(clip)})
+    identity = shared_engine.submit({"kind": "track", "clip": str(new)})
     shared_engine.cancel(identity)
     with pytest.raises(CmetError, match="cancelled"):
         engine_module.finished(shared_engine.poll(identity))

@@ -134,6 +134,8 @@ def test_the_voice_is_asked_for_and_becomes_strips(bpy, scene, ask, head, track,
     assert requests[0]["follow"] and list(emotion_strips.strips(head)) == ["angry", "sad"]
     keys = emotion_strips.timeline(head).weights(np.array([0.3, 1.6]), track.duration)
     assert keys["angry"][0] > 0.8 > 0.1 > keys["angry"][1] and keys["sad"][1] > 0.8 > 0.1 > keys["sad"][0]
+    assert bpy.ops.cmet.recompute() == {"FINISHED"}, scene.cmet.message  # of the take: there is no clip
+    assert list(emotion_strips.strips(head)) == ["angry", "sad", "exact"] and len(requests[-1]["keys"]) >= 2
 
 
 def test_consent_goes_into_the_request_of_a_video(scene, ask, tmp_path):
