@@ -27,8 +27,7 @@ def convolve1d(values: np.ndarray, weights: np.ndarray, axis: int = -1, mode: Mo
     count = values.shape[axis]
     result = padded[reach : reach + count] * weights[reach]
     for k in range(reach):
-        # of a pair of weights that rounding has made unequal SciPy takes the second
-        result += (padded[k : k + count] + padded[2 * reach - k : 2 * reach - k + count]) * weights[-1 - k]
+        result += (padded[k : k + count] + padded[2 * reach - k : 2 * reach - k + count]) * weights[k]
     return np.moveaxis(result, 0, axis).astype(values.dtype)
 
 
