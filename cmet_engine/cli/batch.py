@@ -38,7 +38,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
         return {"manifest": options.manifest, "rows": rows, "note": notes}
     machine = None
     if options.ray:
-        from cmet_engine.jobs.cluster import RayCluster  # brings av
+        from cmet_engine.jobs.cluster import RayCluster  # brings scipy and av
 
         machine = partial(RayCluster, options.ray)
     table = BatchTable(shown=not options.quiet)

@@ -13,9 +13,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.ndimage import gaussian_filter1d
 
 from cmet_engine import arkit
-from cmet_engine.filters import gaussian_filter1d
 from cmet_engine.track import CoefficientTrack
 
 

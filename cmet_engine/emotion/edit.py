@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Mapping
 
 import numpy as np
+from scipy.ndimage import gaussian_filter1d
 
 from cmet_engine import arkit
 from cmet_engine.emotion.bearing import with_bearing
@@ -26,7 +27,6 @@ from cmet_engine.emotion.protection import limit_brows, protect, within_range
 from cmet_engine.emotion.vector import EmotionVector
 from cmet_engine.emotions import LIKE
 from cmet_engine.errors import InvalidInput
-from cmet_engine.filters import gaussian_filter1d
 from cmet_engine.timeline import EmotionTimeline
 from cmet_engine.track import CoefficientTrack
 

@@ -4,11 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from scipy.ndimage import gaussian_filter1d
+from scipy.spatial.distance import cdist
 
 from cmet_engine.emotion.hearing import Hearing
 from cmet_engine.emotion.speech import load_encoder
 from cmet_engine.errors import InvalidInput
-from cmet_engine.filters import gaussian_filter1d
 from cmet_engine.media import audio
 from cmet_engine.media.probe import measure
 from cmet_engine.media.source import Source
@@ -95,8 +96,6 @@ def align(performance: np.ndarray, sound: np.ndarray) -> tuple[np.ndarray, np.nd
         Seconds in the first, rising evenly, and in the second, never falling: float64 [M] each; and how far apart they are
         where they are matched, over how far they are elsewhere: mostly 0.42 to 0.6 where different people say one sentence.
     """
-    from scipy.spatial.distance import cdist
-
     (one, step), (other, pace) = _features(performance), _features(sound)
     distance = cdist(one, other, "cosine").astype(np.float32)
     path = _warping_path(distance)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
+from scipy.ndimage import gaussian_filter1d
 
 from cmet_engine import cache, fingerprint
 from cmet_engine.emotion.acoustics import BANDS, HOP, acoustics
@@ -22,7 +23,6 @@ from cmet_engine.emotion.speech import Encoder, load_encoder
 from cmet_engine.emotion.vector import LENGTH, library_vector
 from cmet_engine.emotions import LIBRARY, NEUTRAL
 from cmet_engine.errors import InvalidInput
-from cmet_engine.filters import gaussian_filter1d
 from cmet_engine.media import audio
 from cmet_engine.models import assets
 from cmet_engine.progress import Progress, Stage

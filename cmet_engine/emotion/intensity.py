@@ -3,11 +3,11 @@
 import math
 
 import numpy as np
+from scipy.ndimage import gaussian_filter1d
 
 from cmet_engine.emotion.predictions import FrameFeatures
 from cmet_engine.emotion.vector import VECTOR_SIZE
 from cmet_engine.errors import InvalidInput
-from cmet_engine.filters import gaussian_filter1d
 
 
 def intensity(frames: FrameFeatures, vector: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -8,12 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from scipy.ndimage import gaussian_filter1d
 
 from cmet_engine import arkit
 from cmet_engine.emotion.coefficients import ANTAGONISTS, NEUTRAL_BAND, bridged, columns_of, starting_with
 from cmet_engine.errors import InvalidInput
 from cmet_engine.face.clip import track_clip
-from cmet_engine.filters import gaussian_filter1d
 from cmet_engine.progress import Progress
 from cmet_engine.spec import CURVES
 from cmet_engine.track import CoefficientTrack

@@ -3,12 +3,12 @@
 import functools
 
 import numpy as np
+from scipy.ndimage import gaussian_filter1d, maximum_filter1d
 
 from cmet_engine import arkit
 from cmet_engine.emotion.coefficients import by_side, starting_with
 from cmet_engine.face.blendshapes import load_basis
 from cmet_engine.face.lips import INNER_LIPS, OPENERS, PARTS, held_opening, said_opening
-from cmet_engine.filters import gaussian_filter1d, maximum_filter1d
 from cmet_engine.smoothstep import smoothstep
 
 KNEE = 0.85

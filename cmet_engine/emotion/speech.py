@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
+from scipy.ndimage import gaussian_filter1d
 
 from cmet_engine import cache
 from cmet_engine.emotion.acoustics import AUDIBLE, BANDS, HOP, acoustics, to_rate
@@ -26,7 +27,6 @@ from cmet_engine.emotion.predictions import ENCODER_FILES, FrameFeatures, PoolPr
 from cmet_engine.emotion.vector import VECTOR_SIZE
 from cmet_engine.emotion.voice_check import check_voice
 from cmet_engine.emotions import LIBRARY
-from cmet_engine.filters import gaussian_filter1d
 from cmet_engine.media import audio
 from cmet_engine.models import assets
 

@@ -8,10 +8,11 @@ people a picture shows; it is no means of finding out who somebody is.
 
 import functools
 from dataclasses import dataclass
-from typing import Any
 
 import cv2
 import numpy as np
+from scipy.sparse import csr_array
+from scipy.spatial import Delaunay
 
 from cmet_engine.face.blendshapes import load_basis, load_solver
 from cmet_engine.face.landmarks import CHIN_TIP, EARS, FOREHEAD, SKIN
@@ -36,11 +37,8 @@ LEAST_SIDE = 36.0
 
 
 @functools.cache
-def _places() -> tuple[Any, np.ndarray]:
+def _places() -> tuple[csr_array, np.ndarray]:
     """Places of a texture's pixels as shares of the landmarks, [4096, 468]; and whether each lies on the face, bool [64, 64]."""
-    from scipy.sparse import csr_array
-    from scipy.spatial import Delaunay
-
     steps = (np.arange(SIDE) + 0.5) / SIDE * _SPAN
     x, y = np.meshgrid(_LEFT + steps, _TOP - steps)
     places = np.stack([x.ravel(), y.ravel()], 1)

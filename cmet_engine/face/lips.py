@@ -1,11 +1,11 @@
 """How far lips and eyes are open, from landmarks: the one measure of what must survive an edit."""
 
 import numpy as np
+from scipy.ndimage import gaussian_filter1d, grey_opening, maximum_filter1d
 
 from cmet_engine import arkit
 from cmet_engine.face.landmarks import INNER_LIPS, LIDS
 from cmet_engine.face.pose import normalise
-from cmet_engine.filters import gaussian_filter1d, grey_opening, maximum_filter1d
 
 LIPS_CLOSED = 0.02
 """Lips count as closed below this opening: 2 % of the outer-eye distance, about 2 mm on an adult."""

@@ -10,9 +10,9 @@ resting face is smoothed in full; a blink or a closing of the lips departs far f
 from collections.abc import Iterator
 
 import numpy as np
+from scipy.ndimage import convolve1d, gaussian_filter1d
 
 from cmet_engine.face.geometry import Landmarks
-from cmet_engine.filters import convolve1d, gaussian_filter1d
 
 WINDOW_SECONDS = 0.3
 """The quadratic spans this long, at least 5 frames."""

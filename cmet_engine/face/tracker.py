@@ -11,6 +11,7 @@ from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
+from scipy.ndimage import gaussian_filter1d
 
 from cmet_engine.errors import InvalidInput
 from cmet_engine.face.cuts import CutFinder
@@ -22,7 +23,6 @@ from cmet_engine.face.person import Person
 from cmet_engine.face.pose import normalise, rotation_degrees
 from cmet_engine.face.smooth import smooth_shot
 from cmet_engine.face.teeth import teeth_meet
-from cmet_engine.filters import gaussian_filter1d
 from cmet_engine.media.info import Frame, VideoInfo
 from cmet_engine.media.reader import VideoReader
 from cmet_engine.media.source import Source

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
+from scipy.special import erf
 
 EPSILON = 1e-5
 """Of batch and layer normalisation: torch's default."""
@@ -77,6 +78,4 @@ def lstm(weights: Weights, name: str, layers: int, x: np.ndarray) -> np.ndarray:
 
 def gelu(x: np.ndarray) -> np.ndarray:
     """Gaussian error linear unit (Hendrycks and Gimpel 2016)."""
-    from scipy.special import erf
-
     return 0.5 * x * (1 + erf(x * np.float32(np.sqrt(0.5))))

@@ -16,7 +16,7 @@ ENGINE, ADD_ON = "cmet_engine", "cmet_blender"
 ROOMS = (  # a room may import itself and those before it
     (
         "light",
-        "arkit choices cleanup client corrections emotions errors extras files filters live_capture npz processes progress rest smoothstep take_formats take_times takes timecode timeline track",
+        "arkit choices cleanup client corrections emotions errors extras files live_capture npz processes progress rest smoothstep take_formats take_times takes timecode timeline track",
     ),
     (
         "stored results and requests",
@@ -42,13 +42,14 @@ RANK = {room: rank for rank, (room, _) in enumerate(ROOMS)}
 APART = ("training", "evaluation")  # they import the engine, which never imports them
 PUBLIC = {"__version__"}  # what the package's own modules may take from its top
 
-HEAVY = {"torch", "mediapipe", "scipy", "bpy", "librosa", "transformers", "c2pa", "cryptography", "PyOpenColorIO"}
+HEAVY = {"torch", "mediapipe", "bpy", "librosa", "transformers", "c2pa", "cryptography", "PyOpenColorIO"}
 SLOW = {
     "av",
     "cv2",
     "fastapi",
     "numpy",
     "pydantic",
+    "scipy",
     "tqdm",
     "uvicorn",
 }  # may wait, too, in what `cmet --help` and `import cmet_engine` load

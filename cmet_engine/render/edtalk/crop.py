@@ -12,11 +12,11 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from scipy.ndimage import gaussian_filter1d
 
 from cmet_engine.errors import InvalidInput
 from cmet_engine.face.pose import normalise
 from cmet_engine.face.tracker import FaceGeometry
-from cmet_engine.filters import gaussian_filter1d
 
 SIZE = 256  # pixels of the crop
 SIDE = 2.83  # of the square, in outer-eye distances of the mean face

@@ -2,10 +2,10 @@
 
 import cv2
 import numpy as np
+from scipy.ndimage import gaussian_filter1d
 
 from cmet_engine.face.geometry import FaceGeometry
 from cmet_engine.face.landmarks import COARSE_EYES, COARSE_LIPS, FOREHEAD_LINES, OUTER_LIP_CORNERS, OVAL
-from cmet_engine.filters import gaussian_filter1d
 from cmet_engine.render.crops import CropPath
 
 SIZE = 512  # pixels of the crop
