@@ -21,12 +21,6 @@ WINDOW = 2.0
 """Side of the window in face sizes: room for a tilted head and for a step between two frames."""
 DETECTION_SIZE = 640
 """Pixels on the long side of what the detector is given; it works on 192."""
-UNUSED = (
-    "matplotlib", "matplotlib.pyplot", "sounddevice", "mediapipe.tasks", "mediapipe.tasks.python",
-    *(f"mediapipe.python.solutions.{name}" for name in ("drawing_styles", "drawing_utils", "hands", "hands_connections",
-    "holistic", "objectron", "pose", "selfie_segmentation")),
-)  # fmt: skip
-"""Modules that importing mediapipe brings along and nobody here needs."""
 LEAST_SCORE = 0.5
 """Of a detection; MediaPipe's own default."""
 SAME_FACE = 0.3
@@ -98,11 +92,11 @@ def quiet() -> Iterator[None]:
 
 
 def load_mediapipe() -> Any:
-    """The package mediapipe with face mesh and face detection alone: without `tasks`, which is imported where it is needed.
+    """The package mediapipe, imported without what only its drawing and sound helpers need.
 
-    Bodies, hands, drawing and sound, and matplotlib and sounddevice with them, cost more time than all the rest.
+    Those import matplotlib and sounddevice, which cost more time than all the rest and are not used here.
     """
-    unused = [name for name in UNUSED if name not in sys.modules]
+    unused = [name for name in ("matplotlib", "matplotlib.pyplot", "sounddevice") if name not in sys.modules]
     sys.modules.update({name: ModuleType(name) for name in unused})
     try:
         import mediapipe
@@ -174,10 +168,9 @@ class Landmarker:
                     static_image_mode=not clip, refine_landmarks=True, max_num_faces=1
                 )
             else:
-                from mediapipe.tasks.python import BaseOptions, vision
-
+                vision = mediapipe.tasks.vision
                 options = vision.FaceLandmarkerOptions(
-                    base_options=BaseOptions(model_asset_path=str(task)),
+                    base_options=mediapipe.tasks.BaseOptions(model_asset_path=str(task)),
                     running_mode=vision.RunningMode.VIDEO if clip else vision.RunningMode.IMAGE,
                     output_face_blendshapes=True,
                     num_faces=1,

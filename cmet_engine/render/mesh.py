@@ -5,10 +5,7 @@ inner mouth are holes in it.
 """
 
 import itertools
-import re
 from functools import cache
-from importlib.util import find_spec
-from pathlib import Path
 
 import numpy as np
 
@@ -28,11 +25,10 @@ RING_SHARE = (0.6, 0.2, 0.0)
 @cache
 def triangles() -> np.ndarray:
     """int32 [852, 3], corners of the mesh."""
-    # read, not imported: that would bring all of MediaPipe, which takes longer than rendering a second
-    package = next(iter(find_spec("mediapipe").submodule_search_locations))  # type: ignore[union-attr,arg-type]
-    source = Path(package, "tasks", "python", "vision", "face_landmarker.py").read_text("utf-8")
-    edges = source.partition("FACE_LANDMARKS_TESSELATION:")[2].partition("\n  ]")[0]
-    corners = np.array(re.findall(r"Connection\((\d+), \d+\)", edges), np.int32).reshape(-1, 3)
+    from mediapipe.tasks.python.vision.face_landmarker import FaceLandmarksConnections
+
+    edges = FaceLandmarksConnections.FACE_LANDMARKS_TESSELATION
+    corners = np.array([edge.start for edge in edges], np.int32).reshape(-1, 3)
     corners.setflags(write=False)
     return corners
 
