@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from scipy.ndimage import gaussian_filter1d
+from scipy.signal import find_peaks
 
 from cmet_engine import arkit
 from cmet_engine.emotion import bearing
-from cmet_engine.filters import gaussian_filter1d
 from cmet_engine.track import CoefficientTrack
 
 SINKS = 8.0  # dB by which a voice sinks between words
@@ -50,8 +51,6 @@ def blinks(track: CoefficientTrack) -> list[float]:
 
 def word_edges(wave: np.ndarray, rate: int) -> list[float]:
     """The moments, in seconds, at which a voice in a wave float32 [S] sinks for a moment: between words as a rule, and some syllables."""
-    from scipy.signal import find_peaks
-
     step = rate // 50
     count = len(wave) // step
     if count < 3:

@@ -193,5 +193,5 @@ def test_ctrl_c_leaves_nothing(tmp_path: Path, kind: str) -> None:
     )
     assert process.stdout is not None and process.stdout.readline() == "ready\n"
     process.send_signal(signal.SIGINT)
-    process.wait(20)
+    process.wait(120)
     assert names(tmp_path) == []
