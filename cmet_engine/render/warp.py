@@ -272,7 +272,7 @@ def warp(image: np.ndarray, landmarks: np.ndarray, moves: np.ndarray) -> np.ndar
     moved = _moved(image[y0:y1, x0:x1], flow)
     lips = target[list(UPPER_LIP_OUTER + LOWER_LIP_OUTER)] - [x0, y0]
     _smooth_lips(moved, image[y0:y1, x0:x1], flow, lips)
-    result, red = image.copy(), colour_of_lips(image, landmarks)
+    result = image.copy()
     result[y0:y1, x0:x1] = moved
     for k, (upper, lower) in enumerate(OPENINGS):
         opening = Opening([(source[list(line)], target[list(line)]) for line in (upper, lower)], box)
@@ -283,12 +283,13 @@ def warp(image: np.ndarray, landmarks: np.ndarray, moves: np.ndarray) -> np.ndar
             iris = landmarks[centre_of_iris : centre_of_iris + 5, :2]
             draw_eye(result, image, opening, iris, moves[centre_of_iris, :2])
         else:
-            draw_mouth(result, image, opening, red, move[list(CHIN)].mean(0), row_border(image, landmarks))
+            red, border = colour_of_lips(image, landmarks), row_border(image, landmarks)
+            draw_mouth(result, image, opening, red, move[list(CHIN)].mean(0), border)
     for k, seam in seams.items():
         if k < 2:
             draw_lashes(result, seam, image, landmarks[list(OPENINGS[k][0]), :2])
         else:
-            draw_seam(result, seam, red)
+            draw_seam(result, seam, colour_of_lips(image, landmarks))
     return result
 
 

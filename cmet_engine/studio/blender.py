@@ -94,16 +94,19 @@ def _kept(files: dict[str, str], folder: Path, number: int) -> dict[str, str]:
     """Copy the tracks of a finished edit into a folder; their names there."""
     names = {"source": "source.npz", "edited": f"edited_{number + 1}.npz"}
     for name, kept in names.items():
-        with whole_file(folder / kept, force=True) as temporary:
-            shutil.copyfile(files[f"{name}.npz"], temporary)
+        _copy(files[f"{name}.npz"], folder / kept)
     return names
+
+
+def _copy(file: str, to: Path) -> None:
+    with whole_file(to, force=True) as temporary:
+        shutil.copyfile(file, temporary)
 
 
 def _source(session: Session, folder: Path) -> str:
     """Keep the clip's own track in a folder, where nothing is edited."""
     job = session.wait(session.link.ask(lambda engine: engine.track(session.opened().clip, face=session.opened().face)))
-    with whole_file(folder / "source.npz", force=True) as temporary:
-        shutil.copyfile(job["files"]["track.npz"], temporary)
+    _copy(job["files"]["track.npz"], folder / "source.npz")
     return "source.npz"
 
 
