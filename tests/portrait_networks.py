@@ -59,3 +59,9 @@ def small(name: str = "liveportrait", points: int = 21) -> generator.PortraitNet
         filled(Decoder(plain=True, width=32, hidden=8)),
         filled(Stitching()) if name == "liveportrait" else None,
     )
+
+
+def published_size() -> generator.PortraitNetworks:
+    """LivePortrait's networks as large as they are published."""
+    parts = (AppearanceExtractor(), MotionExtractor(), WarpingNetwork(), Decoder(), Stitching())
+    return generator.PortraitNetworks("liveportrait", *map(filled, parts))

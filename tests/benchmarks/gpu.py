@@ -20,20 +20,13 @@ import numpy as np
 import torch
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from portrait_networks import filled
+from portrait_networks import published_size
 
 from cmet_engine.emotion.connector import Connector, edit_codes
 from cmet_engine.render.batches import BatchRunner
 from cmet_engine.render.edtalk import Generator
 from cmet_engine.render.edtalk.networks import NetworkRunner, Networks
-from cmet_engine.render.liveportrait.generator import PortraitGenerator, PortraitNetworks
-from cmet_engine.render.liveportrait.networks import (
-    AppearanceExtractor,
-    Decoder,
-    MotionExtractor,
-    Stitching,
-    WarpingNetwork,
-)
+from cmet_engine.render.liveportrait.generator import PortraitGenerator
 from cmet_engine.render.refine.network import compose, load_refiner
 
 COMPARED = 2  # frames
@@ -62,8 +55,7 @@ def crops(count: int, side: int) -> list[np.ndarray]:
 
 
 def liveportrait(device: str) -> Work:
-    parts = (AppearanceExtractor(), MotionExtractor(), WarpingNetwork(), Decoder(), Stitching())
-    generator = PortraitGenerator(PortraitNetworks("liveportrait", *map(filled, parts)), device=device)
+    generator = PortraitGenerator(published_size(), device=device)
 
     def run(count: int) -> np.ndarray:
         sources = crops(count, 512)

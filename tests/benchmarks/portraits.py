@@ -20,15 +20,13 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from portrait_networks import filled
+from portrait_networks import published_size
 
 from cmet_engine.render.liveportrait import keypoints
 from cmet_engine.render.liveportrait.generator import PortraitGenerator, PortraitNetworks
 from cmet_engine.render.liveportrait.networks import (
     AppearanceExtractor,
     Decoder,
-    MotionExtractor,
-    Stitching,
     WarpingNetwork,
 )
 
@@ -125,8 +123,7 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=2)
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
-    parts = (AppearanceExtractor(), MotionExtractor(), WarpingNetwork(), Decoder(), Stitching())
-    networks = PortraitNetworks("liveportrait", *(filled(part) for part in parts))
+    networks = published_size()
     generator = PortraitGenerator(networks, device=options.device)
     rng = np.random.default_rng(0)
     sources = rng.integers(0, 256, (options.frames, 32, 32, 3), np.uint8).repeat(16, 1).repeat(16, 2)
