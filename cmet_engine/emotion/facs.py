@@ -231,18 +231,18 @@ _NO_SMILE = {"mouthSmile": 1.0, "mouthDimple": 0.6, "cheekSquint": 0.8}
 
 FAMILIES: dict[str, Family] = {
     "angry": Family(
-        "4E 5B 7D 9B 23D 24D 17C 15A",
-        "4E 5B 7D 9B 10B 16E 23B 25B 26C",
+        "4E 5A 7D 9B 23D 24D 17C 15A",
+        "4E 5A 7D 9B 10B 16E 23B 25B 26C",
         {**_NO_SMILE, "browInnerUp": 0.9, "browOuterUp": 0.9, "eyeBlink": 0.3},
     ),
     "disgusted": Family(
-        "9E 10E 4B 6B 15B 17C",
-        "9E 10E 4B 6B 15B 16B 25A",
+        "9E 10E 4A 6B 15B 17D",
+        "9E 10E 4A 6B 15B 25A",
         {**_NO_SMILE, "cheekSquint": 0.0, "browInnerUp": 0.4, "browOuterUp": 0.4, "eyeWide": 0.8},
     ),
     "fear": Family(
-        "1E 2B 4C 5E 20D 25B 26B",
-        "1E 2B 4C 5E 20D 16B 25B 26C",
+        "1E 2B 4C 5E 20E 25B 26B",
+        "1E 2B 4C 5E 20E 16A 25B 26B",
         {**_NO_SMILE, "eyeSquint": 0.8, "eyeBlink": 0.4, "mouthPress": 0.6},
     ),
     "sad": Family(
@@ -253,7 +253,15 @@ FAMILIES: dict[str, Family] = {
     "surprised": Family(
         "1C 2E 5E 26E 25B",
         "1C 2E 5E 26E 25B",
-        {**_NO_SMILE, "browDown": 0.8, "mouthFrown": 0.7, "mouthPress": 0.6, "eyeSquint": 0.8, "eyeBlink": 0.4, "mouthUpperUp": 0.3},
+        {
+            **_NO_SMILE,
+            "browDown": 0.8,
+            "mouthFrown": 0.7,
+            "mouthPress": 0.6,
+            "eyeSquint": 0.8,
+            "eyeBlink": 0.4,
+            "mouthUpperUp": 0.3,
+        },
     ),
 }
 """Emotions whose amounts depend on whether the face speaks (EMFACS, DU): lips that harden in anger and are pushed up in disgust

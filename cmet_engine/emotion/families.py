@@ -15,6 +15,7 @@ from cmet_engine.emotion.embedded_connector import EXPRESSION_SCALE, WINDOW, emb
 from cmet_engine.emotion.vector import VECTOR_SIZE, library_vector
 from cmet_engine.emotions import LIBRARY
 
+
 def shaped(delta: np.ndarray, vector: np.ndarray, base: np.ndarray, speech: np.ndarray) -> np.ndarray:
     """The connector's change of expression with the amounts of the families that an emotion vector is near to.
 

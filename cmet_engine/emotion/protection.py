@@ -177,20 +177,18 @@ def protect(source: np.ndarray, change: np.ndarray, fps: float) -> np.ndarray:
     """The `change` [N, 52] without what would alter a sound, stop a blink or move the gaze of `source` [N, 52]."""
     change = change.copy()
     change[:, _GAZE] = 0
-    speech = speaking(source, fps)
-    closed = speech * _closed_share(source, fps)  # [N]; lips that say nothing may part
-    _protect_speech(source, change, closed)
+    speech, closed = speaking(source, fps), _closed_share(source, fps)  # [N]
+    _protect_speech(source, change, speech, closed)
     _protect_blinks(source, change)
-    _close_lips(source, change, closed)
+    _close_lips(source, change, speech * closed)
     _keep_opening(source, change, speech, fps)
     return change
 
 
-def _protect_speech(source: np.ndarray, change: np.ndarray, closed: np.ndarray) -> None:
-    """Keep closed lips closed, open lips open and rounded lips round; in place."""
-    share = closed[:, None]  # [N, 1]
-    change -= share * (np.maximum(change, 0) * _OPENER)
-    change -= (1 - share) * np.maximum(change, 0) * _CLOSER
+def _protect_speech(source: np.ndarray, change: np.ndarray, speech: np.ndarray, closed: np.ndarray) -> None:
+    """Keep lips closed that speech has closed, open lips open and rounded lips round; in place."""
+    change -= (speech * closed)[:, None] * np.maximum(change, 0) * _OPENER
+    change -= (1 - closed)[:, None] * np.maximum(change, 0) * _CLOSER
     change[:, _PRESS] = np.minimum(change[:, _PRESS], MOST_PRESS)
     rounded = np.clip(source[:, [arkit.INDEX[n] for n in _ROUNDED]].max(1, initial=0), 0, 1)[:, None]
     change[:, _SPREADER] *= 1 - 0.5 * rounded

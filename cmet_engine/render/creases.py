@@ -1,8 +1,9 @@
 """Creases of the skin, which a face shows where its skin is pushed together and which displaced pixels alone cannot show.
 
-Between brows that are drawn together stand two furrows, brows that rise wrinkle the forehead across, a sneer wrinkles the bridge of
-the nose and deepens the fold beside it (FACS action units 4, 1 and 2, 9 and 10: Ekman, Friesen & Hager 2002). Each crease is a line on the mean face that moves with the
-landmarks. Its shade is a narrow dark core between two faint light edges, as strong as the change of its coefficients.
+Between brows that are drawn together stand two furrows, brows that rise wrinkle the forehead across, a sneer wrinkles the bridge
+of the nose and deepens the fold beside it (FACS action units 4, 1 and 2, 9 and 10: Ekman, Friesen & Hager 2002). Each crease is a
+line on the mean face that moves with the landmarks. Its shade is a narrow dark core between two faint light edges, as strong as
+the change of its coefficients.
 """
 
 from dataclasses import dataclass
@@ -12,7 +13,6 @@ from typing import Any
 import cv2
 import numpy as np
 
-from cmet_engine import arkit
 from cmet_engine.emotion.coefficients import columns_of
 from cmet_engine.face.landmarks import OUTER_EYE_CORNERS
 from cmet_engine.face.pose import template
