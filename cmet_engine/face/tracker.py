@@ -6,18 +6,20 @@ MediaPipe's face mesh sees it, so a small face in a large picture keeps its prec
 
 import contextlib
 import itertools
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
-from scipy.ndimage import gaussian_filter1d
+import scipy
 
 from cmet_engine.errors import InvalidInput
 from cmet_engine.face.cuts import CutFinder
 from cmet_engine.face.follower import SURE_SCORE, Follower, first_faces, upright_turns
 from cmet_engine.face.gaze import gaze_degrees
 from cmet_engine.face.geometry import FaceGeometry, Landmarks
+from cmet_engine.face.identity import on_face
 from cmet_engine.face.landmarks import LANDMARKS, LOWER_LIP_OUTER, UPPER_LIP_OUTER
 from cmet_engine.face.person import Person
 from cmet_engine.face.pose import normalise, rotation_degrees
@@ -119,7 +121,9 @@ def track(
     with contextlib.closing(Follower(Person(person))) as follower:
         _take_over(pieces, seen, follower, cuts)
         if not seen:
-            _begin(reader, follower, None if person is not None else face)
+            with ThreadPoolExecutor(1) as pool:
+                pool.submit(on_face)  # what the first look at a face needs is read while the detectors work
+                _begin(reader, follower, None if person is not None else face)
         for frame in reader.frames(len(seen), whole=False):
             cut = cuts.is_cut(frame)
             if cut:
@@ -191,7 +195,7 @@ def _finish(seen: _Observations, info: VideoInfo) -> FaceGeometry:
     smoothed = Landmarks()
     rate = float(info.fps)
     for first, last in itertools.pairwise([0, *seen.cuts, len(valid)]):
-        teeth[first:last] = gaussian_filter1d(teeth[first:last], TEETH_SECONDS * rate)
+        teeth[first:last] = scipy.ndimage.gaussian_filter1d(teeth[first:last], TEETH_SECONDS * rate)
         if not valid[first:last].any():
             nearest = np.flatnonzero(valid)[np.abs(np.flatnonzero(valid) - first).argmin()]
             for _ in range(first, last):
