@@ -91,11 +91,12 @@ def creased(picture: np.ndarray, landmarks: np.ndarray, change: np.ndarray, faci
         return picture
     scale = min(1.0, GRID / max(x1 - x0, y1 - y0))
     size = (max(round((x1 - x0) * scale), 1), max(round((y1 - y0) * scale), 1))
-    shade: Any = np.zeros((size[1], size[0]), np.float32)
+    drawn_by_width: dict[float, np.ndarray] = {}
     for k, share in amounts:
         crease = CREASES[k // 2]
-        sigma = max(crease.width * unit * scale, 0.7)
-        shade += share * float(seen[k]) * crease.depth * _profile((lines[k] - [x0, y0]) * scale, size, sigma)
+        line = _line((lines[k] - [x0, y0]) * scale, size) * np.float32(share * float(seen[k]) * crease.depth)
+        drawn_by_width[crease.width] = drawn_by_width.get(crease.width, 0) + line
+    shade: Any = sum(_profile(line, max(width * unit * scale, 0.7)) for width, line in drawn_by_width.items())
     if scale < 1:
         shade = cv2.resize(shade, (x1 - x0, y1 - y0), interpolation=cv2.INTER_LINEAR)
     result = picture.copy()
@@ -115,16 +116,21 @@ def _amounts(change: np.ndarray) -> list[float]:
     return result
 
 
-def _profile(line: np.ndarray, size: tuple[int, int], sigma: float) -> Any:
-    """Shade [h, w] of a line [SAMPLES, 2] in pixels of a grid: 1 in its middle, a little below 0 beside it, 0 at its ends."""
+def _line(line: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """A line [SAMPLES, 2] in pixels of a grid, a pixel wide, that fades towards its ends: float32 [h, w] in 0..1."""
     mask: Any = np.zeros((size[1], size[0]), np.float32)
     fade = np.sin(np.pi * np.linspace(0.06, 0.94, len(line))) ** 0.8
     points = np.round(line * 16).astype(int).tolist()
     for start, end, value in zip(points[:-1], points[1:], (fade[:-1] + fade[1:]) / 2, strict=True):
         cv2.line(mask, start, end, (float(value),), 1, cv2.LINE_8, 4)
-    core = cv2.GaussianBlur(mask, (0, 0), sigma) * (sigma * np.sqrt(2 * np.pi))
-    around = cv2.GaussianBlur(mask, (0, 0), sigma * EDGE_WIDTH) * (sigma * np.sqrt(2 * np.pi))
-    return core - EDGES * around
+    return np.asarray(mask)
+
+
+def _profile(lines: np.ndarray, sigma: float) -> Any:
+    """Shade [h, w] of thin lines: 1 in their middle, a little below 0 beside them, 0 at their ends."""
+    core = cv2.GaussianBlur(lines, (0, 0), sigma)
+    around = cv2.GaussianBlur(lines, (0, 0), sigma * EDGE_WIDTH)
+    return (core - EDGES * around) * np.float32(sigma * np.sqrt(2 * np.pi))
 
 
 @cache
