@@ -144,11 +144,14 @@ def creased(picture: np.ndarray, landmarks: np.ndarray, change: np.ndarray, faci
 
 def _shade(region: Any, size: tuple[int, int], creases: list[tuple[Any, float, np.ndarray]], unit: float) -> Any:
     """A part of a picture with creases: each with its strength and its line on a grid of `size`."""
-    shade: Any = np.zeros((size[1], size[0]), np.float32)
+    by_width: dict[float, Any] = {}
     for crease, strength, line in creases:
-        sigma = max(crease.width * unit, 0.7)
-        around = _profile(line, size, sigma * EDGE_WIDTH) / EDGE_WIDTH
-        shade += strength * crease.depth * (_profile(line, size, sigma) - EDGES * around)
+        dark = _line(line, size) * np.float32(strength * crease.depth)
+        by_width[crease.width] = by_width.get(crease.width, 0) + dark
+    shade: Any = 0
+    for width, lines in by_width.items():
+        sigma = max(width * unit, 0.7)
+        shade = shade + _blurred(lines, sigma) - EDGES / EDGE_WIDTH * _blurred(lines, sigma * EDGE_WIDTH)
     shade = _enlarged(shade, region)
     return region * cv2.merge([1 - shade * tint for tint in TINT])
 
@@ -163,7 +166,7 @@ def _smooth(region: Any, size: tuple[int, int], folds: list[tuple[Any, float, np
     depth = missing.max(2) / np.maximum(beside.max(2), 1)
     share: Any = np.zeros((size[1], size[0]), np.float32)
     for fold, strength, line in folds:
-        near = np.minimum(2 * _profile(line, size, max(fold.width * unit, 1.0)), 1)
+        near = np.minimum(2 * _blurred(_line(line, size), max(fold.width * unit, 1.0)), 1)
         share = np.maximum(share, strength * near * smoothstep(depth, fold.deepest, 0.7 * fold.deepest))
     return region + _enlarged(missing * share[..., None], region)
 
@@ -192,14 +195,19 @@ def _amounts(kinds: tuple[Crease, ...] | tuple[Fold, ...], change: np.ndarray) -
     return result
 
 
-def _profile(line: np.ndarray, size: tuple[int, int], sigma: float) -> Any:
-    """A line [SAMPLES, 2] in pixels of a grid, blurred: [h, w], 1 in its middle, 0 at its ends."""
+def _line(line: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """A line [SAMPLES, 2] in pixels of a grid, a pixel wide, that fades towards its ends: float32 [h, w] in 0..1."""
     mask: Any = np.zeros((size[1], size[0]), np.float32)
     fade = np.sin(np.pi * np.linspace(0.06, 0.94, len(line))) ** 0.8
     points = np.round(line * 16).astype(int).tolist()
     for start, end, value in zip(points[:-1], points[1:], (fade[:-1] + fade[1:]) / 2, strict=True):
         cv2.line(mask, start, end, (float(value),), 1, cv2.LINE_8, 4)
-    return cv2.GaussianBlur(mask, (0, 0), sigma) * (sigma * np.sqrt(2 * np.pi))
+    return np.asarray(mask)
+
+
+def _blurred(lines: np.ndarray, sigma: float) -> Any:
+    """Thin lines [h, w], blurred, with their values where they were."""
+    return cv2.GaussianBlur(lines, (0, 0), sigma) * np.float32(sigma * np.sqrt(2 * np.pi))
 
 
 @cache
