@@ -35,6 +35,9 @@ from cmet_engine.resume import Segments, load_arrays, save_arrays
 Preview = Callable[[np.ndarray], None]
 """Called with every edited frame, uint8 [H, W, 3]."""
 
+AHEAD = 2
+"""Batches that wait for a worker, so that none of them stands still while an observer looks at a frame."""
+
 NOTES = "notes.npz"
 """What is kept beside the finished segments: the notes of renderer and observers."""
 
@@ -239,7 +242,7 @@ def _recall(path: Path, renderer: Renderer, observers: Mapping[str, Observer], f
 
 
 def _rendered(frames: Iterable[Frame], render: FrameRenderer) -> Iterator[tuple[Frame, Frame]]:
-    """Every frame as it was and rendered, in order; as many batches at a time as the renderer has `workers`."""
+    """Every frame as it was and rendered, in order; as many batches at a time as the renderer has `workers`, and `AHEAD` waiting."""
     renderer = render.renderer
     if renderer.workers < 2:
         for batch in _batches(frames, renderer.batch_size):
@@ -250,7 +253,7 @@ def _rendered(frames: Iterable[Frame], render: FrameRenderer) -> Iterator[tuple[
         try:
             for batch in _batches(frames, renderer.batch_size):
                 waiting.append((batch, pool.submit(render, batch)))
-                if len(waiting) > renderer.workers:
+                if len(waiting) > renderer.workers + AHEAD:
                     done, pictures = waiting.popleft()
                     yield from zip(done, pictures.result(), strict=True)
             while waiting:
