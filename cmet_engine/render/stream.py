@@ -59,8 +59,8 @@ class Observer(Protocol):
     def wants(self, index: int) -> bool:
         """Whether it looks at the frame of a number at all."""
 
-    def observe(self, index: int, before: np.ndarray, after: np.ndarray) -> None:
-        """Take note of a frame that it wants: its number, and the picture uint8 [H, W, 3] before and after."""
+    def observe(self, before: Frame, after: Frame) -> None:
+        """Take note of a frame that it wants, before and after."""
 
 
 @dataclass
@@ -77,11 +77,11 @@ class KeptFrames:
         """See `Observer`."""
         return index in self.wanted
 
-    def observe(self, index: int, before: np.ndarray, after: np.ndarray) -> None:
+    def observe(self, before: Frame, after: Frame) -> None:
         """Keep the frame."""
-        self.index.append(index)
-        self.before.append(shrunk(before, self.size))
-        self.after.append(shrunk(after, self.size))
+        self.index.append(before.index)
+        self.before.append(shrunk(before.image, self.size))
+        self.after.append(shrunk(after.image, self.size))
 
 
 @dataclass(frozen=True)
@@ -159,7 +159,7 @@ def render_video(
         for frame, rendered in _rendered(matte.watched(frames) if matte else frames, render):
             for observer in observers.values():
                 if observer.wants(frame.index):
-                    observer.observe(frame.index, frame.image, rendered.image)
+                    observer.observe(frame, rendered)
             if folder and (frame.index + 1) % SEGMENT == 0:  # before its last frame is written, which ends the segment
                 _note(folder / NOTES, renderer, observers)
             mask = matte.add(frame, rendered) if matte else None
