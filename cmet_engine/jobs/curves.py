@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
-from scipy.signal import find_peaks
 
 from cmet_engine import arkit
 from cmet_engine.emotion import bearing
@@ -51,6 +50,8 @@ def blinks(track: CoefficientTrack) -> list[float]:
 
 def word_edges(wave: np.ndarray, rate: int) -> list[float]:
     """The moments, in seconds, at which a voice in a wave float32 [S] sinks for a moment: between words as a rule, and some syllables."""
+    from scipy.signal import find_peaks  # loads most of SciPy, a second of every worker's start
+
     step = rate // 50
     count = len(wave) // step
     if count < 3:

@@ -102,7 +102,7 @@ KINDS = [
 ]
 
 
-@pytest.mark.parametrize(("name", "codec", "layout", "suffix", "expected"), KINDS, ids=lambda value: str(value))
+@pytest.mark.parametrize(("name", "codec", "layout", "suffix", "expected"), mostly_soak(KINDS, 2), ids=str)
 def test_sound_of_every_kind_goes_into_every_container(
     tmp_path: Path, name: str, codec: str, layout: str, suffix: str, expected: str
 ) -> None:
