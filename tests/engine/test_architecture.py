@@ -42,7 +42,17 @@ RANK = {room: rank for rank, (room, _) in enumerate(ROOMS)}
 APART = ("training", "evaluation")  # they import the engine, which never imports them
 PUBLIC = {"__version__"}  # what the package's own modules may take from its top
 
-HEAVY = {"torch", "mediapipe", "bpy", "librosa", "transformers", "c2pa", "cryptography", "PyOpenColorIO", "scipy.signal"}
+HEAVY = {
+    "torch",
+    "mediapipe",
+    "bpy",
+    "librosa",
+    "transformers",
+    "c2pa",
+    "cryptography",
+    "PyOpenColorIO",
+    "scipy.signal",
+}
 SLOW = {
     "av",
     "cv2",

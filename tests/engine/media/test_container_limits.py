@@ -8,6 +8,7 @@ import av
 import numpy as np
 import pytest
 from media_clips import MakeClip, copy
+from soak_cases import mostly_soak
 
 from cmet_engine.media.container_limits import limits
 from cmet_engine.media.source import Source

@@ -39,7 +39,9 @@ def video(path, start, frames=14):
         out = target.add_stream("flv1" if path.suffix == ".flv" else "libx264", rate=25)
         out.width, out.height, out.pix_fmt, out.bit_rate = 256, 256, "yuv420p", 2_000_000
         for index, frame in enumerate(source.decode(video=0)):
-            if start <= index < start + frames:
+            if index == start + frames:
+                break
+            if index >= start:
                 side = min(frame.width, frame.height)
                 left = (frame.width - side) // 2
                 square = np.ascontiguousarray(frame.to_ndarray(format="rgb24")[:side, left : left + side])
