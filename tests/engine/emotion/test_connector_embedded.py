@@ -300,8 +300,9 @@ def folders(tmp_path):
     rows = zip(names, given.speaker, given.emotion, strict=True)
     lines = ["path,dataset,speaker,emotion", *(f"{n},mini,{s},{e}" for n, s, e in rows)]
     (corpus / "index.csv").write_text("\n".join(lines) + "\n")
+    sound = speak(0.4)
     for name in names:
-        write_wav(corpus / name, SOUND)
+        write_wav(corpus / name, sound)
     np.savez(corpus / "emotion2vec_plus_large.npz", paths=np.array(names), features=given.features)
     stills = tmp_path / "stills"
     stills.mkdir()
@@ -326,9 +327,6 @@ def folders(tmp_path):
             (tmp_path / "codes" / speaker / emotion).mkdir(parents=True)
             np.save(tmp_path / "codes" / speaker / emotion / "1.npy", rng.normal(size=(20, 10)))
     return tmp_path
-
-
-SOUND = speak(0.4)
 
 
 class Listener:

@@ -161,7 +161,7 @@ def test_a_folder_of_clips_loses_only_those_that_cannot_be_opened(tmp_path, capl
     assert [path.name for path in clips_of([tmp_path, tmp_path / "0.mp4"], 2)] == ["0.mp4", "0.mp4"]
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_codes_and_voices_without_a_teacher_train_the_published_kind(corpora, tmp_path, capsys):
     rng = np.random.default_rng(0)
     for speaker in ("mead_M003", "mead_W011"):
