@@ -13,17 +13,17 @@ pytest.importorskip("bpy", reason="needs Blender as a module (the package bpy), 
 
 
 @pytest.fixture
-def cmet(bpy, capsys):
+def cmet(bpy, capfd):
     """`cmet(*arguments)` is `python -m cmet_blender` in this process; returns it as a finished one."""
     from cmet_blender.commands import main
 
     def call(*arguments):
-        capsys.readouterr()  # what was said before
+        capfd.readouterr()  # what was said before
         try:
             status = main([str(argument) for argument in arguments])
         except SystemExit as end:
             status = end.code
-        return subprocess.CompletedProcess(arguments, status, *capsys.readouterr())
+        return subprocess.CompletedProcess(arguments, status, *capfd.readouterr())
 
     return call
 

@@ -126,7 +126,7 @@ def test_the_token_is_compared_in_constant_time(monkeypatch):
     assert [given for given, _ in compared] == [b"Bearer secreT", b"Bearer secret"]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def traps(engine: RunningEngine) -> Path:
     """The allowed folder with things in it that a client must not reach."""
     films = engine.films
