@@ -3,7 +3,7 @@
 import functools
 
 import numpy as np
-from scipy.ndimage import gaussian_filter1d, maximum_filter1d
+import scipy
 
 from cmet_engine import arkit
 from cmet_engine.emotion.coefficients import by_side, starting_with
@@ -114,8 +114,8 @@ def lip_gap(coefficients: np.ndarray) -> np.ndarray:
 def speaking(source: np.ndarray, fps: float) -> np.ndarray:
     """How far a face [N, 52] speaks, [N] in 0..1: 1 wherever lips open and close at syllable rate nearby."""
     near = spoken(np.maximum(said_opening(source), 0), fps).astype(np.float64)
-    wide = maximum_filter1d(near, 2 * round(2 * TURNING * fps) + 1, mode="nearest")
-    share: np.ndarray = gaussian_filter1d(wide, max(TURNING * fps, 1e-3), mode="nearest")
+    wide = scipy.ndimage.maximum_filter1d(near, 2 * round(2 * TURNING * fps) + 1, mode="nearest")
+    share: np.ndarray = scipy.ndimage.gaussian_filter1d(wide, max(TURNING * fps, 1e-3), mode="nearest")
     return share
 
 
@@ -212,7 +212,7 @@ def _keep_opening(source: np.ndarray, change: np.ndarray, speech: np.ndarray, fp
 def _protect_blinks(source: np.ndarray, change: np.ndarray) -> None:
     """Let eyes close fully in a blink, whatever the emotion does to the lids; in place."""
     for side in ("Left", "Right"):
-        closing = maximum_filter1d(source[:, arkit.INDEX["eyeBlink" + side]], 3)
+        closing = scipy.ndimage.maximum_filter1d(source[:, arkit.INDEX["eyeBlink" + side]], 3)
         rest, most = np.quantile(closing, (0.5, 0.995))
         depth = max(most - rest, LEAST_BLINK)
         blink = smoothstep(closing, rest + 0.15 * depth, rest + 0.45 * depth)  # 1 in a blink
@@ -237,7 +237,9 @@ def _closed_share(source: np.ndarray, fps: float) -> np.ndarray:
     closed = max(LIPS_CLOSED, float(np.quantile(gap, 0.03)) + CLIP_MARGIN)
     share = 1 - smoothstep(gap, closed, closed + OPENING_RANGE)
     around = max(round(CLOSURE_SECONDS * fps), 1)
-    return gaussian_filter1d(maximum_filter1d(share, 2 * around + 1, mode="nearest"), around / 2, mode="nearest")
+    return scipy.ndimage.gaussian_filter1d(
+        scipy.ndimage.maximum_filter1d(share, 2 * around + 1, mode="nearest"), around / 2, mode="nearest"
+    )
 
 
 def within_range(source: np.ndarray, change: np.ndarray) -> np.ndarray:
