@@ -218,12 +218,12 @@ class Family:
 
     Attributes:
         silent: action units of a face that says nothing.
-        speech: action units while it speaks, which leave the mouth its freedom.
+        speech: action units while it speaks, which leave the mouth its freedom; None for what the connector gives.
         relaxes: share of the actor's own coefficient that gives way, by names without a side.
     """
 
     silent: str
-    speech: str
+    speech: str | None
     relaxes: dict[str, float]
 
 
@@ -232,12 +232,12 @@ _NO_SMILE = {"mouthSmile": 1.0, "mouthDimple": 0.6, "cheekSquint": 0.8}
 FAMILIES: dict[str, Family] = {
     "angry": Family(
         "4E 5A 7D 9B 23D 24D 17C 15A",
-        "4E 5A 7D 9B 10B 16E 23B 25B 26C",
+        None,
         {**_NO_SMILE, "browInnerUp": 0.9, "browOuterUp": 0.9, "eyeBlink": 0.3},
     ),
     "disgusted": Family(
         "9E 10E 4A 6B 15B 17D",
-        "9E 10E 4A 6B 15B 25A",
+        None,
         {**_NO_SMILE, "cheekSquint": 0.0, "browInnerUp": 0.4, "browOuterUp": 0.4, "eyeWide": 0.8},
     ),
     "fear": Family(

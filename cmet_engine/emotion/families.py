@@ -42,7 +42,9 @@ def shaped(delta: np.ndarray, vector: np.ndarray, base: np.ndarray, speech: np.n
 def _poses(emotion: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Of an emotion's family the silent and the speaking pose, what gives way, and the connector's own at rest: [52] each."""
     family = facs.FAMILIES[emotion]
-    silent, spoken = (facs.compose(facs.parse_units(units)) for units in (family.silent, family.speech))
     vectors = unit_vector(library_vector(emotion).reshape(1, VECTOR_SIZE))
     resting = embedded_connector().deltas(vectors, np.zeros((4 * WINDOW, arkit.COUNT), np.float32))[0].mean(0)
-    return silent, spoken, by_side(family.relaxes), resting / EXPRESSION_SCALE
+    resting /= EXPRESSION_SCALE
+    silent = facs.compose(facs.parse_units(family.silent))
+    spoken = resting if family.speech is None else facs.compose(facs.parse_units(family.speech))
+    return silent, spoken, by_side(family.relaxes), resting
