@@ -53,6 +53,7 @@ from cmet_engine.render.choose import check_weights, open_edtalk, open_renderer
 from cmet_engine.render.metadata import described, edit_description, video_metadata
 from cmet_engine.render.shot_data import Shot, write_shot
 from cmet_engine.render.stream import KeptFrames, Observer, Preview, VideoOutput, render_video
+from cmet_engine.rest import at_rest
 from cmet_engine.resume import Segments
 from cmet_engine.spec import EditSpec, RenderSpec
 from cmet_engine.spec_results import beside
@@ -339,7 +340,8 @@ def _track_and_encode(spec: EditSpec, footage: Source, watch: _Watch) -> tuple[l
         for person in asked:
             one = spec.of(person)
             pieces = watch.pieces if watch.pieces is None or len(asked) == 1 else watch.pieces.part(f"person_{person}")
-            tracked.append((person, one, *track_clip(footage, face=one.face, progress=progress, pieces=pieces)))
+            geometry, source = track_clip(footage, face=one.face, progress=progress, pieces=pieces)
+            tracked.append((person, one, geometry, at_rest(source, spec.rests, calibrate=spec.calibrate)))
         emotions = encoding().result()
     people = [
         _Person(

@@ -42,7 +42,17 @@ RANK = {room: rank for rank, (room, _) in enumerate(ROOMS)}
 APART = ("training", "evaluation")  # they import the engine, which never imports them
 PUBLIC = {"__version__"}  # what the package's own modules may take from its top
 
-HEAVY = {"torch", "mediapipe", "bpy", "librosa", "transformers", "c2pa", "cryptography", "PyOpenColorIO", "jinja2"}
+HEAVY = {
+    "torch",
+    "mediapipe",
+    "bpy",
+    "librosa",
+    "transformers",
+    "c2pa",
+    "cryptography",
+    "PyOpenColorIO",
+    "jinja2",
+}
 SLOW = {
     "av",
     "cv2",
@@ -57,7 +67,7 @@ NOT_EVERYWHERE = {  # only on one platform, in Blender, or with an extra; or nee
     "addon_utils", "bpy_extras", "fcntl", "flatbuffers", "huggingface_hub", "io_scene_fbx", "nicegui", "mathutils", "msvcrt", "onnxruntime",
     "ray", "sounddevice", "winreg",
 }  # fmt: skip
-BRINGS = {"safetensors.torch": "torch"}  # parts of outside packages that load another
+BRINGS = {"safetensors.torch": "torch", "scipy.signal": "scipy.signal"}  # parts of outside packages that load much more
 
 
 @dataclass(frozen=True)
