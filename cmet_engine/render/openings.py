@@ -46,7 +46,7 @@ TONGUE = 0.5
 ROW_EDGE = 0.04
 """How soft the edge of a row of teeth is, as a share of the opening."""
 
-SHADE_EDGE, SHADE = 0.015, (0.15, 0.5)
+SHADE_EDGE, SHADE = 0.015, (0.3, 0.7)
 """How soft the edge of the darkness beyond teeth is, as a share of the mouth's width, and from which share of dark places around
 on a place is dark, and fully: narrow slivers are none."""
 
