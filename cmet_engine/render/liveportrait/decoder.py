@@ -33,33 +33,78 @@ class SpectralConv(Derived):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, H, W] -> [B, O, H, W]."""
+        return convolved(self, x, self.kernel(), self.bias)
+
+    def kernel(self) -> Tensor:
+        """[O, C, k, k], divided."""
         parts = (self.weight_orig, self.weight_u, self.weight_v)
-        return convolved(self, x, self.derive("weight", lambda: divided(*parts), *parts), self.bias)
+        return self.derive("weight", lambda: divided(*parts), *parts)
 
 
 class Norm(Derived):
-    """Instance norm whose gain and offset follow from the features."""
+    """Gain and offset of an instance norm, which follow from the features."""
 
     def __init__(self, channels: int, features: int, hidden: int):
         super().__init__()
         self.mlp_shared = nn.Sequential(Conv(features, hidden, 3))
         self.mlp_gamma, self.mlp_beta = Conv(hidden, channels, 3), Conv(hidden, channels, 3)
 
-    def forward(self, x: Tensor, features: Tensor) -> Tensor:
-        """x [B, C, H, W], features [B, F, h, w], H a multiple of h -> [B, C, H, W]."""
-        factor = x.shape[-1] // features.shape[-1]
-        shared: Any = self.mlp_shared[0]
-        weight = self.derive(f"phases {factor}", lambda: phase_kernels(shared.weight, factor), shared.weight)
-        bias = self.derive(f"bias {factor}", lambda: shared.bias.repeat(len(phases(factor)) ** 2), shared.bias)
-        hidden = laid_out(F.relu(convolved(self, features, weight, bias, f"shared {factor}")), factor)
+    def forward(self, x: Tensor, features: Tensor, enlarge: int) -> Tensor:
+        """x normalised [B, C, H, W], features [B, F, h, w], H a multiple of h -> [B, C, e·H, e·W], after a leaky ReLU."""
         gamma: Any = self.mlp_gamma
         beta: Any = self.mlp_beta
         both = self.derive("both", lambda: torch.cat([gamma.weight, beta.weight]), gamma.weight, beta.weight)
         offset = self.derive("offset", lambda: torch.cat([gamma.bias + 1, beta.bias]), gamma.bias, beta.bias)
-        gain, shift = convolved(self, hidden, both, offset, "both").chunk(2, 1)
-        variance, mean = torch.var_mean(x.float(), (2, 3), correction=0, keepdim=True)
-        scale = torch.rsqrt(variance + 1e-5)
-        return torch.addcmul(shift, (x * scale - mean * scale).to(x.dtype), gain)
+
+        def steered(part: Tensor, pictures: slice, rows: slice) -> Tensor:
+            gain, shift = part.chunk(2, 1)
+            return F.leaky_relu(modulated(x[pictures], gain, shift, rows, enlarge), LEAK)
+
+        return convolved(self, self._hidden(features, enlarge * x.shape[-1]), both, offset, "both", steered)
+
+    def linear(self, x: Tensor, features: Tensor, enlarge: int, weight: Tensor) -> Tensor:
+        """The same without the ReLU, then `weight` [O, C, 1, 1]: [B, O, e·H, e·W]. The offset passes it beforehand."""
+        gamma: Any = self.mlp_gamma
+        beta: Any = self.mlp_beta
+        parts = (gamma.weight, gamma.bias, beta.weight, beta.bias, weight)
+
+        def through(value: Tensor) -> Tensor:
+            return torch.tensordot(weight[:, :, 0, 0].double(), value.double(), 1).to(value.dtype)
+
+        both = self.derive("both", lambda: torch.cat([gamma.weight, through(beta.weight)]), *parts)
+        offset = self.derive("offset", lambda: torch.cat([gamma.bias + 1, through(beta.bias)]), *parts)
+
+        def steered(part: Tensor, pictures: slice, rows: slice) -> Tensor:
+            gain, shift = part.split([x.shape[1], len(weight)], 1)
+            cells = modulated(x[pictures], gain, None, rows, enlarge).permute(0, 2, 3, 1)
+            return (cells @ weight[:, :, 0, 0].T).permute(0, 3, 1, 2) + shift
+
+        return convolved(self, self._hidden(features, enlarge * x.shape[-1]), both, offset, "both", steered)
+
+    def _hidden(self, features: Tensor, width: int) -> Tensor:
+        """[B, F, h, w] -> [B, 128, W/w·h, W], what gain and offset are made of."""
+        factor = width // features.shape[-1]
+        shared: Any = self.mlp_shared[0]
+        weight = self.derive(f"phases {factor}", lambda: phase_kernels(shared.weight, factor), shared.weight)
+        bias = self.derive(f"bias {factor}", lambda: shared.bias.repeat(len(phases(factor)) ** 2), shared.bias)
+        return laid_out(F.relu(convolved(self, features, weight, bias, f"shared {factor}")), factor)
+
+
+def normalised(x: Tensor) -> Tensor:
+    """Instance norm without gain: [B, C, H, W] -> the same shape."""
+    centred = x.float() - x.float().mean((2, 3), keepdim=True)
+    return (centred * torch.rsqrt(centred.square().mean((2, 3), keepdim=True) + 1e-5)).to(x.dtype)
+
+
+def modulated(x: Tensor, gain: Tensor, shift: Tensor | None, rows: slice, enlarge: int) -> Tensor:
+    """The rows of `x` [B, C, H, W], enlarged by repeating its cells, times `gain` [B, C, h, e·W] plus `shift` (None: 0)."""
+    cells = [
+        None if value is None else value.unflatten(3, (-1, enlarge)).unflatten(2, (-1, enlarge))
+        for value in (gain, shift)
+    ]
+    part = x[:, :, rows.start // enlarge : rows.stop // enlarge, None, :, None]
+    done = part * cells[0] if cells[1] is None else torch.addcmul(cells[1], part, cells[0])
+    return done.flatten(4).flatten(2, 3)
 
 
 def phases(factor: int) -> list[int]:
@@ -83,13 +128,12 @@ def laid_out(x: Tensor, factor: int) -> Tensor:
     if factor == 1:
         return x
     kinds = phases(factor)
-    cell = torch.arange(factor, device=x.device).clamp(
-        max=1
-    )  # made where it is used: a graph captures no copy to a GPU
+    # made where it is used: a graph captures no copy to a GPU
+    cell = torch.arange(factor, device=x.device).clamp(max=1)
     cell[-1] = len(kinds) - 1
     split = x.permute(0, 2, 3, 1).unflatten(3, (len(kinds), len(kinds), -1))  # [B, h, w, P, P, O]
-    cells = split[:, :, :, cell][:, :, :, :, cell]
-    return cells.permute(0, 1, 3, 2, 4, 5).flatten(3, 4).flatten(1, 2).permute(0, 3, 1, 2)
+    cells = split[:, :, :, cell[:, None], cell]
+    return cells.transpose(2, 3).flatten(3, 4).flatten(1, 2).permute(0, 3, 1, 2)
 
 
 class Block(nn.Module):
@@ -103,11 +147,14 @@ class Block(nn.Module):
         if inputs != outputs:
             self.conv_s, self.norm_s = SpectralConv(inputs, outputs, 1, bias=False), Norm(inputs, features, hidden)
 
-    def forward(self, x: Tensor, features: Tensor) -> Tensor:
-        """x [B, C, H, W], features [B, F, h, w] -> [B, O, H, W]."""
-        y = self.conv_0(F.leaky_relu(self.norm_0(x, features), LEAK))
-        y = self.conv_1(F.leaky_relu(self.norm_1(y, features), LEAK))
-        return y + (self.conv_s(self.norm_s(x, features)) if hasattr(self, "conv_s") else x)
+    def forward(self, x: Tensor, features: Tensor, enlarge: int = 1) -> Tensor:
+        """x [B, C, H, W], enlarged by repeating its cells, features [B, F, h, w] -> [B, O, e·H, e·W]."""
+        plain = normalised(x)
+        y = self.conv_0(self.norm_0(plain, features, enlarge))
+        y = self.conv_1(self.norm_1(normalised(y), features, 1))
+        return y + (
+            self.norm_s.linear(plain, features, enlarge, self.conv_s.kernel()) if hasattr(self, "conv_s") else x
+        )
 
 
 class Decoder(nn.Module):
@@ -142,5 +189,5 @@ class Decoder(nn.Module):
         for block in self._middle:
             x = block(x, feature)
         for block in (self.up_0, self.up_1):
-            x = block(F.interpolate(x, scale_factor=2), feature)
+            x = block(x, feature, 2)
         return torch.sigmoid(F.pixel_shuffle(self.conv_img(F.leaky_relu(x, LEAK)).float(), 2))

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from cmet_engine.models.derived import Derived
 from cmet_engine.render.liveportrait.appearance import CHANNELS, DEPTH
 from cmet_engine.render.liveportrait.blocks import ConvNorm, folded
-from cmet_engine.render.liveportrait.convolution import Conv
+from cmet_engine.render.liveportrait.convolution import Conv, to_one_plane
 
 SPREAD = 0.01
 """Variance of a heat map."""
@@ -85,8 +85,8 @@ class DenseMotion(Derived):
         found = self.hourglass(features)
         mask = F.softmax(self.mask(found).float(), 1)  # [B, 1 + K, D, H, W]
         deformation = grid + torch.einsum("bkdhw,bkc->bdhwc", mask, shifts)
-        planes = found.contiguous().flatten(1, 2)
-        return deformation, torch.sigmoid(self.occlusion(planes))
+        occlusion = to_one_plane(self, found, self.occlusion.weight, self.occlusion.bias)
+        return deformation, torch.sigmoid(occlusion)
 
 
 def heat_maps(points: Tensor, axes: list[Tensor]) -> Tensor:
