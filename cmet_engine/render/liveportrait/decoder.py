@@ -1,7 +1,8 @@
 """From deformed features to a picture: SPADE (Park et al. 2019), every normalisation steered by the features.
 
 The features are enlarged by repeating their cells, so a 3x3 convolution of the enlarged map takes few different values per cell:
-they are computed at the size of the features and laid out. Gain and offset of a normalisation are one convolution.
+they are computed at the size of the features and laid out. Gain and offset of a normalisation are one convolution, and are applied
+strip by strip as it goes. What a block enlarges it normalises beforehand, and the 1x1 convolution of a shortcut goes into its offset.
 """
 
 from typing import Any
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 from cmet_engine.models.derived import Derived
 from cmet_engine.models.spectral import divided
-from cmet_engine.render.liveportrait.convolution import Conv, convolved
+from cmet_engine.render.liveportrait.convolution import Conv, convolved, laid_out, phase_kernels, phases
 
 HIDDEN = 128
 LEAK = 0.2
@@ -105,35 +106,6 @@ def modulated(x: Tensor, gain: Tensor, shift: Tensor | None, rows: slice, enlarg
     part = x[:, :, rows.start // enlarge : rows.stop // enlarge, None, :, None]
     done = part * cells[0] if cells[1] is None else torch.addcmul(cells[1], part, cells[0])
     return done.flatten(4).flatten(2, 3)
-
-
-def phases(factor: int) -> list[int]:
-    """The places within a repeated cell that a 3-wide kernel tells apart."""
-    return sorted({0, min(1, factor - 1), factor - 1})
-
-
-def phase_kernels(weight: Tensor, factor: int) -> Tensor:
-    """What a 3x3 kernel [O, C, 3, 3] on a map enlarged by `factor` is on the map itself: [P·P·O, C, 3, 3] for P phases."""
-    if factor == 1:
-        return weight
-    folds = weight.new_zeros(len(phases(factor)), 3, 3)  # phase, neighbour, tap
-    for number, phase in enumerate(phases(factor)):
-        for tap in range(3):
-            folds[number, (phase + tap - 1) // factor + 1, tap] = 1
-    return torch.einsum("pai,ocij,qbj->pqocab", folds, weight, folds).flatten(0, 2)
-
-
-def laid_out(x: Tensor, factor: int) -> Tensor:
-    """The values of all phases [B, P·P·O, h, w] as the enlarged map [B, O, factor·h, factor·w]."""
-    if factor == 1:
-        return x
-    kinds = phases(factor)
-    # made where it is used: a graph captures no copy to a GPU
-    cell = torch.arange(factor, device=x.device).clamp(max=1)
-    cell[-1] = len(kinds) - 1
-    split = x.permute(0, 2, 3, 1).unflatten(3, (len(kinds), len(kinds), -1))  # [B, h, w, P, P, O]
-    cells = split[:, :, :, cell[:, None], cell]
-    return cells.transpose(2, 3).flatten(3, 4).flatten(1, 2).permute(0, 3, 1, 2)
 
 
 class Block(nn.Module):

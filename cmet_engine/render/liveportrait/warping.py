@@ -1,7 +1,8 @@
 """From two sets of keypoints to a deformed volume of features: the dense motion network, and what is made of its result.
 
 The candidates of motion are shifts of the whole grid, so the deformation is the grid plus a weighted mean of the shifts, heat maps
-are products of three lines, and one call samples all candidates.
+are products of three lines, and one call samples all candidates. Where the hourglass enlarges a large map before a convolution, a CPU
+computes the four phases of the result at the size of the map.
 """
 
 import torch
@@ -43,7 +44,7 @@ class _Decoder(Derived):
     def forward(self, maps: list[Tensor]) -> Tensor:
         x = maps[-1]
         for block, skip in zip(self.up_blocks, maps[-2::-1], strict=True):
-            x = torch.cat([F.relu(block(F.interpolate(x, scale_factor=(1, 2, 2)))), skip], 1)
+            x = torch.cat([F.relu(block(x, 2)), skip], 1)
         return F.relu(folded(self, self.conv, self.norm, x))
 
 
