@@ -206,16 +206,19 @@ def _by_spectra(x: Tensor, spectra: Tensor, bias: Tensor | None, kernel: int) ->
     return result if bias is None else result + bias[:, None, None, None]
 
 
-def to_one_plane(owner: Derived, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """All planes of `x` [B, C, D, H, W] convolved to one, [B, 1, H, W]; `weight` [1, C·D, k, k].
+def to_one_plane(owner: Derived, x: Tensor, conv: Conv) -> Tensor:
+    """All planes of `x` [B, C, D, H, W] convolved to one, [B, 1, H, W], by a `conv` of C·D planes.
 
     On a CPU a product for every tap, then a sum of what the taps gave, each in its place.
     """
+    weight = conv.weight
     if x.device.type != "cpu":
-        return F.conv2d(x.contiguous().flatten(1, 2), weight, bias, padding=weight.shape[-1] // 2)
-    channels, depth, *size = x.shape[1:]
+        return conv(x.contiguous().flatten(1, 2))
+    channels, depth, height, width = x.shape[1:]
     taps = owner.derive(
         "taps", lambda: weight[0].flip(1, 2).reshape(channels, depth, -1).transpose(0, 1).contiguous(), weight
     )
     products = (x.permute(0, 2, 3, 4, 1).flatten(2, 3) @ taps).sum(1)  # [B, H·W, k²]
-    return F.fold(products.transpose(1, 2), size, weight.shape[-1], padding=weight.shape[-1] // 2) + bias[:, None, None]
+    side = weight.shape[-1]
+    plane = F.fold(products.transpose(1, 2), (height, width), side, padding=side // 2)
+    return plane if conv.bias is None else plane + conv.bias

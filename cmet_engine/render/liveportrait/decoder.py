@@ -99,12 +99,12 @@ def normalised(x: Tensor) -> Tensor:
 
 def modulated(x: Tensor, gain: Tensor, shift: Tensor | None, rows: slice, enlarge: int) -> Tensor:
     """The rows of `x` [B, C, H, W], enlarged by repeating its cells, times `gain` [B, C, h, e·W] plus `shift` (None: 0)."""
-    cells = [
-        None if value is None else value.unflatten(3, (-1, enlarge)).unflatten(2, (-1, enlarge))
-        for value in (gain, shift)
-    ]
+
+    def cells(value: Tensor) -> Tensor:
+        return value.unflatten(3, (-1, enlarge)).unflatten(2, (-1, enlarge))
+
     part = x[:, :, rows.start // enlarge : rows.stop // enlarge, None, :, None]
-    done = part * cells[0] if cells[1] is None else torch.addcmul(cells[1], part, cells[0])
+    done = part * cells(gain) if shift is None else torch.addcmul(cells(shift), part, cells(gain))
     return done.flatten(4).flatten(2, 3)
 
 

@@ -86,7 +86,7 @@ class DenseMotion(Derived):
         found = self.hourglass(features)
         mask = F.softmax(self.mask(found).float(), 1)  # [B, 1 + K, D, H, W]
         deformation = grid + torch.einsum("bkdhw,bkc->bdhwc", mask, shifts)
-        occlusion = to_one_plane(self, found, self.occlusion.weight, self.occlusion.bias)
+        occlusion = to_one_plane(self, found, self.occlusion)
         return deformation, torch.sigmoid(occlusion)
 
 

@@ -90,9 +90,11 @@ def test_a_cpus_forms_of_convolutions_give_the_plain_numbers(error_of, monkeypat
     x, weight, bias = drawn(2, 4, 5, 16, 32), drawn(3, 4, 7, 7, 7), drawn(3)
     plain = F.conv3d(x.double(), weight.double(), bias.double(), padding=3)
     assert error_of(convolution.convolved(Derived(), x, weight, bias).numpy(), plain.numpy()) < TOLERANCE
-    weight, bias = drawn(1, 20, 7, 7), drawn(1)
-    plain = F.conv2d(x.flatten(1, 2).double(), weight.double(), bias.double(), padding=3)
-    assert error_of(convolution.to_one_plane(Derived(), x, weight, bias).numpy(), plain.numpy()) < TOLERANCE
+    conv = convolution.Conv(20, 1, 7)
+    conv.weight.copy_(drawn(1, 20, 7, 7))
+    conv.bias.fill_(0.5)
+    plain = F.conv2d(x.flatten(1, 2).double(), conv.weight.double(), conv.bias.double(), padding=3)
+    assert error_of(convolution.to_one_plane(Derived(), x, conv).numpy(), plain.numpy()) < TOLERANCE
 
 
 def test_what_is_enlarged_is_computed_at_its_own_size(error_of):
