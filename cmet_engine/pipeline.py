@@ -6,6 +6,7 @@ from them, with the same result bit for bit.
 """
 
 import contextlib
+import functools
 import itertools
 import os
 import time
@@ -320,17 +321,17 @@ def _in_part(track: CoefficientTrack, tracked: CoefficientTrack, footage: Source
 
 
 def _track_and_encode(spec: EditSpec, footage: Source, watch: _Watch) -> tuple[list[_Person], EmotionTimeline]:
-    """Track everyone's face and encode the speech at the same time: neither needs the other.
+    """Track everyone's face and, from its first frame on, encode the speech at the same time: neither needs the other.
 
     Returns:
         The people, each with their own part of the timeline, and the whole timeline.
     """
     with ThreadPoolExecutor(max_workers=1) as pool:
-        encoding = pool.submit(clip_emotions, spec, footage)
+        encoding = functools.cache(lambda: pool.submit(clip_emotions, spec, footage))
 
         def progress(stage: str, done: int, total: int | None) -> None:
-            if encoding.done():
-                encoding.result()  # speech that cannot be used ends the work now, not after the tracking
+            if encoding().done():
+                encoding().result()  # speech that cannot be used ends the work now, not after the tracking
             if watch.progress:
                 watch.progress(stage, done, total)
 
@@ -341,7 +342,7 @@ def _track_and_encode(spec: EditSpec, footage: Source, watch: _Watch) -> tuple[l
             pieces = watch.pieces if watch.pieces is None or len(asked) == 1 else watch.pieces.part(f"person_{person}")
             geometry, source = track_clip(footage, face=one.face, progress=progress, pieces=pieces)
             tracked.append((person, one, geometry, at_rest(source, spec.rests, calibrate=spec.calibrate)))
-        emotions = encoding.result()
+        emotions = encoding().result()
     people = [
         _Person(
             (person or name_of_face(spec.face)) if len(asked) > 1 else "",
