@@ -46,6 +46,14 @@ TONGUE = 0.5
 ROW_EDGE = 0.04
 """How soft the edge of a row of teeth is, as a share of the opening."""
 
+SHADE_EDGE, SHADE = 0.015, (0.3, 0.7)
+"""How soft the edge of the darkness beyond teeth is, as a share of the mouth's width, and from which share of dark places around
+on a place is dark, and fully: narrow slivers are none."""
+
+LIP_SIDE, LIKE_LIP, LEAST_REDNESS = (0.5, 0.3), (0.5, 0.85), 0.03
+"""Where a row of teeth has its free edge, as a share of the opening from the lip there, what is as red as lips is that lip, and no
+tooth: on the way from the teeth's redness to the lips', where these differ by the third at least."""
+
 ROW_STRETCH = 0.2
 """Lips that uncover a row of teeth stretch it by at most this share of its height; further on they take it along, or leave it."""
 
@@ -209,6 +217,13 @@ class Opening:
         colours = cv2.remap(image, places, np.empty(0), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
         return np.stack([colour.ravel()[:count] for colour in cv2.split(colours)]).astype(np.float32)
 
+    def blurred(self, values: np.ndarray, sigma: float) -> np.ndarray:
+        """Values [K] of the places inside, blurred with 0 around the opening; `sigma` in pixels."""
+        plane = np.zeros(self.inside.shape, np.float32)
+        plane.ravel()[self._at] = values
+        fine = len(plane) / (self.box[3] - self.box[1])
+        return np.asarray(cv2.GaussianBlur(plane, (0, 0), max(sigma * fine, 0.3)).take(self._at))
+
     def paste(self, result: np.ndarray, colours: np.ndarray, opaque: np.ndarray | float = 1.0) -> None:
         """Blend the colours [3, K] of the places inside over the picture, antialiased at the edge.
 
@@ -307,7 +322,7 @@ def draw_mouth(
         tongue *= float(smoothstep(np.quantile(whole.mean(0), 0.9) / red.mean(), *TEETH))
     dark = _darkness(mouth, float(gap_before.max()), smoothstep(depth, min(border, 0.6), 1.0), whole, red)
     dark += (whole - dark) * smoothstep(np.abs(2 / mouth.width * mouth.u - 1), *ENDS)
-    colours = _rows(image, mouth, gap_before, complex(mouth.way(complex(*jaw_move))), border, tongue, dark)
+    colours = _rows(image, mouth, gap_before, complex(mouth.way(complex(*jaw_move))), border, tongue, whole, dark, red)
     new = smoothstep(gap_before / mouth.gap, 0.35, 0.1) * smoothstep(mouth.gap, *DARK_FROM)
     colours += (dark - colours) * new  # lips that hardly parted before showed nothing
     upper, lower = mouth.carried(0.01 * mouth.width, 0.03 * mouth.width)
@@ -324,11 +339,13 @@ def _rows(
     jaw: complex,
     border: float,
     tongue: float,
+    whole: np.ndarray,
     dark: np.ndarray,
+    red: np.ndarray,
 ) -> np.ndarray:
     """Colours [3, K] of teeth that keep their size and place, the upper row before the lower one, and `dark` where none are seen.
 
-    `gap_before` [K] pixels is the gap as it was, `jaw` the motion of the chin in the mouth's frame, `tongue` in 0..1 how far it
+    `whole` [3, K] is the mouth stretched evenly, which fills what is too narrow to be dark, `gap_before` [K] pixels is the gap as it was, `jaw` the motion of the chin in the mouth's frame, `tongue` in 0..1 how far it
     shows tongue and throat instead, which stretch.
     """
     stretch = ROW_STRETCH + tongue * (THROAT_STRETCH - ROW_STRETCH)
@@ -341,6 +358,12 @@ def _rows(
     outwards, corner = mouth.cornering(tongue)
     back = 1 - JAW_BACK * (2 / mouth.width * mouth.u - 1) ** 2
     result, free = np.zeros_like(dark), np.ones_like(depth)
+    brightest = np.argpartition(whole.mean(0), -max(1, whole.shape[1] // 10))[-max(1, whole.shape[1] // 10) :]
+    redness = [float(_redness(colour)) for colour in (whole[:, brightest].mean(1), red)]
+    reddens = max(redness[1] - redness[0], LEAST_REDNESS)
+    facing = (1 - tongue) * smoothstep(
+        np.abs(2 / mouth.width * mouth.u - 1), *CORNERS[::-1]
+    )  # teeth at the sides are red by shade
     for row, heights, side in zip(rows, ((border, alone), (0.0, 1 - border)), (-1.0, 1.0), strict=True):
         along = outwards + (row - rows[0]).real * back + rows[0].real
         down = (row - rows[0]).imag * back + rows[0].imag
@@ -360,9 +383,20 @@ def _rows(
         above, below = above - beyond, below + beyond
         share = smoothstep(side * (above / np.maximum(above + below, 1e-3) - border), -ROW_EDGE, ROW_EDGE)
         share = np.minimum(share * smoothstep(np.minimum(above, below) / mouth.width, -0.01, 0.0), free)
+        seen = mouth.sample(image, along + 1j * (down + beyond))
+        edge = above if side > 0 else below
+        near_lip = facing * smoothstep(edge / np.maximum(above + below, 1e-3), *LIP_SIDE)
+        share = share * (1 - near_lip * smoothstep((_redness(seen) - redness[0]) / reddens, *LIKE_LIP))
         free = free - share
-        result += mouth.sample(image, along + 1j * (down + beyond)) * share
-    return np.asarray(result + dark * free, np.float32)
+        result += seen * share
+    result += whole * free
+    shade = smoothstep(mouth.blurred(free, SHADE_EDGE * mouth.width), *SHADE)
+    return np.asarray(result + (dark - result) * shade, np.float32)
+
+
+def _redness(colours: np.ndarray) -> np.ndarray:
+    """Share of red in the light of colours [3, ...], which shade leaves as it is."""
+    return np.asarray(colours[0] / np.maximum(colours.sum(0), 1.0))
 
 
 def _darkness(mouth: Opening, gap_before: float, lit: np.ndarray, shown: np.ndarray, red: np.ndarray) -> np.ndarray:

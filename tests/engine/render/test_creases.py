@@ -81,4 +81,4 @@ def test_a_smile_that_goes_takes_its_fold_along_and_leaves_grain_and_hair():
     fine, own = ((v - cv2.GaussianBlur(v, (0, 0), 1))[near].std() for v in (result.astype(float), grain))
     assert fine > 0.9 * own
     folded[y - 20 : y + 20, x - 2 : x + 3] = 10  # a lock of hair
-    assert creased(folded, HEAD, smileless, SEEN)[y, x].max() < 40
+    assert creased(folded, HEAD, smileless, SEEN)[y, x].max() < 60  # it was 10, the skin is 180
