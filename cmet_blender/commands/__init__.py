@@ -6,6 +6,7 @@
     read -o TRACK                     what the rig does, as a track
     match [-o MAPPING.json]           which shape takes which coefficient
     render CLIP -o VIDEO              the clip with the rig's curves, by the engine
+    stills TRACK --rig RIG -o FOLDER      pictures of the rig's face in the frames of a track
     shot SHOT.json -o OUT.blend       a shot of the studio: the clip, the performance, and emotions as strips
 
 Results go to standard output, everything else to standard error. Exit status: 0 done, 1 the work failed (one

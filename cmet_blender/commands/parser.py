@@ -30,6 +30,11 @@ def build_parser(prog: str = "python -m cmet_blender") -> argparse.ArgumentParse
     match.add_argument("--force", action="store_true", help="replace an earlier file")
     render = commands.add_parser("render", parents=[rig, span, output, general], help="a clip with the rig's curves")
     _add_render_options(render)
+    stills = commands.add_parser("stills", parents=[rig, general], help="pictures of the rig in a track's frames")
+    stills.add_argument("track", type=Path, metavar="TRACK", help="as for export; every frame of it is rendered")
+    stills.add_argument("-o", "--output", type=Path, required=True, metavar="FOLDER", help="for 0000.png and so on")
+    stills.add_argument("--size", type=int, default=256, metavar="PIXELS", help="width and height (default 256)")
+    stills.add_argument("--samples", type=int, default=8, metavar="N", help="light paths a pixel (default 8)")
     shot = commands.add_parser("shot", parents=[output, general], help="a shot of the studio, kept as a .blend")
     shot.add_argument("shot", type=Path, metavar="SHOT", help="the shot's file (.json)")
     return parser

@@ -24,6 +24,7 @@ from ..frames import scene_fps, set_rate
 from ..mapping import RigMapping
 from ..shot import open_shot
 from .rigs import mapping_of, open_rig
+from .stills import stills
 
 VIDEO_FORMATS = ("mp4", "m4v", "mov", "mkv", "webm", "mxf")
 
@@ -223,5 +224,5 @@ def _shot(options: argparse.Namespace) -> dict[str, Any]:
 
 COMMANDS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
     "export": _export, "apply": _apply, "bake": _bake, "read": _read, "match": _match, "render": _render,
-    "shot": _shot,
+    "shot": _shot, "stills": stills,
 }  # fmt: skip

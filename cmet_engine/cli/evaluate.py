@@ -36,7 +36,16 @@ def add_commands(command: Adder, commands: Any) -> None:
     evaluate = command("eval", None, "measure the embedded models on held-out people").add_subparsers(
         title="what", metavar="WHAT", required=True
     )
-    for add in (_add_solver, _add_speech, _add_emotion, _add_connector, _add_renderer, _add_edit, _add_identity):
+    for add in (
+        _add_solver,
+        _add_speech,
+        _add_emotion,
+        _add_rigs,
+        _add_connector,
+        _add_renderer,
+        _add_edit,
+        _add_identity,
+    ):
         add(command, evaluate)
 
 
@@ -170,6 +179,40 @@ def _acted(folder: Path, measured: dict[str, Any]) -> str:
         f"acted videos in {folder}: the classifier is right in {shares['all']:.1%} of {measured['videos']}, "
         f"{shares['balanced']:.1%} mean over emotions ({each})"
     )
+
+
+def _add_rigs(command: Adder, evaluate: Any) -> None:
+    sub = command("rigs", _rigs, "what independent judges read in the emotions of rendered characters", evaluate)
+    sub.add_argument("rigs", nargs="+", type=Path, metavar="RIG", help="characters: .blend .glb .gltf .fbx .usd*")
+    sub.add_argument(
+        "--tracks", nargs="+", type=Path, required=True, metavar="TRACK", help="performances to put on them"
+    )
+    sub.add_argument(
+        "--emotions", nargs="+", metavar="NAME", help="which are asked for (default: those that the judges know)"
+    )
+    sub.add_argument("--strength", type=float, default=1.0, metavar="S", help="of the emotions (default 1)")
+    sub.add_argument(
+        "--landmarker", type=Path, metavar="FILE", help="MediaPipe's face_landmarker.task, to find the faces"
+    )
+    sub.add_argument("--frames", type=int, default=3, metavar="N", help="pictures of each edit (default 3)")
+    sub.add_argument("--pictures", type=Path, metavar="DIR", help="keep the pictures there")
+    sub.add_argument("-o", "--output", type=Path, metavar="JSON", help="also write the figures there")
+    sub.add_argument("--force", action="store_true", help="replace earlier figures")
+
+
+def _rigs(options: argparse.Namespace) -> Any:
+    from cmet_engine.evaluation.judges import JUDGED
+    from cmet_engine.evaluation.rigs import evaluate_rigs, rigs_report
+
+    existing(*options.rigs, *options.tracks, options.landmarker)
+    if options.output is not None:
+        check_writable(options.output, force=options.force)
+    figures = evaluate_rigs(
+        options.rigs, options.tracks, emotions=options.emotions or JUDGED, strength=options.strength,
+        frames=options.frames, landmarker=options.landmarker, pictures=options.pictures, progress=options.progress,
+    )  # fmt: skip
+    _write(options, figures)
+    return figures if options.json else rigs_report(figures)
 
 
 def _add_connector(command: Adder, evaluate: Any) -> None:

@@ -21,9 +21,10 @@ from cmet_engine.emotion.embedded_connector import (
     resampled,
     unit_vector,
 )
+from cmet_engine.emotion.families import shaped
 from cmet_engine.emotion.library import unknown_emotion
 from cmet_engine.emotion.likeness import Likeness
-from cmet_engine.emotion.protection import limit_brows, protect, within_range
+from cmet_engine.emotion.protection import limit_brows, protect, speaking, within_range
 from cmet_engine.emotion.vector import EmotionVector
 from cmet_engine.emotions import LIKE
 from cmet_engine.errors import InvalidInput
@@ -218,7 +219,9 @@ def _expression_deltas(
     stacked = unit_vector(np.stack([vectors[name].vector for name in moving]))
     deltas = embedded_connector().deltas(stacked, np.clip(even, 0, 1) * EXPRESSION_SCALE) / EXPRESSION_SCALE
     deltas = scipy.ndimage.gaussian_filter1d(deltas, SMOOTH_SECONDS * FRAME_RATE, axis=1, mode="nearest")
+    speech = speaking(even, FRAME_RATE)
     for name, delta in zip(moving, deltas, strict=True):
+        delta = shaped(delta, vectors[name].vector, even, speech)
         result[name] = np.stack([np.interp(times, at, delta[:, c]) for c in range(arkit.COUNT)], 1)
     return result
 

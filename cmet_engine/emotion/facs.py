@@ -44,7 +44,7 @@ ACTION_UNITS: dict[str, dict[str, float]] = {
     "1": {"browInnerUp": 0.85},
     "2": {"browOuterUp": 0.8},
     "4": {"browDown": 0.7},
-    "5": {"eyeWide": 0.5},
+    "5": {"eyeWide": 0.6},
     "6": {"cheekSquint": 0.9, "eyeSquint": 0.35},
     "7": {"eyeSquint": 0.6},
     "9": {"noseSneer": 0.75, "mouthUpperUp": 0.15, "browDown": 0.2, "cheekSquint": 0.3},
@@ -210,6 +210,62 @@ EXPRESSIONS: dict[str, Expression] = {
 }
 """The thirteen emotions of the embedded library. `relaxes` holds what the emotion's own action units pull the other way (raised
 brows under a scowl, a smile under pressed or stretched lips), and what would contradict the emotion at a glance."""
+
+
+@dataclass(frozen=True)
+class Family:
+    """How strongly a face shows an emotion at full strength, FACS intensities C to D.
+
+    Attributes:
+        silent: action units of a face that says nothing.
+        speech: action units while it speaks, which leave the mouth its freedom; None for what the connector gives.
+        relaxes: share of the actor's own coefficient that gives way, by names without a side.
+    """
+
+    silent: str
+    speech: str | None
+    relaxes: dict[str, float]
+
+
+_NO_SMILE = {"mouthSmile": 1.0, "mouthDimple": 0.6, "cheekSquint": 0.8}
+
+FAMILIES: dict[str, Family] = {
+    "angry": Family(
+        "4E 5A 7D 9B 23D 24D 17C 15A",
+        None,
+        {**_NO_SMILE, "browInnerUp": 0.9, "browOuterUp": 0.9, "eyeBlink": 0.3},
+    ),
+    "disgusted": Family(
+        "9E 10E 4A 6B 15B 17D",
+        None,
+        {**_NO_SMILE, "cheekSquint": 0.0, "browInnerUp": 0.4, "browOuterUp": 0.4, "eyeWide": 0.8},
+    ),
+    "fear": Family(
+        "1E 2B 4C 5E 20E 25B 26B",
+        "1E 2B 4C 5E 20E 16A 25B 26B",
+        {**_NO_SMILE, "eyeSquint": 0.8, "eyeBlink": 0.4, "mouthPress": 0.6},
+    ),
+    "sad": Family(
+        "1D 4B 15C 17D 43B 7A 24A",
+        "1D 4B 15C 17B 43B 7A",
+        {**_NO_SMILE, "mouthUpperUp": 0.4, "eyeWide": 0.9, "browOuterUp": 0.6},
+    ),
+    "surprised": Family(
+        "1C 2E 5E 26E 25B",
+        "1C 2E 5E 26E 25B",
+        {
+            **_NO_SMILE,
+            "browDown": 0.8,
+            "mouthFrown": 0.7,
+            "mouthPress": 0.6,
+            "eyeSquint": 0.8,
+            "eyeBlink": 0.4,
+            "mouthUpperUp": 0.3,
+        },
+    ),
+}
+"""Emotions whose amounts depend on whether the face speaks (EMFACS, DU): lips that harden in anger and are pushed up in disgust
+part for words, and jaws fall looser between them."""
 
 
 def parse_units(units: str) -> list[tuple[str, str, float]]:

@@ -8,7 +8,7 @@ import scipy
 from cmet_engine import arkit
 from cmet_engine.emotion.coefficients import by_side, starting_with
 from cmet_engine.face.blendshapes import load_basis
-from cmet_engine.face.lips import INNER_LIPS, OPENERS, PARTS, held_opening, said_opening
+from cmet_engine.face.lips import INNER_LIPS, OPENERS, PARTS, held_opening, said_opening, spoken
 from cmet_engine.smoothstep import smoothstep
 
 KNEE = 0.85
@@ -95,6 +95,9 @@ RELEASED = 0.2
 """Of the `browDown` that an actor holds, what a rise of `browInnerUp` needs less: the brows come up from further below."""
 
 
+TURNING = 0.15
+"""Gaussian width in seconds by which a face goes over from silence to speech."""
+
 _GAP_ROW = by_side(LIP_GAP, split=True)
 _OPENER = by_side(_OPENERS)
 _CLOSER = by_side(_CLOSERS)
@@ -106,6 +109,14 @@ _GAZE = starting_with(("eyeLook",))
 def lip_gap(coefficients: np.ndarray) -> np.ndarray:
     """Predicted opening between the inner lips [N] of coefficients [N, 52], in outer-eye distances, 0 or more."""
     return np.maximum(coefficients @ _GAP_ROW + LIP_GAP_AT_REST, 0.0)
+
+
+def speaking(source: np.ndarray, fps: float) -> np.ndarray:
+    """How far a face [N, 52] speaks, [N] in 0..1: 1 wherever lips open and close at syllable rate nearby."""
+    near = spoken(np.maximum(said_opening(source), 0), fps).astype(np.float64)
+    wide = scipy.ndimage.maximum_filter1d(near, 2 * round(2 * TURNING * fps) + 1, mode="nearest")
+    share: np.ndarray = scipy.ndimage.gaussian_filter1d(wide, max(TURNING * fps, 1e-3), mode="nearest")
+    return share
 
 
 @functools.cache
@@ -166,25 +177,24 @@ def protect(source: np.ndarray, change: np.ndarray, fps: float) -> np.ndarray:
     """The `change` [N, 52] without what would alter a sound, stop a blink or move the gaze of `source` [N, 52]."""
     change = change.copy()
     change[:, _GAZE] = 0
-    closed = _closed_share(source, fps)  # [N]
-    _protect_speech(source, change, closed)
+    speech, closed = speaking(source, fps), _closed_share(source, fps)  # [N]
+    _protect_speech(source, change, speech, closed)
     _protect_blinks(source, change)
-    _close_lips(source, change, closed)
-    _keep_opening(source, change, fps)
+    _close_lips(source, change, speech * closed)
+    _keep_opening(source, change, speech, fps)
     return change
 
 
-def _protect_speech(source: np.ndarray, change: np.ndarray, closed: np.ndarray) -> None:
-    """Keep closed lips closed, open lips open and rounded lips round; in place."""
-    share = closed[:, None]  # [N, 1]
-    change -= share * (np.maximum(change, 0) * _OPENER)
-    change -= (1 - share) * np.maximum(change, 0) * _CLOSER
+def _protect_speech(source: np.ndarray, change: np.ndarray, speech: np.ndarray, closed: np.ndarray) -> None:
+    """Keep lips closed that speech has closed, open lips open and rounded lips round; in place."""
+    change -= (speech * closed)[:, None] * np.maximum(change, 0) * _OPENER
+    change -= (1 - closed)[:, None] * np.maximum(change, 0) * _CLOSER
     change[:, _PRESS] = np.minimum(change[:, _PRESS], MOST_PRESS)
     rounded = np.clip(source[:, [arkit.INDEX[n] for n in _ROUNDED]].max(1, initial=0), 0, 1)[:, None]
     change[:, _SPREADER] *= 1 - 0.5 * rounded
 
 
-def _keep_opening(source: np.ndarray, change: np.ndarray, fps: float) -> None:
+def _keep_opening(source: np.ndarray, change: np.ndarray, speech: np.ndarray, fps: float) -> None:
     """Keep how far speech opens the lips: what is held open may close, and all may open a little further; in place."""
     opening = np.maximum(said_opening(source), 0)
     held = np.maximum(held_opening(opening, fps) - HELD_IN_SPEECH, 0)
@@ -196,7 +206,7 @@ def _keep_opening(source: np.ndarray, change: np.ndarray, fps: float) -> None:
     beyond = np.maximum(-held - CLOSURE_MARGIN - said_opening(change), 0) / -PARTS[close]
     change[:, close] -= np.minimum(beyond, np.maximum(change[:, close], 0))
     most = FURTHER_OPEN * opening + GAP_OF_JAW * np.maximum(change[:, arkit.INDEX["jawOpen"]] - JAW_OF_EMOTION, 0)
-    change[:, close] += np.maximum(said_opening(change) - most, 0) / -PARTS[close]
+    change[:, close] += speech * np.maximum(said_opening(change) - most, 0) / -PARTS[close]
 
 
 def _protect_blinks(source: np.ndarray, change: np.ndarray) -> None:

@@ -443,6 +443,8 @@ def _judges_report(figures: dict[str, Any]) -> list[str]:
         title = f"judge {name}"
         if real:
             title += f", right on {real['balanced']:.0%} of real pictures (mean over emotions)"
+            if "rose_most" in real:
+                title += f", where the emotion rises most against neutral ones in {real['rose_most']:.0%}"
         lines.append(title + "".join(f"; {k.replace('_', ' ')} {v:.0%}" for k, v in mean.items()))
         lines.append("emotion       named  in source  rose  rose most  log-odds  right on real")
         for emotion, entry in section["edits"].items():

@@ -1,8 +1,9 @@
 """Creases of the skin, which a face shows where its skin is pushed together and which displaced pixels alone cannot show.
 
-Between brows that are drawn together stand two furrows, a sneer wrinkles the bridge of the nose and deepens the fold beside it
-(FACS action units 4, 9 and 10: Ekman, Friesen & Hager 2002). Each crease is a line on the mean face that moves with the
-landmarks. Its shade is a narrow dark core between two faint light edges, as strong as the change of its coefficients.
+Between brows that are drawn together stand two furrows, brows that rise wrinkle the forehead across, a sneer wrinkles the bridge
+of the nose and deepens the fold beside it (FACS action units 4, 1 and 2, 9 and 10: Ekman, Friesen & Hager 2002). Each crease is a
+line on the mean face that moves with the landmarks. Its shade is a narrow dark core between two faint light edges, as strong as
+the change of its coefficients.
 
 Where an expression goes, so do the creases that it made in the picture: the fold beside a smile, the lines of a raised
 forehead. What is darker than the skin on both sides of it is brought near to that skin along the lines where such folds lie.
@@ -42,14 +43,17 @@ class Crease:
     depth: float
 
 
+_BROWS_UP = {"browInnerUp": 0.8, "browOuterUp": 0.6}
 _SNEER = {"noseSneer": 1.0, "mouthUpperUp": 0.4}
 
 # places, widths and depths were set by eye on training-side clips
 CREASES = (
-    Crease(((-0.095, 0.60), (-0.08, 0.52), (-0.06, 0.44)), {"browDown": 1.0}, 0.5, 0.018, 0.15),
-    Crease(((-0.015, 0.34), (-0.075, 0.29), (-0.125, 0.22)), {"noseSneer": 1.0}, 0.8, 0.020, 0.11),
-    Crease(((-0.03, 0.27), (-0.09, 0.21), (-0.14, 0.14)), {"noseSneer": 1.0}, 0.8, 0.020, 0.09),
-    Crease(((-0.23, 0.02), (-0.29, -0.07), (-0.35, -0.18)), _SNEER, 1.0, 0.016, 0.18),
+    Crease(((-0.095, 0.60), (-0.08, 0.52), (-0.06, 0.44)), {"browDown": 1.0}, 0.5, 0.018, 0.23),
+    Crease(((0.08, 0.70), (-0.10, 0.69), (-0.28, 0.72), (-0.44, 0.70)), _BROWS_UP, 0.8, 0.016, 0.13),
+    Crease(((0.08, 0.79), (-0.10, 0.78), (-0.26, 0.80), (-0.40, 0.79)), _BROWS_UP, 0.8, 0.016, 0.11),
+    Crease(((-0.015, 0.34), (-0.075, 0.29), (-0.125, 0.22)), {"noseSneer": 1.0}, 0.8, 0.020, 0.18),
+    Crease(((-0.03, 0.27), (-0.09, 0.21), (-0.14, 0.14)), {"noseSneer": 1.0}, 0.8, 0.020, 0.15),
+    Crease(((-0.23, 0.02), (-0.29, -0.07), (-0.35, -0.18)), _SNEER, 1.0, 0.016, 0.26),
     Crease(((-0.25, -0.05), (-0.35, -0.17), (-0.41, -0.30)), {"mouthSmile": 1.0, "mouthDimple": 0.4}, 0.8, 0.02, 0.12),
 )
 

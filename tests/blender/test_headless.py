@@ -7,6 +7,8 @@ import sys
 import numpy as np
 import pytest
 
+from cmet_engine import arkit
+from cmet_engine.media.reader import VideoReader
 from cmet_engine.track import CoefficientTrack
 
 pytest.importorskip("bpy", reason="needs Blender as a module (the package bpy), which is not installed")
@@ -68,6 +70,21 @@ def test_a_glb_character_takes_the_tracks_rate_and_reads_back(cmet, shared, rand
     back = CoefficientTrack.load(tmp_path / "back.npz")
     assert back.fps == track.fps and len(back) == 12
     assert np.abs(back.coefficients - track.coefficients).max() < 1e-5
+
+
+def test_stills_show_the_face_in_every_frame(cmet, project, tmp_path):
+    track = CoefficientTrack(25, np.zeros((2, 52)))
+    track.coefficients[1, arkit.INDEX["jawOpen"]] = 1.0
+    track.save(tmp_path / "two.npz")
+    rig = project / "rigs" / "demo_head.blend"
+    command = ("stills", tmp_path / "two.npz", "--rig", rig, "-o", tmp_path / "out", "--size", 64, "--samples", 1)
+    done = cmet(*command)
+    assert done.returncode == 0, done.stderr
+    shut, opened = (next(iter(VideoReader(tmp_path / "out" / f"000{n}.png"))).image.astype(int) for n in (0, 1))
+    assert shut.shape == (64, 64, 3) and 40 < shut[20:44, 24:40].mean() < 240  # neither in the dark nor burnt out
+    change = np.abs(opened - shut).sum((1, 2))
+    assert change[32:].sum() > 4 * change[:24].sum()  # below, where the jaw is
+    assert cmet(*command).returncode == 1  # the folder holds pictures
 
 
 def test_failures_are_one_sentence_and_status_1(cmet, rig_file, track_file, tmp_path):

@@ -37,6 +37,13 @@ def test_a_scowl_furrows_the_skin_between_the_brows():
     assert rows.max() < HEAD[6, 1] and shade.max() < 60
 
 
+def test_raised_brows_wrinkle_the_forehead_across():
+    shade = drawn(browInnerUp=0.8, browOuterUpLeft=0.8, browOuterUpRight=0.8)
+    rows, columns = np.nonzero(shade > 8)
+    assert rows.max() < HEAD[[105, 334], 1].min() and rows.min() > HEAD[10, 1]
+    assert np.ptp(columns) > 3 * np.ptp(rows)
+
+
 def test_it_is_as_strong_as_the_change():
     depths = [drawn(noseSneerLeft=v, noseSneerRight=v).max() for v in (0.2, 0.5, 0.9)]
     assert 0 < depths[0] < depths[1] < depths[2]
