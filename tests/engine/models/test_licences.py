@@ -24,13 +24,35 @@ def test_a_source_without_clearance_needs_an_exception(tmp_path, monkeypatch):
         licences.weights.__wrapped__()
 
 
-def test_exceptions_can_be_switched_off(monkeypatch):
+def test_clean_variants_stand_in_for_exceptions(monkeypatch):
+    name, research = "face_solver.safetensors", assets.checksums("face_solver.safetensors")
     monkeypatch.setenv(licences.CLEAN_ONLY, "1")
-    assert assets.asset("face_occlusion.safetensors").is_file()
-    with pytest.raises(MissingWeights, match=r"refiner\.safetensors is not cleared for commercial use"):
-        assets.asset("refiner.safetensors")
+    assert assets.asset("face_occlusion.safetensors") == assets.ASSETS / "face_occlusion.safetensors"
+    assert assets.asset(name) == assets.ASSETS / "clean" / name
+    assert assets.checksums(name) != research and assets.models()[name] == assets.checksums(name)[0]
+    with pytest.raises(MissingWeights, match=r"published_library\.safetensors is not cleared .* has no clean variant"):
+        assets.asset("published_library.safetensors")
+    assert "published_library.safetensors" not in assets.models()
     monkeypatch.setenv(licences.CLEAN_ONLY, "0")
-    assert assets.asset("refiner.safetensors").is_file()
+    assert assets.asset("published_library.safetensors").is_file()
+
+
+def test_every_clean_variant_is_cleared():
+    variants = [weight for name, weight in licences.weights().items() if name.startswith(licences.CLEAN)]
+    assert variants and not any(weight.uncleared for weight in variants)
+    assert all(licences.weights()[weight.name.removeprefix(licences.CLEAN)].exception for weight in variants)
+
+
+def test_weights_of_your_own_stand_in_for_embedded_ones(tmp_path, monkeypatch):
+    name = "published_library.safetensors"
+    (tmp_path / name).write_bytes(b"mine")
+    monkeypatch.setenv(assets.OWN, str(tmp_path))
+    monkeypatch.setenv(licences.CLEAN_ONLY, "1")
+    assert assets.asset(name) == tmp_path / name
+    before = assets.models()[name]
+    (tmp_path / name).write_bytes(b"mine, changed")
+    assert assets.checksums(name)[0] not in (before, assets.recorded_checksums()[name])
+    assert assets.asset("face_occlusion.safetensors").is_relative_to(assets.ASSETS)
 
 
 def test_a_recipe_names_its_data():
