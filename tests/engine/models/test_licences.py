@@ -1,10 +1,17 @@
 import json
 
+import numpy as np
 import pytest
 
+from cmet_engine import arkit
 from cmet_engine.cli.main import main
+from cmet_engine.emotion.embedded_connector import CONNECTOR_FILE, EmbeddedConnector, unit_vector
+from cmet_engine.emotion.vector import library_vector
 from cmet_engine.errors import CmetError, MissingWeights
+from cmet_engine.face import blendshapes, pose
 from cmet_engine.models import assets, licences
+from cmet_engine.render import motion
+from cmet_engine.render.refine.network import load_refiner
 
 
 def test_every_embedded_weight_says_what_it_was_made_from():
@@ -35,6 +42,24 @@ def test_clean_variants_stand_in_for_exceptions(monkeypatch):
     assert "published_library.safetensors" not in assets.models()
     monkeypatch.setenv(licences.CLEAN_ONLY, "0")
     assert assets.asset("published_library.safetensors").is_file()
+
+
+def test_every_model_reads_its_clean_variant(monkeypatch):
+    caches = (pose.template, blendshapes.load_basis, blendshapes.load_solver, motion.load_motion)
+    loaded = [cache() for cache in caches]
+    monkeypatch.setenv(licences.CLEAN_ONLY, "1")
+    for cache in caches:
+        cache.cache_clear()
+    template, basis, solver, moves = (cache() for cache in caches)
+    for cache in caches:
+        cache.cache_clear()
+    assert (template.points.shape, basis.components.shape) == ((478, 3), (52, 478, 3))
+    assert not np.allclose(solver.scale, loaded[2].scale) and not np.allclose(moves.linear, loaded[3].linear)
+    smile = EmbeddedConnector(assets.asset(CONNECTOR_FILE)).deltas(
+        unit_vector(library_vector("happy"))[None], np.zeros((10, 52), np.float32)
+    )
+    assert smile.mean((0, 1)).argmax() in arkit.columns(("mouthSmileLeft", "mouthSmileRight"))
+    assert sum(p.numel() for p in load_refiner().parameters()) > 100_000
 
 
 def test_every_clean_variant_is_cleared():
