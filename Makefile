@@ -31,7 +31,7 @@ demo: .venv/ready ## the main job on the sample that ships with the project
 test: .venv/ready ## all tests
 	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest --numprocesses auto
 
-soak: .venv/ready ## the long forms of the tests under load and with damaged media, a quarter of an hour
+soak: .venv/ready ## the long forms of the tests under load and with damaged media, and what `make test` leaves out, half an hour
 	$(BIN)/python -m pytest --long -s tests/soak tests/engine/serve/test_description.py \
 	  tests/engine/test_track.py tests/engine/test_timeline.py tests/engine/jobs/test_spec.py
 	$(BIN)/python -m pytest --long -m soak tests

@@ -29,6 +29,8 @@ _NEW = ".new-"  # entries that are being written
 _ENTRY = re.compile(r"[a-z_]+-[0-9a-f]+(-unfinished)?")  # the name of an entry, see `key`
 _ABANDONED = 3600.0  # seconds after which nobody writes to one any more
 
+_REMEASURED = 16  # the cache is measured again after a sixteenth of its limit was put
+_room: dict[Path, int] = {}  # bytes that may be put before that, by the cache's folder
 _known: dict[tuple[object, ...], str] = {}  # checksums of files, by everything that changes with the file
 
 
@@ -38,7 +40,7 @@ def folder() -> Path:
 
 
 def limit() -> int:
-    """Bytes that the cache may take: `$CMET_CACHE_BYTES`, else 4 GiB; 0 turns it off."""
+    """Bytes that the cache may take, give or take a sixteenth: `$CMET_CACHE_BYTES`, else 4 GiB; 0 turns it off."""
     try:
         return int(os.environ.get(LIMIT_VARIABLE, DEFAULT_LIMIT))
     except ValueError:
@@ -86,10 +88,15 @@ def put(name: str, fill: Callable[[Path], object]) -> None:
         try:
             fill(temporary)
             shutil.rmtree(folder() / name, ignore_errors=True)  # one that could not be read
+            added = _size(temporary)
             temporary.rename(folder() / name)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
-        shrink(limit())
+        room = _room.get(folder(), 0) - added
+        if room < 0:
+            shrink(limit())
+            room = limit() // _REMEASURED
+        _room[folder()] = room
     except OSError as error:
         log.warning("%s cannot be kept for the next time: %s", name, error)
 

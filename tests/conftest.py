@@ -41,7 +41,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--long",
         action="store_true",
-        help="the tests marked soak, and the long form of those in tests/soak (minutes to hours)",
+        help="also the tests and parameters marked soak, and the long form of those in tests/soak (minutes to hours)",
     )
 
 
@@ -64,6 +64,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if not config.getoption("--long"):
         config.hook.pytest_deselected(items=[item for item in items if item.get_closest_marker("soak")])
         items[:] = [item for item in items if not item.get_closest_marker("soak")]
+    items.sort(key=lambda item: not item.get_closest_marker("longest"))
     needy = [item for item in items if item.get_closest_marker("gpu")]
     if not needy:
         return

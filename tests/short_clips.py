@@ -24,7 +24,9 @@ def small(
         out.width, out.height, out.pix_fmt = size * video.width // video.height // 2 * 2, size, "yuv420p"
         out_sound = None if silent else target.add_stream_from_template(sound)
         for index, frame in enumerate(source.decode(video)):
-            if start <= index < start + frames and (index - start) % step == 0:
+            if index == start + frames:
+                break
+            if index >= start and (index - start) % step == 0:
                 picture = frame.reformat(out.width, out.height, "yuv420p")
                 picture.pts, picture.time_base, picture.pict_type = (index - start) // step, step / rate, 0
                 target.mux(out.encode(picture))

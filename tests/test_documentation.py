@@ -35,7 +35,7 @@ def folder(tmp_path_factory):
     from voices import speak, write_wav
 
     path = tmp_path_factory.mktemp("examples")
-    small(path / "take3.mp4", frames=75, size=192, step=3)
+    small(path / "take3.mp4", frames=75, size=192, step=5)
     write_wav(path / "furious.wav", speak(2.5, pitch=230, lively=0.4, seed=1))
     write_wav(path / "calm.wav", speak(2.5, pitch=120, lively=0.05, seed=2))
     (path / "timeline.json").write_text('{"format": "cmet-timeline/1", "keys": [{"emotion": "sad"}]}')

@@ -4,8 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from scipy.ndimage import gaussian_filter1d
-from scipy.signal import find_peaks
+import scipy
 
 from cmet_engine import arkit
 from cmet_engine.emotion import bearing
@@ -56,8 +55,8 @@ def word_edges(wave: np.ndarray, rate: int) -> list[float]:
     if count < 3:
         return []
     power = np.square(wave[: count * step].reshape(count, step)).mean(1)
-    loud = 10 * np.log10(gaussian_filter1d(power, SYLLABLE) + 1e-9)  # dB, every 20 ms
-    sinks, _ = find_peaks(-loud, prominence=SINKS, distance=NEXT_WORD)
+    loud = 10 * np.log10(scipy.ndimage.gaussian_filter1d(power, SYLLABLE) + 1e-9)  # dB, every 20 ms
+    sinks, _ = scipy.signal.find_peaks(-loud, prominence=SINKS, distance=NEXT_WORD)
     return [round((int(n) + 0.5) / 50, 3) for n in sinks if loud[n] > loud.max() - QUIET]
 
 

@@ -31,6 +31,12 @@ def sculpted():
     return skin, sculptor, sculptor.shapes()
 
 
+@pytest.fixture(scope="module")
+def rows(sculpted):
+    """The upper and the lower teeth."""
+    return [parts.teeth(sculpted[0], upper) for upper in (True, False)]
+
+
 def ray_depth(points, triangles, xy):
     """Largest z [K] at which lines along z through `xy` [K, 2] hit the mesh; -inf where they miss."""
     depth = np.full(len(xy), -np.inf)
@@ -147,13 +153,12 @@ def test_squinting_narrows_the_eye_and_does_not_shut_it(sculpted):
     ],
     ids=["rest", "smile", "pucker", "press", "close"],
 )
-def test_teeth_stay_behind_the_skin(sculpted, pose):
+def test_teeth_stay_behind_the_skin(sculpted, rows, pose):
     skin, _, shapes = sculpted
     face = skin.points + sum((shapes[n] * v for n, v in pose.items()), np.zeros_like(skin.points))
     outer = skin.outer_triangles()
     near_mouth = outer[(np.abs(face[outer] - face[13]).max(axis=(1, 2)) < 60)]
-    for upper in (True, False):
-        row = parts.teeth(skin, upper)
+    for row in rows:
         points = row.points + sum(
             (row.shapes[n] * v for n, v in pose.items() if n in row.shapes), np.zeros_like(row.points)
         )

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from soak_cases import soak
 
 from cmet_engine.errors import CmetError
 
@@ -47,7 +48,7 @@ def shown(bpy, tmp_path, frame):
     return pixels
 
 
-@pytest.mark.parametrize(("fps", "length"), [(24, 144), (30, 180)])
+@pytest.mark.parametrize(("fps", "length"), [(24, 144), *soak((30, 180))])
 def test_at_another_rate_the_sequencer_stays_in_time_and_the_user_is_told(bpy, footage, tmp_path, fps, length):
     av = pytest.importorskip("av", reason="needs PyAV to look into the clip")
     scene = bpy.context.scene

@@ -13,17 +13,17 @@ pytest.importorskip("bpy", reason="needs Blender as a module (the package bpy), 
 
 
 @pytest.fixture
-def cmet(bpy, capsys):
+def cmet(bpy, capfd):
     """`cmet(*arguments)` is `python -m cmet_blender` in this process; returns it as a finished one."""
     from cmet_blender.commands import main
 
     def call(*arguments):
-        capsys.readouterr()  # what was said before
+        capfd.readouterr()  # what was said before
         try:
             status = main([str(argument) for argument in arguments])
         except SystemExit as end:
             status = end.code
-        return subprocess.CompletedProcess(arguments, status, *capsys.readouterr())
+        return subprocess.CompletedProcess(arguments, status, *capfd.readouterr())
 
     return call
 
@@ -70,8 +70,8 @@ def test_a_glb_character_takes_the_tracks_rate_and_reads_back(cmet, shared, rand
     assert np.abs(back.coefficients - track.coefficients).max() < 1e-5
 
 
-def test_failures_are_one_sentence_and_status_1(process, cmet, rig_file, track_file, tmp_path):
-    done = process("export", tmp_path / "none.npz", "--rig", rig_file, "-o", tmp_path / "a.fbx")
+def test_failures_are_one_sentence_and_status_1(cmet, rig_file, track_file, tmp_path):
+    done = cmet("export", tmp_path / "none.npz", "--rig", rig_file, "-o", tmp_path / "a.fbx")
     assert done.returncode == 1 and "none.npz" in done.stderr.splitlines()[-1] and not done.stdout
     done = cmet("export", track_file, "--rig", rig_file, "-o", tmp_path / "a.obj")
     assert done.returncode == 1 and "'.obj'" in done.stderr
@@ -83,7 +83,7 @@ def test_wrong_use_is_status_2(cmet):
     assert cmet("dance").returncode == 2
 
 
-def test_bake_and_match(process, bpy, head, track, random_tracks, tmp_path):
+def test_bake_and_match(cmet, bpy, head, track, random_tracks, tmp_path):
     from cmet_blender import emotion_strips, keyframes
 
     keyframes.apply_track(head, track)
@@ -91,12 +91,12 @@ def test_bake_and_match(process, bpy, head, track, random_tracks, tmp_path):
     emotion_strips.add(head, "happy", happy)
     scene = tmp_path / "scene.blend"
     bpy.ops.wm.save_as_mainfile(filepath=str(scene), copy=True)
-    done = process("bake", "--rig", scene, "-o", tmp_path / "baked.csv", "--json")
+    done = cmet("bake", "--rig", scene, "-o", tmp_path / "baked.csv", "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["emotions"] == ["happy"]
     baked = CoefficientTrack.load(tmp_path / "baked.csv")
     assert np.abs(baked.coefficients - track.coefficients - happy.coefficients).max() < 1e-5
-    done = process("match", "--rig", scene, "-o", tmp_path / "map.json")
+    done = cmet("match", "--rig", scene, "-o", tmp_path / "map.json")
     assert done.returncode == 0 and "52 of 52" in done.stdout
     assert json.loads((tmp_path / "map.json").read_text())["format"] == "cmet-rig/1"
 

@@ -91,14 +91,14 @@ def test_mappings_are_there_after_an_installation_with_target(wheel, tmp_path, p
     check(run(python, ANSWER, tmp_path, tmp_path / "packages"), tmp_path / "packages", project)
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_mappings_are_there_after_an_installation_for_the_user(wheel, tmp_path, project):
     python = install(wheel, "--user", PYTHONUSERBASE=str(tmp_path / "user"))
     found = run(python, ANSWER, tmp_path, PYTHONUSERBASE=str(tmp_path / "user"))
     check(found, tmp_path / "user", project)
 
 
-@pytest.mark.slow
+@pytest.mark.soak
 def test_mappings_are_there_after_an_installation_with_prefix(wheel, tmp_path, project):
     python = install(wheel, "--prefix", str(tmp_path / "prefix"))
     (package,) = (tmp_path / "prefix").rglob("cmet_blender/__init__.py")  # lib, lib64, Lib or local/lib, by platform

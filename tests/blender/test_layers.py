@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from soak_cases import soak
 
 from cmet_engine import arkit
 from cmet_engine.errors import CmetError
@@ -150,8 +151,8 @@ def test_a_bake_is_shown_as_one_and_can_be_taken_back(face):
     face.expects(rise, half)
 
 
-def test_save_reopen_append_and_duplicate_keep_the_face_together(either_face, tmp_path):
-    face, bpy = either_face, either_face.bpy
+def test_save_reopen_append_and_duplicate_keep_the_face_together(face, tmp_path):
+    bpy = face.bpy
     expected, name = face.shown(), face.obj.name
     path = tmp_path / "scene.blend"
     bpy.ops.wm.save_as_mainfile(filepath=str(path))
@@ -316,7 +317,8 @@ def test_recompute_follows_ramps_and_keeps_what_was_keyed_by_hand(parts):
 
 
 @pytest.mark.parametrize(
-    ("name", "suffix"), [("parts", "fbx"), ("parts", "glb"), ("parts", "usdc"), ("parts", "abc"), ("demo", "fbx")]
+    ("name", "suffix"),
+    [("parts", "fbx"), ("parts", "glb"), ("parts", "usdc"), ("parts", "abc"), *soak(("demo", "fbx"))],
 )
 def test_exports_move_every_mesh(request, name, suffix, tmp_path):
     from cmet_blender import export, rig

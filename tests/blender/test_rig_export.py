@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from soak_cases import soak
 
 from cmet_blender import mapping
 from cmet_engine import arkit
@@ -39,7 +40,7 @@ def acted(bpy, head, track):
     return head
 
 
-@pytest.mark.parametrize("preset", [None, "unreal", "unity", "maya"])
+@pytest.mark.parametrize("preset", [None, "unreal", *soak("unity", "maya")])
 def test_fbx_round_trip_keeps_every_curve_in_place(bpy, export, acted, track, tmp_path, preset):
     path = export.fbx(acted, tmp_path / "head.fbx", preset=preset)
     head = reopened(bpy, bpy.ops.import_scene.fbx, path, "Head")

@@ -42,7 +42,17 @@ RANK = {room: rank for rank, (room, _) in enumerate(ROOMS)}
 APART = ("training", "evaluation")  # they import the engine, which never imports them
 PUBLIC = {"__version__"}  # what the package's own modules may take from its top
 
-HEAVY = {"torch", "mediapipe", "bpy", "librosa", "transformers", "c2pa", "cryptography", "PyOpenColorIO"}
+HEAVY = {
+    "torch",
+    "mediapipe",
+    "bpy",
+    "librosa",
+    "transformers",
+    "c2pa",
+    "cryptography",
+    "PyOpenColorIO",
+    "jinja2",
+}
 SLOW = {
     "av",
     "cv2",
@@ -57,7 +67,7 @@ NOT_EVERYWHERE = {  # only on one platform, in Blender, or with an extra; or nee
     "addon_utils", "bpy_extras", "fcntl", "flatbuffers", "huggingface_hub", "io_scene_fbx", "nicegui", "mathutils", "msvcrt", "onnxruntime",
     "ray", "sounddevice", "winreg",
 }  # fmt: skip
-BRINGS = {"safetensors.torch": "torch"}  # parts of outside packages that load another
+BRINGS = {"safetensors.torch": "torch", "scipy.signal": "scipy.signal"}  # parts of outside packages that load much more
 
 
 @dataclass(frozen=True)
@@ -83,19 +93,21 @@ MODULES = {
 }
 
 
+def statements(node: ast.AST, deferred: bool = False) -> Iterator[tuple[ast.AST, bool]]:
+    """Every statement below, and whether it stands inside a function or under TYPE_CHECKING."""
+    deferred |= isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    deferred |= isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+    for inner in ast.iter_child_nodes(node):
+        if isinstance(inner, ast.stmt | ast.excepthandler | ast.match_case):
+            yield inner, deferred
+            yield from statements(inner, deferred)
+
+
 def read(module: str) -> Iterator[Import]:
     """Every import of a module, wherever it stands."""
     path = MODULES[module]
-    tree = ast.parse(path.read_text("utf-8"))
-    deferred = {
-        id(inner)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
-        or (isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test))
-        for inner in ast.walk(node)
-    }
     package = module.split(".") if path.name == "__init__.py" else module.split(".")[:-1]
-    for node in ast.walk(tree):
+    for node, deferred in statements(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.Import):
             found = [(alias.name, "") for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -108,7 +120,7 @@ def read(module: str) -> Iterator[Import]:
         for target, name in found:
             ours = target.split(".")[0] in (ENGINE, ADD_ON)
             outside = BRINGS.get(target, target.split(".")[0])
-            yield Import(module, target if ours else outside, name, node.lineno, id(node) in deferred)
+            yield Import(module, target if ours else outside, name, node.lineno, deferred)
 
 
 @cache

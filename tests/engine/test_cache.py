@@ -87,6 +87,15 @@ def test_a_damaged_entry_is_replaced(filled, monkeypatch):
     assert cache.arrays(name, forbidden)["a"].tolist() == [0, 1, 2]
 
 
+def test_what_is_put_keeps_the_cache_below_its_limit(tmp_path, monkeypatch):
+    monkeypatch.setenv("CMET_HOME", str(tmp_path))
+    monkeypatch.setenv(cache.LIMIT_VARIABLE, "16000")
+    for number in range(80):
+        cache.put(f"test-{number:02d}", lambda folder: (folder / "data").write_bytes(bytes(400)))
+        assert cache.size() <= 17000
+    assert cache.size() >= 15000 and cache.get("test-79")
+
+
 def test_the_least_recently_used_goes_first_and_a_killed_writers_rest_too(tmp_path, monkeypatch):
     monkeypatch.setenv("CMET_HOME", str(tmp_path))
     for number in range(4):

@@ -7,6 +7,7 @@ from types import CodeType
 
 import numpy as np
 import pytest
+from soak_cases import soak
 
 from cmet_engine import cache, fingerprint
 from cmet_engine.jobs import reuse
@@ -112,8 +113,9 @@ def test_a_module_that_is_not_there_is_an_error():
         fingerprint.code("cmet_engine.nowhere")
 
 
-def test_no_code_of_this_project_is_taken_for_a_comment_and_no_import_is_missed():
-    for path in MODULES:
+@pytest.mark.parametrize("first", [0, *soak(1, 2, 3)])
+def test_no_code_of_this_project_is_taken_for_a_comment_and_no_import_is_missed(first):
+    for path in MODULES[first::4]:
         text = path.read_text("utf-8")
         significant, tree = fingerprint.significant(text), ast.parse(text)
         assert fingerprint.imports(significant) == imports_by_ast(tree), path

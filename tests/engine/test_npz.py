@@ -42,7 +42,7 @@ def test_files_are_read_in_several_threads(tmp_path, busy_collector):
 
     def read() -> None:
         try:
-            for _ in range(40):
+            for _ in range(15):
                 Garbage()
                 found = load_arrays(tmp_path / "many.npz")
                 assert all((found[name] == value).all() for name, value in many.items())

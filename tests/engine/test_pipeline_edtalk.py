@@ -14,7 +14,6 @@ from cmet_engine import pipeline
 from cmet_engine.errors import CmetError
 from cmet_engine.media import movie_output
 from cmet_engine.media.probe import probe
-from cmet_engine.media.reader import VideoReader
 from cmet_engine.media.writer import VideoWriter
 from cmet_engine.models import registry, store
 from cmet_engine.render import stream
@@ -58,16 +57,8 @@ def weights(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory) -> Path:
-    """The first second of the sample, with its sound."""
-    source = VideoReader(SAMPLE)
-    path = tmp_path_factory.mktemp("clip") / "clip.mp4"
-    info = source.info
-    with VideoWriter(path, info.width, info.height, info.fps, sound_from=info) as writer:
-        for frame in source:
-            if frame.index == 10:
-                break
-            writer.write(frame.image)
-    return path
+    """The first moment of the sample, with its sound."""
+    return small(tmp_path_factory.mktemp("clip") / "clip.mp4", frames=10)
 
 
 def test_what_does_not_go_together_is_refused_first(tmp_path, weights):

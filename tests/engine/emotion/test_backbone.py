@@ -24,6 +24,7 @@ def extract(backbone, wave):
     return next(backbone([wave]))
 
 
+@pytest.mark.soak  # the values of these networks are held by test_speech.py, too
 @pytest.mark.parametrize("bands", [backbones.WHISPER_BANDS, backbones.SPEAKER_BANDS])
 def test_filters_are_those_the_networks_were_trained_with(bands):
     from transformers.audio_utils import mel_filter_bank
@@ -41,6 +42,7 @@ def test_filters_that_are_not_stored_are_computed():
     assert mel_filters(24, 400).shape == (24, 201)
 
 
+@pytest.mark.soak  # imports transformers, five seconds
 def test_layers_compute_what_whisper_does(backbone):
     from transformers import WhisperConfig
     from transformers.models.whisper.modeling_whisper import WhisperEncoder

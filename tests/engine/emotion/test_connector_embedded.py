@@ -152,7 +152,7 @@ def tiny():
 
 
 def test_training_lowers_the_loss():
-    config = ConnectorConfig(**{**TINY, "steps": 60, "learning_rate": 3e-3})
+    config = ConnectorConfig(**{**TINY, "steps": 60, "checkpoint_every": 20, "learning_rate": 3e-3})
     batches = UnpairedBatches(speech(), faces(), config, LIBRARY)
     _, curve = train_connector(batches, config)
     assert curve[-1][2] < 0.5 * curve[0][2]
@@ -300,8 +300,9 @@ def folders(tmp_path):
     rows = zip(names, given.speaker, given.emotion, strict=True)
     lines = ["path,dataset,speaker,emotion", *(f"{n},mini,{s},{e}" for n, s, e in rows)]
     (corpus / "index.csv").write_text("\n".join(lines) + "\n")
+    sound = speak(0.4)
     for name in names:
-        write_wav(corpus / name, SOUND)
+        write_wav(corpus / name, sound)
     np.savez(corpus / "emotion2vec_plus_large.npz", paths=np.array(names), features=given.features)
     stills = tmp_path / "stills"
     stills.mkdir()
@@ -326,9 +327,6 @@ def folders(tmp_path):
             (tmp_path / "codes" / speaker / emotion).mkdir(parents=True)
             np.save(tmp_path / "codes" / speaker / emotion / "1.npy", rng.normal(size=(20, 10)))
     return tmp_path
-
-
-SOUND = speak(0.4)
 
 
 class Listener:

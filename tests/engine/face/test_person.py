@@ -5,6 +5,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from soak_cases import soak
 from two_people import SIZE, heads, side_by_side, write
 
 from cmet_engine.errors import CmetError
@@ -33,12 +34,20 @@ def leaving(tmp_path_factory: pytest.TempPathFactory, both: Heads) -> Path:
     return write(tmp_path_factory.mktemp("leaving") / "leaving.mp4", [*here, *away, *here])
 
 
+@pytest.fixture(scope="module")
+def tracked(leaving: Path) -> list[FaceGeometry]:
+    """Each of the two, tracked in segments of half a second."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tracker, "SEGMENT", 12)
+        return [tracker.track(leaving, face=rank) for rank in (0, 1)]
+
+
 def _on_the_left(geometry: FaceGeometry) -> np.ndarray:
     return geometry.landmarks[:].mean(1)[:, 0] < 320
 
 
-def test_somebody_else_is_not_taken_for_who_has_left(leaving):
-    geometry = tracker.track(leaving, face=0 if _leftmost_is_first(leaving) else 1)
+def test_somebody_else_is_not_taken_for_who_has_left(tracked):
+    geometry = next(one for one in tracked if _on_the_left(one)[0])
     assert geometry.valid[:COUNT].all() and not geometry.valid[COUNT : 2 * COUNT].any()
     assert geometry.valid[2 * COUNT + 3 :].all()
     assert _on_the_left(geometry)[geometry.valid].all()
@@ -47,12 +56,7 @@ def test_somebody_else_is_not_taken_for_who_has_left(leaving):
     assert "0.48 to 0.9" in messages and "somebody else is seen" in messages
 
 
-def _leftmost_is_first(clip: Path) -> bool:
-    """Whether the face of rank 0 is the left one."""
-    return bool(_on_the_left(tracker.track(clip, face=0))[0])
-
-
-def test_it_goes_on_alike_after_an_interruption(tmp_path, monkeypatch, leaving):
+def test_it_goes_on_alike_after_an_interruption(tmp_path, monkeypatch, leaving, tracked):
     class Killed(BaseException):
         pass
 
@@ -61,12 +65,11 @@ def test_it_goes_on_alike_after_an_interruption(tmp_path, monkeypatch, leaving):
             raise Killed
 
     monkeypatch.setattr(tracker, "SEGMENT", 12)
-    whole = tracker.track(leaving, face=1)
     with pytest.raises(Killed):
         tracker.track(leaving, face=1, pieces=tmp_path, progress=kill)
     again = tracker.track(leaving, face=1, pieces=tmp_path)
     for name in ("landmarks", "valid", "strangers"):
-        np.testing.assert_array_equal(np.asarray(getattr(again, name)), np.asarray(getattr(whole, name)))
+        np.testing.assert_array_equal(np.asarray(getattr(again, name)), np.asarray(getattr(tracked[1], name)))
 
 
 def test_a_shot_of_somebody_else_alone_is_left_alone(tmp_path, both):
@@ -81,7 +84,7 @@ def test_a_shot_of_somebody_else_alone_is_left_alone(tmp_path, both):
 
 def test_who_passes_in_front_is_not_followed(tmp_path, both):
     pictures = []
-    steps = 3 * COUNT
+    steps = 2 * COUNT
     for i in range(steps):
         one, other = both[0][i % COUNT], both[1][i % COUNT]
         canvas = np.full((320, 800, 3), 96, np.uint8)
@@ -144,11 +147,15 @@ def test_the_picture_of_a_person_is_one_in_which_nothing_covers_the_face(tmp_pat
     assert mouth.std() > 15  # lips and teeth, not the even hand
 
 
-@pytest.mark.parametrize(("turns", "roll"), [(2, 180), (1, 90), (3, -90)])
-def test_heads_upside_down_and_lying_are_tracked(tmp_path, both, turns, roll):
+@pytest.fixture(scope="module")
+def upright(tmp_path_factory: pytest.TempPathFactory, both: Heads) -> FaceGeometry:
+    return tracker.track(write(tmp_path_factory.mktemp("upright") / "upright.mp4", both[0][:6]))
+
+
+@pytest.mark.parametrize(("turns", "roll"), [(2, 180), (1, 90), *soak((3, -90))])
+def test_heads_upside_down_and_lying_are_tracked(tmp_path, both, upright, turns, roll):
     pictures = [np.ascontiguousarray(np.rot90(p, turns)) for p in both[0][:6]]
     geometry = tracker.track(write(tmp_path / "turned.mp4", pictures))
-    upright = tracker.track(write(tmp_path / "upright.mp4", both[0][:6]))
     assert geometry.valid.all()
     away = (geometry.head_rotation[:, 2] - upright.head_rotation[:, 2] - roll + 180) % 360 - 180
     assert np.abs(away).max() < 5

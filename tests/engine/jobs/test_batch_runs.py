@@ -90,7 +90,7 @@ MIXED = [
 
 def test_all_kinds_of_rows_beside_wrong_ones(write):
     manifest = write(*MIXED)
-    summary = batch.run_batch(manifest, workers=2)
+    summary = batch.run_batch(manifest)
     assert (summary.done, summary.failed) == (3, 4)
     found = lines(manifest)
     assert [line["row"] for line in found] == list(range(1, 8))

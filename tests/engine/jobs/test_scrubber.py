@@ -21,11 +21,10 @@ from cmet_engine.spec import CurvesSpec, LiveSpec
 from cmet_engine.track import CoefficientTrack
 
 FRAMES = 8
-REQUESTS = 30
+REQUESTS = 20
 EDITS = [
     {"emotions": (name,), "strength": strength}
-    for name in ("happy", "sad", "angry", "surprised")
-    for strength in (0.5, 1)
+    for name, strength in (("happy", 0.5), ("happy", 1), ("sad", 1), ("angry", 0.5), ("angry", 1))
 ]
 
 

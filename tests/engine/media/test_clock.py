@@ -1,6 +1,7 @@
 """Pictures and sound stay together: streams that were cut anywhere, recordings that were joined, clocks that jump."""
 
 from fractions import Fraction
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from media_clips import copy
 from moments import RATE, clicks, flashes, write_moments
+from soak_cases import mostly_soak
 
 from cmet_engine.media import audio
 from cmet_engine.media.clock import Picture, moved, shifts_of
@@ -52,16 +54,18 @@ def without_beginning(source: Path, share: float) -> Path:
     return cut
 
 
-@pytest.mark.parametrize("share", [0.1, 0.3, 0.45])
+GROUPS = {
+    "libx264": OPEN,
+    "mpeg2video": MPEG2,
+    "libx265": {"x265-params": "log-level=none:keyint=25:min-keyint=25"},
+}
+
+
 @pytest.mark.parametrize(
-    ("codec", "options"),
-    [("libx264", OPEN), ("mpeg2video", MPEG2), ("libx265", {"x265-params": "log-level=none:keyint=25:min-keyint=25"})],
+    ("share", "codec", "suffix"), mostly_soak(product([0.1, 0.3, 0.45], GROUPS, [".mp4", ".mkv"]), 5)
 )
-@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
-def test_a_stream_that_was_cut_anywhere_stays_in_step(
-    tmp_path: Path, share: float, codec: str, options: dict[str, str], suffix: str
-) -> None:
-    clip = write_moments(tmp_path / "clip.ts", [2.4], seconds=3, codec=codec, options=options)
+def test_a_stream_that_was_cut_anywhere_stays_in_step(tmp_path: Path, share: float, codec: str, suffix: str) -> None:
+    clip = write_moments(tmp_path / "clip.ts", [2.4], seconds=3, codec=codec, options=GROUPS[codec])
     cut = without_beginning(clip, share)
     with av.open(str(cut)) as container:
         stamps = [p.pts for p in container.demux(container.streams.video[0]) if p.size]
@@ -101,8 +105,10 @@ def test_speech_belongs_to_the_first_picture_that_is_seen(tmp_path: Path) -> Non
     assert loud == pytest.approx(lit, abs=0.03)
 
 
-@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".mov"])
-@pytest.mark.parametrize("starts", [(0, 0), (0, 7200), (3600, 10), (0, 0, 0)])
+@pytest.mark.parametrize(
+    ("suffix", "starts"),
+    mostly_soak(product([".mp4", ".mkv", ".mov"], [(0, 0), (0, 7200), (3600, 10), (0, 0, 0)]), 3),
+)
 def test_joined_recordings_go_on_from_the_last_picture(tmp_path: Path, suffix: str, starts: tuple[int, ...]) -> None:
     parts = []
     for number, start in enumerate(starts):

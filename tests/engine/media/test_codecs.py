@@ -9,15 +9,16 @@ import av
 import numpy as np
 import pytest
 from media_clips import MakeClip
+from soak_cases import soak
 
 from cmet_engine.errors import InvalidInput
+from cmet_engine.media import movie_output
 from cmet_engine.media.codecs import like
 from cmet_engine.media.formats import CODEC_OUT, MOVIE_OUT
 from cmet_engine.media.info import Colors
 from cmet_engine.media.planes import BOTTOM, Tag, layout, read_rgb, views
 from cmet_engine.media.probe import probe
 from cmet_engine.media.reader import VideoReader
-from cmet_engine.media.segments import SEGMENT
 from cmet_engine.media.source import Source
 from cmet_engine.media.writer import VideoWriter, check_output, picture_limits
 
@@ -69,8 +70,11 @@ def test_interlaced_dnxhd(tmp_path: Path, suffix: str, pixels: str, order: str) 
     assert any("interlaced" in note for note in picture_limits(Source.of(source), tmp_path / "out.mp4", "hevc"))
 
 
-@pytest.mark.parametrize(("codec", "suffix"), [(c, s) for c, suffixes in CODEC_OUT.items() for s in suffixes])
-@pytest.mark.parametrize("pixels", ["yuv420p", "yuv422p10le"])
+WAYS = [(c, s, p) for c, suffixes in CODEC_OUT.items() for s in suffixes for p in ("yuv422p10le", "yuv420p")]
+USUAL = [(codec, suffixes[0], "yuv422p10le") for codec, suffixes in CODEC_OUT.items()] + [("h264", ".mp4", "yuv420p")]
+
+
+@pytest.mark.parametrize(("codec", "suffix", "pixels"), [*USUAL, *soak(*(way for way in WAYS if way not in USUAL))])
 def test_every_codec_in_every_file(make_clip: MakeClip, tmp_path: Path, codec: str, suffix: str, pixels: str) -> None:
     source = make_clip("clip.mkv", codec="ffv1", pixels=pixels, size=SIZE, frames=6)
     target = tmp_path / f"out{suffix}"
@@ -166,8 +170,11 @@ def test_what_does_not_go_together_is_refused_before_the_work(
 
 
 @pytest.mark.parametrize("codec", ["hevc", "ffv1", "vp9", "dnxhr_hqx"])
-def test_an_interrupted_writer_goes_on_bit_for_bit(make_clip: MakeClip, tmp_path: Path, codec: str) -> None:
-    source = make_clip("clip.mkv", codec="ffv1", pixels="yuv420p10le", size=(256, 128), frames=SEGMENT + 9)
+def test_an_interrupted_writer_goes_on_bit_for_bit(
+    make_clip: MakeClip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, codec: str
+) -> None:
+    monkeypatch.setattr(movie_output, "SEGMENT", 16)
+    source = make_clip("clip.mkv", codec="ffv1", pixels="yuv420p10le", size=(256, 128), frames=25)
     reader, suffix = VideoReader(source), CODEC_OUT[codec][0]
 
     def write(name: str, until: int | None) -> bytes:
@@ -183,7 +190,7 @@ def test_an_interrupted_writer_goes_on_bit_for_bit(make_clip: MakeClip, tmp_path
         return (folder / f"out{suffix}").read_bytes()
 
     with pytest.raises(KeyboardInterrupt):
-        write("rough", SEGMENT + 8)
+        write("rough", 24)
     assert list((tmp_path / "rough").glob("*.segment"))
     assert write("rough", None) == write("calm", None)
 

@@ -8,6 +8,7 @@ import av
 import numpy as np
 import pytest
 from media_clips import MakeClip, copy
+from soak_cases import mostly_soak
 
 from cmet_engine.media.container_limits import limits
 from cmet_engine.media.source import Source
@@ -102,7 +103,7 @@ KINDS = [
 ]
 
 
-@pytest.mark.parametrize(("name", "codec", "layout", "suffix", "expected"), KINDS, ids=lambda value: str(value))
+@pytest.mark.parametrize(("name", "codec", "layout", "suffix", "expected"), mostly_soak(KINDS, 2), ids=str)
 def test_sound_of_every_kind_goes_into_every_container(
     tmp_path: Path, name: str, codec: str, layout: str, suffix: str, expected: str
 ) -> None:

@@ -13,8 +13,8 @@ from cmet_engine.media import formats, movie_output, sequence_output
 from cmet_engine.media.reader import VideoReader, frame_at
 from cmet_engine.media.writer import VideoWriter
 
-SEGMENT = 16
-FRAMES = 2 * SEGMENT + 14
+SEGMENT = 8
+FRAMES = 2 * SEGMENT + 7
 
 
 @pytest.fixture(autouse=True)
@@ -49,7 +49,7 @@ def digest(target: Path) -> dict[str, str]:
     return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
 
 
-UNEVEN = np.cumsum(np.random.default_rng(4).integers(1, 90, FRAMES)).tolist()
+UNEVEN = np.cumsum(np.random.default_rng(4).integers(1, 90, 40)).tolist()
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_an_interrupted_video_equals_an_uninterrupted_one(make_clip: MakeClip, t
     write(clip, whole, segments)
     again = tmp_path / "again"
     again.mkdir()
-    for stop in (1, SEGMENT + 1, SEGMENT + 10, FRAMES - 1):
+    for stop in (1, SEGMENT + 1, SEGMENT + 6, FRAMES - 1):
         with pytest.raises(Killed):
             write(clip, broken, again, stop)
         assert not digest(broken)
@@ -128,7 +128,7 @@ def test_frames_from_the_middle_are_the_same_frames(make_clip: MakeClip):
         assert one.time == other.time and np.array_equal(one.image, other.image)
 
 
-@pytest.mark.parametrize("ticks", [None, UNEVEN[:40]])
+@pytest.mark.parametrize("ticks", [None, UNEVEN])
 def test_one_frame_can_be_had_without_the_others(make_clip: MakeClip, ticks):
     clip = make_clip(
         "clip.mp4", frames=40, rotation=90, ticks=ticks, sound="aac", options={"crf": "4", "g": "12"},

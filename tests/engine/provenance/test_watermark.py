@@ -184,7 +184,7 @@ def test_one_request_has_one_id(tmp_path):
 
 def test_a_copy_without_credentials_is_known_by_its_mark(tmp_path, monkeypatch):
     monkeypatch.setenv("CMET_HOME", str(tmp_path / "home"))
-    clip = small(tmp_path / "take.mp4", frames=60, size=256)
+    clip = small(tmp_path / "take.mp4", frames=45, size=256)
     result = edit_clip(EditSpec(clip=clip, emotions=("happy",), quality="draft"), tmp_path / "out")
     (entry,) = ledger.entries()
     copy = tmp_path / "copy.mp4"

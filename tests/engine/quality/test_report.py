@@ -15,6 +15,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from soak_cases import soak
 
 from cmet_engine import arkit
 from cmet_engine.quality.report import EditReport, FramePair, write_report
@@ -275,7 +276,7 @@ def test_both_files_or_none_of_a_name(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("chromium"), reason="needs the browser chromium")
-@pytest.mark.parametrize("width", [1200, 500])
+@pytest.mark.parametrize("width", [500, *soak(1200)])
 def test_a_browser_cuts_no_label_off(tmp_path: Path, width: int) -> None:
     text, _, _ = written(tmp_path, a_report())
     script = """<script>window.addEventListener('load',function(){var o=[];

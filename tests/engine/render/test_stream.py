@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from soak_cases import soak
 
 from cmet_engine.face.tracker import FaceGeometry
 from cmet_engine.media.reader import VideoReader
@@ -67,7 +68,7 @@ def levels(path: Path) -> np.ndarray:
     return np.array([frame.image.mean() for frame in VideoReader(path)])
 
 
-@pytest.mark.parametrize(("batch_size", "workers"), [(1, 1), (4, 1), (1, 3), (4, 3)])
+@pytest.mark.parametrize(("batch_size", "workers"), [(1, 1), (4, 3), *soak((4, 1), (1, 3))])
 def test_batches_and_threads_keep_the_order(clip, tmp_path, batch_size, workers):
     kept, done = KeptFrames(frozenset({2, FRAMES - 1}), 32), []
     messages = render_video(
@@ -110,7 +111,7 @@ def test_an_interrupted_rendering_equals_an_uninterrupted_one(clip, tmp_path):
         np.testing.assert_array_equal(one, other)
 
 
-@pytest.mark.parametrize(("name", "matte"), [("out.mkv", "matte.mkv"), ("shot/%04d.png", "matte/%04d.png")])
+@pytest.mark.parametrize(("name", "matte"), [("out.mkv", "matte.mkv"), *soak(("shot/%04d.png", "matte/%04d.png"))])
 def test_an_interrupted_matte_equals_an_uninterrupted_one(clip, tmp_path, name, matte):
     def stop(stage: str, done: int, total: int | None) -> None:
         if done == FRAMES - 2:

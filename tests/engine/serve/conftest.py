@@ -1,4 +1,4 @@
-"""A running engine for the tests of its door."""
+"""A running engine for all tests that leave it running."""
 
 from collections.abc import Iterator
 
@@ -6,7 +6,7 @@ import pytest
 from running_engine import RunningEngine
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningEngine]:
     running = RunningEngine(tmp_path_factory.mktemp("engine"))
     running.start()

@@ -252,6 +252,7 @@ def a_silent_clip_is_said_to_be_silent(studio, page):
     page.get_by_text("has no sound").first.wait_for()
 
 
+@pytest.mark.longest
 def test_a_walk_through_the_page(studio, page):
     for step in (
         an_edit_is_made_on_the_timeline,
