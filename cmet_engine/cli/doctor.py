@@ -15,7 +15,7 @@ from pathlib import Path
 from cmet_engine import cache, extras, files
 from cmet_engine.errors import CmetError
 from cmet_engine.extras import EXTRAS
-from cmet_engine.models import assets, registry
+from cmet_engine.models import assets, licences, registry
 from cmet_engine.provenance import identity
 
 NEEDED = (
@@ -132,7 +132,8 @@ def _tracker() -> Iterator[Finding]:
 
 def _models() -> Iterator[Finding]:
     try:
-        names = list(files.read_json(assets.CHECKSUMS))
+        known = files.read_json(assets.CHECKSUMS)
+        names = [name for name in known if licences.place(name) in known]
         for name in names:
             assets.asset(name)
         yield Finding("embedded models", True, f"{len(names)} files, checksums right")

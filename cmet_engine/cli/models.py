@@ -9,6 +9,7 @@ from cmet_engine.choices import PORTRAITS
 from cmet_engine.cli.options import Adder, device_argument
 from cmet_engine.errors import InvalidInput
 from cmet_engine.models import licences
+from cmet_engine.models.assets import OWN
 from cmet_engine.models.networks import NETWORKS
 
 
@@ -42,6 +43,23 @@ def add_command(command: Adder) -> None:
         "--accept-licence", action="store_true", help="you have read the licence and accept it (performrecast, once)"
     )
     sub.add_argument("--force", action="store_true", help="replace weights of the same network")
+    sub = command("train", train, "train a variant of an embedded model that cannot be embedded", actions)
+    sub.add_argument(
+        "variant", choices=("research",), help="the speech encoder, with research-only speech beside the rest"
+    )
+    sub.add_argument(
+        "--data", type=Path, action="append", required=True, metavar="DIR",
+        help="labelled speech: CREMA-D, EMO-DB, RAVDESS and MEAD (`docs/training.md`); may be given several times",
+    )  # fmt: skip
+    sub.add_argument("--cache", type=Path, metavar="DIR", help="keep what is prepared there for the next run")
+    sub.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help=f"folder for the weights; {OWN}=DIR then uses them",
+    )
     sub = command(
         "check", check, "draw a sample with downloaded weights and say whether it is as it should be", actions
     )
@@ -85,6 +103,20 @@ def convert(options: argparse.Namespace) -> Any:
         raise InvalidInput(f"--network is '{options.network}', not one of {', '.join(NETWORKS)}.")
     how = {"expected": options.network, "accept_licence": options.accept_licence, "force": options.force}
     return {"weights": [weights.path for file in options.files for weights in store.convert(file, **how)]}
+
+
+def train(options: argparse.Namespace) -> Any:
+    """Train the research variant of the speech encoder."""
+    from cmet_engine.emotion.predictions import ENCODER_FILES
+    from cmet_engine.training.speech.config import TrainingConfig
+    from cmet_engine.training.speech.recipe import train_folders
+
+    weights = options.output / ENCODER_FILES[0]
+    config = TrainingConfig.research()
+    made = train_folders(options.data, options.output, config=config, cache=options.cache, progress=options.progress)
+    made.replace(weights)
+    note = f"{OWN}={options.output} uses it; cmet eval speech --data … --weights {weights} --config {options.output / 'config.json'} measures it."
+    return {"encoder": weights, "note": [note]}
 
 
 def check(options: argparse.Namespace) -> Any:

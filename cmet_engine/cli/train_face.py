@@ -1,4 +1,4 @@
-"""`cmet train observe|basis|solver|motion|refiner|identity|occlusion`: the models of faces and pictures."""
+"""`cmet train observe|animate|basis|solver|motion|refiner|identity|occlusion`: the models of faces and pictures."""
 
 import argparse
 from pathlib import Path
@@ -11,7 +11,9 @@ from cmet_engine.models import device
 
 def add_commands(command: Adder, train: Any) -> None:
     """Add the commands to `train`; `command` is `cli.build_parser`'s helper."""
-    for add in (_add_observe, _add_basis, _add_solver, _add_motion, _add_refiner, _add_identity, _add_occlusion):
+    for add in (
+        _add_observe, _add_animate, _add_basis, _add_solver, _add_motion, _add_refiner, _add_identity, _add_occlusion,
+    ):  # fmt: skip
         add(command, train)
 
 
@@ -33,6 +35,30 @@ def _observe(options: argparse.Namespace) -> Any:
     existing(options.data)
     observe(options.data, options.output, progress=options.progress)
     return {"observations": options.output}
+
+
+def _add_animate(command: Adder, train: Any) -> None:
+    sub = command(
+        "animate", _animate, "move the faces of observed pictures as takes say: clips where there are none", train
+    )
+    sub.add_argument(
+        "--observations", type=Path, required=True, metavar="DIR", help="folder that `cmet train observe` wrote"
+    )
+    sub.add_argument(
+        "--take", type=Path, action="append", required=True, metavar="FILE", help="recorded coefficients; several times"
+    )
+    sub.add_argument(
+        "--task", type=Path, required=True, metavar="FILE", help="the teacher: MediaPipe's face_landmarker.task"
+    )
+    sub.add_argument("--tracks", type=Path, metavar="DIR", help="also write tracks, for `cmet train connector --faces`")
+
+
+def _animate(options: argparse.Namespace) -> Any:
+    from cmet_engine.training.face.animate import animate
+
+    existing(options.observations, options.task, *options.take)
+    made = animate(options.observations, options.take, options.task, tracks=options.tracks, progress=options.progress)
+    return {"clips": made}
 
 
 def _add_basis(command: Adder, train: Any) -> None:
@@ -87,6 +113,7 @@ def _add_motion(command: Adder, train: Any) -> None:
         metavar="FILE",
         help="MediaPipe's face_landmarker.task, which scores warped faces",
     )
+    sub.add_argument("--afresh", action="store_true", help="start from the basis, not from the embedded model")
     sub.add_argument("-o", "--output", type=Path, required=True, metavar="FILE", help="weights to write (.safetensors)")
 
 
@@ -98,7 +125,7 @@ def _motion(options: argparse.Namespace) -> Any:
     with whole_file(options.output) as temporary:
         train_from_observations(
             options.observations, options.stills, options.task, temporary,
-            test_clips=read_names(options.test_clips), progress=options.progress,
+            test_clips=read_names(options.test_clips), afresh=options.afresh, progress=options.progress,
         )  # fmt: skip
     return {"motion": options.output}
 

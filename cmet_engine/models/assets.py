@@ -3,7 +3,9 @@
 python -m cmet_engine.models.assets FILE...        record the checksums of files that were made anew
 """
 
+import functools
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -15,6 +17,9 @@ ASSETS = Path(__file__).parents[1] / "assets"
 
 CHECKSUMS = ASSETS / "checksums.json"
 
+OWN = "CMET_WEIGHTS"
+"""Environment variable: a folder with weights of your own, which stand in place of embedded ones of the same names."""
+
 _verified: set[tuple[Path, int]] = set()  # files that have been read, with the time of their last change
 
 
@@ -22,9 +27,11 @@ def asset(name: str) -> Path:
     """Path of an embedded file, after its SHA-256 was compared with the recorded one (once a process).
 
     Raises:
-        MissingWeights: the file is missing or differs from what was recorded, or is refused (`licences.check_allowed`).
+        MissingWeights: the file is missing or differs from what was recorded, or is refused (`licences.chosen`).
     """
-    licences.check_allowed(name)
+    if (own := own_file(name)) is not None:
+        return own
+    name = licences.chosen(name)
     path = ASSETS / name
     recorded = recorded_checksums().get(name)
     if not path.is_file() or recorded is None:
@@ -32,6 +39,13 @@ def asset(name: str) -> Path:
     if not is_verified(path, recorded):
         raise MissingWeights(f"The embedded file {name} is damaged (its checksum differs); install the package again.")
     return path
+
+
+def own_file(name: str) -> Path | None:
+    """The file of the folder `CMET_WEIGHTS` that stands in place of the embedded file `name`; None where there is none."""
+    folder = os.environ.get(OWN)
+    path = Path(folder or "", name)
+    return path if folder and path.is_file() else None
 
 
 def recorded_checksums() -> dict[str, str]:
@@ -43,12 +57,32 @@ def checksums(*names: str) -> tuple[str, ...]:
     """SHA-256 of embedded files, each checked, for results that depend on them."""
     for name in names:
         asset(name)
+    used = models()
+    return tuple(used[name] for name in names)
+
+
+def models() -> dict[str, str]:
+    """SHA-256 of the embedded weights that are used, by the names that they are asked for with."""
     recorded = recorded_checksums()
-    return tuple(recorded[name] for name in names)
+    used = {}
+    for name in recorded:
+        if name.startswith(licences.CLEAN) or not name.endswith(".safetensors"):
+            continue
+        if (own := own_file(name)) is not None:
+            used[name] = _sha256(own, own.stat().st_mtime_ns)
+        elif (place := licences.place(name)) in recorded:
+            used[name] = recorded[place]
+    return used
+
+
+@functools.cache
+def _sha256(path: Path, _changed: int) -> str:
+    return sha256(path)
 
 
 def record(name: str) -> str:
-    """Record the checksum of the embedded file `name`, which was made anew; returns the checksum."""
+    """Record the checksum of the embedded file `name` (at `licences.place`), which was made anew; returns the checksum."""
+    name = licences.place(name)
     known = recorded_checksums()
     known[name] = sha256(ASSETS / name)
     CHECKSUMS.write_text(json.dumps(dict(sorted(known.items())), indent=2) + "\n", "utf-8")
@@ -67,4 +101,5 @@ def is_verified(path: Path, checksum: str) -> bool:
 
 if __name__ == "__main__":
     for given in sys.argv[1:]:
-        print(record(Path(given).name), Path(given).name)
+        name = Path(given).resolve().relative_to(ASSETS).as_posix()
+        print(record(name), name)

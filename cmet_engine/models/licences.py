@@ -12,7 +12,15 @@ from cmet_engine.files import read_json
 FILE = "licences.json"
 
 CLEAN_ONLY = "CMET_CLEAN_ONLY"
-"""Environment variable: where it is set, and not to 0, weights that are exceptions are refused."""
+"""Environment variable: where it is set, and not to 0, the clean variants of exceptions are used; those without one are refused."""
+
+CLEAN = "clean/"
+"""Folder of the clean variants: the same weights, fitted to cleared data alone."""
+
+
+def clean_only() -> bool:
+    """Whether nothing that is not cleared may be used."""
+    return os.environ.get(CLEAN_ONLY, "0") not in ("", "0")
 
 
 @dataclass(frozen=True)
@@ -73,24 +81,32 @@ def weights() -> dict[str, Weight]:
                 f"{FILE}: {name} was made from {weight.uncleared[0].key}, which is not cleared for commercial use, and is "
                 "not marked as an exception."
             )
+        if name.startswith(CLEAN) and weight.exception is not None:
+            raise InvalidInput(f"{FILE}: {name} is a clean variant and cannot be an exception.")
         found[name] = weight
     return found
 
 
-def check_allowed(name: str) -> None:
-    """Refuse an embedded file that is an exception where `CMET_CLEAN_ONLY` is set.
+def place(name: str) -> str:
+    """Where the embedded file `name` lies, in `assets`: its clean variant where only those may be used and it is an exception."""
+    weight = weights().get(name)
+    return f"{CLEAN}{name}" if clean_only() and weight is not None and weight.exception is not None else name
+
+
+def chosen(name: str) -> str:
+    """The embedded file that is read for `name`: see `place`.
 
     Raises:
-        MissingWeights: it is refused.
+        MissingWeights: it would have to be a clean variant, and there is none.
     """
-    if os.environ.get(CLEAN_ONLY, "0") in ("", "0"):
-        return
-    weight = weights().get(name)
-    if weight is not None and weight.exception is not None:
+    found = place(name)
+    if found != name and found not in weights():
         raise MissingWeights(
-            f"{name} is not cleared for commercial use ({weight.exception}), and {CLEAN_ONLY} is set; unset it, or put "
-            "weights that you trained on your own data in its place (`cmet models list --licences`)."
+            f"{name} is not cleared for commercial use ({weights()[name].exception}), has no clean variant, and "
+            f"{CLEAN_ONLY} is set; unset it, or let CMET_WEIGHTS name a folder with one that you trained on your own data "
+            "(`cmet models list --licences`)."
         )
+    return found
 
 
 def check_recipe(name: str, datasets: Iterable[str]) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from cmet_engine import __version__
-from cmet_engine.models.assets import recorded_checksums
+from cmet_engine.models import assets
 from cmet_engine.provenance import consent as consents
 from cmet_engine.provenance.consent import Consent
 from cmet_engine.timeline import EmotionTimeline
@@ -71,7 +71,7 @@ def definition(work: Made, title: str) -> dict[str, Any]:
     said = {
         "id": work.id, "kind": work.kind, "edit": work.edit, "renderer": work.renderer, "quality": work.quality, "time": now,
         "timeline": [asdict(key) for key in work.timeline.keys], "settings": work.settings, "sources": sources,
-        "models": {name: value for name, value in recorded_checksums().items() if name.endswith(".safetensors")},
+        "models": assets.models(),
         "consent": work.consent.details if work.consent else None, "watermark": work.watermark,
     }  # fmt: skip
     return {

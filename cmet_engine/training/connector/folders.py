@@ -18,7 +18,7 @@ from cmet_engine.emotion.embedded_connector import CONNECTOR_FILE
 from cmet_engine.emotion.speech import load_encoder
 from cmet_engine.errors import InvalidInput, NotFound
 from cmet_engine.files import check_writable, whole_file
-from cmet_engine.models import assets, registry
+from cmet_engine.models import assets, licences, registry
 from cmet_engine.progress import Progress
 from cmet_engine.training.connector.batches import Batches
 from cmet_engine.training.connector.config import ConnectorConfig
@@ -168,10 +168,11 @@ def embed_connector(path: str | Path) -> Path:
         raise InvalidInput(
             f"{path} works on {network.expression_dim} numbers a frame; the embedded connector on {arkit.COUNT}."
         )
-    with whole_file(assets.ASSETS / CONNECTOR_FILE, force=True) as temporary:
+    embedded = assets.ASSETS / licences.place(CONNECTOR_FILE)
+    with whole_file(embedded, force=True) as temporary:
         temporary.write_bytes(Path(path).read_bytes())
     assets.record(CONNECTOR_FILE)
-    return assets.ASSETS / CONNECTOR_FILE
+    return embedded
 
 
 def read_trained(path: str | Path) -> tuple[Connector, ConnectorConfig, dict[str, Any]]:

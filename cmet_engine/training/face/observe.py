@@ -61,7 +61,7 @@ def observe_pictures(
 ) -> None:
     """Observe every picture that `folder/index.csv` names (columns path, person) and write the observations.
 
-    The .npz holds `person`, `variant` (0: the picture itself), `landmarks` of the tracker, `teacher_landmarks`,
+    The .npz holds `person`, `paths`, `variant` (0: the picture itself), `landmarks` of the tracker, `teacher_landmarks`,
     `teacher_scores` and `names`.
 
     Raises:
@@ -82,7 +82,7 @@ def observe_pictures(
         for variant in range(variants + 1):
             plain = np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
             picture = varied(plain, random) if variant else plain
-            seen.add(row["person"], variant, mesh, landmarker.detect(picture), picture)
+            seen.add(row["person"], variant, mesh, landmarker.detect(picture), picture, row["path"])
         if progress:
             progress(Stage.OBSERVE, i + 1, len(rows))
     seen.save(output)
@@ -136,13 +136,19 @@ class _Observations:
     """Rows of observations."""
 
     def __init__(self) -> None:
-        self._rows: list[tuple[str, int, np.ndarray, np.ndarray, np.ndarray]] = []
+        self._rows: list[tuple[str, int, np.ndarray, np.ndarray, np.ndarray, str]] = []
 
     def append(self, name: str, variant: int, landmarks: np.ndarray, teacher: np.ndarray, scores: np.ndarray) -> None:
-        self._rows.append((name, variant, landmarks, teacher, scores))
+        self._rows.append((name, variant, landmarks, teacher, scores, ""))
 
     def add(
-        self, name: str, variant: int, mesh: Mesh, found: tuple[np.ndarray, np.ndarray] | None, picture: np.ndarray
+        self,
+        name: str,
+        variant: int,
+        mesh: Mesh,
+        found: tuple[np.ndarray, np.ndarray] | None,
+        picture: np.ndarray,
+        path: str = "",
     ) -> None:
         """Observe with the tracker's mesh where the landmarker found a face."""
         if found is None:
@@ -150,7 +156,7 @@ class _Observations:
         mesh.forget()
         points = mesh.find(picture, box_of(found[0]))
         if points is not None:
-            self._rows.append((name, variant, points, *found))
+            self._rows.append((name, variant, points, *found, path))
 
     def save(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -163,6 +169,7 @@ class _Observations:
             landmarks=np.array([row[2] for row in rows], np.float32).reshape(-1, LANDMARKS, 3),
             teacher_landmarks=np.array([row[3] for row in rows], np.float32).reshape(-1, LANDMARKS, 3),
             teacher_scores=np.array([row[4] for row in rows], np.float32).reshape(-1, len(OUTPUTS)),
+            paths=np.array([row[5] for row in rows]),
             names=np.array(OUTPUTS),
         )
         temporary.replace(path)

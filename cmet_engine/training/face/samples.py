@@ -13,9 +13,9 @@ from safetensors.numpy import save_file
 from cmet_engine import arkit
 from cmet_engine.errors import NotFound
 from cmet_engine.files import whole_file
-from cmet_engine.models import assets
+from cmet_engine.models import assets, licences
+from cmet_engine.training.labelled_pictures import group_of
 
-TEST_EVERY = 5  # of the people in the pictures, every fifth (by the number in the name) is held out
 STILLS = "stills.npz"
 CLIPS = "clips"
 
@@ -86,7 +86,7 @@ def load_observations(folder: Path, test_clips: set[str], *, test: bool) -> list
                 if (path.stem in test_clips) == test:
                     samples.append(sample)
             else:
-                held_out = np.array([int(str(p)[1:], 16) % TEST_EVERY == 0 for p in data["person"]])
+                held_out = np.array([group_of(str(p)) == 0 for p in data["person"]])
                 samples.append(sample.only(held_out == test))
     if not samples:
         raise NotFound(f"{folder} holds no observations; run the observation of pictures and clips first.")
@@ -99,8 +99,9 @@ def read_names(path: Path | None) -> set[str]:
 
 
 def write_asset(name: str, arrays: dict[str, np.ndarray]) -> Path:
-    """Make arrays the embedded file `name` of this copy, with its checksum; returns the file."""
-    path = assets.ASSETS / name
+    """Make arrays the embedded file `name` of this copy (see `licences.place`), with its checksum; returns the file."""
+    path = assets.ASSETS / licences.place(name)
+    path.parent.mkdir(exist_ok=True)
     with whole_file(path, force=True) as temporary:
         save_file({k: np.ascontiguousarray(v) for k, v in arrays.items()}, temporary)
     assets.record(name)

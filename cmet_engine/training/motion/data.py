@@ -15,8 +15,9 @@ from cmet_engine.render import mesh
 from cmet_engine.render.motion import IRIS, Motion
 from cmet_engine.render.warp import facing_weights, warp
 from cmet_engine.smoothstep import smoothstep
-from cmet_engine.training.face.samples import TEST_EVERY, canonical
+from cmet_engine.training.face.samples import canonical
 from cmet_engine.training.face_estimator import FaceEstimator
+from cmet_engine.training.labelled_pictures import group_of
 
 COMPONENTS, CODE, HIDDEN = 60, 40, 192  # of the motion, of its input, width of the layers
 SIZE = LANDMARKS * 3
@@ -38,9 +39,10 @@ def people(folder: Path, test_clips: frozenset[str] | set[str]) -> list[Person]:
     with np.load(folder / "stills.npz") as data:
         names = [str(n) for n in data["names"]]
         landmarks, scores, who = data["landmarks"], canonical(data["teacher_scores"], names), data["person"]
-    good = np.isfinite(landmarks).all((1, 2)) & np.isfinite(scores).all(1)
+        plain = data["variant"] == 0 if "variant" in data else True  # a bent picture is no expression of that person
+    good = np.isfinite(landmarks).all((1, 2)) & np.isfinite(scores).all(1) & plain
     for name in np.unique(who[good]):
-        if int(str(name)[1:], 16) % TEST_EVERY:
+        if group_of(str(name)):
             rows = good & (who == name)
             result.append(Person(str(name), landmarks[rows], scores[rows], False))
     for path in sorted((folder / "clips").glob("*.npz")):

@@ -24,8 +24,8 @@ from cmet_engine import arkit
 from cmet_engine.face.blendshapes import load_basis
 from cmet_engine.face.pose import LANDMARKS, normalise
 from cmet_engine.progress import Progress
-from cmet_engine.render.motion import UNSEEN, UNSEEN_SHARE, load_motion
-from cmet_engine.training.face.samples import TEST_EVERY
+from cmet_engine.render.motion import UNSEEN, UNSEEN_SHARE, Motion, load_motion
+from cmet_engine.training.labelled_pictures import group_of
 from cmet_engine.training.loop import TOTAL, Loop
 from cmet_engine.training.motion.data import (
     CODE,
@@ -141,6 +141,17 @@ class _Faces:
     weights: np.ndarray
 
 
+def first_motion(everybody: list[Person]) -> Motion:
+    """A motion model that moves the landmarks as the basis does, to warp the first faces with where there is no other."""
+    faces = _faces(everybody, np.random.default_rng(0))
+    wanted = (load_basis().components * faces.weights[:, None]).reshape(arkit.COUNT, SIZE)
+    linear = np.linalg.lstsq(faces.components, wanted.T, rcond=1e-6)[0].astype(np.float32)
+    layers = ((HIDDEN, CODE + arkit.COUNT), (HIDDEN, HIDDEN), (COMPONENTS, HIDDEN))
+    empty = tuple((np.zeros(shape, np.float32), np.zeros(shape[0], np.float32)) for shape in layers)
+    mix = faces.components.astype(np.float32)
+    return Motion(faces.mean, faces.shape, linear, empty, mix, faces.weights.astype(np.float32))
+
+
 def _faces(everybody: list[Person], rng: np.random.Generator) -> _Faces:
     components, variances = motion_prior(everybody)
     weights = taking_part()
@@ -178,9 +189,10 @@ def train_from_observations(
     *,
     test_clips: frozenset[str] | set[str] = frozenset(),
     count: int = 2500,
+    afresh: bool = False,
     progress: Progress | None = None,
 ) -> None:
-    """The whole training, starting from the embedded model.
+    """The whole training, starting from the embedded model, or `afresh` from the basis.
 
     Args:
         observations: folder that `observe` wrote.
@@ -193,11 +205,11 @@ def train_from_observations(
     """
     everybody = people(observations, test_clips)
     with np.load(observations / "stills.npz") as data:
-        who = np.array([int(str(p)[1:], 16) % TEST_EVERY for p in data["person"]])
+        usable = np.array([group_of(str(p)) > 0 for p in data["person"]])
         landmarks, paths = data["landmarks"], data["paths"]
         if "variant" in data:
-            who[data["variant"] > 0] = 0  # bent pictures are not on the disk
-    rows = np.flatnonzero((who > 0) & np.isfinite(landmarks).all((1, 2)))
+            usable &= data["variant"] == 0  # bent pictures are not on the disk
+    rows = np.flatnonzero(usable & np.isfinite(landmarks).all((1, 2)))
     rows = np.random.default_rng(0).permutation(rows)[:count]
 
     def pictures() -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -206,6 +218,7 @@ def train_from_observations(
             if image is not None:
                 yield np.ascontiguousarray(image[..., ::-1]), landmarks[row]
 
-    warped = render_samples(pictures(), load_motion(), landmarker, progress=progress)
+    start = first_motion(everybody) if afresh else load_motion()
+    warped = render_samples(pictures(), start, landmarker, progress=progress)
     proxies = [train_proxy(everybody, warped, seed=seed) for seed in (1, 2, 3)]
     train_motion(everybody, proxies, output, progress=progress)

@@ -1,7 +1,7 @@
 """Every number of the speech encoder's training."""
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 
 from cmet_engine.emotion.heads import HeadsConfig
 from cmet_engine.training.settings import parse_settings
@@ -48,6 +48,16 @@ class TrainingConfig:
     calm: float = 0.0
     natural: float = 3.0
     heads: HeadsConfig = field(default_factory=HeadsConfig)
+
+    @classmethod
+    def research(cls) -> "TrainingConfig":
+        """The numbers of the research variant: RAVDESS and MEAD are trained on, too, which may not be used commercially."""
+        default = cls()
+        return replace(
+            default,
+            datasets=default.datasets | {"ravdess": 1.0, "mead": 0.3},
+            held_out=(*HELD_OUT, "mead_W009", *(f"ravdess_{number}" for number in range(17, 21))),
+        )
 
     @classmethod
     def from_json(cls, text: str, name: str = "the configuration") -> "TrainingConfig":

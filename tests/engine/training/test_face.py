@@ -1,15 +1,17 @@
 """Observation, training and evaluation, end to end on little data, with the assets of a copy."""
 
 import shutil
+from fractions import Fraction
 
 import numpy as np
 import pytest
 
-from cmet_engine import files
+from cmet_engine import arkit, files
 from cmet_engine.evaluation import face as evaluation
 from cmet_engine.face import blendshapes, pose
 from cmet_engine.models import assets
-from cmet_engine.training.face import basis, observe, samples, solver
+from cmet_engine.track import CoefficientTrack
+from cmet_engine.training.face import animate, basis, observe, samples, solver
 
 CACHES = (pose.template, blendshapes.load_basis, blendshapes.load_solver)
 
@@ -53,6 +55,29 @@ def test_observations_are_split_by_person(tmp_path):
     (train,) = samples.load_observations(tmp_path, set(), test=False)
     assert len(test.landmarks) == 1 and len(train.landmarks) == 2
     assert train.varied.tolist() == [False, True]
+
+
+def test_faces_of_pictures_are_moved_as_a_take_says(tmp_path, shared):
+    """A take that opens the jaw gives clips whose teacher's scores open it, and a track for the connector."""
+    turn = pose.Pose(np.array([100.0]), np.eye(3)[None], np.array([[200.0, -200.0, 0.0]]))
+    face = pose.denormalise(pose.template().points[None], turn).astype(np.float32)
+    names = np.array(["_neutral", "jawOpen"])
+    still = {"landmarks": face, "teacher_landmarks": face, "teacher_scores": np.zeros((1, 2), np.float32)}
+    np.savez(tmp_path / "stills.npz", person=["p0000000b"], variant=[0], names=names, **still)
+    opening = np.zeros((20, arkit.COUNT), np.float32)
+    opening[:, arkit.INDEX["jawOpen"]] = np.linspace(0, 0.8, 20)
+    opening[:, arkit.INDEX["cheekPuff"]] = 0.5
+    nothing = np.zeros((20, 3), np.float32), np.zeros((20, 4), np.float32), np.ones(20, bool)
+    CoefficientTrack(Fraction(25), opening, *nothing, {}).save(tmp_path / "take.npz")
+    task = shared / "data" / "models" / "face_landmarker.task"
+    (file,) = animate.animate(tmp_path, [tmp_path / "take.npz"], task, tracks=tmp_path / "tracks", each=1)
+    _, clip = samples.load_observations(tmp_path, set(), test=False)
+    assert clip.clip and clip.name == file.stem and len(clip.landmarks) == 10
+    jaw = clip.scores[:, arkit.INDEX["jawOpen"]]
+    assert jaw[-1] > jaw[0] + 0.1
+    track = CoefficientTrack.load(tmp_path / "tracks" / f"{file.stem}.npz")
+    np.testing.assert_allclose(track.coefficients[:, arkit.INDEX["jawOpen"]], jaw, atol=1e-6)
+    assert (track.coefficients[:, arkit.INDEX["cheekPuff"]] == 0.5).all()
 
 
 @pytest.mark.slow

@@ -256,6 +256,20 @@ def test_one_command_trains_and_embeds(corpus, clips, cache, tmp_path, monkeypat
     assert measured["emodb"] == figures["emodb"] and measured["speed"] > 0
 
 
+def test_the_research_variant_is_trained_by_one_command_and_used(corpus, cache, clips, tmp_path, monkeypatch, capsys):
+    from cmet_engine.cli import main
+    from cmet_engine.models import assets
+
+    command = ["models", "train", "research", "--data", str(corpus), "--cache", str(cache), "-o", str(tmp_path)]
+    assert main([*command, "--json"]) == 0
+    made = tmp_path / "speech_encoder.safetensors"
+    assert json.loads(capsys.readouterr().out)["encoder"] == str(made)
+    assert {"ravdess", "mead", "crema"} <= set(json.loads((tmp_path / "config.json").read_text())["datasets"])
+    embedded = assets.asset("speech_encoder.safetensors")
+    monkeypatch.setenv(assets.OWN, str(tmp_path))
+    assert assets.asset("speech_encoder.safetensors") == made != embedded
+
+
 def test_what_would_stop_a_run_is_said_before_listening(corpus, tmp_path, monkeypatch):
     monkeypatch.setattr(recipe, "prepare", lambda *a, **k: pytest.fail("prepared first"))
     (tmp_path / "file").touch()
