@@ -4,7 +4,12 @@ As an extension, `register` adds the panels and operators. As a module beside `b
 window: `mapping.match`, `keyframes.apply_track`, `keyframes.read_track`, `emotion_strips.add`, `export.fbx` …
 """
 
+import sys
 from typing import Any
+
+if __package__.startswith("bl_ext."):  # an extension brings its own; those of the build before it may be loaded still
+    for _name in [_name for _name in sys.modules if _name.split(".")[0] == "cmet_engine"]:
+        del sys.modules[_name]
 
 from . import commands
 

@@ -37,10 +37,15 @@ def _write(archive: zipfile.ZipFile, name: str, data: bytes) -> None:
 
 
 def build_wheel(folder: Path, version: str) -> Path:
-    """The engine's light modules as a pure-Python wheel (PEP 427)."""
+    """The engine's light modules as a pure-Python wheel (PEP 427); a local version (PEP 440) tells builds of one version apart.
+
+    Blender unpacks a wheel only where it has none of that version yet: without it a newer build would meet the modules of an earlier one.
+    """
+    modules = {f"cmet_engine/{name}.py": (ROOT / "cmet_engine" / f"{name}.py").read_bytes() for name in LIGHT}
+    version += f"+{hashlib.sha256(repr(sorted(modules.items())).encode()).hexdigest()[:8]}"
     path = folder / f"cmet_engine_light-{version}-py3-none-any.whl"
     info = f"cmet_engine_light-{version}.dist-info"
-    files = {f"cmet_engine/{name}.py": (ROOT / "cmet_engine" / f"{name}.py").read_bytes() for name in LIGHT}
+    files = dict(modules)
     files[f"{info}/METADATA"] = (
         f"Metadata-Version: 2.1\nName: cmet-engine-light\nVersion: {version}\n"
         "Summary: The parts of the C-MET engine that Blender imports\nLicense: GPL-3.0-or-later\n"
@@ -59,13 +64,15 @@ def build_wheel(folder: Path, version: str) -> Path:
     return path
 
 
-def _listed_manifest(text: str, website: str) -> str:
-    """The manifest of the build for the public listing."""
-    for name, value in (("website", website), ("network", LISTED_NETWORK)):
-        line = f'{name} = "{value}"'.replace("\\", r"\\")  # a template of `re`, too
-        text, count = re.subn(rf'^{name} = ".*"$', line, text, flags=re.MULTILINE)
+def _manifest(text: str, wheel: str, website: str) -> str:
+    """The manifest with the wheel that was built, and, given a website, of the build for the public listing."""
+    lines = {"wheels": f'["./wheels/{wheel}"]'}
+    if website:
+        lines |= {"website": f'"{website}"', "network": f'"{LISTED_NETWORK}"'}
+    for name, value in lines.items():
+        text, count = re.subn(rf"^{name} = .*$", lambda _, n=name, v=value: f"{n} = {v}", text, flags=re.MULTILINE)  # type: ignore[misc]
         if count != 1:
-            raise SystemExit(f"blender_manifest.toml: one line '{name} = \"…\"' is needed.")
+            raise SystemExit(f"blender_manifest.toml: one line '{name} = …' is needed.")
     return text
 
 
@@ -78,13 +85,12 @@ def build(folder: Path, *, engine: Path | None = None, listed: str = "") -> Path
         listed: for the public listing, without Set Up Engine: the page that says how to install the engine.
 
     Raises:
-        SystemExit: the manifest's version or wheel, or the engine's wheel, is not the engine's of these sources.
+        SystemExit: the manifest's version, or the engine's wheel, is not the engine's of these sources.
     """
     text = (ROOT / "blender_manifest.toml").read_text("utf-8")
     manifest = tomllib.loads(text)
-    wheel_name = f"./wheels/cmet_engine_light-{version}-py3-none-any.whl"
-    if manifest["version"] != version or manifest["wheels"] != [wheel_name]:
-        raise SystemExit(f"blender_manifest.toml: version and wheels must be those of cmet_engine {version}.")
+    if manifest["version"] != version:
+        raise SystemExit(f"blender_manifest.toml: the version must be that of cmet_engine, {version}.")
     if engine is not None and not engine.name.startswith(f"cmet-{version}-"):
         raise SystemExit(f"{engine.name} is not the wheel of cmet {version}.")
     folder.mkdir(parents=True, exist_ok=True)
@@ -105,7 +111,7 @@ def build(folder: Path, *, engine: Path | None = None, listed: str = "") -> Path
     path = folder / f"{manifest['id']}-{version}{'-listed' if listed else ''}.zip"
     temporary = path.with_suffix(".zip.part")
     with zipfile.ZipFile(temporary, "w") as archive:
-        _write(archive, "blender_manifest.toml", (_listed_manifest(text, listed) if listed else text).encode())
+        _write(archive, "blender_manifest.toml", _manifest(text, wheel.name, listed).encode())
         for name, source in files.items():
             _write(archive, name, source.read_bytes())
     temporary.replace(path)

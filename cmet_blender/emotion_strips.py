@@ -33,6 +33,7 @@ from .mapping import RigMapping
 from .nla import PREFIX, info_of, tracks_of
 
 EXACT = "exact"
+MODE = "edit_mode"  # meta key of an edited track: add or replace
 RAMP_ERROR = 0.01  # of the strength, by which keys may miss the influence of a strip
 
 
@@ -81,10 +82,11 @@ def add(
     positions = key_positions(delta_track.times, start_frame, scene_fps(scene))
     whole = float(positions[0]), float(positions[-1])
     first, last = _within(part, whole, name)
-    parts = _curves(obj, mapping, delta_track, scene, notes)
+    parts = curves(obj, mapping, delta_track, scene, notes)
     if not parts:
         raise InvalidInput(" ".join(notes) or f"'{name}' moves nothing that '{obj.name}' has.")
-    info = {**(info or {"emotion": name}), "notes": notes}
+    mode = delta_track.meta.get(MODE)
+    info = {**(info or {"emotion": name}), **({"mode": mode} if mode else {}), "notes": notes}
     action = actions.write_action(f"{PREFIX}{name}", parts, positions, info=info, assign=False)
     title = free_name(obj, name)
     found = [_new_strip(one, action, slot, title, (first, last)) for one, slot in zip(parts, action.slots, strict=True)]
@@ -141,7 +143,7 @@ def _within(part: tuple[float, float] | None, whole: tuple[float, float], name: 
     return first, last
 
 
-def _curves(obj: Any, mapping: RigMapping, track: CoefficientTrack, scene: Any, notes: list[str]) -> list[Curves]:
+def curves(obj: Any, mapping: RigMapping, track: CoefficientTrack, scene: Any, notes: list[str]) -> list[Curves]:
     """What a delta moves, by datablock; a channel that it leaves alone needs no curve."""
 
     def values(coefficients: np.ndarray, channels: list[str]) -> np.ndarray:
@@ -151,7 +153,7 @@ def _curves(obj: Any, mapping: RigMapping, track: CoefficientTrack, scene: Any, 
     parts += bones.bone_curves(obj, mapping, track.coefficients, delta=True)
     parts = actions.merged(parts + bones.rotation_curves(obj, mapping, track, scene, notes))
     for part in parts:
-        part.curves = {k: v for k, v in part.curves.items() if np.abs(v - _rest_value(k)).max() > 1e-7}
+        part.curves = {k: v for k, v in part.curves.items() if np.abs(v - rest_value(k)).max() > 1e-7}
     return [part for part in parts if part.curves]
 
 
@@ -196,11 +198,11 @@ def delta(edited: CoefficientTrack, source: CoefficientTrack) -> CoefficientTrac
         edited.head_rotation - source.head_rotation,
         edited.eye_rotation - source.eye_rotation,
         edited.valid & source.valid,
-        dict(source.meta),
+        {**source.meta, **{key: value for key, value in edited.meta.items() if key == MODE}},
     )
 
 
-def _rest_value(channel: tuple[str, int]) -> float:
+def rest_value(channel: tuple[str, int]) -> float:
     """Value of a channel at rest: the first of a quaternion is 1, everything else 0."""
     path, index = channel
     return 1.0 if path.endswith("rotation_quaternion") and index == 0 else 0.0
@@ -328,10 +330,18 @@ def exact_of(obj: Any) -> tuple[Any | None, list[str]]:
     return None, []
 
 
-def add_exact(obj: Any, delta_track: CoefficientTrack, of: list[str], start_frame: float, mapping: RigMapping) -> Any:
+def add_exact(
+    obj: Any,
+    delta_track: CoefficientTrack,
+    of: list[str],
+    start_frame: float,
+    mapping: RigMapping,
+    keys: list[dict[str, Any]] | None = None,
+) -> Any:
     """Add the exact result of the tracks `of` together as one layer, and switch them off; an earlier one makes way.
 
-    The performance below stays as it is, with everything that was keyed by hand.
+    The performance below stays as it is, with everything that was keyed by hand. `keys` is the timeline that gave the result,
+    which the layer needs to be brought to another mode.
 
     Returns:
         The strip.
@@ -340,7 +350,7 @@ def add_exact(obj: Any, delta_track: CoefficientTrack, of: list[str], start_fram
     check_not_tweaked(owner)
     if earlier is not None:
         owner.animation_data.nla_tracks.remove(earlier)
-    info = {"layer": EXACT, "of": of}
+    info = {"layer": EXACT, "of": of, **({"keys": keys} if keys else {})}
     strip = add(obj, EXACT, delta_track, start_frame, mapping=mapping, markers=False, info=info)
     for track in layers(obj):
         if track.name in of:

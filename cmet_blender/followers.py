@@ -101,6 +101,9 @@ def connect(obj: Any, names: set[str]) -> tuple[Any | None, dict[str, str], list
     paths = {name: shape_path(name) for name in own}
     notes, missing = [], names - set(keys.key_blocks.keys())
     for other in _others(obj, first):
+        if other.library is not None:
+            notes += [] if _our_drivers(other) else [_linked(obj, other)]
+            continue
         mesh = next(mesh for mesh in rig.meshes(obj) if mesh.data.shape_keys == other)
         free, more_locked, more_driven = _free(mesh, other, names)
         locked, driven = locked + more_locked, driven + more_driven
@@ -115,6 +118,12 @@ def connect(obj: Any, names: set[str]) -> tuple[Any | None, dict[str, str], list
         other.update_tag()
     keys.update_tag()  # curves that came to an Action in use are not seen by themselves
     return first, paths, notes + rig.left_alone(locked, driven)
+
+
+def _linked(obj: Any, keys: Any) -> str:
+    """A sentence on a mesh that cannot follow."""
+    name = next(mesh.name for mesh in rig.meshes(obj) if mesh.data.shape_keys == keys)
+    return f"'{name}' is linked from {keys.library.filepath} and does not follow the face; make it local, or press Connect Meshes in that file."
 
 
 def free_shapes(mesh: Any, keys: Any, names: set[str]) -> list[str]:

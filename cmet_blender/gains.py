@@ -45,6 +45,11 @@ def set_gain(strip: Any, mapping: RigMapping, region: str, value: float) -> None
     strip.action[INFO] = json.dumps(info)
 
 
+def factors(action: Any, keys: Any, mapping: RigMapping) -> dict[str, float]:
+    """By what the curves of an emotion's Action are scaled: factors by data path, as far as a gain is not 1."""
+    return {path: max(one, _LEAST) for region, one in gains(action).items() for path in _paths(keys, mapping, region)}
+
+
 def _paths(keys: Any, mapping: RigMapping, region: str) -> set[str]:
     """Data paths of the shapes that take most of their motion from the coefficients of a region."""
     most: dict[str, tuple[float, str]] = {}

@@ -20,7 +20,7 @@ from cmet_engine import arkit
 from cmet_engine.errors import CmetError, InvalidInput
 from cmet_engine.timeline import MOST_GAIN
 
-from . import emotion_tracks, footage_view, gains, influence, layers, mapping, rig, rig_settings
+from . import emotion_tracks, footage_view, gains, influence, layers, mapping, modes, rig, rig_settings, session
 
 _KINDS = [(kind, kind.capitalize(), "") for kind in mapping.KINDS]
 _AXES = [(sign + axis, sign + axis, f"turns about {sign}{axis} of the rig") for axis in "XYZ" for sign in "+-"]
@@ -203,6 +203,39 @@ def _gain(region: str, name: str) -> Any:
     )  # fmt: skip
 
 
+ASK_SECONDS = 0.3
+"""How long after a change of mode the engine is asked, and how often while it has other work."""
+
+
+def _mode_changed(self: Any, context: Any) -> None:
+    """Show the emotions on the rig in the chosen mode: at once where both are known, else as soon as the engine has answered."""
+    if self.rig is None:
+        return
+    scene = self.id_data.cmet
+    try:
+        modes.follow(self.rig, shown_mapping(self), self.mode)
+    except CmetError as error:
+        scene.message, scene.told = str(error), "emotion"
+        return
+    if modes.others(self.rig, self.mode) and (scene.clip or self.track) and not bpy.app.background:
+        if bpy.app.timers.is_registered(_ask_for_mode):
+            bpy.app.timers.unregister(_ask_for_mode)
+        bpy.app.timers.register(_ask_for_mode, first_interval=ASK_SECONDS)
+
+
+def _ask_for_mode() -> float | None:
+    """Start the operator that asks the engine for the mode, once the engine is free."""
+    if session.STATE.job is not None:
+        return ASK_SECONDS
+    for window in bpy.context.window_manager.windows:
+        one = current(window.scene.cmet)
+        if one.rig is not None and modes.others(one.rig, one.mode):
+            with bpy.context.temp_override(window=window):
+                bpy.ops.cmet.follow_mode("INVOKE_DEFAULT")
+            break
+    return None
+
+
 class Performer:
     """A person of the clip and who plays them: a scene's own fields where one person is worked on, else those of `CmetPerson`."""
 
@@ -227,7 +260,7 @@ class Performer:
     unused: StringProperty()
     shown: PointerProperty(type=bpy.types.Object)  # whose mapping the table shows
     unrigged: PointerProperty(type=rig_settings.CmetRig)
-    mode: rig_settings.view("mode")
+    mode: rig_settings.view("mode", _mode_changed)
     active_layer: IntProperty(name="Layer", description="The layer that the fields below the list are about")
     layer_strength: FloatProperty(
         name="Strength",

@@ -155,15 +155,15 @@ def driven_names(keys: Any, besides: set[str] = frozenset()) -> set[str]:  # typ
 
 
 def check_editable(obj: Any) -> None:
-    """Raise unless the rig's data may be animated in this file.
+    """Raise unless the rig's data may be animated in this file. Small meshes of the face may be linked: see `followers.connect`.
 
     Raises:
-        CmetError: the object was deleted, or it or its shape keys are linked from another file.
+        CmetError: the object was deleted, or it or the shape keys of the face are linked from another file.
     """
     try:
         owners = [obj, *([obj.data] if obj.data is not None else [])]
-        for mesh in meshes(obj):
-            owners += [mesh, mesh.data.shape_keys]
+        largest = max(meshes(obj), key=lambda mesh: len(mesh.data.shape_keys.key_blocks), default=None)
+        owners += [largest, largest.data.shape_keys] if largest is not None else []
     except ReferenceError:
         raise NotFound("The object was deleted in the meantime; choose another rig.") from None
     for owner in owners:

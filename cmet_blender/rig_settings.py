@@ -15,6 +15,7 @@ _MODES = [
     ("add", "Add", "The actor's own expression is kept underneath"),
     ("replace", "Replace", "The actor's standing expression is removed first"),
 ]
+MODES = tuple(name for name, _, _ in _MODES)
 
 
 def _gain(name: str, what: str) -> tuple[Any, dict[str, Any]]:
@@ -59,8 +60,8 @@ def place(one: Any) -> Any:
     return one.rig.cmet if may_hold(one.rig) else one.unrigged
 
 
-def view(name: str) -> Any:
-    """A field of a scene or a person that shows a setting of the chosen rig."""
+def view(name: str, update: Callable[[Any, Any], None] | None = None) -> Any:
+    """A field of a scene or a person that shows a setting of the chosen rig; `update` hears of every change by it."""
     kind, options = FIELDS[name]
     options = dict(options)
     choices = [item[0] for item in options.get("items", ())]
@@ -72,7 +73,7 @@ def view(name: str) -> Any:
     def put(self: Any, value: Any) -> None:
         setattr(place(_shown(self)), name, choices[value] if choices else value)
 
-    return kind(**options, get=get, set=put)
+    return kind(**options, get=get, set=put, update=update)
 
 
 def _shown(settings: Any) -> Any:

@@ -114,8 +114,11 @@ def _arrange() -> None:
 
 
 def _look() -> None:
-    """Look at the face beside the clip, now that the sidebar is drawn."""
+    """Look at the face beside the clip, in its colours where its vertices have some, now that the sidebar is drawn."""
     window = bpy.context.window_manager.windows[0]
+    if getattr(window.view_layer.objects.active.data, "color_attributes", None):
+        for area in (area for area in window.screen.areas if area.type == "VIEW_3D"):
+            area.spaces.active.shading.color_type = "VERTEX"
     for region in (region for area in window.screen.areas if area.type == "VIEW_3D" for region in area.regions):
         if region.type == "UI" and region.width > 1 and hasattr(bpy.context.scene, "cmet"):
             region.active_panel_category = "C-MET"

@@ -12,6 +12,7 @@ from cmet_engine.progress import Progress
 from cmet_engine.quality import summary
 from cmet_engine.quality.report import EditReport, write_report
 from cmet_engine.render.metadata import edit_description
+from cmet_engine.rest import at_rest
 from cmet_engine.spec import EditSpec
 from cmet_engine.track import CoefficientTrack
 
@@ -34,12 +35,13 @@ def edit_take(
         CmetError: the take cannot be read, an emotion is unknown, or a key is for a person.
     """
     started = time.perf_counter()
-    source = CoefficientTrack.load(spec.clip)
+    loaded = CoefficientTrack.load(spec.clip)
+    source = at_rest(loaded, spec.rests, calibrate=spec.calibrate)
     emotions = asked_emotions(spec)
     timeline = emotions.timeline
     if any(key.person for key in timeline.keys):
         raise InvalidInput(f"{spec.clip.name} is the take of one face; leave out the #PERSON behind the emotions.")
-    messages = [*source.notes, *emotions.messages]
+    messages = [*loaded.notes, *emotions.messages]
     edited = edit_track(
         source, timeline, emotions.vectors, mode=spec.mode, likeness=emotions.likeness, bearing=spec.bearing
     )

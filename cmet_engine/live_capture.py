@@ -60,7 +60,9 @@ class Sample(NamedTuple):
 def parse(packet: bytes) -> Sample | None:
     """The frame in a packet of Live Link Face, or of iFacialMocap (its first and second version); None for anything else."""
     try:
-        found = _ifacialmocap(packet) if b"|" in packet[:64] else _live_link(packet)
+        found = (
+            _live_link(packet) if packet[:1] < b" " else _ifacialmocap(packet)
+        )  # begins with a version, not with text
     except (struct.error, ValueError, OverflowError, InvalidInput):
         return None
     if found is None or not np.isfinite(found.values).all():

@@ -6,6 +6,7 @@ from them, with the same result bit for bit.
 """
 
 import contextlib
+import functools
 import itertools
 import os
 import time
@@ -52,6 +53,7 @@ from cmet_engine.render.choose import check_weights, open_edtalk, open_renderer
 from cmet_engine.render.metadata import described, edit_description, video_metadata
 from cmet_engine.render.shot_data import Shot, write_shot
 from cmet_engine.render.stream import KeptFrames, Observer, Preview, VideoOutput, render_video
+from cmet_engine.rest import at_rest
 from cmet_engine.resume import Segments
 from cmet_engine.spec import EditSpec, RenderSpec
 from cmet_engine.spec_results import beside
@@ -319,17 +321,17 @@ def _in_part(track: CoefficientTrack, tracked: CoefficientTrack, footage: Source
 
 
 def _track_and_encode(spec: EditSpec, footage: Source, watch: _Watch) -> tuple[list[_Person], EmotionTimeline]:
-    """Track everyone's face and encode the speech at the same time: neither needs the other.
+    """Track everyone's face and, from its first frame on, encode the speech at the same time: neither needs the other.
 
     Returns:
         The people, each with their own part of the timeline, and the whole timeline.
     """
     with ThreadPoolExecutor(max_workers=1) as pool:
-        encoding = pool.submit(clip_emotions, spec, footage)
+        encoding = functools.cache(lambda: pool.submit(clip_emotions, spec, footage))
 
         def progress(stage: str, done: int, total: int | None) -> None:
-            if encoding.done():
-                encoding.result()  # speech that cannot be used ends the work now, not after the tracking
+            if encoding().done():
+                encoding().result()  # speech that cannot be used ends the work now, not after the tracking
             if watch.progress:
                 watch.progress(stage, done, total)
 
@@ -338,8 +340,9 @@ def _track_and_encode(spec: EditSpec, footage: Source, watch: _Watch) -> tuple[l
         for person in asked:
             one = spec.of(person)
             pieces = watch.pieces if watch.pieces is None or len(asked) == 1 else watch.pieces.part(f"person_{person}")
-            tracked.append((person, one, *track_clip(footage, face=one.face, progress=progress, pieces=pieces)))
-        emotions = encoding.result()
+            geometry, source = track_clip(footage, face=one.face, progress=progress, pieces=pieces)
+            tracked.append((person, one, geometry, at_rest(source, spec.rests, calibrate=spec.calibrate)))
+        emotions = encoding().result()
     people = [
         _Person(
             (person or name_of_face(spec.face)) if len(asked) > 1 else "",

@@ -81,6 +81,22 @@ def rest_of(track: CoefficientTrack, seconds: float | tuple[float, float] | None
     return Rest(rest, head, eyes, _blink_gain(track, rest))
 
 
+def at_rest(
+    track: CoefficientTrack, frames: tuple[int, int] | None = None, *, calibrate: bool = True
+) -> CoefficientTrack:
+    """A track whose rest is 0, where that is asked for: by `calibrate`, or by the first and last of `frames` at which the face rests.
+
+    Raises:
+        InvalidInput: the track has no such frames, or no face in them.
+    """
+    if frames is None:
+        return calibrated(track, rest_of(track)) if calibrate else track
+    if frames[1] >= len(track):
+        raise InvalidInput(f"The rest frame {frames[1]} is behind the last one, {len(track) - 1}.")
+    first, last = (float(track.times[frame]) for frame in frames)
+    return calibrated(track, rest_of(track, first if first == last else (first, last)))
+
+
 def _blink_gain(track: CoefficientTrack, rest: np.ndarray) -> float:
     """What closes the usual blink of a track whose rest is taken off; 1 where it shows fewer than two."""
     lids = _without(track.coefficients[:, _BLINKS].astype(np.float64), rest[_BLINKS]).min(1)

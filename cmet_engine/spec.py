@@ -46,6 +46,7 @@ from cmet_engine.spec_base import (
     NamedPerson,
     Person,
     RateFactor,
+    RestSpec,
     ShotData,
     Spec,
     Strength,
@@ -161,23 +162,20 @@ class FacesSpec(FootageSpec):
     names: Annotated[tuple[NamedPerson, ...], Field(max_length=1000)] = ()
 
 
-class TrackSpec(PartSpec):
+class TrackSpec(PartSpec, RestSpec):
     """Footage to coefficients.
 
     Attributes:
         clip, range_from, range_to, handles: see `PartSpec`; the footage shows a face.
         face: whose; see `Face`.
         colorspace, ocio: see `FootageSpec`.
-        calibrate: take off what a relaxed face reads, so that rest is 0 and full is 1; see `rest`.
-        rest_frame: a frame at which the face rests, counted from the first that is tracked; given, it calibrates. None finds the rest.
+        calibrate, rest_frame: see `RestSpec`.
         format: of the track, where no name of a file says it.
     """
 
     inputs: ClassVar[tuple[str, ...]] = ("clip", "face")
     kind: Literal["track"] = "track"
     face: Face = 0
-    calibrate: bool = False
-    rest_frame: Annotated[int, Field(ge=0, le=10_000_000)] | None = None
     format: TrackFormat = "npz"
 
     @property
@@ -268,7 +266,7 @@ class TimelineSpec(FootageSpec):
         return self.model_copy(update={"keys": keys})
 
 
-class EditSpec(TimelineSpec, PartSpec):
+class EditSpec(TimelineSpec, PartSpec, RestSpec):
     """Edit the emotion of a clip, or of a take: a coefficient track, or what an application recorded (`takes`), without any footage.
 
     Attributes:
@@ -277,6 +275,7 @@ class EditSpec(TimelineSpec, PartSpec):
         speech: a recording, or a folder of them, that sounds like the wanted emotion.
         follow: follow `speech`, one recording, moment by moment: what is felt in it when, and how strongly.
         bearing: head, gaze and blinks go with the emotions, too; for characters, without a video.
+        calibrate, rest_frame: see `RestSpec`; of the actor's own curves, before the edit, without a video.
         neutral: recordings of the same voice without it; None takes the clip's own sound, else the library's neutral.
         renderer: `warp` (also as `auto`), `liveportrait`, `performrecast`, `edtalk`, or `none` for the tracks alone.
         quality: of `warp`: `draft`, `standard`, `best`, or `auto`.
@@ -341,10 +340,11 @@ class EditSpec(TimelineSpec, PartSpec):
         for name in ("lips", "portrait"):
             if getattr(self, name) is not None and self.renderer != "edtalk":
                 raise ValueError(f"{{{name}}} needs the renderer edtalk; choose that, or leave it out")
-        if self.bearing and self.renderer != "none":
-            raise ValueError(
-                "{bearing} moves a character's head and eyes, and footage keeps its own; use the renderer none with it"
-            )
+        for name in ("bearing", "calibrate", "rest_frame"):
+            if getattr(self, name) and self.renderer != "none":
+                raise ValueError(
+                    f"{{{name}}} is for a character's curves, and footage keeps its own; use the renderer none with it"
+                )
         if self.renderer == "edtalk" and self.like is not None:
             raise ValueError(
                 "{like} is an expression in curves, which the renderer edtalk does not edit; use warp with it"

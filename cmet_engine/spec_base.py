@@ -108,6 +108,13 @@ def _named_person(text: str) -> str:
     return text
 
 
+def _rest_frame(text: str) -> str:
+    first, _, last = text.partition("-")
+    if last and int(last) < int(first):
+        raise ValueError("the last frame comes before the first")
+    return text
+
+
 def _face(value: Any) -> Any:
     """A rank, `#` with a number or name, or the path of a picture, each as the type it has in `Face`."""
     if not isinstance(value, str):
@@ -166,6 +173,10 @@ ShotData = Annotated[
 """A file in the folder of the result, or `auto`."""
 Moment = Annotated[str, BeforeValidator(_as_text), Field(max_length=32), AfterValidator(_moment)]
 """A moment of a clip: seconds (`2.5`), frames from its beginning (`120f`) or a timecode (`01:00:10:00`)."""
+RestFrame = Annotated[
+    str, BeforeValidator(_as_text), Field(pattern=r"^[0-9]{1,8}(-[0-9]{1,8})?$"), AfterValidator(_rest_frame)
+]
+"""A frame at which a face rests (`12`), or the first and last of several (`10-40`)."""
 Frames = tuple[int, int]
 """First and last scene frame."""
 ObjectName = Annotated[
@@ -226,6 +237,25 @@ class Spec(BaseModel):
             return change(name, value) if isinstance(value, Path) else value
 
         return self.model_copy(update={name: moved(name, getattr(self, name)) for name in self.inputs})
+
+
+class RestSpec(Spec):
+    """Curves whose rest may be made 0.
+
+    Attributes:
+        calibrate: take off what a relaxed face reads, so that rest is 0 and full is 1; see `rest`.
+        rest_frame: a frame at which the face rests, or the first and last of several, counted from the first that is tracked;
+            given, it calibrates. None finds the rest.
+    """
+
+    calibrate: bool = False
+    rest_frame: RestFrame | None = None
+
+    @property
+    def rests(self) -> tuple[int, int] | None:
+        """The first and the last frame at which the face rests, as far as that is said."""
+        first, _, last = (self.rest_frame or "").partition("-")
+        return (int(first), int(last or first)) if first else None
 
 
 EMBEDDED = {

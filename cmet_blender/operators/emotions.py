@@ -15,9 +15,10 @@ from cmet_engine.files import read_json
 from cmet_engine.timeline import REGIONS, EmotionKey, EmotionTimeline
 from cmet_engine.track import CoefficientTrack
 
-from .. import emotion_strips, export, performers, rig, session
+from .. import emotion_strips, export, modes, performers, rig, session
 from ..nla import PREFIX
 from ..recorder import Recorder
+from ..rig_settings import MODES
 from .base import (
     EngineOperator,
     SimpleOperator,
@@ -105,7 +106,7 @@ def added(
     title: str,
     state: dict[str, Any],
     part: tuple[float, float] | None,
-    info: dict[str, Any] | None = None,
+    info: dict[str, Any],
 ) -> str:
     """Put what a finished edit adds on the rig as a strip; returns what was done."""
     settings, one = context.scene.cmet, still_there(context, rig_name)
@@ -158,12 +159,14 @@ class CMET_OT_from_face(EngineOperator, bpy.types.Operator):
         if not settings.reference:
             raise InvalidInput("No face is chosen; choose a picture, a clip or a take as Reference.")
         self._rig, self._part, self._regions = obj.name, part_of(context.scene), gains_of(settings)
-        asked = {"emotions": [EmotionKey(LIKE, regions=self._regions).title], "like": _absolute(settings.reference)}
+        self._like = _absolute(settings.reference)
+        asked = {"emotions": [EmotionKey(LIKE, regions=self._regions).title], "like": self._like}
         return f"Expression of {Path(settings.reference).name}", edit_request(settings, **asked)
 
     def receive(self, context: Any, state: dict[str, Any]) -> str:
         title = Path(context.scene.cmet.reference).stem
-        return added(context, self._rig, title, state, self._part, info={"layer": "file", "regions": self._regions})
+        info = {"layer": "file", "like": self._like, "regions": self._regions}
+        return added(context, self._rig, title, state, self._part, info)
 
 
 class CMET_OT_from_voice(EngineOperator, bpy.types.Operator):
@@ -314,6 +317,37 @@ class CMET_OT_record(EngineOperator, bpy.types.Operator):
         return f"Recorded as {path}." + session.kept_elsewhere(Path(path))
 
 
+class CMET_OT_follow_mode(EngineOperator, bpy.types.Operator):
+    """Bring the emotions on the rig to the chosen mode; the engine is asked once for each, then both modes are at hand"""
+
+    bl_idname = "cmet.follow_mode"
+    panel = "emotion"
+    bl_label = "Bring Layers to Mode"
+    bl_options = {"REGISTER"}
+
+    _asked: list[str]  # names of the Actions whose two modes are asked for
+
+    def requests(self, context: Any) -> list[tuple[str, dict[str, Any]]]:
+        settings, one = context.scene.cmet, chosen(context)
+        rig.check_editable(one.rig)
+        unknown = [one for one in modes.others(one.rig, one.mode) if one.get(modes.DIFFERENCE) is None]
+        if not unknown:
+            raise NotFound("Every emotion on the rig is in the chosen mode, or both of its modes are known.")
+        self._rig, self._asked = one.rig.name, [action.name for action in unknown]
+        alike = {"bearing": False}  # head, gaze and blinks go with either mode
+        asked = [edit_request(settings, **modes.question(action)) | alike for action in unknown]
+        return [("Mode", request | {"mode": mode}) for request in asked for mode in MODES]
+
+    def receive_all(self, context: Any, states: list[dict[str, Any]]) -> str:
+        one, start = still_there(context, self._rig), context.scene.cmet.start_frame
+        both = [difference(state) for state in states]
+        for name, add, replace in zip(self._asked, both[::2], both[1::2], strict=True):
+            if (action := bpy.data.actions.get(name)) is not None:
+                modes.keep(one.rig, action, add, replace, start, mapping_of(one))
+        modes.follow(one.rig, mapping_of(one), one.mode)
+        return f"The emotions on the rig are in the mode {one.mode.capitalize()}."
+
+
 class CMET_OT_bake(SimpleOperator, bpy.types.Operator):
     """Bake the performance and all emotions into one new action; the strips are muted, nothing is erased"""
 
@@ -347,15 +381,14 @@ class CMET_OT_recompute(EngineOperator, bpy.types.Operator):
         timeline = emotion_strips.timeline(obj, settings.start_frame)
         if not timeline.keys:
             raise NotFound("There is no emotion on the rig that is switched on; add one or switch it on.")
-        keys = [{name: getattr(key, name) for name in EmotionKey.__dataclass_fields__} for key in timeline.keys]
-        return "Recomputing", edit_request(settings, keys=keys)
+        self._keys = [{name: getattr(key, name) for name in EmotionKey.__dataclass_fields__} for key in timeline.keys]
+        return "Recomputing", edit_request(settings, keys=self._keys)
 
     def receive(self, context: Any, state: dict[str, Any]) -> str:
         one = still_there(context, self._rig)
-        edited, source = (CoefficientTrack.load(state["files"][n]) for n in ("edited.npz", "source.npz"))
         notes = emotion_strips.not_kept(one.rig)
         strip = emotion_strips.add_exact(
-            one.rig, emotion_strips.delta(edited, source), self._of, context.scene.cmet.start_frame, mapping_of(one)
+            one.rig, difference(state), self._of, context.scene.cmet.start_frame, mapping_of(one), self._keys
         )
         choose_layer(one, strip)
         names = ", ".join(name.removeprefix(PREFIX) for name in self._of)

@@ -6,7 +6,7 @@ import bpy
 
 from cmet_engine.timeline import REGIONS
 
-from .. import emotion_strips, layers, performers
+from .. import emotion_strips, layers, modes, performers
 from .base import Panel, fields, news, whose
 from .layers import draw_layers
 
@@ -31,6 +31,10 @@ class CMET_PT_emotion(Panel, bpy.types.Panel):
         layout.prop(settings, "place")
         layout.prop(settings, "fade")
         layout.prop(one, "mode")
+        if one.rig is not None and modes.others(one.rig, one.mode):
+            row = layout.row()
+            row.enabled = bool(settings.clip or one.track)
+            row.operator("cmet.follow_mode", icon="FILE_REFRESH")
         layout.prop(settings, "bearing")
         ready = one.rig is not None and bool(settings.clip or one.track)
         column = layout.column(align=True)

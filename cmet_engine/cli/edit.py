@@ -16,6 +16,7 @@ from cmet_engine.cli.options import (
     output_argument,
     part_arguments,
     personal_argument,
+    rest_arguments,
     shot_data_argument,
     spec_of,
     use_jobs,
@@ -30,6 +31,7 @@ def add_command(command: Adder) -> None:
     )
     clip_arguments(sub)
     part_arguments(sub)
+    rest_arguments(sub)
     add = sub.add_argument
     add("--emotion", action="append", metavar="NAME[=STRENGTH][@T0-T1][#PERSON]", help="an emotion, its strength (1 = as learned), with [brows=1.2,mouth=0.6] behind the name for gains of brows, eyes, cheeks (and nose) and mouth, its time in seconds from the start of the clip (with --from too) and, where there are several people, whom it is for (see `cmet faces`); may be given several times; a blend like 0.7*happy+0.3*fear is a NAME too, and auto stands for what is heard in the clip's own sound")  # fmt: skip
     add("--speech", type=Path, default=SUPPRESS, metavar="PATH", help="a recording that sounds like the wanted emotion, or a folder of them")  # fmt: skip

@@ -80,6 +80,13 @@ def part_arguments(sub: argparse.ArgumentParser) -> None:
     add("--handles", type=int, default=SUPPRESS, metavar="N", help="N frames more at either end of the part, as far as the clip has them (default 0)")  # fmt: skip
 
 
+def rest_arguments(sub: argparse.ArgumentParser) -> None:
+    """Whether the rest of the face is taken off, and where it rests."""
+    add = sub.add_argument
+    add("--calibrate", action="store_true", default=SUPPRESS, help="take off what the relaxed face reads, so that rest is 0; the result says what was taken off (of an edit: a take, or --renderer none)")  # fmt: skip
+    add("--rest-frame", default=SUPPRESS, metavar="FRAME[-FRAME]", help="calibrate by this frame, at which the face rests, or by several such as 10-40, counted from the first that is tracked (default: what the face returns to most)")  # fmt: skip
+
+
 def personal_argument(
     sub: argparse.ArgumentParser, name: str, metavar: str, text: str, *, required: bool = False
 ) -> None:

@@ -3,7 +3,14 @@
 import argparse
 from typing import Any
 
-from cmet_engine.cli.options import SUPPRESS, Adder, clip_arguments, output_argument, part_arguments, spec_of
+from cmet_engine.cli.options import (
+    Adder,
+    clip_arguments,
+    output_argument,
+    part_arguments,
+    rest_arguments,
+    spec_of,
+)
 
 
 def add_command(command: Adder) -> None:
@@ -11,9 +18,7 @@ def add_command(command: Adder) -> None:
     sub = command("track", run, "footage to coefficients")
     clip_arguments(sub)
     part_arguments(sub)
-    add = sub.add_argument
-    add("--calibrate", action="store_true", default=SUPPRESS, help="take off what the relaxed face reads, so that rest is 0; the result says what was taken off")  # fmt: skip
-    add("--rest-frame", type=int, default=SUPPRESS, metavar="FRAME", help="calibrate by this frame, at which the face rests, counted from the first that is tracked (default: what the face returns to most)")  # fmt: skip
+    rest_arguments(sub)
     output_argument(sub, "TRACK", "track to write: .npz, .csv (Live Link Face) or .json (Audio2Face)")
 
 

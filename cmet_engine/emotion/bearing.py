@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.ndimage import gaussian_filter1d
+import scipy
 
 from cmet_engine import arkit
 from cmet_engine.track import CoefficientTrack
@@ -83,7 +83,7 @@ def with_bearing(edited: CoefficientTrack, weights: Mapping[str, np.ndarray]) ->
     for name, weight in strengths.items():
         turn += weight[:, None] * np.array([*BEARINGS[name].head, *BEARINGS[name].gaze])
     turn = MOST_TURN * np.tanh(turn / MOST_TURN)
-    turn = gaussian_filter1d(turn, max(SETTLING * fps, 1e-3), axis=0, mode="nearest").astype(np.float32)
+    turn = scipy.ndimage.gaussian_filter1d(turn, max(SETTLING * fps, 1e-3), axis=0, mode="nearest").astype(np.float32)
     result.head_rotation += turn[:, :3]
     result.eye_rotation += turn[:, [3, 4, 3, 4]]
     _look(result.coefficients, turn[:, 3:])

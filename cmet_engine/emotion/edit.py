@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Mapping
 
 import numpy as np
-from scipy.ndimage import gaussian_filter1d
+import scipy
 
 from cmet_engine import arkit
 from cmet_engine.emotion.bearing import with_bearing
@@ -217,7 +217,7 @@ def _expression_deltas(
     even, at = resampled(base, times, FRAME_RATE)  # the network's windows are of 5 frames at this rate
     stacked = unit_vector(np.stack([vectors[name].vector for name in moving]))
     deltas = embedded_connector().deltas(stacked, np.clip(even, 0, 1) * EXPRESSION_SCALE) / EXPRESSION_SCALE
-    deltas = gaussian_filter1d(deltas, SMOOTH_SECONDS * FRAME_RATE, axis=1, mode="nearest")
+    deltas = scipy.ndimage.gaussian_filter1d(deltas, SMOOTH_SECONDS * FRAME_RATE, axis=1, mode="nearest")
     for name, delta in zip(moving, deltas, strict=True):
         result[name] = np.stack([np.interp(times, at, delta[:, c]) for c in range(arkit.COUNT)], 1)
     return result
@@ -232,7 +232,7 @@ def held_expression(coefficients: np.ndarray, fps: float, valid: np.ndarray | No
     values = np.asarray(coefficients, np.float64)
     if valid is not None:
         values = bridged(values, valid)
-    slow = gaussian_filter1d(values, max(HELD_SECONDS * fps, 0.5), axis=0, mode="nearest")
+    slow = scipy.ndimage.gaussian_filter1d(values, max(HELD_SECONDS * fps, 0.5), axis=0, mode="nearest")
     return np.where(_HELD, np.maximum(slow - NEUTRAL_BAND, 0.0), 0.0)
 
 
@@ -244,7 +244,7 @@ def _dynamics(source: np.ndarray, fps: float, emphasis: np.ndarray | None) -> np
         if signal is None:
             continue
         signal = np.nan_to_num(np.asarray(signal, np.float64))
-        slow = gaussian_filter1d(signal, max(DYNAMICS_SECONDS * fps, 0.5), mode="nearest")
+        slow = scipy.ndimage.gaussian_filter1d(signal, max(DYNAMICS_SECONDS * fps, 0.5), mode="nearest")
         spread = np.subtract(*np.quantile(slow, (0.9, 0.1)))
         if spread > 1e-6:
             gain += DYNAMICS * np.tanh((slow - np.median(slow)) / max(spread, 0.05))

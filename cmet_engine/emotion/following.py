@@ -4,8 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from scipy.ndimage import gaussian_filter1d
-from scipy.spatial.distance import cdist
+import scipy
 
 from cmet_engine.emotion.hearing import Hearing
 from cmet_engine.emotion.speech import load_encoder
@@ -80,7 +79,7 @@ def follow(performance: Path, clip: Path, hearing: Hearing) -> Followed:
     )  # where two sounds halt, the last counts
     keys = []
     for name, values in course.items():
-        level = gaussian_filter1d(np.interp(source, hearing.times, values), SMOOTH / GRID, mode="nearest")
+        level = scipy.ndimage.gaussian_filter1d(np.interp(source, hearing.times, values), SMOOTH / GRID, mode="nearest")
         keys += _hats(name, times, level)
     said = f"{performance.name} ({hearing.seconds:.1f} s) is followed {how}: {', '.join(course)}."
     return Followed(EmotionTimeline(keys), [said, *doubts])
@@ -97,11 +96,11 @@ def align(performance: np.ndarray, sound: np.ndarray) -> tuple[np.ndarray, np.nd
         where they are matched, over how far they are elsewhere: mostly 0.42 to 0.6 where different people say one sentence.
     """
     (one, step), (other, pace) = _features(performance), _features(sound)
-    distance = cdist(one, other, "cosine").astype(np.float32)
+    distance = scipy.spatial.distance.cdist(one, other, "cosine").astype(np.float32)
     path = _warping_path(distance)
     count = np.bincount(path[:, 0], minlength=len(one))
     there = np.bincount(path[:, 0], path[:, 1], minlength=len(one)) / count
-    there = gaussian_filter1d(there * pace, max(0.1 / step, 1e-3), mode="nearest")
+    there = scipy.ndimage.gaussian_filter1d(there * pace, max(0.1 / step, 1e-3), mode="nearest")
     apart = float(distance[path[:, 0], path[:, 1]].mean() / max(distance.mean(), 1e-6))
     return np.arange(len(one)) * step, np.maximum.accumulate(there), apart
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Self
 
 import numpy as np
-from scipy.ndimage import gaussian_filter1d
+import scipy
 
 from cmet_engine import cache, fingerprint
 from cmet_engine.emotion.acoustics import BANDS, HOP, acoustics
@@ -206,7 +206,7 @@ def hear(
     last = np.clip(np.searchsorted(known, frames + 1e-6, side="right") - 1, 0, len(known) - 1)
     return Hearing(
         len(wave) / audio.RATE, np.array(spans), np.array(shares, np.float32), values[last].astype(np.float32),
-        gaussian_filter1d(talking, 15)[at], gaussian_filter1d(energy.astype(np.float64), 25)[at],
+        scipy.ndimage.gaussian_filter1d(talking, 15)[at], scipy.ndimage.gaussian_filter1d(energy.astype(np.float64), 25)[at],
     )  # fmt: skip
 
 
@@ -216,7 +216,7 @@ def phrases(energy: np.ndarray) -> list[tuple[int, int]]:
     Args:
         energy: [F], natural log energy relative to the loud frames, every 10 ms.
     """
-    soft = gaussian_filter1d(energy.astype(np.float64), 3)
+    soft = scipy.ndimage.gaussian_filter1d(energy.astype(np.float64), 3)
     least = min(-4.0, max(QUIET, float(np.quantile(soft, 0.05)) + LOUDER))
     edges = np.flatnonzero(np.diff(np.concatenate([[0], (soft > least).astype(int), [0]])))
     runs = [(int(a), int(b)) for a, b in edges.reshape(-1, 2) if b - a >= 8]  # a click is no speech

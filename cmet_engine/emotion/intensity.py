@@ -3,7 +3,7 @@
 import math
 
 import numpy as np
-from scipy.ndimage import gaussian_filter1d
+import scipy
 
 from cmet_engine.emotion.predictions import FrameFeatures
 from cmet_engine.emotion.vector import VECTOR_SIZE
@@ -43,7 +43,7 @@ def intensity(frames: FrameFeatures, vector: np.ndarray) -> tuple[np.ndarray, np
 
     change = np.tanh(0.7 * (2 * relative(strength, 0.15 * length) + relative(energy, 1.0)) / 3)
     # weighted by speech while smoothing, so that pauses continue what is around them
-    smooth = gaussian_filter1d(change * (spoken + 1e-3), 1.0, mode="nearest")
-    smooth /= gaussian_filter1d(spoken + 1e-3, 1.0, mode="nearest")
+    smooth = scipy.ndimage.gaussian_filter1d(change * (spoken + 1e-3), 1.0, mode="nearest")
+    smooth /= scipy.ndimage.gaussian_filter1d(spoken + 1e-3, 1.0, mode="nearest")
     smooth -= np.average(smooth, weights=spoken + 1e-6)
     return times, np.clip(1 + 0.5 * smooth, 0.5, 1.5).astype(np.float32)

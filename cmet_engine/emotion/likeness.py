@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from scipy.ndimage import gaussian_filter1d
+import scipy
 
 from cmet_engine import arkit
 from cmet_engine.emotion.coefficients import ANTAGONISTS, NEUTRAL_BAND, bridged, columns_of, starting_with
@@ -124,7 +124,7 @@ def expression_of(track: CoefficientTrack) -> np.ndarray:
     if len(values) > 1:
         for columns, seconds in ((_MOUTH, MOUTH_SECONDS), (np.setdiff1d(np.arange(arkit.COUNT), _MOUTH), ELSE_SECONDS)):
             width = seconds * float(track.fps)
-            shown[:, columns] = gaussian_filter1d(shown[:, columns], width, axis=0, mode="nearest")
+            shown[:, columns] = scipy.ndimage.gaussian_filter1d(shown[:, columns], width, axis=0, mode="nearest")
     return shown
 
 

@@ -3,7 +3,7 @@
 import functools
 
 import numpy as np
-from scipy.ndimage import gaussian_filter1d, maximum_filter1d
+import scipy
 
 from cmet_engine import arkit
 from cmet_engine.emotion.coefficients import by_side, starting_with
@@ -202,7 +202,7 @@ def _keep_opening(source: np.ndarray, change: np.ndarray, fps: float) -> None:
 def _protect_blinks(source: np.ndarray, change: np.ndarray) -> None:
     """Let eyes close fully in a blink, whatever the emotion does to the lids; in place."""
     for side in ("Left", "Right"):
-        closing = maximum_filter1d(source[:, arkit.INDEX["eyeBlink" + side]], 3)
+        closing = scipy.ndimage.maximum_filter1d(source[:, arkit.INDEX["eyeBlink" + side]], 3)
         rest, most = np.quantile(closing, (0.5, 0.995))
         depth = max(most - rest, LEAST_BLINK)
         blink = smoothstep(closing, rest + 0.15 * depth, rest + 0.45 * depth)  # 1 in a blink
@@ -227,7 +227,9 @@ def _closed_share(source: np.ndarray, fps: float) -> np.ndarray:
     closed = max(LIPS_CLOSED, float(np.quantile(gap, 0.03)) + CLIP_MARGIN)
     share = 1 - smoothstep(gap, closed, closed + OPENING_RANGE)
     around = max(round(CLOSURE_SECONDS * fps), 1)
-    return gaussian_filter1d(maximum_filter1d(share, 2 * around + 1, mode="nearest"), around / 2, mode="nearest")
+    return scipy.ndimage.gaussian_filter1d(
+        scipy.ndimage.maximum_filter1d(share, 2 * around + 1, mode="nearest"), around / 2, mode="nearest"
+    )
 
 
 def within_range(source: np.ndarray, change: np.ndarray) -> np.ndarray:

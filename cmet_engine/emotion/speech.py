@@ -16,7 +16,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
-from scipy.ndimage import gaussian_filter1d
+import scipy
 
 from cmet_engine import cache
 from cmet_engine.emotion.acoustics import AUDIBLE, BANDS, HOP, acoustics, to_rate
@@ -78,8 +78,8 @@ class Encoder:
         at_rate, bands = self._prepare(wave, rate)
         times, features = self._moments(at_rate, bands, len(wave) / rate)
         at = np.minimum((times * 100).astype(int), len(bands) - 1)
-        spoken = gaussian_filter1d((bands[:, BANDS + 3] > AUDIBLE).astype(np.float64), 15)[at]  # [F]
-        energy = gaussian_filter1d(bands[:, BANDS + 3].astype(np.float64), 25)[at]
+        spoken = scipy.ndimage.gaussian_filter1d((bands[:, BANDS + 3] > AUDIBLE).astype(np.float64), 15)[at]  # [F]
+        energy = scipy.ndimage.gaussian_filter1d(bands[:, BANDS + 3].astype(np.float64), 25)[at]
         return FrameFeatures(times, features, spoken, energy)
 
     def _moments(self, wave: np.ndarray, bands: np.ndarray, seconds: float) -> tuple[np.ndarray, np.ndarray]:
@@ -95,7 +95,9 @@ class Encoder:
             begin = np.clip((times[chosen] * 100).astype(int) - _WINDOW // 2, 0, max(0, len(bands) - _WINDOW)) - first
             features[chosen] = self.predict(extracted.summaries(begin, begin + _WINDOW)).features
         at = np.minimum((times * 100).astype(int), len(bands) - 1)
-        spoken = gaussian_filter1d((bands[:, BANDS + 3] > AUDIBLE).astype(np.float64), 25)[at] + 1e-6  # [F]
+        spoken = (
+            scipy.ndimage.gaussian_filter1d((bands[:, BANDS + 3] > AUDIBLE).astype(np.float64), 25)[at] + 1e-6
+        )  # [F]
         whole = self.predict(self.encode(wave)).features
         features += whole - np.average(features, axis=0, weights=spoken).astype(np.float32)
         return times, features

@@ -13,6 +13,13 @@ _USUAL_SHARE = 0.1  # of each new change in the running mean of the usual one
 _SIDE = 32  # pixels of the thumbnails that are compared
 
 
+def thumbnail_of(frame: Frame) -> np.ndarray:
+    """A frame as `CutFinder` compares it with others: float32 [32, 32, 3]."""
+    step = max(1, min(frame.shape[:2]) // (2 * _SIDE))
+    coarse = np.ascontiguousarray(frame.sparse(step))
+    return cv2.resize(coarse, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA).astype(np.float32)
+
+
 class CutFinder:
     """Says where a new shot begins: the picture changes at once, and far more than it did over the frames before."""
 
@@ -29,11 +36,8 @@ class CutFinder:
         """Go on from a `state`."""
         self._last, self._usual = state["last"], float(state["usual"])
 
-    def is_cut(self, frame: Frame) -> bool:
-        """Whether a shot begins with this frame; to be asked about every frame in order."""
-        step = max(1, min(frame.shape[:2]) // (2 * _SIDE))
-        coarse = np.ascontiguousarray(frame.sparse(step))
-        thumbnail = cv2.resize(coarse, (_SIDE, _SIDE), interpolation=cv2.INTER_AREA).astype(np.float32)
+    def is_cut(self, thumbnail: np.ndarray) -> bool:
+        """Whether a shot begins with the frame of a `thumbnail_of`; to be asked about every frame in order."""
         if self._last is None:
             self._last = thumbnail
             return False

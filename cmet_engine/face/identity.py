@@ -8,11 +8,11 @@ people a picture shows; it is no means of finding out who somebody is.
 
 import functools
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
-from scipy.sparse import csr_array
-from scipy.spatial import Delaunay
+import scipy
 
 from cmet_engine.face.blendshapes import load_basis, load_solver
 from cmet_engine.face.landmarks import CHIN_TIP, EARS, FOREHEAD, SKIN
@@ -37,18 +37,20 @@ LEAST_SIDE = 36.0
 
 
 @functools.cache
-def _places() -> tuple[csr_array, np.ndarray]:
+def _places() -> tuple[Any, np.ndarray]:
     """Places of a texture's pixels as shares of the landmarks, [4096, 468]; and whether each lies on the face, bool [64, 64]."""
     steps = (np.arange(SIDE) + 0.5) / SIDE * _SPAN
     x, y = np.meshgrid(_LEFT + steps, _TOP - steps)
     places = np.stack([x.ravel(), y.ravel()], 1)
-    mesh = Delaunay(template().points[:SKIN, :2])
+    mesh = scipy.spatial.Delaunay(template().points[:SKIN, :2])
     found = mesh.find_simplex(places)
     transform = mesh.transform[found]
     shares = np.einsum("nij,nj->ni", transform[:, :2], places - transform[:, 2])
     shares = np.concatenate([shares, 1 - shares.sum(1, keepdims=True)], 1)
     rows = np.repeat(np.arange(len(places)), 3)
-    matrix = csr_array((shares.ravel().astype(np.float32), (rows, mesh.simplices[found].ravel())), (len(places), SKIN))
+    matrix = scipy.sparse.csr_array(
+        (shares.ravel().astype(np.float32), (rows, mesh.simplices[found].ravel())), (len(places), SKIN)
+    )
     return matrix, (found >= 0).reshape(SIDE, SIDE)
 
 

@@ -1,7 +1,7 @@
 """How far lips and eyes are open, from landmarks: the one measure of what must survive an edit."""
 
 import numpy as np
-from scipy.ndimage import gaussian_filter1d, grey_opening, maximum_filter1d
+import scipy
 
 from cmet_engine import arkit
 from cmet_engine.face.landmarks import INNER_LIPS, LIDS
@@ -39,14 +39,14 @@ HELD_SECONDS, SOFT_SECONDS = 1.0, 0.1
 def held_opening(opening: np.ndarray, fps: float) -> np.ndarray:
     """The part [N] of an opening of the lips [N] that is held; what lies above opens and closes at syllable rate and is speech."""
     long = max(round(HELD_SECONDS * fps), 2)
-    held = grey_opening(np.asarray(opening, np.float64), long, mode="nearest")
-    return gaussian_filter1d(held, max(SOFT_SECONDS * fps, 0.5), mode="nearest")
+    held = scipy.ndimage.grey_opening(np.asarray(opening, np.float64), long, mode="nearest")
+    return scipy.ndimage.gaussian_filter1d(held, max(SOFT_SECONDS * fps, 0.5), mode="nearest")
 
 
 def spoken(opening: np.ndarray, fps: float) -> np.ndarray:
     """bool [N], the frames near which the lips [N] open at syllable rate: lips that are closed there say something."""
     above = np.asarray(opening, np.float64) - held_opening(opening, fps)
-    return maximum_filter1d(above, max(round(HELD_SECONDS * fps), 2) | 1, mode="nearest") >= LIPS_OPEN
+    return scipy.ndimage.maximum_filter1d(above, max(round(HELD_SECONDS * fps), 2) | 1, mode="nearest") >= LIPS_OPEN
 
 
 def _gaps(points: np.ndarray, pairs: tuple[tuple[int, int], ...]) -> np.ndarray:

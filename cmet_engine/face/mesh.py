@@ -4,6 +4,7 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -248,9 +249,11 @@ class Detector:
             ]
             for graph in self._graphs:
                 graph.process(np.zeros((64, 64, 3), np.uint8))
+        self._beside = ThreadPoolExecutor(1)  # both look at a picture at the same time
 
     def close(self) -> None:
         """Close the graphs."""
+        self._beside.shutdown()
         with quiet():
             for graph in self._graphs:
                 graph.close()
@@ -282,9 +285,11 @@ class Detector:
             small = cv2.resize(
                 image, (max(1, round(width * shrink)), max(1, round(height * shrink))), interpolation=cv2.INTER_AREA
             )
+        small = np.ascontiguousarray(small)
+        second = self._beside.submit(self._graphs[1].process, small)
         boxes = []
-        for graph in self._graphs:
-            for found in graph.process(np.ascontiguousarray(small)).detections or []:
+        for result in (self._graphs[0].process(small), second.result()):
+            for found in result.detections or []:
                 b = found.location_data.relative_bounding_box
                 side = max(b.width * width, b.height * height)
                 if side >= 8:

@@ -4,6 +4,7 @@
 """
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from cmet_engine.errors import InvalidInput
 from cmet_engine.models.assets import asset
 from cmet_engine.models.tensors import read_arrays
+from cmet_engine.processes import cores
 
 WEIGHTS_FILE = "face_occlusion.safetensors"
 SIDE = 128
@@ -41,7 +43,8 @@ class OcclusionNetwork:
 
     def probability(self, crops: Sequence[np.ndarray]) -> np.ndarray:
         """Probability that something lies before the face, for crops uint8 [R, R, 3]: float32 [B, R, R]; R divides by 16."""
-        return np.stack([self._one(crop) for crop in crops])
+        with ThreadPoolExecutor(max(min(cores(), len(crops)), 1)) as pool:
+            return np.stack(list(pool.map(self._one, crops)))
 
     def _one(self, crop: np.ndarray) -> np.ndarray:
         cells = len(crop) // CELL

@@ -15,7 +15,7 @@ import numpy as np
 from cmet_engine import cache, fingerprint
 from cmet_engine.errors import CmetError, InvalidInput, NotFound
 from cmet_engine.face import best_view
-from cmet_engine.face.cuts import CutFinder
+from cmet_engine.face.cuts import CutFinder, thumbnail_of
 from cmet_engine.face.follower import upright_turns
 from cmet_engine.face.identity import IDENTITY_FILE, distance
 from cmet_engine.face.mesh import Box, Detector, Mesh, box_of, cut_window, turned
@@ -246,7 +246,7 @@ def _search(clip: Source, progress: Progress | None) -> list[SeenPerson]:
     with contextlib.closing(Detector()) as detector, contextlib.closing(Mesh()) as mesh:
         turns = upright_turns(reader, detector)
         for frame in reader:
-            if cuts.is_cut(frame):
+            if cuts.is_cut(thumbnail_of(frame)):
                 done += open_ones
                 open_ones = []
             if frame.index % step:

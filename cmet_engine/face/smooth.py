@@ -10,7 +10,7 @@ resting face is smoothed in full; a blink or a closing of the lips departs far f
 from collections.abc import Iterator
 
 import numpy as np
-from scipy.ndimage import convolve1d, gaussian_filter1d
+import scipy
 
 from cmet_engine.face.geometry import Landmarks
 
@@ -73,7 +73,7 @@ def smooth(values: np.ndarray, half: int) -> np.ndarray:
     trend = local_quadratic(values, half)
     departure = values - trend
     energy = (departure[..., :2] ** 2).sum(2)  # [N, L]
-    local = gaussian_filter1d(energy, half / 2, axis=0, mode="nearest")
+    local = scipy.ndimage.gaussian_filter1d(energy, half / 2, axis=0, mode="nearest")
     noise = NOISE_FACTOR * np.median(energy, axis=1)
     noise = np.minimum(noise, np.median(noise))[:, None]
     gain = np.clip(1 - noise / np.maximum(local, 1e-12), 0, 1)
@@ -87,7 +87,7 @@ def local_quadratic(values: np.ndarray, half: int) -> np.ndarray:
     """
     n = len(values)
     kernel = _quadratic_kernel(half)
-    result = convolve1d(values, kernel, axis=0, mode="nearest")
+    result = scipy.ndimage.convolve1d(values, kernel, axis=0, mode="nearest")
     for i in range(min(half, n)):
         for frame in {i, n - 1 - i}:
             reach = min(frame, n - 1 - frame, half)

@@ -42,8 +42,8 @@ def teeth_meet(image: np.ndarray, landmarks: np.ndarray) -> float:
         landmarks: [478, 3] pixels.
     """
     edges, between = _between_lips(image, landmarks)
-    bright = max(float(np.quantile(between, _BRIGHTEST)), 1e-3)
-    darkest = float(np.median(between.min(0))) / bright
+    bright = max(_quantile(between, _BRIGHTEST), 1e-3)
+    darkest = _median(between.min(0)) / bright
     lips = max(float(colour_of_lips(image, landmarks).mean()), 1e-3)
     width = float(np.linalg.norm(landmarks[INNER_LIP_CORNERS[1], :2] - landmarks[INNER_LIP_CORNERS[0], :2]))
     wide = float(np.linalg.norm(edges[1] - edges[0], axis=1).max()) / max(width, 1e-3)
@@ -64,8 +64,22 @@ def row_border(image: np.ndarray, landmarks: np.ndarray) -> float:
     above = np.maximum.accumulate(between, 0)
     below = np.maximum.accumulate(between[::-1], 0)[::-1]
     dips = 1 - between / np.maximum(np.minimum(above, below), 1e-3)  # [_ROWS, _COLUMNS]
-    place = float(np.median(_DEPTH.ravel()[dips.argmax(0)]))
-    return ONE_ROW + (place - ONE_ROW) * float(smoothstep(np.median(dips.max(0)), *DIP))
+    place = _median(_DEPTH.ravel()[dips.argmax(0)])
+    return ONE_ROW + (place - ONE_ROW) * float(smoothstep(_median(dips.max(0)), *DIP))
+
+
+def _quantile(values: np.ndarray, share: float) -> float:
+    """`np.quantile`, which takes ten times as long for so few values."""
+    ordered = np.sort(values, axis=None)
+    below, part = divmod((len(ordered) - 1) * share, 1)
+    low, high = ordered[int(below)], ordered[min(int(below) + 1, len(ordered) - 1)]
+    return float(low + (high - low) * part if part < 0.5 else high - (high - low) * (1 - part))
+
+
+def _median(values: np.ndarray) -> float:
+    """`np.median`, likewise."""
+    ordered = np.sort(values)
+    return float((ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2)
 
 
 def _between_lips(image: np.ndarray, landmarks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -6,18 +6,21 @@ MediaPipe's face mesh sees it, so a small face in a large picture keeps its prec
 
 import contextlib
 import itertools
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
-from scipy.ndimage import gaussian_filter1d
+import scipy
 
 from cmet_engine.errors import InvalidInput
-from cmet_engine.face.cuts import CutFinder
+from cmet_engine.face.cuts import CutFinder, thumbnail_of
 from cmet_engine.face.follower import SURE_SCORE, Follower, first_faces, upright_turns
 from cmet_engine.face.gaze import gaze_degrees
 from cmet_engine.face.geometry import FaceGeometry, Landmarks
+from cmet_engine.face.identity import on_face
 from cmet_engine.face.landmarks import LANDMARKS, LOWER_LIP_OUTER, UPPER_LIP_OUTER
 from cmet_engine.face.person import Person
 from cmet_engine.face.pose import normalise, rotation_degrees
@@ -41,33 +44,48 @@ SEGMENT = 512
 
 @dataclass
 class _Observations:
-    """What was found in the frames so far."""
+    """What was found in the frames so far.
 
+    Attributes:
+        beside: looks for teeth in one frame while the face is searched in the next.
+    """
+
+    beside: ThreadPoolExecutor
     landmarks: Landmarks = field(default_factory=Landmarks)
     times: list[float] = field(default_factory=list)
     cuts: list[int] = field(default_factory=list)
     valid: list[bool] = field(default_factory=list)
     teeth: list[float] = field(default_factory=list)
     strangers: list[bool] = field(default_factory=list)
+    _waiting: Future[float] | None = None  # for the teeth of the last frame
 
     def __len__(self) -> int:
         return len(self.valid)
 
     def add(self, frame: Frame, landmarks: np.ndarray | None, stranger: bool) -> None:
         """Add a frame with its landmarks [478, 3], or None where the person was not found, and whether others were seen."""
+        self.settle()
         self.landmarks.append(np.full((LANDMARKS, 3), np.nan) if landmarks is None else landmarks)
         self.valid.append(landmarks is not None)
-        self.teeth.append(0.0 if landmarks is None else _teeth(frame, landmarks))
+        self.teeth.append(0.0)
+        self._waiting = None if landmarks is None else self.beside.submit(_teeth, frame, landmarks)
         self.times.append(float(frame.time))
         self.strangers.append(stranger and landmarks is None)
 
+    def settle(self) -> None:
+        """Wait for what is still being looked for."""
+        if self._waiting:
+            self.teeth[-1], self._waiting = self._waiting.result(), None
+
     def reject(self, count: int) -> None:
         """The landmarks of the last `count` frames are somebody else's."""
+        self.settle()
         for i in range(len(self) - count, len(self)):
             self.valid[i], self.teeth[i], self.strangers[i] = False, 0.0, True
 
     def segment(self, first: int) -> dict[str, np.ndarray]:
         """The frames from `first` on as arrays, for `take_over`."""
+        self.settle()
         return {
             "landmarks": self.landmarks[first:],
             "times": np.array(self.times[first:]),
@@ -115,13 +133,14 @@ def track(
         raise InvalidInput(f"Face number {face} does not exist; faces are counted from 0, the largest.")
     reader = VideoReader(clip)
     info, path = reader.info, reader.info.path
-    seen, cuts = _Observations(), CutFinder()
-    with contextlib.closing(Follower(Person(person))) as follower:
+    with ThreadPoolExecutor(1) as beside, contextlib.closing(Follower(Person(person))) as follower:
+        seen, cuts = _Observations(beside), CutFinder()
         _take_over(pieces, seen, follower, cuts)
         if not seen:
+            beside.submit(on_face)  # what the first look at a face needs is read while the detectors work
             _begin(reader, follower, None if person is not None else face)
-        for frame in reader.frames(len(seen), whole=False):
-            cut = cuts.is_cut(frame)
+        for frame, thumbnail in _with_thumbnails(reader.frames(len(seen), whole=False), beside):
+            cut = cuts.is_cut(thumbnail)
             if cut:
                 seen.cuts.append(len(seen))
             landmarks = follower.step(frame, cut)
@@ -143,6 +162,18 @@ def track(
             f"{path.name}: no face was found in any of its {len(seen)} frames; use a clip that shows one."
         )
     return _finish(seen, info)
+
+
+def _with_thumbnails(frames: Iterator[Frame], beside: ThreadPoolExecutor) -> Iterator[tuple[Frame, np.ndarray]]:
+    """Frames, and what `CutFinder` looks at of each, which is made of the next one while a frame is worked on."""
+    ahead: tuple[Frame, Future[np.ndarray]] | None = None
+    for frame in frames:
+        found = beside.submit(thumbnail_of, frame)
+        if ahead:
+            yield ahead[0], ahead[1].result()
+        ahead = frame, found
+    if ahead:
+        yield ahead[0], ahead[1].result()
 
 
 def _teeth(frame: Frame, landmarks: np.ndarray) -> float:
@@ -191,7 +222,7 @@ def _finish(seen: _Observations, info: VideoInfo) -> FaceGeometry:
     smoothed = Landmarks()
     rate = float(info.fps)
     for first, last in itertools.pairwise([0, *seen.cuts, len(valid)]):
-        teeth[first:last] = gaussian_filter1d(teeth[first:last], TEETH_SECONDS * rate)
+        teeth[first:last] = scipy.ndimage.gaussian_filter1d(teeth[first:last], TEETH_SECONDS * rate)
         if not valid[first:last].any():
             nearest = np.flatnonzero(valid)[np.abs(np.flatnonzero(valid) - first).argmin()]
             for _ in range(first, last):

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from scipy.ndimage import gaussian_filter1d
+import scipy
 
 from cmet_engine import arkit
 from cmet_engine.emotion import bearing
@@ -50,15 +50,13 @@ def blinks(track: CoefficientTrack) -> list[float]:
 
 def word_edges(wave: np.ndarray, rate: int) -> list[float]:
     """The moments, in seconds, at which a voice in a wave float32 [S] sinks for a moment: between words as a rule, and some syllables."""
-    from scipy.signal import find_peaks  # loads most of SciPy, a second of every worker's start
-
     step = rate // 50
     count = len(wave) // step
     if count < 3:
         return []
     power = np.square(wave[: count * step].reshape(count, step)).mean(1)
-    loud = 10 * np.log10(gaussian_filter1d(power, SYLLABLE) + 1e-9)  # dB, every 20 ms
-    sinks, _ = find_peaks(-loud, prominence=SINKS, distance=NEXT_WORD)
+    loud = 10 * np.log10(scipy.ndimage.gaussian_filter1d(power, SYLLABLE) + 1e-9)  # dB, every 20 ms
+    sinks, _ = scipy.signal.find_peaks(-loud, prominence=SINKS, distance=NEXT_WORD)
     return [round((int(n) + 0.5) / 50, 3) for n in sinks if loud[n] > loud.max() - QUIET]
 
 

@@ -29,7 +29,7 @@ from cmet_engine.pipeline import Preview
 from cmet_engine.processes import keep_freed_memory
 from cmet_engine.progress import Progress
 from cmet_engine.provenance.seal import CHARACTER, Signatory
-from cmet_engine.rest import calibrated, rest_of
+from cmet_engine.rest import CALIBRATION, at_rest
 from cmet_engine.resume import Segments
 from cmet_engine.spec import (
     ApplySpec,
@@ -163,12 +163,8 @@ def _track(spec: TrackSpec, output: Path, options: _Options) -> Result:
     footage = part_of(spec.clip, *spec.part, spec.space)
     _, track = track_clip(footage, face=spec.face, progress=options.progress, pieces=options.pieces)
     figures: dict[str, Any] = {"frames": len(track), "fps": str(track.fps), "frames_with_face": int(track.valid.sum())}
-    if spec.calibrate or spec.rest_frame is not None:
-        if spec.rest_frame is not None and spec.rest_frame >= len(track):
-            raise InvalidInput(f"The rest frame {spec.rest_frame} is behind the last one, {len(track) - 1}.")
-        rest = rest_of(track, None if spec.rest_frame is None else float(track.times[spec.rest_frame]))
-        track = calibrated(track, rest)
-        figures["calibration"] = rest.described()
+    track = at_rest(track, spec.rests, calibrate=spec.calibrate)
+    figures |= {CALIBRATION: track.meta[CALIBRATION]} if CALIBRATION in track.meta else {}
     track.save(output, force=options.force)
     return Result({output.name: output}, figures, list(measure(footage).warnings))
 

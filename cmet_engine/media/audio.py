@@ -9,7 +9,7 @@ from typing import cast
 
 import av
 import numpy as np
-from scipy.ndimage import binary_closing, binary_dilation
+import scipy
 
 from cmet_engine.errors import CmetError, InvalidInput
 from cmet_engine.media.clock import Clock
@@ -172,7 +172,9 @@ def spoken(wave: np.ndarray, rate: int = RATE) -> list[tuple[float, float]]:
         return []
     level = np.sqrt(np.square(wave[: count * step].reshape(count, step)).mean(1))  # [count], every 20 ms
     loud = level > _SPEECH * max(float(np.quantile(level, 0.95)), _SILENT)
-    edges = np.flatnonzero(np.diff(binary_closing(np.pad(loud, 10), iterations=5)[10:-10], prepend=False, append=False))
+    edges = np.flatnonzero(
+        np.diff(scipy.ndimage.binary_closing(np.pad(loud, 10), iterations=5)[10:-10], prepend=False, append=False)
+    )
     return [(round(int(a) / 50, 3), round(int(b) / 50, 3)) for a, b in edges.reshape(-1, 2)]
 
 
@@ -187,7 +189,7 @@ def without_pauses(wave: np.ndarray, rate: int = RATE) -> np.ndarray:
         return wave
     level = np.sqrt(np.square(wave[: count * step].reshape(count, step)).mean(1))  # [count], every 20 ms
     spoken = level > _QUIET * np.median(np.sort(level)[-5:])  # one click is not the loudest moment
-    kept = binary_dilation(spoken, iterations=round(_PAUSE * rate / step))
+    kept = scipy.ndimage.binary_dilation(spoken, iterations=round(_PAUSE * rate / step))
     if kept.all():
         return wave
     inside = np.repeat(kept, step)

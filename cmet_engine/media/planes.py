@@ -4,6 +4,7 @@ Y'CbCr is linear in R'G'B', so a change of colours is added to the samples that 
 what was changed is rounded once, at the format's own depth. Alpha is never touched.
 """
 
+import functools
 from fractions import Fraction
 from typing import Any, NamedTuple
 
@@ -394,20 +395,21 @@ class _Axis(NamedTuple):
         weights = self.ratio - np.abs(np.arange(1 - self.ratio, self.ratio, dtype=np.float32))
         return weights / self.ratio**2, self.ratio - 1 - int(self.place)
 
-    @property
-    def blurring(self) -> tuple[np.ndarray, int]:
-        """What enlarging (`_Grid.enlarged`) and averaging do to chroma samples, as such weights of them."""
-        weights, first = self.kernel
-        lines = np.eye(_REACH * 2 + 1, dtype=np.float32)
-        at = (np.arange(len(weights)) - first - self.place) / self.ratio + _REACH
-        places = at.astype(np.float32)[None].repeat(len(lines), 0)
-        rows = np.arange(len(lines), dtype=np.float32)[:, None].repeat(len(weights), 1)
-        return cv2.remap(lines, places, rows, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE) @ weights, _REACH
-
     def span(self, low: int, high: int, size: int) -> tuple[int, int]:
         """The chroma samples that luma samples `low` to `high` have a part in, of a plane `size` luma samples long."""
         last = -(-size // self.ratio)
         return max(low // self.ratio - 1, 0), min(-(-high // self.ratio) + 1, last)
+
+
+@functools.cache
+def _blurring(axis: _Axis) -> tuple[np.ndarray, int]:
+    """What enlarging (`_Grid.enlarged`) and averaging do to chroma samples, as weights of them like `_Axis.kernel`."""
+    weights, first = axis.kernel
+    lines = np.eye(_REACH * 2 + 1, dtype=np.float32)
+    at = (np.arange(len(weights)) - first - axis.place) / axis.ratio + _REACH
+    places = at.astype(np.float32)[None].repeat(len(lines), 0)
+    rows = np.arange(len(lines), dtype=np.float32)[:, None].repeat(len(weights), 1)
+    return cv2.remap(lines, places, rows, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE) @ weights, _REACH
 
 
 class _Grid(NamedTuple):
@@ -471,7 +473,7 @@ class _Grid(NamedTuple):
         (kx, ax), (ky, ay) = self.across.kernel, self.down.kernel
         rows = _filtered(padded, _ONE, ky, (0, ay))[:: self.down.ratio]
         once = _filtered(rows, kx, _ONE, (ax, 0))[:, :: self.across.ratio]
-        (kx, ax), (ky, ay) = self.across.blurring, self.down.blurring
+        (kx, ax), (ky, ay) = _blurring(self.across), _blurring(self.down)
         again = 2 * once - _filtered(once, kx, ky, (ax, ay))
         return (x0, y0, x1, y1), again * (once != 0)
 

@@ -6,8 +6,8 @@ They give what torch's layers of the same names give, within float32 rounding.
 from collections.abc import Iterable
 
 import numpy as np
+import scipy
 from numpy.lib.stride_tricks import sliding_window_view
-from scipy.special import erf
 
 EPSILON = 1e-5
 """Of batch and layer normalisation: torch's default."""
@@ -78,4 +78,4 @@ def lstm(weights: Weights, name: str, layers: int, x: np.ndarray) -> np.ndarray:
 
 def gelu(x: np.ndarray) -> np.ndarray:
     """Gaussian error linear unit (Hendrycks and Gimpel 2016)."""
-    return 0.5 * x * (1 + erf(x * np.float32(np.sqrt(0.5))))
+    return 0.5 * x * (1 + scipy.special.erf(x * np.float32(np.sqrt(0.5))))

@@ -6,6 +6,7 @@ from cmet_engine.face.blendshapes import load_solver
 from cmet_engine.face.geometry import FaceGeometry
 from cmet_engine.face.lips import lip_opening
 from cmet_engine.face.mesh import Mesh, box_of, turned, turned_back
+from cmet_engine.media.info import Frame
 from cmet_engine.quality import metrics
 from cmet_engine.track import CoefficientTrack
 
@@ -45,13 +46,9 @@ class ResultCheck:
         """Whether a frame is among those to be checked."""
         return index in self._wanted
 
-    def observe(self, index: int, before: np.ndarray, after: np.ndarray) -> None:
-        """Track one frame before and after the edit, if it is among those to be checked.
-
-        Args:
-            index: of the frame.
-            before, after: uint8 [H, W, 3].
-        """
+    def observe(self, before: Frame, after: Frame) -> None:
+        """Track one frame before and after the edit, if it is among those to be checked; only the face's region is looked at."""
+        index = before.index
         if not self.wants(index) or self._mesh is None:
             return
         landmarks, size = self._geometry.landmarks[index], self._geometry.size
@@ -59,8 +56,8 @@ class ResultCheck:
         turns = -round(float(self._geometry.head_rotation[index, 2]) / 90) % 4
         box = box_of(turned_back(landmarks, -turns, size if turns % 2 == 0 else size[::-1]) if turns else landmarks)
         found = []
-        for image in (before, after):
-            seen = self._mesh.find(turned(image, turns), box)
+        for frame in (before, after):
+            seen = self._mesh.find(turned(frame.image, turns) if turns else frame, box)
             found.append(seen if seen is None or not turns else turned_back(seen, turns, size))
         if found[0] is not None and found[1] is not None:
             self.index.append(index)

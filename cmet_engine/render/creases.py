@@ -3,6 +3,9 @@
 Between brows that are drawn together stand two furrows, a sneer wrinkles the bridge of the nose and deepens the fold beside it
 (FACS action units 4, 9 and 10: Ekman, Friesen & Hager 2002). Each crease is a line on the mean face that moves with the
 landmarks. Its shade is a narrow dark core between two faint light edges, as strong as the change of its coefficients.
+
+Where an expression goes, so do the creases that it made in the picture: the fold beside a smile, the lines of a raised
+forehead. What is darker than the skin on both sides of it is brought near to that skin along the lines where such folds lie.
 """
 
 from dataclasses import dataclass
@@ -17,6 +20,7 @@ from cmet_engine.face.landmarks import OUTER_EYE_CORNERS
 from cmet_engine.face.pose import template
 from cmet_engine.render import mesh
 from cmet_engine.render.openings import quantised
+from cmet_engine.smoothstep import smoothstep
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,42 @@ CREASES = (
     Crease(((-0.25, -0.05), (-0.35, -0.17), (-0.41, -0.30)), {"mouthSmile": 1.0, "mouthDimple": 0.4}, 0.8, 0.02, 0.12),
 )
 
+
+@dataclass(frozen=True)
+class Fold:
+    """Where an expression folds the right half of the face; the left half has its mirror image.
+
+    Attributes:
+        line: corners of the line on the mean face, as of a `Crease`.
+        driver: by coefficient without its side, the share of its fall that counts.
+        full: the fall at which the fold is gone.
+        width: Gaussian width, in outer-eye distances, of the strip that is looked at.
+        deepest: share of the light that is missing, beyond which a dark line is something else: hair, a rim, the lips' line.
+    """
+
+    line: tuple[tuple[float, float], ...]
+    driver: dict[str, float]
+    full: float
+    width: float
+    deepest: float
+
+
+_RAISED = {"browInnerUp": 0.6, "browOuterUp": 0.6, "browDown": -0.6}
+
+# places and widths were set by eye on training-side clips
+FOLDS = (
+    Fold(((-0.25, -0.03), (-0.34, -0.17), (-0.40, -0.33), (-0.40, -0.50)), {"mouthSmile": 1.0}, 0.35, 0.06, 1.0),
+    Fold(((-0.53, 0.37), (-0.60, 0.38), (-0.66, 0.38)), {"mouthSmile": 0.5, "cheekSquint": 1.0}, 0.4, 0.05, 0.3),
+    Fold(((-0.45, 0.79), (-0.25, 0.83), (0.05, 0.84)), _RAISED, 0.35, 0.11, 0.35),
+    Fold(((-0.095, 0.62), (-0.08, 0.52), (-0.06, 0.42)), {"browDown": 1.0, "noseSneer": 0.5}, 0.4, 0.03, 0.35),
+)
+
+WIDEST = 0.1
+"""Outer-eye distances across a fold, at most."""
+
+FOLD_GRID = 192
+"""Longest side of the grid on which folds are looked for: what is finer than that, pores and grain, stays."""
+
 EDGES, EDGE_WIDTH = 0.55, 2.2
 """The light beside a crease: as a share of its darkness, and how much wider it is."""
 
@@ -64,7 +104,7 @@ LEAST = 0.02
 
 
 def creased(picture: np.ndarray, landmarks: np.ndarray, change: np.ndarray, facing: np.ndarray) -> np.ndarray:
-    """A picture with the creases that a change of expression makes.
+    """A picture without the folds that go with a change of expression, and with the creases that it makes.
 
     Args:
         picture: uint8 or float32 [H, W, 3], rendered with the changed expression.
@@ -73,70 +113,127 @@ def creased(picture: np.ndarray, landmarks: np.ndarray, change: np.ndarray, faci
         facing: [478], how far each landmark takes part (see `warp.facing_weights`).
 
     Returns:
-        The very same array where there is no crease to draw, else a new one.
+        The very same array where there is nothing to draw, else a new one.
     """
-    amounts = [(k, share) for k, share in enumerate(_amounts(change)) if share > LEAST]
-    if not amounts:
-        return picture
-    corners, shares = _anchors()
     unit = float(np.linalg.norm(np.subtract(*landmarks[list(OUTER_EYE_CORNERS), :2])))
-    lines = (landmarks[corners][..., :2] * shares[..., None]).sum(2)  # [C, SAMPLES, 2]
-    seen = (facing[corners] * shares).sum(2).mean(1)  # [C]
-    drawn = np.concatenate([lines[k] for k, _ in amounts])
-    margin = 0.12 * unit
-    height, width = picture.shape[:2]
-    x0, y0 = (int(v) for v in np.clip(np.floor(drawn.min(0) - margin), 0, [width, height]))
-    x1, y1 = (int(v) for v in np.clip(np.ceil(drawn.max(0) + margin), 0, [width, height]))
-    if x1 - x0 < 4 or y1 - y0 < 4:
-        return picture
-    scale = min(1.0, GRID / max(x1 - x0, y1 - y0))
-    size = (max(round((x1 - x0) * scale), 1), max(round((y1 - y0) * scale), 1))
-    shade: Any = np.zeros((size[1], size[0]), np.float32)
-    for k, share in amounts:
-        crease = CREASES[k // 2]
-        sigma = max(crease.width * unit * scale, 0.7)
-        shade += share * float(seen[k]) * crease.depth * _profile((lines[k] - [x0, y0]) * scale, size, sigma)
-    if scale < 1:
-        shade = cv2.resize(shade, (x1 - x0, y1 - y0), interpolation=cv2.INTER_LINEAR)
-    result = picture.copy()
-    region = result[y0:y1, x0:x1].astype(np.float32)
-    region *= cv2.merge([1 - shade * tint for tint in TINT])
-    result[y0:y1, x0:x1] = quantised(region, result.dtype)
-    return result
+    for kinds, grid, draw in ((FOLDS, FOLD_GRID, _smooth), (CREASES, GRID, _shade)):
+        amounts = [(k, share) for k, share in enumerate(_amounts(kinds, change)) if share > LEAST]
+        if not amounts:
+            continue
+        corners, shares = _anchors(tuple(kind.line for kind in kinds))
+        lines = (landmarks[corners][..., :2] * shares[..., None]).sum(2)  # [C, SAMPLES, 2]
+        seen = (facing[corners] * shares).sum(2).mean(1)  # [C]
+        drawn = np.concatenate([lines[k] for k, _ in amounts])
+        margin = 2 * unit * max(0.06, *(kinds[k // 2].width for k, _ in amounts))
+        height, width = picture.shape[:2]
+        x0, y0 = (int(v) for v in np.clip(np.floor(drawn.min(0) - margin), 0, [width, height]))
+        x1, y1 = (int(v) for v in np.clip(np.ceil(drawn.max(0) + margin), 0, [width, height]))
+        if x1 - x0 < 4 or y1 - y0 < 4:
+            continue
+        scale = min(1.0, grid / max(x1 - x0, y1 - y0))
+        size = (max(round((x1 - x0) * scale), 1), max(round((y1 - y0) * scale), 1))
+        strengths = [
+            (kinds[k // 2], share * float(seen[k]), (lines[k] - [x0, y0]) * scale) for k, share in amounts
+        ]  # fmt: skip
+        result = picture.copy()
+        region = result[y0:y1, x0:x1]
+        region[...] = quantised(draw(region.astype(np.float32), size, strengths, unit * scale), result.dtype)
+        picture = result
+    return picture
 
 
-def _amounts(change: np.ndarray) -> list[float]:
-    """Share of its depth that each crease has, 0 to 1: right and left of the first, of the second, and so on."""
+def _shade(region: Any, size: tuple[int, int], creases: list[tuple[Any, float, np.ndarray]], unit: float) -> Any:
+    """A part of a picture with creases: each with its strength and its line on a grid of `size`."""
+    by_width: dict[float, Any] = {}
+    for crease, strength, line in creases:
+        dark = _line(line, size) * np.float32(strength * crease.depth)
+        by_width[crease.width] = by_width.get(crease.width, 0) + dark
+    shade: Any = 0
+    for width, lines in by_width.items():
+        sigma = max(width * unit, 0.7)
+        shade = shade + _blurred(lines, sigma) - EDGES / EDGE_WIDTH * _blurred(lines, sigma * EDGE_WIDTH)
+    shade = _enlarged(shade, region)
+    return region * cv2.merge([1 - shade * tint for tint in TINT])
+
+
+def _smooth(region: Any, size: tuple[int, int], folds: list[tuple[Any, float, np.ndarray]], unit: float) -> Any:
+    """A part of a picture whose folds are brought near to the skin beside them."""
+    small = cv2.GaussianBlur(cv2.resize(region, size, interpolation=cv2.INTER_AREA), (0, 0), max(0.008 * unit, 0.6))
+    across = 2 * max(round(WIDEST * unit / 2), 1) + 1
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (across, across))
+    beside = cv2.GaussianBlur(cv2.morphologyEx(small, cv2.MORPH_CLOSE, disc), (0, 0), max(0.02 * unit, 0.6))
+    missing = np.maximum(beside - small, 0)
+    depth = _brightest(missing) / np.maximum(_brightest(beside), 1)
+    coarse = (max(size[0] // 4, 1), max(size[1] // 4, 1))  # the strips are smooth
+    strips: dict[float, Any] = {}
+    for fold, strength, line in folds:
+        strip = np.minimum(2 * _blurred(_line(line / 4, coarse), max(fold.width * unit / 4, 1.0)), 1) * np.float32(
+            strength
+        )
+        strips[fold.deepest] = np.maximum(strip, strips.get(fold.deepest, 0))
+    share: Any = np.zeros((size[1], size[0]), np.float32)
+    for deepest, strip in strips.items():
+        np.maximum(share, _enlarged(strip, share) * smoothstep(depth, deepest, 0.7 * deepest), out=share)
+    return region + _enlarged(missing * share[..., None], region)
+
+
+def _brightest(values: Any) -> Any:
+    """The largest channel [h, w] of [h, w, 3]; quicker than NumPy's."""
+    red, green, blue = cv2.split(values)
+    return cv2.max(cv2.max(red, green), blue)
+
+
+def _enlarged(values: Any, region: np.ndarray) -> Any:
+    height, width = region.shape[:2]
+    if values.shape[:2] == (height, width):
+        return values
+    return cv2.resize(values, (width, height), interpolation=cv2.INTER_LINEAR)
+
+
+def _amounts(kinds: tuple[Crease, ...] | tuple[Fold, ...], change: np.ndarray) -> list[float]:
+    """Share of each crease or fold that is drawn or taken away, 0 to 1: right and left of the first, of the second, and so on."""
     result = []
-    for crease in CREASES:
+    for kind in kinds:
         for side in ("Right", "Left"):
-            total = sum(share * max(change[arkit.INDEX[n + side]], 0.0) for n, share in crease.driver.items())
-            result.append(float(min(total / crease.full, 1.0)) ** 1.5)
+            changes = [
+                (share, change[arkit.INDEX.get(n, arkit.INDEX.get(n + side))]) for n, share in kind.driver.items()
+            ]
+            if isinstance(kind, Crease):
+                total = sum(share * max(rise, 0.0) for share, rise in changes)
+                result.append(float(min(total / kind.full, 1.0)) ** 1.5)
+            else:
+                total = -sum(share * rise for share, rise in changes)
+                result.append(float(np.clip(total / kind.full, 0, 1)))
     return result
 
 
-def _profile(line: np.ndarray, size: tuple[int, int], sigma: float) -> Any:
-    """Shade [h, w] of a line [SAMPLES, 2] in pixels of a grid: 1 in its middle, a little below 0 beside it, 0 at its ends."""
+def _line(line: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """A line [SAMPLES, 2] in pixels of a grid, a pixel wide, that fades towards its ends: float32 [h, w] in 0..1."""
     mask: Any = np.zeros((size[1], size[0]), np.float32)
     fade = np.sin(np.pi * np.linspace(0.06, 0.94, len(line))) ** 0.8
     points = np.round(line * 16).astype(int).tolist()
     for start, end, value in zip(points[:-1], points[1:], (fade[:-1] + fade[1:]) / 2, strict=True):
         cv2.line(mask, start, end, (float(value),), 1, cv2.LINE_8, 4)
-    core = cv2.GaussianBlur(mask, (0, 0), sigma) * (sigma * np.sqrt(2 * np.pi))
-    around = cv2.GaussianBlur(mask, (0, 0), sigma * EDGE_WIDTH) * (sigma * np.sqrt(2 * np.pi))
-    return core - EDGES * around
+    return np.asarray(mask)
+
+
+def _blurred(lines: np.ndarray, sigma: float) -> Any:
+    """Thin lines [h, w], blurred, with their values where they were."""
+    return cv2.GaussianBlur(lines, (0, 0), sigma) * np.float32(sigma * np.sqrt(2 * np.pi))
 
 
 @cache
-def _anchors() -> tuple[np.ndarray, np.ndarray]:
+def _anchors(kinds: tuple[tuple[tuple[float, float], ...], ...]) -> tuple[np.ndarray, np.ndarray]:
     """The lines on the mesh: landmarks [C, SAMPLES, 3] and their shares [C, SAMPLES, 3], right and left by turns."""
     points, mirror = template().points[:, :2], template().mirror
     corners = mesh.triangles()
     a, b, c = (points[corners[:, k]] for k in range(3))
     lines = []
-    for crease in CREASES:
-        ends = np.linspace(0, 1, len(crease.line))
-        places = np.stack([np.interp(np.linspace(0, 1, SAMPLES), ends, np.array(crease.line)[:, k]) for k in (0, 1)], 1)
+    for corners_of_line in kinds:
+        ends = np.linspace(0, 1, len(corners_of_line))
+        places = np.stack(
+            [np.interp(np.linspace(0, 1, SAMPLES), ends, np.array(corners_of_line)[:, k]) for k in (0, 1)], 1
+        )
         which, weights = [], []
         for place in places:
             area = _cross(b - a, c - a)

@@ -46,6 +46,14 @@ TONGUE = 0.5
 ROW_EDGE = 0.04
 """How soft the edge of a row of teeth is, as a share of the opening."""
 
+SHADE_EDGE, SHADE = 0.015, (0.3, 0.7)
+"""How soft the edge of the darkness beyond teeth is, as a share of the mouth's width, and from which share of dark places around
+on a place is dark, and fully: narrow slivers are none."""
+
+LIP_SIDE, LIKE_LIP, LEAST_REDNESS = (0.5, 0.3), (0.5, 0.85), 0.03
+"""Where a row of teeth has its free edge, as a share of the opening from the lip there, what is as red as lips is that lip, and no
+tooth: on the way from the teeth's redness to the lips', where these differ by the third at least."""
+
 ROW_STRETCH = 0.2
 """Lips that uncover a row of teeth stretch it by at most this share of its height; further on they take it along, or leave it."""
 
@@ -79,29 +87,35 @@ def quantised(picture: np.ndarray, kind: Any) -> np.ndarray:
     return np.clip(picture + 0.5, 0, 255).astype(np.uint8) if kind == np.uint8 else picture
 
 
-class Opening:
-    """The pixels between two edges that meet in two corners, in a frame of their own: u along, v across.
+def _complex(points: np.ndarray) -> np.ndarray:
+    """Places or ways [n, 2] as complex numbers [n]: x + iy."""
+    return np.ascontiguousarray(points, np.float64).view(np.complex128)[..., 0]
 
-    Small ones are rendered at `FINE` times the picture's resolution, because lashes, lids and lips are narrow.
+
+class Opening:
+    """The pixels between two edges that meet in two corners, in a frame of their own.
+
+    Small ones are rendered at `FINE` times the picture's resolution, because lashes, lids and lips are narrow. Places and ways in
+    this frame are complex numbers in pixels: the real part runs along the opening, the imaginary one across it, downwards.
 
     Attributes:
-        box: (left, top, right, bottom), pixels of the frame.
+        box: (left, top, right, bottom), pixels of the picture.
         inside: bool [h, w] at fine resolution, which places lie between the edges.
-        place: float64 [K, 2], the K places inside, in pixels of the frame.
-        to_upper, to_lower: [K] pixels from the edges.
-        gap: [K], distance of the edges there.
-        upper_shift, lower_shift: [K, 2], displacement of the edges there.
+        place: complex64 [K], the K places inside.
+        to_upper, to_lower: float32 [K] pixels from the edges.
+        gap: float32 [K], distance of the edges there.
+        upper_shift, lower_shift: complex64 [K], displacement of the edges there.
     """
 
     def __init__(self, edges: list[tuple[np.ndarray, np.ndarray]], bounds: tuple[int, int, int, int]) -> None:
-        (upper_source, upper), (lower_source, lower) = edges
-        self.width = float(np.linalg.norm(upper[-1] - upper[0]))
+        lines = [(_complex(source), _complex(target)) for source, target in edges]
+        upper = lines[0][1]
+        self.width = float(abs(upper[-1] - upper[0]))
         self.empty = True
         if self.width < 4:
             return
-        along = (upper[-1] - upper[0]) / self.width
-        self.along, self.across = along, np.array([-along[1], along[0]])
-        both = np.concatenate([upper, lower])
+        self._origin, self._along = complex(upper[0]), complex(upper[-1] - upper[0]) / self.width
+        both = np.concatenate([target for _, target in edges])
         low = np.maximum(np.floor(both.min(0)).astype(int) - 1, bounds[:2])
         high = np.minimum(np.ceil(both.max(0)).astype(int) + 2, bounds[2:])
         if (high - low < 2).any():
@@ -109,52 +123,59 @@ class Opening:
         self.box = (int(low[0]), int(low[1]), int(high[0]), int(high[1]))
         fine = FINE if self.width < FINE_UP_TO else 1
         columns, rows = (high - low) * fine
-        x = ((np.arange(columns) + 0.5)[None, :] / fine - 0.5 + low[0]).astype(np.float32)  # centres of fine pixels
-        y = ((np.arange(rows) + 0.5)[:, None] / fine - 0.5 + low[1]).astype(np.float32)
-        u = (x - upper[0, 0]) * along[0] + (y - upper[0, 1]) * along[1]
-        v = (x - upper[0, 0]) * self.across[0] + (y - upper[0, 1]) * self.across[1]
-        self._origin = upper[0]
-        self._target = (upper, lower)
-        self._shifts = (upper - upper_source, lower - lower_source)
-        top, bottom = (self._follow(edge, (edge - self._origin) @ self.across, u) for edge in (upper, lower))
+        x = (np.arange(columns) + 0.5)[None, :] / fine - 0.5 + low[0] - self._origin.real  # centres of fine pixels
+        y = (np.arange(rows) + 0.5)[:, None] / fine - 0.5 + low[1] - self._origin.imag
+        place = (self.way(x) + self.way(1j * y)).astype(np.complex64)
+        u, v = place.real, place.imag
+        # by edge: where it lies, and by how much it was displaced
+        self._edges = [(self.way(target - self._origin), self.way(target - source)) for source, target in lines]
+        top, bottom = (self._follow(line, line.imag, u) for line, _ in self._edges)
         self.inside = (v > top) & (v < bottom) & (u > 0) & (u < self.width)
-        self.empty = not self.inside.any()
+        self._at = np.flatnonzero(self.inside)
+        self.empty = not len(self._at)
         if self.empty:
             return
-        self.u, self.v = u[self.inside], v[self.inside]
-        self.to_upper, self.to_lower = self.v - top[self.inside], bottom[self.inside] - self.v
+        self.place = place.take(self._at)
+        self.u, v = np.ascontiguousarray(self.place.real), self.place.imag
+        self.to_upper, self.to_lower = v - top.take(self._at), bottom.take(self._at) - v
         self.gap = np.maximum(self.to_upper + self.to_lower, 1e-3)
-        self.place = np.stack([np.broadcast_to(x, u.shape)[self.inside], np.broadcast_to(y, u.shape)[self.inside]], 1)
-        self.upper_shift, self.lower_shift = (
-            np.stack([self._follow(edge, shift[:, k], self.u) for k in range(2)], -1)
-            for edge, shift in zip(self._target, self._shifts, strict=True)
-        )
+        self.upper_shift, self.lower_shift = (self._follow(line, shift, self.u) for line, shift in self._edges)
 
-    def _follow(self, edge: np.ndarray, values: np.ndarray, at: np.ndarray) -> np.ndarray:
-        """Values given at the landmarks of an edge, interpolated at places `at` along the opening."""
-        return np.interp(at, np.maximum.accumulate((edge - self._origin) @ self.along), values)
+    def way(self, way: Any) -> Any:
+        """Ways x + iy of the picture as ways of the opening's frame."""
+        return way * self._along.conjugate()
+
+    def place_of(self, point: np.ndarray) -> complex:
+        """A place [2] of the picture as a place of the opening's frame."""
+        return complex(self.way(complex(*point) - self._origin))
+
+    @staticmethod
+    def _follow(line: np.ndarray, values: np.ndarray, at: np.ndarray) -> np.ndarray:
+        """Values given at the landmarks of an edge, interpolated at places `at` along the opening; of single precision."""
+        found = np.interp(at, np.maximum.accumulate(line.real), values)
+        return found.astype(np.complex64 if found.dtype == np.complex128 else np.float32)
 
     def depths(self, place: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """How far places [K, 2] lay below the upper edge and above the lower one as they were: [K] pixels each."""
-        u, v = (place - self._origin) @ self.along, (place - self._origin) @ self.across
+        """How far places [K] lay below the upper edge and above the lower one as they were: [K] pixels each."""
         depth = []
-        for edge, shift, sign in zip(self._target, self._shifts, (1.0, -1.0), strict=True):
-            line = edge - shift
-            depth.append(sign * (v - self._follow(line, (line - self._origin) @ self.across, u)))
+        for (line, shift), sign in zip(self._edges, (1.0, -1.0), strict=True):
+            before = line - shift
+            depth.append(sign * (place.imag - self._follow(before, before.imag, place.real)))
         return depth[0], depth[1]
 
     def inside_source(self, place: np.ndarray) -> np.ndarray:
-        """How deep places [K, 2] lie in the opening as it was: [K] pixels to the nearer edge, below 0 outside."""
+        """How deep places [K] lie in the opening as it was: [K] pixels to the nearer edge, below 0 outside."""
         return np.minimum(*self.depths(place))
 
     def _ends(self) -> list[float]:
         """Displacement of both corners along the opening, pixels."""
-        return [float(np.mean([shift[end] for shift in self._shifts], 0) @ self.along) for end in (0, -1)]
+        return [float(np.mean([shift[end] for _, shift in self._edges]).real) for end in (0, -1)]
 
     def widening(self) -> np.ndarray:
-        """Displacement along the opening where it is stretched evenly between its corners: [K, 2]."""
-        ends = self._ends()
-        return (ends[0] + (ends[1] - ends[0]) * self.u / self.width)[:, None] * self.along
+        """Displacement along the opening where it is stretched evenly between its corners: [K]."""
+        first, last = self._ends()
+        widening: np.ndarray = first + (last - first) / self.width * self.u
+        return widening
 
     def cornering(self, evenly: float) -> tuple[np.ndarray, np.ndarray]:
         """Where corners move outwards: displacement along the opening [K], and how far places [K] go with the edges.
@@ -162,16 +183,16 @@ class Opening:
         With `evenly` 0 the middle is not stretched, with 1 as much as the corners.
         """
         first, last = self._ends()
-        t = 2 * self.u / self.width - 1
-        outwards = np.where(t < 0, max(-first, 0.0), max(last, 0.0))
+        t = 2 / self.width * self.u - 1
+        outwards = np.where(t < 0, np.float32(max(-first, 0.0)), np.float32(max(last, 0.0)))
         share = smoothstep(np.abs(t), *CORNERS) * smoothstep(outwards / self.width, 0.0, WIDENED)
         return t * outwards * (np.abs(t) + evenly * (1 - np.abs(t))), share
 
     def carried(self, margin: float, blend: float) -> tuple[np.ndarray, np.ndarray]:
-        """How far places move with the upper and the lower edge, 0 to 1, where these carry only a narrow margin along: [K, 1] each."""
+        """How far places move with the upper and the lower edge, 0 to 1, where these carry only a narrow margin along: [K] each."""
         result = [1 - smoothstep(distance, margin, margin + blend) for distance in (self.to_upper, self.to_lower)]
         total = np.maximum(result[0] + result[1], 1.0)
-        return (result[0] / total)[:, None], (result[1] / total)[:, None]
+        return result[0] / total, result[1] / total
 
     def drawn(self, margin: float, blend: float, reach: float) -> tuple[np.ndarray, np.ndarray]:
         """The same where an edge that opens draws along what was next to it, over `reach` of the gap.
@@ -179,41 +200,44 @@ class Opening:
         Nothing that was hidden is needed then; what is seen gets stretched instead.
         """
         result = []
-        for distance, inward, covers in (
-            (self.to_upper, self.upper_shift @ self.across, 0),
-            (self.to_lower, -(self.lower_shift @ self.across), 1),
-        ):
+        for distance, inward in ((self.to_upper, self.upper_shift.imag), (self.to_lower, -self.lower_shift.imag)):
             covers = 1 - smoothstep(distance, margin, margin + blend)
             draws = np.maximum(1 - smoothstep(distance / self.gap, 0.0, reach), covers)
-            share = smoothstep(inward, -0.5, 0.5)
-            result.append(covers * share + draws * (1 - share))
+            draws += (covers - draws) * smoothstep(inward, -0.5, 0.5)
+            result.append(draws)
         total = np.maximum(result[0] + result[1], 1.0)
-        return (result[0] / total)[:, None], (result[1] / total)[:, None]
+        return result[0] / total, result[1] / total
 
     def sample(self, image: np.ndarray, shift: np.ndarray) -> np.ndarray:
-        """Colours float32 [K, 3] of the places inside, sampled at their displacement `shift` [K, 2] back."""
+        """Colours float32 [3, K] of the places inside, sampled at their displacement `shift` [K] back."""
         count = len(self.place)
-        at = np.zeros((-(-count // _ROW) * _ROW, 2), np.float32)  # OpenCV takes no line longer than 32767 places
-        at[:count] = self.place - shift
-        at = at.reshape(-1, _ROW, 2)
-        colours = cv2.remap(image, at, np.empty(0), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        return colours.reshape(-1, 3)[:count].astype(np.float32)
+        at = np.zeros(-(-count // _ROW) * _ROW, np.complex64)  # OpenCV takes no line longer than 32767 places
+        at[:count] = (self.place - shift) * self._along + self._origin
+        places = at.view(np.float32).reshape(-1, _ROW, 2)
+        colours = cv2.remap(image, places, np.empty(0), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+        return np.stack([colour.ravel()[:count] for colour in cv2.split(colours)]).astype(np.float32)
+
+    def blurred(self, values: np.ndarray, sigma: float) -> np.ndarray:
+        """Values [K] of the places inside, blurred with 0 around the opening; `sigma` in pixels."""
+        plane = np.zeros(self.inside.shape, np.float32)
+        plane.ravel()[self._at] = values
+        fine = len(plane) / (self.box[3] - self.box[1])
+        return np.asarray(cv2.GaussianBlur(plane, (0, 0), max(sigma * fine, 0.3)).take(self._at))
 
     def paste(self, result: np.ndarray, colours: np.ndarray, opaque: np.ndarray | float = 1.0) -> None:
-        """Blend the colours [K, 3] of the places inside over the picture, antialiased at the edge.
+        """Blend the colours [3, K] of the places inside over the picture, antialiased at the edge.
 
         `opaque` [K] is how far they cover what is there.
         """
         left, top, right, bottom = self.box
-        alpha: Any = np.zeros(self.inside.shape, np.float32)
-        alpha[self.inside] = opaque
-        fine: Any = np.zeros((*self.inside.shape, 3), np.float32)
-        fine[self.inside] = colours * np.reshape(opaque, (-1, 1))
-        size = (right - left, bottom - top)
-        alpha = cv2.resize(alpha, size, interpolation=cv2.INTER_AREA)[..., None]
-        fine = cv2.resize(fine, size, interpolation=cv2.INTER_AREA)
+        fine = np.zeros((4, *self.inside.shape), np.float32)
+        fine.reshape(4, -1)[:, self._at] = (
+            np.concatenate([colours, np.ones((1, colours.shape[1]), np.float32)]) * opaque
+        )
+        covered: Any = cv2.resize(cv2.merge(list(fine)), (right - left, bottom - top), interpolation=cv2.INTER_AREA)
+        *planes, alpha = cv2.split(covered)
         region = result[top:bottom, left:right]
-        region[...] = quantised(region * (1 - alpha) + fine, region.dtype)
+        region[...] = quantised(region * cv2.merge([1 - alpha] * 3) + cv2.merge(planes), region.dtype)
 
 
 def draw_eye(result: np.ndarray, image: np.ndarray, eye: Opening, iris: np.ndarray, iris_move: np.ndarray) -> None:
@@ -227,20 +251,21 @@ def draw_eye(result: np.ndarray, image: np.ndarray, eye: Opening, iris: np.ndarr
         iris_move: [2] pixels.
     """
     lash, blend = 0.05 * eye.width, 0.05 * eye.width
-    radius = np.linalg.norm(iris[1:] - iris[0], axis=1).mean()
-    ball = np.zeros((len(eye.gap), 2))
+    centre = eye.place_of(iris[0])
+    ball: Any = 0
     if np.abs(iris_move).max() > STILL:
-        distance = np.linalg.norm(eye.place - iris[0] - iris_move, axis=1)
-        ball = iris_move * smoothstep(distance, 2.2 * radius, 1.1 * radius)[:, None]
+        move = complex(eye.way(complex(*iris_move)))
+        radius = float(np.linalg.norm(iris[1:] - iris[0], axis=1).mean())
+        ball = move * smoothstep(np.abs(eye.place - (centre + move)), 2.2 * radius, 1.1 * radius)
     # where a lid uncovers the eyeball, show what lies opposite or beside on it: the iris stays round
     behind = eye.place - ball
     hidden = smoothstep(eye.inside_source(behind), 1.5 * lash, 0.5 * lash)
-    opened = np.maximum(-(eye.upper_shift @ eye.across), eye.lower_shift @ eye.across)
+    opened = np.maximum(-eye.upper_shift.imag, eye.lower_shift.imag)
     share, around = hidden * smoothstep(opened, 0.3, 1.0 + 0.2 * lash), None
     known = np.zeros_like(share)
     if share.max() > 0.01:
-        around, known = _around_iris(image, eye, behind - iris[0], iris[0], lash)
-        around *= 1 - LID_SHADOW * smoothstep(eye.to_upper, 5 * lash, lash)[:, None]
+        around, known = _around_iris(image, eye, behind - centre, centre, lash)
+        around *= 1 - LID_SHADOW * smoothstep(eye.to_upper, 5 * lash, lash)
     ball_stays = float((share * known).sum() / max(share.sum(), 1e-6))
     with_upper, with_lower = (
         stretched + ball_stays * (carried - stretched)
@@ -249,36 +274,30 @@ def draw_eye(result: np.ndarray, image: np.ndarray, eye: Opening, iris: np.ndarr
     lids = eye.upper_shift * with_upper + eye.lower_shift * with_lower
     colours = eye.sample(image, ball * (1 - with_upper - with_lower) + lids)
     if around is not None:
-        share = share * known * (1 - np.maximum(*eye.carried(0.5 * lash, blend))[:, 0])
-        colours += (around - colours) * share[:, None]
+        colours += (around - colours) * (share * known * (1 - np.maximum(*eye.carried(0.5 * lash, blend))))
     eye.paste(result, colours)
 
 
 def _around_iris(
-    image: np.ndarray, eye: Opening, offset: np.ndarray, centre: np.ndarray, lash: float
+    image: np.ndarray, eye: Opening, offset: np.ndarray, centre: complex, lash: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """What the original shows of the eyeball at places `offset` [K, 2] from the iris's centre, had it no lids.
+    """What the original shows of the eyeball at places `offset` [K] from the iris's centre, had it no lids.
 
     Taken from opposite places, below for above, and where these are covered, too, from beside the centre at the same distance.
 
     Returns:
-        float32 [K, 3], and how far it is known, [K] in 0..1.
+        float32 [3, K], and how far it is known, [K] in 0..1.
     """
-    along = (offset @ eye.along)[:, None]
-    distance = np.linalg.norm(offset, axis=1, keepdims=True)
-    side = smoothstep(along / np.maximum(distance, 1e-3), -0.5, 0.5)
-    colours, total = np.zeros((len(offset), 3), np.float32), np.zeros((len(offset), 1))
-    for place, weight in (
-        (2 * along * eye.along - offset, 1.0),
-        (distance * eye.along, side),
-        (-distance * eye.along, 1 - side),
-    ):
-        seen = smoothstep(eye.inside_source(centre + place), 0.8 * lash, 1.6 * lash)[:, None]
+    distance = np.abs(offset)
+    side = smoothstep(offset.real / np.maximum(distance, 1e-3), -0.5, 0.5)
+    colours, total = np.zeros((3, len(offset)), np.float32), np.zeros(len(offset), np.float32)
+    for place, weight in ((offset.conj(), 1.0), (distance, side), (-distance, 1 - side)):
+        seen = smoothstep(eye.inside_source(centre + place), 0.8 * lash, 1.6 * lash)
         weight = np.minimum(weight * seen, 1 - total)
         colours += eye.sample(image, eye.place - centre - place) * weight
         total += weight
-    aside = abs(float((centre - eye.place.mean(0)) @ eye.along)) / eye.width
-    return colours / np.maximum(total, 1e-3), total[:, 0] * smoothstep(aside, *ASIDE[::-1])
+    aside = abs(centre.real - float(eye.u.mean())) / eye.width
+    return colours / np.maximum(total, 1e-3), total * smoothstep(aside, *ASIDE[::-1])
 
 
 def draw_mouth(
@@ -293,18 +312,19 @@ def draw_mouth(
         red, jaw_move: [3], colour of the lips in the original; [2] pixels.
         border: where the upper row of teeth ends (`face.teeth.row_border`).
     """
-    depth = (mouth.to_upper / mouth.gap)[:, None]
-    gap_before = mouth.gap - (mouth.lower_shift - mouth.upper_shift) @ mouth.across
-    evenly = mouth.across * ((mouth.upper_shift * (1 - depth) + mouth.lower_shift * depth) @ mouth.across)[:, None]
-    whole = mouth.sample(image, evenly + mouth.widening())
+    depth = mouth.to_upper / mouth.gap
+    gap_before = mouth.gap - (mouth.lower_shift - mouth.upper_shift).imag
+    evenly = mouth.upper_shift.imag * (1 - depth) + mouth.lower_shift.imag * depth
+    whole = mouth.sample(image, mouth.widening() + 1j * evenly)
     # an open mouth that shows tongue and throat may be stretched; teeth keep their size and part over a dark gap
     tongue = float(smoothstep(gap_before.max() / mouth.width, 0.08, 0.2))
-    tongue *= float(smoothstep(np.quantile(whole.mean(1), 0.9) / red.mean(), *TEETH))
-    dark = _darkness(mouth, float(gap_before.max()), smoothstep(depth[:, 0], min(border, 0.6), 1.0), whole, red)
-    dark += (whole - dark) * smoothstep(np.abs(2 * mouth.u / mouth.width - 1), *ENDS)[:, None]
-    colours = _rows(image, mouth, gap_before, jaw_move, border, tongue, dark)
+    if tongue:
+        tongue *= float(smoothstep(np.quantile(whole.mean(0), 0.9) / red.mean(), *TEETH))
+    dark = _darkness(mouth, float(gap_before.max()), smoothstep(depth, min(border, 0.6), 1.0), whole, red)
+    dark += (whole - dark) * smoothstep(np.abs(2 / mouth.width * mouth.u - 1), *ENDS)
+    colours = _rows(image, mouth, gap_before, complex(mouth.way(complex(*jaw_move))), border, tongue, whole, dark, red)
     new = smoothstep(gap_before / mouth.gap, 0.35, 0.1) * smoothstep(mouth.gap, *DARK_FROM)
-    colours += (dark - colours) * new[:, None]  # lips that hardly parted before showed nothing
+    colours += (dark - colours) * new  # lips that hardly parted before showed nothing
     upper, lower = mouth.carried(0.01 * mouth.width, 0.03 * mouth.width)
     lips = (mouth.upper_shift * upper + mouth.lower_shift * lower) / np.maximum(upper + lower, 1e-6)
     colours += (mouth.sample(image, lips) - colours) * (upper + lower)
@@ -316,43 +336,67 @@ def _rows(
     image: np.ndarray,
     mouth: Opening,
     gap_before: np.ndarray,
-    jaw_move: np.ndarray,
+    jaw: complex,
     border: float,
     tongue: float,
+    whole: np.ndarray,
     dark: np.ndarray,
+    red: np.ndarray,
 ) -> np.ndarray:
-    """Colours [K, 3] of teeth that keep their size and place, the upper row before the lower one, and `dark` where none are seen.
+    """Colours [3, K] of teeth that keep their size and place, the upper row before the lower one, and `dark` where none are seen.
 
-    `gap_before` [K] pixels is the gap as it was, `tongue` in 0..1 how far it shows tongue and throat instead, which stretch.
+    `whole` [3, K] is the mouth stretched evenly, which fills what is too narrow to be dark, `gap_before` [K] pixels is the gap as it was, `jaw` the motion of the chin in the mouth's frame, `tongue` in 0..1 how far it
+    shows tongue and throat instead, which stretch.
     """
     stretch = ROW_STRETCH + tongue * (THROAT_STRETCH - ROW_STRETCH)
     border += tongue * (ONE_ROW - border)
-    rows = _row_shifts(mouth, gap_before, jaw_move, border, stretch)
+    rows = _row_shifts(mouth, gap_before, jaw, border, stretch)
     alone = float(smoothstep(border, 0.9, 1.0))  # the lower lip uncovers the upper row, too
-    lips = [shift @ mouth.across for shift in (mouth.upper_shift, mouth.lower_shift)]
+    lips = mouth.upper_shift.imag, mouth.lower_shift.imag
     depth = mouth.to_upper / mouth.gap
     evenly = lips[0] * (1 - depth) + lips[1] * depth
     outwards, corner = mouth.cornering(tongue)
-    back = JAW_BACK * (2 * mouth.u / mouth.width - 1) ** 2
-    result, free = np.zeros_like(dark), np.ones(len(dark))
+    back = 1 - JAW_BACK * (2 / mouth.width * mouth.u - 1) ** 2
+    result, free = np.zeros_like(dark), np.ones_like(depth)
+    brightest = np.argpartition(whole.mean(0), -max(1, whole.shape[1] // 10))[-max(1, whole.shape[1] // 10) :]
+    redness = [float(_redness(colour)) for colour in (whole[:, brightest].mean(1), red)]
+    reddens = max(redness[1] - redness[0], LEAST_REDNESS)
+    facing = (1 - tongue) * smoothstep(
+        np.abs(2 / mouth.width * mouth.u - 1), *CORNERS[::-1]
+    )  # teeth at the sides are red by shade
     for row, heights, side in zip(rows, ((border, alone), (0.0, 1 - border)), (-1.0, 1.0), strict=True):
-        shift = rows[0] + (row - rows[0]) * (1 - back)[:, None]
+        along = outwards + (row - rows[0]).real * back + rows[0].real
+        down = (row - rows[0]).imag * back + rows[0].imag
         for lip, distance, height, out in zip(
             lips, (mouth.to_upper, mouth.to_lower), heights, (-1.0, 1.0), strict=True
         ):
-            room = max(height, 0.0) * np.maximum(gap_before, 0)
-            further = np.clip(out * (lip - shift @ mouth.across), 0, stretch * room)
-            shift += (out * further * smoothstep(distance / np.maximum(room, 1.0), 1.0, 0.0))[:, None] * mouth.across
-        shift += (corner * (evenly - shift @ mouth.across))[:, None] * mouth.across + outwards[:, None] * mouth.along
-        above, below = (distance - EDGE_LEFT * mouth.width for distance in mouth.depths(mouth.place - shift))
+            if height > 0:
+                room = height * np.maximum(gap_before, 0)
+                further = np.clip(out * (lip - down), 0, stretch * room)
+                down += out * further * smoothstep(distance / np.maximum(room, 1.0), 1.0, 0.0)
+        down += corner * (evenly - down)
+        above, below = (
+            distance - EDGE_LEFT * mouth.width for distance in mouth.depths(mouth.place - (along + 1j * down))
+        )
         out_above, out_below = (np.clip(-distance, 0, EDGE_KEPT * mouth.width) for distance in (above, below))
-        above, below = above + out_above - out_below, below + out_below - out_above
-        shift += (out_below - out_above)[:, None] * mouth.across
+        beyond = out_below - out_above
+        above, below = above - beyond, below + beyond
         share = smoothstep(side * (above / np.maximum(above + below, 1e-3) - border), -ROW_EDGE, ROW_EDGE)
         share = np.minimum(share * smoothstep(np.minimum(above, below) / mouth.width, -0.01, 0.0), free)
+        seen = mouth.sample(image, along + 1j * (down + beyond))
+        edge = above if side > 0 else below
+        near_lip = facing * smoothstep(edge / np.maximum(above + below, 1e-3), *LIP_SIDE)
+        share = share * (1 - near_lip * smoothstep((_redness(seen) - redness[0]) / reddens, *LIKE_LIP))
         free = free - share
-        result += mouth.sample(image, shift) * share[:, None]
-    return np.asarray(result + dark * free[:, None], np.float32)
+        result += seen * share
+    result += whole * free
+    shade = smoothstep(mouth.blurred(free, SHADE_EDGE * mouth.width), *SHADE)
+    return np.asarray(result + (dark - result) * shade, np.float32)
+
+
+def _redness(colours: np.ndarray) -> np.ndarray:
+    """Share of red in the light of colours [3, ...], which shade leaves as it is."""
+    return np.asarray(colours[0] / np.maximum(colours.sum(0), 1.0))
 
 
 def _darkness(mouth: Opening, gap_before: float, lit: np.ndarray, shown: np.ndarray, red: np.ndarray) -> np.ndarray:
@@ -362,35 +406,34 @@ def _darkness(mouth: Opening, gap_before: float, lit: np.ndarray, shown: np.ndar
         mouth: where.
         gap_before: how far the lips were apart at most, pixels.
         lit: [K], 0 to 1, where the tongue lies.
-        shown: [K, 3], colours between the lips of the frame.
+        shown: [3, K], colours between the lips of the frame.
         red: [3], colour of the lips.
 
     Returns:
-        float32 [K, 3].
+        float32 [3, K].
     """
-    count = max(1, int(DARKEST * len(shown)))
-    darkest = np.argpartition(shown.mean(1), count - 1)[:count]
-    as_shown = shown[darkest].mean(0)
-    made_up = red * (DARKNESS + (TONGUE - DARKNESS) * lit)[:, None]
+    count = max(1, int(DARKEST * shown.shape[1]))
+    darkest = np.argpartition(shown.mean(0), count - 1)[:count]
+    as_shown = shown[:, darkest].mean(1)
+    made_up = red[:, None] * (DARKNESS + (TONGUE - DARKNESS) * lit)
     known = smoothstep(gap_before / mouth.width, *DEEP) * smoothstep(as_shown.mean() / red.mean(), *SHOWN_DARK)
-    as_shown = np.minimum(as_shown, red / 2)
-    deep = (1 - known) * smoothstep(mouth.gap / mouth.width, *DEEP)[:, None]
+    as_shown = np.minimum(as_shown, red / 2)[:, None]
+    deep = (1 - known) * smoothstep(mouth.gap / mouth.width, *DEEP)
     return np.asarray(as_shown + deep * (made_up - as_shown), np.float32)
 
 
 def _row_shifts(
-    mouth: Opening, gap_before: np.ndarray, jaw_move: np.ndarray, border: float, stretch: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """How far the upper and the lower row of teeth move: [2] pixels each."""
+    mouth: Opening, gap_before: np.ndarray, jaw: complex, border: float, stretch: float
+) -> tuple[complex, complex]:
+    """How far the upper and the lower row of teeth move, pixels."""
     middle = np.abs(mouth.u / mouth.width - 0.5) < 0.25
     if not middle.any():
-        return np.zeros(2), jaw_move
-    upper, lower = (float((shift[middle] @ mouth.across).mean()) for shift in (mouth.upper_shift, mouth.lower_shift))
+        return 0j, jaw
+    upper, lower = (float(shift[middle].imag.mean()) for shift in (mouth.upper_shift, mouth.lower_shift))
     # both lips go the same way, the whole mouth moves: else a raised one would show gums above and lose its teeth below
     common = min((upper, lower), key=abs) if upper * lower > 0 else 0.0
     height = max(float(gap_before[middle].mean()), 0)
     room, common = stretch * height, min(common, ROW_SINKS * height)
     top = min(common, upper + room * min(border, 1.0))
-    bottom = max(min(float(jaw_move @ mouth.across), top), common, lower - room * max(1 - border, 0.0))
-    along = float(jaw_move @ mouth.along)
-    return top * mouth.across, bottom * mouth.across + along * mouth.along
+    bottom = max(min(jaw.imag, top), common, lower - room * max(1 - border, 0.0))
+    return complex(0, top), complex(jaw.real, bottom)

@@ -193,16 +193,22 @@ class _Pasted:
     def whole(self) -> np.ndarray:
         """See `info.Picture`."""
         if self._whole is None:
-            whole, after = self._frame.image.copy(), self._after
-            if self._lighter is not None:
-                after = np.clip(after + (self._lighter + 0.5)[..., None], 0, 255).astype(np.uint8)
-            cut(whole, self._box)[...] = after
-            self._whole = whole
+            self._whole = self.part((0, 0, self.shape[1], self.shape[0]))
         return self._whole
 
     def part(self, box: Box) -> np.ndarray:
         """See `info.Picture`."""
-        return cut(self.whole, box)
+        if self._whole is not None:
+            return cut(self._whole, box)
+        part, (left, top, right, bottom) = self._frame.part(box).copy(), self._box
+        x0, y0, x1, y1 = max(left, box[0]), max(top, box[1]), min(right, box[2]), min(bottom, box[3])
+        if x0 < x1 and y0 < y1:
+            within = (x0 - left, y0 - top, x1 - left, y1 - top)
+            after = cut(self._after, within)
+            if self._lighter is not None:
+                after = np.clip(after + (cut(self._lighter, within) + 0.5)[..., None], 0, 255).astype(np.uint8)
+            part[y0 - box[1] : y1 - box[1], x0 - box[0] : x1 - box[0]] = after
+        return part
 
     def sparse(self, step: int) -> np.ndarray:
         """See `info.Picture`."""

@@ -35,6 +35,9 @@ from cmet_engine.resume import Segments, load_arrays, save_arrays
 Preview = Callable[[np.ndarray], None]
 """Called with every edited frame, uint8 [H, W, 3]."""
 
+AHEAD = 2
+"""Batches that wait for a worker, so that none of them stands still while an observer looks at a frame."""
+
 NOTES = "notes.npz"
 """What is kept beside the finished segments: the notes of renderer and observers."""
 
@@ -56,8 +59,8 @@ class Observer(Protocol):
     def wants(self, index: int) -> bool:
         """Whether it looks at the frame of a number at all."""
 
-    def observe(self, index: int, before: np.ndarray, after: np.ndarray) -> None:
-        """Take note of a frame that it wants: its number, and the picture uint8 [H, W, 3] before and after."""
+    def observe(self, before: Frame, after: Frame) -> None:
+        """Take note of a frame that it wants, before and after."""
 
 
 @dataclass
@@ -74,11 +77,11 @@ class KeptFrames:
         """See `Observer`."""
         return index in self.wanted
 
-    def observe(self, index: int, before: np.ndarray, after: np.ndarray) -> None:
+    def observe(self, before: Frame, after: Frame) -> None:
         """Keep the frame."""
-        self.index.append(index)
-        self.before.append(shrunk(before, self.size))
-        self.after.append(shrunk(after, self.size))
+        self.index.append(before.index)
+        self.before.append(shrunk(before.image, self.size))
+        self.after.append(shrunk(after.image, self.size))
 
 
 @dataclass(frozen=True)
@@ -156,7 +159,7 @@ def render_video(
         for frame, rendered in _rendered(matte.watched(frames) if matte else frames, render):
             for observer in observers.values():
                 if observer.wants(frame.index):
-                    observer.observe(frame.index, frame.image, rendered.image)
+                    observer.observe(frame, rendered)
             if folder and (frame.index + 1) % SEGMENT == 0:  # before its last frame is written, which ends the segment
                 _note(folder / NOTES, renderer, observers)
             mask = matte.add(frame, rendered) if matte else None
@@ -239,7 +242,7 @@ def _recall(path: Path, renderer: Renderer, observers: Mapping[str, Observer], f
 
 
 def _rendered(frames: Iterable[Frame], render: FrameRenderer) -> Iterator[tuple[Frame, Frame]]:
-    """Every frame as it was and rendered, in order; as many batches at a time as the renderer has `workers`."""
+    """Every frame as it was and rendered, in order; as many batches at a time as the renderer has `workers`, and `AHEAD` waiting."""
     renderer = render.renderer
     if renderer.workers < 2:
         for batch in _batches(frames, renderer.batch_size):
@@ -250,7 +253,7 @@ def _rendered(frames: Iterable[Frame], render: FrameRenderer) -> Iterator[tuple[
         try:
             for batch in _batches(frames, renderer.batch_size):
                 waiting.append((batch, pool.submit(render, batch)))
-                if len(waiting) > renderer.workers:
+                if len(waiting) > renderer.workers + AHEAD:
                     done, pictures = waiting.popleft()
                     yield from zip(done, pictures.result(), strict=True)
             while waiting:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
+import scipy
 
 from cmet_engine.emotion.acoustics import HOP, RATE, pitch
 
@@ -39,10 +40,8 @@ def random_voice(hertz: float, deep: bool, random: np.random.Generator) -> Voice
 
 def convert_voice(wave: np.ndarray, voice: Voice, tempo: float = 1.0) -> np.ndarray:
     """`wave` float32 [S] at 16 kHz in another voice, `tempo` times as fast: float32 [about S / tempo]."""
-    from scipy.signal import resample_poly  # loads most of SciPy
-
     formants = Fraction(voice.formants).limit_denominator(24)
-    moved = resample_poly(wave, formants.denominator, formants.numerator).astype(np.float32)
+    moved = scipy.signal.resample_poly(wave, formants.denominator, formants.numerator).astype(np.float32)
     return shift_pitch(moved, voice.pitch / float(formants), tempo / float(formants))
 
 

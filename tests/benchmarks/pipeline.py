@@ -218,7 +218,9 @@ def main() -> None:
             archive = subprocess.run(["git", "archive", options.revision], cwd=ROOT, stdout=subprocess.PIPE, check=True)
             roots[options.revision].mkdir()
             subprocess.run(["tar", "x", "-C", str(roots[options.revision])], input=archive.stdout, check=True)
-        for root_name in roots:
+        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # an installed package is compiled already
+        for root_name, root in roots.items():
+            subprocess.run([sys.executable, "-m", "compileall", "-q", str(root / "cmet_engine")], check=True)
             (folder / root_name.replace("/", "_")).mkdir(exist_ok=True)
         for clip in options.clips:
             for size in options.size:

@@ -107,6 +107,15 @@ def test_a_clip_becomes_keys_emotions_and_a_video_of_the_corrected_curves(bpy, s
     assert tracks == {"C-MET: rest": False, "C-MET: happy": True, "C-MET: exact": False}
     # one emotion at full strength is exact already; the inner brows lifted by hand are kept
     assert np.abs(keyframes.read_track(settings.rig, (1, 24)).coefficients - before.coefficients).max() < 1e-3
+    settings.mode = "replace"  # which the engine is asked for, for the strip and for the exact layer in its place
+    assert bpy.ops.cmet.follow_mode() == {"FINISHED"}, settings.message
+    followed = keyframes.read_track(settings.rig, (1, 24))
+    assert np.abs(followed.coefficients - before.coefficients).max() > 0.02
+    assert bpy.ops.cmet.recompute() == {"FINISHED"}
+    assert np.abs(keyframes.read_track(settings.rig, (1, 24)).coefficients - followed.coefficients).max() < 1e-3
+    settings.mode = "add"  # of the new layer; the strip has both modes at hand
+    assert bpy.ops.cmet.follow_mode() == {"FINISHED"}
+    assert np.abs(keyframes.read_track(settings.rig, (1, 24)).coefficients - before.coefficients).max() < 1e-3
 
 
 def test_an_export_is_signed_by_the_running_engine_and_stands_without_one(

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -120,6 +121,34 @@ def test_errors_are_said_in_plain_words(session):
     assert "not tracked yet" in session["without_track"]
     assert "no edited video" in session["no_video_yet"]
     assert "no longer in this scene" in session["deleted"] or "No rig is chosen" in session["deleted"]
+
+
+def test_a_newer_build_of_the_same_version_takes_the_place_of_the_enabled_one(archive, project, tmp_path, monkeypatch):
+    """Blender keeps a wheel whose version it has, and Python the modules that are loaded."""
+    for name in ("cmet_blender", "cmet_engine", "rigs"):
+        few = shutil.ignore_patterns("__pycache__", "assets", "*.webp", "*.blend", "*.npz", "training", "studio")
+        shutil.copytree(project / name, tmp_path / "newer" / name, ignore=few)
+    (tmp_path / "newer" / "cmet_blender" / "asset_library").mkdir(exist_ok=True)
+    for name in ("LICENSE", "blender_manifest.toml"):
+        shutil.copy(project / name, tmp_path / "newer")
+    monkeypatch.setattr(build_extension, "ROOT", tmp_path / "newer")
+    with (tmp_path / "newer" / "cmet_engine" / "errors.py").open("a") as file:
+        file.write("NEWER = True\n")
+    with (tmp_path / "newer" / "cmet_blender" / "actions.py").open("a") as file:
+        file.write("from cmet_engine.errors import NEWER\n")
+    newer = build_extension.build(tmp_path / "dist")
+    script = f"""import bpy, os, pathlib
+for path in {[str(archive), str(newer)]!r}:
+    bpy.ops.extensions.package_install_files(filepath=path, repo="user_default", enable_on_install=True)
+from cmet_engine.errors import NEWER
+assert NEWER and "bl_ext.user_default.cmet_blender" in bpy.context.preferences.addons and bpy.context.scene.cmet
+assert len(list(pathlib.Path(os.environ["BLENDER_USER_RESOURCES"]).rglob("cmet_engine_light*.dist-info"))) == 1
+"""
+    profile = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | {
+        "BLENDER_USER_RESOURCES": str(tmp_path / "profile")
+    }
+    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, env=profile, capture_output=True, text=True, timeout=120, check=False)  # fmt: skip
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
 
 
 def test_it_goes_without_a_trace(session):

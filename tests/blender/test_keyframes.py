@@ -194,13 +194,22 @@ def test_ict_takes_a_track_and_gives_it_back(bpy, keyframes, ict, track):
     assert [arkit.NAMES[i] for i in np.flatnonzero(different)] == ["tongueOut"]
 
 
-def test_rigify_bones_are_keyed_and_read_back(bpy, keyframes):
+@pytest.mark.parametrize(
+    ("title", "moves"),
+    [
+        ("Rigify face", {"jaw_master": ("turn", 22)}),
+        ("MPFB face", {"jaw": ("turn", 20)}),
+        ("Auto-Rig Pro face", {"c_jawbone.x": ("down", 0.6)}),
+    ],
+)
+def test_faces_of_bones_are_keyed_and_read_back(bpy, keyframes, title, moves):
     from mathutils import Vector
 
     from cmet_blender import mapping
 
-    convention = next(c for c in mapping.conventions() if c.name == "Rigify face")
-    names = sorted({c.rpartition("/")[0] for w in convention.bones.values() for c in w} | {"head"})
+    convention = next(c for c in mapping.conventions() if c.name == title)
+    eyes, head = convention.unit, convention.rotations["head"]["bones"][0]
+    names = sorted({c.rpartition("/")[0] for w in convention.bones.values() for c in w} | {head})
     rng = np.random.default_rng(0)
     armature = bpy.data.armatures.new("rig")
     rig = bpy.data.objects.new("rig", armature)
@@ -212,18 +221,20 @@ def test_rigify_bones_are_keyed_and_read_back(bpy, keyframes):
         bone.head = rng.normal(0, 0.1, 3)
         bone.tail = bone.head + Vector(rng.normal(0, 0.05, 3))
         bone.roll = i
-    armature.edit_bones["master_eye.L"].head, armature.edit_bones["master_eye.R"].head = (0.03, 0, 0), (-0.03, 0, 0)
+    armature.edit_bones[eyes[0]].head, armature.edit_bones[eyes[1]].head = (0.03, 0, 0), (-0.03, 0, 0)
     bpy.ops.object.mode_set(mode="OBJECT")
     found = mapping.match(rig)
-    assert found.name == "Rigify face" and len(found.missing) == 0
+    assert found.name == title and len(found.missing) == 0
     track = CoefficientTrack(24, np.zeros((3, 52), np.float32))
     track.coefficients[1, arkit.INDEX["jawOpen"]] = 0.8
     track.coefficients[2, arkit.INDEX["mouthSmileLeft"]] = 0.5
     keyframes.apply_track(rig, track, found)
     bpy.context.scene.frame_set(2)
-    jaw = rig.pose.bones["jaw_master"]
+    ((name, (how, much)),) = moves.items()
+    jaw = rig.pose.bones[name]
     turned = jaw.matrix.to_3x3() @ jaw.bone.matrix_local.to_3x3().inverted()
-    assert np.isclose(np.degrees(turned.to_euler().x), 0.8 * 22, atol=1e-3)  # armature's X: the mouth opens downwards
+    opened = np.degrees(turned.to_euler().x) if how == "turn" else (jaw.bone.head_local - jaw.head).z / 0.06
+    assert np.isclose(opened, 0.8 * much, atol=1e-3)  # about the armature's X or along its Z: the mouth opens downwards
     back = keyframes.read_track(rig, (1, 3), found, reference=track)
     assert np.abs(back.coefficients - track.coefficients).max() < 1e-4
     plain = keyframes.read_track(rig, (1, 3), found)

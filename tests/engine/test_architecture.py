@@ -51,7 +51,7 @@ HEAVY = {
     "c2pa",
     "cryptography",
     "PyOpenColorIO",
-    "scipy.signal",
+    "jinja2",
 }
 SLOW = {
     "av",

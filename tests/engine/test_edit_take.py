@@ -46,6 +46,25 @@ def test_corrections_hold_in_the_result_with_and_without_an_emotion(take: Path, 
         assert CoefficientTrack.load(result.files["edited.npz"])["jawOpen"][45] == pytest.approx(0.9, abs=1e-5)
 
 
+def test_the_rest_of_a_take_is_taken_off_by_a_range_of_frames(tmp_path: Path) -> None:
+    track = CoefficientTrack(Fraction(30), np.zeros((90, arkit.COUNT), np.float32), np.full((90, 3), -12.0))
+    track.coefficients[:, arkit.INDEX["eyeSquintLeft"]] = 0.36  # the tracker's
+    track.coefficients[20:41, arkit.INDEX["browInnerUp"]] = 0.2
+    take = track.save(tmp_path / "biased.npz")
+    spec = EditSpec.read({"clip": str(take), "emotions": ["happy"], "rest_frame": "20-40"})
+    source = CoefficientTrack.load(execute(spec, tmp_path / "out").files["source.npz"])
+    assert np.abs(source.coefficients).max() < 1e-6 and np.abs(source.head_rotation).max() < 1e-6
+    for asked, says in (
+        ("20-95", "behind the last one, 89"),
+        ("40-20", "the last frame comes before the first"),
+        ("a", "rest_frame"),
+    ):
+        with pytest.raises(InvalidInput, match=says):
+            execute(EditSpec.read({"clip": str(take), "emotions": ["happy"], "rest_frame": asked}), tmp_path / "no")
+    with pytest.raises(InvalidInput, match="footage keeps its own"):
+        EditSpec.read({"clip": "take.mp4", "emotions": ["happy"], "calibrate": True})
+
+
 def test_nothing_of_the_users_is_replaced(take: Path, tmp_path: Path) -> None:
     execute(EditSpec(clip=take, emotions=("sad",)), tmp_path / "out")
     before = take.read_bytes()

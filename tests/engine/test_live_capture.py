@@ -48,6 +48,9 @@ def test_live_link_s_time_and_absence_are_read() -> None:
     sample, empty = parse(live_link(90, 0.5)), parse(live_link(face=False))
     assert sample is not None and sample.seconds == pytest.approx(90.5 / 60) and sample.sender == "Zoë"
     assert empty is not None and not empty.face and not empty.values.any()
+    assert all(
+        parse(live_link(frame)) is not None for frame in range(300)
+    )  # 124 is the sign that parts iFacialMocap's values
 
 
 @settings(max_examples=150, deadline=None)

@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 from markupsafe import Markup
 
@@ -57,6 +56,8 @@ def write_report(path_html: str | Path, path_json: str | Path, data: EditReport,
 
 def page(data: EditReport) -> str:
     """The report as one HTML document that needs no other file; text from outside is escaped."""
+    import jinja2  # no other work waits for it
+
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_HERE),
         autoescape=True,

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from scipy.ndimage import gaussian_filter1d
+import scipy
 
 from cmet_engine.errors import InvalidInput
 from cmet_engine.face.pose import normalise
@@ -96,5 +96,5 @@ def follow(geometry: FaceGeometry) -> Crops:
             continue
         frames = np.arange(first, last)
         filled = np.column_stack([np.interp(frames, here, column) for column in values[here].T])
-        values[first:last] = gaussian_filter1d(filled, sigma, axis=0, mode="nearest")
+        values[first:last] = scipy.ndimage.gaussian_filter1d(filled, sigma, axis=0, mode="nearest")
     return Crops(values[:, :2].copy(), np.exp(values[:, 2]))

@@ -2,7 +2,7 @@
 
 import cv2
 import numpy as np
-from scipy.ndimage import gaussian_filter1d
+import scipy
 
 from cmet_engine.face.geometry import FaceGeometry
 from cmet_engine.face.landmarks import COARSE_EYES, COARSE_LIPS, FOREHEAD_LINES, OUTER_LIP_CORNERS, OVAL
@@ -75,7 +75,7 @@ def follow(geometry: FaceGeometry, scale: float = SCALE, size: int = SIZE) -> Cr
             places[here, 3] = np.unwrap(places[here, 3])
             frames = np.arange(first, last)
             filled = np.column_stack([np.interp(frames, here, column) for column in places[here].T])
-            places[first:last] = gaussian_filter1d(
+            places[first:last] = scipy.ndimage.gaussian_filter1d(
                 filled, SMOOTHING_SECONDS * float(geometry.fps), axis=0, mode="nearest"
             )
     places[:, 2] = np.exp(places[:, 2])

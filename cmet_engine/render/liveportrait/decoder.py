@@ -1,7 +1,8 @@
 """From deformed features to a picture: SPADE (Park et al. 2019), every normalisation steered by the features.
 
 The features are enlarged by repeating their cells, so a 3x3 convolution of the enlarged map takes few different values per cell:
-they are computed at the size of the features and laid out. Gain and offset of a normalisation are one convolution.
+they are computed at the size of the features and laid out. Gain and offset of a normalisation are one convolution, and are applied
+strip by strip as it goes. What a block enlarges it normalises beforehand, and the 1x1 convolution of a shortcut goes into its offset.
 """
 
 from typing import Any
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 from cmet_engine.models.derived import Derived
 from cmet_engine.models.spectral import divided
-from cmet_engine.render.liveportrait.convolution import Conv, convolved
+from cmet_engine.render.liveportrait.convolution import Conv, convolved, laid_out, phase_kernels, phases
 
 HIDDEN = 128
 LEAK = 0.2
@@ -33,63 +34,78 @@ class SpectralConv(Derived):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, C, H, W] -> [B, O, H, W]."""
+        return convolved(self, x, self.kernel(), self.bias)
+
+    def kernel(self) -> Tensor:
+        """[O, C, k, k], divided."""
         parts = (self.weight_orig, self.weight_u, self.weight_v)
-        return convolved(self, x, self.derive("weight", lambda: divided(*parts), *parts), self.bias)
+        return self.derive("weight", lambda: divided(*parts), *parts)
 
 
 class Norm(Derived):
-    """Instance norm whose gain and offset follow from the features."""
+    """Gain and offset of an instance norm, which follow from the features."""
 
     def __init__(self, channels: int, features: int, hidden: int):
         super().__init__()
         self.mlp_shared = nn.Sequential(Conv(features, hidden, 3))
         self.mlp_gamma, self.mlp_beta = Conv(hidden, channels, 3), Conv(hidden, channels, 3)
 
-    def forward(self, x: Tensor, features: Tensor) -> Tensor:
-        """x [B, C, H, W], features [B, F, h, w], H a multiple of h -> [B, C, H, W]."""
-        factor = x.shape[-1] // features.shape[-1]
-        shared: Any = self.mlp_shared[0]
-        weight = self.derive(f"phases {factor}", lambda: phase_kernels(shared.weight, factor), shared.weight)
-        bias = self.derive(f"bias {factor}", lambda: shared.bias.repeat(len(phases(factor)) ** 2), shared.bias)
-        hidden = laid_out(F.relu(convolved(self, features, weight, bias, f"shared {factor}")), factor)
+    def forward(self, x: Tensor, features: Tensor, enlarge: int) -> Tensor:
+        """x normalised [B, C, H, W], features [B, F, h, w], H a multiple of h -> [B, C, e·H, e·W], after a leaky ReLU."""
         gamma: Any = self.mlp_gamma
         beta: Any = self.mlp_beta
         both = self.derive("both", lambda: torch.cat([gamma.weight, beta.weight]), gamma.weight, beta.weight)
         offset = self.derive("offset", lambda: torch.cat([gamma.bias + 1, beta.bias]), gamma.bias, beta.bias)
-        gain, shift = convolved(self, hidden, both, offset, "both").chunk(2, 1)
-        variance, mean = torch.var_mean(x.float(), (2, 3), correction=0, keepdim=True)
-        scale = torch.rsqrt(variance + 1e-5)
-        return torch.addcmul(shift, (x * scale - mean * scale).to(x.dtype), gain)
+
+        def steered(part: Tensor, pictures: slice, rows: slice) -> Tensor:
+            gain, shift = part.chunk(2, 1)
+            return F.leaky_relu(modulated(x[pictures], gain, shift, rows, enlarge), LEAK)
+
+        return convolved(self, self._hidden(features, enlarge * x.shape[-1]), both, offset, "both", steered)
+
+    def linear(self, x: Tensor, features: Tensor, enlarge: int, weight: Tensor) -> Tensor:
+        """The same without the ReLU, then `weight` [O, C, 1, 1]: [B, O, e·H, e·W]. The offset passes it beforehand."""
+        gamma: Any = self.mlp_gamma
+        beta: Any = self.mlp_beta
+        parts = (gamma.weight, gamma.bias, beta.weight, beta.bias, weight)
+
+        def through(value: Tensor) -> Tensor:
+            return torch.tensordot(weight[:, :, 0, 0].double(), value.double(), 1).to(value.dtype)
+
+        both = self.derive("both", lambda: torch.cat([gamma.weight, through(beta.weight)]), *parts)
+        offset = self.derive("offset", lambda: torch.cat([gamma.bias + 1, through(beta.bias)]), *parts)
+
+        def steered(part: Tensor, pictures: slice, rows: slice) -> Tensor:
+            gain, shift = part.split([x.shape[1], len(weight)], 1)
+            cells = modulated(x[pictures], gain, None, rows, enlarge).permute(0, 2, 3, 1)
+            return (cells @ weight[:, :, 0, 0].T).permute(0, 3, 1, 2) + shift
+
+        return convolved(self, self._hidden(features, enlarge * x.shape[-1]), both, offset, "both", steered)
+
+    def _hidden(self, features: Tensor, width: int) -> Tensor:
+        """[B, F, h, w] -> [B, 128, W/w·h, W], what gain and offset are made of."""
+        factor = width // features.shape[-1]
+        shared: Any = self.mlp_shared[0]
+        weight = self.derive(f"phases {factor}", lambda: phase_kernels(shared.weight, factor), shared.weight)
+        bias = self.derive(f"bias {factor}", lambda: shared.bias.repeat(len(phases(factor)) ** 2), shared.bias)
+        return laid_out(F.relu(convolved(self, features, weight, bias, f"shared {factor}")), factor)
 
 
-def phases(factor: int) -> list[int]:
-    """The places within a repeated cell that a 3-wide kernel tells apart."""
-    return sorted({0, min(1, factor - 1), factor - 1})
+def normalised(x: Tensor) -> Tensor:
+    """Instance norm without gain: [B, C, H, W] -> the same shape."""
+    centred = x.float() - x.float().mean((2, 3), keepdim=True)
+    return (centred * torch.rsqrt(centred.square().mean((2, 3), keepdim=True) + 1e-5)).to(x.dtype)
 
 
-def phase_kernels(weight: Tensor, factor: int) -> Tensor:
-    """What a 3x3 kernel [O, C, 3, 3] on a map enlarged by `factor` is on the map itself: [P·P·O, C, 3, 3] for P phases."""
-    if factor == 1:
-        return weight
-    folds = weight.new_zeros(len(phases(factor)), 3, 3)  # phase, neighbour, tap
-    for number, phase in enumerate(phases(factor)):
-        for tap in range(3):
-            folds[number, (phase + tap - 1) // factor + 1, tap] = 1
-    return torch.einsum("pai,ocij,qbj->pqocab", folds, weight, folds).flatten(0, 2)
+def modulated(x: Tensor, gain: Tensor, shift: Tensor | None, rows: slice, enlarge: int) -> Tensor:
+    """The rows of `x` [B, C, H, W], enlarged by repeating its cells, times `gain` [B, C, h, e·W] plus `shift` (None: 0)."""
 
+    def cells(value: Tensor) -> Tensor:
+        return value.unflatten(3, (-1, enlarge)).unflatten(2, (-1, enlarge))
 
-def laid_out(x: Tensor, factor: int) -> Tensor:
-    """The values of all phases [B, P·P·O, h, w] as the enlarged map [B, O, factor·h, factor·w]."""
-    if factor == 1:
-        return x
-    kinds = phases(factor)
-    cell = torch.arange(factor, device=x.device).clamp(
-        max=1
-    )  # made where it is used: a graph captures no copy to a GPU
-    cell[-1] = len(kinds) - 1
-    split = x.permute(0, 2, 3, 1).unflatten(3, (len(kinds), len(kinds), -1))  # [B, h, w, P, P, O]
-    cells = split[:, :, :, cell][:, :, :, :, cell]
-    return cells.permute(0, 1, 3, 2, 4, 5).flatten(3, 4).flatten(1, 2).permute(0, 3, 1, 2)
+    part = x[:, :, rows.start // enlarge : rows.stop // enlarge, None, :, None]
+    done = part * cells(gain) if shift is None else torch.addcmul(cells(shift), part, cells(gain))
+    return done.flatten(4).flatten(2, 3)
 
 
 class Block(nn.Module):
@@ -103,11 +119,14 @@ class Block(nn.Module):
         if inputs != outputs:
             self.conv_s, self.norm_s = SpectralConv(inputs, outputs, 1, bias=False), Norm(inputs, features, hidden)
 
-    def forward(self, x: Tensor, features: Tensor) -> Tensor:
-        """x [B, C, H, W], features [B, F, h, w] -> [B, O, H, W]."""
-        y = self.conv_0(F.leaky_relu(self.norm_0(x, features), LEAK))
-        y = self.conv_1(F.leaky_relu(self.norm_1(y, features), LEAK))
-        return y + (self.conv_s(self.norm_s(x, features)) if hasattr(self, "conv_s") else x)
+    def forward(self, x: Tensor, features: Tensor, enlarge: int = 1) -> Tensor:
+        """x [B, C, H, W], enlarged by repeating its cells, features [B, F, h, w] -> [B, O, e·H, e·W]."""
+        plain = normalised(x)
+        y = self.conv_0(self.norm_0(plain, features, enlarge))
+        y = self.conv_1(self.norm_1(normalised(y), features, 1))
+        return y + (
+            self.norm_s.linear(plain, features, enlarge, self.conv_s.kernel()) if hasattr(self, "conv_s") else x
+        )
 
 
 class Decoder(nn.Module):
@@ -142,5 +161,5 @@ class Decoder(nn.Module):
         for block in self._middle:
             x = block(x, feature)
         for block in (self.up_0, self.up_1):
-            x = block(F.interpolate(x, scale_factor=2), feature)
+            x = block(x, feature, 2)
         return torch.sigmoid(F.pixel_shuffle(self.conv_img(F.leaky_relu(x, LEAK)).float(), 2))

@@ -22,7 +22,7 @@ class ResponseNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, H, W, C] -> the same shape."""
-        response = torch.linalg.vector_norm(x, dim=(1, 2), keepdim=True)
+        response = x.square().sum((1, 2), keepdim=True).sqrt()
         share = response / (response.mean(-1, keepdim=True) + 1e-6)
         return self.gamma * (x * share) + self.beta + x
 

@@ -1,7 +1,8 @@
 """From two sets of keypoints to a deformed volume of features: the dense motion network, and what is made of its result.
 
 The candidates of motion are shifts of the whole grid, so the deformation is the grid plus a weighted mean of the shifts, heat maps
-are products of three lines, and one call samples all candidates.
+are products of three lines, and one call samples all candidates. Where the hourglass enlarges a large map before a convolution, a CPU
+computes the four phases of the result at the size of the map.
 """
 
 import torch
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from cmet_engine.models.derived import Derived
 from cmet_engine.render.liveportrait.appearance import CHANNELS, DEPTH
 from cmet_engine.render.liveportrait.blocks import ConvNorm, folded
-from cmet_engine.render.liveportrait.convolution import Conv
+from cmet_engine.render.liveportrait.convolution import Conv, to_one_plane
 
 SPREAD = 0.01
 """Variance of a heat map."""
@@ -43,7 +44,7 @@ class _Decoder(Derived):
     def forward(self, maps: list[Tensor]) -> Tensor:
         x = maps[-1]
         for block, skip in zip(self.up_blocks, maps[-2::-1], strict=True):
-            x = torch.cat([F.relu(block(F.interpolate(x, scale_factor=(1, 2, 2)))), skip], 1)
+            x = torch.cat([F.relu(block(x, 2)), skip], 1)
         return F.relu(folded(self, self.conv, self.norm, x))
 
 
@@ -85,8 +86,8 @@ class DenseMotion(Derived):
         found = self.hourglass(features)
         mask = F.softmax(self.mask(found).float(), 1)  # [B, 1 + K, D, H, W]
         deformation = grid + torch.einsum("bkdhw,bkc->bdhwc", mask, shifts)
-        planes = found.contiguous().flatten(1, 2)
-        return deformation, torch.sigmoid(self.occlusion(planes))
+        occlusion = to_one_plane(self, found, self.occlusion)
+        return deformation, torch.sigmoid(occlusion)
 
 
 def heat_maps(points: Tensor, axes: list[Tensor]) -> Tensor:

@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 import cmet_engine
 from cmet_engine import arkit
 from cmet_engine.face.clip import track_clip
+from cmet_engine.media.info import Frame
 from cmet_engine.media.reader import VideoReader
 from cmet_engine.media.writer import VideoWriter
 from cmet_engine.quality.check import ResultCheck
@@ -47,13 +49,18 @@ def happy(source: CoefficientTrack, strength: float = 1.0) -> CoefficientTrack:
     return changed(source, **{name: strength * value for name, value in smile.items()})
 
 
+def pair(renderer: WarpRenderer, image: np.ndarray, index: int) -> tuple[Frame, Frame]:
+    """A frame before and after."""
+    return Frame(index, Fraction(index), image), Frame(index, Fraction(index), renderer.render(image, index))
+
+
 def figures(clip, drawn: CoefficientTrack, edited: CoefficientTrack) -> dict[str, float]:
     """Of pictures drawn by one track, reported as if they were to show another."""
     _, geometry, source, images = clip
     renderer = WarpRenderer(geometry, source, drawn)
     with contextlib.closing(ResultCheck(geometry)) as check:
         for index, image in enumerate(images):
-            check.observe(index, image, renderer.render(image, index))
+            check.observe(*pair(renderer, image, index))
         return check.figures(source, edited)
 
 
@@ -93,11 +100,11 @@ def test_after_an_interruption_the_figures_are_the_same(clip):
     renderer = WarpRenderer(geometry, source, edited)
     with contextlib.closing(ResultCheck(geometry, 5)) as first, contextlib.closing(ResultCheck(geometry, 5)) as second:
         for index in range(6):
-            first.observe(index, images[index], renderer.render(images[index], index))
+            first.observe(*pair(renderer, images[index], index))
         second.index, second.before, second.after = list(first.index), list(first.before), list(first.after)
         for check in (first, second):
             for index in range(6, FRAMES):
-                check.observe(index, images[index], renderer.render(images[index], index))
+                check.observe(*pair(renderer, images[index], index))
         assert len(first.index) == 5
         assert first.figures(source, edited) == second.figures(source, edited)
 

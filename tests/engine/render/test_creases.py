@@ -1,5 +1,6 @@
 """Creases appear where and as far as the expression pushes the skin together, and nowhere else."""
 
+import cv2
 import numpy as np
 import pytest
 
@@ -24,8 +25,8 @@ def drawn(**change: float) -> np.ndarray:
 
 def test_without_such_a_change_the_picture_is_the_same_array():
     assert creased(SKIN, HEAD, np.zeros(arkit.COUNT), SEEN) is SKIN
-    lowered = np.where(np.arange(arkit.COUNT) == arkit.INDEX["browDownLeft"], -0.5, 0.0)
-    assert creased(SKIN, HEAD, lowered, SEEN) is SKIN
+    opened = np.where(np.arange(arkit.COUNT) == arkit.INDEX["jawOpen"], 0.5, 0.0)
+    assert creased(SKIN, HEAD, opened, SEEN) is SKIN
 
 
 def test_a_scowl_furrows_the_skin_between_the_brows():
@@ -54,3 +55,23 @@ def test_skin_turned_away_gets_none():
     values = np.zeros(arkit.COUNT)
     values[arkit.columns(["noseSneerLeft", "noseSneerRight"])] = 0.9
     assert np.array_equal(creased(SKIN, HEAD, values, np.zeros(478)), SKIN)
+
+
+def test_a_smile_that_goes_takes_its_fold_along_and_leaves_grain_and_hair():
+    ends = np.array([HEAD[98, :2] + np.array([-5, 3]), HEAD[61, :2] + np.array([-12, 6])])
+    y, x = ends.mean(0)[::-1].astype(int)
+    folded = SKIN.copy()
+    cv2.line(folded, *(tuple(end) for end in ends.astype(int).tolist()), (120, 110, 110), 4)
+    grain = np.random.default_rng(1).normal(0, 3, SKIN.shape)
+    folded = np.clip(cv2.GaussianBlur(folded, (0, 0), 1.5) + grain, 0, 255).astype(np.uint8)
+    smileless = np.zeros(arkit.COUNT)
+    smileless[arkit.columns(["mouthSmileLeft", "mouthSmileRight"])] = -0.6
+    result = creased(folded, HEAD, smileless, SEEN)
+    before, after = (180 - cv2.GaussianBlur(v, (0, 0), 2).mean(2)[y, x] for v in (folded, result))
+    assert after < 0.4 * before
+    assert np.array_equal(result[150:200, 190:210], folded[150:200, 190:210])
+    near = np.s_[y - 10 : y + 10, x - 10 : x + 10]
+    fine, own = ((v - cv2.GaussianBlur(v, (0, 0), 1))[near].std() for v in (result.astype(float), grain))
+    assert fine > 0.9 * own
+    folded[y - 20 : y + 20, x - 2 : x + 3] = 10  # a lock of hair
+    assert creased(folded, HEAD, smileless, SEEN)[y, x].max() < 60  # it was 10, the skin is 180

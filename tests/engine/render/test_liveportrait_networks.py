@@ -7,9 +7,13 @@ import sys
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import nn
 
-from cmet_engine.render.liveportrait import crop, keypoints
+from cmet_engine.models.derived import Derived
+from cmet_engine.render.liveportrait import convolution, crop, keypoints
+from cmet_engine.render.liveportrait.blocks import ConvNorm
+from cmet_engine.render.liveportrait.decoder import Block
 from cmet_engine.render.liveportrait.networks import (
     AppearanceExtractor,
     Decoder,
@@ -60,6 +64,53 @@ def pictures(*levels: np.ndarray) -> torch.Tensor:
 def motion_of(golden) -> dict[str, torch.Tensor]:
     names = ("kp", "exp", "pitch", "yaw", "roll", "t", "scale")
     return {name: torch.from_numpy(golden[f"motion_{name}"]) for name in names}
+
+
+def drawn(*shape: int) -> torch.Tensor:
+    return torch.from_numpy(np.random.default_rng(shape).standard_normal(shape, np.float32))
+
+
+def test_a_cpus_forms_of_convolutions_give_the_plain_numbers(error_of, monkeypatch):
+    """Two pictures in several strips: Winograd's form, spectra, products for every tap."""
+    monkeypatch.setattr(convolution, "STRIP", 30_000)
+    x, weight, bias = drawn(2, 129, 16, 12), drawn(128, 129, 3, 3), drawn(128)
+    plain = F.conv2d(x.double(), weight.double(), bias.double(), padding=1)
+    assert error_of(convolution.convolved(Derived(), x, weight, bias).numpy(), plain.numpy()) < TOLERANCE
+    seen = []
+
+    def finish(part: torch.Tensor, pictures: slice, rows: slice) -> torch.Tensor:
+        seen.append((pictures.start, rows.start))
+        return part[:, :5] * x[pictures, :5, rows]
+
+    finished = convolution.convolved(Derived(), x, weight, bias, finish=finish)
+    assert len(seen) > 2 and error_of(finished.numpy(), (plain[:, :5] * x[:, :5]).numpy()) < TOLERANCE
+    x, weight, bias = drawn(2, 90, 3, 8, 4), drawn(90, 90, 3, 3, 3), drawn(90)
+    plain = F.conv3d(x.double(), weight.double(), bias.double(), padding=1)
+    assert error_of(convolution.convolved(Derived(), x, weight, bias).numpy(), plain.numpy()) < TOLERANCE
+    x, weight, bias = drawn(2, 4, 5, 16, 32), drawn(3, 4, 7, 7, 7), drawn(3)
+    plain = F.conv3d(x.double(), weight.double(), bias.double(), padding=3)
+    assert error_of(convolution.convolved(Derived(), x, weight, bias).numpy(), plain.numpy()) < TOLERANCE
+    conv = convolution.Conv(20, 1, 7)
+    conv.weight.copy_(drawn(1, 20, 7, 7))
+    conv.bias.fill_(0.5)
+    plain = F.conv2d(x.flatten(1, 2).double(), conv.weight.double(), conv.bias.double(), padding=3)
+    assert error_of(convolution.to_one_plane(Derived(), x, conv).numpy(), plain.numpy()) < TOLERANCE
+
+
+def test_what_is_enlarged_is_computed_at_its_own_size(error_of):
+    layer, block = ConvNorm(4, 3, 3).eval(), Block(16, 8, 6, 4)
+    for number, value in enumerate([*layer.parameters(), *block.parameters()]):
+        value.copy_(drawn(*value.shape, number + 1)[..., number])
+    for name in ("conv_0", "conv_1", "conv_s"):
+        conv = getattr(block, name)
+        conv.weight_u[0] = conv.weight_v[0] = 1
+    x = drawn(2, 4, 3, 8, 16)
+    plain = layer(F.interpolate(x, scale_factor=(1, 2, 2)))
+    assert error_of(layer(x, 2).numpy(), plain.numpy()) < TOLERANCE
+    x, features = drawn(2, 16, 8, 8), drawn(2, 6, 4, 4)
+    assert (
+        error_of(block(x, features, 2).numpy(), block(F.interpolate(x, scale_factor=2), features).numpy()) < TOLERANCE
+    )
 
 
 def test_appearance_motion_and_stitching_meet_the_golden_values(published, error_of):
