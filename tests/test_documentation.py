@@ -18,10 +18,18 @@ BLOCK = re.compile(r"^```(?P<language>\w+)(?P<note>[^\n]*)\n(?P<text>.*?)^```", 
 LINKS = re.compile(r"\]\((?!https?:|#)([^)#\s]+)")
 
 
+COVERED = ("cmet batch", "--rig", "--handles", "--face ")
+"""What other tests do from end to end, too: `make soak` runs these examples."""
+
+
 def examples(language: str) -> list:
     """The blocks of a language as parameters: page and text; those marked `no-test: why` are left out."""
     return [
-        pytest.param(block["text"], id=f"{page.stem}-{number}")
+        pytest.param(
+            block["text"],
+            id=f"{page.stem}-{number}",
+            marks=[pytest.mark.soak] if any(words in block["text"] for words in COVERED) else [],
+        )
         for page in PAGES
         for number, block in enumerate(BLOCK.finditer(page.read_text("utf-8")))
         if block["language"] == language and "no-test:" not in block["note"]

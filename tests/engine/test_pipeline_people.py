@@ -108,6 +108,7 @@ def test_settings_for_somebody_without_an_emotion_are_refused(tmp_path, clip):
         edit_clip(spec, tmp_path / "out")
 
 
+@pytest.mark.soak
 def test_both_are_rendered_at_the_clips_own_depth(tmp_path, clip):
     deep = tmp_path / "deep.mkv"
     with av.open(str(clip)) as source, av.open(str(deep), "w") as target:

@@ -36,7 +36,7 @@ from cmet_engine.spec import RenderSpec
 from cmet_engine.track import CoefficientTrack
 
 SAMPLE = ASSETS / "sample" / "talking_head.mp4"
-SIZE, FRAMES, STEP = 256, 60, 2
+SIZE, FRAMES, STEP = 256, 50, 2
 """The tests' clip: every second frame of the sample, small."""
 
 Tracked = tuple[Path, FaceGeometry, CoefficientTrack]

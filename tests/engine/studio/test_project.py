@@ -47,6 +47,7 @@ def test_a_damaged_project_begins_anew_and_clips_that_are_gone_are_not_recent(tm
     assert Project.of(tmp_path / "projects", str(clip)).keys == () and recent(tmp_path / "projects") == []
 
 
+@pytest.mark.soak  # the walk through the page kills and finds an engine, too
 def test_an_engine_is_started_found_and_started_again(tmp_path: Path, monkeypatch):
     monkeypatch.setenv("CMET_HOME", str(tmp_path / "home"))
     link = EngineLink(tmp_path / "engine", [tmp_path])
