@@ -85,8 +85,11 @@ def add(
     parts = curves(obj, mapping, delta_track, scene, notes)
     if not parts:
         raise InvalidInput(" ".join(notes) or f"'{name}' moves nothing that '{obj.name}' has.")
-    mode = delta_track.meta.get(MODE)
-    info = {**(info or {"emotion": name}), **({"mode": mode} if mode else {}), "notes": notes}
+    info = {
+        **(info or {"emotion": name}),
+        **{"mode": v for key, v in delta_track.meta.items() if key == MODE},
+        "notes": notes,
+    }
     action = actions.write_action(f"{PREFIX}{name}", parts, positions, info=info, assign=False)
     title = free_name(obj, name)
     found = [_new_strip(one, action, slot, title, (first, last)) for one, slot in zip(parts, action.slots, strict=True)]

@@ -199,15 +199,16 @@ def _amounts(kinds: tuple[Crease, ...] | tuple[Fold, ...], change: np.ndarray) -
     result = []
     for kind in kinds:
         for side in ("Right", "Left"):
-            changes = [
-                (share, change[arkit.INDEX.get(n, arkit.INDEX.get(n + side))]) for n, share in kind.driver.items()
+            rises = [
+                (share, float(change[arkit.INDEX[name if name in arkit.INDEX else name + side]]))
+                for name, share in kind.driver.items()
             ]
             if isinstance(kind, Crease):
-                total = sum(share * max(rise, 0.0) for share, rise in changes)
-                result.append(float(min(total / kind.full, 1.0)) ** 1.5)
+                total = sum(share * max(rise, 0.0) for share, rise in rises)
+                result.append(min(total / kind.full, 1.0) ** 1.5)
             else:
-                total = -sum(share * rise for share, rise in changes)
-                result.append(float(np.clip(total / kind.full, 0, 1)))
+                total = -sum(share * rise for share, rise in rises)
+                result.append(min(max(total / kind.full, 0.0), 1.0))
     return result
 
 
