@@ -51,7 +51,7 @@ def add(
     influence: list[tuple[float, float]] | None = None,
     info: dict[str, Any] | None = None,
 ) -> Any:
-    """Add an emotion to the rig as a strip of its delta at strength 1.
+    """Add an emotion to the rig as a strip of its delta at strength 1; returns the leading NLA strip.
 
     Args:
         obj: an object of the rig.
@@ -65,9 +65,6 @@ def add(
         fade: frames in which the influence rises and falls at ends that are not the delta's own.
         influence: keys (scene frame, strength) in place of `strength` and `fade`.
         info: what the strip's Action says about itself; default the emotion's name.
-
-    Returns:
-        The leading NLA strip.
 
     Raises:
         CmetError: the rig may not be animated, nothing of the mapping is on it, or the delta has no frames there.
@@ -85,11 +82,8 @@ def add(
     parts = curves(obj, mapping, delta_track, scene, notes)
     if not parts:
         raise InvalidInput(" ".join(notes) or f"'{name}' moves nothing that '{obj.name}' has.")
-    info = {
-        **(info or {"emotion": name}),
-        **{"mode": v for key, v in delta_track.meta.items() if key == MODE},
-        "notes": notes,
-    }
+    mode = {"mode": delta_track.meta[MODE]} if MODE in delta_track.meta else {}
+    info = {**(info or {"emotion": name}), **mode, "notes": notes}
     action = actions.write_action(f"{PREFIX}{name}", parts, positions, info=info, assign=False)
     title = free_name(obj, name)
     found = [_new_strip(one, action, slot, title, (first, last)) for one, slot in zip(parts, action.slots, strict=True)]

@@ -47,12 +47,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """One more than there are cores, since tests wait for the processes that they start; each takes up to 3 GB."""
+    """Two more than there are cores, since tests wait for the processes that they start; each takes up to 3 GB."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     if "SC_PHYS_PAGES" not in getattr(os, "sysconf_names", {}):
         return cores
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return max(1, min(cores + 1, memory // 3_000_000_000))
+    return max(1, min(cores + 2, memory // 3_000_000_000))
 
 
 def pytest_configure(config: pytest.Config) -> None:

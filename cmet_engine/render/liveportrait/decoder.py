@@ -124,9 +124,9 @@ class Block(nn.Module):
         plain = normalised(x)
         y = self.conv_0(self.norm_0(plain, features, enlarge))
         y = self.conv_1(self.norm_1(normalised(y), features, 1))
-        return y + (
-            self.norm_s.linear(plain, features, enlarge, self.conv_s.kernel()) if hasattr(self, "conv_s") else x
-        )
+        if hasattr(self, "conv_s"):
+            return y + self.norm_s.linear(plain, features, enlarge, self.conv_s.kernel())
+        return y + (x if enlarge == 1 else F.interpolate(x, scale_factor=enlarge, mode="nearest"))
 
 
 class Decoder(nn.Module):
