@@ -98,7 +98,7 @@ def chromium() -> Iterator[Any]:
     if program is None:
         pytest.skip("needs Chromium, which is not on this machine")
     with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        browser = started.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
         try:
             yield browser
         finally:
