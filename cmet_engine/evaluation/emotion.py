@@ -446,17 +446,5 @@ def _judges_report(figures: dict[str, Any]) -> list[str]:
             if "rose_most" in real:
                 title += f", where the emotion rises most against neutral ones in {real['rose_most']:.0%}"
         lines.append(title + "".join(f"; {k.replace('_', ' ')} {v:.0%}" for k, v in mean.items()))
-        lines.append("emotion       named  in source  rose  rose most  log-odds  right on real")
-        for emotion, entry in section["edits"].items():
-            if "risen" in entry:
-                lines.append(
-                    f"{emotion:<13} is none of its names; rises: "
-                    + ", ".join(f"{n} x {e}" for e, n in entry["risen"].items())
-                )
-                continue
-            seen = f"{real[emotion]:>14.0%}" if emotion in real else f"{'-':>14}"
-            lines.append(
-                f"{emotion:<13}{entry['named']:>6.0%}{entry['source']:>11.0%}{entry['rose']:>6.0%}{entry['rose_most']:>11.0%}"
-                f"{entry['change']:>+10.2f}{seen}"
-            )
+        lines += independent.table(section["edits"], real)
     return lines

@@ -205,6 +205,22 @@ def means(figures: dict[str, dict[str, Any]]) -> dict[str, float]:
     return {k: round(float(np.mean([e[k] for e in known])), 4) for k in ("named", "rose", "rose_most")} if known else {}
 
 
+def table(edits: dict[str, Any], real: dict[str, float] | None = None) -> list[str]:
+    """Lines for the terminal: a `summary`, and how often the judge is right on `real` pictures of each emotion."""
+    lines = ["emotion       named  in source  rose  rose most  log-odds" + ("" if real is None else "  right on real")]
+    for emotion, entry in edits.items():
+        if "risen" in entry:
+            risen = ", ".join(f"{n} x {e}" for e, n in entry["risen"].items())
+            lines.append(f"{emotion:<13} is none of its names; rises: {risen}")
+            continue
+        cells = [f"{entry['named']:>6.0%}{entry['source']:>11.0%}{entry['rose']:>6.0%}{entry['rose_most']:>11.0%}"]
+        cells.append(f"{entry['change']:>+10.2f}")
+        if real is not None:
+            cells.append(f"{real[emotion]:>14.0%}" if emotion in real else f"{'-':>14}")
+        lines.append(f"{emotion:<13}" + "".join(cells))
+    return lines
+
+
 def accuracy_on_pictures(
     found: Sequence[Judge], folder: Path, landmarker: Path | None = None, most: int = PICTURES_OF_EACH
 ) -> dict[str, dict[str, float]]:

@@ -139,14 +139,5 @@ def rigs_report(figures: dict[str, Any]) -> str:
         mean = ", ".join(f"{k.replace('_', ' ')} {v:.0%}" for k, v in independent.means(section["edits"]).items())
         lines.append(f"judge {name}: {mean}; calls the unedited faces neutral in {section['rest']:.0%}")
         lines += [f"  {rig}: rose most {each['rose_most']:.0%}" for rig, each in section["each"].items() if each]
-        lines.append("emotion       named  rose  rose most  log-odds")
-        for emotion, entry in section["edits"].items():
-            if "risen" in entry:
-                risen = ", ".join(f"{n} x {e}" for e, n in entry["risen"].items())
-                lines.append(f"{emotion:<13} is none of its names; rises: {risen}")
-            else:
-                lines.append(
-                    f"{emotion:<13}{entry['named']:>6.0%}{entry['rose']:>6.0%}{entry['rose_most']:>11.0%}"
-                    f"{entry['change']:>+10.2f}"
-                )
+        lines += independent.table(section["edits"])
     return "\n".join(lines)

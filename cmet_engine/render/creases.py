@@ -42,6 +42,10 @@ class Crease:
     width: float
     depth: float
 
+    def amount(self, rises: list[tuple[float, float]]) -> float:
+        """Share of it that is drawn, 0 to 1, for the shares and rises of its coefficients."""
+        return min(sum(share * max(rise, 0.0) for share, rise in rises) / self.full, 1.0) ** 1.5
+
 
 _BROWS_UP = {"browInnerUp": 0.8, "browOuterUp": 0.6}
 _SNEER = {"noseSneer": 1.0, "mouthUpperUp": 0.4}
@@ -75,6 +79,10 @@ class Fold:
     full: float
     width: float
     deepest: float
+
+    def amount(self, rises: list[tuple[float, float]]) -> float:
+        """Share of it that is taken away, 0 to 1, for the shares and rises of its coefficients."""
+        return min(max(-sum(share * rise for share, rise in rises) / self.full, 0.0), 1.0)
 
 
 _RAISED = {"browInnerUp": 0.6, "browOuterUp": 0.6, "browDown": -0.6}
@@ -119,7 +127,7 @@ def creased(picture: np.ndarray, landmarks: np.ndarray, change: np.ndarray, faci
     Returns:
         The very same array where there is nothing to draw, else a new one.
     """
-    unit = float(np.linalg.norm(np.subtract(*landmarks[list(OUTER_EYE_CORNERS), :2])))
+    unit, result = float(np.linalg.norm(np.subtract(*landmarks[list(OUTER_EYE_CORNERS), :2]))), picture
     for kinds, grid, draw in ((FOLDS, FOLD_GRID, _smooth), (CREASES, GRID, _shade)):
         amounts = [(k, share) for k, share in enumerate(_amounts(kinds, change)) if share > LEAST]
         if not amounts:
@@ -139,11 +147,11 @@ def creased(picture: np.ndarray, landmarks: np.ndarray, change: np.ndarray, faci
         strengths = [
             (kinds[k // 2], share * float(seen[k]), (lines[k] - [x0, y0]) * scale) for k, share in amounts
         ]  # fmt: skip
-        result = picture.copy()
+        if result is picture:
+            result = picture.copy()
         region = result[y0:y1, x0:x1]
         region[...] = quantised(draw(region.astype(np.float32), size, strengths, unit * scale), result.dtype)
-        picture = result
-    return picture
+    return result
 
 
 def _shade(region: Any, size: tuple[int, int], creases: list[tuple[Any, float, np.ndarray]], unit: float) -> Any:
@@ -171,10 +179,8 @@ def _smooth(region: Any, size: tuple[int, int], folds: list[tuple[Any, float, np
     coarse = (max(size[0] // 4, 1), max(size[1] // 4, 1))  # the strips are smooth
     strips: dict[float, Any] = {}
     for fold, strength, line in folds:
-        strip = np.minimum(2 * _blurred(_line(line / 4, coarse), max(fold.width * unit / 4, 1.0)), 1) * np.float32(
-            strength
-        )
-        strips[fold.deepest] = np.maximum(strip, strips.get(fold.deepest, 0))
+        near = np.minimum(2 * _blurred(_line(line / 4, coarse), max(fold.width * unit / 4, 1.0)), 1)
+        strips[fold.deepest] = np.maximum(near * np.float32(strength), strips.get(fold.deepest, 0))
     share: Any = np.zeros((size[1], size[0]), np.float32)
     for deepest, strip in strips.items():
         np.maximum(share, _enlarged(strip, share) * smoothstep(depth, deepest, 0.7 * deepest), out=share)
@@ -203,12 +209,7 @@ def _amounts(kinds: tuple[Crease, ...] | tuple[Fold, ...], change: np.ndarray) -
                 (share, float(change[arkit.INDEX[name if name in arkit.INDEX else name + side]]))
                 for name, share in kind.driver.items()
             ]
-            if isinstance(kind, Crease):
-                total = sum(share * max(rise, 0.0) for share, rise in rises)
-                result.append(min(total / kind.full, 1.0) ** 1.5)
-            else:
-                total = -sum(share * rise for share, rise in rises)
-                result.append(min(max(total / kind.full, 0.0), 1.0))
+            result.append(kind.amount(rises))
     return result
 
 

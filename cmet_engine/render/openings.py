@@ -37,8 +37,8 @@ corner has moved outwards by the third share of the mouth's width."""
 ENDS = (0.7, 0.9)
 """Where, between the middle of the mouth and a corner, darkness begins to give way to what the frame shows there, and does."""
 
-DARKEST = 0.1
-"""Share of the places between the lips that count as the darkest."""
+EXTREME = 0.1
+"""Share of the places between the lips that count as the darkest, and as the brightest."""
 
 TONGUE = 0.5
 """The same where the tongue lies, before the lower teeth."""
@@ -102,6 +102,7 @@ class Opening:
         box: (left, top, right, bottom), pixels of the picture.
         inside: bool [h, w] at fine resolution, which places lie between the edges.
         place: complex64 [K], the K places inside.
+        aside: float32 [K], where they lie between the corners, -1 to 1.
         to_upper, to_lower: float32 [K] pixels from the edges.
         gap: float32 [K], distance of the edges there.
         upper_shift, lower_shift: complex64 [K], displacement of the edges there.
@@ -137,6 +138,7 @@ class Opening:
             return
         self.place = place.take(self._at)
         self.u, v = np.ascontiguousarray(self.place.real), self.place.imag
+        self.aside = 2 / self.width * self.u - 1
         self.to_upper, self.to_lower = v - top.take(self._at), bottom.take(self._at) - v
         self.gap = np.maximum(self.to_upper + self.to_lower, 1e-3)
         self.upper_shift, self.lower_shift = (self._follow(line, shift, self.u) for line, shift in self._edges)
@@ -183,7 +185,7 @@ class Opening:
         With `evenly` 0 the middle is not stretched, with 1 as much as the corners.
         """
         first, last = self._ends()
-        t = 2 / self.width * self.u - 1
+        t = self.aside
         outwards = np.where(t < 0, np.float32(max(-first, 0.0)), np.float32(max(last, 0.0)))
         share = smoothstep(np.abs(t), *CORNERS) * smoothstep(outwards / self.width, 0.0, WIDENED)
         return t * outwards * (np.abs(t) + evenly * (1 - np.abs(t))), share
@@ -321,7 +323,7 @@ def draw_mouth(
     if tongue:
         tongue *= float(smoothstep(np.quantile(whole.mean(0), 0.9) / red.mean(), *TEETH))
     dark = _darkness(mouth, float(gap_before.max()), smoothstep(depth, min(border, 0.6), 1.0), whole, red)
-    dark += (whole - dark) * smoothstep(np.abs(2 / mouth.width * mouth.u - 1), *ENDS)
+    dark += (whole - dark) * smoothstep(np.abs(mouth.aside), *ENDS)
     colours = _rows(image, mouth, gap_before, complex(mouth.way(complex(*jaw_move))), border, tongue, whole, dark, red)
     new = smoothstep(gap_before / mouth.gap, 0.35, 0.1) * smoothstep(mouth.gap, *DARK_FROM)
     colours += (dark - colours) * new  # lips that hardly parted before showed nothing
@@ -345,8 +347,9 @@ def _rows(
 ) -> np.ndarray:
     """Colours [3, K] of teeth that keep their size and place, the upper row before the lower one, and `dark` where none are seen.
 
-    `whole` [3, K] is the mouth stretched evenly, which fills what is too narrow to be dark, `gap_before` [K] pixels is the gap as it was, `jaw` the motion of the chin in the mouth's frame, `tongue` in 0..1 how far it
-    shows tongue and throat instead, which stretch.
+    `gap_before` [K] pixels is the gap as it was, `jaw` the motion of the chin in the mouth's frame, `tongue` in 0..1 how far it
+    shows tongue and throat instead, which stretch. `whole` [3, K] is the mouth stretched evenly, which fills what is too narrow to
+    be dark; `red` [3] is the colour of the lips.
     """
     stretch = ROW_STRETCH + tongue * (THROAT_STRETCH - ROW_STRETCH)
     border += tongue * (ONE_ROW - border)
@@ -356,14 +359,11 @@ def _rows(
     depth = mouth.to_upper / mouth.gap
     evenly = lips[0] * (1 - depth) + lips[1] * depth
     outwards, corner = mouth.cornering(tongue)
-    back = 1 - JAW_BACK * (2 / mouth.width * mouth.u - 1) ** 2
+    back = 1 - JAW_BACK * mouth.aside**2
     result, free = np.zeros_like(dark), np.ones_like(depth)
-    brightest = np.argpartition(whole.mean(0), -max(1, whole.shape[1] // 10))[-max(1, whole.shape[1] // 10) :]
-    redness = [float(_redness(colour)) for colour in (whole[:, brightest].mean(1), red)]
+    redness = [float(_redness(colour)) for colour in (_extreme(whole, -1), red)]
     reddens = max(redness[1] - redness[0], LEAST_REDNESS)
-    facing = (1 - tongue) * smoothstep(
-        np.abs(2 / mouth.width * mouth.u - 1), *CORNERS[::-1]
-    )  # teeth at the sides are red by shade
+    facing = (1 - tongue) * smoothstep(np.abs(mouth.aside), *CORNERS[::-1])  # at the sides, teeth are red by shade
     for row, heights, side in zip(rows, ((border, alone), (0.0, 1 - border)), (-1.0, 1.0), strict=True):
         along = outwards + (row - rows[0]).real * back + rows[0].real
         down = (row - rows[0]).imag * back + rows[0].imag
@@ -394,6 +394,12 @@ def _rows(
     return np.asarray(result + (dark - result) * shade, np.float32)
 
 
+def _extreme(colours: np.ndarray, sign: int) -> np.ndarray:
+    """Mean [3] of the darkest (`sign` 1) or brightest (-1) of colours [3, K]."""
+    count = max(1, int(EXTREME * colours.shape[1]))
+    return np.asarray(colours[:, np.argpartition(sign * colours.mean(0), count - 1)[:count]].mean(1))
+
+
 def _redness(colours: np.ndarray) -> np.ndarray:
     """Share of red in the light of colours [3, ...], which shade leaves as it is."""
     return np.asarray(colours[0] / np.maximum(colours.sum(0), 1.0))
@@ -412,9 +418,7 @@ def _darkness(mouth: Opening, gap_before: float, lit: np.ndarray, shown: np.ndar
     Returns:
         float32 [3, K].
     """
-    count = max(1, int(DARKEST * shown.shape[1]))
-    darkest = np.argpartition(shown.mean(0), count - 1)[:count]
-    as_shown = shown[:, darkest].mean(1)
+    as_shown = _extreme(shown, 1)
     made_up = red[:, None] * (DARKNESS + (TONGUE - DARKNESS) * lit)
     known = smoothstep(gap_before / mouth.width, *DEEP) * smoothstep(as_shown.mean() / red.mean(), *SHOWN_DARK)
     as_shown = np.minimum(as_shown, red / 2)[:, None]
