@@ -25,21 +25,30 @@ from cmet_engine.smoothstep import smoothstep
 
 
 @dataclass(frozen=True)
-class Crease:
-    """One crease of the right half of the face; the left half has its mirror image.
+class Mark:
+    """A line on the right half of the face, where expressions mark the skin; the left half has its mirror image.
 
     Attributes:
         line: corners of the line on the mean face, (x, y) in outer-eye distances, y upwards.
         driver: by coefficient without its side, the share of its change that counts.
-        full: the change at which it has its full depth.
+        full: the change at which the mark is fully there, or gone.
         width: Gaussian width in outer-eye distances.
-        depth: share of the light that is missing in its middle.
     """
 
     line: tuple[tuple[float, float], ...]
     driver: dict[str, float]
     full: float
     width: float
+
+
+@dataclass(frozen=True)
+class Crease(Mark):
+    """What a rise of its coefficients draws.
+
+    Attributes:
+        depth: share of the light that is missing in its middle.
+    """
+
     depth: float
 
     def amount(self, rises: list[tuple[float, float]]) -> float:
@@ -63,21 +72,13 @@ CREASES = (
 
 
 @dataclass(frozen=True)
-class Fold:
-    """Where an expression folds the right half of the face; the left half has its mirror image.
+class Fold(Mark):
+    """What a fall of its coefficients takes away, in a strip along the line.
 
     Attributes:
-        line: corners of the line on the mean face, as of a `Crease`.
-        driver: by coefficient without its side, the share of its fall that counts.
-        full: the fall at which the fold is gone.
-        width: Gaussian width, in outer-eye distances, of the strip that is looked at.
         deepest: share of the light that is missing, beyond which a dark line is something else: hair, a rim, the lips' line.
     """
 
-    line: tuple[tuple[float, float], ...]
-    driver: dict[str, float]
-    full: float
-    width: float
     deepest: float
 
     def amount(self, rises: list[tuple[float, float]]) -> float:
