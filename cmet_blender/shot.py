@@ -7,6 +7,7 @@ from typing import Any
 import bpy
 import numpy as np
 
+from cmet_engine.client import HANDOVER
 from cmet_engine.emotions import LIKE
 from cmet_engine.errors import InvalidInput
 from cmet_engine.files import read_json
@@ -17,7 +18,6 @@ from . import actions, emotion_strips, footage, footage_view, keyframes, mapping
 from .commands.rigs import open_rig
 from .frames import scene_fps
 
-FORMAT = "cmet-shot/1"
 DEMO_HEAD = "demo_head.blend"
 START = 1  # scene frame of the clip's first frame
 DRAWN_SECONDS = 0.5  # after which a change of the window is drawn
@@ -39,7 +39,7 @@ def open_shot(path: Path) -> dict[str, Any]:
         CmetError: a file is missing or damaged, or the character has no face that can be animated.
     """
     document = read_json(path)
-    if not isinstance(document, dict) or document.get("format") != FORMAT:
+    if not isinstance(document, dict) or document.get("format") != HANDOVER:
         raise InvalidInput(f"{path.name} is not a shot of the studio.")
     rig = Path(document["rig"]) if document["rig"] else mapping.rigs_folder() / DEMO_HEAD
     obj, _ = open_rig(rig)

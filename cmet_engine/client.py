@@ -17,6 +17,8 @@ from cmet_engine.files import read_json
 
 TIMEOUT = 5.0  # seconds; the engine answers at once, whatever it is working on
 READING = 120.0  # seconds for the engine to read a whole file
+HANDOVER = "cmet-handover/1"
+"""`format` of the JSON file by which the studio hands a clip, its curves and its emotions to Blender."""
 REFUSALS = {kind.http_status: kind for kind in (InvalidInput, NotFound, MissingWeights, Busy)}
 
 

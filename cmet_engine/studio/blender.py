@@ -10,13 +10,13 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from cmet_engine.client import HANDOVER
 from cmet_engine.errors import CmetError, InvalidInput, MissingWeights
 from cmet_engine.files import read_json, whole_file
 from cmet_engine.processes import group_options
 from cmet_engine.studio.session import Session
 from cmet_engine.timeline import EmotionKey
 
-FORMAT = "cmet-shot/1"
 SCRIPT = Path(__file__).parents[2] / "cmet_blender" / "open_shot.py"
 OPENING_SECONDS = 120.0  # for Blender to start and open the shot; a cold start from a slow disk takes half a minute
 BLEND_SECONDS = 600.0
@@ -77,7 +77,7 @@ def write_shot(session: Session, rig: str) -> Path:
     source = layers[0]["source"] if layers else _source(session, folder)
     shot = folder / "shot.json"
     document = {
-        "format": FORMAT, "clip": project.clip, "rig": rig, "source": source, "mode": alone["mode"],
+        "format": HANDOVER, "clip": project.clip, "rig": rig, "source": source, "mode": alone["mode"],
         "layers": layers,
     }  # fmt: skip
     with whole_file(shot, force=True) as temporary:

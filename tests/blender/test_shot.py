@@ -9,6 +9,7 @@ import numpy as np
 from short_clips import small
 
 from cmet_engine import arkit
+from cmet_engine.client import HANDOVER
 from cmet_engine.timeline import EmotionKey
 
 FRAMES = 24
@@ -28,7 +29,7 @@ def test_a_shot_becomes_strips_that_show_the_edit(bpy, project, random_tracks, r
         {"key": None, "edited": "corrected.npz", "below": "source.npz"},
     ]
     document = {
-        "format": "cmet-shot/1", "clip": str(small(tmp_path / "take.mp4", frames=FRAMES, size=64)), "rig": str(rig_file),
+        "format": HANDOVER, "clip": str(small(tmp_path / "take.mp4", frames=FRAMES, size=64)), "rig": str(rig_file),
         "source": "source.npz", "mode": "add", "layers": layers,
     }  # fmt: skip
     (tmp_path / "shot.json").write_text(json.dumps(document))
