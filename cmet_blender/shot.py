@@ -20,6 +20,7 @@ from .frames import scene_fps
 
 DEMO_HEAD = "demo_head.blend"
 START = 1  # scene frame of the clip's first frame
+BRIGHT = "paint.sl"  # the light of solid views in which skin is about as bright as in a render
 DRAWN_SECONDS = 0.5  # after which a change of the window is drawn
 CORRECTIONS = "corrections"  # title of the layer that stands for corrected curves
 
@@ -118,7 +119,10 @@ def _look() -> None:
     window = bpy.context.window_manager.windows[0]
     if getattr(window.view_layer.objects.active.data, "color_attributes", None):
         for area in (area for area in window.screen.areas if area.type == "VIEW_3D"):
-            area.spaces.active.shading.color_type = "VERTEX"
+            shading = area.spaces.active.shading
+            shading.color_type = "VERTEX"
+            if shading.type == "SOLID" and shading.light == "STUDIO":
+                shading.studio_light = BRIGHT
     for region in (region for area in window.screen.areas if area.type == "VIEW_3D" for region in area.regions):
         if region.type == "UI" and region.width > 1 and hasattr(bpy.context.scene, "cmet"):
             region.active_panel_category = "C-MET"

@@ -215,6 +215,7 @@ def test_hair_lies_on_the_head_and_the_view_shows_the_face_in_its_colours(bpy):
     assert height.min() > eyes - 0.12  # above the collar
     views = [a.spaces.active for s in bpy.data.screens for a in s.areas if a.type == "VIEW_3D"]
     assert views and all(view.shading.color_type == "VERTEX" for view in views)
+    assert "paint.sl" in {view.shading.studio_light for view in views}
     assert (
         bpy.data.materials["cornea"].diffuse_color[3] < 0.1
         and not bpy.data.objects["cornea_left"].data.color_attributes
