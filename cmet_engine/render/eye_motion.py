@@ -125,19 +125,31 @@ LID_LEAST = (0.55, 0.2, 0.15, 0.85)
 is pushed further goes over the edge with its lashes, and leaves a dark jagged line there."""
 
 
+LID_MOST, LIDS_MEET = 1.1, (0.14, 0.05)
+"""Most height of the lowest strip of lids that are shut, likewise: the skin next to the lashes lies firmly on the lid, and would draw
+them out. Lids count as shut in full where the eye's opening is the last share of its width, and from the one before on not at all."""
+
+
 def keep_lid_skin(points: np.ndarray, motion: np.ndarray) -> np.ndarray:
-    """Keep the skin of the upper lid above the lid's edge when the brow comes down.
+    """Keep the skin of the upper lid above the lid's edge when the brow comes down, and next to a shut lid's when the brow rises.
 
     Args:
         points: [N, 478, 3] pose-free.
         motion: [N, 478, 3], how they would move.
     """
     mirror, result = template().mirror, motion.copy()
-    for (below, above), least in zip(LID_STRIPS, LID_LEAST, strict=True):
-        for lower, upper in ((list(below), list(above)), (mirror[list(below)], mirror[list(above)])):
+    for k, ((below, above), least) in enumerate(zip(LID_STRIPS, LID_LEAST, strict=True)):
+        sides = (list(below), list(above)), (mirror[list(below)], mirror[list(above)])
+        for (lower, upper), (lids, opposite) in zip(sides, OPENINGS, strict=False):  # right, left
             gap = np.maximum(points[:, upper, 1] - points[:, lower, 1], 0)  # [N, 5 or 7]
             lowest = result[:, lower, 1] - (1 - least) * gap
             result[:, upper, 1] = np.maximum(result[:, upper, 1], lowest)
+            if k == 0:
+                width = np.abs(points[:, lids[-1], 0] - points[:, lids[0], 0])
+                opening = (points[:, lids, 1] - points[:, opposite, 1]).max(1)
+                shut = smoothstep(opening / np.maximum(width, 1e-6), *LIDS_MEET)
+                beyond = np.maximum(result[:, upper, 1] - result[:, lower, 1] - (LID_MOST - 1) * gap, 0)
+                result[:, upper, 1] -= shut[:, None] * beyond
     return result
 
 

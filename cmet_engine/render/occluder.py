@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 
 from cmet_engine.face.crop import apply, crop_transform, inverse
+from cmet_engine.face.landmarks import OVAL
 from cmet_engine.media.planes import Box
 from cmet_engine.render.openings import quantised
 from cmet_engine.smoothstep import smoothstep
@@ -18,6 +19,10 @@ CHANGED = (3.0, 8.0)
 """Grey levels: what lies behind an occluder counts as changed from the first on, and fully from the second."""
 
 
+FADES = 0.03
+"""Share of the face's width within its tracked outline over which skin is completed less and less: behind lies what is no skin."""
+
+
 @dataclass(frozen=True)
 class Occluder:
     """What lies before the face in a part of a frame.
@@ -27,18 +32,26 @@ class Occluder:
         alpha: float32 [h, w] in 0..1 in the box: 1 where only the occluder is seen.
         known: float32 [h, w], 1 where the face is seen, 0 under the occluder and one pixel of the matte around it, where lenses and
             codecs leave halos.
+        face: float32 [h, w], 1 on the face, fading to 0 beside it.
     """
 
     box: Box
     alpha: np.ndarray
     known: np.ndarray
+    face: np.ndarray
 
     def taken_off(self, part: np.ndarray) -> np.ndarray:
-        """The part with the face completed from around the occluder: a new picture of the same type and shape."""
+        """The part with the face completed from its own skin around the occluder: a new picture of the same type and shape.
+
+        Beside the face, where next to nothing moves, the occluder stays: what lies behind it there is no skin.
+        """
         left, top, right, bottom = self.box
         result = part.copy()
         below = part[top:bottom, left:right]
-        result[top:bottom, left:right] = quantised(completed(below, self.known), part.dtype)
+        skin = self.known * (self.face >= 1)
+        if skin.any():
+            filled = below + (completed(below, skin) - below) * cv2.merge([self.face * (1 - self.known)] * 3)
+            result[top:bottom, left:right] = quantised(filled, part.dtype)
         return result
 
     def put_back(self, part: np.ndarray, drawn: np.ndarray, behind: np.ndarray) -> np.ndarray:
@@ -87,7 +100,17 @@ def occluder(matte: np.ndarray, landmarks: np.ndarray, shape: tuple[int, ...]) -
         for values in (matte, cv2.dilate(matte, np.ones((3, 3), np.uint8)))
     )  # fmt: skip
     known = (near <= EDGE[0]).astype(np.float32)
-    return Occluder((left, top, right, bottom), smoothstep(alpha, *EDGE).astype(np.float32), known)
+    face = _face(landmarks[list(OVAL), :2] - [left, top], known.shape)
+    return Occluder((left, top, right, bottom), smoothstep(alpha, *EDGE).astype(np.float32), known, face)
+
+
+def _face(outline: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """The inside of the face's outline [K, 2] pixels, which fades within it: float32 [h, w]."""
+    inside: Any = np.zeros(shape, np.uint8)
+    cv2.fillPoly(inside, [np.round(outline).astype(np.int32)], (1,))
+    away = cv2.distanceTransform(inside, cv2.DIST_L2, 3)
+    reach = FADES * float(np.ptp(outline[:, 0]))
+    return np.clip(away / max(reach, 1.0), 0, 1).astype(np.float32)
 
 
 def completed(picture: np.ndarray, known: np.ndarray) -> np.ndarray:

@@ -46,8 +46,8 @@ TONGUE = 0.5
 ROW_EDGE = 0.04
 """How soft the edge of a row of teeth is, as a share of the opening."""
 
-SHADE_EDGE, SHADE = 0.015, (0.3, 0.7)
-"""How soft the edge of the darkness beyond teeth is, as a share of the mouth's width, and from which share of dark places around
+LIP_EDGE, SHADE_EDGE, SHADE = 0.025, 0.018, (0.35, 0.65)
+"""How soft the border of teeth to what is as red as lips and to darkness is, as shares of the mouth's width, and from which share of dark places around
 on a place is dark, and fully: narrow slivers are none."""
 
 LIP_SIDE, LIKE_LIP, LEAST_REDNESS = (0.5, 0.3), (0.5, 0.85), 0.03
@@ -78,6 +78,18 @@ DARK_FROM = (1.0, 3.0)
 
 SLIT = (0.6, 1.8)
 """Pixels: between lips nearer than the first nothing is rendered, from the second on everything is."""
+
+SHADED, ROOM, NARROW = 0.5, 0.06, (0.8, 0.3)
+"""Brightness of what lies beside teeth in shade as a share of the lips', where little is free: by the share of free places within the
+second, of the mouth's width, in full from the last share on."""
+
+OWN_DARK, MUCH_DARK = (0.6, 0.4), (0.15, 0.35)
+"""Brightness as a share of the lips': what the frame shows between them and is darker than the second is drawn as it is, where it is
+so dark in more than the first of the latter shares of the mouth; fully from the second on."""
+
+WIDE, BESIDE, ALIKE = (0.4, 0.6), 0.08, (0.15, 0.1)
+"""Of a mouth that is open by the first share of its width: so far inside the tracked edge of the lower lip, as a share of that width,
+and half as far outside, colours that differ by less than the last share are both the lip's. Set by looking at shouting mouths."""
 
 _ROW = 256  # places in a row of the table that OpenCV reads
 
@@ -322,9 +334,13 @@ def draw_mouth(
     tongue = float(smoothstep(gap_before.max() / mouth.width, 0.08, 0.2))
     if tongue:
         tongue *= float(smoothstep(np.quantile(whole.mean(0), 0.9) / red.mean(), *TEETH))
-    dark = _darkness(mouth, float(gap_before.max()), smoothstep(depth, min(border, 0.6), 1.0), whole, red)
-    dark += (whole - dark) * smoothstep(np.abs(mouth.aside), *ENDS)
-    colours = _rows(image, mouth, gap_before, complex(mouth.way(complex(*jaw_move))), border, tongue, whole, dark, red)
+    dark, known = _darkness(mouth, float(gap_before.max()), smoothstep(depth, min(border, 0.6), 1.0), whole, red)
+    dark += (np.minimum(whole, SHADED * red[:, None]) - dark) * smoothstep(np.abs(mouth.aside), *ENDS)
+    teeth, free = _rows(image, mouth, gap_before, complex(mouth.way(complex(*jaw_move))), border, tongue, whole, red)
+    around, shade = _around_teeth(mouth, free, whole, dark, known, red)
+    shade *= 1 - _lip_goes_on(image, mouth, gap_before)
+    colours = teeth + whole * free
+    colours += (around - colours) * shade
     new = smoothstep(gap_before / mouth.gap, 0.35, 0.1) * smoothstep(mouth.gap, *DARK_FROM)
     colours += (dark - colours) * new  # lips that hardly parted before showed nothing
     upper, lower = mouth.carried(0.01 * mouth.width, 0.03 * mouth.width)
@@ -342,14 +358,19 @@ def _rows(
     border: float,
     tongue: float,
     whole: np.ndarray,
-    dark: np.ndarray,
     red: np.ndarray,
-) -> np.ndarray:
-    """Colours [3, K] of teeth that keep their size and place, the upper row before the lower one, and `dark` where none are seen.
+) -> tuple[np.ndarray, np.ndarray]:
+    """Teeth that keep their size and place, the upper row before the lower one.
 
-    `gap_before` [K] pixels is the gap as it was, `jaw` the motion of the chin in the mouth's frame, `tongue` in 0..1 how far it
-    shows tongue and throat instead, which stretch. `whole` [3, K] is the mouth stretched evenly, which fills what is too narrow to
-    be dark; `red` [3] is the colour of the lips.
+    Args:
+        image, mouth, border, red: as for `draw_mouth`.
+        gap_before: [K] pixels, the gap as it was.
+        jaw: motion of the chin in the mouth's frame.
+        tongue: 0 to 1, how far the mouth shows tongue and throat instead, which stretch.
+        whole: [3, K], the mouth stretched evenly.
+
+    Returns:
+        float32 [3, K], their colours times how far they are seen; and [K], the rest.
     """
     stretch = ROW_STRETCH + tongue * (THROAT_STRETCH - ROW_STRETCH)
     border += tongue * (ONE_ROW - border)
@@ -360,7 +381,7 @@ def _rows(
     evenly = lips[0] * (1 - depth) + lips[1] * depth
     outwards, corner = mouth.cornering(tongue)
     back = 1 - JAW_BACK * mouth.aside**2
-    result, free = np.zeros_like(dark), np.ones_like(depth)
+    result, free = np.zeros_like(whole), np.ones_like(depth)
     redness = [float(_redness(colour)) for colour in (_extreme(whole, -1), red)]
     reddens = max(redness[1] - redness[0], LEAST_REDNESS)
     facing = (1 - tongue) * smoothstep(np.abs(mouth.aside), *CORNERS[::-1])  # at the sides, teeth are red by shade
@@ -386,12 +407,43 @@ def _rows(
         seen = mouth.sample(image, along + 1j * (down + beyond))
         edge = above if side > 0 else below
         near_lip = facing * smoothstep(edge / np.maximum(above + below, 1e-3), *LIP_SIDE)
-        share = share * (1 - near_lip * smoothstep((_redness(seen) - redness[0]) / reddens, *LIKE_LIP))
+        like_lip = near_lip * smoothstep((_redness(seen) - redness[0]) / reddens, *LIKE_LIP)
+        share = share * (1 - mouth.blurred(like_lip, LIP_EDGE * mouth.width))
         free = free - share
         result += seen * share
-    result += whole * free
-    shade = smoothstep(mouth.blurred(free, SHADE_EDGE * mouth.width), *SHADE)
-    return np.asarray(result + (dark - result) * shade, np.float32)
+    return result, free
+
+
+def _around_teeth(
+    mouth: Opening, free: np.ndarray, whole: np.ndarray, dark: np.ndarray, known: float, red: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """What is seen beside and between rows of teeth where these leave places `free` [K].
+
+    Args:
+        mouth: where.
+        free: see there.
+        whole: [3, K], the mouth stretched evenly, which fills what is too narrow to be dark.
+        dark, known: see `_darkness`.
+        red: [3], colour of the lips.
+
+    Returns:
+        float32 [3, K], and [K] in 0..1, where that shows.
+    """
+    own = smoothstep(whole.mean(0) / red.mean(), *OWN_DARK)
+    narrow = (1 - known) * smoothstep(mouth.blurred(free, ROOM * mouth.width), *NARROW)
+    colours = np.maximum(dark, SHADED * red[:, None] * narrow)
+    colours += (whole - colours) * own * smoothstep(own.mean(), *MUCH_DARK)
+    return colours, np.asarray(smoothstep(mouth.blurred(free, SHADE_EDGE * mouth.width), *SHADE))
+
+
+def _lip_goes_on(image: np.ndarray, mouth: Opening, gap_before: np.ndarray) -> float:
+    """How far the tracked edge of the lower lip lies within the lip that is seen, 0 to 1: it looks the same on both sides."""
+    inwards, outwards = np.minimum(BESIDE * mouth.width, gap_before / 2), -BESIDE / 2 * mouth.width
+    inner, lip = (mouth.sample(image, mouth.lower_shift + 1j * (m - mouth.to_lower)) for m in (inwards, outwards))
+    differs = np.abs(inner - lip).sum(0) / np.maximum(lip.sum(0), 1.0)
+    middle = np.abs(mouth.aside) < CORNERS[0]
+    wide = float(smoothstep(gap_before.max() / mouth.width, *WIDE))
+    return wide * float(smoothstep(np.median(differs[middle]), *ALIKE)) if middle.any() else 0.0
 
 
 def _extreme(colours: np.ndarray, sign: int) -> np.ndarray:
@@ -405,7 +457,9 @@ def _redness(colours: np.ndarray) -> np.ndarray:
     return np.asarray(colours[0] / np.maximum(colours.sum(0), 1.0))
 
 
-def _darkness(mouth: Opening, gap_before: float, lit: np.ndarray, shown: np.ndarray, red: np.ndarray) -> np.ndarray:
+def _darkness(
+    mouth: Opening, gap_before: float, lit: np.ndarray, shown: np.ndarray, red: np.ndarray
+) -> tuple[np.ndarray, float]:
     """The inside of the mouth where the frame does not show it.
 
     Args:
@@ -416,14 +470,14 @@ def _darkness(mouth: Opening, gap_before: float, lit: np.ndarray, shown: np.ndar
         red: [3], colour of the lips.
 
     Returns:
-        float32 [3, K].
+        float32 [3, K]; and how far it is what the frame shows between the lips, 0 to 1.
     """
     as_shown = _extreme(shown, 1)
     made_up = red[:, None] * (DARKNESS + (TONGUE - DARKNESS) * lit)
-    known = smoothstep(gap_before / mouth.width, *DEEP) * smoothstep(as_shown.mean() / red.mean(), *SHOWN_DARK)
+    known = float(smoothstep(gap_before / mouth.width, *DEEP) * smoothstep(as_shown.mean() / red.mean(), *SHOWN_DARK))
     as_shown = np.minimum(as_shown, red / 2)[:, None]
     deep = (1 - known) * smoothstep(mouth.gap / mouth.width, *DEEP)
-    return np.asarray(as_shown + deep * (made_up - as_shown), np.float32)
+    return np.asarray(as_shown + deep * (made_up - as_shown), np.float32), known
 
 
 def _row_shifts(

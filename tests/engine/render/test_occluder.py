@@ -10,6 +10,7 @@ from cmet_engine import arkit
 from cmet_engine.face import occlusion
 from cmet_engine.face.crop import apply, crop_transform, inverse
 from cmet_engine.face.geometry import FaceGeometry
+from cmet_engine.face.landmarks import EARS, OVAL
 from cmet_engine.face.occlusion import SIDE, Occlusion, left_out
 from cmet_engine.face.pose import Pose, denormalise, template
 from cmet_engine.render.occluder import completed, occluder
@@ -133,6 +134,23 @@ def test_skin_under_an_occluder_is_completed_from_around_it():
     spoiled = np.where(known[..., None] > 0, ramp, 0)
     assert np.abs(completed(spoiled, known) - ramp).max() < 6
     assert np.array_equal(completed(spoiled, known)[known > 0], ramp[known > 0])
+
+
+def test_skin_is_completed_from_skin_and_what_lies_beside_the_face_stays(landmarks):
+    """What is seen through a lens beside the cheek does not run into the cheek, and the rim out there is not taken off."""
+    outline = np.round(landmarks[list(OVAL), :2]).astype(np.int32)
+    skin = cv2.fillPoly(np.zeros((SIZE, SIZE), np.uint8), [outline], 1)
+    picture = np.where(skin[..., None] > 0, np.uint8([170, 120, 110]), np.uint8([20, 40, 220]))
+    middle, edge = landmarks[[*EARS], :2].mean(0), landmarks[EARS[0], :2]
+    mask = np.zeros((SIZE, SIZE), np.uint8)
+    ends = [np.round(middle + share * (edge - middle)).astype(int).tolist() for share in (0.4, 1.25)]
+    cv2.line(mask, ends[0], ends[1], 255, 9)
+    worn = np.where(mask[..., None] > 0, np.uint8([10, 10, 10]), picture)
+    matte = cv2.warpAffine(mask, crop_transform(landmarks, SIDE), (SIDE, SIDE)).astype(np.float32) / 255
+    behind = occluder(matte, landmarks, worn.shape).taken_off(worn).astype(int)
+    away = cv2.distanceTransform(skin, cv2.DIST_L2, 3)
+    assert np.abs(behind - picture)[(mask > 0) & (away > 8)].max() < 6
+    assert np.abs(behind - worn)[skin == 0].max() == 0
 
 
 def test_an_occluder_is_found_again_at_its_place_in_the_frame(landmarks):

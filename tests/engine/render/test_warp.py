@@ -27,8 +27,9 @@ from cmet_engine.face.pose import Pose, denormalise, template
 from cmet_engine.face.teeth import teeth_meet
 from cmet_engine.face.tracker import FaceGeometry
 from cmet_engine.media.reader import VideoReader
+from cmet_engine.render import openings
 from cmet_engine.render import warp as renderer_module
-from cmet_engine.render.eye_motion import FOREHEAD_STRETCH, LID_LEAST
+from cmet_engine.render.eye_motion import FOREHEAD_STRETCH, LID_LEAST, LID_MOST
 from cmet_engine.render.lip_motion import TEETH_PART, hold_lips
 from cmet_engine.render.motion import landmark_motion
 from cmet_engine.render.warp import WarpRenderer, facing_weights, warp
@@ -232,6 +233,27 @@ def test_a_brow_that_comes_down_does_not_push_the_lid_over_its_edge():
         assert (now >= least * was - 0.1).all()
 
 
+def test_a_brow_that_rises_does_not_draw_the_lashes_out_of_a_shut_lid():
+    """The strip next to the lashes keeps its height; the skin above it stretches instead, and that of an open eye may."""
+    open_eyes = template().points.copy()
+    shut_eyes = open_eyes.copy()
+    for upper, lower in OPENINGS[:2]:
+        shut_eyes[list(upper), 1] = shut_eyes[list(lower), 1] + 0.003
+    strip = [LID_STRIPS[0], tuple(template().mirror[list(line)] for line in LID_STRIPS[0])]
+    heights = []
+    for points in (open_eyes, shut_eyes):
+        before = denormalise(points[None], Pose(np.array([90.0]), np.eye(3)[None], np.array([[160.0, -140.0, 0.0]])))
+        after = before + landmark_motion(before, delta(browInnerUp=0.9, browOuterUp=0.9, eyeWide=0.5))
+        was, now = (
+            np.array([(p[0, list(below), 1] - p[0, list(above), 1])[1:-1] for below, above in strip])
+            for p in (before, after)
+        )
+        heights.append((now / was).max())
+        brow = before[0, [105, 334], 1] - after[0, [105, 334], 1]
+        assert (brow > 2).all()
+    assert heights[1] <= LID_MOST + 0.02 < heights[0]
+
+
 def test_brows_that_lie_on_the_lids_rise_less_than_others():
     points = template().points.copy()
     brows = [70, 63, 105, 66, 107, 46, 53, 52, 65, 55, 300, 293, 334, 296, 336, 276, 283, 282, 295, 285]
@@ -409,6 +431,43 @@ def test_teeth_keep_their_size_and_place_in_a_mouth_that_becomes_narrow():
     shown = slice(round(centre - 0.8 * (half - 22)), round(centre + 0.8 * (half - 22)))
     assert drawn[round(landmarks[14, 1] - 15), shown] == pytest.approx(teeth[shown], abs=12)
     assert drawn[round(landmarks[14, 1] + 15), round(centre) - 10 : round(centre) + 10].max() < 80
+
+
+def test_a_little_room_between_teeth_is_shade_and_much_is_dark():
+    """A dark wedge at the end of a row, where the frame shows no darkness, is the first that people see."""
+    landmarks = head(scale=200.0).astype(np.float64)
+    landmarks[:, 1] -= 60
+    bow = 16 * np.sin(np.linspace(0, np.pi, 11))
+    landmarks[list(UPPER_LIP_INNER), 1] -= bow / 2
+    landmarks[list(LOWER_LIP_INNER), 1] += bow
+    image = np.full((HEIGHT, WIDTH, 3), (200, 110, 110), np.uint8)
+    upper, lower = landmarks[list(UPPER_LIP_INNER), :2], landmarks[list(LOWER_LIP_INNER), :2]
+    cv2.fillPoly(image, [np.round(np.concatenate([upper, lower[::-1]])).astype(np.int32)], (235, 230, 225))
+    seam = np.round(((upper + lower) / 2)[1:-1]).astype(np.int32)
+    cv2.polylines(image, [seam], False, (190, 185, 180), 2)
+    darkest = []
+    for further in (8, 20):
+        moves = np.zeros_like(landmarks)
+        moves[list(LOWER_LIP_INNER[1:-1]), 1] = moves[list(CHIN), 1] = further
+        drawn = warp(image, landmarks, moves).mean(-1)
+        rows = slice(round(landmarks[13, 1]), round(landmarks[14, 1] + further))
+        darkest.append(drawn[rows, round(landmarks[14, 0])].min())
+    assert darkest[1] < 45 < 60 < darkest[0] < 100
+
+
+@pytest.mark.parametrize(("bow", "seen", "goes_on"), [(90, 0.5, True), (90, 1.0, False), (12, 0.5, False)])
+def test_a_lip_that_was_tracked_through_is_no_edge_of_the_mouth(bow, seen, goes_on):
+    """A mouth open by `bow` pixels, whose lower lip is seen after the share `seen` of the way to where it was tracked."""
+    landmarks = head(scale=200.0).astype(np.float64)
+    landmarks[:, 1] -= 90
+    landmarks[list(LOWER_LIP_INNER), 1] += bow * np.sin(np.linspace(0, np.pi, 11))
+    upper, lower = landmarks[list(UPPER_LIP_INNER), :2], landmarks[list(LOWER_LIP_INNER), :2]
+    image = np.full((HEIGHT, WIDTH, 3), (210, 120, 120), np.uint8)
+    inner = np.concatenate([upper, (upper + seen * (lower - upper))[::-1]])
+    cv2.fillPoly(image, [np.round(inner).astype(np.int32)], (235, 230, 225))
+    mouth = openings.Opening([(upper, upper), (lower, lower + np.array([0, 20]))], (0, 0, WIDTH, HEIGHT))
+    gap_before = mouth.gap - (mouth.lower_shift - mouth.upper_shift).imag
+    assert (openings._lip_goes_on(image, mouth, gap_before) > 0.9) == goes_on
 
 
 def test_teeth_go_with_a_mouth_that_rises_as_a_whole():
