@@ -12,7 +12,7 @@ FIELDS = ("person", "scope", "given", "expires", "how", "signature", "scan")
 """Of a consent file, all text; `person` is needed. `expires` and `given` are dates (2027-01-31); `scan` is the SHA-256 of a scan of
 the signed paper, or the path of it beside the file."""
 
-MISSING = 'No consent of the person shown is on record for this edit; say who agreed, when and how as its consent (--consent), or give a consent file.'
+MISSING = "No consent of the person shown is on record for this edit; say who agreed, when and how as its consent (--consent), or give a consent file."
 
 
 @dataclass(frozen=True)
