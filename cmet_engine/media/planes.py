@@ -330,15 +330,10 @@ def write_change(
         _add(plane[y0:y1, x0:x1], values, top_value)
 
 
-def changed_box(before: np.ndarray, after: np.ndarray, within: Box | None = None) -> Box | None:
-    """The smallest region that holds every pixel in which two pictures [H, W, 3] differ; None where there is none.
-
-    With `within` only that region is looked at.
-    """
-    left, top, right, bottom = within or (0, 0, before.shape[1], before.shape[0])
-    part = slice(top, bottom), slice(left, right)
-    x, y, width, height = cv2.boundingRect(changed_pixels(before[part], after[part]))
-    return (left + x, top + y, left + x + width, top + y + height) if width else None
+def box_of(pixels: np.ndarray) -> Box | None:
+    """The smallest region that holds every pixel of a mask, uint8 [H, W], that is not 0; None where there is none."""
+    x, y, width, height = cv2.boundingRect(pixels)
+    return (x, y, x + width, y + height) if width else None
 
 
 def changed_pixels(before: np.ndarray, after: np.ndarray, least: float = 0) -> np.ndarray:

@@ -13,7 +13,7 @@ import av
 import numpy as np
 
 from cmet_engine.media.info import Frame, VideoInfo, cut
-from cmet_engine.media.planes import Box, changed_box, proxy_place, read_rgb, weave, write_change
+from cmet_engine.media.planes import Box, box_of, changed_pixels, proxy_place, read_rgb, weave, write_change
 from cmet_engine.provenance.watermark import Marker
 from cmet_engine.render.base import PartRenderer, Renderer
 
@@ -149,7 +149,8 @@ class FrameRenderer:
         if not (self.shown.deep and frame.source):
             return self._changed(frame, box, before, after)
         if self.marker:
-            after = after + self.marker(frame.index, float(frame.time), before, after, box[:2], LEAST_CHANGE)[..., None]
+            edited = changed_pixels(before, after, LEAST_CHANGE)
+            after = after + self.marker(frame.index, float(frame.time), after, edited, box[:2])[..., None]
         self.shown.add(frame.source, box, before, after)
         shown = frame.part(box).copy()
         changed = (np.abs(after - before) > LEAST_CHANGE).any(2)
@@ -164,11 +165,12 @@ class FrameRenderer:
 
     def _changed(self, frame: Frame, box: Box, before: np.ndarray, after: np.ndarray) -> Frame:
         """A frame of which a region of the 8-bit picture was rendered."""
-        if (within := changed_box(before, after)) is None:
+        changed = changed_pixels(before, after)
+        if (within := box_of(changed)) is None:
             return frame
-        before, after = cut(before, within), cut(after, within)
+        before, after, changed = cut(before, within), cut(after, within), cut(changed, within)
         box = (box[0] + within[0], box[1] + within[1], box[0] + within[2], box[1] + within[3])
-        lighter = self.marker(frame.index, float(frame.time), before, after, box[:2]) if self.marker else None
+        lighter = self.marker(frame.index, float(frame.time), after, changed, box[:2]) if self.marker else None
         if frame.source is not None:
             self.shown.add_proxy(frame.source, box, before, after, lighter)
         return Frame(frame.index, frame.time, _Pasted(frame, box, after, lighter), frame.source)
