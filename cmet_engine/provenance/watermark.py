@@ -138,18 +138,18 @@ class Marker:
             changed: uint8 [h, w], not 0 where it was edited.
             corner: x and y of its first pixel.
         """
-        lighter = np.zeros(changed.shape, np.float32)
-        luma: Any = cv2.extractChannel(after, 1).astype(np.float32)
+        lighter: np.ndarray | None = None
+        luma: np.ndarray = cv2.extractChannel(after, 1).astype(np.float32)
         for geometry, still, poses in self.people:
             share = np.float32(geometry.fade[index])
             if share > 0 and cv2.countNonZero(changed):
                 pose = poses(index // _TOGETHER)[index % _TOGETHER : index % _TOGETHER + 1]
                 if pose.scale[0] > SMALLEST:  # neither lost nor a dot
-                    added = mark(self.number, time, pose, luma, changed, corner, still)
+                    shown = luma if lighter is None else luma + lighter
+                    added = mark(self.number, time, pose, shown, changed, corner, still)
                     added *= share
-                    lighter += added
-                    luma += added
-        return lighter
+                    lighter = added if lighter is None else lighter + added
+        return np.zeros(luma.shape, np.float32) if lighter is None else lighter
 
 
 def _poses(geometry: FaceGeometry) -> Callable[[int], Pose]:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import Protocol
 
 import av
+import cv2
 import numpy as np
 
 from cmet_engine.media.info import Frame, VideoInfo, cut
@@ -208,7 +209,7 @@ class _Pasted:
             within = (x0 - left, y0 - top, x1 - left, y1 - top)
             after = cut(self._after, within)
             if self._lighter is not None:
-                after = np.clip(after + (cut(self._lighter, within) + 0.5)[..., None], 0, 255).astype(np.uint8)
+                after = cv2.add(after, cv2.merge([cut(self._lighter, within)] * 3), dtype=cv2.CV_8U)
             part[y0 - box[1] : y1 - box[1], x0 - box[0] : x1 - box[0]] = after
         return part
 
