@@ -340,7 +340,9 @@ def _track_and_encode(spec: EditSpec, footage: Source, watch: _Watch) -> tuple[l
         for person in asked:
             one = spec.of(person)
             pieces = watch.pieces if watch.pieces is None or len(asked) == 1 else watch.pieces.part(f"person_{person}")
-            geometry, source = track_clip(footage, face=one.face, progress=progress, pieces=pieces)
+            geometry, source = track_clip(
+                footage, face=one.face, progress=progress, pieces=pieces, glimpses=spec.renderer != "none"
+            )
             tracked.append((person, one, geometry, at_rest(source, spec.rests, calibrate=spec.calibrate)))
         emotions = encoding().result()
     people = [
@@ -415,15 +417,9 @@ def _render(
         observers: dict[str, Observer] = {f"shown{name}": kept for name, kept in frames.items()}
         observers |= {f"checked{name}": check for name, check in checks.items()}
         messages = render_video(
-            footage,
-            renderer,
-            video,
-            observers=observers,
-            progress=watch.progress,
-            pieces=watch.pieces,
-            preview=watch.preview,
-            people=[one.geometry for one in people],
-        )
+            footage, renderer, video, observers=observers, progress=watch.progress, pieces=watch.pieces,
+            preview=watch.preview, people=[one.geometry for one in people],
+        )  # fmt: skip
         figures: dict[str, dict[str, Any]] = {
             one.name: dict(checks[one.name].figures(one.source, one.edited)) for one in people
         }
