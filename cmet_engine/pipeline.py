@@ -28,7 +28,7 @@ from cmet_engine.media import audio
 from cmet_engine.media.output import check_folder, check_video, files_read
 from cmet_engine.media.probe import measure, part_of
 from cmet_engine.media.sequences import remove_stale
-from cmet_engine.media.source import Source
+from cmet_engine.media.source import Decoded, Source
 from cmet_engine.media.spaces import of_result
 from cmet_engine.media.writer import check_output
 from cmet_engine.preparation import (
@@ -164,7 +164,7 @@ def edit_clip(
         spec = like_source(spec)
         check_folder(spec, final)
         check_inputs(spec)
-        footage = part_of(spec.clip, *spec.part, spec.space)
+        footage = replace(part_of(spec.clip, *spec.part, spec.space), decoded=Decoded())
         if spec.renderer != "none":
             sound = footage if spec.lips is None else Source.of(spec.lips)
             say_limits(None if spec.portrait else footage, sound, Path(spec.video_name), spec.codec)
@@ -260,7 +260,7 @@ def _render_into(spec: RenderSpec, output: Path, force: bool, watch: _Watch) -> 
     spec = like_source(spec, output.suffix.lower())
     check_output(spec.clip, output, spec.codec)
     matte = matte_of(spec, output.name, beside(output))
-    footage = part_of(spec.clip, *spec.part, spec.space)
+    footage = replace(part_of(spec.clip, *spec.part, spec.space), decoded=Decoded())
     say_limits(footage, footage, output, spec.codec)
     people = []
     for (person, one), given in zip(everyone, curves, strict=True):
