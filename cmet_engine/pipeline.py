@@ -28,7 +28,7 @@ from cmet_engine.media import audio
 from cmet_engine.media.output import check_folder, check_video, files_read
 from cmet_engine.media.probe import measure, part_of
 from cmet_engine.media.sequences import remove_stale
-from cmet_engine.media.source import Source
+from cmet_engine.media.source import Decoded, Source
 from cmet_engine.media.spaces import of_result
 from cmet_engine.media.writer import check_output
 from cmet_engine.preparation import (
@@ -164,7 +164,7 @@ def edit_clip(
         spec = like_source(spec)
         check_folder(spec, final)
         check_inputs(spec)
-        footage = part_of(spec.clip, *spec.part, spec.space)
+        footage = replace(part_of(spec.clip, *spec.part, spec.space), decoded=Decoded())
         if spec.renderer != "none":
             sound = footage if spec.lips is None else Source.of(spec.lips)
             say_limits(None if spec.portrait else footage, sound, Path(spec.video_name), spec.codec)
@@ -260,7 +260,7 @@ def _render_into(spec: RenderSpec, output: Path, force: bool, watch: _Watch) -> 
     spec = like_source(spec, output.suffix.lower())
     check_output(spec.clip, output, spec.codec)
     matte = matte_of(spec, output.name, beside(output))
-    footage = part_of(spec.clip, *spec.part, spec.space)
+    footage = replace(part_of(spec.clip, *spec.part, spec.space), decoded=Decoded())
     say_limits(footage, footage, output, spec.codec)
     people = []
     for (person, one), given in zip(everyone, curves, strict=True):
@@ -340,7 +340,9 @@ def _track_and_encode(spec: EditSpec, footage: Source, watch: _Watch) -> tuple[l
         for person in asked:
             one = spec.of(person)
             pieces = watch.pieces if watch.pieces is None or len(asked) == 1 else watch.pieces.part(f"person_{person}")
-            geometry, source = track_clip(footage, face=one.face, progress=progress, pieces=pieces)
+            geometry, source = track_clip(
+                footage, face=one.face, progress=progress, pieces=pieces, glimpses=spec.renderer != "none"
+            )
             tracked.append((person, one, geometry, at_rest(source, spec.rests, calibrate=spec.calibrate)))
         emotions = encoding().result()
     people = [
@@ -415,15 +417,9 @@ def _render(
         observers: dict[str, Observer] = {f"shown{name}": kept for name, kept in frames.items()}
         observers |= {f"checked{name}": check for name, check in checks.items()}
         messages = render_video(
-            footage,
-            renderer,
-            video,
-            observers=observers,
-            progress=watch.progress,
-            pieces=watch.pieces,
-            preview=watch.preview,
-            people=[one.geometry for one in people],
-        )
+            footage, renderer, video, observers=observers, progress=watch.progress, pieces=watch.pieces,
+            preview=watch.preview, people=[one.geometry for one in people],
+        )  # fmt: skip
         figures: dict[str, dict[str, Any]] = {
             one.name: dict(checks[one.name].figures(one.source, one.edited)) for one in people
         }

@@ -37,6 +37,12 @@ def keep_freed_memory() -> None:
         library.mallopt(_TRIM_THRESHOLD, _KEPT)
 
 
+def release_freed_memory() -> None:
+    """Give the memory back to the system that the C library keeps of what was freed; see `keep_freed_memory`."""
+    with contextlib.suppress(OSError, TypeError, AttributeError):
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 def group_options() -> dict[str, Any]:
     """Arguments for `subprocess.Popen` that put the process and its children into a group of their own."""
     if sys.platform == "win32":

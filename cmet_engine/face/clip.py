@@ -9,6 +9,7 @@ from cmet_engine import cache, fingerprint
 from cmet_engine.errors import CmetError, InvalidInput
 from cmet_engine.face.blendshapes import BASIS_FILE, SOLVER_FILE, load_solver
 from cmet_engine.face.geometry import FaceGeometry
+from cmet_engine.face.glimpses import Glimpses
 from cmet_engine.face.identity import IDENTITY_FILE
 from cmet_engine.face.landmarks import LEFT_EYE_CORNERS, OUTER_LIP_CORNERS, RIGHT_EYE_CORNERS
 from cmet_engine.face.people import number_of, signatures_of
@@ -34,6 +35,7 @@ def track_clip(
     face: int | str | Path = 0,
     progress: Progress | None = None,
     pieces: Segments | None = None,
+    glimpses: bool = False,
 ) -> tuple[FaceGeometry, CoefficientTrack]:
     """Find the face in every frame of a clip and read its coefficients.
 
@@ -43,6 +45,7 @@ def track_clip(
     Args:
         clip: the footage; of a `Source` the part that it stands for.
         face, progress, pieces: see `face.tracker.track`.
+        glimpses: the face will be looked at next: parts of the frames are kept for that if the clip is tracked now.
 
     Returns:
         The geometry (landmarks, pose) and the coefficient track, one entry for every frame of the clip.
@@ -60,7 +63,8 @@ def track_clip(
         if pieces and file:
             folder = pieces.stage("tracking", *_code_and_weights(face), file, face, footage.reading)
         rank, person = (face, None) if isinstance(face, int) else (0, signatures_of(footage, face, progress))
-        geometry = track(footage, face=rank, person=person, progress=progress, pieces=folder)
+        kept = Glimpses() if glimpses else None
+        geometry = track(footage, face=rank, person=person, progress=progress, pieces=folder, glimpses=kept)
         if name:
             cache.put(name, geometry.save)
     if file:

@@ -59,6 +59,20 @@ def _around(transform: np.ndarray, size: int, shape: tuple[int, ...]) -> tuple[n
     return low, np.clip(np.ceil(corners.max(0)).astype(int) + 3, low + 2, shape[1::-1])
 
 
+def region_of_crop(landmarks: np.ndarray, shape: tuple[int, ...], room: float) -> tuple[int, int, int, int]:
+    """The region left, top, right, bottom of a picture that the canonical crop is cut from, grown by a share of its sides.
+
+    Args:
+        landmarks: [478, 3] pixels.
+        shape: of the picture, (height, width, …).
+        room: that share.
+    """
+    low, high = _around(crop_transform(landmarks, 1), 1, shape)
+    grown = np.ceil(room * (high - low)).astype(int)
+    low, high = np.maximum(low - grown, 0), np.minimum(high + grown, shape[1::-1])
+    return int(low[0]), int(low[1]), int(high[0]), int(high[1])
+
+
 def inverse(matrix: np.ndarray) -> np.ndarray:
     """The inverse of an affine map [2, 3]: float64 [2, 3]."""
     linear = np.linalg.inv(matrix[:, :2])

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from cmet_engine.errors import CmetError
+from cmet_engine.face.glimpses import Glimpses
 from cmet_engine.face.landmarks import LANDMARKS
 from cmet_engine.npz import load_arrays
 from cmet_engine.smoothstep import smoothstep
@@ -123,6 +124,7 @@ class FaceGeometry:
         variable: the frames are not evenly spaced in time.
         teeth: float32 [N] in 0..1: how far the rows of teeth are seen to meet; see `teeth.teeth_meet`.
         strangers: bool [N], the person was not found, but somebody else was.
+        glimpses: what is kept in memory of frames for who looks at the face first (`glimpses.Glimpses`), and is not saved.
     """
 
     landmarks: Landmarks | np.ndarray
@@ -137,6 +139,7 @@ class FaceGeometry:
     variable: bool = False
     teeth: np.ndarray = None  # type: ignore[assignment]
     strangers: np.ndarray = None  # type: ignore[assignment]
+    glimpses: Glimpses | None = None
 
     def __post_init__(self) -> None:
         if self.teeth is None:
@@ -182,7 +185,7 @@ class FaceGeometry:
         if (width, height) == self.size:
             return self
         factors = np.array([width / self.size[0], height / self.size[1], width / self.size[0]], np.float32)
-        return replace(self, landmarks=np.asarray(self.landmarks) * factors, size=(width, height))
+        return replace(self, landmarks=np.asarray(self.landmarks) * factors, size=(width, height), glimpses=None)
 
     def spans(self, which: np.ndarray) -> str:
         """When the frames are that a bool [N] marks, in words: `1.20 to 2.00 s, 3.00 to 3.52 s`."""

@@ -4,9 +4,10 @@ A network looks at the canonical crop of the face (`occlusion_network`). Its mat
 the motion of the head. Frames between two that show nothing are not looked at.
 """
 
+import contextlib
 import itertools
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import numpy as np
 from cmet_engine import arkit, cache, fingerprint
 from cmet_engine.face.crop import apply, crop_transform, cut_crop
 from cmet_engine.face.geometry import FaceGeometry, fade_of
+from cmet_engine.face.glimpses import STRIDE
 from cmet_engine.face.landmarks import (
     LEFT_EYE_LOWER,
     LEFT_EYE_UPPER,
@@ -34,9 +36,6 @@ from cmet_engine.media.source import Source
 from cmet_engine.models import assets
 from cmet_engine.progress import Progress, Stage
 from cmet_engine.smoothstep import smoothstep
-
-STRIDE = 6
-"""Every so many frames are looked at; those between only where one of their two shows something."""
 
 LIKELY, SURE, LEAST_SURE = 0.4, 0.65, 14
 """Hysteresis: pixels as probable as the first that are connected to at least so many as probable as the second may count."""
@@ -154,6 +153,7 @@ def find_occlusion(
     """
     footage = Source.of(clip)
     stored = cache.arrays(_key(footage, face), lambda: _packed_up(look(footage, geometry, _network(), progress)))
+    geometry.glimpses = None
     ends = stored["ends"].tolist()
     data = stored["data"].tobytes()
     mattes = [data[a:b] for a, b in itertools.pairwise([0, *ends])]
@@ -196,7 +196,14 @@ def left_out(found: Occlusion, geometry: FaceGeometry) -> Occlusion:
 
 def look(footage: Source, geometry: FaceGeometry, network: Look, progress: Progress | None = None) -> Occlusion:
     """Look at the frames of a clip; `left_out` is not applied yet."""
-    raw, found = zip(*_probabilities(footage, geometry, network, progress), strict=True)
+    seen: list[tuple[bytes, int]] | None = None
+    if geometry.glimpses:
+        with contextlib.suppress(LookupError):  # where something is seen, the frames between are looked at, too
+            seen = list(_probabilities(geometry.glimpses.frames(len(geometry)), geometry, network, progress))
+        geometry.glimpses = None
+    if seen is None:
+        seen = list(_probabilities(VideoReader(footage).frames(whole=False), geometry, network, progress))
+    raw, found = zip(*seen, strict=True)
     mattes: list[bytes] = []
     covered = np.zeros((len(raw), len(PARTS)), np.float32)
     for first, last in geometry.shots():
@@ -224,13 +231,16 @@ def _unpacked(data: bytes) -> np.ndarray:
 
 
 def _probabilities(
-    footage: Source, geometry: FaceGeometry, network: Look, progress: Progress | None
+    frames: Iterable[Frame], geometry: FaceGeometry, network: Look, progress: Progress | None
 ) -> Iterator[tuple[bytes, int]]:
-    """Of every frame the network's probability, compressed, empty where nothing can be there or nobody looked, and what was found."""
+    """Of every frame the network's probability, compressed, empty where nothing can be there or nobody looked, and what was found.
+
+    Every `STRIDE`th frame is looked at; those between only where one of their two shows something.
+    """
     waiting: list[tuple[Frame, np.ndarray] | None] = []
     quiet = PATIENCE - 1  # nothing is known before the first frame
     done = 0
-    for frame in VideoReader(footage).frames(whole=False):
+    for frame in frames:
         if frame.index >= len(geometry):
             break
         points = geometry.landmarks[frame.index]

@@ -8,7 +8,7 @@ import contextlib
 import itertools
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from cmet_engine.face.cuts import CutFinder, thumbnail_of
 from cmet_engine.face.follower import SURE_SCORE, Follower, first_faces, upright_turns
 from cmet_engine.face.gaze import gaze_degrees
 from cmet_engine.face.geometry import FaceGeometry, Landmarks
+from cmet_engine.face.glimpses import Glimpses
 from cmet_engine.face.identity import on_face
 from cmet_engine.face.landmarks import LANDMARKS, LOWER_LIP_OUTER, UPPER_LIP_OUTER
 from cmet_engine.face.person import Person
@@ -112,6 +113,7 @@ def track(
     person: np.ndarray | None = None,
     progress: Progress | None = None,
     pieces: Path | None = None,
+    glimpses: Glimpses | None = None,
 ) -> FaceGeometry:
     """Find one person's face in every frame of a clip.
 
@@ -124,6 +126,7 @@ def track(
         progress: called with ("tracking", frames done, frames in all or None); what it raises ends the work.
         pieces: folder in which finished segments are kept; those that are there already are taken over. The result is the
             same. The caller makes sure that they are of the same clip and face.
+        glimpses: where parts of the frames are kept.
 
     Raises:
         InvalidInput: not a readable video, or no face in any frame.
@@ -146,6 +149,8 @@ def track(
             landmarks = follower.step(frame, cut)
             seen.reject(follower.rejected)
             seen.add(frame, landmarks, follower.stranger)
+            if glimpses:
+                glimpses.add(frame, landmarks)
             if len(seen) % SEGMENT == 0:
                 seen.reject(follower.settle())
                 follower.forget_graph()
@@ -161,7 +166,7 @@ def track(
         raise InvalidInput(
             f"{path.name}: no face was found in any of its {len(seen)} frames; use a clip that shows one."
         )
-    return _finish(seen, info)
+    return replace(_finish(seen, info), glimpses=glimpses)
 
 
 def _with_thumbnails(frames: Iterator[Frame], beside: ThreadPoolExecutor) -> Iterator[tuple[Frame, np.ndarray]]:

@@ -330,21 +330,17 @@ def write_change(
         _add(plane[y0:y1, x0:x1], values, top_value)
 
 
-def changed_box(before: np.ndarray, after: np.ndarray, within: Box | None = None) -> Box | None:
-    """The smallest region that holds every pixel in which two pictures [H, W, 3] differ; None where there is none.
-
-    With `within` only that region is looked at.
-    """
-    left, top, right, bottom = within or (0, 0, before.shape[1], before.shape[0])
-    part = slice(top, bottom), slice(left, right)
-    x, y, width, height = cv2.boundingRect(changed_pixels(before[part], after[part]))
-    return (left + x, top + y, left + x + width, top + y + height) if width else None
+def box_of(pixels: np.ndarray) -> Box | None:
+    """The smallest region that holds every pixel of a mask, uint8 [H, W], that is not 0; None where there is none."""
+    x, y, width, height = cv2.boundingRect(pixels)
+    return (x, y, x + width, y + height) if width else None
 
 
 def changed_pixels(before: np.ndarray, after: np.ndarray, least: float = 0) -> np.ndarray:
     """In which pixels a colour of two pictures [H, W, 3] differs by more than `least`: uint8 [H, W], 255 or 0."""
-    same: Any = (0.0,) * 3, (least,) * 3
-    return cv2.bitwise_not(cv2.inRange(cv2.absdiff(before, after), *same))
+    red, green, blue = cv2.split(cv2.absdiff(before, after))
+    furthest = cv2.max(cv2.max(red, green), blue)
+    return cv2.compare(furthest, least, cv2.CMP_GT)
 
 
 def black_and_white(bits: int, full: bool) -> tuple[int, int]:
@@ -471,11 +467,24 @@ class _Grid(NamedTuple):
             left - x0 * self.across.ratio, min(x1 * self.across.ratio, size[0]) - right, cv2.BORDER_CONSTANT,
         )  # fmt: skip
         (kx, ax), (ky, ay) = self.across.kernel, self.down.kernel
-        rows = _filtered(padded, _ONE, ky, (0, ay))[:: self.down.ratio]
-        once = _filtered(rows, kx, _ONE, (ax, 0))[:, :: self.across.ratio]
+        rows = _every(padded, ky, ay, self.down.ratio)
+        once = np.ascontiguousarray(_filtered(rows, kx, _ONE, (ax, 0))[:, :: self.across.ratio])
         (kx, ax), (ky, ay) = _blurring(self.across), _blurring(self.down)
-        again = 2 * once - _filtered(once, kx, ky, (ax, ay))
-        return (x0, y0, x1, y1), again * (once != 0)
+        again = cv2.addWeighted(once, 2, _filtered(once, kx, ky, (ax, ay)), -1, 0)
+        again[once == 0] = 0
+        return (x0, y0, x1, y1), again
+
+
+def _every(values: np.ndarray, weights: np.ndarray, first: int, ratio: int) -> np.ndarray:
+    """Every so many rows of values [h, w] weighted downwards, as `_filtered` gives them."""
+    count = -(-len(values) // ratio)
+    beyond = max((count - 1) * ratio + len(weights) - first - len(values), 0)
+    padded = cv2.copyMakeBorder(values, first, beyond, 0, 0, cv2.BORDER_REPLICATE) if first or beyond else values
+    result: Any = None
+    for k, weight in enumerate(weights.tolist()):
+        rows = padded[k : k + (count - 1) * ratio + 1 : ratio]
+        result = rows * np.float32(weight) if result is None else cv2.scaleAdd(rows, weight, result)
+    return np.asarray(result)
 
 
 def _filtered(values: np.ndarray, kx: np.ndarray, ky: np.ndarray, anchor: tuple[int, int]) -> np.ndarray:

@@ -87,7 +87,7 @@ class VideoReader:
             if self._place is not None:
                 container.seek(self._place, stream=stream)
             decoding = _deinterlaced(decoded_frames(container, stream, info.clock), stream, info.field_order, fields)
-            for moments in _part(decoding, info, time_base):
+            for moments in self._kept(_part(decoding, info, time_base)):
                 if moments is None:
                     damaged += 1
                     continue
@@ -127,9 +127,19 @@ class VideoReader:
         if damaged:
             self._warn(f"{info.path.name}: {damaged} damaged packet(s) were left out; {count} frames were read.")
 
+    def _kept(self, frames: "Iterator[_Moments | None]") -> "Iterator[_Moments | None]":
+        """The frames as they are decoded, or as they were the last time where they are kept."""
+        if self._source.decoded is None or self.info.field_order:
+            return frames
+        return self._source.decoded.through(self._source.part, frames, _bytes_of)
+
     def _warn(self, sentence: str) -> None:
         if sentence not in self.warnings:
             self.warnings.append(sentence)
+
+
+def _bytes_of(moments: _Moments | None) -> int:
+    return 0 if moments is None else sum(plane.buffer_size for plane in moments.stored.planes)
 
 
 def _place_before(source: Source, start: Fraction) -> int | None:

@@ -2,8 +2,8 @@
 
 import itertools
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -82,6 +82,38 @@ def open_media(path: str | Path, *, format: str | None = None, options: dict[str
     return container
 
 
+class Decoded:
+    """Keeps what is decoded of a short clip, so that whoever reads the whole of it again need not decode."""
+
+    MOST = 256 << 20
+    """Bytes of frames that are kept; of a longer clip none are."""
+
+    def __init__(self) -> None:
+        self._kept: dict[Any, list[Any]] = {}
+
+    def through(self, about: Any, frames: Iterator[Any], size: Callable[[Any], int]) -> Iterator[Any]:
+        """The same frames, kept or as they come.
+
+        Args:
+            about: what tells these frames from others of the clip.
+            frames: decodes them; left alone where they are kept.
+            size: bytes of one.
+        """
+        if about in self._kept:
+            yield from self._kept[about]
+            return
+        kept, room = [], self.MOST
+        for frame in frames:
+            room -= size(frame)
+            if room >= 0:
+                kept.append(frame)
+            else:
+                kept.clear()
+            yield frame
+        if room >= 0:
+            self._kept[about] = kept
+
+
 @dataclass
 class Source:
     """A clip or an image sequence that can be opened again and again.
@@ -91,6 +123,7 @@ class Source:
         pictures: of an image sequence.
         first, end: the frames of it that are meant, `end` not among them; None means all from `first` on.
         space: what the user says about its colours.
+        decoded: what is kept of it in memory while work on it goes on; None for nothing.
     """
 
     path: Path
@@ -98,6 +131,7 @@ class Source:
     first: int = 0
     end: int | None = None
     space: InputSpace = GUESSED
+    decoded: Decoded | None = field(default=None, compare=False, repr=False)
 
     @classmethod
     def of(cls, path: "str | Path | Source", space: InputSpace = GUESSED) -> "Source":

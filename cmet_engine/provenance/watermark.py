@@ -16,7 +16,6 @@ import numpy as np
 
 from cmet_engine.face.geometry import FaceGeometry
 from cmet_engine.face.pose import Pose, normalise
-from cmet_engine.media.planes import changed_pixels
 from cmet_engine.provenance.mark_code import CHIPS, encode
 from cmet_engine.provenance.mark_surface import COLUMNS, DENSITY, ROWS, places
 
@@ -103,14 +102,16 @@ def mark(
     scale = float(pose.scale[0])
     height, width = luma.shape
     shrink = max(int(scale / (HIGHEST * FINENESS)), 1)
-    x, y = places(pose, 0, (*corner, corner[0] + width, corner[1] + height), shrink)
+    below, beside = -height % shrink, -width % shrink
+    x, y = places(pose, 0, (*corner, corner[0] + width + beside, corner[1] + height + below), shrink)
     turned = (pattern(number) * np.exp(2j * np.pi * (SLOW if still else HERTZ) * time)).real.astype(np.float32)
     field: Any = cv2.remap(turned, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_CONSTANT)
-    if shrink > 1:
-        field = cv2.resize(field, (width, height), interpolation=cv2.INTER_CUBIC)
-    field *= _inner(changed, scale)
     share = float(np.clip((LARGE / scale) ** (STILL_FALL if still else FALL), LEAST, 1))
-    field *= _tolerance(luma, scale, 1 - FLAT * (1 - share)) * np.float32(AMPLITUDE * share)
+    whole = cv2.copyMakeBorder(luma, 0, below, 0, beside, cv2.BORDER_REPLICATE) if below or beside else luma
+    field *= _tolerance(whole, scale / shrink, 1 - FLAT * (1 - share), field.shape) * np.float32(AMPLITUDE * share)
+    if shrink > 1:
+        field = cv2.resize(field, whole.shape[::-1], interpolation=cv2.INTER_CUBIC)[:height, :width]
+    field *= _inner(changed, scale, max(shrink // 2, 1))
     return field
 
 
@@ -127,29 +128,28 @@ class Marker:
         self.people = [(geometry, _stands(geometry), functools.lru_cache(2)(_poses(geometry))) for geometry in people]
 
     def __call__(
-        self, index: int, time: float, before: np.ndarray, after: np.ndarray, corner: tuple[int, int], least: float = 0
+        self, index: int, time: float, after: np.ndarray, changed: np.ndarray, corner: tuple[int, int]
     ) -> np.ndarray:
         """What to add to the colours of a region of an edited frame: float32 [h, w] of 255.
 
         Args:
             index, time: number of the frame, and its seconds from the first.
-            before, after: the region before and after the edit, [h, w, 3] RGB of 255.
+            after: the edited region, [h, w, 3] RGB of 255.
+            changed: uint8 [h, w], not 0 where it was edited.
             corner: x and y of its first pixel.
-            least: difference of colours up to which a pixel was not edited.
         """
-        changed = changed_pixels(before, after, least)
-        lighter = np.zeros(changed.shape, np.float32)
-        luma: Any = cv2.extractChannel(after, 1).astype(np.float32)
+        lighter: np.ndarray | None = None
+        luma: np.ndarray = cv2.extractChannel(after, 1).astype(np.float32)
         for geometry, still, poses in self.people:
             share = np.float32(geometry.fade[index])
             if share > 0 and cv2.countNonZero(changed):
                 pose = poses(index // _TOGETHER)[index % _TOGETHER : index % _TOGETHER + 1]
                 if pose.scale[0] > SMALLEST:  # neither lost nor a dot
-                    added = mark(self.number, time, pose, luma, changed, corner, still)
+                    shown = luma if lighter is None else luma + lighter
+                    added = mark(self.number, time, pose, shown, changed, corner, still)
                     added *= share
-                    lighter += added
-                    luma += added
-        return lighter
+                    lighter = added if lighter is None else lighter + added
+        return np.zeros(luma.shape, np.float32) if lighter is None else lighter
 
 
 def _poses(geometry: FaceGeometry) -> Callable[[int], Pose]:
@@ -169,24 +169,47 @@ def _stands(geometry: FaceGeometry) -> bool:
     return len(found) > 0 and float(np.median(found)) < STILL
 
 
-def _inner(changed: np.ndarray, scale: float) -> np.ndarray:
-    """A mask that rises softly from the edge of what was changed to its inside: float32 [h, w] in 0 to 1."""
-    reach = max(round(scale / 40), 2)
-    pad, window = reach + 1, (2 * reach + 1, 2 * reach + 1)
-    mask = cv2.copyMakeBorder(changed.view(np.uint8), pad, pad, pad, pad, cv2.BORDER_CONSTANT)
+def _inner(changed: np.ndarray, scale: float, step: int) -> np.ndarray:
+    """A mask that rises softly from the edge of what was changed to its inside: float32 [h, w] in 0 to 1.
+
+    It is found for squares of `step` pixels, and lies so much further inside that it reaches none that was not changed.
+    """
+    height, width = changed.shape
+    reach = max(round(scale / 40 / step), 2)
+    kept = (
+        reach if step == 1 else reach + 2
+    )  # squares at the edge are changed in part, and enlarging goes half of one further
+    pad, mask = kept + 1, changed.view(np.uint8)
+    if step > 1:
+        mask = cv2.copyMakeBorder(mask, 0, -height % step, 0, -width % step, cv2.BORDER_CONSTANT)
+        mask = cv2.resize(mask, (mask.shape[1] // step, mask.shape[0] // step), interpolation=cv2.INTER_AREA)
+    mask = cv2.copyMakeBorder(mask, pad, pad, pad, pad, cv2.BORDER_CONSTANT)
     mask = cv2.morphologyEx(mask, cv2.MORPH_CLOSE, np.ones((3, 3), np.uint8))
     outlines, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    large = [outline for outline in outlines if cv2.contourArea(outline) > scale**2 / _SPOT]
+    large = [outline for outline in outlines if cv2.contourArea(outline) > (scale / step) ** 2 / _SPOT]
     filled = cv2.drawContours(np.zeros_like(mask), large, -1, (1,), cv2.FILLED)
-    inside = cv2.blur(cv2.erode(filled, np.ones(window, np.uint8)).astype(np.float32), window)
-    return inside[pad:-pad, pad:-pad]
+    inside = cv2.erode(filled, np.ones((2 * kept + 1,) * 2, np.uint8)).astype(np.float32)
+    inside = cv2.blur(inside, (2 * reach + 1,) * 2)[pad:-pad, pad:-pad]
+    if step == 1:
+        return inside
+    rows, columns = inside.shape
+    return cv2.resize(inside, (columns * step, rows * step), interpolation=cv2.INTER_LINEAR)[:height, :width]
 
 
-def _tolerance(luma: np.ndarray, scale: float, flat: float) -> np.ndarray:
-    """How much a place hides, float32 [h, w]: `flat` where the picture is flat, up to 1 where it is busy."""
-    window = (max(round(scale / 12), 2) * 2 + 1,) * 2
-    mean: Any = cv2.blur(luma, window)
-    spread: Any = cv2.blur(luma * luma, window)
+def _tolerance(luma: np.ndarray, unit: float, flat: float, shape: tuple[int, int]) -> np.ndarray:
+    """How much a place hides: `flat` where the picture is flat, up to 1 where it is busy.
+
+    Args:
+        luma: float32 [h, w].
+        unit: samples of the result a unit of the surface.
+        flat: see above.
+        shape: of the result, float32 [h, w] divided by a whole number.
+    """
+    window = (max(round(unit / 12), 2) * 2 + 1,) * 2
+    mean, spread = (
+        cv2.blur(cv2.resize(values, shape[::-1], interpolation=cv2.INTER_AREA), window)
+        for values in (luma, luma * luma)
+    )  # type: Any, Any
     mean *= mean
     spread -= mean
     np.maximum(spread, 0, out=spread)

@@ -10,10 +10,11 @@ from dataclasses import replace
 from typing import Protocol
 
 import av
+import cv2
 import numpy as np
 
 from cmet_engine.media.info import Frame, VideoInfo, cut
-from cmet_engine.media.planes import Box, changed_box, proxy_place, read_rgb, weave, write_change
+from cmet_engine.media.planes import Box, box_of, changed_pixels, proxy_place, read_rgb, weave, write_change
 from cmet_engine.provenance.watermark import Marker
 from cmet_engine.render.base import PartRenderer, Renderer
 
@@ -149,7 +150,8 @@ class FrameRenderer:
         if not (self.shown.deep and frame.source):
             return self._changed(frame, box, before, after)
         if self.marker:
-            after = after + self.marker(frame.index, float(frame.time), before, after, box[:2], LEAST_CHANGE)[..., None]
+            edited = changed_pixels(before, after, LEAST_CHANGE)
+            after = after + self.marker(frame.index, float(frame.time), after, edited, box[:2])[..., None]
         self.shown.add(frame.source, box, before, after)
         shown = frame.part(box).copy()
         changed = (np.abs(after - before) > LEAST_CHANGE).any(2)
@@ -164,11 +166,12 @@ class FrameRenderer:
 
     def _changed(self, frame: Frame, box: Box, before: np.ndarray, after: np.ndarray) -> Frame:
         """A frame of which a region of the 8-bit picture was rendered."""
-        if (within := changed_box(before, after)) is None:
+        changed = changed_pixels(before, after)
+        if (within := box_of(changed)) is None:
             return frame
-        before, after = cut(before, within), cut(after, within)
+        before, after, changed = cut(before, within), cut(after, within), cut(changed, within)
         box = (box[0] + within[0], box[1] + within[1], box[0] + within[2], box[1] + within[3])
-        lighter = self.marker(frame.index, float(frame.time), before, after, box[:2]) if self.marker else None
+        lighter = self.marker(frame.index, float(frame.time), after, changed, box[:2]) if self.marker else None
         if frame.source is not None:
             self.shown.add_proxy(frame.source, box, before, after, lighter)
         return Frame(frame.index, frame.time, _Pasted(frame, box, after, lighter), frame.source)
@@ -206,7 +209,7 @@ class _Pasted:
             within = (x0 - left, y0 - top, x1 - left, y1 - top)
             after = cut(self._after, within)
             if self._lighter is not None:
-                after = np.clip(after + (cut(self._lighter, within) + 0.5)[..., None], 0, 255).astype(np.uint8)
+                after = cv2.add(after, cv2.merge([cut(self._lighter, within)] * 3), dtype=cv2.CV_8U)
             part[y0 - box[1] : y1 - box[1], x0 - box[0] : x1 - box[0]] = after
         return part
 

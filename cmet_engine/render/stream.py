@@ -25,6 +25,7 @@ from cmet_engine.media.segments import SEGMENT
 from cmet_engine.media.source import Source
 from cmet_engine.media.writer import RATE_FACTOR, VideoWriter
 from cmet_engine.models import assets
+from cmet_engine.processes import release_freed_memory
 from cmet_engine.progress import Progress, Stage
 from cmet_engine.provenance.watermark import Marker
 from cmet_engine.render.base import Renderer
@@ -35,8 +36,8 @@ from cmet_engine.resume import Segments, load_arrays, save_arrays
 Preview = Callable[[np.ndarray], None]
 """Called with every edited frame, uint8 [H, W, 3]."""
 
-AHEAD = 2
-"""Batches that wait for a worker, so that none of them stands still while an observer looks at a frame."""
+AHEAD = 1
+"""Batches that wait for a worker, so that none of them stands still while an observer looks at a frame; each is held in memory."""
 
 NOTES = "notes.npz"
 """What is kept beside the finished segments: the notes of renderer and observers."""
@@ -147,6 +148,7 @@ def render_video(
     observers = observers or {}
     rate_factor = RATE_FACTOR if output.rate_factor is None else output.rate_factor
     folder = _segments_folder(pieces, Source.of(clip), renderer, output, rate_factor, observers)
+    release_freed_memory()  # what tracking needed lies elsewhere than what rendering will
     with contextlib.ExitStack() as stack:
         writer = stack.enter_context(_writer(output, info, rate_factor, folder))
         matte = _matte(output, info, folder, stack)

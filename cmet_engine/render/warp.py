@@ -309,24 +309,27 @@ def box_around(points: np.ndarray, margin: int, size: tuple[int, int]) -> Box | 
     return (x0, y0, x1, y1) if x1 > x0 and y1 > y0 else None
 
 
-def _moved(region: np.ndarray, flow: np.ndarray, fine: int = 1) -> np.ndarray:
-    """A picture [h, w, 3] displaced by `flow` [fine * h', w', 2] pixels, in rows `fine` times as dense."""
-    height, width = flow.shape[:2]
-    rows = (np.arange(height, dtype=np.float32) + 0.5) / fine - 0.5
-    places = np.arange(width, dtype=np.float32) + (1j * rows[:, None]).astype(np.complex64)
-    places -= _pairs(flow)
-    at = places.view(np.float32).reshape(height, width, 2)
-    if fine > 1:
-        return cv2.remap(region, at, np.empty(0), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+def _moved(region: np.ndarray, flow: np.ndarray) -> np.ndarray:
+    """A picture [h, w, 3] displaced by `flow` [h, w, 2] pixels."""
     moved = region.copy()
-    still: Any = (-UNMOVED,) * 2, (UNMOVED,) * 2
-    moves = cv2.bitwise_not(cv2.inRange(flow, *still))
-    for top in range(0, height, BAND):  # the face is narrower above and below
-        x, y, columns, count = cv2.boundingRect(moves[top : top + BAND])
-        part = slice(top + y, top + y + count), slice(x, x + columns)
+    for top in range(0, len(flow), BAND):  # the face is narrower above and below
+        band = flow[top : top + BAND]
+        moves = cv2.compare(np.abs(band).reshape(len(band), -1), UNMOVED, cv2.CMP_GT)
+        x, y, columns, count = cv2.boundingRect(moves)
         if columns:
-            moved[part] = cv2.remap(region, at[part], np.empty(0), cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+            x, right = x // 2, (x + columns + 1) // 2
+            part = slice(top + y, top + y + count), slice(x, right)
+            at = _places(band[y : y + count, x:right], x, np.arange(top + y, top + y + count))
+            moved[part] = cv2.remap(region, at, np.empty(0), cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
     return moved
+
+
+def _places(flow: np.ndarray, x: int, rows: np.ndarray) -> np.ndarray:
+    """Where pixels come from that lie from column `x` on in `rows` [h] and are displaced by `flow` [h, w, 2]: float32 [h, w, 2]."""
+    columns = np.arange(x, x + flow.shape[1], dtype=np.float32)
+    places = columns + (1j * rows[:, None]).astype(np.complex64)
+    places -= _pairs(flow)
+    return places.view(np.float32).reshape(flow.shape)
 
 
 def _pairs(flow: np.ndarray) -> np.ndarray:
@@ -345,11 +348,9 @@ def _smooth_lips(moved: np.ndarray, region: np.ndarray, flow: np.ndarray, lips: 
     x1, y1 = (int(v) for v in np.clip(np.ceil(lips.max(0) + room), 0, [width, height]))
     if x1 - x0 < 4 or y1 - y0 < 4 or 1 - np.gradient(flow[y0:y1, x0:x1, 1], axis=0).min() < SQUEEZED:
         return
-    k = SQUEEZED_FINE
-    dense = cv2.resize(flow[y0:y1, x0:x1], (x1 - x0, (y1 - y0) * k), interpolation=cv2.INTER_LINEAR)
-    pairs: Any = _pairs(dense)
-    pairs -= np.complex64(complex(x0, y0))
-    fine = _moved(region, dense, k)
+    rows = (np.arange((y1 - y0) * SQUEEZED_FINE, dtype=np.float32) + 0.5) / SQUEEZED_FINE - 0.5 + y0
+    dense = cv2.resize(flow[y0:y1, x0:x1], (x1 - x0, len(rows)), interpolation=cv2.INTER_LINEAR)
+    fine = cv2.remap(region, _places(dense, x0, rows), np.empty(0), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     moved[y0:y1, x0:x1] = cv2.resize(fine, (x1 - x0, y1 - y0), interpolation=cv2.INTER_AREA)
 
 

@@ -315,13 +315,13 @@ def blend(
         box = (int(columns[0]), int(rows[0]), int(columns[-1]) + 1, int(rows[-1]) + 1)
         part = (slice(box[1], box[3]), slice(box[0], box[2]))
         picture = _slot_picture(region, box, references, counts, flow[..., 2 * k : 2 * k + 2])
-        change[part] += weight[part][..., None] * (picture - own[part])
+        change[part] += cv2.merge([weight[part]] * 3) * (picture - own[part])
         detail[part] += weight[part] * (_detail(picture, fine) - own_detail[part])
     mixed = own + change
     # pictures that do not fit to the pixel lose texture and grain by blending: bring it back to their mean
     lost = np.sqrt((np.maximum(detail, 0) + 0.5) / (_detail(mixed, fine) + 0.5))
     lost = np.clip(lost, 1, MOST_DETAIL) - 1
-    mixed += lost[..., None] * (mixed - cv2.GaussianBlur(mixed, (0, 0), fine))
+    mixed += cv2.merge([lost] * 3) * (mixed - cv2.GaussianBlur(mixed, (0, 0), fine))
     result = draft.copy()
     result[region.part] = quantised(mixed, draft.dtype)
     return result
@@ -341,18 +341,20 @@ def _slot_picture(
     for placed in references:
         if float((placed.share * counts).max()) <= LEAST_WEIGHT:
             continue
+        share = region.enlarged(placed.share, box)
+        left, top, columns, rows = cv2.boundingRect((share > 0).view(np.uint8))
+        part = (slice(top, top + rows), slice(left, left + columns))
+        if not columns:
+            continue
         moved = cv2.remap(placed.sources, x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
-        at = region.enlarged(moved, box)
-        colours = cv2.remap(
-            placed.reference.image, at[..., 0], at[..., 1], cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
-        )
-        gain, share = region.enlarged(placed.gain, box), region.enlarged(placed.share, box)
-        picture += np.minimum(colours * gain, 255) * share[..., None]
+        at, gain = region.enlarged(moved, box)[part], region.enlarged(placed.gain, box)[part]
+        colours = cv2.remap(placed.reference.image, at, np.empty(0), cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+        picture[part] += np.minimum(colours * gain, 255) * cv2.merge([share[part]] * 3)
     return picture
 
 
 def _detail(picture: np.ndarray, width: float) -> np.ndarray:
     """Local energy of what is finer than `width` pixels: float32 [h, w]."""
-    gray = picture.mean(2)
+    gray = cv2.transform(picture, np.full((1, 3), 1 / 3, np.float32))  # many times as quick as NumPy's mean
     fine = gray - cv2.GaussianBlur(gray, (0, 0), width)
     return cv2.GaussianBlur(fine * fine, (0, 0), 3 * width)

@@ -168,7 +168,7 @@ def _blend(slot: Slot, raster: Raster, draft: np.ndarray, upper: np.ndarray, ski
             colours = remap(reference.image, sources).astype(np.float32)
             gain = _gain(draft, colours, skin)
             weight = share * np.float32(reference.share)
-            picture += weight[..., None] * np.minimum(colours * gain, 255)
+            picture += cv2.merge([weight] * 3) * np.minimum(colours * gain, 255)
             stretch += weight * raster.stretch(reference.landmarks)
             bend += weight * _bend(raster, reference.landmarks)
             log_trust += weight * np.float32(np.log(max(reference.trust, LEAST_TRUST)))
@@ -209,8 +209,7 @@ def _gain(draft: np.ndarray, colours: np.ndarray, weight: np.ndarray) -> np.ndar
         shrunk = cv2.resize(values, small, interpolation=cv2.INTER_AREA)
         return cv2.GaussianBlur(shrunk, (0, 0), GAIN_WIDTH * small[0])
 
-    there = np.stack([spread(draft[..., k] * weight) for k in range(3)], -1)
-    here = np.stack([spread(colours[..., k] * weight) for k in range(3)], -1)
+    there, here = (spread(picture * cv2.merge([weight] * 3)) for picture in (draft, colours))
     floor = 4 * spread(weight)[..., None] + 1e-3
     ratio = np.clip((there + floor) / (here + floor), 1 / GAIN_MOST, GAIN_MOST)
     return cv2.resize(ratio, (size, size), interpolation=cv2.INTER_LINEAR)

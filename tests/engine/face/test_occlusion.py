@@ -8,7 +8,9 @@ import pytest
 from cmet_engine.face import occlusion
 from cmet_engine.face.clip import track_clip
 from cmet_engine.face.geometry import FaceGeometry
-from cmet_engine.face.occlusion import EYES, LEAST_FRAMES, MOUTH, SIDE, STRIDE, find_occlusion, look
+from cmet_engine.face.glimpses import STRIDE, Glimpses
+from cmet_engine.face.occlusion import EYES, LEAST_FRAMES, MOUTH, SIDE, find_occlusion, look
+from cmet_engine.face.tracker import track
 from cmet_engine.media.source import Source
 from tests import short_clips
 
@@ -64,6 +66,29 @@ def test_an_eye_that_is_marked_in_part_moves_and_a_hidden_one_does_not(talking):
 def test_a_flash_in_fewer_frames_than_count_is_forgotten(talking):
     assert LEAST_FRAMES > 1
     assert not look(*talking, Scripted([3])).any()
+
+
+def test_what_was_kept_while_tracking_is_seen_as_the_frames_are(talking, monkeypatch):
+    footage, _ = talking
+    crops: list[np.ndarray] = []
+
+    def network(shown: Sequence[np.ndarray]) -> np.ndarray:
+        crops.extend(shown)
+        return np.zeros((len(shown), SIDE, SIDE), np.float32)
+
+    look(footage, track(footage), network)
+    decoded = crops.copy()
+    kept = track(footage, glimpses=Glimpses())
+    with monkeypatch.context() as patched:
+        patched.setattr(occlusion, "VideoReader", lambda *_: pytest.fail("the clip was decoded again"))
+        look(footage, kept, network)
+    assert kept.glimpses is None
+    assert np.array_equal(crops[len(decoded) :], decoded)
+    seeing = track(footage, glimpses=Glimpses())
+    assert all(look(footage, seeing, Scripted(range(1000))).mattes), "the frames between come from the clip"
+    monkeypatch.setattr("cmet_engine.face.glimpses.MOST", 100_000)
+    assert len(look(footage, track(footage, glimpses=Glimpses()), network).mattes) == len(kept)
+    assert np.array_equal(crops[-len(decoded) :], decoded), "too many parts for the memory"
 
 
 def test_a_clip_is_looked_at_once(talking, monkeypatch, tmp_path):

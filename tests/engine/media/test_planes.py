@@ -18,7 +18,8 @@ from cmet_engine.media.planes import (
     TOP_LEFT,
     Tag,
     Upright,
-    changed_box,
+    box_of,
+    changed_pixels,
     layout,
     planar_name,
     read_rgb,
@@ -139,13 +140,13 @@ def test_depth_is_kept_where_something_was_changed() -> None:
     assert len(np.unique(views(frame)[0])) > 450
 
 
-def test_changed_box() -> None:
+def test_where_pictures_differ() -> None:
     picture = np.zeros((20, 30, 3), np.uint8)
     other = picture.copy()
-    assert changed_box(picture, picture) is None and changed_box(picture, other) is None
+    assert box_of(changed_pixels(picture, picture)) is None
     other[4, 7, 1], other[9, 20, 2] = 1, 1
-    assert changed_box(picture, other) == (7, 4, 21, 10)
-    assert changed_box(picture, other, (10, 2, 28, 15)) == (20, 9, 21, 10)
+    assert box_of(changed_pixels(picture, other)) == (7, 4, 21, 10)
+    assert box_of(changed_pixels(picture, other, 1)) is None
 
 
 @pytest.mark.parametrize(

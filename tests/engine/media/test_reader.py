@@ -6,6 +6,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -15,8 +16,10 @@ import numpy as np
 import pytest
 from media_clips import MakeClip, copy, picture, psnr, same_pictures
 
+from cmet_engine.media.planes import views
 from cmet_engine.media.probe import probe
 from cmet_engine.media.reader import VideoReader
+from cmet_engine.media.source import Decoded, Source, decoded_frames
 
 
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
@@ -50,6 +53,36 @@ def test_one_frame(make_clip: MakeClip, tmp_path: Path) -> None:
     assert (info.frames, info.duration, info.variable) == (1, pytest.approx(0.04), False)
     frames, _ = copy(source, tmp_path / "out.mp4")
     same_pictures(frames, VideoReader(tmp_path / "out.mp4"))
+
+
+def test_a_short_clip_that_was_read_is_not_decoded_again(make_clip: MakeClip, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = make_clip("clip.mp4", frames=30)
+    expected = [(frame.time, frame.image) for frame in VideoReader(path)]
+    decoded = []
+
+    def counted(*about: object) -> Iterator[av.VideoFrame | None]:
+        for frame in decoded_frames(*about):  # type: ignore[arg-type]
+            decoded.append(frame)
+            yield frame
+
+    def read(source: Source, start: int = 0) -> int:
+        """How many frames had to be decoded for it."""
+        decoded.clear()
+        frames = VideoReader(source).frames(start, planes=True, whole=False)
+        for frame, (time, image) in zip(frames, expected[start:], strict=True):
+            assert frame.time == time and np.array_equal(frame.image, image)
+            views(frame.source)[0][...] = 0  # the caller's own
+        return len(decoded)
+
+    monkeypatch.setattr("cmet_engine.media.reader.decoded_frames", counted)
+    source = Source(path, decoded=Decoded())
+    assert len(list(itertools.islice(VideoReader(source), 5))) == 5  # not read to its end
+    assert [read(source), read(source), read(source, 7)] == [30, 0, 0]
+    assert read(Source(path)) == 30
+    assert len(list(VideoReader(Source(path, first=4, end=9, decoded=source.decoded)))) == 5
+    monkeypatch.setattr(Decoded, "MOST", 20_000)
+    long = Source(path, decoded=Decoded())
+    assert [read(long), read(long)] == [30, 30]
 
 
 @pytest.mark.parametrize("prefetch", [0, 1, 5])

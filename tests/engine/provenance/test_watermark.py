@@ -127,6 +127,20 @@ def test_the_mark_is_faint_and_lies_only_where_it_may(plain, marked):
     assert np.abs(mark(ID, 0, large, flat, np.ones(flat.shape, bool), (0, 0))).mean() < 0.3
 
 
+def test_the_mark_on_a_large_face_lies_only_where_it_may():
+    side = SIDE * 4 + 3
+    luma = np.full((side, side), 128, np.float32)
+    edited = np.zeros(luma.shape, np.uint8)
+    cv2.ellipse(edited, (side // 2, side // 2), (230, 301), 20, 0, 360, (255,), cv2.FILLED)
+    inside = edited.copy()
+    edited[np.random.default_rng(2).random(edited.shape) < 0.2] = 0  # places that the edit left as they were by chance
+    large = Pose(np.array([4.0 * UNIT]), np.eye(3)[None], np.array([[side / 2, -side / 2, 0]]))
+    change = mark(ID, 0, large, luma, edited, (0, 0))
+    assert not change[inside == 0].any()
+    deep = cv2.erode(inside, np.ones((41, 41), np.uint8)) > 0
+    assert (np.abs(change[deep]) > 0.02).mean() > 0.8
+
+
 def geometry_of(landmarks: np.ndarray) -> FaceGeometry:
     """Where a face is, in every frame the same size."""
     count = len(landmarks)
@@ -142,10 +156,10 @@ def test_the_mark_on_a_still_head_turns_slowly_and_is_read(plain):
         Marker(ID, [geometry_of(np.concatenate([denormalise(points, pose(i * moves)) for i in range(FRAMES)]))])
         for moves in (0, 5)
     )
-    before = np.repeat(plain[0][..., None], 3, 2)
-    after = before + REGION[..., None].astype(np.uint8)
+    after = np.repeat((plain[0] + REGION)[..., None], 3, 2).astype(np.uint8)
+    edited = REGION.astype(np.uint8)
     marks = [
-        np.stack([marker(i, i / RATE, before, after, (0, 0)) for i in range(FRAMES)]) for marker in (still, moving)
+        np.stack([marker(i, i / RATE, after, edited, (0, 0)) for i in range(FRAMES)]) for marker in (still, moving)
     ]
     slow, fast = (np.abs(np.diff(one, axis=0)).mean() for one in marks)
     assert 0 < slow < 0.3 * fast
@@ -157,10 +171,8 @@ def test_the_mark_on_a_still_head_turns_slowly_and_is_read(plain):
 
 def test_a_lost_face_is_not_marked(plain):
     lost = geometry_of(np.zeros((1, 478, 3), np.float32))
-
-    before = np.repeat(plain[0][..., None], 3, 2)
-    after = before + np.uint8(1)
-    assert not Marker(ID, [lost])(0, 0.0, before, after, (0, 0)).any()
+    after = np.repeat(plain[0][..., None], 3, 2)
+    assert not Marker(ID, [lost])(0, 0.0, after, np.ones(after.shape[:2], np.uint8), (0, 0)).any()
 
 
 def test_one_request_has_one_id(tmp_path):
