@@ -124,7 +124,7 @@ class FaceGeometry:
         variable: the frames are not evenly spaced in time.
         teeth: float32 [N] in 0..1: how far the rows of teeth are seen to meet; see `teeth.teeth_meet`.
         strangers: bool [N], the person was not found, but somebody else was.
-        glimpses: what is kept in memory of frames for who looks at the face first (`glimpses.Glimpses`), and is not saved.
+        glimpses: what is kept of frames for who looks at the face first (`glimpses.Glimpses`), and is not saved.
     """
 
     landmarks: Landmarks | np.ndarray

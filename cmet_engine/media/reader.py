@@ -131,7 +131,7 @@ class VideoReader:
         """The frames as they are decoded, or as they were the last time where they are kept."""
         if self._source.decoded is None or self.info.field_order:
             return frames
-        return self._source.decoded.through(self._source.part, frames, _bytes_of)
+        return self._source.decoded.through(self._source.part, frames, self.info.frames, _bytes_of)
 
     def _warn(self, sentence: str) -> None:
         if sentence not in self.warnings:

@@ -91,26 +91,28 @@ class Decoded:
     def __init__(self) -> None:
         self._kept: dict[Any, list[Any]] = {}
 
-    def through(self, about: Any, frames: Iterator[Any], size: Callable[[Any], int]) -> Iterator[Any]:
+    def through(
+        self, about: Any, frames: Iterator[Any], count: int | None, size: Callable[[Any], int]
+    ) -> Iterator[Any]:
         """The same frames, kept or as they come.
 
         Args:
             about: what tells these frames from others of the clip.
             frames: decodes them; left alone where they are kept.
+            count: how many come, as far as that is known.
             size: bytes of one.
         """
         if about in self._kept:
             yield from self._kept[about]
             return
-        kept, room = [], self.MOST
+        kept: list[Any] | None = None if count is None else []
         for frame in frames:
-            room -= size(frame)
-            if room >= 0:
+            if kept is not None:
                 kept.append(frame)
-            else:
-                kept.clear()
+                if max(count or 0, len(kept)) * size(frame) > self.MOST:
+                    kept = None
             yield frame
-        if room >= 0:
+        if kept is not None:
             self._kept[about] = kept
 
 
