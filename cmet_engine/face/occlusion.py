@@ -10,9 +10,11 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from cmet_engine import arkit, cache, fingerprint
 from cmet_engine.face.crop import apply, crop_transform, cut_crop
@@ -43,6 +45,10 @@ LIKELY, SURE, LEAST_SURE = 0.4, 0.65, 14
 CERTAIN, LEAST_CERTAIN = 0.95, 250
 """What is no pair of glasses counts from so many pixels on that are as probable: stubble and folds are seldom taken for that."""
 
+HELD, LEAST_HELD = 12, 150
+"""Within so many frames of one in which a thing counts, and does in most frames around, so many `SURE` pixels are enough: it comes,
+turns or goes."""
+
 BAND, MIDDLE, LEAST_SIDE = slice(28, 72), slice(54, 75), 8
 """Rows of the crop where glasses sit, and columns between their lenses; a pair has so many sure pixels on both sides of those."""
 
@@ -53,6 +59,15 @@ places of `LIKELY` and `SURE`, and rims may be in pieces."""
 THICK, BRIDGE, REACH = 15, 168, (16, 12)
 """What is thicker, pixels of the crop, is no rim but hair that a pair of glasses was joined with, unless it lies so near, across and
 down, to this landmark between the eyes."""
+
+MOSTLY = 0.5
+"""What is as thick in this share of it is no pair of glasses, however far it reaches."""
+
+LASTS = 0.6
+"""What is `LIKELY` in this share of a shot's frames, at the same place of the face, and `CERTAIN` in fewer, is of the face."""
+
+SOLID = 11
+"""Pixels of the crop: holes and gaps in a thing that are narrower belong to it."""
 
 PATIENCE = 25
 """Frames without anything after which the rest is looked at seldom again."""
@@ -83,8 +98,8 @@ BORDER = (-0.05, 0.2)
 
 _UPPER = np.array([name.startswith(("eye", "brow")) for name in arkit.NAMES])
 
-THING, GLASSES = 1, 2
-"""What a pixel is found to be part of."""
+THING, GLASSES, UNSURE = 1, 2, 3
+"""What a pixel is found to be part of; a frame with something that does not count by itself is unsure."""
 
 Look = Callable[[Sequence[np.ndarray]], np.ndarray]
 """Crops uint8 [128, 128, 3] to probabilities [B, 128, 128]."""
@@ -127,11 +142,13 @@ class Occlusion:
         """Sentences for the user about what is left out or not seen of an edit."""
         mouth, eyes = self.covered[:, MOUTH] >= HIDDEN, (self.covered[:, EYES] >= HIDDEN).all(1)
         brows = (self.covered[:, BROWS] >= HIDDEN).all(1)
+        one = (self.covered[:, EYES] >= HIDDEN).any(1) & ~eyes
         whole, dark = mouth & eyes & brows, eyes & ~brows & ~mouth
         told = [
             (whole, "The face is covered at {}; nothing is edited there."),
             (mouth & ~whole, "Something covers the mouth at {}; the edit of mouth and cheeks is left out there."),
             (eyes & brows & ~whole, "Something covers eyes and brows at {}; their edit is left out there."),
+            (one, "Something covers an eye at {}; the edit of eyes and brows is left out there."),
             (dark, "The eyes are hidden, as by dark glasses, at {}; the edit shows in brows and mouth alone there."),
         ]
         return [sentence.format(geometry.spans(which)) for which, sentence in told if which.any()]
@@ -185,11 +202,12 @@ def _network() -> Look:
 
 def left_out(found: Occlusion, geometry: FaceGeometry) -> Occlusion:
     """The same with how far the edit is left out: fully where a part is covered, fading before and after."""
-    mouth = found.covered[:, MOUTH] >= HIDDEN
-    upper = (found.covered[:, (*EYES, *BROWS)] >= HIDDEN).all(1)
+    covered = found.covered >= HIDDEN
+    eyes, brows = covered[:, EYES], covered[:, BROWS]
+    upper = eyes.any(1) & (brows.all(1) | ~eyes.all(1))  # dark glasses hide both eyes, and the brows are edited
     lower, upper = (
         1 - fade_of(~which, geometry.cuts, float(geometry.fps)) if which.any() else np.zeros(len(which), np.float32)
-        for which in (mouth, upper)
+        for which in (covered[:, MOUTH], upper)
     )
     return Occlusion(found.mattes, found.covered, lower, upper)
 
@@ -209,17 +227,33 @@ def look(footage: Source, geometry: FaceGeometry, network: Look, progress: Progr
     for first, last in geometry.shots():
         least = max(LEAST_FRAMES, WORN * sum(map(bool, raw[first:last])))
         worn = found[first:last].count(GLASSES) >= least
+        things = _steady([kind == THING for kind in found[first:last]])
+        own = _of_the_face(raw[first:last])
         for index in range(first, last):
-            matte = _settled(raw, geometry, index, range(first, last), worn)
+            held = bool(things[max(index - HELD - first, 0) : index + HELD + 1 - first].any())
+            matte = _settled(raw, geometry, index, range(first, last), worn, held, own)
             mattes.append(b"" if matte is None else _packed(matte))
             if matte is not None:
                 covered[index] = _shares(matte, geometry.landmarks[index])
+                if worn and (covered[index, EYES] >= HIDDEN).sum() == 1:  # a lens alone hides no eye
+                    covered[index, EYES] = 0
     for shown, frames in itertools.groupby(range(len(mattes)), key=lambda k: bool(mattes[k])):
         run = list(frames)
         if shown and len(run) < min(LEAST_FRAMES, len(mattes)):
             covered[run] = 0
             mattes[run[0] : run[-1] + 1] = [b""] * len(run)
+    for first, last in geometry.shots():
+        covered[first:last] = _without_gaps(covered[first:last])
     return Occlusion(mattes, covered)
+
+
+def _without_gaps(shares: np.ndarray) -> np.ndarray:
+    """Shares [N, K] over time in which nothing goes and comes again within `LEAST_FRAMES`."""
+    if len(shares) < 2:
+        return shares
+    most = np.pad(shares, ((LEAST_FRAMES, LEAST_FRAMES), (0, 0)))
+    most = sliding_window_view(most, LEAST_FRAMES, 0).max(-1)  # of each frame and those before it
+    return sliding_window_view(most, LEAST_FRAMES, 0).min(-1)[1 : len(shares) + 1]
 
 
 def _packed(matte: np.ndarray) -> bytes:
@@ -266,19 +300,42 @@ def _looked_at(frames: Sequence[tuple[Frame, np.ndarray] | None], network: Look)
     result = []
     for frame in frames:
         matte = np.zeros((SIDE, SIDE), np.float32) if frame is None else next(found)
-        possible = (matte > WORN_SURE).sum() >= LEAST_SURE
-        result.append((_packed(matte), int(_counting(matte).max())) if possible else (b"", 0))
+        if (matte > WORN_SURE).sum() < LEAST_SURE:
+            result.append((b"", 0))
+            continue
+        unsure = UNSURE if (matte > SURE).sum() >= LEAST_HELD else 0
+        result.append((_packed(matte), int(_counting(matte).max()) or unsure))
     return result
 
 
-def _settled(raw: Sequence[bytes], geometry: FaceGeometry, index: int, shot: range, worn: bool) -> np.ndarray | None:
-    """The matte of a frame: averaged over its neighbours in the shot, cleared of what is improbable or beside the face."""
+def _steady(flags: list[bool]) -> np.ndarray:
+    """Whether most of the frames around each of a shot are flagged: bool [N]."""
+    reach = len(WEIGHTS) // 2
+    return sliding_window_view(np.pad(flags, reach), len(WEIGHTS)).mean(1) > 0.5
+
+
+def _of_the_face(raw: Sequence[bytes]) -> np.ndarray:
+    """Where something lasts on the face for a shot without ever being certain, as grey stubble does: bool [128, 128]."""
+    likely, certain = np.zeros((2, SIDE, SIDE), np.float32)
+    for matte in map(_unpacked, filter(None, raw)):
+        likely += matte > LIKELY
+        certain += matte > CERTAIN
+    lasting = (likely > LASTS * len(raw)) & (certain < LASTS * len(raw))
+    return np.asarray(cv2.dilate(lasting.astype(np.uint8), np.ones((7, 7), np.uint8)) > 0)
+
+
+def _settled(
+    raw: Sequence[bytes], geometry: FaceGeometry, index: int, shot: range, worn: bool, held: bool, own: np.ndarray
+) -> np.ndarray | None:
+    """The matte of a frame: averaged over its neighbours in the shot, cleared of what is improbable or beside the face.
+
+    `worn`: glasses are expected, `held`: a thing is; `own`: see `_of_the_face`.
+    """
     reach = len(WEIGHTS) // 2
     near = range(max(shot.start, index - reach), min(shot.stop, index + reach + 1))
     if not any(raw[k] for k in near):
         return None
-    own = geometry.landmarks[index]
-    here = _in_crop(own)
+    here = _in_crop(geometry.landmarks[index])
     total, mean = 0.0, np.zeros((SIDE, SIDE), np.float32)
     for k in near:
         weight = WEIGHTS[k - index + reach]
@@ -290,29 +347,45 @@ def _settled(raw: Sequence[bytes], geometry: FaceGeometry, index: int, shot: ran
                 moved = cv2.warpAffine(moved, to, (SIDE, SIDE), borderMode=cv2.BORDER_REPLICATE)
             mean += weight * moved
     mean /= total
-    counts = _counting(mean, _face(here) > 0, worn)
+    counts = _counting(mean, _face(here) > 0, worn, held, own)
     eyes = [_part(here, k) for k in EYES]
     clear = [(mean[eye > 0] > 0.5).mean() < WHOLE for eye in eyes]
     if not counts.any():
         return None
     matte = mean * cv2.dilate((counts > 0).astype(np.uint8), np.ones((3, 3), np.uint8))
+    matte = np.maximum(matte, cv2.morphologyEx(matte * (counts == THING), cv2.MORPH_CLOSE, _disc(SOLID)))
     if any(clear):
-        disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (THICK, THICK))
-        blobs = cv2.morphologyEx((counts == GLASSES).astype(np.float32), cv2.MORPH_OPEN, disc)
+        blobs = _thick((counts == GLASSES).astype(np.float32))
         away = np.abs(np.indices((SIDE, SIDE)) - here[BRIDGE, ::-1, None, None])
         blobs[(away[1] < REACH[0]) & (away[0] < REACH[1])] = 0
         matte *= 1 - cv2.GaussianBlur(cv2.dilate(blobs, np.ones((5, 5))), (0, 0), 2)
     for eye, moves in zip(eyes, clear, strict=True):
         if moves:
-            matte *= 1 - cv2.GaussianBlur(cv2.dilate(eye.astype(np.float32), np.ones((3, 3))), (0, 0), 1)
+            lens = (eye > 0) & (counts != THING)
+            matte *= 1 - cv2.GaussianBlur(cv2.dilate(lens.astype(np.float32), np.ones((3, 3))), (0, 0), 1)
     return matte
 
 
-def _counting(probability: np.ndarray, face: np.ndarray | bool = True, worn: bool = False) -> np.ndarray:
+def _thick(mask: np.ndarray) -> np.ndarray:
+    """The parts of a mask that are thicker than rims."""
+    return np.asarray(cv2.morphologyEx(mask, cv2.MORPH_OPEN, _disc(THICK)))
+
+
+def _disc(side: int) -> Any:
+    return cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
+
+
+def _counting(
+    probability: np.ndarray,
+    face: np.ndarray | bool = True,
+    worn: bool = False,
+    held: bool = False,
+    own: np.ndarray | bool = False,
+) -> np.ndarray:
     """What of a probability counts as lying before the `face` (bool [128, 128]), also where it goes on beside it.
 
     Returns:
-        uint8 [128, 128]: `THING`, `GLASSES` or 0; `worn`: glasses are expected.
+        uint8 [128, 128]: `THING`, `GLASSES` or 0; `worn`, `held`, `own`: see `_settled`.
     """
     sure = (probability > (WORN_SURE if worn else SURE)) & face
     if sure.sum() < LEAST_SURE:
@@ -325,9 +398,15 @@ def _counting(probability: np.ndarray, face: np.ndarray | bool = True, worn: boo
 
     sides = [pixels(sure, columns, BAND) for columns in (slice(MIDDLE.start), slice(MIDDLE.stop, None))]
     pair = np.min(sides, axis=0) >= LEAST_SIDE
-    thing = pixels((probability > CERTAIN) & face) >= LEAST_CERTAIN
+    certain = (probability > CERTAIN) & face & np.logical_not(own)
+    thing = pixels(certain) >= LEAST_CERTAIN
+    if held:
+        thing |= pixels(sure & np.logical_not(own)) >= LEAST_HELD
     if worn or pair.any():
         pair |= pixels(sure, rows=BAND) >= LEAST_SURE  # pieces of rims
+    if not worn and (thing & pair).any():  # fingers reach over both sides, too, but are no rims
+        solid = cv2.morphologyEx(sure.astype(np.uint8), cv2.MORPH_CLOSE, _disc(SOLID))
+        pair &= ~thing | (pixels((_thick(solid) > 0) & face) < MOSTLY * pixels((solid > 0) & face))
     result: np.ndarray = np.where(pair, GLASSES, np.where(thing, THING, 0)).astype(np.uint8)[parts]
     return result
 

@@ -1,5 +1,6 @@
 """Looking for what lies before the face in a clip: seldom where nothing is, steadily where something is."""
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -61,6 +62,59 @@ def test_an_eye_that_is_marked_in_part_moves_and_a_hidden_one_does_not(talking):
         matte = look(*talking, lambda crops, bar=bar: np.repeat(bar[None], len(crops), 0)).matte(5)
         assert (matte[eye] > 0.5).all() if hidden else (matte[eye] < 0.5).all()
         assert matte[top + 3, 64] > 0.8
+
+
+def of(geometry: FaceGeometry, shown: dict[range, tuple[slice, slice, float]]):
+    """A network that sees rectangles with a probability in runs of frames; every frame must be looked at."""
+    blocks = [range(k, min(k + STRIDE, len(geometry))) for k in range(0, len(geometry), STRIDE)]
+    count = iter([k for block in blocks for k in (block[-1], *block[:-1])])  # the last of a block is looked at first
+
+    def network(crops: Sequence[np.ndarray]) -> np.ndarray:
+        result = np.zeros((len(crops), SIDE, SIDE), np.float32)
+        for matte, index in zip(result, itertools.islice(count, len(crops)), strict=True):
+            matte[0, :20] = 0.6  # too little to count, enough to be looked at
+            for frames, (rows, columns, probability) in shown.items():
+                if index in frames:
+                    matte[rows, columns] = probability
+        return result
+
+    return network
+
+
+def test_a_hand_is_no_pair_of_glasses_however_far_it_reaches(talking, monkeypatch):
+    monkeypatch.setattr(occlusion, "PATIENCE", 10_000)  # every frame is looked at
+    hand = (slice(50, 110), slice(30, 98), 0.99)
+    found = look(*talking, of(talking[1], {range(5, 20): hand}))
+    assert (found.matte(12)[55:105, 35:93] > 0.9).all()
+    assert found.covered[12, MOUTH] > 0.9
+    frame = {range(1000): (slice(50, 58), slice(30, 98), 0.99)}
+    assert look(*talking, of(talking[1], frame)).matte(12)[52:56, 40:88].min() > 0.9, "rims stay rims"
+
+
+def test_a_thing_is_seen_while_it_comes_and_goes(talking, monkeypatch):
+    monkeypatch.setattr(occlusion, "PATIENCE", 10_000)
+    coming, there = (slice(95, 112), slice(50, 76), 0.8), (slice(80, 112), slice(45, 85), 0.99)
+    found = look(*talking, of(talking[1], {range(2, 7): coming, range(7, 13): there}))
+    assert all(found.mattes[3:12])
+    assert not any(found.mattes[16:])
+    alone = look(*talking, of(talking[1], {range(2, 13): coming}))
+    assert not alone.any(), "by itself that is a fold or stubble"
+
+
+def test_what_lasts_without_being_certain_is_of_the_face(talking, monkeypatch):
+    monkeypatch.setattr(occlusion, "PATIENCE", 10_000)
+    stubble, surer = (slice(85, 115), slice(40, 90), 0.8), (slice(85, 115), slice(40, 90), 0.97)
+    found = look(*talking, of(talking[1], {range(1000): stubble, range(6, 14): surer}))
+    assert not found.any()
+    assert look(*talking, of(talking[1], {range(6, 14): surer})).any()
+
+
+def test_what_shows_for_a_moment_between_two_covers_is_covered():
+    shares = np.zeros((30, 1), np.float32)
+    shares[[4, 5, 9, 10, 20]] = 0.9
+    result = occlusion._without_gaps(shares)[:, 0]
+    assert result.shape == (30,)
+    assert np.flatnonzero(result > 0.5).tolist() == [4, 5, 6, 7, 8, 9, 10, 20]
 
 
 def test_a_flash_in_fewer_frames_than_count_is_forgotten(talking):

@@ -112,12 +112,21 @@ def test_the_edit_under_a_hand_over_the_mouth_is_left_out_and_faded(geometry, tr
     assert [m for m in renderer.messages if "covers the mouth at 0.72 to 0.84 s" in m]
 
 
+@pytest.mark.parametrize(("eyes", "left"), [((1,), True), ((1, 2), False), ((1, 2, 3, 4), True)])
+def test_eyes_and_brows_are_left_out_under_a_hand_and_brows_go_on_above_dark_glasses(geometry, eyes, left):
+    covered = np.zeros((FRAMES, 5), np.float32)
+    covered[:, eyes] = 1
+    found = left_out(of_mattes([np.ones((SIDE, SIDE), np.float32)] * FRAMES, covered), geometry)
+    assert (found.upper == float(left)).all()
+
+
 @pytest.mark.parametrize(
     ("parts", "words"),
     [
         ((0, 1, 2, 3, 4), "The face is covered"),
         ((1, 2), "The eyes are hidden"),
         ((1, 2, 3, 4), "covers eyes and brows"),
+        ((2, 4), "covers an eye"),
     ],
 )
 def test_what_is_covered_is_said_in_one_line(geometry, parts, words):
