@@ -248,11 +248,11 @@ FAMILIES: dict[str, Family] = {
         "9E 10E 4A 6B 15B 17D",
         None,
         {**_NO_SMILE, "cheekSquint": 0.0, "browInnerUp": 0.4, "browOuterUp": 0.4, "eyeWide": 0.8},
-        "10B 17B",
+        "17B",
     ),
     "fear": Family(
-        "1E 2B 4C 5E 20E 25C 26B",
-        "1E 2B 4C 5E 20E 16A 25C 26B",
+        "1E 2B 4C 5D 20E 25B 26B",
+        "1E 2B 4C 5D 20E 16A 25B 26B",
         {**_NO_SMILE, "eyeSquint": 0.8, "eyeBlink": 0.4, "mouthPress": 0.6},
     ),
     "sad": Family(
@@ -262,7 +262,7 @@ FAMILIES: dict[str, Family] = {
     ),
     "surprised": Family(
         "1C 2E 5D 27D 18C 25C",
-        "1C 2E 5D 27D 18C 25C",
+        "1C 2E 5D 27D 18C 25B",
         {
             **_NO_SMILE,
             "browDown": 0.8,

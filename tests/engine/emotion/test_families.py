@@ -52,8 +52,10 @@ def test_jaws_drop_in_surprise_where_nothing_is_said():
     closed = talking[:, arkit.INDEX["jawOpen"]] < 1e-6
     dropped = edited(silent, "surprised")
     assert mean(dropped, "jawOpen") - mean(dropped, "mouthClose") > 0.2
-    spoken = edited(talking, "surprised")[closed]
+    talks = edited(talking, "surprised")
+    spoken, pucker = talks[closed], arkit.INDEX["mouthPucker"]
     assert (spoken[:, arkit.INDEX["jawOpen"]] - spoken[:, arkit.INDEX["mouthClose"]]).max() < 0.05
+    assert talks[:, pucker].max() > 0.25 and spoken[:, pucker].min() < 0.05  # round for p, b and m no more than before
 
 
 @pytest.mark.parametrize("emotion", sorted(facs.FAMILIES))
