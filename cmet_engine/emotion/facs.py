@@ -262,7 +262,7 @@ FAMILIES: dict[str, Family] = {
     ),
     "surprised": Family(
         "1C 2E 5D 27D 18C 25C",
-        "1C 2E 5D 27D 18C 25B",
+        "1C 2E 5D 27C 18C 25B",
         {
             **_NO_SMILE,
             "browDown": 0.8,
