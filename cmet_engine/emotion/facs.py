@@ -274,8 +274,9 @@ FAMILIES: dict[str, Family] = {
         },
     ),
 }
-"""Emotions whose amounts depend on whether the face speaks (EMFACS, DU): lips that harden in anger and are pushed up in disgust
-part for words, and jaws fall looser between them."""
+"""Emotions whose amounts depend on whether the face speaks (EMFACS, DU, CONTEMPT): lips that harden in anger and are pushed up in
+disgust part for words, and jaws fall looser between them. Two units are there for ARKit's sake: 2 beside 4 in anger draws the brows
+into the V of angry faces, of which `browDown` lowers both ends, and 18 in surprise rounds the mouth as 27 does."""
 
 
 def parse_units(units: str) -> list[tuple[str, str, float]]:

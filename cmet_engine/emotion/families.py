@@ -49,9 +49,9 @@ def on_other_side(vector: np.ndarray, base: np.ndarray) -> bool:
         base: [N, 52], the actor's expression: people show contempt where they move the corner of the mouth more anyway.
     """
     shares = zip(LIBRARY, _shares(vector), strict=True)
-    shown = _lean(np.sum([share * facs.mean_expression(emotion) for emotion, share in shares], 0))
+    shown = float(_lean(np.sum([share * facs.mean_expression(emotion) for emotion, share in shares], 0)))
     own = float(np.mean(_lean(base)))
-    return bool(min(abs(own), abs(shown)) > LEAN and own * shown < 0)
+    return min(abs(own), abs(shown)) > LEAN and own * shown < 0
 
 
 def _lean(coefficients: np.ndarray) -> np.ndarray:
