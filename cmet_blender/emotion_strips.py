@@ -126,6 +126,20 @@ def add_heard(
     return add(obj, name, delta_track, start_frame, strength=float(level.max()), mapping=mapping, influence=keys)
 
 
+def influence_of(key: EmotionKey, duration: float, start_frame: float, rate: float) -> list[tuple[float, float]]:
+    """Keys (scene frame, strength) of a strip for one key of a timeline.
+
+    Args:
+        key: its times count from `start_frame`.
+        duration: seconds of the performance.
+        rate: frames a second of the scene.
+    """
+    end = duration if key.end is None else min(duration, key.end)
+    frames = np.arange(math.floor(start_frame + key.start * rate), math.ceil(start_frame + end * rate) + 1)
+    level = key.envelope((frames - start_frame) / rate, duration).astype(np.float64)
+    return [(float(frames[n]), float(level[n])) for n in actions.simplified(frames, level, RAMP_ERROR)]
+
+
 def _within(part: tuple[float, float] | None, whole: tuple[float, float], name: str) -> tuple[float, float]:
     """The scene frames of `part` that a delta over the frames `whole` reaches.
 

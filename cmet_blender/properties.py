@@ -149,6 +149,7 @@ class CmetScene(Performer, bpy.types.PropertyGroup):
         description="Where the new strip lies",
     )
     fade: rig_settings.view("fade")
+    natural: rig_settings.view("natural")
     voice: StringProperty(
         name="Voice",
         subtype="FILE_PATH",

@@ -36,6 +36,8 @@ FIELDS: dict[str, tuple[Callable[..., Any], dict[str, Any]]] = {
     "gain_mouth": _gain("Mouth", "mouth and jaw"),
     "fade": (IntProperty, {"name": "Fade", "default": 8, "min": 0, "soft_max": 50,
         "description": "Frames in which a new strip comes in and goes out where it does not reach the end of the take"}),
+    "natural": (BoolProperty, {"name": "Natural Course",
+        "description": "A new strip relaxes to a half after its apex, as felt expressions do: after 4 seconds, surprise after one"}),
 }  # fmt: skip
 """The kind and the options of each setting's property."""
 

@@ -1,11 +1,9 @@
 """A shot that the studio hands over: its clip behind the camera, the performance on a character, the emotions as strips."""
 
-import math
 from pathlib import Path
 from typing import Any
 
 import bpy
-import numpy as np
 
 from cmet_engine.client import HANDOVER
 from cmet_engine.emotions import LIKE
@@ -14,7 +12,7 @@ from cmet_engine.files import read_json
 from cmet_engine.timeline import EmotionKey
 from cmet_engine.track import FACE_PLACE, CoefficientTrack
 
-from . import actions, emotion_strips, footage, footage_view, keyframes, mapping
+from . import emotion_strips, footage, footage_view, keyframes, mapping
 from .commands.rigs import open_rig
 from .frames import scene_fps
 
@@ -70,10 +68,7 @@ def _layer(obj: Any, values: dict[str, Any] | None, delta: CoefficientTrack, fou
     key, rate = EmotionKey(**values), float(scene_fps(bpy.context.scene))
     end = min(delta.duration, key.end if key.end is not None else delta.duration)
     part = START + key.start * rate, START + end * rate
-    frames = np.arange(math.floor(part[0]), math.ceil(part[1]) + 1)
-    level = key.envelope((frames - START) / rate, delta.duration).astype(np.float64)
-    corners = actions.simplified(frames, level, emotion_strips.RAMP_ERROR)
-    influence = [(float(frames[n]), float(level[n])) for n in corners]
+    influence = emotion_strips.influence_of(key, delta.duration, START, rate)
     info = {"layer": "file"} if key.emotion == LIKE else {"emotion": key.emotion}
     return emotion_strips.add(
         obj, key.emotion, delta, START, strength=key.strength, mapping=found, part=part, influence=influence, info=info

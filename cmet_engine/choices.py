@@ -53,7 +53,7 @@ DEVICES = ("auto", "cpu", "cuda", "mps")
 FbxPreset = Literal["unreal", "unity", "maya"]
 TakeFormat = Literal["livelink", "audio2face", "audio2face-csv", "facecap", "ifacialmocap", "mediapipe"]
 """Of a track's file; see `take_formats`."""
-Easing = Literal["smooth", "linear", "step"]
+Easing = Literal["smooth", "linear", "step", "natural"]
 View = Literal["edited", "source", "difference", "landmarks", "matte"]
 """What a picture of a moment shows: the edit, the clip as it is, four times their difference, the landmarks that the edit moves, or
 the edit with red where it changed the clip."""

@@ -1,7 +1,7 @@
 """The emotion timeline: which emotion, when, how strong.
 
-Text form of one key, as `--emotion` takes it: `NAME[REGIONS][=STRENGTH][@START-END][#PERSON]`, seconds, either end open:
-`happy`, `sad=0.6`, `happy@0-2.5`, `sarcastic=0.6@2.5-`. NAME may be a blend: `0.7*happy+0.3*fear`. REGIONS, in square brackets, are
+Text form of one key, as `--emotion` takes it: `NAME[REGIONS][=STRENGTH][@START-END][~EASING][#PERSON]`, seconds, either end open:
+`happy`, `sad=0.6`, `happy@0-2.5`, `sarcastic=0.6@2.5-`, `surprised@1-4~natural`. NAME may be a blend: `0.7*happy+0.3*fear`. REGIONS, in square brackets, are
 gains of parts of the face: `angry[brows=1.2,mouth=0.6]=0.8@1-3`. PERSON, where there are
 several, is the number or the name that `cmet faces` shows: `happy@0-2#anna`, `angry#2`.
 """
@@ -23,7 +23,13 @@ from cmet_engine.files import read_json
 FORMAT = "cmet-timeline/1"
 DEFAULT_EASE = 0.3  # seconds; a facial expression takes 0.2 to 0.7 s to its apex (Ekman 2003, Emotions Revealed)
 _MOST = 1e12  # of a number in a key; an integer may be too large to become a float
-EASINGS = ("smooth", "linear", "step")
+EASINGS = ("smooth", "linear", "step", "natural")
+APEX, BRIEF_APEX = 4.0, {"surprised": 1.0}
+"""Seconds at the apex of a `natural` key at most: felt expressions last 0.5 to 4 s (Ekman 1984, Expression and the nature of emotion),
+and surprise is the briefest of emotions (Ekman & Friesen 1975, Unmasking the face)."""
+REMAINS, RELAXING = 0.5, 0.36
+"""What is left of it behind the apex (by eye: it still reads), and the time constant of the way there in seconds: three quarters of
+the expressions in talking clips fall from 90 to 10 % within 0.8 s, which is 2.2 of them (`tests/benchmarks/time_course.py`)."""
 REGIONS: dict[str, tuple[str, ...]] = {
     "brows": arkit.REGIONS["brows"],
     "eyes": arkit.REGIONS["eyes"],
@@ -49,7 +55,7 @@ class EmotionKey:
         strength: 1 is the emotion as learned; 0 nothing; above 1 saturates softly; negative is the opposite.
         start, end: seconds from the start of the clip; `end` None is the end of the clip.
         ease_in, ease_out: seconds of the ramps, inside [start, end]; a ramp at the clip's own start or end is not drawn.
-        easing: `smooth` (cosine), `linear` or `step`.
+        easing: `smooth` (cosine), `linear`, `step`, or `natural`: smooth, and the apex relaxes (`relaxed`).
         person: number or name of whom it is for; None is the one whom the edit is about.
         regions: gain on the strength by `REGIONS`, 0 to `MOST_GAIN`; 1 where none is given.
         strength_keys: pairs (seconds from `start`, factor on the strength from 0 to 10) in order of time; straight lines between
@@ -142,12 +148,15 @@ class EmotionKey:
             InvalidInput: the text is not of that form.
         """
         key, sharp, person = text.strip().partition("#")
+        key, wave, easing = key.partition("~")
         rest, at, times = key.partition("@")
         name, equals, strength, gains = _named(rest)
-        usage = f"'{text}' is not an emotion key; write NAME, NAME=STRENGTH or NAME=STRENGTH@START-END, such as happy=0.8@0-2.5, [brows=1.2,mouth=0.6] behind the name for regions, and #PERSON behind it where there are several."
+        usage = f"'{text}' is not an emotion key; write NAME, NAME=STRENGTH or NAME=STRENGTH@START-END, such as happy=0.8@0-2.5, [brows=1.2,mouth=0.6] behind the name for regions, ~natural for a natural course, and #PERSON behind it where there are several."
         if not name.strip() or gains is None or (sharp and not person.strip()):
             raise InvalidInput(usage)
         values: dict[str, Any] = {"person": person.strip() or None, "regions": gains}
+        if wave:
+            values["easing"] = easing.strip()
         if equals:
             try:
                 values["strength"] = float(strength)
@@ -180,8 +189,12 @@ class EmotionKey:
                 shape = np.minimum(shape, np.clip((times - self.start) / ramp_in, 0, 1))
             if not open_end and ramp_out > 1e-9:
                 shape = np.minimum(shape, np.clip((end - times) / ramp_out, 0, 1))
-            if self.easing == "smooth":
+            if self.easing != "linear":
                 shape = 0.5 - 0.5 * np.cos(np.pi * shape)
+            if self.easing == "natural":
+                shape = shape * relaxed(
+                    parse_blend(self.emotion), times - self.start - (ramp_in if self.start > 0 else 0.0)
+                )
         if self.strength_keys:
             moments, factors = zip(*self.strength_keys, strict=True)
             shape = shape * np.interp(times - self.start, moments, factors)
@@ -313,6 +326,13 @@ def _named(text: str) -> tuple[str, str, str, dict[str, float] | None]:
     except ValueError:
         return name, equals, strength, None
     return name, equals, strength, gains if closed and not behind.strip() else None
+
+
+def relaxed(emotions: Iterable[str], seconds: np.ndarray) -> np.ndarray:
+    """What is left [N] of an expression of `emotions` `seconds` [N] after it came to its apex: 1, and later towards `REMAINS`."""
+    apex = min(BRIEF_APEX.get(name, APEX) for name in emotions)
+    left: np.ndarray = REMAINS + (1 - REMAINS) * np.exp(-np.maximum(seconds - apex, 0) / RELAXING)
+    return left
 
 
 def parse_blend(text: str) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import math
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,11 @@ from bpy_extras.io_utils import ImportHelper
 from cmet_engine.emotions import LIKE
 from cmet_engine.errors import CmetError, InvalidInput, NotFound
 from cmet_engine.files import read_json
-from cmet_engine.timeline import REGIONS, EmotionKey, EmotionTimeline
+from cmet_engine.timeline import BRIEF_APEX, REGIONS, EmotionKey, EmotionTimeline
 from cmet_engine.track import CoefficientTrack
 
 from .. import emotion_strips, export, modes, performers, rig, session
+from ..frames import scene_fps
 from ..nla import PREFIX
 from ..recorder import Recorder
 from ..rig_settings import MODES
@@ -100,6 +102,21 @@ def keep_source(one: Any, settings: Any, state: dict[str, Any]) -> None:
         one.track = str(keep_result(state, "source.npz", f"{Path(settings.clip).stem}_track"))
 
 
+def natural_course(
+    scene: Any, emotion: str, delta: CoefficientTrack, part: tuple[float, float] | None
+) -> list[tuple[float, float]] | None:
+    """Keys of a new strip whose apex relaxes, where the panel asks for that."""
+    settings, rate = scene.cmet, float(scene_fps(scene))
+    begins, ends = ((frame - settings.start_frame) / rate for frame in part or (0, math.inf))
+    begins, fade = max(begins, 0.0), settings.fade / rate
+    if not settings.natural or not begins < min(ends, delta.duration):
+        return None
+    name = emotion if emotion in BRIEF_APEX else "other"  # a name of a user's own need not be one of a timeline
+    end = ends if ends < delta.duration else None
+    key = EmotionKey(name, settings.strength, begins, end, fade, fade, "natural")
+    return emotion_strips.influence_of(key, delta.duration, settings.start_frame, rate)
+
+
 def added(
     context: Any,
     rig_name: str,
@@ -110,9 +127,10 @@ def added(
 ) -> str:
     """Put what a finished edit adds on the rig as a strip; returns what was done."""
     settings, one = context.scene.cmet, still_there(context, rig_name)
+    delta = difference(state)
     strip = emotion_strips.add(
-        one.rig, title, difference(state), settings.start_frame, strength=settings.strength, mapping=mapping_of(one), part=part,
-        fade=settings.fade, info=info,
+        one.rig, title, delta, settings.start_frame, strength=settings.strength, mapping=mapping_of(one), part=part,
+        fade=settings.fade, influence=natural_course(context.scene, title, delta, part), info=info,
     )  # fmt: skip
     choose_layer(one, strip)
     keep_source(one, settings, state)

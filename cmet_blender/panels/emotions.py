@@ -30,6 +30,7 @@ class CMET_PT_emotion(Panel, bpy.types.Panel):
         layout.prop(settings, "strength", slider=True)
         layout.prop(settings, "place")
         layout.prop(settings, "fade")
+        layout.prop(settings, "natural")
         layout.prop(one, "mode")
         if one.rig is not None and modes.others(one.rig, one.mode):
             row = layout.row()

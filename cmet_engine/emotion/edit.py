@@ -21,7 +21,7 @@ from cmet_engine.emotion.embedded_connector import (
     resampled,
     unit_vector,
 )
-from cmet_engine.emotion.families import shaped
+from cmet_engine.emotion.families import on_other_side, shaped
 from cmet_engine.emotion.library import unknown_emotion
 from cmet_engine.emotion.likeness import Likeness
 from cmet_engine.emotion.protection import limit_brows, protect, speaking, within_range
@@ -216,13 +216,18 @@ def _expression_deltas(
     if not moving:
         return result
     even, at = resampled(base, times, FRAME_RATE)  # the network's windows are of 5 frames at this rate
-    stacked = unit_vector(np.stack([vectors[name].vector for name in moving]))
-    deltas = embedded_connector().deltas(stacked, np.clip(even, 0, 1) * EXPRESSION_SCALE) / EXPRESSION_SCALE
-    deltas = scipy.ndimage.gaussian_filter1d(deltas, SMOOTH_SECONDS * FRAME_RATE, axis=1, mode="nearest")
     speech = speaking(even, FRAME_RATE)
-    for name, delta in zip(moving, deltas, strict=True):
-        delta = shaped(delta, vectors[name].vector, even, speech)
-        result[name] = np.stack([np.interp(times, at, delta[:, c]) for c in range(arkit.COUNT)], 1)
+    turned = [name for name in moving if on_other_side(vectors[name].vector, even)]
+    for names, sides in ([n for n in moving if n not in turned], range(arkit.COUNT)), (turned, arkit.MIRROR):
+        if not names:
+            continue
+        seen = even[:, list(sides)]
+        stacked = unit_vector(np.stack([vectors[name].vector for name in names]))
+        deltas = embedded_connector().deltas(stacked, np.clip(seen, 0, 1) * EXPRESSION_SCALE) / EXPRESSION_SCALE
+        deltas = scipy.ndimage.gaussian_filter1d(deltas, SMOOTH_SECONDS * FRAME_RATE, axis=1, mode="nearest")
+        for name, delta in zip(names, deltas, strict=True):
+            delta = shaped(delta, vectors[name].vector, seen, speech)
+            result[name] = np.stack([np.interp(times, at, delta[:, c]) for c in sides], 1)
     return result
 
 

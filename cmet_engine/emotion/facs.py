@@ -44,7 +44,7 @@ ACTION_UNITS: dict[str, dict[str, float]] = {
     "1": {"browInnerUp": 0.85},
     "2": {"browOuterUp": 0.8},
     "4": {"browDown": 0.7},
-    "5": {"eyeWide": 0.6},
+    "5": {"eyeWide": 0.8},
     "6": {"cheekSquint": 0.9, "eyeSquint": 0.35},
     "7": {"eyeSquint": 0.6},
     "9": {"noseSneer": 0.75, "mouthUpperUp": 0.15, "browDown": 0.2, "cheekSquint": 0.3},
@@ -61,6 +61,7 @@ ACTION_UNITS: dict[str, dict[str, float]] = {
     "24": {"mouthPress": 0.55, "mouthRollLower": 0.2, "mouthRollUpper": 0.2},
     "25": {"mouthLowerDown": 0.2, "mouthUpperUp": 0.1},
     "26": {"jawOpen": 0.4},
+    "27": {"jawOpen": 0.8},
     "29": {"jawForward": 0.6},
     "43": {"eyeBlink": 0.6},
 }
@@ -124,9 +125,9 @@ EXPRESSIONS: dict[str, Expression] = {
     ),
     "fear": Expression(
         (
-            Variant(0.5, "1E 2A 4C 5D 20E 25B 10A"),
-            Variant(0.3, "1E 2B 4C 5D 20D 25B 15A"),
-            Variant(0.2, "1E 4B 5D 20D 16A 25B 26A 10A"),
+            Variant(0.5, "1E 2A 4C 5C 20E 25B 10A"),
+            Variant(0.3, "1E 2B 4C 5C 20D 25B 15A"),
+            Variant(0.2, "1E 4B 5C 20D 16A 25B 26A 10A"),
         ),
         {"mouthSmile": 0.7, "mouthDimple": 0.5, "eyeSquint": 0.7, "eyeBlink": 0.4, "mouthPress": 0.5},
         "EMFACS, DU",
@@ -151,9 +152,9 @@ EXPRESSIONS: dict[str, Expression] = {
     ),
     "surprised": Expression(
         (
-            Variant(0.5, "1C 2E 5E 26E 25B"),
-            Variant(0.3, "1C 2E 5E 26E 25B"),
-            Variant(0.2, "1C 2E 5E 26E"),
+            Variant(0.5, "1C 2E 5D 26E 25B"),
+            Variant(0.3, "1C 2E 5D 26E 25B"),
+            Variant(0.2, "1C 2E 5D 26E"),
         ),
         {**_RELAX_SCOWL, "mouthSmile": 0.6, "eyeSquint": 0.6, "eyeBlink": 0.3},
         "EMFACS",
@@ -220,11 +221,13 @@ class Family:
         silent: action units of a face that says nothing.
         speech: action units while it speaks, which leave the mouth its freedom; None for what the connector gives.
         relaxes: share of the actor's own coefficient that gives way, by names without a side.
+        besides: action units that come on top of either.
     """
 
     silent: str
     speech: str | None
     relaxes: dict[str, float]
+    besides: str = ""
 
 
 _NO_SMILE = {"mouthSmile": 1.0, "mouthDimple": 0.6, "cheekSquint": 0.8}
@@ -233,26 +236,33 @@ FAMILIES: dict[str, Family] = {
     "angry": Family(
         "4E 5A 7D 9B 23D 24D 17C 15A",
         None,
-        {**_NO_SMILE, "browInnerUp": 0.9, "browOuterUp": 0.9, "eyeBlink": 0.3},
+        {**_NO_SMILE, "browInnerUp": 1.0, "browOuterUp": 0.9, "eyeBlink": 0.3, "eyeSquint": 0.8},
+        "2B 4B",
+    ),
+    "contempt": Family(
+        "L12C L14E L24D 17C 7B 4A",
+        "L12C L14E L24C 7B 4A",
+        {**_NO_SMILE, "browInnerUp": 0.5, "browOuterUp": 0.5},
     ),
     "disgusted": Family(
         "9E 10E 4A 6B 15B 17D",
         None,
         {**_NO_SMILE, "cheekSquint": 0.0, "browInnerUp": 0.4, "browOuterUp": 0.4, "eyeWide": 0.8},
+        "17B",
     ),
     "fear": Family(
-        "1E 2B 4C 5E 20E 25B 26B",
-        "1E 2B 4C 5E 20E 16A 25B 26B",
+        "1E 2B 4C 5D 20E 25B 26B",
+        "1E 2B 4C 5D 20E 16A 25B 26B",
         {**_NO_SMILE, "eyeSquint": 0.8, "eyeBlink": 0.4, "mouthPress": 0.6},
     ),
     "sad": Family(
-        "1D 4B 15C 17D 43B 7A 24A",
-        "1D 4B 15C 17B 43B 7A",
-        {**_NO_SMILE, "mouthUpperUp": 0.4, "eyeWide": 0.9, "browOuterUp": 0.6},
+        "1E 4B 15C 17E 43C 7B 24A",
+        "1E 4B 15C 17B 43C 7B",
+        {**_NO_SMILE, "mouthUpperUp": 0.4, "eyeWide": 0.9, "browOuterUp": 0.8},
     ),
     "surprised": Family(
-        "1C 2E 5E 26E 25B",
-        "1C 2E 5E 26E 25B",
+        "1C 2E 5D 27D 18C 25C",
+        "1C 2E 5D 27C 18C 25B",
         {
             **_NO_SMILE,
             "browDown": 0.8,
@@ -264,8 +274,9 @@ FAMILIES: dict[str, Family] = {
         },
     ),
 }
-"""Emotions whose amounts depend on whether the face speaks (EMFACS, DU): lips that harden in anger and are pushed up in disgust
-part for words, and jaws fall looser between them."""
+"""Emotions whose amounts depend on whether the face speaks (EMFACS, DU, CONTEMPT): lips that harden in anger and are pushed up in
+disgust part for words, and jaws fall looser between them. Two units are there for ARKit's sake: 2 beside 4 in anger draws the brows
+into the V of angry faces, of which `browDown` lowers both ends, and 18 in surprise rounds the mouth as 27 does."""
 
 
 def parse_units(units: str) -> list[tuple[str, str, float]]:

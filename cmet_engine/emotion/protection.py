@@ -44,8 +44,9 @@ CLIP_MARGIN = 0.02
 OPENING_RANGE = 0.05
 """Lips that are this much further open are free."""
 
-_OPENERS = {"jawOpen": 1.0, "mouthLowerDown": 1.0, "mouthFunnel": 1.0, "mouthUpperUp": 0.25}
-"""What parts the lips, and the share of it that a closure holds back. The lower lip follows the rest of a raised upper lip."""
+_OPENERS = {"jawOpen": 1.0, "mouthLowerDown": 1.0, "mouthFunnel": 1.0, "mouthPucker": 1.0, "mouthUpperUp": 0.25}
+"""What parts the lips, or rounds them as for a vowel, and the share of it that a closure holds back. The lower lip follows the rest of
+a raised upper lip."""
 
 _CLOSERS = {
     "mouthShrugLower": 1.0, "mouthShrugUpper": 0.5, "mouthPress": 0.8, "mouthDimple": 0.5, "mouthRollLower": 0.7, "mouthRollUpper": 0.7,

@@ -247,3 +247,27 @@ def test_the_track_is_cleaned_up_and_calibrated_into_new_files(bpy, scene, track
     settings.track = first
     assert bpy.ops.cmet.calibrate() == {"FINISHED"} and settings.track.endswith("track_rest.npz")
     assert (CoefficientTrack.load(first).coefficients == track.coefficients).all()
+
+
+@pytest.mark.parametrize(("emotion", "seconds"), [("surprised", 1.0), ("angry", 4.0)])
+def test_a_strip_of_a_natural_course_relaxes_after_its_apex(bpy, scene, head, tmp_path, emotion, seconds):
+    from cmet_blender.operators.emotions import added
+    from cmet_engine.arkit import COUNT
+    from cmet_engine.track import CoefficientTrack
+
+    rate = scene.render.fps
+    paths = {
+        f"{name}.npz": str(CoefficientTrack(rate, np.full((10 * rate, COUNT), value)).save(tmp_path / f"{name}.npz"))
+        for name, value in (("edited", 0.5), ("source", 0.1))
+    }
+    scene.cmet.natural, scene.cmet.strength, scene.cmet.fade = True, 0.8, rate // 2
+    added(bpy.context, head.name, emotion, {"files": paths}, (1 + rate, float("inf")), {"emotion": emotion})
+    strip = head.data.shape_keys.animation_data.nla_tracks[f"C-MET: {emotion}"].strips[0]
+    curve = strip.fcurves.find("influence")
+    at = [curve.evaluate(1 + rate * t) for t in (1.0, 1.5, 1.45 + seconds, 1.5 + seconds + 2.0, 9.9)]
+    assert at == pytest.approx([0, 0.8, 0.8, 0.4, 0.4], abs=0.02)
+    assert len(curve.keyframe_points) < 20
+    scene.cmet.natural = False
+    added(bpy.context, head.name, emotion, {"files": paths}, None, {"emotion": emotion})
+    strip = head.data.shape_keys.animation_data.nla_tracks[f"C-MET: {emotion} 2"].strips[0]
+    assert strip.fcurves.find("influence").evaluate(1 + 9 * rate) == pytest.approx(0.8)

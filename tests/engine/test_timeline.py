@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from cmet_engine.errors import CmetError
-from cmet_engine.timeline import EASINGS, REGIONS, EmotionKey, EmotionTimeline, parse_blend
+from cmet_engine.timeline import EASINGS, REGIONS, REMAINS, EmotionKey, EmotionTimeline, parse_blend
 
 MANY = settings(suppress_health_check=list(HealthCheck))
 NAMES = st.sampled_from(["happy", "sad", "0.7*happy+0.3*fear", "-angry", "two-part", "user_1"])
@@ -46,6 +46,8 @@ def keys(draw: st.DrawFn) -> EmotionKey:
         ("happy=-0.5", EmotionKey("happy", -0.5)),
         (" happy = 2 @ 1-2 ", EmotionKey("happy", 2, 1, 2)),
         ("happy@0-2#anna", EmotionKey("happy", 1, 0, 2, person="anna")),
+        ("surprised@1-4~natural", EmotionKey("surprised", 1, 1, 4, easing="natural")),
+        ("sad=0.5 ~ step #anna", EmotionKey("sad", 0.5, easing="step", person="anna")),
         ("angry=0.5 # 2", EmotionKey("angry", 0.5, person="2")),
         ("0.7*happy+0.3*fear=1.5@1-2", EmotionKey("0.7*happy+0.3*fear", 1.5, 1, 2)),
         ("angry[brows=1.2,mouth=0.6]=0.8@1-3", EmotionKey("angry", 0.8, 1, 3, regions={"brows": 1.2, "mouth": 0.6})),
@@ -151,7 +153,10 @@ def test_json_round_trip(tmp_path_factory: pytest.TempPathFactory, made: list[Em
         ),
         ('{"format": "cmet-timeline/1", "keys": [{"emotion": "a", "strength": "1"}]}', "key 1: .*strength"),
         ('{"format": "cmet-timeline/1", "keys": [{"emotion": "a", "end": -1}]}', "key 1: .*ends"),
-        ('{"format": "cmet-timeline/1", "keys": [{"emotion": "a", "easing": "bounce"}]}', "smooth, linear, step"),
+        (
+            '{"format": "cmet-timeline/1", "keys": [{"emotion": "a", "easing": "bounce"}]}',
+            "smooth, linear, step, natural",
+        ),
     ],
 )
 def test_a_wrong_file_is_named(tmp_path: Path, document: str, says: str) -> None:
@@ -198,6 +203,22 @@ def test_ramps(easing: str) -> None:
     else:
         assert at[1.0] == 0
         assert at[1.25] == pytest.approx(0.5) and at[2.75] == pytest.approx(0.5)
+
+
+def test_a_natural_apex_relaxes_and_surprise_does_first() -> None:
+    times = np.arange(0, 10, 0.04)
+    happy, surprised = (
+        EmotionKey(name, 0.8, 1, 9, 0.5, 0.5, "natural").envelope(times, 10.0) for name in ("happy", "surprised")
+    )
+    apex = [(times[e > 0.8 * 0.99].min(), times[e > 0.8 * 0.99].max()) for e in (happy, surprised)]
+    assert apex[0] == pytest.approx((1.5, 5.5), abs=0.08) and apex[1] == pytest.approx((1.5, 2.5), abs=0.08)
+    for envelope in (happy, surprised):
+        assert envelope[np.abs(times - 8.4) < 0.03] == pytest.approx(0.8 * REMAINS, abs=0.01)
+        assert np.abs(np.diff(envelope)).max() < 0.8 * 0.15  # no step anywhere
+    level = EmotionKey("happy", 1, easing="natural").envelope(np.array([0.0, 3.9, 8.0]), 10.0)
+    assert level == pytest.approx([1, 1, REMAINS], abs=0.01)
+    blend = EmotionKey("0.5*happy+0.5*surprised", 1, 1, 9, 0.5, 0.5, "natural").envelope(times, 10.0)
+    assert blend == pytest.approx(surprised / 0.8)
 
 
 def test_ramps_of_a_short_key_shrink_to_fit() -> None:

@@ -6,6 +6,7 @@ import pytest
 from cmet_engine import arkit
 from cmet_engine.emotion import facs
 from cmet_engine.emotion.edit import edit_track, expression_deltas
+from cmet_engine.emotion.families import on_other_side
 from cmet_engine.emotion.library import load_library
 from cmet_engine.emotion.protection import speaking
 from cmet_engine.timeline import EmotionTimeline
@@ -51,14 +52,45 @@ def test_jaws_drop_in_surprise_where_nothing_is_said():
     closed = talking[:, arkit.INDEX["jawOpen"]] < 1e-6
     dropped = edited(silent, "surprised")
     assert mean(dropped, "jawOpen") - mean(dropped, "mouthClose") > 0.2
-    spoken = edited(talking, "surprised")[closed]
+    talks = edited(talking, "surprised")
+    spoken, pucker = talks[closed], arkit.INDEX["mouthPucker"]
     assert (spoken[:, arkit.INDEX["jawOpen"]] - spoken[:, arkit.INDEX["mouthClose"]]).max() < 0.05
+    assert talks[:, pucker].max() > 0.25 and spoken[:, pucker].min() < 0.05  # round for p, b and m no more than before
 
 
 @pytest.mark.parametrize("emotion", sorted(facs.FAMILIES))
 def test_no_smile_stays_below(emotion: str):
     smiling = edited(face(talks=False, mouthSmile=0.6, cheekSquint=0.4), emotion)
-    assert mean(smiling, "mouthSmile") < 0.05
+    right = smiling[RATE:-RATE, arkit.INDEX["mouthSmileRight"]]  # contempt raises the left corner itself
+    assert right.mean() < 0.05 and (emotion == "contempt" or mean(smiling, "mouthSmile") < 0.05)
+
+
+@pytest.mark.parametrize(("emotion", "usual"), [("contempt", "Left"), ("sarcastic", "Right")])
+def test_one_sided_expressions_lie_where_the_mouth_moves_more(emotion: str, usual: str):
+    def sides(**held: float) -> dict[str, float]:
+        values = face(talks=False, mouthSmile=0.2, browDown=0.1)
+        for name, value in held.items():
+            values[:, arkit.INDEX[name]] = value
+        change = edited(values, emotion) - values
+        return {side: float(change[RATE:-RATE, arkit.INDEX["mouthDimple" + side]].mean()) for side in ("Left", "Right")}
+
+    other = "Right" if usual == "Left" else "Left"
+    even, same = sides(), sides(**{"mouthSmile" + usual: 0.3})
+    turned = sides(**{"mouthSmile" + other: 0.3})
+    assert even[usual] > even[other] + 0.05 and same[usual] > same[other] + 0.05
+    assert turned[other] > turned[usual] + 0.05
+
+
+def test_only_one_sided_emotions_change_sides():
+    lopsided = face(talks=False, mouthSmileRight=0.4, browOuterUpLeft=0.3)
+    mirrored = lopsided[:, arkit.MIRROR]
+    library = load_library()
+    happy, contempt = library["happy"], library["contempt"]
+    vectors = {"happy": happy, "contempt": contempt}
+    assert not on_other_side(happy.vector, lopsided) and on_other_side(contempt.vector, lopsided)
+    assert not on_other_side(contempt.vector, mirrored)
+    here, there = (expression_deltas(vectors, values, TIMES) for values in (lopsided, mirrored))
+    np.testing.assert_allclose(here["contempt"], there["contempt"][:, arkit.MIRROR], atol=1e-6)
 
 
 def test_disgust_and_fear_are_not_mistaken_for_their_neighbours():
