@@ -153,9 +153,9 @@ class FrameRenderer:
             edited = changed_pixels(before, after, LEAST_CHANGE)
             after = after + self.marker(frame.index, float(frame.time), after, edited, box[:2])[..., None]
         self.shown.add(frame.source, box, before, after)
-        shown = frame.part(box).copy()
-        changed = (np.abs(after - before) > LEAST_CHANGE).any(2)
-        shown[changed] = np.clip(after[changed] + 0.5, 0, 255).astype(np.uint8)
+        shown = cv2.copyTo(
+            np.clip(after + 0.5, 0, 255).astype(np.uint8), changed_pixels(before, after, LEAST_CHANGE), frame.part(box).copy()
+        )
         return Frame(frame.index, frame.time, _Pasted(frame, box, shown), frame.source)
 
     def _finished(self, frame: Frame, picture: np.ndarray) -> Frame:
