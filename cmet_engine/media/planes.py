@@ -266,7 +266,7 @@ def read_rgb(frame: av.VideoFrame, box: Box, colors: Colors) -> np.ndarray:
         return cv2.merge([luma, luma, luma])
     grid = _Grid.of(about, colors.chroma_place)
     grey = np.float32(2 ** (about.bits - 1))
-    cb, cr = (grid.enlarged(plane, (0, 0), box, -grey, chroma_step) for plane in planes[1:3])
+    cb, cr = (grid.enlarged(plane, box, -grey, chroma_step) for plane in planes[1:3])
     of_red, of_blue = _WEIGHTS.get(colors.matrix, (0.299, 0.114))
     red, blue = luma + (2 - 2 * of_red) * cr, luma + (2 - 2 * of_blue) * cb
     green = (luma - of_red * red - of_blue * blue) / (1 - of_red - of_blue)
@@ -371,6 +371,7 @@ def _add_floats(samples: np.ndarray, change: np.ndarray) -> None:
 
 
 _ONE = np.ones(1, np.float32)
+_CUBIC = -0.75  # of the cubic interpolation (OpenCV's INTER_CUBIC)
 _BAND = 32  # rows that are worked on together: few enough for the processor's cache
 _REACH = 3  # chroma samples that enlarging and averaging look at on either side
 
@@ -390,6 +391,17 @@ class _Axis(NamedTuple):
             return np.full(self.ratio, 1 / self.ratio, np.float32), 0
         weights = self.ratio - np.abs(np.arange(1 - self.ratio, self.ratio, dtype=np.float32))
         return weights / self.ratio**2, self.ratio - 1 - int(self.place)
+
+    def between(self, sample: int) -> tuple[np.ndarray, int]:
+        """Weights that interpolate chroma at luma samples, of which this is the `sample`th of a chroma sample, and which of the weights is
+        that chroma sample's: Keys' cubic convolution, with OpenCV's parameter.
+        """
+        at = (sample - self.place) / self.ratio
+        before = int(np.floor(at))
+        t = at - before
+        ends = [_CUBIC * (((x - 5) * x + 8) * x - 4) for x in (1 + t, 2 - t)]
+        middle = ((_CUBIC + 2) * t - _CUBIC - 3) * t * t + 1
+        return np.array([ends[0], middle, 1 - middle - sum(ends), ends[1]], np.float32), 1 - before
 
     def span(self, low: int, high: int, size: int) -> tuple[int, int]:
         """The chroma samples that luma samples `low` to `high` have a part in, of a plane `size` luma samples long."""
@@ -423,33 +435,29 @@ class _Grid(NamedTuple):
     def whole(self) -> bool:
         return self.across.ratio == self.down.ratio == 1
 
-    def enlarged(
-        self, plane: np.ndarray, corner: tuple[int, int], box: Box, add: Any = 0, times: Any = 1
-    ) -> np.ndarray:
+    def enlarged(self, plane: np.ndarray, box: Box, add: Any = 0, times: Any = 1) -> np.ndarray:
         """(chroma + `add`) * `times` at the luma samples of `box`: float32 [h, w].
 
         Args:
-            plane: chroma samples [h, w].
-            corner: the chroma sample (x, y) of the picture at which `plane` begins.
+            plane: chroma samples [h, w] of the whole picture.
             box: a region of the picture.
         """
         left, top, right, bottom = box
         if self.whole:
-            part = plane[top - corner[1] : bottom - corner[1], left - corner[0] : right - corner[0]]
-            return (part.astype(np.float32) + add) * times
-        (x0, x1), (y0, y1) = (
-            (max(low // axis.ratio - 3 - first, 0), min(-(-high // axis.ratio) + 3 - first, size))
-            for axis, low, high, first, size in (
-                (self.across, left, right, corner[0], plane.shape[1]), (self.down, top, bottom, corner[1], plane.shape[0]),
-            )
-        )  # fmt: skip
+            return (plane[top:bottom, left:right].astype(np.float32) + add) * times
+        (sx, sy), (rows, columns) = (self.across.ratio, self.down.ratio), plane.shape
+        x0, y0 = max(left // sx - _REACH, 0), max(top // sy - _REACH, 0)
+        x1, y1 = min(-(-right // sx) + _REACH, columns), min(-(-bottom // sy) + _REACH, rows)
         part = (plane[y0:y1, x0:x1].astype(np.float32) + add) * times
-        (sx, px), (sy, py) = self.across, self.down
-        way = np.array([[1 / sx, 0, (left - px) / sx - corner[0] - x0], [0, 1 / sy, (top - py) / sy - corner[1] - y0]])
-        return cv2.warpAffine(
-            part, way, (right - left, bottom - top), flags=cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP,
-            borderMode=cv2.BORDER_REPLICATE,
-        )  # fmt: skip
+        result = np.empty((bottom - top, right - left), np.float32)
+        for row in range(sy):  # of the luma samples of a chroma sample
+            for column in range(sx):
+                (kx, ax), (ky, ay) = self.across.between(column), self.down.between(row)
+                values = _filtered(part, kx, ky, (ax, ay))
+                own = result[(row - top) % sy :: sy, (column - left) % sx :: sx]
+                x, y = -(-(left - column) // sx) - x0, -(-(top - row) // sy) - y0
+                own[...] = values[y : y + own.shape[0], x : x + own.shape[1]]
+        return result
 
     def reduced(self, values: np.ndarray, box: Box, size: tuple[int, int]) -> tuple[Box, np.ndarray]:
         """Chroma samples of values [h, w] that are given in `box` and zero elsewhere: their box on the chroma plane, and them.

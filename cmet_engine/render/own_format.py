@@ -151,12 +151,11 @@ class FrameRenderer:
             return self._changed(frame, box, before, after)
         if self.marker:
             edited = changed_pixels(before, after, LEAST_CHANGE)
-            after = after + self.marker(frame.index, float(frame.time), after, edited, box[:2])[..., None]
+            lighter = self.marker(frame.index, float(frame.time), after, edited, box[:2])
+            after = after + cv2.merge([lighter] * 3)
         self.shown.add(frame.source, box, before, after)
-        shown = frame.part(box).copy()
-        changed = (np.abs(after - before) > LEAST_CHANGE).any(2)
-        shown[changed] = np.clip(after[changed] + 0.5, 0, 255).astype(np.uint8)
-        return Frame(frame.index, frame.time, _Pasted(frame, box, shown), frame.source)
+        shown, changed = np.clip(after + 0.5, 0, 255).astype(np.uint8), changed_pixels(before, after, LEAST_CHANGE)
+        return Frame(frame.index, frame.time, _Pasted(frame, box, shown, changed=changed), frame.source)
 
     def _finished(self, frame: Frame, picture: np.ndarray) -> Frame:
         """A frame whose 8-bit picture was rendered as a whole."""
@@ -185,10 +184,18 @@ class _Pasted:
         box: the region.
         after: uint8 [h, w, 3], the region.
         lighter: float32 [h, w] of 255 that is added to its colours.
+        changed: uint8 [h, w], 0 where the region is as it was; None where all of it may differ.
     """
 
-    def __init__(self, frame: Frame, box: Box, after: np.ndarray, lighter: np.ndarray | None = None) -> None:
-        self._frame, self._box, self._after, self._lighter = frame, box, after, lighter
+    def __init__(
+        self,
+        frame: Frame,
+        box: Box,
+        after: np.ndarray,
+        lighter: np.ndarray | None = None,
+        changed: np.ndarray | None = None,
+    ) -> None:
+        self._frame, self._box, self._after, self._lighter, self._where = frame, box, after, lighter, changed
         self.shape = frame.shape
         self._whole: np.ndarray | None = None
 
@@ -210,7 +217,8 @@ class _Pasted:
             after = cut(self._after, within)
             if self._lighter is not None:
                 after = cv2.add(after, cv2.merge([cut(self._lighter, within)] * 3), dtype=cv2.CV_8U)
-            part[y0 - box[1] : y1 - box[1], x0 - box[0] : x1 - box[0]] = after
+            own = part[y0 - box[1] : y1 - box[1], x0 - box[0] : x1 - box[0]]
+            own[...] = after if self._where is None else cv2.copyTo(after, cut(self._where, within), own.copy())
         return part
 
     def sparse(self, step: int) -> np.ndarray:
