@@ -1,5 +1,6 @@
 """The influence of strips, which is the strength of their emotions: its keys, ramps at both ends, and how it goes with a strip."""
 
+import itertools
 import json
 from typing import Any
 
@@ -8,6 +9,7 @@ from .nla import tracks_of
 _SPANS = (
     "cmet_spans"  # custom property of a datablock: JSON with where each strip was when its influence was last looked at
 )
+_GENTLE = 0.1  # share of the steepest part of a ramp below which its top is reached (a cosine's last 3 %), and of a slope that says nothing
 _NOTHING = 1e-4  # influence that counts as none, and frames that count as one place
 
 
@@ -52,30 +54,43 @@ def set_strength(strip: Any, value: float) -> None:
 
 def fades(strip: Any) -> tuple[float, float]:
     """Frames in which the influence of a strip rises from 0 at its start, and falls to 0 at its end."""
+    first, last = (_ramp(strip, end) for end in (False, True))
+    return (first[-1][0] - first[0][0] if first else 0.0), (last[0][0] - last[-1][0] if last else 0.0)
+
+
+def _ramp(strip: Any, end: bool) -> list[tuple[float, float]]:
+    """Keys (frame, influence) of the ramp at an end of a strip, from 0 to its top; none where there is no ramp.
+
+    A curved ramp has several. It ends where the curve no longer rises, much less than before, or faster again after it was flattening.
+    """
     curve = keyed(strip)
     keys = [tuple(point.co) for point in curve.keyframe_points] if curve is not None else []
-    if len(keys) < 2:
-        return 0.0, 0.0
-    rises = abs(keys[0][1]) < _NOTHING and abs(keys[0][0] - strip.frame_start_raw) < 0.01
-    falls = abs(keys[-1][1]) < _NOTHING and abs(keys[-1][0] - strip.frame_end_raw) < 0.01
-    return (keys[1][0] - keys[0][0] if rises else 0.0), (keys[-1][0] - keys[-2][0] if falls else 0.0)
+    keys, place = (keys[::-1], strip.frame_end_raw) if end else (keys, strip.frame_start_raw)
+    if not keys or abs(keys[0][1]) > _NOTHING or abs(keys[0][0] - place) > 0.01:
+        return []
+    steepest, before, count = 0.0, 0.0, 1
+    for (frame, value), (next_frame, next_value) in itertools.pairwise(keys):
+        slope = (abs(next_value) - abs(value)) / max(abs(next_frame - frame), _NOTHING)
+        if slope <= _NOTHING or slope < _GENTLE * steepest or before * (1 + _GENTLE) < min(slope, steepest):
+            break
+        steepest, before, count = max(steepest, slope), slope, count + 1
+    return keys[:count] if count > 1 else []
 
 
 def set_fade(strip: Any, frames: float, end: bool) -> None:
     """Let the influence of a strip rise from 0 at its start, or fall to 0 at its end, in so many frames; keys beyond are kept."""
     first, last = strip.frame_start_raw, strip.frame_end_raw
-    curve = keyed(strip)
+    curve, ramp = keyed(strip), _ramp(strip, end)
     keys = [tuple(point.co) for point in curve.keyframe_points] if curve is not None else [(first, strip.influence)]
-    index, sign, place = (-1, -1, last) if end else (0, 1, first)
-    faded = fades(strip)[end] > 0
-    level = keys[index + sign][1] if faded else keys[index][1]
+    sign, place = (-1, last) if end else (1, first)
+    level = ramp[-1][1] if ramp else keys[-1 if end else 0][1]
     frames = max(0.0, min(frames, (last - first) - fades(strip)[not end]))
     top = place + sign * frames
     if curve is None:
         set_influence(strip, [(first, level), (last, level)])
         curve = strip.fcurves.find("influence")
-    points = curve.keyframe_points
-    for index in [k for k, point in enumerate(points) if (point.co[0] - top) * sign <= _NOTHING][::-1]:
+    points, old = curve.keyframe_points, {frame for frame, _ in ramp[:-1]}
+    for index in [k for k, p in enumerate(points) if p.co[0] in old or (p.co[0] - top) * sign <= _NOTHING][::-1]:
         points.remove(points[index])
     for frame, value in {top: level, **({place: 0.0} if frames > 0 else {})}.items():
         points.insert(frame, value).interpolation = "LINEAR"

@@ -137,6 +137,23 @@ def test_the_list_of_layers_adds_removes_moves_and_solos_them(face):
     face.expects(nothing, half)
 
 
+def test_a_curved_ramp_is_read_and_replaced_as_a_whole(face):
+    from cmet_blender import influence
+
+    strip = face.strip_of("happy")
+    first, last = strip.frame_start_raw, strip.frame_end_raw
+    rising = [(first + k, 0.8 * (0.5 - 0.5 * np.cos(np.pi * k / 10))) for k in range(0, 11, 2)]
+    falling = [(last - k, 0.4 * (0.5 - 0.5 * np.cos(np.pi * k / 12))) for k in range(12, -1, -2)]
+    influence.set_influence(strip, [*rising, (first + 20, 0.8), *falling])  # the apex relaxes in between
+    assert influence.fades(strip) == (10, 12)
+    influence.set_fade(strip, 4, end=True)
+    influence.set_fade(strip, 20, end=False)
+    assert influence.fades(strip) == (20, 4) and round(influence.strength(strip), 4) == 0.8
+    curve = strip.fcurves.find("influence")
+    for frame, level in ((first + 10, 0.4), (first + 20, 0.8), (last - 8, 0.4), (last - 4, 0.4), (last - 2, 0.2)):
+        assert abs(curve.evaluate(frame) - level) < 1e-4, frame
+
+
 def test_a_bake_is_shown_as_one_and_can_be_taken_back(face):
     from cmet_blender import emotion_strips
 
