@@ -340,7 +340,7 @@ def changed_pixels(before: np.ndarray, after: np.ndarray, least: float = 0) -> n
     """In which pixels a colour of two pictures [H, W, 3] differs by more than `least`: uint8 [H, W], 255 or 0."""
     red, green, blue = cv2.split(cv2.absdiff(before, after))
     furthest = cv2.max(cv2.max(red, green), blue)
-    return cv2.compare(furthest, least, cv2.CMP_GT)
+    return cv2.threshold(furthest, least, 255, cv2.THRESH_BINARY)[1].astype(np.uint8, copy=False)
 
 
 def black_and_white(bits: int, full: bool) -> tuple[int, int]:

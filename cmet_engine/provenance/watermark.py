@@ -179,7 +179,7 @@ def _inner(changed: np.ndarray, scale: float, step: int) -> np.ndarray:
     kept = (
         reach if step == 1 else reach + 2
     )  # squares at the edge are changed in part, and enlarging goes half of one further
-    pad, mask = kept + 1, changed.view(np.uint8)
+    pad, mask = kept + 1, changed.view(np.uint8)  # type: int, Any
     if step > 1:
         mask = cv2.copyMakeBorder(mask, 0, -height % step, 0, -width % step, cv2.BORDER_CONSTANT)
         mask = cv2.resize(mask, (mask.shape[1] // step, mask.shape[0] // step), interpolation=cv2.INTER_AREA)
@@ -188,7 +188,7 @@ def _inner(changed: np.ndarray, scale: float, step: int) -> np.ndarray:
     outlines, _ = cv2.findContours(mask, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     large = [outline for outline in outlines if cv2.contourArea(outline) > (scale / step) ** 2 / _SPOT]
     filled = cv2.drawContours(np.zeros_like(mask), large, -1, (1,), cv2.FILLED)
-    inside = cv2.erode(filled, np.ones((2 * kept + 1,) * 2, np.uint8)).astype(np.float32)
+    inside: Any = cv2.erode(filled, np.ones((2 * kept + 1,) * 2, np.uint8)).astype(np.float32)
     inside = cv2.blur(inside, (2 * reach + 1,) * 2)[pad:-pad, pad:-pad]
     if step == 1:
         return inside

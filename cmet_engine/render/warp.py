@@ -314,8 +314,8 @@ def _moved(region: np.ndarray, flow: np.ndarray) -> np.ndarray:
     moved = region.copy()
     for top in range(0, len(flow), BAND):  # the face is narrower above and below
         band = flow[top : top + BAND]
-        moves = cv2.compare(np.abs(band).reshape(len(band), -1), UNMOVED, cv2.CMP_GT)
-        x, y, columns, count = cv2.boundingRect(moves)
+        moves = (np.abs(band) > UNMOVED).view(np.uint8)
+        x, y, columns, count = cv2.boundingRect(moves.reshape(len(band), -1))
         if columns:
             x, right = x // 2, (x + columns + 1) // 2
             part = slice(top + y, top + y + count), slice(x, right)
