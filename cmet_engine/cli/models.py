@@ -45,13 +45,21 @@ def add_command(command: Adder) -> None:
     sub.add_argument("--force", action="store_true", help="replace weights of the same network")
     sub = command("train", train, "train a variant of an embedded model that cannot be embedded", actions)
     sub.add_argument(
-        "variant", choices=("research",), help="the speech encoder, with research-only speech beside the rest"
+        "variant",
+        choices=("research",),
+        help="the speech encoder, with research-only speech beside the rest, and, given faces, the connector",
     )
     sub.add_argument(
         "--data", type=Path, action="append", required=True, metavar="DIR",
         help="labelled speech: CREMA-D, EMO-DB, RAVDESS and MEAD (`docs/training.md`); may be given several times",
     )  # fmt: skip
     sub.add_argument("--cache", type=Path, metavar="DIR", help="keep what is prepared there for the next run")
+    sub.add_argument(
+        "--pictures", type=Path, metavar="DIR", help="also train the connector, on labelled pictures of faces,"
+    )
+    sub.add_argument(
+        "--faces", type=Path, metavar="DIR", help="and on tracks of talking people that `cmet track` wrote"
+    )
     sub.add_argument(
         "-o",
         "--output",
@@ -106,17 +114,30 @@ def convert(options: argparse.Namespace) -> Any:
 
 
 def train(options: argparse.Namespace) -> Any:
-    """Train the research variant of the speech encoder."""
+    """Train the research variant of the speech encoder and, where there are faces, of the connector."""
+    from cmet_engine.emotion.embedded_connector import CONNECTOR_FILE
     from cmet_engine.emotion.predictions import ENCODER_FILES
+    from cmet_engine.emotion.speech import load_encoder
+    from cmet_engine.training.connector.folders import train_from_folders as train_connector
     from cmet_engine.training.speech.config import TrainingConfig
     from cmet_engine.training.speech.recipe import train_folders
 
+    if (options.pictures is None) != (options.faces is None):
+        raise InvalidInput("The connector is trained on --pictures and --faces; give both or neither.")
     weights = options.output / ENCODER_FILES[0]
     config = TrainingConfig.research()
     made = train_folders(options.data, options.output, config=config, cache=options.cache, progress=options.progress)
     made.replace(weights)
+    result: dict[str, Any] = {"encoder": weights}
+    if options.pictures is not None:
+        result["connector"] = options.output / CONNECTOR_FILE
+        train_connector(
+            result["connector"], speech=options.data, pictures=options.pictures, tracks=[options.faces],
+            encoder=load_encoder(str(weights)), checkpoint=options.output / "connector.checkpoint", force=True,
+            progress=options.progress,
+        )  # fmt: skip
     note = f"{OWN}={options.output} uses it; cmet eval speech --data … --weights {weights} --config {options.output / 'config.json'} measures it."
-    return {"encoder": weights, "note": [note]}
+    return {**result, "note": [note]}
 
 
 def check(options: argparse.Namespace) -> Any:

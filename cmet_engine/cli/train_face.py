@@ -26,14 +26,24 @@ def _add_observe(command: Adder, train: Any) -> None:
         metavar="DIR",
         help="holds faces/stills, clips/*.mp4 and models/face_landmarker.task",
     )
+    sub.add_argument("--variants", type=int, metavar="N", help="bent copies of every picture (default 2)")
+    sub.add_argument(
+        "--take",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="recorded coefficients, which some of the copies show; several times",
+    )
     sub.add_argument("-o", "--output", type=Path, required=True, metavar="DIR", help="folder for the observations")
 
 
 def _observe(options: argparse.Namespace) -> Any:
-    from cmet_engine.training.face.observe import observe
+    from cmet_engine.training.face.observe import VARIANTS, observe
 
-    existing(options.data)
-    observe(options.data, options.output, progress=options.progress)
+    existing(options.data, *options.take)
+    variants = VARIANTS if options.variants is None else options.variants
+    observe(options.data, options.output, variants=variants, takes=options.take, progress=options.progress)
     return {"observations": options.output}
 
 

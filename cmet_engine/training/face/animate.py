@@ -1,7 +1,8 @@
 """Talking faces where there are no clips: faces of pictures, moved by recorded coefficients through the basis.
 
 A recording of a face capture application holds coefficients alone. The basis turns them into motion of the landmarks, which is
-added to faces of many people, and the teacher scores the result, which it can because it takes landmarks.
+added to faces of many people, and the teacher scores the result, which it can because it takes landmarks. People who talk hardly
+frown: drawn expressions, published ones of emotions and single shapes, are one more recording.
 """
 
 from collections.abc import Sequence
@@ -18,10 +19,12 @@ from cmet_engine.progress import Progress, Stage
 from cmet_engine.track import CoefficientTrack
 from cmet_engine.training.blendshape_teacher import OUTPUTS, Teacher
 from cmet_engine.training.face.samples import CLIPS, load_observations
+from cmet_engine.training.motion.data import draw_changes
 
 EACH = 3  # faces that every recording moves
 RATE = 12  # frames a second of the recordings that are used: the teacher is slow
 STRENGTHS = (0.7, 1.2)  # times what was recorded
+DRAWN, DRAWN_NAME = 600, "drawn"  # expressions that are drawn, as the frames of one more recording, and its name
 
 
 def animate(
@@ -55,10 +58,9 @@ def animate(
     named = [name for name in OUTPUTS if name in arkit.INDEX]
     columns = [OUTPUTS.index(name) for name in named]
     written = []
-    for number, take in enumerate(takes):
-        track = CoefficientTrack.load(take)
-        step = max(1, round(float(track.fps) / RATE))
-        coefficients = np.clip(track.coefficients[track.valid][::step], 0, 1).astype(np.float64)
+    recordings = [(take.stem, _recorded(take)) for take in takes]
+    recordings.append((DRAWN_NAME, np.clip(draw_changes(np.zeros((DRAWN, arkit.COUNT)), random), 0, 1)))
+    for number, (name, coefficients) in enumerate(recordings):
         for person in range(each):
             motion = np.tensordot(coefficients * random.uniform(*STRENGTHS), components, 1)
             face = faces.only(np.full(len(motion), random.integers(len(faces.landmarks))))
@@ -66,13 +68,13 @@ def animate(
             found = teacher(torch.from_numpy(theirs)).numpy()
             scores = np.zeros((len(found), len(OUTPUTS)), np.float32)
             scores[:, columns] = found[:, arkit.columns(named)]
-            path = observations / CLIPS / f"animated_{take.stem}_{person}.npz"
+            path = observations / CLIPS / f"animated_{name}_{person}.npz"
             path.parent.mkdir(parents=True, exist_ok=True)
             np.savez(
                 path, person=np.full(len(found), path.stem), variant=np.zeros(len(found), np.int16), landmarks=landmarks,
                 teacher_landmarks=theirs, teacher_scores=scores, paths=np.full(len(found), ""), names=np.array(OUTPUTS),
             )  # fmt: skip
-            if tracks is not None:
+            if tracks is not None and name != DRAWN_NAME:
                 found[:, arkit.columns(BLIND)] = coefficients[:, arkit.columns(BLIND)]
                 still = np.zeros((len(found), 3), np.float32), np.zeros((len(found), 4), np.float32)
                 seen = np.ones(len(found), bool)
@@ -80,8 +82,15 @@ def animate(
                 CoefficientTrack(Fraction(RATE), found, *still, seen, {}).save(tracks / f"{path.stem}.npz", force=True)
             written.append(path)
             if progress:
-                progress(Stage.OBSERVE, number * each + person + 1, len(takes) * each)
+                progress(Stage.OBSERVE, number * each + person + 1, len(recordings) * each)
     return written
+
+
+def _recorded(take: Path) -> np.ndarray:
+    """Coefficients float64 [n, 52] of a recording, `RATE` frames a second."""
+    track = CoefficientTrack.load(take)
+    step = max(1, round(float(track.fps) / RATE))
+    return np.clip(track.coefficients[track.valid][::step], 0, 1).astype(np.float64)
 
 
 def _moved(landmarks: np.ndarray, motion: np.ndarray) -> np.ndarray:

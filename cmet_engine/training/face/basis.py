@@ -7,7 +7,7 @@ from scipy.optimize import linear_sum_assignment
 
 from cmet_engine import arkit
 from cmet_engine.face import pose
-from cmet_engine.face.blendshapes import BASIS_FILE, BLIND, mirror_motion, read_back, rest_face
+from cmet_engine.face.blendshapes import BASIS_FILE, BLIND, UNSURE, mirror_motion, read_back, rest_face
 from cmet_engine.face.pose import TEMPLATE_FILE, Template, fit_similarity, normalise, pose_terms
 from cmet_engine.face.smooth import smooth, window_half
 from cmet_engine.training.face.samples import STILLS, Sample, load_observations, read_names, write_asset
@@ -17,6 +17,8 @@ LEAST_FRAMES = 10  # of a clip that the basis learns from
 BASIS_ROUNDS = 2  # of reading coefficients back and fitting anew
 SHAPE_STRENGTH = 1.0  # of the rig's shape of a coefficient against the observations, in square roots of frames
 BLIND_STRENGTH = 20.0  # times that, for coefficients that the teacher does not report
+UNSURE_STRENGTH = 3.0  # times that, for those it reports with low scores: large eyes must not pass for widened ones
+PICTURES_WEIGHT = 10.0  # of the pictures against a clip of as many frames
 TURNING_STRENGTH = 0.05  # times that, towards zero, for the terms of the head's turning
 OTHER_SIDE_STRENGTH = 50.0  # times the strength, for a coefficient of one side on the other side's landmarks
 MIDDLE = 0.15  # outer-eye distances from the middle to where the other side begins in full
@@ -74,8 +76,9 @@ def train_basis(observations: Path, rig: Path, *, test_clips: Path | None = None
 
     The mean face is made first where there are pictures of many people; a solver that was trained on another mean face must be trained anew.
 
-    Ridge regression over the clips towards the shapes of a rig (ICT-FaceKit), coefficients first from the teacher, then
-    read back from the landmarks (`blendshapes.read_back`), in turns. Left and right are mirror images of each other.
+    Ridge regression over the clips, and over pictures of many people, towards the shapes of a rig (ICT-FaceKit). Coefficients of
+    clips come first from the teacher, then are read back from the landmarks (`blendshapes.read_back`), in turns. Left and right
+    are mirror images of each other.
 
     Args:
         observations: folder that `observe` wrote.
@@ -86,11 +89,15 @@ def train_basis(observations: Path, rig: Path, *, test_clips: Path | None = None
         train_template(observations, test_clips=test_clips)
     else:
         _reset_turning()
-    clips = [s for s in load_observations(observations, read_names(test_clips), test=False) if s.clip]
-    points, terms, scores = _clip_motion(clips)
+    samples = load_observations(observations, read_names(test_clips), test=False)
+    points, terms, scores = _clip_motion([s for s in samples if s.clip])
+    among_people = [
+        PICTURES_WEIGHT * side for side in _normal_equations(*_differences([s for s in samples if not s.clip]))
+    ]
     shapes = rig_shapes(rig).reshape(arkit.COUNT, -1)
     strength = np.full(arkit.COUNT + pose.POSE_TERMS, SHAPE_STRENGTH)
-    strength[[arkit.INDEX[n] for n in BLIND]] *= BLIND_STRENGTH
+    strength[arkit.columns(BLIND)] *= BLIND_STRENGTH
+    strength[arkit.columns(UNSURE)] *= UNSURE_STRENGTH
     strength[arkit.COUNT :] = TURNING_STRENGTH
     target = np.concatenate([shapes, np.zeros((pose.POSE_TERMS, shapes.shape[1]))])
     coefficients = [c.copy() for c in scores]
@@ -101,7 +108,8 @@ def train_basis(observations: Path, rig: Path, *, test_clips: Path | None = None
                 still = x - terms[i] @ turning
                 rest = rest_face(still, scores[i], components)
                 coefficients[i] = read_back((still - rest) @ components.T, scores[i], components)
-        left, right = _normal_equations(points, coefficients, terms)
+        within = _normal_equations(points, coefficients, terms)
+        left, right = (a + b for a, b in zip(within, among_people, strict=True))
         solved = _solve_by_side(left, right, strength, target)
         components, turning = solved[: arkit.COUNT], solved[arkit.COUNT :]
         components = (components + mirror_motion(components)[list(arkit.MIRROR)]) / 2
@@ -124,6 +132,21 @@ def _clip_motion(clips: list[Sample]) -> tuple[list[np.ndarray], list[np.ndarray
         terms.append(pose_terms(head.rotation))
         scores.append(smooth(frames.scores[..., None].astype(np.float64), window_half(25.0))[..., 0])
     return points, terms, scores
+
+
+def _differences(pictures: list[Sample]) -> tuple[list[np.ndarray], list[np.ndarray], list[np.ndarray]]:
+    """Of pictures as they are: landmarks away from the mean face [n, 1434], scores [n, 52], pose terms [n, P].
+
+    People differ by expression, among other things, and many of them tell what each coefficient does.
+    """
+    points, scores, terms = [], [], []
+    for sample in pictures:
+        plain = sample.only(~sample.varied)
+        x, head = normalise(plain.landmarks)
+        points.append((x - pose.template().points).reshape(len(x), -1))
+        terms.append(pose_terms(head.rotation))
+        scores.append(plain.scores.astype(np.float64))
+    return points, scores, terms
 
 
 def _normal_equations(

@@ -1,28 +1,39 @@
 """Landmarks and scores of pictures and clips, by the tracker and by MediaPipe's landmarker: what solver and basis learn from.
 
 Every picture is also observed bent, turned, blurred and mirrored (`varied`). A smooth random displacement of the pixels
-makes a face of another build with another expression that is still a photograph, and both observe the same one.
+makes a face of another build with another expression that is still a photograph, and both observe the same one. Half of these
+have been given an expression by the `warp` renderer first (`moved`): few pictures show anger, or a mouth in mid-word.
 """
 
 import csv
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 
+from cmet_engine import arkit
 from cmet_engine.errors import InvalidInput
 from cmet_engine.face.mesh import Landmarker, Mesh, box_of
 from cmet_engine.face.pose import LANDMARKS
 from cmet_engine.face.tracker import track
 from cmet_engine.media.reader import VideoReader
 from cmet_engine.progress import Progress, Stage
+from cmet_engine.render.motion import landmark_motion
+from cmet_engine.render.warp import facing_weights, warp
+from cmet_engine.track import CoefficientTrack
 from cmet_engine.training.blendshape_teacher import OUTPUTS
+from cmet_engine.training.face.samples import canonical
+from cmet_engine.training.motion.data import draw_changes
 
 VARIANTS = 2  # of every picture, beside the picture itself
 CLIP_STEP = 10  # frames between those of a clip that are also observed varied
 BEND = 0.035  # standard deviation of the displacement in picture widths, at its largest
 TURN = 25.0  # degrees either way in the plane
+MOVED = 0.5  # share of the bent pictures that are given an expression first
+STRENGTHS = (0.7, 1.6)  # times the change of expression that was drawn
+FURTHEST = 0.35  # of the face's width: nothing moves further
 
 
 def varied(image: np.ndarray, random: np.random.Generator) -> np.ndarray:
@@ -56,13 +67,48 @@ def varied(image: np.ndarray, random: np.random.Generator) -> np.ndarray:
     return np.ascontiguousarray(light)
 
 
+def moved(
+    image: np.ndarray, landmarks: np.ndarray, scores: np.ndarray, recorded: np.ndarray, random: np.random.Generator
+) -> np.ndarray:
+    """The picture with another expression: an emotion, some single shapes, or a moment of a recording.
+
+    Args:
+        image: uint8 [H, W, 3].
+        landmarks: [478, 3] pixels.
+        scores: [52] of the picture, canonical order.
+        recorded: [N, 52] coefficients that faces have been seen with; N may be 0.
+        random: of all chance.
+    """
+    change = draw_changes(scores[None], random)[0]
+    if len(recorded) and random.random() < 0.5:
+        change = recorded[random.integers(len(recorded))] - scores
+    change = np.clip(scores + change * random.uniform(*STRENGTHS), 0, 1) - scores
+    points = landmarks[None].astype(np.float64)
+    motion = landmark_motion(points, change[None], scores[None])[0] * facing_weights(points)[0][:, None]
+    return image if np.abs(motion).max() > FURTHEST * np.ptp(points[0, :, 0]) else warp(image, points[0], motion)
+
+
+def recorded_frames(takes: Sequence[Path]) -> np.ndarray:
+    """Coefficients float32 [N, 52] of the frames with a face in recordings of any application."""
+    tracks = [CoefficientTrack.load(take) for take in takes]
+    frames = [np.clip(track.coefficients[track.valid], 0, 1) for track in tracks]
+    return np.concatenate([np.zeros((0, arkit.COUNT), np.float32), *frames])
+
+
 def observe_pictures(
-    folder: Path, task: Path, output: Path, *, variants: int = VARIANTS, seed: int = 0, progress: Progress | None = None
+    folder: Path,
+    task: Path,
+    output: Path,
+    *,
+    variants: int = VARIANTS,
+    takes: Sequence[Path] = (),
+    seed: int = 0,
+    progress: Progress | None = None,
 ) -> None:
     """Observe every picture that `folder/index.csv` names (columns path, person) and write the observations.
 
     The .npz holds `person`, `paths`, `variant` (0: the picture itself), `landmarks` of the tracker, `teacher_landmarks`,
-    `teacher_scores` and `names`.
+    `teacher_scores` and `names`. Beside every picture `variants` bent copies are observed, some of them `moved`, also as `takes` say.
 
     Raises:
         CmetError: the index is missing or names no picture.
@@ -72,16 +118,22 @@ def observe_pictures(
             rows = list(csv.DictReader(file))
     except OSError as error:
         raise InvalidInput(f"Cannot read {folder / 'index.csv'}: {error.strerror}.") from error
-    mesh, landmarker = Mesh(), Landmarker(task)
+    mesh, landmarker, recorded = Mesh(), Landmarker(task), recorded_frames(takes)
     seen = _Observations()
     for i, row in enumerate(rows):
         image = cv2.imread(str(folder / row["path"]))
         if image is None:
             continue
         random = np.random.default_rng([seed, i])
-        for variant in range(variants + 1):
-            plain = np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
-            picture = varied(plain, random) if variant else plain
+        plain = np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
+        found = landmarker.detect(plain)
+        seen.add(row["person"], 0, mesh, found, plain, row["path"])
+        scores = canonical(np.asarray(found[1])[None], list(OUTPUTS))[0] if found else None
+        for variant in range(1, variants + 1):
+            picture = plain
+            if found and scores is not None and random.random() < MOVED:
+                picture = moved(plain, found[0], scores, recorded, random)
+            picture = varied(picture, random)
             seen.add(row["person"], variant, mesh, landmarker.detect(picture), picture, row["path"])
         if progress:
             progress(Stage.OBSERVE, i + 1, len(rows))
@@ -114,18 +166,36 @@ def observe_clip(
         graph.close()
 
 
-def observe(data: Path, output: Path, *, seed: int = 0, progress: Progress | None = None) -> None:
+def observe(
+    data: Path,
+    output: Path,
+    *,
+    variants: int = VARIANTS,
+    takes: Sequence[Path] = (),
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> None:
     """Observe all pictures and clips of a data folder; what is there already is not done again.
 
     Args:
         data: holds `faces/stills`, `clips/*.mp4` and `models/face_landmarker.task`.
         output: folder for `stills.npz` and `clips/*.npz`.
+        variants: bent copies of every picture, see `observe_pictures`.
+        takes: recordings of any application, of whose moments some of these copies show one.
         seed: of the bent pictures.
         progress: see `tracker.track`.
     """
     task = data / "models" / "face_landmarker.task"
     if not (output / "stills.npz").exists():
-        observe_pictures(data / "faces" / "stills", task, output / "stills.npz", seed=seed, progress=progress)
+        observe_pictures(
+            data / "faces" / "stills",
+            task,
+            output / "stills.npz",
+            variants=variants,
+            takes=takes,
+            seed=seed,
+            progress=progress,
+        )
     for clip in sorted((data / "clips").glob("*.mp4")):
         seen = output / "clips" / f"{clip.stem}.npz"
         if not seen.exists():

@@ -25,7 +25,7 @@ from cmet_engine.face.blendshapes import load_basis
 from cmet_engine.face.pose import LANDMARKS, normalise
 from cmet_engine.progress import Progress
 from cmet_engine.render.motion import UNSEEN, UNSEEN_SHARE, Motion, load_motion
-from cmet_engine.training.labelled_pictures import group_of
+from cmet_engine.training.face.samples import observed_pictures
 from cmet_engine.training.loop import TOTAL, Loop
 from cmet_engine.training.motion.data import (
     CODE,
@@ -204,19 +204,14 @@ def train_from_observations(
         progress: called as `progress(stage, done, total)`.
     """
     everybody = people(observations, test_clips)
-    with np.load(observations / "stills.npz") as data:
-        usable = np.array([group_of(str(p)) > 0 for p in data["person"]])
-        landmarks, paths = data["landmarks"], data["paths"]
-        if "variant" in data:
-            usable &= data["variant"] == 0  # bent pictures are not on the disk
-    rows = np.flatnonzero(usable & np.isfinite(landmarks).all((1, 2)))
-    rows = np.random.default_rng(0).permutation(rows)[:count]
+    seen = observed_pictures(observations)
+    rows = np.random.default_rng(0).permutation(len(seen.paths))[:count]
 
     def pictures() -> Iterator[tuple[np.ndarray, np.ndarray]]:
         for row in rows:
-            image = cv2.imread(str(stills / str(paths[row])))
+            image = cv2.imread(str(stills / seen.paths[row]))
             if image is not None:
-                yield np.ascontiguousarray(image[..., ::-1]), landmarks[row]
+                yield np.ascontiguousarray(image[..., ::-1]), seen.landmarks[row]
 
     start = first_motion(everybody) if afresh else load_motion()
     warped = render_samples(pictures(), start, landmarker, progress=progress)

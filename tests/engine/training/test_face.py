@@ -57,6 +57,52 @@ def test_observations_are_split_by_person(tmp_path):
     assert train.varied.tolist() == [False, True]
 
 
+def faces(points: np.ndarray) -> np.ndarray:
+    """Pose-free landmarks [N, 478, 3] as pixels of faces seen from the front, 100 pixels between the eyes."""
+    n = len(points)
+    turn = pose.Pose(np.full(n, 100.0), np.repeat(np.eye(3)[None], n, 0), np.tile([200.0, -200.0, 0.0], (n, 1)))
+    return pose.denormalise(points, turn).astype(np.float32)
+
+
+def test_pictures_of_many_people_tell_what_a_coefficient_does(tmp_path, own_assets, shared):
+    """People who smile lower their brows in these pictures: the basis learns it, although the rig's smile does not."""
+    random, mean = np.random.default_rng(0), pose.template().points
+    smile = random.uniform(0, 1, 80)
+    brows = np.zeros((478, 3))
+    brows[[70, 63, 105, 66, 107, 336, 296, 334, 293, 300], 1] = -0.2
+    people = mean + random.normal(0, 0.01, (80, 1, 3)) + smile[:, None, None] * brows
+    columns = arkit.columns(("mouthSmileLeft", "mouthSmileRight"))
+    scores = np.repeat(smile[:, None], 2, 1).astype(np.float32)
+    still = np.repeat(mean[None], 12, 0) + random.normal(0, 0.003, (12, 478, 3))
+    names = np.array(["_neutral", *(arkit.NAMES[c] for c in columns)])
+    (tmp_path / "clips").mkdir()
+    for name, points, told in (("stills", people, scores), ("clips/one", still, np.zeros((12, 2), np.float32))):
+        landmarks, n = faces(points), len(points)
+        np.savez(
+            tmp_path / f"{name}.npz", person=["p0000000b"] * n, variant=np.zeros(n, int), names=names, paths=[""] * n,
+            landmarks=landmarks, teacher_landmarks=landmarks, teacher_scores=np.concatenate([np.zeros((n, 1)), told], 1),
+        )  # fmt: skip
+    basis.train_basis(tmp_path, shared / "data" / "rigs" / "ict_facekit_light.npz")
+    blendshapes.load_basis.cache_clear()
+    motion = blendshapes.load_basis().components[columns].sum(0)
+    assert motion[[105, 334], 1].max() < -0.12
+    assert np.abs(motion[[152, 234, 454]]).max() < 0.05
+
+
+def test_a_picture_is_given_another_expression():
+    image = np.random.default_rng(0).integers(0, 255, (400, 400, 3), np.uint8)
+    landmarks = faces(pose.template().points[None])[0]
+    recorded = np.zeros((1, arkit.COUNT), np.float32)
+    recorded[:, arkit.INDEX["jawOpen"]] = 0.8
+    scores = np.zeros(arkit.COUNT, np.float32)
+    made = [observe.moved(image, landmarks, scores, recorded, np.random.default_rng(seed)) for seed in range(6)]
+    changed = [np.abs(picture.astype(int) - image).sum(-1) > 0 for picture in made]
+    assert all(picture.shape == image.shape and picture.dtype == np.uint8 for picture in made)
+    assert sum(part.any() for part in changed) >= 5
+    outside = np.hypot(*(np.mgrid[0:400, 0:400] - 200)) > 190
+    assert not any(part[outside].any() for part in changed)
+
+
 def test_faces_of_pictures_are_moved_as_a_take_says(tmp_path, shared):
     """A take that opens the jaw gives clips whose teacher's scores open it, and a track for the connector."""
     turn = pose.Pose(np.array([100.0]), np.eye(3)[None], np.array([[200.0, -200.0, 0.0]]))
@@ -70,9 +116,11 @@ def test_faces_of_pictures_are_moved_as_a_take_says(tmp_path, shared):
     nothing = np.zeros((20, 3), np.float32), np.zeros((20, 4), np.float32), np.ones(20, bool)
     CoefficientTrack(Fraction(25), opening, *nothing, {}).save(tmp_path / "take.npz")
     task = shared / "data" / "models" / "face_landmarker.task"
-    (file,) = animate.animate(tmp_path, [tmp_path / "take.npz"], task, tracks=tmp_path / "tracks", each=1)
-    _, clip = samples.load_observations(tmp_path, set(), test=False)
+    file, other = animate.animate(tmp_path, [tmp_path / "take.npz"], task, tracks=tmp_path / "tracks", each=1)
+    _, drawn, clip = samples.load_observations(tmp_path, set(), test=False)
     assert clip.clip and clip.name == file.stem and len(clip.landmarks) == 10
+    assert drawn.name == other.stem and not (tmp_path / "tracks" / f"{other.stem}.npz").exists()
+    assert (drawn.scores.max(0)[arkit.columns(("mouthFrownLeft", "browInnerUp"))] > 0.1).all()
     jaw = clip.scores[:, arkit.INDEX["jawOpen"]]
     assert jaw[-1] > jaw[0] + 0.1
     track = CoefficientTrack.load(tmp_path / "tracks" / f"{file.stem}.npz")

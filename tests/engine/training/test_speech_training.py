@@ -270,6 +270,27 @@ def test_the_research_variant_is_trained_by_one_command_and_used(corpus, cache, 
     assert assets.asset("speech_encoder.safetensors") == made != embedded
 
 
+def test_the_research_variant_of_the_connector_hears_with_that_of_the_encoder(
+    corpus, cache, clips, tmp_path, monkeypatch, capsys
+):
+    from cmet_engine.cli import main
+    from cmet_engine.training.connector import folders
+
+    given = {}
+    monkeypatch.setattr(folders, "train_from_folders", lambda output, **what: given.update(what, output=output))
+    command = ["models", "train", "research", "--data", str(corpus), "--cache", str(cache), "-o", str(tmp_path)]
+    assert main([*command, "--pictures", str(tmp_path)]) == 1
+    assert "give both or neither" in capsys.readouterr().err
+    assert main([*command, "--pictures", str(tmp_path), "--faces", str(tmp_path), "--json"]) == 0
+    assert (
+        json.loads(capsys.readouterr().out)["connector"]
+        == str(given["output"])
+        == str(tmp_path / "connector_arkit.safetensors")
+    )
+    assert given["encoder"].identity == load_encoder(str(tmp_path / "speech_encoder.safetensors")).identity
+    assert given["tracks"] == [tmp_path] and given["speech"] == [corpus]
+
+
 def test_what_would_stop_a_run_is_said_before_listening(corpus, tmp_path, monkeypatch):
     monkeypatch.setattr(recipe, "prepare", lambda *a, **k: pytest.fail("prepared first"))
     (tmp_path / "file").touch()
