@@ -430,7 +430,8 @@ def _around_teeth(
         float32 [3, K], and [K] in 0..1, where that shows.
     """
     own = smoothstep(whole.mean(0) / red.mean(), *OWN_DARK)
-    narrow = (1 - known) * smoothstep(mouth.blurred(free, ROOM * mouth.width), *NARROW)
+    shown = known * smoothstep(np.abs(mouth.aside), *CORNERS[::-1])  # at the sides it is darker than what lies there
+    narrow = (1 - shown) * smoothstep(mouth.blurred(free, ROOM * mouth.width), *NARROW)
     colours = np.maximum(dark, SHADED * red[:, None] * narrow)
     colours += (whole - colours) * own * smoothstep(own.mean(), *MUCH_DARK)
     return colours, np.asarray(smoothstep(mouth.blurred(free, SHADE_EDGE * mouth.width), *SHADE))
