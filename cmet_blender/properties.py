@@ -199,7 +199,11 @@ class CmetScene(Performer, bpy.types.PropertyGroup):
                 "Standard",
                 "Also takes teeth, lids and folds from other frames of the clip, blended by a network",
             ),
-            ("best", "Best", "Like Standard, in finer detail; takes longer"),
+            (
+                "best",
+                "Best",
+                "Like Standard, in finer detail, by a network that is fitted to the clip first; takes long",
+            ),
         ],
         description="How much work the renderer puts into each frame",
     )

@@ -256,7 +256,7 @@ def _add_renderer(command: Adder, evaluate: Any) -> None:
     )
     _add_clips(sub)
     sub.add_argument("--quality", choices=("standard", "best"), default="standard")
-    sub.add_argument("--no-fit", action="store_true", help="measure the generic start, not fitted to the clip")
+    sub.add_argument("--no-fit", action="store_true", help="measure best, too, without a fit to the clip")
     add_device(sub, "auto")
 
 

@@ -112,7 +112,7 @@ def video_arguments(sub: argparse.ArgumentParser) -> None:
         sub,
         "--quality",
         f"{{{','.join(get_args(Quality))}}}[#PERSON]",
-        "draft moves the frame's own pixels; standard refines with a network fitted to the clip; best takes longer; "
+        "draft moves the frame's own pixels; standard refines them with other frames of the clip; best fits to the clip first; "
         "auto is standard on a GPU, else draft (default auto)",
     )
     device_argument(sub)

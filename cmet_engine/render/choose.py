@@ -1,7 +1,7 @@
 """Choosing a renderer: one factory for all of them, which makes the renderer ready for a clip.
 
-`warp` at `draft` moves the frame's own pixels. At `standard` it blends in what other frames of the clip show better, by a
-network that is fitted to the clip first; `best` does so in finer detail. `liveportrait` and `performrecast` draw the face anew, driven by the
+`warp` at `draft` moves the frame's own pixels. At `standard` a network blends in what other frames of the clip show better; at
+`best` it does so in finer detail, and is fitted to the clip first. `liveportrait` and `performrecast` draw the face anew, driven by the
 draft. `edtalk` encodes the clip and decodes it with edited codes: the connector's, or those read from the draft.
 """
 

@@ -139,8 +139,9 @@ def keep_lid_skin(points: np.ndarray, motion: np.ndarray) -> np.ndarray:
     """
     mirror, result = template().mirror, motion.copy()
     for k, ((below, above), least) in enumerate(zip(LID_STRIPS, LID_LEAST, strict=True)):
-        sides = (list(below), list(above)), (mirror[list(below)], mirror[list(above)])
-        for (lower, upper), (lids, opposite) in zip(sides, OPENINGS, strict=False):  # right, left
+        strip = np.array(below), np.array(above)
+        sides = strip, (mirror[strip[0]], mirror[strip[1]])
+        for (lower, upper), (lids, opposite) in zip(sides, OPENINGS[:2], strict=True):  # right, left
             gap = np.maximum(points[:, upper, 1] - points[:, lower, 1], 0)  # [N, 5 or 7]
             lowest = result[:, lower, 1] - (1 - least) * gap
             result[:, upper, 1] = np.maximum(result[:, upper, 1], lowest)

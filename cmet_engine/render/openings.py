@@ -34,8 +34,9 @@ CORNERS, WIDENED = (0.4, 0.9), 0.04
 """Where, between the middle of the mouth and a corner, what lies behind begins to go with the lips, and does; in full where the
 corner has moved outwards by the third share of the mouth's width."""
 
-ENDS = (0.7, 0.9)
-"""Where, between the middle of the mouth and a corner, darkness begins to give way to what the frame shows there, and does."""
+ENDS, AT_ENDS = (0.7, 0.9), 0.75
+"""Where, between the middle of the mouth and a corner, darkness begins to give way to what the frame shows there, and does; that is no
+brighter than the last share of the lips' brightness."""
 
 EXTREME = 0.1
 """Share of the places between the lips that count as the darkest, and as the brightest."""
@@ -335,7 +336,7 @@ def draw_mouth(
     if tongue:
         tongue *= float(smoothstep(np.quantile(whole.mean(0), 0.9) / red.mean(), *TEETH))
     dark, known = _darkness(mouth, float(gap_before.max()), smoothstep(depth, min(border, 0.6), 1.0), whole, red)
-    dark += (np.minimum(whole, SHADED * red[:, None]) - dark) * smoothstep(np.abs(mouth.aside), *ENDS)
+    dark += (np.minimum(whole, AT_ENDS * red[:, None]) - dark) * smoothstep(np.abs(mouth.aside), *ENDS)
     teeth, free = _rows(image, mouth, gap_before, complex(mouth.way(complex(*jaw_move))), border, tongue, whole, red)
     around, shade = _around_teeth(mouth, free, whole, dark, known, red)
     shade *= 1 - _lip_goes_on(image, mouth, gap_before)
@@ -430,7 +431,8 @@ def _around_teeth(
         float32 [3, K], and [K] in 0..1, where that shows.
     """
     own = smoothstep(whole.mean(0) / red.mean(), *OWN_DARK)
-    narrow = (1 - known) * smoothstep(mouth.blurred(free, ROOM * mouth.width), *NARROW)
+    shown = known * smoothstep(np.abs(mouth.aside), *CORNERS[::-1])  # at the sides it is darker than what lies there
+    narrow = (1 - shown) * smoothstep(mouth.blurred(free, ROOM * mouth.width), *NARROW)
     colours = np.maximum(dark, SHADED * red[:, None] * narrow)
     colours += (whole - colours) * own * smoothstep(own.mean(), *MUCH_DARK)
     return colours, np.asarray(smoothstep(mouth.blurred(free, SHADE_EDGE * mouth.width), *SHADE))

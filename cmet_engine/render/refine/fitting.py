@@ -1,6 +1,6 @@
-"""The refiner made ready for one clip: reference frames, and the generic network fitted to the clip.
+"""The refiner made ready for one clip: reference frames, and the generic network, fitted to the clip where that is asked for.
 
-The fit is kept in the cache by the content of the clip, so another emotion does not fit again; an interrupted one goes on
+A fit is kept in the cache by the content of the clip, so another emotion does not fit again; an interrupted one goes on
 from its last checkpoint. Needs torch.
 """
 
@@ -78,7 +78,7 @@ def prepare(
     timed: bool = True,
     progress: Progress | None = None,
 ) -> Prepared:
-    """Read the reference frames, and fit the network to the clip unless that was done before.
+    """Read the reference frames, and fit the network to the clip if the quality asks for it and that was not done before.
 
     Args:
         clip: the footage.
@@ -102,7 +102,7 @@ def prepare(
     unit = resolve(device)
     references = open_references(clip, geometry, level.largest, usable)
     network = load_refiner().to(unit)
-    messages = _obstacles(usable, references)
+    messages = _obstacles(usable, references, steps > 0)
     if messages:
         steps = 0
     if unit == "cpu" and steps and (seconds := estimate(len(geometry), quality)) > UNREASONABLE:
@@ -121,9 +121,9 @@ def prepare(
     return Prepared(references, network, level.size, messages)
 
 
-def _obstacles(usable: np.ndarray, references: ReferenceFrames) -> list[str]:
-    """Why a clip cannot be fitted to, in a sentence; nothing where it can."""
-    if len(usable) < LEAST_FRAMES:
+def _obstacles(usable: np.ndarray, references: ReferenceFrames, fit: bool) -> list[str]:
+    """Why a clip gives the network little, or cannot be fitted to, in a sentence; nothing where neither is so."""
+    if fit and len(usable) < LEAST_FRAMES:
         return [
             f"Only {len(usable)} frames show the face: too few to fit to, so the renderer works as it was trained on others."
         ]

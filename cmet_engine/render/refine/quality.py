@@ -14,7 +14,7 @@ class Level:
 
     Attributes:
         size: side of the canonical face crop that the network works in, pixels.
-        steps: of the fit.
+        steps: of the fit to the clip; 0 for the network as it was trained on others.
         largest: longest side of a reference frame's crop, pixels.
     """
 
@@ -23,14 +23,14 @@ class Level:
     largest: int
 
 
-# `standard` is what two cores fit in minutes, `best` what a GPU does
-LEVELS = {"standard": Level(192, 160, 640), "best": Level(320, 500, 1024)}
+# a fit of 160 steps at `standard` added 0.0 to 0.2 dB and took a minute: nobody needs to wait for that
+LEVELS = {"standard": Level(192, 0, 640), "best": Level(320, 500, 1024)}
 
 STEP_GFLOP, FRAME_GFLOP = 34.0, 2.9
-"""Work of one step of the fit and of the network on one frame, at `standard`."""
+"""Work of one step of a fit and of the network on one frame, at the size of `standard`."""
 
-FRAME_SECONDS = 0.12
-"""What else a refined frame of a 512-pixel clip costs on one core."""
+FRAME_SECONDS = 0.05
+"""What else a refined frame of a 512-pixel clip costs on one core (`python tests/benchmarks/pipeline.py CLIP --quality standard`)."""
 
 SHARE_OF_PEAK = 0.5
 """Of the speed of a large matrix product, what the network reaches."""
@@ -63,7 +63,7 @@ def estimate(frames: int, quality: str = "standard") -> float:
 
 def advice(frames: int | None) -> str:
     """One sentence for those who got a draft because there is no GPU; with an estimate for a clip of `frames`."""
-    takes = "that takes longer" if frames is None else f"here that takes {duration(estimate(frames))} the first time"
+    takes = "that takes longer" if frames is None else f"here that takes {duration(estimate(frames))}"
     return (
         "This is a draft: the picture's own pixels were moved. --quality standard takes teeth, lids and folds from other "
         f"frames of the clip; {takes}."

@@ -64,6 +64,13 @@ MOUTH_TRUSTED = (0.8, 1.4)
 MOUTH_LEAST = 0.1
 """… and this much above the second."""
 
+OPENING_TRUSTED = (0.5, 0.75, 1.25, 1.75)
+"""The same as `EYES_TRUSTED` of the mouth: lips that hardly part show nothing that lies behind, and teeth do not fit into a seam."""
+
+IRIS_TRUSTED = (0.02, 0.05)
+"""How far an iris lies beside the wanted place, outer-eye distances: trust is 1 below the first and 0 from the second on, where two
+irises would be seen."""
+
 TEETH = 0.15
 """Distance between a mouth whose teeth meet and one whose teeth do not, in the unit of the lips' distance."""
 
@@ -202,10 +209,17 @@ def trust(wanted: Appearance, own: Appearance, offered: Appearance, part: str) -
     """How far one reference can replace the frame's own face (`own`) for a wanted one, by `mouth` or `eyes`: 0 to 1."""
     if part == "eyes":
         ratio = (np.maximum(offered.eyes[:2], 0) + 0.02) / (np.maximum(wanted.eyes[:2], 0) + 0.02)
-        return float(np.interp(ratio, EYES_TRUSTED, (0.0, 1.0, 1.0, 0.0)).min())
+        aside = np.abs(offered.eyes[2:] - wanted.eyes[2:]).max()
+        like = float(np.interp(aside, IRIS_TRUSTED, (1.0, 0.0)))
+        return like * float(np.interp(ratio, EYES_TRUSTED, (0.0, 1.0, 1.0, 0.0)).min())
+    gaps = [
+        max(float(face.lips[-len(INNER_LIPS) :].mean()) * len(INNER_LIPS) ** 0.5, 0.0) + 0.02
+        for face in (offered, wanted)
+    ]
+    opening = float(np.interp(gaps[0] / gaps[1], OPENING_TRUSTED, (0.0, 1.0, 1.0, 0.0)))
     away, own_away = (float(np.linalg.norm(wanted.lips - face.lips)) for face in (offered, own))
     like = float(np.interp(away / max(own_away, ALIKE), MOUTH_TRUSTED, (1.0, MOUTH_LEAST)))
-    return max(like * (1 - abs(float(wanted.teeth) - float(offered.teeth))), MOUTH_LEAST)
+    return opening * max(like * (1 - abs(float(wanted.teeth) - float(offered.teeth))), MOUTH_LEAST)
 
 
 def choose_frames(appearance: Appearance, usable: np.ndarray, count: int = FRAMES_KEPT) -> np.ndarray:

@@ -17,6 +17,7 @@ from cmet_engine.emotion.clip_emotions import basic_emotion_deltas
 from cmet_engine.evaluation.renderer import best_slots, choose_pairs, reconstruct
 from cmet_engine.face.clip import track_clip
 from cmet_engine.face.crop import apply, crop_transform, inverse
+from cmet_engine.face.landmarks import IRIS, LOWER_LIP_INNER, LOWER_LIP_OUTER
 from cmet_engine.face.lips import lip_opening
 from cmet_engine.face.tracker import FaceGeometry
 from cmet_engine.media.reader import VideoReader
@@ -282,6 +283,15 @@ def test_the_fit_is_kept_and_an_interrupted_one_goes_on(clip, monkeypatch):
         assert torch.equal(a, b)  # a rendering that was interrupted goes on with the same network
 
 
+def test_only_best_fits_to_the_clip(clip, monkeypatch):
+    monkeypatch.setattr(fitting._Fit, "run", lambda fit: fits.append(fit))
+    fits: list[object] = []
+    prepare(clip, "standard")
+    assert not fits
+    prepare(clip, "best")
+    assert len(fits) == 1
+
+
 def test_the_fit_learns(clip):
     frames = pairs.read_frames(clip[0], clip[1], deltas_of(clip[2]), np.arange(FRAMES), 200)
     random = np.random.default_rng(0)
@@ -295,7 +305,7 @@ def test_the_fit_learns(clip):
 
 
 @pytest.mark.parametrize("count", [1, 3])
-def test_a_clip_of_few_frames_is_refined_without_a_fit(clip, images, home, count):
+def test_a_clip_of_few_frames_is_refined(clip, images, home, count):
     path = written(home / f"short{count}.mp4", images[:count])
     _, source = track_clip(path)
     edited = changed(source, mouthSmile=0.5)
@@ -306,7 +316,8 @@ def test_a_clip_of_few_frames_is_refined_without_a_fit(clip, images, home, count
     )
     result = render_clip(spec, home / f"short{count}-edited.mp4", force=True)
     assert sum(1 for _ in VideoReader(result.path)) == count
-    assert any("too few" in message for message in result.messages)
+    ready = prepare((path, *track_clip(path)), "best", steps=3)
+    assert any("too few" in message for message in ready.messages), "and not fitted to"
 
 
 def test_a_still_picture_held_as_video_says_that_it_shows_one_face_only(images, home):
@@ -354,6 +365,21 @@ def test_the_reference_of_a_mouth_whose_teeth_meet_is_one_whose_teeth_meet(clip)
         and reference_frames.trust(appearance[0], appearance[0], appearance[1], "mouth") <= 0.1
     )
     assert not reference_frames.matching_costs(appearance[:1], appearance[:1], appearance[1:], "eyes").any()
+
+
+def test_a_mouth_or_an_eye_that_shows_something_else_is_not_trusted(clip):
+    """Lips that hardly part show no teeth, teeth do not fit into a seam, and an iris elsewhere would be a second one."""
+    own = np.asarray(clip[1].landmarks[0], np.float64)
+    unit = np.linalg.norm(own[33, :2] - own[263, :2])
+    opened, aside = own.copy(), own.copy()
+    opened[list(LOWER_LIP_INNER[1:-1]), 1] += 0.2 * unit
+    opened[list(LOWER_LIP_OUTER[1:-1]), 1] += 0.2 * unit
+    aside[IRIS, 0] += 0.08 * unit
+    faces = reference_frames.appearance_of(np.stack([own, opened, aside]))
+    for wanted, offered, part in ((1, 0, "mouth"), (0, 1, "mouth"), (0, 2, "eyes")):
+        assert reference_frames.trust(faces[wanted], faces[0], faces[offered], part) == 0
+    assert reference_frames.trust(faces[1], faces[0], faces[1], "mouth") == 1
+    assert reference_frames.trust(faces[0], faces[0], faces[0], "eyes") == 1
 
 
 def test_flickering_light_does_not_come_along_with_references(clip, prepared, images):
