@@ -19,6 +19,10 @@ CHANGED = (3.0, 8.0)
 """Grey levels: what lies behind an occluder counts as changed from the first on, and fully from the second."""
 
 
+SEEN, THIN, CONTRAST = 0.4, 0.007, 8.0
+"""Around an occluder the face is seen where its alpha is no more than the first and nothing is thin: differs by so many grey levels from
+the picture blurred by the second, a share of the face's width. Brows behind rims keep their drawing so."""
+
 FADES = 0.03
 """Share of the face's width within its tracked outline over which skin is completed less and less: behind lies what is no skin."""
 
@@ -33,12 +37,14 @@ class Occluder:
         known: float32 [h, w], 1 where the face is seen, 0 under the occluder and one pixel of the matte around it, where lenses and
             codecs leave halos.
         face: float32 [h, w], 1 on the face, fading to 0 beside it.
+        width: of the face, pixels.
     """
 
     box: Box
     alpha: np.ndarray
     known: np.ndarray
     face: np.ndarray
+    width: float
 
     def taken_off(self, part: np.ndarray) -> np.ndarray:
         """The part with the face completed from its own skin around the occluder: a new picture of the same type and shape.
@@ -48,11 +54,20 @@ class Occluder:
         left, top, right, bottom = self.box
         result = part.copy()
         below = part[top:bottom, left:right]
-        skin = self.known * (self.face >= 1)
+        known = np.maximum(self.known, (self.alpha <= SEEN) * self._plain(below))
+        skin = known * (self.face >= 1)
         if skin.any():
-            filled = below + (completed(below, skin) - below) * cv2.merge([self.face * (1 - self.known)] * 3)
+            filled = below + (completed(below, skin) - below) * cv2.merge([self.face * (1 - known)] * 3)
             result[top:bottom, left:right] = quantised(filled, part.dtype)
         return result
+
+    def _plain(self, below: np.ndarray) -> np.ndarray:
+        """Where a picture shows nothing thin, such as a rim or its halo: float32 [h, w], 0 or 1."""
+        gray = below.astype(np.float32).mean(2)
+        thin: Any = np.abs(gray - cv2.GaussianBlur(gray, (0, 0), max(THIN * self.width, 0.8))) > CONTRAST
+        side = 2 * round(3 * THIN * self.width) + 1  # a rim is found by both of its edges
+        thin = cv2.morphologyEx(thin.astype(np.float32), cv2.MORPH_CLOSE, np.ones((side, side), np.uint8))
+        return 1 - cv2.dilate(thin, np.ones((3, 3), np.uint8))
 
     def put_back(self, part: np.ndarray, drawn: np.ndarray, behind: np.ndarray) -> np.ndarray:
         """The rendered picture `drawn` with the occluder as it was in `part`, its soft edge and shadow with it.
@@ -100,17 +115,18 @@ def occluder(matte: np.ndarray, landmarks: np.ndarray, shape: tuple[int, ...]) -
         for values in (matte, cv2.dilate(matte, np.ones((3, 3), np.uint8)))
     )  # fmt: skip
     known = (near <= EDGE[0]).astype(np.float32)
-    face = _face(landmarks[list(OVAL), :2] - [left, top], known.shape)
-    return Occluder((left, top, right, bottom), smoothstep(alpha, *EDGE).astype(np.float32), known, face)
+    outline = landmarks[list(OVAL), :2] - [left, top]
+    width = float(np.ptp(outline[:, 0]))
+    opaque = smoothstep(alpha, *EDGE).astype(np.float32)
+    return Occluder((left, top, right, bottom), opaque, known, _face(outline, width, known.shape), width)
 
 
-def _face(outline: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """The inside of the face's outline [K, 2] pixels, which fades within it: float32 [h, w]."""
+def _face(outline: np.ndarray, width: float, shape: tuple[int, ...]) -> np.ndarray:
+    """The inside of the outline [K, 2] pixels of a face of this width, which fades within it: float32 [h, w]."""
     inside: Any = np.zeros(shape, np.uint8)
     cv2.fillPoly(inside, [np.round(outline).astype(np.int32)], (1,))
     away = cv2.distanceTransform(inside, cv2.DIST_L2, 3)
-    reach = FADES * float(np.ptp(outline[:, 0]))
-    return np.clip(away / max(reach, 1.0), 0, 1).astype(np.float32)
+    return np.clip(away / max(FADES * width, 1.0), 0, 1).astype(np.float32)
 
 
 def completed(picture: np.ndarray, known: np.ndarray) -> np.ndarray:

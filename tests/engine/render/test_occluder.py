@@ -162,6 +162,20 @@ def test_skin_is_completed_from_skin_and_what_lies_beside_the_face_stays(landmar
     assert np.abs(behind - worn)[skin == 0].max() == 0
 
 
+def test_a_brow_that_is_marked_faintly_beside_a_rim_keeps_its_drawing(landmarks):
+    picture = np.full((SIZE, SIZE, 3), 170, np.uint8)
+    brow, rim = np.zeros((2, SIZE, SIZE), np.uint8)
+    x, y = np.round(landmarks[105, :2]).astype(int).tolist()
+    cv2.line(brow, (x - 20, y), (x + 20, y), 1, 21)
+    cv2.line(rim, (x - 20, y + 16), (x + 20, y + 16), 1, 3)
+    picture[brow > 0], picture[rim > 0] = 60, 20
+    faint = 0.25 * cv2.dilate(np.maximum(brow, rim), np.ones((5, 5), np.uint8)).astype(np.float32)
+    matte = cv2.warpAffine(np.maximum(faint, rim), crop_transform(landmarks, SIDE), (SIDE, SIDE))
+    behind = occluder(matte, landmarks, picture.shape).taken_off(picture)
+    assert np.abs(behind.astype(int) - 60)[y - 4 : y + 2, x - 15 : x + 15].max() < 8
+    assert behind[y + 16, x - 15 : x + 15].min() > 40, "the rim is taken off"
+
+
 def test_an_occluder_is_found_again_at_its_place_in_the_frame(landmarks):
     matte = np.zeros((SIDE, SIDE), np.float32)
     matte[60:70, 30:50] = 1
