@@ -40,6 +40,7 @@ def _open(path: Path) -> bool:
     """Open a .blend, or import another kind of file into an empty scene; returns whether it was imported."""
     if not path.is_file():
         raise NotFound(f"The rig {path} does not exist.")
+    path = path.absolute()  # Blender 4.5 takes others from $PWD, which need not be the working folder
     suffix = path.suffix.lower()
     importers: dict[str, Callable[[], Any]] = {
         ".blend": lambda: bpy.ops.wm.open_mainfile(filepath=str(path), load_ui=False),
