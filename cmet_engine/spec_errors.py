@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from fractions import Fraction
 from typing import Any
 
 Called = Callable[[str], str]
@@ -45,7 +46,8 @@ def sentence(errors: Sequence[Mapping[str, Any]], called: Called = field_called)
         called: what a field is called where the specification came from.
     """
     first = errors[0]
-    kind, context = first["type"], first.get("ctx", {})
+    kind = first["type"]
+    context = {name: float(v) if isinstance(v, Fraction) else v for name, v in first.get("ctx", {}).items()}
     name = called(".".join(shown(part) for part in first["loc"] if part not in _TAGS))
     if kind == "extra_forbidden":
         return f"{name} is unknown."

@@ -38,6 +38,7 @@ def test_every_kind_of_work_survives_json(kind):
         ({"clip": "a", "lips": "b"}, "--lips needs the renderer edtalk; choose that, or leave it out."),
         ({"clip": "a", "colour": "red"}, "--colour is unknown."),
         ({"clip": "a", "keys": [{"emotion": "sad", "start": -1}]}, "--keys is '-1'; it must be at least 0."),
+        ({"kind": "export", "track": "a", "fps": 0}, "--fps is '0'; it must be above 0."),
         ({"kind": "render", "clip": "a", "track": "b", "renderer": "none"}, "--renderer is 'none', not one of auto, "
          "warp, liveportrait, performrecast, edtalk."),
         ({"kind": "render", "clip": "a", "track": ["b", "c#2"], "renderer": "edtalk"}, "--renderer is 'edtalk', which edits one "
