@@ -71,7 +71,7 @@ def matte_of(spec: EditSpec | RenderSpec, video: str, folder: Path) -> dict[str,
     """
     if spec.matte is not None and isinstance(spec, EditSpec) and (spec.renderer == "none" or spec.portrait is not None):
         raise InvalidInput(
-            "--matte needs a video of the clip's own frames; leave it out, or the portrait or the renderer none."
+            "A matte needs a video of the clip's own frames; leave it out, or the portrait or the renderer none."
         )
     if spec.matte == MATTE_CHANNEL:
         if not video.lower().endswith(".exr"):

@@ -154,7 +154,7 @@ def display_of(space: InputSpace, guess: str = "sRGB") -> Display:
     if found is None:
         near = ocio.near(name, space.config, (*ORDINARY_NAMES, *OWN_NAMES, *CAMERA_NAMES))
         advice = f"near it are {', '.join(near)}" if near else f"such are {', '.join((*CAMERA_NAMES, *OWN_NAMES))}"
-        raise InvalidInput(f"--colorspace {name} is unknown; {advice}.")
+        raise InvalidInput(f"The color space '{name}' is unknown; {advice}.")
     return _through_ocio(found)
 
 

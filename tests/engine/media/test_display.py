@@ -136,7 +136,7 @@ def test_names_aliases_and_roles(name: str, space: str) -> None:
 
 
 def test_an_unknown_name_is_answered_with_those_near_it() -> None:
-    with pytest.raises(CmetError, match=r"--colorspace LogC5 is unknown; near it are .*LogC4"):
+    with pytest.raises(CmetError, match=r"The color space 'LogC5' is unknown; near it are .*LogC4"):
         display_of(InputSpace("LogC5"))
 
 

@@ -176,7 +176,7 @@ def test_scene_linear_light_goes_into_quicktime_with_all_its_colours(clips: dict
 
 
 def test_an_unknown_space_ends_in_one_sentence(clips: dict[str, Path]) -> None:
-    with pytest.raises(CmetError, match=r"--colorspace LogC9 is unknown; near it are .*LogC"):
+    with pytest.raises(CmetError, match=r"The color space 'LogC9' is unknown; near it are .*LogC"):
         track_clip(Source.of(clips["LogC3"], InputSpace("LogC9")))
 
 
