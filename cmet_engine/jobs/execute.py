@@ -26,7 +26,7 @@ from cmet_engine.media.output import files_read
 from cmet_engine.media.probe import measure, part_of
 from cmet_engine.media.source import Source
 from cmet_engine.pipeline import Preview
-from cmet_engine.processes import keep_freed_memory
+from cmet_engine.processes import keep_freed_memory, release_freed_memory
 from cmet_engine.progress import Progress
 from cmet_engine.provenance.seal import CHARACTER, Signatory
 from cmet_engine.rest import CALIBRATION, at_rest
@@ -96,8 +96,11 @@ def execute(
     # frames are drawn side by side; OpenCV's own threads would spin while they wait for each other
     cv2.setNumThreads(1)
     keep_freed_memory()
-    with inputs_kept(files_read(spec)):
-        return _execute(spec, output, _Options(force, progress, pieces, preview))
+    try:
+        with inputs_kept(files_read(spec)):
+            return _execute(spec, output, _Options(force, progress, pieces, preview))
+    finally:
+        release_freed_memory()  # a worker that waits for work holds no more than it needs
 
 
 def _execute(spec: Work, output: Path | None, options: _Options) -> Result:
