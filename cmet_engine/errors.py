@@ -17,6 +17,10 @@ class CmetError(Exception):
     http_status: ClassVar[int] = 422
     exit_code: ClassVar[int] = 1
 
+    def __str__(self) -> str:
+        """The message on one line, whatever it quotes."""
+        return "".join(character if character.isprintable() else "?" for character in super().__str__())
+
 
 class InvalidInput(CmetError):
     """A file, a field or a setting cannot be used as it is."""

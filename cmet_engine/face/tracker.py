@@ -143,8 +143,7 @@ def track(
             beside.submit(on_face)  # what the first look at a face needs is read while the detectors work
             _begin(reader, follower, None if person is not None else face)
         for frame, thumbnail in _with_thumbnails(reader.frames(len(seen), whole=False), beside):
-            cut = cuts.is_cut(thumbnail)
-            if cut:
+            if cut := cuts.is_cut(thumbnail):
                 seen.cuts.append(len(seen))
             landmarks = follower.step(frame, cut)
             seen.reject(follower.rejected)

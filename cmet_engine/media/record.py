@@ -49,7 +49,9 @@ def record(
     if path.suffix.lower() != ".wav":
         raise InvalidInput(f"{path.name}: a recording is written as .wav; give such a name.")
     if not 0 < seconds <= MOST_SECONDS:
-        raise InvalidInput(f"A recording of {seconds:g} seconds cannot be made; it lasts above 0 and at most {MOST_SECONDS:g}.")
+        raise InvalidInput(
+            f"A recording of {seconds:g} seconds cannot be made; it lasts above 0 and at most {MOST_SECONDS:g}."
+        )
     check_writable(path, force=force)
     sound, rate = _capture(backend or _sounddevice(), seconds, device, level)
     note = check_speech(sound, rate, "The recording")

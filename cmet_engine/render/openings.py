@@ -377,12 +377,10 @@ def _rows(
     border += tongue * (ONE_ROW - border)
     rows = _row_shifts(mouth, gap_before, jaw, border, stretch)
     alone = float(smoothstep(border, 0.9, 1.0))  # the lower lip uncovers the upper row, too
-    lips = mouth.upper_shift.imag, mouth.lower_shift.imag
-    depth = mouth.to_upper / mouth.gap
+    lips, depth = (mouth.upper_shift.imag, mouth.lower_shift.imag), mouth.to_upper / mouth.gap
     evenly = lips[0] * (1 - depth) + lips[1] * depth
     outwards, corner = mouth.cornering(tongue)
-    back = 1 - JAW_BACK * mouth.aside**2
-    result, free = np.zeros_like(whole), np.ones_like(depth)
+    result, free, back = np.zeros_like(whole), np.ones_like(depth), 1 - JAW_BACK * mouth.aside**2
     redness = [float(_redness(colour)) for colour in (_extreme(whole, -1), red)]
     reddens = max(redness[1] - redness[0], LEAST_REDNESS)
     facing = (1 - tongue) * smoothstep(np.abs(mouth.aside), *CORNERS[::-1])  # at the sides, teeth are red by shade

@@ -143,9 +143,8 @@ def render_video(
     Raises:
         CmetError: the clip cannot be read, or the video cannot be written.
     """
-    reader = VideoReader(clip)
+    reader, observers = VideoReader(clip), observers or {}
     info = reader.info
-    observers = observers or {}
     rate_factor = RATE_FACTOR if output.rate_factor is None else output.rate_factor
     folder = _segments_folder(pieces, Source.of(clip), renderer, output, rate_factor, observers)
     release_freed_memory()  # what tracking needed lies elsewhere than what rendering will

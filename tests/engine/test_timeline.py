@@ -294,3 +294,9 @@ def test_strength_keys_multiply_the_strength_and_travel_in_the_file(tmp_path):
     for wrong in ([[1, 1], [0, 1]], [[0, 99]], [[0]], "ab", 3):
         with pytest.raises(CmetError, match="strength_keys"):
             EmotionKey("happy", strength_keys=wrong)
+
+
+def test_a_refusal_stays_on_one_line_whatever_it_quotes():
+    with pytest.raises(CmetError) as error:
+        EmotionKey("happy", regions={"\r\x1b[2J": 1.0})
+    assert str(error.value) == "emotion 'happy': region '??[2J' is not one of brows, eyes, cheeks, mouth."
