@@ -5,9 +5,13 @@
 The footage is the drawn head that comes with the package, and two drawn people.
 """
 
+import contextlib
+import os
 import shutil
+import signal
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +20,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from running_engine import children_of
 from running_studio import RunningStudio, chromium, until
 from two_people import heads, side_by_side, write
 
@@ -64,6 +69,20 @@ class Painter:
         self.page.locator(".tl-block.chosen", has_text=emotion).wait_for()
 
 
+@contextlib.contextmanager
+def at_rest(studio: RunningStudio) -> Iterator[None]:
+    """Let the engine's workers wait, so that what they do is not done before its picture is taken."""
+    assert studio.process
+    workers = [worker for engine in children_of(studio.process.pid) for worker in children_of(engine)]
+    for pid in workers:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in workers:
+            os.kill(pid, signal.SIGCONT)
+
+
 def paint(painter: Painter, studio: RunningStudio, one: Path, two: Path) -> None:
     """Go through the states."""
     page = painter.page
@@ -75,7 +94,8 @@ def paint(painter: Painter, studio: RunningStudio, one: Path, two: Path) -> None
     page.get_by_role("button", name="Close").click()
     painter.open(one)
     page.locator(".cover progress[value]").wait_for()
-    painter.take("tracking")
+    with at_rest(studio):
+        painter.take("tracking")
     page.wait_for_function("document.querySelector('.main-frame .two')?.dataset.moment !== undefined")
     painter.add("happy", 0.1)
     painter.add("angry", 0.55)
@@ -98,7 +118,8 @@ def paint(painter: Painter, studio: RunningStudio, one: Path, two: Path) -> None
     page.get_by_label("Quality").select_option("draft")
     page.get_by_role("button", name="Render", exact=True).click()
     page.locator(".job img[src*=preview]").wait_for()
-    painter.take("rendering")
+    with at_rest(studio):
+        painter.take("rendering")
     page.locator(DONE).wait_for()
     page.locator(".job .note.good").wait_for()
     page.get_by_role("button", name="Play", exact=True).click()
