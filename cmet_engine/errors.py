@@ -6,6 +6,11 @@ Raised where the fact is known; printed once, at the edge (command line, HTTP an
 from typing import ClassVar
 
 
+def on_one_line(text: str) -> str:
+    """A text with a question mark for everything that cannot be printed."""
+    return "".join(character if character.isprintable() else "?" for character in text)
+
+
 class CmetError(Exception):
     """The work cannot be done. The message is one clear sentence that names the file or field and what to do.
 
@@ -19,7 +24,7 @@ class CmetError(Exception):
 
     def __str__(self) -> str:
         """The message on one line, whatever it quotes."""
-        return "".join(character if character.isprintable() else "?" for character in super().__str__())
+        return on_one_line(super().__str__())
 
 
 class InvalidInput(CmetError):

@@ -5,6 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
+from cmet_engine.errors import on_one_line
+
 Called = Callable[[str], str]
 """What a field is called where the specification came from: an option, a column, a field of a request."""
 
@@ -67,4 +69,4 @@ def sentence(errors: Sequence[Mapping[str, Any]], called: Called = field_called)
 
 def shown(value: object) -> str:
     """A value that somebody gave, short and on one line."""
-    return "".join(character if character.isprintable() else "?" for character in str(value)[:80])
+    return on_one_line(str(value)[:80])
