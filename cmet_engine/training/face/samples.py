@@ -93,23 +93,11 @@ def load_observations(folder: Path, test_clips: set[str], *, test: bool) -> list
     return samples
 
 
-@dataclass(frozen=True)
-class ObservedPictures:
-    """Pictures of the people to train on, as they lie on the disk.
+def observed_pictures(folder: Path) -> tuple[list[str], np.ndarray]:
+    """The pictures that `observe` saw, without their bent copies, which are not on the disk, and without the held-out people.
 
-    Attributes:
-        paths: of each, relative to the folder that was observed.
-        landmarks: float32 [N, 478, 3] pixels, the tracker's.
-        scores: float32 [N, 52], the teacher's.
-    """
-
-    paths: list[str]
-    landmarks: np.ndarray
-    scores: np.ndarray
-
-
-def observed_pictures(folder: Path) -> ObservedPictures:
-    """The pictures that `observe` saw, without their bent copies and without the held-out people.
+    Returns:
+        Their paths, relative to the folder that was observed; and float32 [N, 478, 3] pixels, the tracker's landmarks.
 
     Raises:
         NotFound: no pictures were observed.
@@ -117,11 +105,11 @@ def observed_pictures(folder: Path) -> ObservedPictures:
     if not (folder / STILLS).exists():
         raise NotFound(f"{folder} holds no observations of pictures; observe some first.")
     with np.load(folder / STILLS) as data:
-        landmarks, scores = data["landmarks"], canonical(data["teacher_scores"], [str(n) for n in data["names"]])
+        landmarks, scores = data["landmarks"], data["teacher_scores"]
         plain = data["variant"] == 0 if "variant" in data else np.ones(len(landmarks), bool)
         rows = plain & np.array([group_of(str(p)) > 0 for p in data["person"]])
         rows &= np.isfinite(landmarks).all((1, 2)) & np.isfinite(scores).all(1)
-        return ObservedPictures([str(p) for p in data["paths"][rows]], landmarks[rows], scores[rows])
+        return [str(p) for p in data["paths"][rows]], landmarks[rows]
 
 
 def read_names(path: Path | None) -> set[str]:

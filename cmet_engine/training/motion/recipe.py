@@ -204,14 +204,14 @@ def train_from_observations(
         progress: called as `progress(stage, done, total)`.
     """
     everybody = people(observations, test_clips)
-    seen = observed_pictures(observations)
-    rows = np.random.default_rng(0).permutation(len(seen.paths))[:count]
+    paths, landmarks = observed_pictures(observations)
+    rows = np.random.default_rng(0).permutation(len(paths))[:count]
 
     def pictures() -> Iterator[tuple[np.ndarray, np.ndarray]]:
         for row in rows:
-            image = cv2.imread(str(stills / seen.paths[row]))
+            image = cv2.imread(str(stills / paths[row]))
             if image is not None:
-                yield np.ascontiguousarray(image[..., ::-1]), seen.landmarks[row]
+                yield np.ascontiguousarray(image[..., ::-1]), landmarks[row]
 
     start = first_motion(everybody) if afresh else load_motion()
     warped = render_samples(pictures(), start, landmarker, progress=progress)
