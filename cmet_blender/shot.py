@@ -18,7 +18,7 @@ from .frames import scene_fps
 
 DEMO_HEAD = "demo_head.blend"
 START = 1  # scene frame of the clip's first frame
-BRIGHT = "paint.sl"  # the light of solid views in which skin is about as bright as in a render
+BRIGHT = "paint.sl"  # the light of solid views in which skin is about as bright as in a render; in the default one it is much darker
 DRAWN_SECONDS = 0.5  # after which a change of the window is drawn
 CORRECTIONS = "corrections"  # title of the layer that stands for corrected curves
 
@@ -109,15 +109,19 @@ def _arrange() -> None:
         bpy.app.timers.register(_look, first_interval=DRAWN_SECONDS)
 
 
+def show_colors(shading: Any) -> None:
+    """Let a 3D view show faces in the colours of their vertices, about as bright as a render where it is solid."""
+    shading.color_type = "VERTEX"
+    if shading.type == "SOLID" and shading.light == "STUDIO":
+        shading.studio_light = BRIGHT
+
+
 def _look() -> None:
     """Look at the face beside the clip, in its colours where its vertices have some, now that the sidebar is drawn."""
     window = bpy.context.window_manager.windows[0]
     if getattr(window.view_layer.objects.active.data, "color_attributes", None):
         for area in (area for area in window.screen.areas if area.type == "VIEW_3D"):
-            shading = area.spaces.active.shading
-            shading.color_type = "VERTEX"
-            if shading.type == "SOLID" and shading.light == "STUDIO":
-                shading.studio_light = BRIGHT
+            show_colors(area.spaces.active.shading)
     for region in (region for area in window.screen.areas if area.type == "VIEW_3D" for region in area.regions):
         if region.type == "UI" and region.width > 1 and hasattr(bpy.context.scene, "cmet"):
             region.active_panel_category = "C-MET"

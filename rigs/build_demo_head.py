@@ -25,12 +25,12 @@ import demo_head_shapes as sculpt
 import numpy as np
 from mathutils import Vector
 
+from cmet_blender.shot import show_colors
 from cmet_engine.arkit import NAMES
 
 HERE = Path(__file__).resolve().parent
 BASE_MM = geometry.BUST_END  # the bust's end stands on the floor
 COLLAR_MM = -158.0
-SOLID_LIGHT = "paint.sl"  # in the default one skin is much darker than rendered
 NECK_JOINT_MM, HEAD_JOINT_MM = (0.0, -170.0, -108.0), (0.0, -48.0, -92.0)
 
 
@@ -234,9 +234,7 @@ def set_up_views() -> None:
     for screen in bpy.data.screens:
         for area in (area for area in screen.areas if area.type == "VIEW_3D"):
             space = area.spaces.active
-            space.shading.color_type = "VERTEX"
-            if space.shading.type == "SOLID" and space.shading.light == "STUDIO":
-                space.shading.studio_light = SOLID_LIGHT
+            show_colors(space.shading)
             space.shading.show_object_outline = False  # around every strand of hair
             space.overlay.show_relationship_lines = False
             space.clip_start = 0.001
